@@ -1,0 +1,158 @@
+"""What a wrapped `create` does: start a span, make the call, watch what comes back."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from time import perf_counter_ns
+from typing import Any
+
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+
+from otel_llm.faults import attempt
+from otel_llm.log_lines import log_request
+from otel_llm.observation import Observation
+from otel_llm.other_instrumentations import warn_of_others
+from otel_llm.provider import Server, server_of
+from otel_llm.raw_response import RawResponse, is_raw_response
+from otel_llm.request import ChatRequest, read_request
+from otel_llm.response_body import BodyClosing, watch_body
+from otel_llm.telemetry import Telemetry
+from otel_llm.tracker import StreamingToolCallTracker, SyncStreamingToolCallTracker
+
+# The resource whose request is being made: a client that is intercepted under an instrumented SDK, or a helper of
+# the SDK that calls another wrapped method of the same resource, is one request and one span.
+_requesting: ContextVar[object | None] = ContextVar("otel_llm_requesting", default=None)
+
+
+class ChatCalls:
+    """The wrapper around every wrapped method. Once `active` is False it only passes through.
+
+    It may outlive its removal: the SDK caches `with_raw_response` together with the wrapped method.
+    """
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+        self.active = True
+
+    def wrapper_for(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The wrapt wrapper for a synchronous or asynchronous method."""
+        return self._call_async if inspect.iscoroutinefunction(function) else self._call
+
+    def _call(
+        self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        resource = wrapped if instance is None else instance
+        observation = self._begin(resource, kwargs)
+        if observation is None:
+            return wrapped(*args, **kwargs)
+        token = _requesting.set(resource)
+        try:
+            result = wrapped(*args, **kwargs)
+        except BaseException as error:
+            self._failed(observation, error)
+            raise
+        finally:
+            _requesting.reset(token)
+            observation.release()
+        if inspect.isawaitable(result):
+            return self._finish_later(result, observation)
+        return self._watched(result, observation)
+
+    async def _call_async(
+        self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        resource = wrapped if instance is None else instance
+        observation = self._begin(resource, kwargs)
+        if observation is None:
+            return await wrapped(*args, **kwargs)
+        token = _requesting.set(resource)
+        try:
+            result = await wrapped(*args, **kwargs)
+        except BaseException as error:
+            self._failed(observation, error)
+            raise
+        finally:
+            _requesting.reset(token)
+            observation.release()
+        return self._watched(result, observation)
+
+    async def _finish_later(self, pending: Awaitable[Any], observation: Observation) -> Any:
+        try:
+            result = await pending
+        except BaseException as error:
+            self._failed(observation, error)
+            raise
+        return self._watched(result, observation)
+
+    def _begin(self, resource: Any, kwargs: Mapping[str, Any]) -> Observation | None:
+        if not self.active or _requesting.get() is resource:
+            return None
+        return attempt("a request", self._observe, resource, kwargs)
+
+    def _observe(self, resource: Any, kwargs: Mapping[str, Any]) -> Observation | None:
+        if not is_instrumentation_enabled():
+            return None
+        started_ns = perf_counter_ns()
+        attempt("other instrumentations", warn_of_others, type(resource))
+        request = attempt("the request's arguments", read_request, kwargs)
+        telemetry = self._telemetry
+        described = request or ChatRequest(stream=bool(kwargs.get("stream")))
+        attempt("log lines", log_request, telemetry.config, described)
+        server = attempt("the server's address", server_of, resource) or Server("openai")
+        span = attempt("the start of a span", telemetry.start, described, kwargs, server)
+        try:
+            return Observation(
+                telemetry.config,
+                request,
+                span,
+                keep_text=telemetry.captures_content,
+                started_ns=started_ns,
+            )
+        except Exception:
+            if span is not None:
+                span.release()
+            raise
+
+    def _failed(self, observation: Observation, error: BaseException) -> None:
+        # `parse()` raises when a completion was cut short, and hands the completion over with the error.
+        completion = getattr(error, "completion", None)
+        if completion is not None:
+            attempt("a response", observation.recording.read_response, completion, perf_counter_ns())
+        observation.fail(error)
+
+    def _watched(self, result: Any, observation: Observation) -> Any:
+        """The result, watched; the result itself where that fails."""
+        watched = attempt("a result", self._watch_result, result, observation)
+        if watched is None:
+            observation.end("completed", unread=True)
+            return result
+        return watched
+
+    def _watch_result(self, result: Any, observation: Observation) -> Any:
+        if not is_raw_response(result):
+            return _watch(result, observation, BodyClosing(observation))
+        if getattr(result.http_response, "is_stream_consumed", False) is True and not _streams(observation):
+            # The body is here already, and the SDK keeps what it parsed for the caller.
+            observation.read_response(result.parse())
+            return result
+        return RawResponse(result, observation, _watch)
+
+
+def _streams(observation: Observation) -> bool:
+    return observation.request is not None and observation.request.stream
+
+
+def _watch(result: Any, observation: Observation, closing: BodyClosing) -> Any:
+    """A stream behind its tracker; a whole response as it is, read."""
+    if hasattr(type(result), "__anext__") or hasattr(type(result), "__aiter__"):
+        tracker: Any = StreamingToolCallTracker(result, observation)
+    elif hasattr(type(result), "__next__") or (hasattr(type(result), "__iter__") and _streams(observation)):
+        tracker = SyncStreamingToolCallTracker(result, observation)
+    else:
+        observation.read_response(result)
+        return result
+    closing.read_by(result)
+    attempt("a response's body", watch_body, getattr(result, "response", None), closing)
+    return tracker

@@ -1,0 +1,111 @@
+"""Options, from keyword arguments or the environment, read once."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+_logger = logging.getLogger("otel_llm")
+
+_TRUE = frozenset({"true", "1", "yes", "on"})
+_FALSE = frozenset({"false", "0", "no", "off"})
+_EVENT_SINKS = frozenset({"span", "log"})
+
+
+@dataclass(frozen=True)
+class Config:
+    """How much is recorded, and where it goes. Every option `name` is also `OTEL_LLM_NAME`."""
+
+    capture_arguments: bool = True
+    """Record the arguments of tool calls."""
+    argument_limit: int = 200
+    """Characters of arguments shown in one event or log line."""
+    events: frozenset[str] = frozenset({"span"})
+    """Where events go: `span`, `log`, both, or nowhere (`none`)."""
+    log: bool = True
+    """Write a log line when something happens in a stream (logger `otel_llm`, level INFO)."""
+    stall_seconds: float = 10.0
+    """A wait between two chunks above this is named `stalled`."""
+
+
+def read_config(options: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> Config:
+    """Keyword arguments first, then the environment, then the defaults.
+
+    A value that cannot be used is named in a warning, and the next source counts. Options that are not ours are
+    left alone: instrumentors share one set of keyword arguments.
+    """
+    options = options or {}
+    environ = os.environ if environ is None else environ
+    chosen: dict[str, Any] = {}
+    for entry in fields(Config):
+        variable = f"OTEL_LLM_{entry.name.upper()}"
+        for source, value in (
+            (f"{entry.name}=", options.get(entry.name)),
+            (variable, (environ.get(variable) or "").strip() or None),
+        ):
+            if value is None:
+                continue
+            try:
+                chosen[entry.name] = _READERS[entry.name](value)
+                break
+            except (TypeError, ValueError) as error:
+                _logger.warning("%s %r is not used: %s", source, value, error)
+    return Config(**chosen)
+
+
+def _boolean(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    text = str(value).strip().lower()
+    if text in _TRUE:
+        return True
+    if text in _FALSE:
+        return False
+    raise ValueError("it must be true or false")
+
+
+def _whole_number(value: Any) -> int:
+    if isinstance(value, bool):
+        raise TypeError("it must be a whole number")
+    try:
+        number = int(value)
+    except (TypeError, ValueError):
+        raise ValueError("it must be a whole number") from None
+    if number < 0 or number != float(value):
+        raise ValueError("it must be a whole number, 0 or more")
+    return number
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, bool):
+        raise TypeError("it must be a number of seconds")
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        raise ValueError("it must be a number of seconds") from None
+    if not seconds > 0 or math.isnan(seconds):
+        raise ValueError("it must be more than 0")
+    return seconds
+
+
+def _sinks(value: Any) -> frozenset[str]:
+    names = value.split(",") if isinstance(value, str) else list(value)
+    sinks = {str(name).strip().lower() for name in names}
+    if sinks == {"none"}:
+        return frozenset()
+    if not sinks or not sinks <= _EVENT_SINKS:
+        raise ValueError("it must be span, log, both with a comma between, or none")
+    return frozenset(sinks)
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "capture_arguments": _boolean,
+    "argument_limit": _whole_number,
+    "events": _sinks,
+    "log": _boolean,
+    "stall_seconds": _seconds,
+}

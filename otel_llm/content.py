@@ -1,0 +1,193 @@
+"""Requests and responses in the terms of the GenAI semantic conventions, for util-genai to write down.
+
+Messages and tool definitions are content: they are only made where the user opted in
+(`OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`, or a completion hook). Their shapes: "GenAI messages Python
+models" of the conventions.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from opentelemetry.util.genai.invocation import InferenceInvocation
+from opentelemetry.util.genai.types import (
+    FunctionToolDefinition,
+    GenericToolDefinition,
+    InputMessage,
+    MessagePart,
+    OutputMessage,
+    ReasoningPart,
+    TextPart,
+    ToolCallRequestPart,
+    ToolCallResponsePart,
+    ToolDefinition,
+    UriPart,
+)
+from opentelemetry.util.genai.utils import image_from_url, object_to_any_value
+
+from otel_llm.fields import field, given, items_of, text_of
+from otel_llm.recording import Choice, Recording, ToolCall
+from otel_llm.unicode_text import exportable
+
+_OUTPUT_TYPES = {"json_object": "json", "json_schema": "json", "text": "text"}
+
+
+def request_content(
+    invocation: InferenceInvocation, kwargs: Mapping[str, Any], *, with_messages: bool
+) -> None:
+    """Set what the conventions say of a request from the keyword arguments of `create`."""
+
+    def number(name: str) -> Any:
+        value = given(kwargs.get(name))
+        return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+    invocation.temperature = number("temperature")
+    invocation.top_p = number("top_p")
+    invocation.frequency_penalty = number("frequency_penalty")
+    invocation.presence_penalty = number("presence_penalty")
+    invocation.seed = number("seed")
+    most = number("max_completion_tokens")
+    invocation.max_tokens = number("max_tokens") if most is None else most
+    choices = number("n")
+    if choices is not None and choices != 1:
+        invocation.request_choice_count = choices
+    stop = given(kwargs.get("stop"))
+    if stop is not None:
+        stops = [stop] if isinstance(stop, str) else items_of(stop)
+        invocation.stop_sequences = [exportable(text) for text in stops if isinstance(text, str)] or None
+    response_format = given(kwargs.get("response_format"))
+    if isinstance(response_format, type):
+        invocation.output_type = "json"
+    elif response_format is not None:
+        invocation.output_type = _OUTPUT_TYPES.get(str(field(response_format, "type")))
+    effort = text_of(given(kwargs.get("reasoning_effort")))
+    if effort is not None:
+        invocation.reasoning_level = exportable(effort)
+    tier = text_of(given(kwargs.get("service_tier")))
+    if tier is not None and tier != "auto":
+        invocation.attributes["openai.request.service_tier"] = exportable(tier)
+    if with_messages:
+        invocation.input_messages = [
+            _input_message(message) for message in items_of(given(kwargs.get("messages")))
+        ]
+        invocation.tool_definitions = list(_tool_definitions(kwargs)) or None
+
+
+def response_usage(invocation: InferenceInvocation, usage: Any) -> None:
+    """Set the token counts from a `usage` object (OpenAI API reference, "The chat completion object")."""
+    if usage is None:
+        return
+
+    def count(thing: Any, name: str) -> int | None:
+        value = field(thing, name)
+        return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+    prompt, completion = field(usage, "prompt_tokens_details"), field(usage, "completion_tokens_details")
+    invocation.input_tokens = count(usage, "prompt_tokens")
+    invocation.output_tokens = count(usage, "completion_tokens")
+    invocation.cache_read_input_tokens = count(prompt, "cached_tokens")
+    invocation.thinking_tokens = count(completion, "reasoning_tokens")
+    invocation.audio_input_tokens = count(prompt, "audio_tokens")
+    invocation.audio_output_tokens = count(completion, "audio_tokens")
+
+
+def output_messages(recording: Recording) -> list[OutputMessage]:
+    """What the model answered, a message a choice."""
+    return [
+        OutputMessage("assistant", list(_output_parts(choice)), exportable(choice.finish_reason or "") or None)
+        for choice in recording.choices
+    ]
+
+
+def _output_parts(choice: Choice) -> Iterator[MessagePart]:
+    if choice.reasoning_parts:
+        yield ReasoningPart(exportable("".join(choice.reasoning_parts)))
+    if choice.text_parts:
+        yield TextPart(exportable("".join(choice.text_parts)))
+    for call in choice.calls:
+        yield _requested(call)
+
+
+def _requested(call: ToolCall) -> ToolCallRequestPart:
+    name, call_id = exportable(call.name or ""), None if call.id is None else exportable(call.id)
+    return ToolCallRequestPart(_arguments(call.arguments), name, call_id)
+
+
+def _arguments(text: Any) -> Any:
+    """Arguments as the value they are, or as text where they are none."""
+    if not isinstance(text, str):
+        return object_to_any_value(text)
+    text = exportable(text)
+    try:
+        value = json.loads(text)
+        json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        return text
+    return value
+
+
+def _input_message(message: Any) -> InputMessage:
+    role = exportable(str(field(message, "role") or ""))
+    content = field(message, "content")
+    if role == "tool":
+        call_id = text_of(field(message, "tool_call_id"))
+        text = content if isinstance(content, str) else "".join(_texts(content))
+        answer = ToolCallResponsePart(exportable(text), None if call_id is None else exportable(call_id))
+        return InputMessage(role, [answer])
+    parts: list[MessagePart] = list(_content_parts(content))
+    for call in items_of(field(message, "tool_calls")):
+        body = field(call, "function") or field(call, "custom")
+        arguments = field(body, "arguments")
+        if arguments is None:
+            arguments = field(body, "input")
+        call_id = text_of(field(call, "id"))
+        name = exportable(str(field(body, "name") or ""))
+        request = ToolCallRequestPart(
+            _arguments(arguments), name, None if call_id is None else exportable(call_id)
+        )
+        parts.append(request)
+    name = text_of(field(message, "name"))
+    return InputMessage(role, parts, None if name is None else exportable(name))
+
+
+def _content_parts(content: Any) -> Iterator[MessagePart]:
+    if isinstance(content, str):
+        if content:
+            yield TextPart(exportable(content))
+        return
+    for part in items_of(content):
+        kind = field(part, "type")
+        if kind == "image_url":
+            url = field(field(part, "image_url"), "url")
+            image = image_from_url(url) if isinstance(url, str) and url else None
+            # An image in the message itself is megabytes; the address of one is what a trace has room for.
+            if isinstance(image, UriPart):
+                yield image
+        else:
+            text = field(part, "refusal") if kind == "refusal" else field(part, "text")
+            if isinstance(text, str):
+                yield TextPart(exportable(text))
+
+
+def _texts(content: Any) -> Iterator[str]:
+    for part in _content_parts(content):
+        if isinstance(part, TextPart):
+            yield part.content
+
+
+def _tool_definitions(kwargs: Mapping[str, Any]) -> Iterator[ToolDefinition]:
+    for name in ("tools", "functions"):
+        for entry in items_of(given(kwargs.get(name))):
+            function = field(entry, "function")
+            body = entry if function is None else function
+            title = text_of(field(body, "name")) or text_of(field(field(entry, "custom"), "name"))
+            kind = text_of(field(entry, "type")) or "function"
+            if title is not None and kind == "function":
+                description = text_of(field(body, "description"))
+                parameters = object_to_any_value(field(body, "parameters"))
+                shown = None if description is None else exportable(description)
+                yield FunctionToolDefinition(exportable(title), shown, parameters)
+            else:
+                yield GenericToolDefinition(exportable(title or kind), exportable(kind))

@@ -1,0 +1,339 @@
+"""What is wrong with the tool calls of one response: facts and the request in, anomalies out.  Pure.
+
+How everything is judged:
+
+- At the end of the stream, per choice, on the deltas joined. Each judge is one function; a new anomaly is one more.
+- Nothing is named that more chunks could have mended: where a stream was stopped before a choice's finish reason,
+  what that choice still lacks is no fault of anybody's. A stream that the server ended is judged whole.
+- A call whose arguments are not one whole value when its choice ends with `length` or `content_filter` is
+  `truncated`, and nothing else is said of what it lacks.
+- The arguments of a call are exactly one of: nothing, one object, one other value, several values, not JSON. Only
+  the type that fits is named.
+- A detail names positions, lengths, ids and names; it never repeats arguments, which a user may have switched off.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from otel_llm import json_values
+from otel_llm.json_values import Reading, Shape
+from otel_llm.recording import Choice, Recording, ToolCall
+from otel_llm.request import ChatRequest, Tool
+from otel_llm.unicode_text import has_lone_surrogate, one_line
+
+# Finish reasons that stop a choice in the middle of whatever it was writing.
+CUTTING_FINISH_REASONS = frozenset({"length", "content_filter"})
+CALLING_FINISH_REASONS = frozenset({"tool_calls", "function_call"})
+
+
+class Anomaly(NamedTuple):
+    """One fault. `type` is a name of the contract; the indexes are None where it is of the whole stream."""
+
+    type: str
+    detail: str
+    choice_index: int | None = None
+    tool_call_index: int | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the judges see. `request` is None where the stream is watched without its request."""
+
+    recording: Recording
+    request: ChatRequest | None = None
+    stall_seconds: float = 10.0
+    _readings: dict[int, Reading] = field(default_factory=dict)
+
+    def settled(self, choice: Choice) -> bool:
+        """Whether nothing more can come for this choice."""
+        return choice.finish_reason is not None or self.recording.outcome == "completed"
+
+    def cut(self, choice: Choice) -> bool:
+        return choice.finish_reason in CUTTING_FINISH_REASONS
+
+    def reading(self, call: ToolCall) -> Reading:
+        """The call's arguments, read once however many judges ask."""
+        known = self._readings.get(id(call))
+        if known is None:
+            known = self._readings[id(call)] = json_values.read(call.arguments)
+        return known
+
+    def is_truncated(self, choice: Choice, call: ToolCall) -> bool:
+        if not self.cut(choice) or call.cut:
+            return False
+        if call.kind == "custom":
+            # Free text has no end to look for, but what was written last is what was cut.
+            return choice.calls[-1] is call
+        return self.reading(call).shape not in {Shape.OBJECT, Shape.OTHER}
+
+    def judged_whole(self, choice: Choice, call: ToolCall) -> bool:
+        """Whether what the call lacks is a fault."""
+        return self.settled(choice) and not self.is_truncated(choice, call)
+
+    def tool(self, call: ToolCall) -> Tool | None:
+        if self.request is None or self.request.tools is None or call.name is None:
+            return None
+        return self.request.tools.get(call.name)
+
+    def name_may_go_on(self, choice: Choice, call: ToolCall) -> bool:
+        """Whether the name so far begins a declared one and was stopped before it could end."""
+        names = self.recording.declared
+        if call.name is None or names is None or self.judged_whole(choice, call):
+            return False
+        return any(name.startswith(call.name) for name in names)
+
+
+def diagnose(case: Case) -> list[Anomaly]:
+    """All anomalies of one response, the stream's own first."""
+    found = [anomaly for judge in STREAM_JUDGES for anomaly in judge(case)]
+    for choice in case.recording.choices:
+        for choice_judge in CHOICE_JUDGES:
+            found.extend(choice_judge(case, choice))
+        for call in choice.calls:
+            for call_judge in CALL_JUDGES:
+                for type_, detail in call_judge(case, choice, call):
+                    found.append(Anomaly(type_, detail, choice.index, call.index))
+    return found
+
+
+Fault = tuple[str, str]
+
+
+# One call -----------------------------------------------------------------------------------------------------
+
+
+def arguments(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
+    if call.arguments_not_string is not None:
+        yield "arguments_not_string", f"arguments came as {call.arguments_not_string}, not as a string"
+    if call.cut:
+        return
+    if case.settled(choice) and case.is_truncated(choice, call):
+        yield "truncated", f"{choice.finish_reason} after {call.length} characters of arguments"
+        return
+    if call.kind == "custom" or not case.settled(choice):
+        return
+    reading = case.reading(call)
+    if reading.shape is Shape.INVALID:
+        yield "invalid_json", reading.error
+    elif reading.shape is Shape.SEVERAL:
+        yield "arguments_duplicated", f"several JSON values in {call.length} characters"
+    elif reading.shape is Shape.OTHER:
+        yield "arguments_not_object", f"arguments are {_json_type(reading.value)}"
+    elif reading.shape is Shape.NOTHING:
+        tool = case.tool(call)
+        if tool is not None and tool.requires_arguments:
+            yield "empty_arguments", f"{_shown(tool.name)} requires parameters"
+
+
+def identity(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
+    whole = case.judged_whole(choice, call)
+    if call.name is None and whole:
+        yield "missing_name", "no name came"
+    if call.id is None and whole and call.kind != "legacy":
+        yield "missing_id", "no id came"
+    if call.other_names:
+        yield "name_changed", f"{_shown(call.name)}, then {_listed(call.other_names)}"
+    if call.other_ids:
+        yield "id_changed", f"{_shown(call.id)}, then {_listed(call.other_ids)}"
+    if call.index_reused:
+        yield "index_reused", f"{_shown(call.id)} begins at index {call.index}, which was in use"
+
+
+def declared(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
+    names = case.recording.declared
+    if names is None or call.name is None or call.name in names or case.name_may_go_on(choice, call):
+        return
+    yield "unknown_tool", f"{_shown(call.name)} is none of {len(names)} declared tools"
+
+
+def unicode(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
+    text = call.arguments
+    if not case.judged_whole(choice, call) and text and "\ud800" <= text[-1] <= "\udbff":
+        text = text[:-1]
+    fields = {"name": call.name or "", "id": call.id or "", "arguments": text}
+    wrong = [name for name, value in fields.items() if has_lone_surrogate(value)]
+    if "arguments" not in wrong and "\\u" in text and not call.cut and call.kind != "custom":
+        reading = case.reading(call)
+        if reading.shape in {Shape.OBJECT, Shape.OTHER} and _holds_lone_surrogate(reading.value):
+            wrong.append("arguments")
+    if wrong:
+        yield "invalid_unicode", f"half a surrogate pair in {' and '.join(wrong)}"
+
+
+def call_limits(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
+    if call.cut:
+        kept = len(call.arguments)
+        yield "limit_exceeded", f"{call.length} characters of arguments, of which {kept} were kept to be judged"
+    elif case.judged_whole(choice, call) and call.kind != "custom":
+        if case.reading(call).shape is Shape.TOO_DEEP:
+            yield "limit_exceeded", "arguments are nested too deep to be read"
+    if call.over_long_label:
+        yield "limit_exceeded", "a name or id longer than what is kept"
+
+
+# One choice ---------------------------------------------------------------------------------------------------
+
+
+def finish_reason(case: Case, choice: Choice) -> Iterator[Anomaly]:
+    reason = choice.finish_reason
+    if reason is None:
+        if case.recording.outcome == "completed":
+            yield Anomaly("missing_finish_reason", "the response ended without one", choice.index)
+        return
+    count = len(choice.calls)
+    if count and reason not in CALLING_FINISH_REASONS | CUTTING_FINISH_REASONS:
+        # The API itself answers `stop` where the request named the tool.
+        named = case.request is not None and case.request.tool_choice.mode == "named"
+        if not (named and reason == "stop"):
+            yield Anomaly("finish_reason_mismatch", f"{_shown(reason)} after {count} calls", choice.index)
+    elif not count and reason in CALLING_FINISH_REASONS and not case.recording.over_calls:
+        yield Anomaly("finish_reason_mismatch", f"{reason} without a call", choice.index)
+
+
+def order(_case: Case, choice: Choice) -> Iterator[Anomaly]:
+    if choice.missing_index:
+        detail = f"{choice.missing_index} deltas without a usable index"
+        yield Anomaly("missing_index", detail, choice.index)
+    if choice.deltas_after_finish:
+        detail = f"{choice.deltas_after_finish} deltas after the finish reason"
+        yield Anomaly("delta_after_finish", detail, choice.index)
+
+
+def tool_choice(case: Case, choice: Choice) -> Iterator[Anomaly]:
+    if case.request is None:
+        return
+    wanted = case.request.tool_choice
+    count = len(choice.calls)
+    if wanted.mode == "none":
+        if count:
+            yield Anomaly("tool_choice_violated", f"none, yet {count} calls", choice.index)
+        return
+    if wanted.mode in {"required", "named"} and not count:
+        if case.settled(choice) and not case.cut(choice):
+            yield Anomaly("tool_choice_violated", f"{wanted.mode}, yet no call", choice.index)
+        return
+    if wanted.names is not None:
+        others = [
+            call.name
+            for call in choice.calls
+            if call.name is not None
+            and call.name not in wanted.names
+            and not case.name_may_go_on(choice, call)
+        ]
+        if others:
+            detail = f"{_listed(sorted(wanted.names))} allowed, {_listed(others)} called"
+            yield Anomaly("tool_choice_violated", detail, choice.index)
+
+
+def parallel(case: Case, choice: Choice) -> Iterator[Anomaly]:
+    if case.request is not None and case.request.parallel_tool_calls is False and len(choice.calls) > 1:
+        yield Anomaly("parallel_violated", f"{len(choice.calls)} calls, not one", choice.index)
+
+
+def duplicates(case: Case, choice: Choice) -> Iterator[Anomaly]:
+    ids = Counter(call.id for call in choice.calls if call.id is not None)
+    for call_id, count in ids.items():
+        if count > 1:
+            yield Anomaly("duplicate_id", f"{_shown(call_id)} is the id of {count} calls", choice.index)
+    meanings: dict[tuple[str, str], ToolCall] = {}
+    for call in choice.calls:
+        if call.name is None or call.cut or not case.judged_whole(choice, call):
+            continue
+        first = meanings.setdefault((call.name, _meaning(case, call)), call)
+        if first is not call:
+            detail = f"{_shown(call.name)} with the arguments of the call at index {first.index}"
+            yield Anomaly("duplicate_call", detail, choice.index, call.index)
+
+
+# The stream ---------------------------------------------------------------------------------------------------
+
+
+def nothing_at_all(case: Case) -> Iterator[Anomaly]:
+    if not case.recording.choices and case.recording.outcome == "completed":
+        yield Anomaly("missing_finish_reason", "the response ended without any choice")
+
+
+def stalled(case: Case) -> Iterator[Anomaly]:
+    seconds = case.recording.max_wait_ns / 1e9
+    if seconds > case.stall_seconds:
+        yield Anomaly("stalled", f"{seconds:.1f} s between two chunks")
+
+
+def stream_limits(case: Case) -> Iterator[Anomaly]:
+    recording = case.recording
+    if recording.over_deltas:
+        kept = recording.limits.calls
+        detail = f"{recording.over_calls} calls beyond {kept} ({recording.over_deltas} deltas) were only counted"
+        yield Anomaly("limit_exceeded", detail)
+    if recording.over_choices:
+        yield Anomaly("limit_exceeded", f"choices beyond {recording.limits.choices} were not followed")
+    if recording.over_text:
+        yield Anomaly("limit_exceeded", f"{recording.over_text} characters of text were not kept")
+
+
+CALL_JUDGES: tuple[Callable[[Case, Choice, ToolCall], Iterator[Fault]], ...] = (
+    identity,
+    declared,
+    arguments,
+    unicode,
+    call_limits,
+)
+CHOICE_JUDGES: tuple[Callable[[Case, Choice], Iterator[Anomaly]], ...] = (
+    finish_reason,
+    order,
+    tool_choice,
+    parallel,
+    duplicates,
+)
+STREAM_JUDGES: tuple[Callable[[Case], Iterator[Anomaly]], ...] = (nothing_at_all, stalled, stream_limits)
+
+
+# Wording ------------------------------------------------------------------------------------------------------
+
+
+def _meaning(case: Case, call: ToolCall) -> str:
+    """What the call's arguments say, spelled one way. No arguments are an empty object."""
+    if call.kind == "custom":
+        return call.arguments
+    reading = case.reading(call)
+    if reading.shape is Shape.NOTHING:
+        return "{}"
+    if reading.shape in {Shape.OBJECT, Shape.OTHER}:
+        try:
+            return json_values.canonical(reading.value)
+        except RecursionError:
+            return call.arguments
+    return call.arguments
+
+
+def _holds_lone_surrogate(value: object) -> bool:
+    pending = [value]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, str):
+            if has_lone_surrogate(value):
+                return True
+        elif isinstance(value, dict):
+            pending.extend(value)
+            pending.extend(value.values())
+        elif isinstance(value, list):
+            pending.extend(value)
+    return False
+
+
+def _json_type(value: object) -> str:
+    names = {str: "a string", bool: "a boolean", int: "a number", float: "a number", list: "an array"}
+    return names.get(type(value), "null")
+
+
+def _shown(text: str | None) -> str:
+    return "a call without one" if text is None else one_line(text[:80])
+
+
+def _listed(texts: list[str]) -> str:
+    shown = ", ".join(_shown(text) for text in texts[:4])
+    return shown if len(texts) <= 4 else f"{shown} and {len(texts) - 4} more"

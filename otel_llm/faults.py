@@ -1,0 +1,41 @@
+"""A fault of ours is logged once a kind and goes no further: the application must never notice."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+_logger = logging.getLogger("otel_llm")
+_reported: set[tuple[str, str]] = set()
+# Kinds are few; a hostile exception type made per call must not let the set grow for ever.
+_MOST_KINDS = 256
+
+
+def swallow(where: str, fault: BaseException) -> None:
+    """Log the first fault of its type at `where` as a warning, with its traceback. Never raises."""
+    try:
+        kind = (where, type(fault).__qualname__)
+        if kind in _reported or len(_reported) >= _MOST_KINDS:
+            return
+        _reported.add(kind)
+        _logger.warning(
+            "otel-llm failed in %s and went on without it; the application is not affected. "
+            "Reported once per kind.",
+            where,
+            exc_info=fault,
+        )
+    except Exception:  # noqa: BLE001, S110  a logging handler may be what is broken
+        pass
+
+
+def attempt(where: str, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T | None:
+    """What `function` returns, or None where it raises; the fault is reported."""
+    try:
+        return function(*args, **kwargs)
+    except Exception as fault:  # noqa: BLE001
+        swallow(where, fault)
+        return None

@@ -1,0 +1,58 @@
+"""`intercept_llm_requests`: what the instrumentor does for every client, for one."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import wrapt
+
+from otel_llm.chat_calls import ChatCalls
+from otel_llm.config import read_config
+from otel_llm.telemetry import Telemetry
+
+_Client = TypeVar("_Client")
+
+# The SDK caches these together with the methods they wrap.
+_CACHES = ("with_raw_response", "with_streaming_response")
+
+
+def intercept_llm_requests(
+    client: _Client,
+    *,
+    tracer_provider: Any = None,
+    meter_provider: Any = None,
+    logger_provider: Any = None,
+    completion_hook: Any = None,
+    **options: Any,
+) -> _Client:
+    """Watch the chat completions of one client, synchronous or asynchronous, and return the client.
+
+    `options` are those of `otel_llm.config.Config`. Under `OpenAIInstrumentor` a request still has one span; a client
+    that is intercepted already is returned as it is. Raises AttributeError where the client has no
+    `chat.completions.create`.
+    """
+    chat = client.chat  # type: ignore[attr-defined]
+    completions = chat.completions
+    if isinstance(getattr(completions, "__dict__", {}).get("create"), InterceptedMethod):
+        return client
+    calls = ChatCalls(
+        Telemetry(
+            read_config(options),
+            tracer_provider=tracer_provider,
+            meter_provider=meter_provider,
+            logger_provider=logger_provider,
+            completion_hook=completion_hook,
+        )
+    )
+    for name in ("create", "parse"):
+        if name == "create" or hasattr(type(completions), name):
+            method = getattr(completions, name)
+            setattr(completions, name, InterceptedMethod(method, calls.wrapper_for(method)))
+    for holder in (client, chat, completions):
+        for cache in _CACHES:
+            getattr(holder, "__dict__", {}).pop(cache, None)
+    return client
+
+
+class InterceptedMethod(wrapt.FunctionWrapper):  # type: ignore[misc]
+    """A method of one client, wrapped on the client itself."""

@@ -1,0 +1,96 @@
+"""The lines a person watching a stream reads (logger `otel_llm`, level INFO).
+
+They are exact, people grep for them: one thing that happened, one line. Everything a model wrote is escaped, so
+that it cannot start a line of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+
+from otel_llm.config import Config
+from otel_llm.diagnosis import Anomaly
+from otel_llm.recording import Choice, Notice, Recording, ToolCall
+from otel_llm.request import ChatRequest
+from otel_llm.unicode_text import one_line
+
+logger = logging.getLogger("otel_llm")
+
+
+def log_request(config: Config, request: ChatRequest) -> None:
+    if not _wanted(config):
+        return
+    logger.info("[LLM REQUEST] stream=%s", request.stream)
+    if request.tools:
+        logger.info("[OK] Tools: %s", [one_line(name) for name in request.tools])
+    if request.tool_choice_text:
+        logger.info("Tool choice: %s", one_line(request.tool_choice_text))
+
+
+def log_notices(config: Config, recording: Recording, notices: Iterable[Notice]) -> None:
+    """What happened just now in a stream, or all that is in a response that came whole."""
+    if not _wanted(config):
+        return
+    prefix = _prefix(recording)
+    for notice in notices:
+        for line in _lines(config, prefix, notice):
+            logger.info("%s", line)
+
+
+def log_end(config: Config, recording: Recording, anomalies: Iterable[Anomaly]) -> None:
+    if not _wanted(config):
+        return
+    prefix = _prefix(recording)
+    for choice in recording.choices:
+        # A choice without a finish reason has not been summed up yet.
+        if choice.finish_reason is None and recording.outcome == "completed":
+            for line in _summary(config, prefix, choice):
+                logger.info("%s", line)
+    for anomaly in anomalies:
+        logger.info("%s Anomaly: %s (%s)", prefix, anomaly.type, one_line(anomaly.detail))
+
+
+def _wanted(config: Config) -> bool:
+    return config.log and logger.isEnabledFor(logging.INFO)
+
+
+def _prefix(recording: Recording) -> str:
+    return "[LLM STREAM]" if recording.streamed else "[LLM RESPONSE]"
+
+
+def _lines(config: Config, prefix: str, notice: Notice) -> Iterator[str]:
+    choice, call = notice.choice, notice.call
+    if choice is None:
+        return
+    if notice.kind == "detected" and call is not None:
+        yield f"{prefix} New tool call detected at index {call.index}{_which(choice)}"
+    elif notice.kind == "name" and call is not None:
+        yield f"{prefix} Tool call [{call.index}] name: {one_line(call.name or '')}{_which(choice)}"
+    elif notice.kind == "text":
+        yield f"{prefix} Text content started{_which(choice)}"
+    elif notice.kind == "finish":
+        yield f"{prefix} Finish reason: {one_line(choice.finish_reason or '')}{_which(choice)}"
+        yield from _summary(config, prefix, choice)
+
+
+def _summary(config: Config, prefix: str, choice: Choice) -> Iterator[str]:
+    if choice.calls:
+        yield f"{prefix} Tool calls completed: {len(choice.calls)}{_which(choice)}"
+        for call in choice.calls:
+            name, call_id = one_line(call.name or "None"), one_line(call.id or "None")
+            yield f"  [{call.index}] {name}(id={call_id}) args={_arguments(config, call)}"
+    elif choice.has_text:
+        yield f"{prefix} Response was text-only (no tool calls){_which(choice)}"
+
+
+def _arguments(config: Config, call: ToolCall) -> str:
+    if not config.capture_arguments:
+        return "(not captured)"
+    # Escapes make it longer; what is cut is what the model wrote.
+    return one_line(call.arguments_so_far()[: config.argument_limit])
+
+
+def _which(choice: Choice) -> str:
+    """Nearly every response has one choice, and then nobody wants to read its number."""
+    return f" (choice {choice.index})" if choice.index else ""

@@ -1,0 +1,220 @@
+"""One request under observation, from its start to the end of its response, whatever ends it.
+
+It joins the pure parts (recording, diagnosis, timeline) to the edges (log lines, telemetry) and sees to it that the
+span ends exactly once. Nothing here raises into the application.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import sys
+from collections.abc import Iterable
+from time import perf_counter_ns, time_ns
+from typing import Any, Protocol
+
+from otel_llm.config import Config
+from otel_llm.diagnosis import Anomaly, Case, diagnose
+from otel_llm.events import Timeline, build_timeline
+from otel_llm.faults import attempt
+from otel_llm.log_lines import log_end, log_notices
+from otel_llm.recording import Notice, Outcome, Recording
+from otel_llm.request import ChatRequest
+
+
+class Span(Protocol):
+    """Where an observation is written down: `telemetry.RequestSpan` or `telemetry.CurrentSpan`."""
+
+    @property
+    def event_limit(self) -> int | None: ...
+    def release(self) -> None: ...
+    def first_chunk(self) -> None: ...
+    def finish(
+        self, recording: Recording, timeline: Timeline, offset_ns: int, error: BaseException | None, /
+    ) -> None: ...
+
+
+# Observations whose end is still to come, so that they can be ended when the interpreter exits.
+_open: set[Observation] = set()
+# Observations that were garbage-collected where ending them was not safe.
+_deferred: list[Observation] = []
+_exit_hooked = False
+
+
+class Observation:
+    """`request` is None where a stream is watched without its request."""
+
+    __slots__ = (
+        "__weakref__",
+        "_config",
+        "_ending",
+        "_offset_ns",
+        "_process",
+        "_span",
+        "recording",
+        "request",
+    )
+
+    def __init__(
+        self,
+        config: Config,
+        request: ChatRequest | None,
+        span: Span | None,
+        *,
+        keep_text: bool = False,
+        started_ns: int | None = None,
+    ) -> None:
+        _watch_exit()
+        now = perf_counter_ns()
+        # One clock for all that is measured; the time of day is only added when something is sent.
+        self._offset_ns = time_ns() - now
+        self._config = config
+        self.request = request
+        self._span = span
+        self.recording = Recording(
+            started_ns=now if started_ns is None else started_ns,
+            declared=None if request is None else request.tool_names,
+            preview=config.argument_limit if config.capture_arguments else 0,
+            keep_text=keep_text,
+        )
+        self._process = os.getpid()
+        # Whoever takes the one item ends the observation; popping a list is atomic.
+        self._ending = [True]
+        _open.add(self)
+        _end_deferred()
+
+    @property
+    def ended(self) -> bool:
+        return not self._ending
+
+    def release(self) -> None:
+        """The request was made: the caller's context is the caller's again."""
+        if self._span is not None:
+            attempt("the caller's context", self._span.release)
+
+    def tell(self, notices: Iterable[Notice]) -> None:
+        """Something happened that is worth more than a tuple."""
+        for notice in notices:
+            if notice.kind == "first_chunk" and self._span is not None:
+                attempt("the first chunk", self._span.first_chunk)
+        attempt("log lines", log_notices, self._config, self.recording, notices)
+
+    def read_response(self, response: Any) -> None:
+        """A response that came whole: read it and end."""
+        notices = attempt("a response", self.recording.read_response, response, perf_counter_ns())
+        if notices:
+            attempt("log lines", log_notices, self._config, self.recording, notices)
+        self.end("completed")
+
+    def fail(self, error: BaseException, asked_ns: int | None = None) -> None:
+        """A read or the request itself raised. `asked_ns`: when the read began."""
+        outcome = attempt("an error", outcome_of, error) or "error"
+        self.end(outcome, error if outcome == "error" else None, asked_ns)
+
+    def end(
+        self,
+        outcome: Outcome,
+        error: BaseException | None = None,
+        asked_ns: int | None = None,
+        *,
+        unread: bool = False,
+    ) -> None:
+        """End once; every later call does nothing.
+
+        `unread`: the response went past us as bytes, so there is nothing to judge it by.
+        """
+        try:
+            self._ending.pop()
+        except IndexError:
+            return
+        _open.discard(self)
+        # A forked child inherits its parent's streams; the parent ends them.
+        if self._process != os.getpid():
+            return
+        recording = self.recording
+        notices = attempt("the end of a stream", recording.end, outcome, perf_counter_ns(), asked_ns)
+        if notices:
+            attempt("log lines", log_notices, self._config, recording, notices)
+        anomalies: list[Anomaly] = []
+        if not unread and (error is None or recording.choices):
+            case = Case(recording, self.request, self._config.stall_seconds)
+            anomalies = attempt("diagnosis", diagnose, case) or []
+        timeline = attempt("the timeline", self._timeline, anomalies) or Timeline([], 0, anomalies)
+        attempt("log lines", log_end, self._config, recording, timeline.anomalies)
+        if self._span is not None:
+            attempt("the span", self._span.finish, recording, timeline, self._offset_ns, error)
+        _end_deferred()
+
+    def _timeline(self, anomalies: list[Anomaly]) -> Timeline:
+        span = self._span
+        limit = None if span is None or "span" not in self._config.events else span.event_limit
+        preview = self._config.argument_limit if self._config.capture_arguments else None
+        return build_timeline(self.recording, anomalies, limit=limit, preview=preview)
+
+
+class AbandonedStream:
+    """Held by a tracker alone: it goes when the tracker goes, and ends the observation."""
+
+    __slots__ = ("_observation",)
+
+    def __init__(self, observation: Observation) -> None:
+        self._observation = observation
+
+    def __del__(self) -> None:
+        if self._observation.ended:
+            return
+        # Garbage collection may run in the middle of anything, code that holds the locks we need included.
+        if attempt("garbage collection", _locks_may_be_held):
+            _deferred.append(self._observation)
+        else:
+            self._observation.end("abandoned")
+
+
+# Modules whose frames may hold a lock that ending a span, recording a metric or logging takes.
+_LOCKING = ("opentelemetry.sdk", "opentelemetry.exporter", "opentelemetry.util.genai", "logging", "otel_llm")
+
+
+def _locks_may_be_held() -> bool:
+    frame = sys._getframe(3)  # behind this function, `attempt` and `__del__`
+    while frame is not None:
+        module = frame.f_globals.get("__name__") or ""
+        if module.startswith(_LOCKING) and not module.startswith("otel_llm.demo"):
+            return True
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
+
+
+def _end_deferred() -> None:
+    while _deferred:
+        try:
+            observation = _deferred.pop()
+        except IndexError:
+            return
+        observation.end("abandoned")
+
+
+def _watch_exit() -> None:
+    """End what is open when the interpreter exits, before the SDK's providers shut down.
+
+    Exit functions run last in, first out, and providers register theirs when they are made; so ours waits for the
+    first request.
+    """
+    global _exit_hooked  # noqa: PLW0603
+    if not _exit_hooked:
+        _exit_hooked = True
+        atexit.register(_end_open)
+
+
+def _end_open() -> None:
+    _end_deferred()
+    for observation in list(_open):
+        attempt("exit", observation.end, "abandoned")
+
+
+def outcome_of(error: BaseException) -> Outcome:
+    """`cancelled` where the caller stopped waiting, `error` where waiting failed."""
+    if isinstance(error, (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)):
+        return "cancelled"
+    kind = type(error)
+    return "cancelled" if kind.__name__ == "Cancelled" and kind.__module__.startswith("trio") else "error"

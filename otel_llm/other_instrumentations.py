@@ -1,0 +1,52 @@
+"""Tells, once, when another library instruments the same calls: every request would then be seen twice."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+_logger = logging.getLogger("otel_llm")
+_checked: set[type] = set()
+
+
+def warn_of_others(resource_class: type) -> None:
+    """Look at the methods of a resource class and of the SDK's clients; warn of wrappers that are not ours."""
+    if resource_class in _checked:
+        return
+    _checked.add(resource_class)
+    others = sorted(set(_others(resource_class)))
+    if others:
+        _logger.warning(
+            "%s also instruments the calls that otel-llm instruments, so requests may be traced twice. "
+            "Keep one: OTEL_PYTHON_DISABLED_INSTRUMENTATIONS turns the other off.",
+            " and ".join(others),
+        )
+
+
+def forget() -> None:
+    """Look again at the next request."""
+    _checked.clear()
+
+
+def _others(resource_class: type) -> Iterator[str]:
+    methods = [getattr(resource_class, "create", None)]
+    module = __import__(resource_class.__module__.partition(".")[0])
+    # Some wrap the clients' own `request`, below every resource.
+    methods += [
+        getattr(getattr(module, name, None), "request", None) for name in ("OpenAI", "AsyncOpenAI")
+    ]
+    for method in methods:
+        yield from _wrappers_of(method)
+
+
+def _wrappers_of(method: Any) -> Iterator[str]:
+    seen = 0
+    while method is not None and seen < 16:
+        wrapper = getattr(method, "_self_wrapper", None)
+        if wrapper is not None:
+            module = getattr(wrapper, "__module__", "") or ""
+            if not module.startswith("otel_llm"):
+                yield module
+        method = getattr(method, "__wrapped__", None)
+        seen += 1

@@ -1,0 +1,60 @@
+"""Raw responses: `with_raw_response.create(...)` and `with_streaming_response.create(...)`.
+
+They carry headers and status, and give the stream or the completion only when the caller asks for it with `parse()`.
+So the response itself is wrapped, and what `parse()` gives is watched; a caller who reads bytes instead gets a span
+that ends when the body is closed.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import wrapt
+
+from otel_llm.faults import attempt
+from otel_llm.observation import AbandonedStream, Observation
+from otel_llm.response_body import BodyClosing, watch_body
+
+
+def is_raw_response(result: Any) -> bool:
+    """Whether `result` is one of the SDK's raw responses, told by its shape."""
+    return callable(getattr(result, "parse", None)) and hasattr(type(result), "http_request")
+
+
+class RawResponse(wrapt.ObjectProxy):  # type: ignore[misc]
+    """A raw response whose `parse()` gives what `watch` makes of it, the same at every call."""
+
+    def __init__(
+        self, response: Any, observation: Observation, watch: Callable[[Any, Observation, BodyClosing], Any]
+    ) -> None:
+        super().__init__(response)
+        self._self_observation = observation
+        self._self_watch = watch
+        self._self_closing = BodyClosing(observation)
+        self._self_abandoned = AbandonedStream(observation)
+        self._self_watched: dict[int, tuple[Any, Any]] = {}
+        watch_body(response.http_response, self._self_closing)
+
+    def parse(self, *args: Any, **kwargs: Any) -> Any:
+        parsed = self.__wrapped__.parse(*args, **kwargs)
+        return self._parse_later(parsed) if inspect.isawaitable(parsed) else self._watched(parsed)
+
+    async def _parse_later(self, parsed: Awaitable[Any]) -> Any:
+        return self._watched(await parsed)
+
+    def _watched(self, parsed: Any) -> Any:
+        known = self._self_watched.get(id(parsed))
+        if known is not None:
+            return known[1]
+        if self._self_watched or self._self_observation.ended:
+            # One response is one span, whatever else it is parsed into.
+            return parsed
+        watched = attempt(
+            "a parsed response", self._self_watch, parsed, self._self_observation, self._self_closing
+        )
+        if watched is None:
+            return parsed
+        self._self_watched[id(parsed)] = (parsed, watched)
+        return watched

@@ -1,0 +1,144 @@
+"""What the caller asked for, read from the keyword arguments of `create` without consuming anything of them.
+
+Arguments and their shapes: the OpenAI API reference, "Create chat completion".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from otel_llm.fields import field, given, items_of, text_of
+
+ToolChoiceMode = Literal["auto", "none", "required", "named"]
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A tool that the request declares. `parameters` is its JSON schema, None where it has none."""
+
+    name: str
+    kind: Literal["function", "custom"] = "function"
+    parameters: Any = None
+
+    @property
+    def requires_arguments(self) -> bool:
+        """Whether its schema names a required parameter."""
+        return bool(items_of(field(self.parameters, "required"))) if self.parameters is not None else False
+
+
+@dataclass(frozen=True)
+class ToolChoice:
+    """The request's `tool_choice`. `names`: the tools it allows, None where it allows all."""
+
+    mode: ToolChoiceMode = "auto"
+    names: frozenset[str] | None = None
+
+
+@dataclass(frozen=True)
+class ChatRequest:
+    """One request, as far as its telemetry needs it.
+
+    `tools` is None where the declared tools cannot be known (the caller passed an iterator, which is theirs to
+    consume): nothing is then judged by them.
+    """
+
+    model: str = ""
+    stream: bool = False
+    tools: Mapping[str, Tool] | None = None
+    # Tools the server runs itself (`{"type": "web_search"}`) may be called under names nobody declared.
+    has_server_tools: bool = False
+    tool_choice: ToolChoice = ToolChoice()
+    tool_choice_text: str = ""
+    parallel_tool_calls: bool | None = None
+
+    @property
+    def tool_names(self) -> frozenset[str] | None:
+        """The names a call may have, None where any may be right."""
+        if self.tools is None or self.has_server_tools:
+            return None
+        return frozenset(self.tools)
+
+
+def read_request(kwargs: Mapping[str, Any]) -> ChatRequest:
+    """Read the arguments of one `create` call; `extra_body` wins, as it does on the wire."""
+    extra = given(kwargs.get("extra_body"))
+
+    def argument(name: str) -> Any:
+        value = extra.get(name) if isinstance(extra, Mapping) else None
+        return given(kwargs.get(name)) if value is None else value
+
+    declared = argument("tools")
+    functions = argument("functions")
+    tools: dict[str, Tool] | None = {}
+    server_tools = False
+    for source in (declared, functions):
+        if source is None:
+            continue
+        if not isinstance(source, (list, tuple)):
+            tools = None
+            break
+        for entry in source:
+            tool = _read_tool(entry)
+            if tool is None:
+                server_tools = True
+            elif tools is not None:
+                tools[tool.name] = tool
+
+    choice = argument("tool_choice")
+    if choice is None:
+        choice = argument("function_call")
+    parallel = argument("parallel_tool_calls")
+    return ChatRequest(
+        model=str(argument("model") or ""),
+        stream=bool(argument("stream")),
+        tools=tools,
+        has_server_tools=server_tools,
+        tool_choice=_read_tool_choice(choice),
+        tool_choice_text=_describe_tool_choice(choice),
+        parallel_tool_calls=parallel if isinstance(parallel, bool) else None,
+    )
+
+
+def _read_tool(entry: Any) -> Tool | None:
+    """The tool an entry of `tools` or `functions` declares, None where it is one that the server runs."""
+    custom = field(entry, "custom")
+    if name := text_of(field(custom, "name")):
+        return Tool(name, "custom")
+    function = field(entry, "function")
+    body = entry if function is None else function
+    name = text_of(field(body, "name"))
+    return None if name is None else Tool(name, "function", field(body, "parameters"))
+
+
+def _read_tool_choice(choice: Any) -> ToolChoice:
+    if choice is None or isinstance(choice, str):
+        # "any" is what some servers call "required".
+        if choice in {"required", "any"}:
+            return ToolChoice("required")
+        return ToolChoice("none") if choice == "none" else ToolChoice()
+    allowed = field(choice, "allowed_tools")
+    if allowed is not None:
+        names = frozenset(_names_of(items_of(field(allowed, "tools"))))
+        mode: ToolChoiceMode = "required" if field(allowed, "mode") == "required" else "auto"
+        return ToolChoice(mode, names)
+    names = frozenset(_names_of([choice]))
+    return ToolChoice("named", names) if names else ToolChoice()
+
+
+def _names_of(entries: Iterable[Any]) -> Iterable[str]:
+    for entry in entries:
+        for body in (field(entry, "function"), field(entry, "custom"), entry):
+            if name := text_of(field(body, "name")):
+                yield name
+                break
+
+
+def _describe_tool_choice(choice: Any) -> str:
+    if choice is None:
+        return ""
+    if isinstance(choice, str):
+        return choice
+    names = _read_tool_choice(choice).names
+    return ", ".join(sorted(names)) if names else str(field(choice, "type") or type(choice).__name__)

@@ -1,0 +1,89 @@
+"""Ends an observation when the HTTP response behind a stream is closed past its tracker.
+
+The SDK's own helpers do that (`client.chat.completions.stream(...)` closes the response, not the stream), and so does
+whoever reads a raw response as bytes. The response's byte stream is the one thing that every way of closing reaches;
+it is replaced by a proxy that takes note of its closing and costs nothing while bytes flow.
+"""
+
+from __future__ import annotations
+
+import inspect
+import weakref
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import wrapt
+
+from otel_llm.faults import attempt
+from otel_llm.observation import Observation
+
+
+def watch_body(response: Any, closing: BodyClosing) -> None:
+    """Have `closing` called when `response` (an httpx response) is closed. Anything else is left alone."""
+    body = getattr(response, "stream", None)
+    if body is None or getattr(response, "is_closed", True) is not False:
+        return
+    if inspect.ismethod(getattr(body, "aclose", None)):
+        response.stream = _AsyncBody(body, closing)
+    elif inspect.ismethod(getattr(body, "close", None)):
+        response.stream = _SyncBody(body, closing)
+
+
+class BodyClosing:
+    """Ends `observation` when the body is closed by anyone but the stream's own reader."""
+
+    __slots__ = ("_observation", "_reader")
+
+    def __init__(self, observation: Observation) -> None:
+        self._observation = observation
+        self._reader: weakref.ref[Any] | None = None
+
+    def read_by(self, stream: Any) -> None:
+        """From now on `stream` (of the SDK) reads the body, and a tracker sees how it ends."""
+        reader = getattr(stream, "_iterator", None)
+        if inspect.isgenerator(reader) or inspect.isasyncgen(reader):
+            # Held weakly: the reader holds the response, and the response holds us.
+            self._reader = weakref.ref(reader)
+
+    def __call__(self) -> None:
+        if self._observation.ended:
+            return
+        if self._reader is None:
+            # The caller took the bytes; nothing of them came past us.
+            self._observation.end("closed", unread=True)
+            return
+        reader = self._reader()
+        running = getattr(reader, "gi_running", False) or getattr(reader, "ag_running", False)
+        if reader is not None and not running:
+            self._observation.end("closed")
+
+
+class _SyncBody(wrapt.ObjectProxy):  # type: ignore[misc]
+    def __init__(self, body: Any, closing: BodyClosing) -> None:
+        super().__init__(body)
+        self._self_closing = closing
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.__wrapped__)
+
+    def close(self) -> None:
+        try:
+            self.__wrapped__.close()
+        finally:
+            attempt("a response's closing", self._self_closing)
+
+
+class _AsyncBody(wrapt.ObjectProxy):  # type: ignore[misc]
+    def __init__(self, body: Any, closing: BodyClosing) -> None:
+        super().__init__(body)
+        self._self_closing = closing
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        iterator: AsyncIterator[bytes] = self.__wrapped__.__aiter__()
+        return iterator
+
+    async def aclose(self) -> None:
+        try:
+            await self.__wrapped__.aclose()
+        finally:
+            attempt("a response's closing", self._self_closing)

@@ -1,0 +1,309 @@
+"""What leaves this process: one span a request with its events and attributes, metrics, log records.
+
+The only module that speaks OpenTelemetry on the way out. Everything the GenAI semantic conventions name goes through
+`opentelemetry-util-genai`; everything of our own is in the telemetry contract (docs/telemetry.md).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from opentelemetry import metrics, trace
+from opentelemetry._logs import LoggerProvider, LogRecord, NoOpLoggerProvider, SeverityNumber, get_logger
+from opentelemetry.context import Context
+from opentelemetry.metrics import Histogram, Meter, MeterProvider, NoOpMeterProvider
+from opentelemetry.trace import NoOpTracerProvider, Span, TracerProvider
+from opentelemetry.util.genai.completion_hook import CompletionHook
+from opentelemetry.util.genai.handler import TelemetryHandler
+from opentelemetry.util.genai.invocation import InferenceInvocation
+from opentelemetry.util.genai.types import Error
+
+from otel_llm._version import __version__
+from otel_llm.config import Config
+from otel_llm.content import output_messages, request_content, response_usage
+from otel_llm.events import Event, Timeline
+from otel_llm.faults import attempt
+from otel_llm.provider import Server
+from otel_llm.recording import Recording
+from otel_llm.request import ChatRequest
+from otel_llm.unicode_text import exportable
+
+SCOPE = "otel_llm"
+_DEFAULT_EVENT_LIMIT = 128
+_LONGEST_MESSAGE = 1000
+# A tool nobody declared may have any name; as a metric attribute it would have any number of values.
+_OTHER_TOOL = "_OTHER"
+
+
+class Telemetry:
+    """The tracer, meter and logger of one instrumentation, and its options."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        tracer_provider: TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
+        logger_provider: LoggerProvider | None = None,
+        completion_hook: CompletionHook | None = None,
+    ) -> None:
+        self.config = config
+        # A provider that is broken already is replaced here, so that it costs its own signal and no other.
+        if attempt("tracer provider", trace.get_tracer, SCOPE, __version__, tracer_provider) is None:
+            tracer_provider = NoOpTracerProvider()
+        meter = attempt("meter provider", metrics.get_meter, SCOPE, __version__, meter_provider)
+        if meter is None:
+            meter_provider = NoOpMeterProvider()
+            meter = meter_provider.get_meter(SCOPE)
+        logger = attempt("logger provider", get_logger, SCOPE, __version__, logger_provider)
+        if logger is None:
+            logger_provider = NoOpLoggerProvider()
+            logger = logger_provider.get_logger(SCOPE)
+        self.logger = logger
+        instruments = attempt("metric instruments", Instruments, meter)
+        if instruments is None:
+            meter_provider = NoOpMeterProvider()
+            instruments = Instruments(meter_provider.get_meter(SCOPE))
+        self.instruments = instruments
+        self._handler = TelemetryHandler(
+            tracer_provider=tracer_provider,
+            meter_provider=meter_provider,
+            logger_provider=logger_provider,
+            completion_hook=completion_hook,
+            instrumentation_scope_name=SCOPE,
+            instrumentation_scope_version=__version__,
+        )
+
+    @property
+    def captures_content(self) -> bool:
+        """Whether the user opted in to messages and tool definitions on spans or events."""
+        return self._handler.should_capture_content()
+
+    def start(self, request: ChatRequest, kwargs: Mapping[str, Any], server: Server) -> RequestSpan:
+        """Start a request's span and make it current until `RequestSpan.release`."""
+        model = exportable(request.model) or None
+        invocation = self._handler.inference(
+            server.provider, request_model=model, server_address=server.address, server_port=server.port
+        )
+        span = RequestSpan(self, request, server, invocation)
+        attempt("request attributes", span.describe_request, kwargs)
+        return span
+
+
+class Instruments:
+    """Our metrics. Those of the conventions are util-genai's."""
+
+    def __init__(self, meter: Meter) -> None:
+        seconds = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92]
+        characters = [0, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576]
+
+        def histogram(name: str, unit: str, description: str, boundaries: Sequence[float]) -> Histogram:
+            return meter.create_histogram(
+                name, unit, description, explicit_bucket_boundaries_advisory=boundaries
+            )
+
+        self.tool_calls = meter.create_counter(
+            "otel_llm.tool_call.count", "{call}", "Tool calls that models asked for"
+        )
+        self.anomalies = meter.create_counter(
+            "otel_llm.anomaly.count", "{anomaly}", "Faults found in tool calls and their streams"
+        )
+        self.streams = meter.create_counter(
+            "otel_llm.stream.count", "{stream}", "Streamed responses, by how they ended"
+        )
+        self.time_to_first_tool_call = histogram(
+            "otel_llm.stream.time_to_first_tool_call",
+            "s",
+            "From the request to the first tool-call delta",
+            seconds,
+        )
+        self.tool_call_duration = histogram(
+            "otel_llm.tool_call.duration", "s", "From a call's first delta to its last", seconds
+        )
+        self.arguments_size = histogram(
+            "otel_llm.tool_call.arguments.size", "{character}", "Length of a call's arguments", characters
+        )
+
+
+class RequestSpan:
+    """The span of one request, from its start to the end of its response."""
+
+    def __init__(
+        self, telemetry: Telemetry, request: ChatRequest, server: Server, invocation: InferenceInvocation
+    ) -> None:
+        self._telemetry = telemetry
+        self._request = request
+        self._server = server
+        self._invocation = invocation
+
+    def describe_request(self, kwargs: Mapping[str, Any]) -> None:
+        request_content(self._invocation, kwargs, with_messages=self._telemetry.captures_content)
+        if self._request.stream:
+            self._invocation.request_stream = True
+
+    @property
+    def event_limit(self) -> int | None:
+        return _event_limit(self._invocation.span)
+
+    def release(self) -> None:
+        """Give the caller's context back: what the caller starts between two chunks is not our child."""
+        self._invocation.suspend()
+
+    def first_chunk(self) -> None:
+        self._invocation.record_stream_chunk()
+
+    def finish(
+        self, recording: Recording, timeline: Timeline, offset_ns: int, error: BaseException | None
+    ) -> None:
+        """Write everything down and end the span. What fails is left out; the span ends all the same."""
+        attempt("response attributes", self._describe_response, recording, timeline)
+        attempt("events", self._emit, timeline.events, offset_ns)
+        attempt("metrics", self._measure, recording, timeline)
+        if error is None:
+            attempt("the end of the span", self._invocation.stop)
+        else:
+            attempt("the end of the span", self._invocation.fail, _error(error))
+
+    def _describe_response(self, recording: Recording, timeline: Timeline) -> None:
+        invocation = self._invocation
+        if recording.response_id:
+            invocation.response_id = exportable(recording.response_id)
+        if recording.response_model:
+            invocation.response_model_name = exportable(recording.response_model)
+        reasons = [exportable(choice.finish_reason) for choice in recording.choices if choice.finish_reason]
+        if reasons:
+            invocation.finish_reasons = reasons
+        invocation.attributes.update(_response_attributes(recording, timeline))
+        response_usage(invocation, recording.usage)
+        if self._telemetry.captures_content:
+            invocation.output_messages = output_messages(recording)
+
+    def _emit(self, events: Sequence[Event], offset_ns: int) -> None:
+        emit_events(self._telemetry, self._invocation.span, self._invocation.context, events, offset_ns)
+
+    def _measure(self, recording: Recording, timeline: Timeline) -> None:
+        instruments = self._telemetry.instruments
+        context = self._invocation.context
+        common: dict[str, str] = {"gen_ai.provider.name": self._server.provider}
+        if self._request.model:
+            common["gen_ai.request.model"] = exportable(self._request.model)
+        if recording.streamed:
+            instruments.streams.add(
+                1, common | {"otel_llm.stream.outcome": recording.outcome or "completed"}, context
+            )
+            if recording.first_tool_call_ns is not None:
+                waited = (recording.first_tool_call_ns - recording.started_ns) / 1e9
+                instruments.time_to_first_tool_call.record(waited, common, context)
+        declared = recording.declared or frozenset()
+        for call in recording.calls:
+            tool = call.name if call.name in declared else _OTHER_TOOL
+            attributes = common | {"gen_ai.tool.name": exportable(tool or _OTHER_TOOL)}
+            instruments.tool_calls.add(1, attributes, context)
+            instruments.arguments_size.record(call.length, attributes, context)
+            if recording.streamed:
+                lasted = (call.last_delta_ns - call.first_delta_ns) / 1e9
+                instruments.tool_call_duration.record(lasted, attributes, context)
+        if recording.over_calls:
+            instruments.tool_calls.add(
+                recording.over_calls, common | {"gen_ai.tool.name": _OTHER_TOOL}, context
+            )
+        for anomaly in timeline.anomalies:
+            instruments.anomalies.add(1, common | {"otel_llm.anomaly.type": anomaly.type}, context)
+
+
+class CurrentSpan:
+    """The span that is current where a stream is watched by itself. It is somebody else's: never ended here."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._span = trace.get_current_span()
+
+    @property
+    def event_limit(self) -> int | None:
+        return _event_limit(self._span)
+
+    def release(self) -> None:
+        """Nothing was made current."""
+
+    def first_chunk(self) -> None:
+        """Its owner measures it, if anybody does."""
+
+    def finish(
+        self, _recording: Recording, timeline: Timeline, offset_ns: int, _error: BaseException | None
+    ) -> None:
+        if "span" in self._config.events and self._span.is_recording():
+            attempt("events", _add_span_events, self._span, timeline.events, offset_ns)
+
+
+def emit_events(
+    telemetry: Telemetry, span: Span, context: Context, events: Sequence[Event], offset_ns: int
+) -> None:
+    """Send events where the options say. `offset_ns`: from the recording's clock to the time of day."""
+    if "span" in telemetry.config.events and span.is_recording():
+        _add_span_events(span, events, offset_ns)
+    if "log" in telemetry.config.events:
+        for event in events:
+            telemetry.logger.emit(
+                LogRecord(
+                    timestamp=event.time_ns + offset_ns,
+                    context=context,
+                    severity_number=SeverityNumber.INFO,
+                    attributes=event.attributes,
+                    event_name=event.name,
+                )
+            )
+
+
+def _add_span_events(span: Span, events: Sequence[Event], offset_ns: int) -> None:
+    for event in events:
+        span.add_event(event.name, event.attributes, event.time_ns + offset_ns)
+
+
+def _response_attributes(recording: Recording, timeline: Timeline) -> dict[str, Any]:
+    tool_calls = recording.tool_call_count
+    attributes: dict[str, Any] = {
+        "otel_llm.stream.tool_call_count": tool_calls,
+        "otel_llm.stream.text_only": recording.has_text and not tool_calls,
+        "otel_llm.stream.anomaly_count": len(timeline.anomalies),
+    }
+    if recording.streamed:
+        attributes["otel_llm.stream.outcome"] = recording.outcome
+        attributes["otel_llm.stream.chunk_count"] = recording.chunk_count
+        attributes["otel_llm.stream.max_chunk_gap"] = recording.max_wait_ns / 1e9
+        attributes["otel_llm.stream.coalesced_delta_count"] = timeline.coalesced
+        if recording.first_tool_call_ns is not None:
+            waited = (recording.first_tool_call_ns - recording.started_ns) / 1e9
+            attributes["otel_llm.stream.time_to_first_tool_call"] = waited
+    if recording.service_tier:
+        attributes["openai.response.service_tier"] = exportable(recording.service_tier)
+    if recording.system_fingerprint:
+        attributes["openai.response.system_fingerprint"] = exportable(recording.system_fingerprint)
+    return attributes
+
+
+def _event_limit(span: Span) -> int | None:
+    """How many more events this span takes, None for any number.
+
+    The SDK does not tell it publicly; where its own field is gone, its environment variable is what is left.
+    """
+    held = 0
+    with suppress(Exception):
+        held = len(getattr(span, "events", ()))
+    limits = getattr(span, "_limits", None)
+    if limits is not None and hasattr(limits, "max_events"):
+        most = limits.max_events
+        return None if most is None else max(0, most - held)
+    try:
+        return max(0, int(os.environ.get("OTEL_SPAN_EVENT_COUNT_LIMIT", "")) - held)
+    except ValueError:
+        return _DEFAULT_EVENT_LIMIT - held
+
+
+def _error(error: BaseException) -> Error:
+    # An error event carries the server's words, which may be anything.
+    text = attempt("an error's message", str, error) or type(error).__name__
+    resolved = Error.from_exception(error)
+    return Error(message=exportable(text[:_LONGEST_MESSAGE]), type=exportable(resolved.type), exception=error)

@@ -1,0 +1,259 @@
+"""A span exporter that prints each chat completion's timeline: OTEL_TRACES_EXPORTER=otel_llm_timeline.
+
+Everything that comes from a model is printed with its unprintable characters escaped: nothing of it can move
+the cursor, forge a line or be read as markup.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.trace import StatusCode
+
+from otel_llm import events
+from otel_llm.faults import swallow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from opentelemetry.sdk.trace import Event, ReadableSpan
+    from rich.console import Console
+
+Line: TypeAlias = list[tuple[str, str]]
+"""Pieces of text, each with its style, which is empty or one that rich knows."""
+
+_OUTCOME_STYLES: Final = {"completed": "green", "error": "bold red"}  # the others: the caller stopped reading
+_SHOWN_OF_A_VALUE: Final = 120  # characters
+_SHOWN_OF_A_DETAIL: Final = 500  # characters
+_DELTAS_AT_THE_HEAD: Final = 5
+_DELTAS_AT_THE_TAIL: Final = 3
+
+
+class TimelineSpanExporter(SpanExporter):
+    """Prints the timeline of every span that `otel_llm` made; other spans are none of its business.
+
+    It prints to `console`, or else to standard error, since standard output is the application's. Raises
+    ImportError where `rich` is not installed.
+    """
+
+    def __init__(self, *, console: Console | None = None) -> None:
+        try:
+            from rich.console import Console
+            from rich.text import Text
+        except ImportError as error:
+            raise ImportError(
+                "OTEL_TRACES_EXPORTER=otel_llm_timeline needs rich: pip install 'otel-llm[timeline]'"
+            ) from error
+        self._console = console or Console(stderr=True)
+        self._text = Text
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Print the spans that are ours. Never raises: what cannot be printed is logged once and left out."""
+        for span in spans:
+            try:
+                if _is_ours(span):
+                    self._print(timeline(span))
+            except Exception as fault:  # noqa: BLE001, PERF203 - one span's fault shall not hide the next
+                swallow("printing a timeline", fault)
+        return SpanExportResult.SUCCESS
+
+    def shutdown(self) -> None:
+        """Nothing to do: every span is printed when it comes."""
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002
+        """Nothing is ever held back."""
+        return True
+
+    def _print(self, lines: list[Line]) -> None:
+        # One call, so that the timelines of two threads do not mingle; soft_wrap, so that nothing is cut off.
+        text = self._text("\n").join(self._text.assemble(*line) for line in [*lines, []])
+        self._console.print(text, soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+
+def _is_ours(span: ReadableSpan) -> bool:
+    ours = "otel_llm."
+    return any(key.startswith(ours) for key in span.attributes or ()) or any(
+        event.name.startswith(ours) for event in span.events
+    )
+
+
+# -- what is printed --
+
+
+def timeline(span: ReadableSpan) -> list[Line]:
+    """The lines that tell one finished span: two of summary, its error if any, and one for each event."""
+    started_ns = span.start_time or 0
+    lines = [*_summary(span), *_error(span)]
+    choices = {_attributes(event).get("otel_llm.choice.index", 0) for event in span.events}
+    for is_delta, run in groupby(span.events, key=lambda event: event.name == events.ARGUMENTS_DELTA):
+        shown = list(run)
+        left_out = shown[_DELTAS_AT_THE_HEAD:-_DELTAS_AT_THE_TAIL] if is_delta else []
+        if len(left_out) > 1:
+            head, tail = shown[:_DELTAS_AT_THE_HEAD], shown[-_DELTAS_AT_THE_TAIL:]
+        else:
+            head, tail, left_out = shown, [], []
+        lines += [line for event in head for line in _event(event, started_ns, choices)]
+        if left_out:
+            lines.append([(f"{'…':>10}{'':16}{_how_much(left_out)} left out here", "dim")])
+        lines += [line for event in tail for line in _event(event, started_ns, choices)]
+    if span.dropped_events:
+        lines.append([(f"{'':26}{_count(span.dropped_events, 'event')} dropped by the SDK", "yellow")])
+    return lines
+
+
+def _summary(span: ReadableSpan) -> Iterator[Line]:
+    attributes = span.attributes or {}
+    outcome = _plain(attributes.get("otel_llm.stream.outcome", ""))
+    first: Line = [("━━ ", "dim"), (_plain(span.name), "bold")]
+    provider = attributes.get("gen_ai.provider.name")
+    if provider is not None:
+        first += [("  ", ""), (_plain(provider), "")]
+    if outcome:
+        first += [("  ", ""), (outcome, _OUTCOME_STYLES.get(outcome, "yellow"))]
+    anomalies = attributes.get("otel_llm.stream.anomaly_count")
+    if anomalies:
+        first += [("  ", ""), (_count(anomalies, "anomaly", "anomalies"), "bold red")]
+    yield first
+
+    facts = []
+    chunks = attributes.get("otel_llm.stream.chunk_count")
+    took = ((span.end_time or 0) - (span.start_time or 0)) / 1e9
+    facts.append(f"{_count(chunks, 'chunk')} in {_duration(took)}" if chunks is not None else _duration(took))
+    for key, words in (
+        ("otel_llm.stream.time_to_first_tool_call", "first tool call after"),
+        ("otel_llm.stream.max_chunk_gap", "longest wait"),
+    ):
+        seconds = attributes.get(key)
+        if isinstance(seconds, (int, float)):
+            facts.append(f"{words} {_duration(seconds)}")
+    tokens = [attributes.get(f"gen_ai.usage.{way}_tokens") for way in ("input", "output")]
+    if None not in tokens:
+        facts.append(f"{tokens[0]} tokens in, {tokens[1]} out")
+    folded = attributes.get("otel_llm.stream.coalesced_delta_count")
+    if folded:
+        facts.append(f"{_count(folded, 'delta')} folded")
+    if span.context is not None:
+        facts.append(f"trace {span.context.trace_id:032x}")
+    yield [("   ", ""), ("  ·  ".join(facts), "dim")]
+
+
+def _error(span: ReadableSpan) -> Iterator[Line]:
+    kind = (span.attributes or {}).get("error.type")
+    description = span.status.description
+    if kind is None and span.status.status_code is not StatusCode.ERROR:
+        return
+    line: Line = [("   error  ", "bold red"), (_plain(kind or "unknown"), "bold red")]
+    if description:
+        line += [("  ", ""), (_plain(description, _SHOWN_OF_A_DETAIL), "red")]
+    yield line
+
+
+def _event(event: Event, started_ns: int, choices: set[Any]) -> Iterator[Line]:
+    told = _told(event)
+    if told is None:
+        return
+    attributes = _attributes(event)
+    call = attributes.get("otel_llm.tool_call.index")
+    choice = attributes.get("otel_llm.choice.index")
+    about = f"[{_plain(call)}]" if call is not None else ""
+    if choices != {0} and choice is not None:
+        about = f"choice {_plain(choice)} {about}"
+    style = "bold red" if event.name in (events.ANOMALY, "exception") else ""
+    offset = (event.timestamp - started_ns) / 1e6
+    what, details = told
+    yield [(f"{offset:>10.1f} ms  ", "dim"), (f"{about:<4} ", "cyan"), (f"{what:<15} ", style), *details]
+
+
+def _told(event: Event) -> tuple[str, Line] | None:
+    """What happened and its particulars, or None for an event that is not of this story."""
+    it = _attributes(event)
+    name = _plain(it.get("gen_ai.tool.name", "?"))
+    match event.name:
+        case events.DETECTED:
+            call_id = it.get("gen_ai.tool.call.id")
+            return "detected", [(f"id {_plain(call_id)}" if call_id is not None else "without an id", "dim")]
+        case events.NAME:
+            return "named", [(name, "bold")]
+        case events.ARGUMENTS_DELTA:
+            return "arguments", [
+                (f"{_plain(it.get(_LENGTH, '?')):>6} chars  ", "dim"),
+                *_arguments(it),
+                *_folded(it),
+            ]
+        case events.COMPLETED:
+            size = f"  {it.get(_LENGTH)} chars in {_count(it.get(_DELTAS, 0), 'delta')}"
+            return "completed", [(name, "bold"), (" ", ""), *_arguments(it), (size, "dim")]
+        case events.TEXT_STARTED:
+            return "text started", []
+        case events.REASONING_STARTED:
+            return "thinking", []
+        case events.FINISH_REASON:
+            return "finish reason", [(_plain(it.get(events.FINISH_REASON, "?")), "bold")]
+        case events.ANOMALY:
+            detail = _plain(it.get("otel_llm.anomaly.detail", ""), _SHOWN_OF_A_DETAIL)
+            return "ANOMALY", [
+                (_plain(it.get("otel_llm.anomaly.type", "?")), "bold red"),
+                (f"  {detail}", "red"),
+            ]
+        case "otel_llm.tag_rewrite":
+            form, target, length = (_plain(it.get(f"otel_llm.tag_rewrite.{part}", "?")) for part in _REWRITE)
+            return "rewritten", [(name, "bold"), (f"  {form} -> {target}, {length} chars", "dim")]
+        case "exception":
+            kind, message = (it.get(f"exception.{part}", "") for part in ("type", "message"))
+            return "exception", [(f"{_plain(kind)}  {_plain(message, _SHOWN_OF_A_DETAIL)}", "red")]
+    if event.name.startswith("otel_llm."):
+        return _plain(event.name.removeprefix("otel_llm.")), [(_plain(dict(it)), "dim")]
+    return None
+
+
+_LENGTH: Final = "otel_llm.arguments.length"
+_DELTAS: Final = "otel_llm.delta.count"
+_REWRITE: Final = ("format", "target", "length")
+
+
+def _arguments(attributes: Mapping[str, Any]) -> Line:
+    arguments = attributes.get("gen_ai.tool.call.arguments")
+    if arguments is None:
+        return [("(not captured)", "dim")]
+    return [(_literal(str(arguments)), "green")]
+
+
+def _folded(attributes: Mapping[str, Any]) -> Line:
+    count = attributes.get(_DELTAS, 1)
+    return [(f"  {count} deltas", "dim")] if count != 1 else []
+
+
+def _how_much(left_out: Sequence[Event]) -> str:
+    deltas = sum(int(_attributes(event).get(_DELTAS, 1)) for event in left_out)
+    return f"{deltas} deltas" if deltas == len(left_out) else f"{deltas} deltas in {len(left_out)} events"
+
+
+def _attributes(event: Event) -> Mapping[str, Any]:
+    return event.attributes or {}
+
+
+# -- how values are written --
+
+
+def _literal(value: str) -> str:
+    """`value` as a Python literal, which has nothing unprintable in it; too long a one is cut and counted."""
+    if len(value) > _SHOWN_OF_A_VALUE:
+        return f"{value[:_SHOWN_OF_A_VALUE]!r}… and {len(value) - _SHOWN_OF_A_VALUE} more"
+    return repr(value)
+
+
+def _plain(value: Any, limit: int = _SHOWN_OF_A_VALUE) -> str:
+    """`value` without quotes, what is unprintable escaped, what is too long cut."""
+    text = str(value)
+    shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text[:limit])
+    return f"{shown}…" if len(text) > limit else shown
+
+
+def _count(number: Any, one: str, many: str | None = None) -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"

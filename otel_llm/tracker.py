@@ -1,0 +1,221 @@
+"""The proxies around an SDK's stream: they hand on the very same chunks and take note of them.
+
+`StreamingToolCallTracker` is for asynchronous streams, `SyncStreamingToolCallTracker` for synchronous ones. A proxy is
+an instance of the stream's own class too (`isinstance(tracker, openai.Stream)` holds), and whatever is not named here
+reaches the stream itself.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from time import perf_counter_ns
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import wrapt
+
+from otel_llm.config import read_config
+from otel_llm.faults import swallow
+from otel_llm.observation import AbandonedStream, Observation, outcome_of
+from otel_llm.recording import Outcome
+from otel_llm.telemetry import CurrentSpan
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class _Tracker(wrapt.ObjectProxy):  # type: ignore[misc]
+    """What both trackers share.
+
+    Used by itself on any stream of chunks it writes its log lines, and its events to the span that is current when
+    it is made, if there is one.
+    """
+
+    def __init__(self, stream: Any, observation: Observation | None = None) -> None:
+        super().__init__(stream)
+        if observation is None:
+            config = read_config()
+            observation = Observation(config, None, CurrentSpan(config))
+        self._self_observation = observation
+        self._self_feed = observation.recording.feed
+        self._self_tell = observation.tell
+        self._self_abandoned = AbandonedStream(observation)
+
+    @property
+    def _stream(self) -> Any:
+        return self.__wrapped__
+
+    @property
+    def _tool_calls(self) -> dict[int, dict[str, str | None]]:
+        """The calls so far: index -> name, arguments, id. A second call at an index gets the next free one."""
+        calls: dict[int, dict[str, str | None]] = {}
+        for call in self._self_observation.recording.calls:
+            index = call.index if call.index not in calls else max(calls) + 1
+            calls[index] = {"name": call.name, "arguments": call.arguments_so_far(), "id": call.id}
+        return calls
+
+    @property
+    def _has_content(self) -> bool:
+        return self._self_observation.recording.has_text
+
+    @property
+    def response(self) -> Any:
+        """The HTTP response behind the stream, None where the stream has none."""
+        return getattr(self.__wrapped__, "response", None)
+
+
+class SyncStreamingToolCallTracker(_Tracker):
+    """A synchronous stream of chunks, watched.
+
+    >>> for chunk in SyncStreamingToolCallTracker(client.chat.completions.create(..., stream=True)):
+    ...     ...
+    """
+
+    def __init__(self, stream: Any, observation: Observation | None = None) -> None:
+        super().__init__(stream, observation)
+        self._self_read: Callable[[], Any] | None = (
+            stream.__next__ if hasattr(type(stream), "__next__") else None
+        )
+
+    def __iter__(self) -> Iterator[Any]:
+        return self  # type: ignore[return-value]
+
+    def __next__(self) -> Any:
+        read = self._self_read
+        if read is None:
+            read = self._self_read = iter(self.__wrapped__).__next__
+        asked_ns = perf_counter_ns()
+        try:
+            chunk = read()
+        except StopIteration:
+            self._self_observation.end("completed")
+            raise
+        except BaseException as error:
+            self._self_observation.fail(error, asked_ns)
+            raise
+        try:
+            notices = self._self_feed(chunk, asked_ns, perf_counter_ns())
+            if notices is not None:
+                self._self_tell(notices)
+        except Exception as fault:  # noqa: BLE001
+            swallow("a chunk", fault)
+        return chunk
+
+    def __enter__(self) -> Self:
+        enter = getattr(type(self.__wrapped__), "__enter__", None)
+        if enter is not None:
+            enter(self.__wrapped__)
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> Any:
+        leave = getattr(type(self.__wrapped__), "__exit__", None)
+        try:
+            if leave is not None:
+                return leave(self.__wrapped__, exc_type, exc, traceback)
+            return _close(self.__wrapped__)
+        finally:
+            self._self_observation.end(_left_with(exc))
+
+    def close(self) -> None:
+        """Close the stream and end its observation."""
+        try:
+            _close(self.__wrapped__)
+        finally:
+            self._self_observation.end("closed")
+
+
+class StreamingToolCallTracker(_Tracker):
+    """An asynchronous stream of chunks, watched.
+
+    >>> async for chunk in StreamingToolCallTracker(await client.chat.completions.create(..., stream=True)):
+    ...     ...
+    """
+
+    def __init__(self, stream: Any, observation: Observation | None = None) -> None:
+        super().__init__(stream, observation)
+        # The SDK's stream reads through its own generator; going round the one that `__aiter__` adds leaves
+        # nothing behind for the event loop to close. Of other streams only `__aiter__` is sure to be right.
+        own = inspect.isasyncgen(getattr(stream, "_iterator", None)) or inspect.isasyncgen(stream)
+        self._self_read: Callable[[], Awaitable[Any]] | None = stream.__anext__ if own else None
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self  # type: ignore[return-value]
+
+    async def __anext__(self) -> Any:
+        read = self._self_read
+        if read is None:
+            stream = self.__wrapped__
+            iterator = stream.__aiter__() if hasattr(type(stream), "__aiter__") else stream
+            read = self._self_read = iterator.__anext__
+        asked_ns = perf_counter_ns()
+        try:
+            chunk = await read()
+        except StopAsyncIteration:
+            self._self_observation.end("completed")
+            raise
+        except BaseException as error:
+            self._self_observation.fail(error, asked_ns)
+            raise
+        try:
+            notices = self._self_feed(chunk, asked_ns, perf_counter_ns())
+            if notices is not None:
+                self._self_tell(notices)
+        except Exception as fault:  # noqa: BLE001
+            swallow("a chunk", fault)
+        return chunk
+
+    async def __aenter__(self) -> Self:
+        enter = getattr(type(self.__wrapped__), "__aenter__", None)
+        if enter is not None:
+            await enter(self.__wrapped__)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> Any:
+        leave = getattr(type(self.__wrapped__), "__aexit__", None)
+        try:
+            if leave is not None:
+                return await leave(self.__wrapped__, exc_type, exc, traceback)
+            return await _aclose(self.__wrapped__)
+        finally:
+            self._self_observation.end(_left_with(exc))
+
+    async def close(self) -> None:
+        """Close the stream and end its observation."""
+        try:
+            await _aclose(self.__wrapped__)
+        finally:
+            self._self_observation.end("closed")
+
+    async def aclose(self) -> None:
+        """Alias of `close`."""
+        await self.close()
+
+
+def _close(stream: Any) -> None:
+    close = getattr(stream, "close", None)
+    if close is not None:
+        close()
+
+
+async def _aclose(stream: Any) -> None:
+    close = getattr(stream, "close", None) or getattr(stream, "aclose", None)
+    if close is not None:
+        closing = close()
+        if inspect.isawaitable(closing):
+            await closing
+
+
+def _left_with(error: BaseException | None) -> Outcome:
+    """How a stream ended whose `with` block was left: an error of the block's own is no error of the stream."""
+    return "cancelled" if error is not None and outcome_of(error) == "cancelled" else "closed"
