@@ -38,11 +38,10 @@ class ChatCalls:
 
     def wrapper_for(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The wrapt wrapper for a synchronous or asynchronous method."""
-        return self._call_async if inspect.iscoroutinefunction(function) else self._call
+        # The SDK's decorators hide that a method is a coroutine function; what they wrap tells.
+        return self._call_async if inspect.iscoroutinefunction(inspect.unwrap(function)) else self._call
 
-    def _call(
-        self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+    def _call(self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         resource = wrapped if instance is None else instance
         observation = self._begin(resource, kwargs)
         if observation is None:

@@ -34,9 +34,7 @@ from otel_llm.unicode_text import exportable
 _OUTPUT_TYPES = {"json_object": "json", "json_schema": "json", "text": "text"}
 
 
-def request_content(
-    invocation: InferenceInvocation, kwargs: Mapping[str, Any], *, with_messages: bool
-) -> None:
+def request_content(invocation: InferenceInvocation, kwargs: Mapping[str, Any], *, with_messages: bool) -> None:
     """Set what the conventions say of a request from the keyword arguments of `create`."""
 
     def number(name: str) -> Any:
@@ -69,9 +67,7 @@ def request_content(
     if tier is not None and tier != "auto":
         invocation.attributes["openai.request.service_tier"] = exportable(tier)
     if with_messages:
-        invocation.input_messages = [
-            _input_message(message) for message in items_of(given(kwargs.get("messages")))
-        ]
+        invocation.input_messages = [_input_message(message) for message in items_of(given(kwargs.get("messages")))]
         invocation.tool_definitions = list(_tool_definitions(kwargs)) or None
 
 
@@ -143,13 +139,11 @@ def _input_message(message: Any) -> InputMessage:
         if arguments is None:
             arguments = field(body, "input")
         call_id = text_of(field(call, "id"))
-        name = exportable(str(field(body, "name") or ""))
-        request = ToolCallRequestPart(
-            _arguments(arguments), name, None if call_id is None else exportable(call_id)
-        )
-        parts.append(request)
-    name = text_of(field(message, "name"))
-    return InputMessage(role, parts, None if name is None else exportable(name))
+        tool = exportable(str(field(body, "name") or ""))
+        shown_id = None if call_id is None else exportable(call_id)
+        parts.append(ToolCallRequestPart(_arguments(arguments), tool, shown_id))
+    author = text_of(field(message, "name"))
+    return InputMessage(role, parts, None if author is None else exportable(author))
 
 
 def _content_parts(content: Any) -> Iterator[MessagePart]:

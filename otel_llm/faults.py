@@ -23,8 +23,7 @@ def swallow(where: str, fault: BaseException) -> None:
             return
         _reported.add(kind)
         _logger.warning(
-            "otel-llm failed in %s and went on without it; the application is not affected. "
-            "Reported once per kind.",
+            "otel-llm failed in %s and went on without it; the application is not affected. Reported once per kind.",
             where,
             exc_info=fault,
         )

@@ -6,7 +6,6 @@ from collections.abc import Collection
 from importlib import import_module
 from typing import Any
 
-import wrapt
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 from opentelemetry.util.genai.completion_hook import load_completion_hook
 
@@ -14,6 +13,7 @@ from otel_llm import other_instrumentations
 from otel_llm.chat_calls import ChatCalls
 from otel_llm.config import read_config
 from otel_llm.faults import attempt
+from otel_llm.proxies import FunctionWrapper
 from otel_llm.telemetry import Telemetry
 
 # Where the SDK makes its requests. `stream()` and the raw-response variants all come through `create`; `parse()` does
@@ -56,13 +56,13 @@ class OpenAIInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             )
         )
         other_instrumentations.forget()
-        wrapped = []
+        wrapped: list[tuple[type, str, Any, Any]] = []
         for module_name, class_name, method_name in _METHODS:
             owner = _class_of(module_name, class_name)
             original = None if owner is None else owner.__dict__.get(method_name)
             if owner is None or original is None or any(entry[:2] == (owner, method_name) for entry in wrapped):
                 continue
-            wrapper = wrapt.FunctionWrapper(original, calls.wrapper_for(original))
+            wrapper = FunctionWrapper(original, calls.wrapper_for(original))
             setattr(owner, method_name, wrapper)
             wrapped.append((owner, method_name, original, wrapper))
         self._calls, self._wrapped = calls, tuple(wrapped)

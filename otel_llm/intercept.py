@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-import wrapt
-
 from otel_llm.chat_calls import ChatCalls
 from otel_llm.config import read_config
+from otel_llm.proxies import FunctionWrapper
 from otel_llm.telemetry import Telemetry
 
 _Client = TypeVar("_Client")
@@ -54,5 +53,5 @@ def intercept_llm_requests(
     return client
 
 
-class InterceptedMethod(wrapt.FunctionWrapper):  # type: ignore[misc]
+class InterceptedMethod(FunctionWrapper):
     """A method of one client, wrapped on the client itself."""

@@ -33,9 +33,7 @@ def _others(resource_class: type) -> Iterator[str]:
     methods = [getattr(resource_class, "create", None)]
     module = __import__(resource_class.__module__.partition(".")[0])
     # Some wrap the clients' own `request`, below every resource.
-    methods += [
-        getattr(getattr(module, name, None), "request", None) for name in ("OpenAI", "AsyncOpenAI")
-    ]
+    methods += [getattr(getattr(module, name, None), "request", None) for name in ("OpenAI", "AsyncOpenAI")]
     for method in methods:
         yield from _wrappers_of(method)
 

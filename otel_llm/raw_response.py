@@ -11,10 +11,9 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import wrapt
-
 from otel_llm.faults import attempt
 from otel_llm.observation import AbandonedStream, Observation
+from otel_llm.proxies import ObjectProxy
 from otel_llm.response_body import BodyClosing, watch_body
 
 
@@ -23,7 +22,7 @@ def is_raw_response(result: Any) -> bool:
     return callable(getattr(result, "parse", None)) and hasattr(type(result), "http_request")
 
 
-class RawResponse(wrapt.ObjectProxy):  # type: ignore[misc]
+class RawResponse(ObjectProxy):
     """A raw response whose `parse()` gives what `watch` makes of it, the same at every call."""
 
     def __init__(
@@ -38,11 +37,30 @@ class RawResponse(wrapt.ObjectProxy):  # type: ignore[misc]
         watch_body(response.http_response, self._self_closing)
 
     def parse(self, *args: Any, **kwargs: Any) -> Any:
-        parsed = self.__wrapped__.parse(*args, **kwargs)
+        parsed = self._parsing(lambda: self.__wrapped__.parse(*args, **kwargs))
         return self._parse_later(parsed) if inspect.isawaitable(parsed) else self._watched(parsed)
 
-    async def _parse_later(self, parsed: Awaitable[Any]) -> Any:
-        return self._watched(await parsed)
+    async def _parse_later(self, pending: Awaitable[Any]) -> Any:
+        self._self_closing.parsing = True
+        try:
+            parsed = await pending
+        except BaseException as error:
+            self._self_observation.fail(error)
+            raise
+        finally:
+            self._self_closing.parsing = False
+        return self._watched(parsed)
+
+    def _parsing(self, parse: Callable[[], Any]) -> Any:
+        """A whole body is read and closed while it is parsed; what it says comes only then."""
+        self._self_closing.parsing = True
+        try:
+            return parse()
+        except BaseException as error:
+            self._self_observation.fail(error)
+            raise
+        finally:
+            self._self_closing.parsing = False
 
     def _watched(self, parsed: Any) -> Any:
         known = self._self_watched.get(id(parsed))
@@ -51,9 +69,7 @@ class RawResponse(wrapt.ObjectProxy):  # type: ignore[misc]
         if self._self_watched or self._self_observation.ended:
             # One response is one span, whatever else it is parsed into.
             return parsed
-        watched = attempt(
-            "a parsed response", self._self_watch, parsed, self._self_observation, self._self_closing
-        )
+        watched = attempt("a parsed response", self._self_watch, parsed, self._self_observation, self._self_closing)
         if watched is None:
             return parsed
         self._self_watched[id(parsed)] = (parsed, watched)

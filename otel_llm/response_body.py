@@ -12,10 +12,9 @@ import weakref
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-import wrapt
-
 from otel_llm.faults import attempt
 from otel_llm.observation import Observation
+from otel_llm.proxies import ObjectProxy
 
 
 def watch_body(response: Any, closing: BodyClosing) -> None:
@@ -32,11 +31,13 @@ def watch_body(response: Any, closing: BodyClosing) -> None:
 class BodyClosing:
     """Ends `observation` when the body is closed by anyone but the stream's own reader."""
 
-    __slots__ = ("_observation", "_reader")
+    __slots__ = ("_observation", "_reader", "parsing")
 
     def __init__(self, observation: Observation) -> None:
         self._observation = observation
         self._reader: weakref.ref[Any] | None = None
+        self.parsing = False
+        """Whether the body is being read for a caller who gets it parsed."""
 
     def read_by(self, stream: Any) -> None:
         """From now on `stream` (of the SDK) reads the body, and a tracker sees how it ends."""
@@ -46,7 +47,7 @@ class BodyClosing:
             self._reader = weakref.ref(reader)
 
     def __call__(self) -> None:
-        if self._observation.ended:
+        if self._observation.ended or self.parsing:
             return
         if self._reader is None:
             # The caller took the bytes; nothing of them came past us.
@@ -58,7 +59,7 @@ class BodyClosing:
             self._observation.end("closed")
 
 
-class _SyncBody(wrapt.ObjectProxy):  # type: ignore[misc]
+class _SyncBody(ObjectProxy):
     def __init__(self, body: Any, closing: BodyClosing) -> None:
         super().__init__(body)
         self._self_closing = closing
@@ -73,7 +74,7 @@ class _SyncBody(wrapt.ObjectProxy):  # type: ignore[misc]
             attempt("a response's closing", self._self_closing)
 
 
-class _AsyncBody(wrapt.ObjectProxy):  # type: ignore[misc]
+class _AsyncBody(ObjectProxy):
     def __init__(self, body: Any, closing: BodyClosing) -> None:
         super().__init__(body)
         self._self_closing = closing

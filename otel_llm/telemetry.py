@@ -101,13 +101,9 @@ class Instruments:
         characters = [0, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576]
 
         def histogram(name: str, unit: str, description: str, boundaries: Sequence[float]) -> Histogram:
-            return meter.create_histogram(
-                name, unit, description, explicit_bucket_boundaries_advisory=boundaries
-            )
+            return meter.create_histogram(name, unit, description, explicit_bucket_boundaries_advisory=boundaries)
 
-        self.tool_calls = meter.create_counter(
-            "otel_llm.tool_call.count", "{call}", "Tool calls that models asked for"
-        )
+        self.tool_calls = meter.create_counter("otel_llm.tool_call.count", "{call}", "Tool calls that models asked for")
         self.anomalies = meter.create_counter(
             "otel_llm.anomaly.count", "{anomaly}", "Faults found in tool calls and their streams"
         )
@@ -155,9 +151,7 @@ class RequestSpan:
     def first_chunk(self) -> None:
         self._invocation.record_stream_chunk()
 
-    def finish(
-        self, recording: Recording, timeline: Timeline, offset_ns: int, error: BaseException | None
-    ) -> None:
+    def finish(self, recording: Recording, timeline: Timeline, offset_ns: int, error: BaseException | None) -> None:
         """Write everything down and end the span. What fails is left out; the span ends all the same."""
         attempt("response attributes", self._describe_response, recording, timeline)
         attempt("events", self._emit, timeline.events, offset_ns)
@@ -191,9 +185,7 @@ class RequestSpan:
         if self._request.model:
             common["gen_ai.request.model"] = exportable(self._request.model)
         if recording.streamed:
-            instruments.streams.add(
-                1, common | {"otel_llm.stream.outcome": recording.outcome or "completed"}, context
-            )
+            instruments.streams.add(1, common | {"otel_llm.stream.outcome": recording.outcome or "completed"}, context)
             if recording.first_tool_call_ns is not None:
                 waited = (recording.first_tool_call_ns - recording.started_ns) / 1e9
                 instruments.time_to_first_tool_call.record(waited, common, context)
@@ -207,9 +199,7 @@ class RequestSpan:
                 lasted = (call.last_delta_ns - call.first_delta_ns) / 1e9
                 instruments.tool_call_duration.record(lasted, attributes, context)
         if recording.over_calls:
-            instruments.tool_calls.add(
-                recording.over_calls, common | {"gen_ai.tool.name": _OTHER_TOOL}, context
-            )
+            instruments.tool_calls.add(recording.over_calls, common | {"gen_ai.tool.name": _OTHER_TOOL}, context)
         for anomaly in timeline.anomalies:
             instruments.anomalies.add(1, common | {"otel_llm.anomaly.type": anomaly.type}, context)
 
@@ -231,16 +221,12 @@ class CurrentSpan:
     def first_chunk(self) -> None:
         """Its owner measures it, if anybody does."""
 
-    def finish(
-        self, _recording: Recording, timeline: Timeline, offset_ns: int, _error: BaseException | None
-    ) -> None:
+    def finish(self, _recording: Recording, timeline: Timeline, offset_ns: int, _error: BaseException | None) -> None:
         if "span" in self._config.events and self._span.is_recording():
             attempt("events", _add_span_events, self._span, timeline.events, offset_ns)
 
 
-def emit_events(
-    telemetry: Telemetry, span: Span, context: Context, events: Sequence[Event], offset_ns: int
-) -> None:
+def emit_events(telemetry: Telemetry, span: Span, context: Context, events: Sequence[Event], offset_ns: int) -> None:
     """Send events where the options say. `offset_ns`: from the recording's clock to the time of day."""
     if "span" in telemetry.config.events and span.is_recording():
         _add_span_events(span, events, offset_ns)

@@ -13,11 +13,10 @@ from time import perf_counter_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import wrapt
-
 from otel_llm.config import read_config
 from otel_llm.faults import swallow
 from otel_llm.observation import AbandonedStream, Observation, outcome_of
+from otel_llm.proxies import ObjectProxy
 from otel_llm.recording import Outcome
 from otel_llm.telemetry import CurrentSpan
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class _Tracker(wrapt.ObjectProxy):  # type: ignore[misc]
+class _Tracker(ObjectProxy):
     """What both trackers share.
 
     Used by itself on any stream of chunks it writes its log lines, and its events to the span that is current when
@@ -74,12 +73,10 @@ class SyncStreamingToolCallTracker(_Tracker):
 
     def __init__(self, stream: Any, observation: Observation | None = None) -> None:
         super().__init__(stream, observation)
-        self._self_read: Callable[[], Any] | None = (
-            stream.__next__ if hasattr(type(stream), "__next__") else None
-        )
+        self._self_read: Callable[[], Any] | None = stream.__next__ if hasattr(type(stream), "__next__") else None
 
     def __iter__(self) -> Iterator[Any]:
-        return self  # type: ignore[return-value]
+        return self
 
     def __next__(self) -> Any:
         read = self._self_read
@@ -145,7 +142,7 @@ class StreamingToolCallTracker(_Tracker):
         self._self_read: Callable[[], Awaitable[Any]] | None = stream.__anext__ if own else None
 
     def __aiter__(self) -> AsyncIterator[Any]:
-        return self  # type: ignore[return-value]
+        return self
 
     async def __anext__(self) -> Any:
         read = self._self_read

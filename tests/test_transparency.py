@@ -1,0 +1,366 @@
+"""The application sees what a bare SDK shows it: the same types, chunks, order, laziness and results."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import openai
+import pytest
+from callers import ADD_TASK, MESSAGES, REQUEST, AsyncCaller, SyncCaller
+from opentelemetry import trace
+from pydantic import BaseModel
+from seen import Seen, sum_of_delta_counts
+
+from otel_llm import OpenAIInstrumentor, StreamingToolCallTracker, SyncStreamingToolCallTracker
+from otel_llm.demo.scripted_server import (
+    DONE,
+    Answer,
+    ScriptedServer,
+    chunk,
+    comment,
+    completion,
+    text,
+    tool_call_chunks,
+    tool_call_delta,
+    usage_chunk,
+)
+
+Serve = Callable[..., ScriptedServer]
+Connect = Callable[..., SyncCaller]
+
+CALL = tool_call_chunks("add_task", '{"title": "buy milk"}')
+HEALTHY = [*CALL, chunk(finish_reason="tool_calls"), DONE]
+CALLED = completion(
+    {
+        "content": None,
+        "tool_calls": [
+            {"id": "call_1", "type": "function", "function": {"name": "add_task", "arguments": '{"title":"x"}'}}
+        ],
+    },
+    "tool_calls",
+)
+
+
+def dump(chunks: list[Any]) -> list[Any]:
+    return [chunk.model_dump() for chunk in chunks]
+
+
+async def test_chunks_are_those_of_a_bare_sdk(instrument: Callable[..., Seen], serve: Serve, connect: Connect) -> None:
+    steps = [comment(), chunk(text("Hi \u00e9\U0001f600")), *HEALTHY[:-1], usage_chunk(3, 4), DONE]
+    caller = connect(serve(*steps))
+    bare = await caller.read(await caller.stream())
+    seen = instrument()
+    watched = await caller.read(await caller.stream())
+    assert dump(watched) == dump(bare)
+    assert [type(chunk) for chunk in watched] == [type(chunk) for chunk in bare]
+    assert seen.attributes["gen_ai.usage.input_tokens"] == 3
+    assert seen.attributes["gen_ai.usage.output_tokens"] == 4
+
+
+async def test_the_very_same_chunk_objects(connect: Connect, serve: Serve) -> None:
+    caller = connect(serve(*HEALTHY))
+    chunks = await caller.read(await caller.stream())
+    tracker: Any
+    if isinstance(caller, AsyncCaller):
+
+        async def replay() -> Any:
+            for item in chunks:
+                yield item
+
+        tracker = StreamingToolCallTracker(replay())
+    else:
+        tracker = SyncStreamingToolCallTracker(iter(chunks))
+    watched = await caller.read(tracker)
+    assert len(watched) == len(chunks)
+    assert all(mine is theirs for mine, theirs in zip(watched, chunks, strict=True))
+
+
+async def test_types(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(*HEALTHY))
+    stream = await caller.stream()
+    tracker = StreamingToolCallTracker if isinstance(caller, AsyncCaller) else SyncStreamingToolCallTracker
+    assert isinstance(stream, caller.stream_class)
+    assert isinstance(stream, tracker)
+    assert stream.response.status_code == 200
+    assert type(stream._stream) is caller.stream_class
+    assert stream._stream.response is stream.response
+    await caller.close(stream)
+
+
+async def test_a_coroutine_starts_nothing_before_it_is_awaited(instrumented: Seen) -> None:
+    client = openai.AsyncOpenAI(api_key="unused", base_url="http://127.0.0.1:9/v1")
+    pending = client.chat.completions.create(**REQUEST)
+    assert inspect.iscoroutine(pending)
+    pending.close()
+    assert instrumented.spans == []
+    await client.close()
+
+
+async def test_generator_arguments_are_the_servers_to_get(
+    instrumented: Seen, serve: Serve, connect: Connect
+) -> None:
+    server = serve(*HEALTHY)
+    caller = connect(server)
+
+    def once(items: list[Any]) -> Iterator[Any]:
+        yield from items
+
+    await caller.read(await caller.stream(messages=once(MESSAGES), tools=once([ADD_TASK])))
+    (request,) = server.requests
+    assert request.body["messages"] == MESSAGES
+    assert request.body["tools"] == [ADD_TASK]
+    assert instrumented.anomalies == []  # tools that were not looked at are not judged by
+
+
+async def test_no_context_is_left_behind(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(*HEALTHY))
+    tracer = instrumented.tracer_provider.get_tracer("application")
+    with tracer.start_as_current_span("agent") as agent:
+        stream = await caller.stream()
+        assert trace.get_current_span() is agent
+        await caller.read(stream, 2)
+        with tracer.start_as_current_span("inner"):
+            await caller.read(stream)
+        assert trace.get_current_span() is agent
+    parents = {span.name: span.parent and span.parent.span_id for span in instrumented.spans}
+    assert parents == {
+        "inner": agent.get_span_context().span_id,
+        "chat tiny": agent.get_span_context().span_id,
+        "agent": None,
+    }
+
+
+async def test_http_spans_are_children(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    """During the request itself its span is current, so that what the HTTP client does belongs to it."""
+    caller = connect(serve(*HEALTHY))
+    current: list[Any] = []
+    send = caller.client._client.send
+
+    def spy(*args: Any, **kwargs: Any) -> Any:
+        current.append(trace.get_current_span().get_span_context().span_id)
+        return send(*args, **kwargs)
+
+    caller.client._client.send = spy
+    await caller.read(await caller.stream())
+    assert current == [instrumented.span.get_span_context().span_id]
+
+
+# Every way into the SDK ---------------------------------------------------------------------------------------
+
+
+def assert_one_call(seen: Seen) -> None:
+    assert seen.attributes["otel_llm.stream.tool_call_count"] == 1
+    (completed,) = seen.events("otel_llm.tool_call.completed")
+    assert (completed.attributes or {})["gen_ai.tool.name"] == "add_task"
+    assert seen.anomalies == []
+
+
+async def test_not_streaming(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(Answer(CALLED)))
+    response = await caller.create()
+    assert response.choices[0].message.tool_calls[0].function.name == "add_task"
+    assert_one_call(instrumented)
+    assert [event.name for event in instrumented.span.events] == [
+        "otel_llm.tool_call.detected",
+        "otel_llm.tool_call.name",
+        "otel_llm.tool_call.completed",
+        "otel_llm.finish_reason",
+    ]
+    assert instrumented.outcome is None
+    assert instrumented.attributes["gen_ai.usage.input_tokens"] == 1
+
+
+async def test_helper_stream(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(*HEALTHY))
+    kinds = []
+    if isinstance(caller, AsyncCaller):
+        async with caller.client.chat.completions.stream(**REQUEST) as stream:
+            async for event in stream:
+                kinds.append(event.type)
+            final = await stream.get_final_completion()
+    else:
+        with caller.client.chat.completions.stream(**REQUEST) as stream:
+            kinds = [event.type for event in stream]
+            final = stream.get_final_completion()
+    assert "tool_calls.function.arguments.done" in kinds
+    assert final.choices[0].message.tool_calls[0].function.arguments == '{"title": "buy milk"}'
+    assert instrumented.outcome == "completed"
+    assert_one_call(instrumented)
+
+
+class Task(BaseModel):
+    title: str
+
+
+async def test_parse(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(Answer(completion(text('{"title": "x"}')))))
+    answer = caller.client.chat.completions.parse(model="tiny", messages=MESSAGES, response_format=Task)
+    parsed = await caller.result(answer)
+    assert parsed.choices[0].message.parsed == Task(title="x")
+    assert instrumented.attributes["gen_ai.output.type"] == "json"
+    assert instrumented.attributes["otel_llm.stream.text_only"] is True
+
+
+async def test_parse_of_a_completion_cut_short(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    message = {"tool_calls": [{"id": "a", "type": "function", "function": {"name": "t", "arguments": '{"tit'}}]}
+    caller = connect(serve(Answer(completion(message, "length"))))
+    with pytest.raises(openai.LengthFinishReasonError):
+        await caller.result(caller.client.chat.completions.parse(**{**REQUEST, "tools": []}, response_format=Task))
+    assert instrumented.attributes["error.type"] == "openai.LengthFinishReasonError"
+    assert "truncated" in instrumented.anomalies
+
+
+async def test_raw_response_streaming(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(*HEALTHY))
+    create = caller.client.chat.completions.with_raw_response.create
+    raw = await caller.result(create(**REQUEST, stream=True))
+    assert raw.headers["content-type"].startswith("text/event-stream")
+    assert type(raw).__name__ and isinstance(raw, openai._legacy_response.LegacyAPIResponse)
+    stream = raw.parse()
+    assert stream is raw.parse()
+    assert isinstance(stream, caller.stream_class)
+    assert len(await caller.read(stream)) == len(HEALTHY) - 1
+    assert instrumented.outcome == "completed"
+    assert_one_call(instrumented)
+
+
+async def test_raw_response_whole(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(Answer(CALLED)))
+    raw = await caller.result(caller.client.chat.completions.with_raw_response.create(**REQUEST))
+    assert_one_call(instrumented)
+    assert raw.parse().choices[0].finish_reason == "tool_calls"
+    assert json.loads(raw.text)["choices"]
+
+
+async def test_streaming_response(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(*HEALTHY))
+    create = caller.client.chat.completions.with_streaming_response.create
+    if isinstance(caller, AsyncCaller):
+        async with create(**REQUEST, stream=True) as raw:
+            stream = await raw.parse()
+            chunks = await caller.read(stream)
+    else:
+        with create(**REQUEST, stream=True) as raw:
+            chunks = await caller.read(raw.parse())
+    assert len(chunks) == len(HEALTHY) - 1
+    assert instrumented.outcome == "completed"
+    assert_one_call(instrumented)
+
+
+async def test_streaming_response_of_a_whole_completion(
+    instrumented: Seen, serve: Serve, connect: Connect
+) -> None:
+    caller = connect(serve(Answer(CALLED)))
+    create = caller.client.chat.completions.with_streaming_response.create
+    if isinstance(caller, AsyncCaller):
+        async with create(**REQUEST) as raw:
+            assert instrumented.spans == []  # its body has not been read
+            parsed = await raw.parse()
+    else:
+        with create(**REQUEST) as raw:
+            assert instrumented.spans == []
+            parsed = raw.parse()
+    assert parsed.choices[0].message.tool_calls
+    assert_one_call(instrumented)
+
+
+async def test_bytes_read_past_us(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(*HEALTHY))
+    create = caller.client.chat.completions.with_streaming_response.create
+    if isinstance(caller, AsyncCaller):
+        async with create(**REQUEST, stream=True) as raw:
+            lines = [line async for line in raw.iter_lines()]
+    else:
+        with create(**REQUEST, stream=True) as raw:
+            lines = list(raw.iter_lines())
+    assert "data: [DONE]" in lines
+    assert len(instrumented.spans) == 1
+    assert instrumented.anomalies == []  # nothing was seen, so nothing is judged
+
+
+async def test_raw_response_dropped(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(*HEALTHY))
+    await caller.result(caller.client.chat.completions.with_raw_response.create(**REQUEST, stream=True))
+    assert instrumented.outcome == "abandoned"
+
+
+async def test_several_choices(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    def call(index: int) -> Any:
+        return chunk(tool_call_delta(index=0, id=f"call_{index}", name="add_task", arguments="{}"), index=index)
+
+    steps = [call(1), call(0), chunk(finish_reason="tool_calls"), chunk(finish_reason="tool_calls", index=1), DONE]
+    caller = connect(serve(*steps))
+    await caller.read(await caller.stream(n=2))
+    completed = [dict(event.attributes or {}) for event in instrumented.events("otel_llm.tool_call.completed")]
+    assert [entry["otel_llm.choice.index"] for entry in completed] == [0, 1]
+    assert instrumented.attributes["gen_ai.request.choice.count"] == 2
+
+
+async def test_interleaved_calls(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    steps = [
+        chunk(tool_call_delta(index=0, id="a", name="add_task", arguments="")),
+        chunk(tool_call_delta(index=1, id="b", name="add_task", arguments='{"title')),
+        chunk(tool_call_delta(index=0, arguments='{"title": "1"}')),
+        chunk(tool_call_delta(index=1, arguments='": "2"}')),
+        chunk(finish_reason="tool_calls"),
+        DONE,
+    ]
+    caller = connect(serve(*steps))
+    await caller.read(await caller.stream())
+    texts = [(event.attributes or {})["gen_ai.tool.call.arguments"] for event in instrumented.events()[-3:-1]]
+    assert texts == ['{"title": "1"}', '{"title": "2"}']
+    assert sum_of_delta_counts(instrumented.events()) == {0: 2, 1: 2}
+    assert instrumented.anomalies == []
+
+
+async def test_legacy_function_call(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    steps = [
+        chunk({"function_call": {"name": "add_task", "arguments": ""}}),
+        chunk({"function_call": {"arguments": '{"title":"x"}'}}),
+        chunk(finish_reason="function_call"),
+        DONE,
+    ]
+    caller = connect(serve(*steps))
+    await caller.read(await caller.stream(tools=openai.NOT_GIVEN, functions=[ADD_TASK["function"]]))
+    assert_one_call(instrumented)
+
+
+@pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
+async def test_reasoning(instrumented: Seen, serve: Serve, connect: Connect, field: str) -> None:
+    steps = [chunk({field: "let me"}), chunk({field: " think"}), chunk(text("Hi")), chunk(finish_reason="stop"), DONE]
+    caller = connect(serve(*steps))
+    await caller.read(await caller.stream())
+    assert [event.name for event in instrumented.events()] == [
+        "otel_llm.reasoning.started",
+        "otel_llm.text.started",
+        "otel_llm.finish_reason",
+    ]
+    assert instrumented.attributes["otel_llm.stream.text_only"] is True
+
+
+async def test_not_instrumented_any_more(instrument: Callable[..., Seen], serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(*HEALTHY))
+    cached = caller.client.chat.completions.with_raw_response
+    seen = instrument()
+    cached = caller.client.chat.completions.with_raw_response or cached
+    OpenAIInstrumentor().uninstrument()
+    raw = await caller.result(cached.create(**REQUEST, stream=True))
+    await caller.read(raw.parse())
+    assert type(await caller.stream()) is caller.stream_class
+    assert seen.spans == []
+
+
+async def test_many_at_once(instrumented: Seen, serve: Serve) -> None:
+    caller = AsyncCaller(serve(*HEALTHY).base_url)
+
+    async def one() -> int:
+        return len(await caller.read(await caller.stream()))
+
+    assert await asyncio.gather(*(one() for _ in range(50))) == [len(HEALTHY) - 1] * 50
+    assert len(instrumented.spans) == 50
+    assert {(span.attributes or {})["otel_llm.stream.tool_call_count"] for span in instrumented.spans} == {1}
+    await caller.close_client()
