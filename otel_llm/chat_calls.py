@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from contextvars import ContextVar
+from contextlib import suppress
+from contextvars import ContextVar, Token
 from time import perf_counter_ns
 from typing import Any
 
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
-from otel_llm.faults import attempt
+from otel_llm.faults import attempt, swallow
 from otel_llm.log_lines import log_request
 from otel_llm.observation import Observation
-from otel_llm.other_instrumentations import warn_of_others
+from otel_llm.other_instrumentations import warn_of_others_once
 from otel_llm.provider import Server, server_of
 from otel_llm.raw_response import RawResponse, is_raw_response
 from otel_llm.request import ChatRequest, read_request
@@ -43,7 +44,7 @@ class ChatCalls:
 
     def _call(self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         resource = wrapped if instance is None else instance
-        observation = self._begin(resource, kwargs)
+        observation = self._begin(resource, kwargs) if self._concerns(resource) else None
         if observation is None:
             return wrapped(*args, **kwargs)
         token = _requesting.set(resource)
@@ -53,8 +54,7 @@ class ChatCalls:
             self._failed(observation, error)
             raise
         finally:
-            _requesting.reset(token)
-            observation.release()
+            self._released(observation, token)
         if inspect.isawaitable(result):
             return self._finish_later(result, observation)
         return self._watched(result, observation)
@@ -63,7 +63,7 @@ class ChatCalls:
         self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         resource = wrapped if instance is None else instance
-        observation = self._begin(resource, kwargs)
+        observation = self._begin(resource, kwargs) if self._concerns(resource) else None
         if observation is None:
             return await wrapped(*args, **kwargs)
         token = _requesting.set(resource)
@@ -73,8 +73,7 @@ class ChatCalls:
             self._failed(observation, error)
             raise
         finally:
-            _requesting.reset(token)
-            observation.release()
+            self._released(observation, token)
         return self._watched(result, observation)
 
     async def _finish_later(self, pending: Awaitable[Any], observation: Observation) -> Any:
@@ -85,16 +84,54 @@ class ChatCalls:
             raise
         return self._watched(result, observation)
 
+    def _concerns(self, resource: Any) -> bool:
+        return self.active and _requesting.get() is not resource
+
+    # The four steps around a call. Each is the last line of defence: nothing of ours gets past it.
+
     def _begin(self, resource: Any, kwargs: Mapping[str, Any]) -> Observation | None:
-        if not self.active or _requesting.get() is resource:
+        try:
+            return self._observe(resource, kwargs)
+        except Exception as fault:  # noqa: BLE001
+            swallow("a request", fault)
             return None
-        return attempt("a request", self._observe, resource, kwargs)
+
+    def _released(self, observation: Observation, token: Token[object | None]) -> None:
+        try:
+            # Fails where a coroutine is closed from another context; that context never saw the mark.
+            with suppress(ValueError):
+                _requesting.reset(token)
+            observation.release()
+        except Exception as fault:  # noqa: BLE001
+            swallow("the caller's context", fault)
+
+    def _failed(self, observation: Observation, error: BaseException) -> None:
+        try:
+            # `parse()` raises when a completion was cut short, and hands the completion over with the error.
+            completion = getattr(error, "completion", None)
+            if completion is not None:
+                observation.recording.read_response(completion, perf_counter_ns())
+            observation.fail(error)
+        except Exception as fault:  # noqa: BLE001
+            swallow("an error", fault)
+
+    def _watched(self, result: Any, observation: Observation) -> Any:
+        """The result, watched; the result itself where that fails."""
+        try:
+            return self._watch_result(result, observation)
+        except Exception as fault:  # noqa: BLE001
+            swallow("a result", fault)
+        try:
+            observation.end("completed", unread=True)
+        except Exception as fault:  # noqa: BLE001
+            swallow("the end of a request", fault)
+        return result
 
     def _observe(self, resource: Any, kwargs: Mapping[str, Any]) -> Observation | None:
         if not is_instrumentation_enabled():
             return None
         started_ns = perf_counter_ns()
-        attempt("other instrumentations", warn_of_others, type(resource))
+        attempt("other instrumentations", warn_of_others_once, type(resource))
         request = attempt("the request's arguments", read_request, kwargs)
         telemetry = self._telemetry
         described = request or ChatRequest(stream=bool(kwargs.get("stream")))
@@ -113,21 +150,6 @@ class ChatCalls:
             if span is not None:
                 span.release()
             raise
-
-    def _failed(self, observation: Observation, error: BaseException) -> None:
-        # `parse()` raises when a completion was cut short, and hands the completion over with the error.
-        completion = getattr(error, "completion", None)
-        if completion is not None:
-            attempt("a response", observation.recording.read_response, completion, perf_counter_ns())
-        observation.fail(error)
-
-    def _watched(self, result: Any, observation: Observation) -> Any:
-        """The result, watched; the result itself where that fails."""
-        watched = attempt("a result", self._watch_result, result, observation)
-        if watched is None:
-            observation.end("completed", unread=True)
-            return result
-        return watched
 
     def _watch_result(self, result: Any, observation: Observation) -> Any:
         if not is_raw_response(result):

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from otel_llm.config import Config
 from otel_llm.diagnosis import Anomaly, Case, diagnose
 from otel_llm.events import Timeline, build_timeline
-from otel_llm.faults import attempt
+from otel_llm.faults import attempt, swallow
 from otel_llm.log_lines import log_end, log_notices
 from otel_llm.recording import Notice, Outcome, Recording
 from otel_llm.request import ChatRequest
@@ -91,7 +91,7 @@ class Observation:
     def release(self) -> None:
         """The request was made: the caller's context is the caller's again."""
         if self._span is not None:
-            attempt("the caller's context", self._span.release)
+            self._span.release()
 
     def tell(self, notices: Iterable[Notice]) -> None:
         """Something happened that is worth more than a tuple."""
@@ -136,15 +136,16 @@ class Observation:
         notices = attempt("the end of a stream", recording.end, outcome, perf_counter_ns(), asked_ns)
         if notices:
             attempt("log lines", log_notices, self._config, recording, notices)
-        anomalies: list[Anomaly] = []
-        if not unread and (error is None or recording.choices):
-            case = Case(recording, self.request, self._config.stall_seconds)
-            anomalies = attempt("diagnosis", diagnose, case) or []
+        judged = not unread and (error is None or bool(recording.choices))
+        anomalies = (attempt("diagnosis", self._diagnosis) or []) if judged else []
         timeline = attempt("the timeline", self._timeline, anomalies) or Timeline([], 0, anomalies)
         attempt("log lines", log_end, self._config, recording, timeline.anomalies)
         if self._span is not None:
             attempt("the span", self._span.finish, recording, timeline, self._offset_ns, error)
         _end_deferred()
+
+    def _diagnosis(self) -> list[Anomaly]:
+        return diagnose(Case(self.recording, self.request, self._config.stall_seconds))
 
     def _timeline(self, anomalies: list[Anomaly]) -> Timeline:
         span = self._span
@@ -162,13 +163,16 @@ class AbandonedStream:
         self._observation = observation
 
     def __del__(self) -> None:
-        if self._observation.ended:
-            return
-        # Garbage collection may run in the middle of anything, code that holds the locks we need included.
-        if attempt("garbage collection", _locks_may_be_held):
-            _deferred.append(self._observation)
-        else:
-            self._observation.end("abandoned")
+        try:
+            if self._observation.ended:
+                return
+            # Garbage collection may run in the middle of anything, code that holds the locks we need included.
+            if _locks_may_be_held():
+                _deferred.append(self._observation)
+            else:
+                self._observation.end("abandoned")
+        except Exception as fault:  # noqa: BLE001
+            swallow("garbage collection", fault)
 
 
 # Modules whose frames may hold a lock that ending a span, recording a metric or logging takes.
@@ -176,7 +180,7 @@ _LOCKING = ("opentelemetry.sdk", "opentelemetry.exporter", "opentelemetry.util.g
 
 
 def _locks_may_be_held() -> bool:
-    frame = sys._getframe(3)  # behind this function, `attempt` and `__del__`
+    frame = sys._getframe(2)  # behind this function and `__del__`
     while frame is not None:
         module = frame.f_globals.get("__name__") or ""
         if module.startswith(_LOCKING) and not module.startswith("otel_llm.demo"):

@@ -8,15 +8,14 @@ from typing import Any
 
 _logger = logging.getLogger("otel_llm")
 _checked: set[type] = set()
+_named: set[str] = set()
 
 
 def warn_of_others(resource_class: type) -> None:
-    """Look at the methods of a resource class and of the SDK's clients; warn of wrappers that are not ours."""
-    if resource_class in _checked:
-        return
-    _checked.add(resource_class)
-    others = sorted(set(_others(resource_class)))
+    """Look at the methods of a resource class and of the SDK's clients; warn of each foreign wrapper once."""
+    others = sorted(set(_others(resource_class)) - _named)
     if others:
+        _named.update(others)
         _logger.warning(
             "%s also instruments the calls that otel-llm instruments, so requests may be traced twice. "
             "Keep one: OTEL_PYTHON_DISABLED_INSTRUMENTATIONS turns the other off.",
@@ -24,9 +23,17 @@ def warn_of_others(resource_class: type) -> None:
         )
 
 
+def warn_of_others_once(resource_class: type) -> None:
+    """The same at a class's first request: another library may have come after us."""
+    if resource_class not in _checked:
+        _checked.add(resource_class)
+        warn_of_others(resource_class)
+
+
 def forget() -> None:
-    """Look again at the next request."""
+    """Look and warn again, as at the start."""
     _checked.clear()
+    _named.clear()
 
 
 def _others(resource_class: type) -> Iterator[str]:

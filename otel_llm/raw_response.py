@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from otel_llm.faults import attempt
+from otel_llm.faults import swallow
 from otel_llm.observation import AbandonedStream, Observation
 from otel_llm.proxies import ObjectProxy
 from otel_llm.response_body import BodyClosing, watch_body
@@ -45,7 +45,7 @@ class RawResponse(ObjectProxy):
         try:
             parsed = await pending
         except BaseException as error:
-            self._self_observation.fail(error)
+            self._failed(error)
             raise
         finally:
             self._self_closing.parsing = False
@@ -57,20 +57,32 @@ class RawResponse(ObjectProxy):
         try:
             return parse()
         except BaseException as error:
-            self._self_observation.fail(error)
+            self._failed(error)
             raise
         finally:
             self._self_closing.parsing = False
 
+    def _failed(self, error: BaseException) -> None:
+        try:
+            self._self_observation.fail(error)
+        except Exception as fault:  # noqa: BLE001
+            swallow("a raw response", fault)
+
     def _watched(self, parsed: Any) -> Any:
+        """What was parsed, watched; itself where that fails."""
+        try:
+            return self._watch(parsed)
+        except Exception as fault:  # noqa: BLE001
+            swallow("a parsed response", fault)
+            return parsed
+
+    def _watch(self, parsed: Any) -> Any:
         known = self._self_watched.get(id(parsed))
         if known is not None:
             return known[1]
         if self._self_watched or self._self_observation.ended:
             # One response is one span, whatever else it is parsed into.
             return parsed
-        watched = attempt("a parsed response", self._self_watch, parsed, self._self_observation, self._self_closing)
-        if watched is None:
-            return parsed
+        watched = self._self_watch(parsed, self._self_observation, self._self_closing)
         self._self_watched[id(parsed)] = (parsed, watched)
         return watched

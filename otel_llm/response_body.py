@@ -12,7 +12,7 @@ import weakref
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from otel_llm.faults import attempt
+from otel_llm.faults import swallow
 from otel_llm.observation import Observation
 from otel_llm.proxies import ObjectProxy
 
@@ -59,6 +59,13 @@ class BodyClosing:
             self._observation.end("closed")
 
 
+def _closed(closing: BodyClosing) -> None:
+    try:
+        closing()
+    except Exception as fault:  # noqa: BLE001
+        swallow("a response's closing", fault)
+
+
 class _SyncBody(ObjectProxy):
     def __init__(self, body: Any, closing: BodyClosing) -> None:
         super().__init__(body)
@@ -71,7 +78,7 @@ class _SyncBody(ObjectProxy):
         try:
             self.__wrapped__.close()
         finally:
-            attempt("a response's closing", self._self_closing)
+            _closed(self._self_closing)
 
 
 class _AsyncBody(ObjectProxy):
@@ -87,4 +94,4 @@ class _AsyncBody(ObjectProxy):
         try:
             await self.__wrapped__.aclose()
         finally:
-            attempt("a response's closing", self._self_closing)
+            _closed(self._self_closing)

@@ -58,6 +58,20 @@ class _Tracker(ObjectProxy):
     def _has_content(self) -> bool:
         return self._self_observation.recording.has_text
 
+    # Nothing of ours gets past these two into a caller who reads a stream.
+
+    def _end(self, outcome: Outcome) -> None:
+        try:
+            self._self_observation.end(outcome)
+        except Exception as fault:  # noqa: BLE001
+            swallow("the end of a stream", fault)
+
+    def _fail(self, error: BaseException, asked_ns: int) -> None:
+        try:
+            self._self_observation.fail(error, asked_ns)
+        except Exception as fault:  # noqa: BLE001
+            swallow("the end of a stream", fault)
+
     @property
     def response(self) -> Any:
         """The HTTP response behind the stream, None where the stream has none."""
@@ -86,10 +100,10 @@ class SyncStreamingToolCallTracker(_Tracker):
         try:
             chunk = read()
         except StopIteration:
-            self._self_observation.end("completed")
+            self._end("completed")
             raise
         except BaseException as error:
-            self._self_observation.fail(error, asked_ns)
+            self._fail(error, asked_ns)
             raise
         try:
             notices = self._self_feed(chunk, asked_ns, perf_counter_ns())
@@ -117,14 +131,14 @@ class SyncStreamingToolCallTracker(_Tracker):
                 return leave(self.__wrapped__, exc_type, exc, traceback)
             return _close(self.__wrapped__)
         finally:
-            self._self_observation.end(_left_with(exc))
+            self._end(_left_with(exc))
 
     def close(self) -> None:
         """Close the stream and end its observation."""
         try:
             _close(self.__wrapped__)
         finally:
-            self._self_observation.end("closed")
+            self._end("closed")
 
 
 class StreamingToolCallTracker(_Tracker):
@@ -154,10 +168,10 @@ class StreamingToolCallTracker(_Tracker):
         try:
             chunk = await read()
         except StopAsyncIteration:
-            self._self_observation.end("completed")
+            self._end("completed")
             raise
         except BaseException as error:
-            self._self_observation.fail(error, asked_ns)
+            self._fail(error, asked_ns)
             raise
         try:
             notices = self._self_feed(chunk, asked_ns, perf_counter_ns())
@@ -185,14 +199,14 @@ class StreamingToolCallTracker(_Tracker):
                 return await leave(self.__wrapped__, exc_type, exc, traceback)
             return await _aclose(self.__wrapped__)
         finally:
-            self._self_observation.end(_left_with(exc))
+            self._end(_left_with(exc))
 
     async def close(self) -> None:
         """Close the stream and end its observation."""
         try:
             await _aclose(self.__wrapped__)
         finally:
-            self._self_observation.end("closed")
+            self._end("closed")
 
     async def aclose(self) -> None:
         """Alias of `close`."""
@@ -215,4 +229,8 @@ async def _aclose(stream: Any) -> None:
 
 def _left_with(error: BaseException | None) -> Outcome:
     """How a stream ended whose `with` block was left: an error of the block's own is no error of the stream."""
-    return "cancelled" if error is not None and outcome_of(error) == "cancelled" else "closed"
+    try:
+        return "cancelled" if error is not None and outcome_of(error) == "cancelled" else "closed"
+    except Exception as fault:  # noqa: BLE001
+        swallow("the end of a stream", fault)
+        return "closed"

@@ -12,10 +12,9 @@ from typing import Any
 
 import openai
 import pytest
-from callers import REQUEST, AsyncCaller, SyncCaller
 from opentelemetry.trace import StatusCode
-from seen import Seen
 
+from callers import REQUEST, AsyncCaller, SyncCaller
 from otel_llm.demo.scripted_server import (
     DONE,
     Answer,
@@ -26,6 +25,7 @@ from otel_llm.demo.scripted_server import (
     error_event,
     tool_call_chunks,
 )
+from seen import Seen
 
 Serve = Callable[..., ScriptedServer]
 Connect = Callable[..., SyncCaller]
@@ -160,8 +160,13 @@ async def test_error_event_in_the_stream(instrumented: Seen, serve: Serve, conne
 
 @pytest.mark.parametrize(
     ("status", "error"),
-    [(400, openai.BadRequestError), (401, openai.AuthenticationError), (429, openai.RateLimitError)]
-    + [(500, openai.InternalServerError), (503, openai.InternalServerError)],
+    [
+        (400, openai.BadRequestError),
+        (401, openai.AuthenticationError),
+        (429, openai.RateLimitError),
+        (500, openai.InternalServerError),
+        (503, openai.InternalServerError),
+    ],
 )
 async def test_http_error_before_the_stream(
     instrumented: Seen, serve: Serve, connect: Connect, status: int, error: type[Exception]

@@ -10,11 +10,10 @@ from typing import Any
 
 import openai
 import pytest
-from callers import ADD_TASK, MESSAGES, REQUEST, AsyncCaller, SyncCaller
 from opentelemetry import trace
 from pydantic import BaseModel
-from seen import Seen, sum_of_delta_counts
 
+from callers import ADD_TASK, MESSAGES, REQUEST, AsyncCaller, SyncCaller
 from otel_llm import OpenAIInstrumentor, StreamingToolCallTracker, SyncStreamingToolCallTracker
 from otel_llm.demo.scripted_server import (
     DONE,
@@ -28,6 +27,7 @@ from otel_llm.demo.scripted_server import (
     tool_call_delta,
     usage_chunk,
 )
+from seen import Seen, sum_of_delta_counts
 
 Serve = Callable[..., ScriptedServer]
 Connect = Callable[..., SyncCaller]
@@ -100,9 +100,7 @@ async def test_a_coroutine_starts_nothing_before_it_is_awaited(instrumented: See
     await client.close()
 
 
-async def test_generator_arguments_are_the_servers_to_get(
-    instrumented: Seen, serve: Serve, connect: Connect
-) -> None:
+async def test_generator_arguments_are_the_servers_to_get(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     server = serve(*HEALTHY)
     caller = connect(server)
 
@@ -176,11 +174,9 @@ async def test_not_streaming(instrumented: Seen, serve: Serve, connect: Connect)
 
 async def test_helper_stream(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(*HEALTHY))
-    kinds = []
     if isinstance(caller, AsyncCaller):
         async with caller.client.chat.completions.stream(**REQUEST) as stream:
-            async for event in stream:
-                kinds.append(event.type)
+            kinds = [event.type async for event in stream]
             final = await stream.get_final_completion()
     else:
         with caller.client.chat.completions.stream(**REQUEST) as stream:
@@ -219,7 +215,7 @@ async def test_raw_response_streaming(instrumented: Seen, serve: Serve, connect:
     create = caller.client.chat.completions.with_raw_response.create
     raw = await caller.result(create(**REQUEST, stream=True))
     assert raw.headers["content-type"].startswith("text/event-stream")
-    assert type(raw).__name__ and isinstance(raw, openai._legacy_response.LegacyAPIResponse)
+    assert isinstance(raw, openai._legacy_response.LegacyAPIResponse)
     stream = raw.parse()
     assert stream is raw.parse()
     assert isinstance(stream, caller.stream_class)
@@ -251,9 +247,7 @@ async def test_streaming_response(instrumented: Seen, serve: Serve, connect: Con
     assert_one_call(instrumented)
 
 
-async def test_streaming_response_of_a_whole_completion(
-    instrumented: Seen, serve: Serve, connect: Connect
-) -> None:
+async def test_streaming_response_of_a_whole_completion(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(Answer(CALLED)))
     create = caller.client.chat.completions.with_streaming_response.create
     if isinstance(caller, AsyncCaller):

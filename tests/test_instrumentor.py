@@ -1,0 +1,245 @@
+"""Instrumenting and taking it away again; one client alone; other instrumentations."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Any
+
+import openai
+import pytest
+from openai.resources.chat.completions import AsyncCompletions, Completions
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+from wrapt import wrap_function_wrapper
+
+from callers import AsyncCaller, SyncCaller
+from otel_llm import OpenAIInstrumentor, StreamingToolCallTracker, SyncStreamingToolCallTracker, intercept_llm_requests
+from otel_llm.demo.scripted_server import DONE, Answer, ScriptedServer, chunk, completion, text, tool_call_chunks
+from seen import Seen
+
+Serve = Callable[..., ScriptedServer]
+Connect = Callable[..., SyncCaller]
+
+HEALTHY = [*tool_call_chunks("add_task", '{"title": "a"}'), chunk(finish_reason="tool_calls"), DONE]
+TRACKERS = (StreamingToolCallTracker, SyncStreamingToolCallTracker)
+
+
+def methods() -> list[Any]:
+    return [vars(owner)[name] for owner in (Completions, AsyncCompletions) for name in ("create", "parse", "stream")]
+
+
+def test_the_sdk_is_left_as_found() -> None:
+    before = methods()
+    instrumentor = OpenAIInstrumentor()
+    instrumentor.instrument()
+    assert any(now is not then for now, then in zip(methods(), before, strict=True))
+    instrumentor.uninstrument()
+    assert all(now is then for now, then in zip(methods(), before, strict=True))
+
+
+def test_twice_is_once(instrument: Callable[..., Seen], serve: Serve) -> None:
+    before = methods()
+    seen = instrument()
+    OpenAIInstrumentor().instrument()
+    caller = SyncCaller(serve(*HEALTHY).base_url)
+    for _ in caller.client.chat.completions.create(model="m", messages=[], stream=True):
+        pass
+    assert len(seen.spans) == 1
+    OpenAIInstrumentor().uninstrument()
+    OpenAIInstrumentor().uninstrument()
+    assert all(now is then for now, then in zip(methods(), before, strict=True))
+    caller.client.close()
+
+
+def test_again_after_it_was_taken_away(instrument: Callable[..., Seen], serve: Serve) -> None:
+    first = instrument()
+    OpenAIInstrumentor().uninstrument()
+    second = instrument()
+    caller = SyncCaller(serve(*HEALTHY).base_url)
+    caller.client.chat.completions.create(model="m", messages=[], stream=True).close()
+    assert (len(first.spans), len(second.spans)) == (0, 1)
+    caller.client.close()
+
+
+def test_what_others_wrapped_around_ours_stays(instrument: Callable[..., Seen], serve: Serve) -> None:
+    seen = instrument()
+    original = vars(Completions)["create"]
+    called = []
+
+    def theirs(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
+        called.append(1)
+        return wrapped(*args, **kwargs)
+
+    wrap_function_wrapper("openai.resources.chat.completions", "Completions.create", theirs)
+    try:
+        OpenAIInstrumentor().uninstrument()
+        caller = SyncCaller(serve(*HEALTHY).base_url)
+        stream = caller.client.chat.completions.create(model="m", messages=[], stream=True)
+        assert called == [1]
+        assert type(stream) is openai.Stream
+        stream.close()
+        caller.client.close()
+        assert seen.spans == []
+    finally:
+        setattr(Completions, "create", original.__wrapped__)  # noqa: B010
+
+
+def test_entry_point() -> None:
+    (entry,) = entry_points(group="opentelemetry_instrumentor", name="otel_llm")
+    assert entry.load() is OpenAIInstrumentor
+    (exporter,) = entry_points(group="opentelemetry_traces_exporter", name="otel_llm_timeline")
+    assert exporter.load()
+
+
+async def test_suppressed(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(*HEALTHY))
+    with suppress_instrumentation():
+        stream = await caller.stream()
+    assert not isinstance(stream, TRACKERS)
+    await caller.close(stream)
+    assert instrumented.spans == []
+
+
+async def test_options_by_keyword(instrument: Callable[..., Seen], serve: Serve, connect: Connect) -> None:
+    seen = instrument(argument_limit=5, stall_seconds=1e-9)
+    caller = connect(serve(*HEALTHY))
+    await caller.read(await caller.stream())
+    (completed,) = seen.events("otel_llm.tool_call.completed")
+    assert (completed.attributes or {})["gen_ai.tool.call.arguments"] == '{"tit'
+    assert seen.anomalies == ["stalled"]
+
+
+async def test_options_by_environment(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_LLM_CAPTURE_ARGUMENTS", "false")
+    seen = instrument()
+    caller = connect(serve(*HEALTHY))
+    await caller.read(await caller.stream())
+    assert all("gen_ai.tool.call.arguments" not in (event.attributes or {}) for event in seen.events())
+    assert seen.events("otel_llm.tool_call.arguments.delta")
+
+
+# One client ---------------------------------------------------------------------------------------------------
+
+
+async def test_one_client(seen: Seen, serve: Serve, connect: Connect) -> None:
+    server = serve(*HEALTHY)
+    caller, other = connect(server), connect(server)
+    assert intercept_llm_requests(caller.client, **seen.providers) is caller.client
+    stream = await caller.stream()
+    assert isinstance(stream, TRACKERS)
+    assert isinstance(stream, caller.stream_class)
+    await caller.read(stream)
+    assert type(await other.stream()) is other.stream_class
+    assert seen.outcome == "completed"
+    assert seen.anomalies == []
+
+
+async def test_one_client_whole_response(seen: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(Answer(completion(text("hello")))))
+    intercept_llm_requests(caller.client, **seen.providers)
+    assert (await caller.create()).choices[0].message.content == "hello"
+    assert seen.attributes["otel_llm.stream.text_only"] is True
+
+
+async def test_intercepting_twice_is_once(seen: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(*HEALTHY))
+    for _ in range(2):
+        intercept_llm_requests(caller.client, **seen.providers)
+    await caller.read(await caller.stream())
+    assert len(seen.spans) == 1
+
+
+async def test_raw_responses_of_one_client(seen: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(*HEALTHY))
+    assert caller.client.chat.completions.with_raw_response  # cached before the interception
+    intercept_llm_requests(caller.client, **seen.providers)
+    create = caller.client.chat.completions.with_raw_response.create
+    raw = await caller.result(create(model="m", messages=[], stream=True))
+    await caller.read(raw.parse())
+    assert seen.outcome == "completed"
+
+
+async def test_with_the_instrumentor_it_is_one_span(
+    instrumented: Seen, serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "otel_llm")
+    other = Seen()
+    caller = connect(serve(*HEALTHY))
+    intercept_llm_requests(caller.client, **other.providers)
+    stream = await caller.stream()
+    await caller.read(stream)
+    assert len(instrumented.spans) + len(other.spans) == 1
+    assert type(stream._stream) is caller.stream_class  # wrapped once
+    assert [record.getMessage() for record in caplog.records].count("[LLM STREAM] Finish reason: tool_calls") == 1
+
+
+def test_a_client_without_chat_completions() -> None:
+    with pytest.raises(AttributeError):
+        intercept_llm_requests(object())
+
+
+# Others -------------------------------------------------------------------------------------------------------
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize("first", ["theirs", "ours"])
+async def test_one_warning_when_another_instruments_the_same_calls(
+    first: str, instrument: Callable[..., Seen], serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    peer = pytest.importorskip(
+        "opentelemetry.instrumentation.genai.openai", reason="the official instrumentation is not installed"
+    ).OpenAIInstrumentor()
+    caller = AsyncCaller(serve(*HEALTHY).base_url)
+    seen = None
+    if first == "ours":
+        seen = instrument()
+    peer.instrument(**(seen or Seen()).providers)
+    try:
+        if first == "theirs":
+            seen = instrument()
+        for _ in range(2):
+            await caller.read(await caller.stream())
+    finally:
+        OpenAIInstrumentor().uninstrument()
+        peer.uninstrument()
+    (warning,) = warnings_of(caplog)
+    assert warning.startswith("opentelemetry.instrumentation.genai.openai")
+    assert "traced twice" in warning
+    assert seen is not None
+    await caller.close_client()
+
+
+async def test_under_the_official_instrumentation_there_is_one_span(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect
+) -> None:
+    """util-genai suppresses the inner of two spans; our events go to the one that is left."""
+    peer = pytest.importorskip(
+        "opentelemetry.instrumentation.genai.openai", reason="the official instrumentation is not installed"
+    ).OpenAIInstrumentor()
+    seen = instrument()
+    peer.instrument(**seen.providers)
+    try:
+        caller = connect(serve(*HEALTHY))
+        await caller.read(await caller.stream())
+    finally:
+        peer.uninstrument()
+    assert len(seen.spans) == 1
+    assert len(seen.events("otel_llm.tool_call.completed")) == 1
+
+
+def test_no_warning_when_alone(instrument: Callable[..., Seen], serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    instrument()
+    caller = SyncCaller(serve(*HEALTHY).base_url)
+    caller.client.chat.completions.create(model="m", messages=[], stream=True).close()
+    caller.client.close()
+    assert warnings_of(caplog) == []
+
+
+def test_versions_that_are_supported() -> None:
+    assert OpenAIInstrumentor().instrumentation_dependencies() == ("openai >= 1.40, < 4",)
