@@ -130,13 +130,13 @@ class ChatCalls:
     def _observe(self, resource: Any, kwargs: Mapping[str, Any]) -> Observation | None:
         if not is_instrumentation_enabled():
             return None
-        started_ns = perf_counter_ns()
         attempt("other instrumentations", warn_of_others_once, type(resource))
         request = attempt("the request's arguments", read_request, kwargs)
         telemetry = self._telemetry
         described = request or ChatRequest(stream=bool(kwargs.get("stream")))
         attempt("log lines", log_request, telemetry.config, described)
         server = attempt("the server's address", server_of, resource) or Server("openai")
+        started_ns = perf_counter_ns()
         span = attempt("the start of a span", telemetry.start, described, kwargs, server)
         try:
             return Observation(

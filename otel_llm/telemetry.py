@@ -289,7 +289,14 @@ def _event_limit(span: Span) -> int | None:
 
 
 def _error(error: BaseException) -> Error:
+    text = _message(error)
+    # The SDK says "Connection error."; what happened to the connection is in the cause.
+    cause = error.__cause__
+    if cause is not None and (reason := _message(cause)) not in text:
+        text = f"{text} ({type(cause).__name__}: {reason})"
+    return Error(message=text, type=exportable(Error.from_exception(error).type), exception=error)
+
+
+def _message(error: BaseException) -> str:
     # An error event carries the server's words, which may be anything.
-    text = attempt("an error's message", str, error) or type(error).__name__
-    resolved = Error.from_exception(error)
-    return Error(message=exportable(text[:_LONGEST_MESSAGE]), type=exportable(resolved.type), exception=error)
+    return exportable((attempt("an error's message", str, error) or type(error).__name__)[:_LONGEST_MESSAGE])

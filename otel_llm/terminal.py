@@ -163,7 +163,12 @@ def _event(event: Event, started_ns: int, choices: set[Any]) -> Iterator[Line]:
     style = "bold red" if event.name in (events.ANOMALY, "exception") else ""
     offset = (event.timestamp - started_ns) / 1e6
     what, details = told
-    yield [(f"{offset:>10.1f} ms  ", "dim"), (f"{about:<4} ", "cyan"), (f"{what:<15} ", style), *details]
+    yield [
+        (f"{offset:>10.1f} ms  ", "dim"),
+        (f"{about:<4} ", "cyan"),
+        (f"{what:<15} " if details else what, style),
+        *details,
+    ]
 
 
 def _told(event: Event) -> tuple[str, Line] | None:

@@ -10,6 +10,7 @@ from typing import Any
 import openai
 import pytest
 from openai.resources.chat.completions import AsyncCompletions, Completions
+from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor as OfficialInstrumentor
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from wrapt import wrap_function_wrapper
 
@@ -192,9 +193,7 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
 async def test_one_warning_when_another_instruments_the_same_calls(
     first: str, instrument: Callable[..., Seen], serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
-    peer = pytest.importorskip(
-        "opentelemetry.instrumentation.genai.openai", reason="the official instrumentation is not installed"
-    ).OpenAIInstrumentor()
+    peer = OfficialInstrumentor()
     caller = AsyncCaller(serve(*HEALTHY).base_url)
     seen = None
     if first == "ours":
@@ -219,9 +218,7 @@ async def test_under_the_official_instrumentation_there_is_one_span(
     instrument: Callable[..., Seen], serve: Serve, connect: Connect
 ) -> None:
     """util-genai suppresses the inner of two spans; our events go to the one that is left."""
-    peer = pytest.importorskip(
-        "opentelemetry.instrumentation.genai.openai", reason="the official instrumentation is not installed"
-    ).OpenAIInstrumentor()
+    peer = OfficialInstrumentor()
     seen = instrument()
     peer.instrument(**seen.providers)
     try:

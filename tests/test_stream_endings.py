@@ -146,6 +146,7 @@ async def test_dropped_connection(instrumented: Seen, serve: Serve, connect: Con
     with pytest.raises(openai.APIConnectionError):
         await caller.read(await caller.stream())
     ended_in_error(instrumented, "openai.APIConnectionError")
+    assert (instrumented.span.status.description or "").startswith("Connection error. (")
     assert instrumented.anomalies == []
 
 

@@ -1,0 +1,32 @@
+"""The command line: ``otel-llm``, one module for each subcommand."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from otel_llm._version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the subcommand that ``argv`` (or ``sys.argv``) names; the value is the process's exit status.
+
+    Raises SystemExit as argparse does: for ``--help`` and ``--version``, and with status 2 for a wrong usage.
+    """
+    from otel_llm.cli import demo
+
+    parser = argparse.ArgumentParser(
+        prog="otel-llm", description="OpenTelemetry for streaming tool calls of language models."
+    )
+    parser.add_argument("--version", action="version", version=f"otel-llm {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    demo.add_parser(commands)
+    arguments = parser.parse_args(argv)
+    try:
+        status: int = arguments.run(arguments)
+    except KeyboardInterrupt:
+        return 130  # what a shell reports for a process that was interrupted
+    return status

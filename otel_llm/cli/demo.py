@@ -1,0 +1,145 @@
+"""``otel-llm demo``: a small agent and some broken streams, instrumented from outside, with their timelines.
+
+Each part is a program that knows nothing of telemetry, run by ``opentelemetry-instrument`` as any application
+would be. Nothing but the loopback interface is needed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import argparse
+
+_PART_TIMEOUT: Final = 60.0  # seconds
+_NEEDED: Final = ("openai", "rich", "opentelemetry.sdk", "opentelemetry.distro")
+_SUMMARY_MARK: Final = "━━"  # how the terminal exporter begins a timeline
+
+
+def add_parser(commands: Any) -> None:
+    """Add the subcommand to what ``ArgumentParser.add_subparsers`` returned."""
+    parser = commands.add_parser(
+        "demo",
+        help="watch tool calls, good ones and broken ones, on this terminal",
+        description="A small agent and some broken streams, instrumented from outside, with their timelines.",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(_arguments: argparse.Namespace) -> int:
+    """Play all parts; 0 if each showed what it is there to show, 1 if not, 2 where a package is missing."""
+    missing = [name for name in _NEEDED if not _is_installed(name)]
+    if missing:
+        print(f"The demo needs {' and '.join(missing)}: pip install 'otel-llm[demo]'", file=sys.stderr)
+        return 2
+    passed = [_play_agent(), *_play_broken_streams()]
+    if not all(passed):
+        print(f"\n{passed.count(False)} of {len(passed)} parts did not show what they should.", file=sys.stderr)
+        return 1
+    print("\nThat was one span for each request. Where they go is for OTEL_TRACES_EXPORTER to say.")
+    return 0
+
+
+def _play_agent() -> bool:
+    from otel_llm.demo.llama_server import LlamaServerUnavailable, llama_server
+    from otel_llm.demo.scripted_server import ScriptedServer
+    from otel_llm.demo.scripts import HEALTHY_CONVERSATION
+
+    with contextlib.ExitStack() as cleanup:
+        try:
+            base_url = cleanup.enter_context(llama_server())
+            model = "a real llama.cpp server; the model is 300 KB of noise that a grammar leads"
+        except LlamaServerUnavailable as unavailable:
+            print(f"{unavailable} A scripted server plays its part.")
+            base_url = cleanup.enter_context(ScriptedServer(HEALTHY_CONVERSATION)).base_url
+            model = "a scripted server"
+        _heading(f"An agent calls its tools and answers, in two requests to {model}.")
+        return _play("otel_llm.demo.agent", base_url, expected="completed")
+
+
+def _play_broken_streams() -> list[bool]:
+    from otel_llm.demo.scripted_server import ScriptedServer
+    from otel_llm.demo.scripts import BROKEN_STREAMS
+
+    passed = []
+    for broken in BROKEN_STREAMS:
+        _heading(broken.story)
+        with ScriptedServer(broken.script) as server:
+            passed.append(_play("otel_llm.demo.broken_stream", server.base_url, expected=broken.named))
+    return passed
+
+
+def _heading(sentence: str) -> None:
+    lines = textwrap.wrap(sentence, width=76)
+    print("\n" + "\n".join(f"== {line}" for line in lines) + "\n", flush=True)
+
+
+def _play(module: str, base_url: str, *, expected: str) -> bool:
+    """Run ``module`` instrumented and show what it prints.
+
+    The value is whether it ended well and its timeline has ``expected`` in it.
+    """
+    command = [*_opentelemetry_instrument(), sys.executable, "-m", module, base_url]
+    try:
+        ended = subprocess.run(  # noqa: S603 - our own module
+            command,
+            env=_environment(),
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="backslashreplace",
+            timeout=_PART_TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        print(f"This part did not end within {_PART_TIMEOUT:.0f} s.", file=sys.stderr)
+        return False
+    print(flush=True)
+    print(ended.stderr, end="", file=sys.stderr, flush=True)
+    if ended.returncode != 0:
+        print(f"This part ended with status {ended.returncode}.", file=sys.stderr)
+        return False
+    if _SUMMARY_MARK not in ended.stderr or expected not in ended.stderr:
+        print(f"This part shows no timeline with {expected} in it, though it should.", file=sys.stderr)
+        return False
+    return True
+
+
+def _opentelemetry_instrument() -> list[str]:
+    """The command of that name that belongs to this interpreter, whatever is on the PATH."""
+    script = shutil.which("opentelemetry-instrument", path=str(Path(sys.executable).parent))
+    if script:
+        return [script]
+    return [sys.executable, "-c", "from opentelemetry.instrumentation.auto_instrumentation import run; run()"]
+
+
+def _environment() -> dict[str, str]:
+    """This process's environment, where all that concerns telemetry is the demo's own."""
+    others = {entry.name for entry in entry_points(group="opentelemetry_instrumentor")} - {"otel_llm"}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    if sys.stderr.isatty():
+        environment.setdefault("FORCE_COLOR", "1")  # it reaches the terminal by way of a pipe
+    return environment | {
+        "OTEL_SERVICE_NAME": "otel-llm-demo",
+        "OTEL_TRACES_EXPORTER": "otel_llm_timeline",
+        "OTEL_METRICS_EXPORTER": "none",
+        "OTEL_LOGS_EXPORTER": "none",
+        "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": ",".join(sorted(others)),
+        "NO_PROXY": "127.0.0.1",
+        "PYTHONUTF8": "1",
+    }
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # not even the package around it
+        return False

@@ -1,0 +1,90 @@
+"""What the scripted server plays in the demo: a conversation as it should be, and streams that go wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from otel_llm.demo.scripted_server import (
+    ABSENT,
+    DONE,
+    Drop,
+    Sleep,
+    chunk,
+    text,
+    tool_call_chunks,
+    tool_call_delta,
+    usage_chunk,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from otel_llm.demo.scripted_server import Step
+
+_BETWEEN_CHUNKS: Final = Sleep(0.004)
+
+
+def _paced(*steps: Step) -> list[Step]:
+    """The steps with a little time between them, as a model takes it."""
+    return [part for step in steps for part in (_BETWEEN_CHUNKS, step)]
+
+
+HEALTHY_CONVERSATION: Final = (
+    _paced(
+        *tool_call_chunks("add_task", '{"title": "buy milk"}', id="call_1", index=0),
+        *tool_call_chunks("list_tasks", "{}", id="call_2", index=1),
+        chunk(finish_reason="tool_calls"),
+        usage_chunk(140, 31),
+        DONE,
+    ),
+    _paced(
+        *(chunk(text(word)) for word in ("Done, ", "and ", "your ", "list ", "is ", "up ", "to ", "date.")),
+        chunk(finish_reason="stop"),
+        usage_chunk(190, 9),
+        DONE,
+    ),
+)
+"""What an agent asks for in its first request and what it is told in its second."""
+
+
+@dataclass(frozen=True)
+class BrokenStream:
+    """A stream that goes wrong, a sentence that says how, and the name under which it is to be found."""
+
+    story: str
+    named: str
+    script: Sequence[Step]
+
+
+BROKEN_STREAMS: Final = (
+    BrokenStream(
+        "The server ends the arguments in the middle and calls the stream complete.",
+        "invalid_json",
+        _paced(*tool_call_chunks("add_task", '{"title": "buy mi'), chunk(finish_reason="tool_calls"), DONE),
+    ),
+    BrokenStream(
+        "The server sends a tool call without index or id, and then says that the model just stopped.",
+        "finish_reason_mismatch",
+        _paced(
+            chunk(tool_call_delta(index=ABSENT, name="add_task", arguments='{"title": "buy milk"}')),
+            chunk(finish_reason="stop"),
+            DONE,
+        ),
+    ),
+    BrokenStream(
+        "The server gives two tool calls the same index, and many a client joins them into one.",
+        "index_reused",
+        _paced(
+            chunk(tool_call_delta(id="call_1", name="add_task", arguments='{"title": "buy milk"}')),
+            chunk(tool_call_delta(id="call_2", name="list_tasks", arguments="{}")),
+            chunk(finish_reason="tool_calls"),
+            DONE,
+        ),
+    ),
+    BrokenStream(
+        "The connection breaks in the middle of a tool call.",
+        "openai.APIConnectionError",
+        [*_paced(*tool_call_chunks("add_task", '{"title": "buy'), Drop())],
+    ),
+)
