@@ -6,6 +6,7 @@ own keeps `openai`, the protocol it speaks.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -39,7 +40,12 @@ def server_of(resource: Any) -> Server:
     base_url = getattr(getattr(resource, "_client", None), "base_url", None)
     if base_url is None:
         return Server("openai")
-    url = urlsplit(str(base_url))
+    return _server_at(str(base_url))
+
+
+@lru_cache(maxsize=64)
+def _server_at(base_url: str) -> Server:
+    url = urlsplit(base_url)
     host = url.hostname
     if not host:
         return Server("openai")

@@ -34,7 +34,7 @@ class BodyClosing:
     __slots__ = ("_observation", "_reader", "parsing")
 
     def __init__(self, observation: Observation) -> None:
-        self._observation = observation
+        self._observation = weakref.ref(observation)
         self._reader: weakref.ref[Any] | None = None
         self.parsing = False
         """Whether the body is being read for a caller who gets it parsed."""
@@ -47,16 +47,17 @@ class BodyClosing:
             self._reader = weakref.ref(reader)
 
     def __call__(self) -> None:
-        if self._observation.ended or self.parsing:
+        observation = self._observation()
+        if observation is None or observation.ended or self.parsing:
             return
         if self._reader is None:
             # The caller took the bytes; nothing of them came past us.
-            self._observation.end("closed", unread=True)
+            observation.end("closed", unread=True)
             return
         reader = self._reader()
         running = getattr(reader, "gi_running", False) or getattr(reader, "ag_running", False)
         if reader is not None and not running:
-            self._observation.end("closed")
+            observation.end("closed")
 
 
 def _closed(closing: BodyClosing) -> None:

@@ -37,8 +37,6 @@ class _Tracker(ObjectProxy):
             config = read_config()
             observation = Observation(config, None, CurrentSpan(config))
         self._self_observation = observation
-        self._self_feed = observation.recording.feed
-        self._self_tell = observation.tell
         self._self_abandoned = AbandonedStream(observation)
 
     @property
@@ -58,20 +56,6 @@ class _Tracker(ObjectProxy):
     def _has_content(self) -> bool:
         return self._self_observation.recording.has_text
 
-    # Nothing of ours gets past these two into a caller who reads a stream.
-
-    def _end(self, outcome: Outcome) -> None:
-        try:
-            self._self_observation.end(outcome)
-        except Exception as fault:  # noqa: BLE001
-            swallow("the end of a stream", fault)
-
-    def _fail(self, error: BaseException, asked_ns: int) -> None:
-        try:
-            self._self_observation.fail(error, asked_ns)
-        except Exception as fault:  # noqa: BLE001
-            swallow("the end of a stream", fault)
-
     @property
     def response(self) -> Any:
         """The HTTP response behind the stream, None where the stream has none."""
@@ -87,31 +71,17 @@ class SyncStreamingToolCallTracker(_Tracker):
 
     def __init__(self, stream: Any, observation: Observation | None = None) -> None:
         super().__init__(stream, observation)
-        self._self_read: Callable[[], Any] | None = stream.__next__ if hasattr(type(stream), "__next__") else None
+        self._self_chunks = _chunks(stream, self._self_observation, self._self_abandoned)
+
+    # The SDK's own stream iterates through a generator too. This one is made once, so a loop that was left with
+    # `break` goes on where it was left; it keeps what a `for` loop over an unnamed stream must keep, and not the proxy,
+    # which would be a cycle.
 
     def __iter__(self) -> Iterator[Any]:
-        return self
+        return self._self_chunks
 
     def __next__(self) -> Any:
-        read = self._self_read
-        if read is None:
-            read = self._self_read = iter(self.__wrapped__).__next__
-        asked_ns = perf_counter_ns()
-        try:
-            chunk = read()
-        except StopIteration:
-            self._end("completed")
-            raise
-        except BaseException as error:
-            self._fail(error, asked_ns)
-            raise
-        try:
-            notices = self._self_feed(chunk, asked_ns, perf_counter_ns())
-            if notices is not None:
-                self._self_tell(notices)
-        except Exception as fault:  # noqa: BLE001
-            swallow("a chunk", fault)
-        return chunk
+        return self._self_chunks.__next__()
 
     def __enter__(self) -> Self:
         enter = getattr(type(self.__wrapped__), "__enter__", None)
@@ -131,14 +101,14 @@ class SyncStreamingToolCallTracker(_Tracker):
                 return leave(self.__wrapped__, exc_type, exc, traceback)
             return _close(self.__wrapped__)
         finally:
-            self._end(_left_with(exc))
+            _end(self._self_observation, _left_with(exc))
 
     def close(self) -> None:
         """Close the stream and end its observation."""
         try:
             _close(self.__wrapped__)
         finally:
-            self._end("closed")
+            _end(self._self_observation, "closed")
 
 
 class StreamingToolCallTracker(_Tracker):
@@ -150,36 +120,13 @@ class StreamingToolCallTracker(_Tracker):
 
     def __init__(self, stream: Any, observation: Observation | None = None) -> None:
         super().__init__(stream, observation)
-        # The SDK's stream reads through its own generator; going round the one that `__aiter__` adds leaves
-        # nothing behind for the event loop to close. Of other streams only `__aiter__` is sure to be right.
-        own = inspect.isasyncgen(getattr(stream, "_iterator", None)) or inspect.isasyncgen(stream)
-        self._self_read: Callable[[], Awaitable[Any]] | None = stream.__anext__ if own else None
+        self._self_next = _AsyncReader(stream, self._self_observation).next
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self
 
-    async def __anext__(self) -> Any:
-        read = self._self_read
-        if read is None:
-            stream = self.__wrapped__
-            iterator = stream.__aiter__() if hasattr(type(stream), "__aiter__") else stream
-            read = self._self_read = iterator.__anext__
-        asked_ns = perf_counter_ns()
-        try:
-            chunk = await read()
-        except StopAsyncIteration:
-            self._end("completed")
-            raise
-        except BaseException as error:
-            self._fail(error, asked_ns)
-            raise
-        try:
-            notices = self._self_feed(chunk, asked_ns, perf_counter_ns())
-            if notices is not None:
-                self._self_tell(notices)
-        except Exception as fault:  # noqa: BLE001
-            swallow("a chunk", fault)
-        return chunk
+    def __anext__(self) -> Awaitable[Any]:
+        return self._self_next()
 
     async def __aenter__(self) -> Self:
         enter = getattr(type(self.__wrapped__), "__aenter__", None)
@@ -199,18 +146,103 @@ class StreamingToolCallTracker(_Tracker):
                 return await leave(self.__wrapped__, exc_type, exc, traceback)
             return await _aclose(self.__wrapped__)
         finally:
-            self._end(_left_with(exc))
+            _end(self._self_observation, _left_with(exc))
 
     async def close(self) -> None:
         """Close the stream and end its observation."""
         try:
             await _aclose(self.__wrapped__)
         finally:
-            self._end("closed")
+            _end(self._self_observation, "closed")
 
     async def aclose(self) -> None:
         """Alias of `close`."""
         await self.close()
+
+
+def _chunks(stream: Any, observation: Observation, _kept: AbandonedStream) -> Iterator[Any]:
+    """The stream's chunks, each noted. A generator's locals are the cheapest place to keep what every chunk needs.
+
+    `_kept` is kept as long as somebody may still read.
+    """
+    iterator = getattr(stream, "_iterator", None)
+    # The SDK's stream reads this generator, through one more.
+    read = (iterator if inspect.isgenerator(iterator) else iter(stream)).__next__
+    feed, clock = observation.recording.feed, perf_counter_ns
+    while True:
+        asked_ns = clock()
+        try:
+            chunk = read()
+        except StopIteration:
+            _end(observation, "completed")
+            return
+        except BaseException as error:
+            _fail(observation, error, asked_ns)
+            raise
+        try:
+            notices = feed(chunk, asked_ns, clock())
+            if notices is not None:
+                observation.tell(notices)
+        except Exception as fault:  # noqa: BLE001
+            swallow("a chunk", fault)
+        yield chunk
+
+
+class _AsyncReader:
+    """Reads an asynchronous stream and notes its chunks.
+
+    No asynchronous generator: that would leave the event loop a task to close it.
+    """
+
+    __slots__ = ("_feed", "_observation", "_read", "_stream")
+
+    def __init__(self, stream: Any, observation: Observation) -> None:
+        self._stream = stream
+        self._observation = observation
+        self._feed = observation.recording.feed
+        iterator = getattr(stream, "_iterator", None)
+        # The SDK's stream reads this generator, through one more.
+        self._read: Callable[[], Awaitable[Any]] | None = iterator.__anext__ if inspect.isasyncgen(iterator) else None
+
+    async def next(self) -> Any:
+        read = self._read
+        if read is None:
+            stream = self._stream
+            iterator = stream.__aiter__() if hasattr(type(stream), "__aiter__") else stream
+            read = self._read = iterator.__anext__
+        asked_ns = perf_counter_ns()
+        try:
+            chunk = await read()
+        except StopAsyncIteration:
+            _end(self._observation, "completed")
+            raise
+        except BaseException as error:
+            _fail(self._observation, error, asked_ns)
+            raise
+        try:
+            notices = self._feed(chunk, asked_ns, perf_counter_ns())
+            if notices is not None:
+                self._observation.tell(notices)
+        except Exception as fault:  # noqa: BLE001
+            swallow("a chunk", fault)
+        return chunk
+
+
+# Nothing of ours gets past these two into a caller who reads a stream.
+
+
+def _end(observation: Observation, outcome: Outcome) -> None:
+    try:
+        observation.end(outcome)
+    except Exception as fault:  # noqa: BLE001
+        swallow("the end of a stream", fault)
+
+
+def _fail(observation: Observation, error: BaseException, asked_ns: int) -> None:
+    try:
+        observation.fail(error, asked_ns)
+    except Exception as fault:  # noqa: BLE001
+        swallow("the end of a stream", fault)
 
 
 def _close(stream: Any) -> None:
