@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -73,9 +72,10 @@ def _whole_number(value: Any) -> int:
         raise TypeError("it must be a whole number")
     try:
         number = int(value)
-    except (TypeError, ValueError):
+        is_whole = number == float(value)
+    except (TypeError, ValueError, OverflowError):
         raise ValueError("it must be a whole number") from None
-    if number < 0 or number != float(value):
+    if number < 0 or not is_whole:
         raise ValueError("it must be a whole number, 0 or more")
     return number
 
@@ -85,9 +85,9 @@ def _seconds(value: Any) -> float:
         raise TypeError("it must be a number of seconds")
     try:
         seconds = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError("it must be a number of seconds") from None
-    if not seconds > 0 or math.isnan(seconds):
+    if not seconds > 0:
         raise ValueError("it must be more than 0")
     return seconds
 

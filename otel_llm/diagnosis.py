@@ -6,7 +6,7 @@ How everything is judged:
 - Nothing is named that more chunks could have mended: where a stream was stopped before a choice's finish reason,
   what that choice still lacks is no fault of anybody's. A stream that the server ended is judged whole.
 - A call whose arguments are not one whole value when its choice ends with `length` or `content_filter` is
-  `truncated`, and nothing else is said of what it lacks.
+  `truncated`, and nothing else is said of what it lacks. What contradicts itself does so however it ends.
 - The arguments of a call are exactly one of: nothing, one object, one other value, several values, not JSON. Only
   the type that fits is named.
 - A detail names positions, lengths, ids and names; it never repeats arguments, which a user may have switched off.
@@ -21,12 +21,10 @@ from typing import NamedTuple
 
 from otel_llm import json_values
 from otel_llm.json_values import Reading, Shape
-from otel_llm.recording import Choice, Recording, ToolCall
+from otel_llm.recording import CUTTING_FINISH_REASONS, Choice, Recording, ToolCall
 from otel_llm.request import ChatRequest, Tool
-from otel_llm.unicode_text import has_lone_surrogate, one_line
+from otel_llm.unicode_text import ends_with_half, has_lone_surrogate, one_line
 
-# Finish reasons that stop a choice in the middle of whatever it was writing.
-CUTTING_FINISH_REASONS = frozenset({"length", "content_filter"})
 CALLING_FINISH_REASONS = frozenset({"tool_calls", "function_call"})
 
 
@@ -62,13 +60,24 @@ class Case:
             known = self._readings[id(call)] = json_values.read(call.arguments)
         return known
 
+    def is_free_text(self, call: ToolCall) -> bool:
+        """Whether it is the input of a custom tool, whichever field it came in."""
+        tool = self.tool(call)
+        return call.kind == "custom" or (tool is not None and tool.kind == "custom")
+
     def is_truncated(self, choice: Choice, call: ToolCall) -> bool:
+        """Whether the call was open when its choice was stopped at a limit."""
         if not self.cut(choice) or call.cut:
             return False
-        if call.kind == "custom":
+        if self.is_free_text(call):
             # Free text has no end to look for, but what was written last is what was cut.
-            return choice.calls[-1] is call
+            return choice.last_call is call
+        if self.is_too_deep(call):
+            return not json_values.is_closed(call.arguments)
         return self.reading(call).shape not in {Shape.OBJECT, Shape.OTHER}
+
+    def is_too_deep(self, call: ToolCall) -> bool:
+        return not self.is_free_text(call) and self.reading(call).shape is Shape.TOO_DEEP
 
     def judged_whole(self, choice: Choice, call: ToolCall) -> bool:
         """Whether what the call lacks is a fault."""
@@ -79,12 +88,12 @@ class Case:
             return None
         return self.request.tools.get(call.name)
 
-    def name_may_go_on(self, choice: Choice, call: ToolCall) -> bool:
-        """Whether the name so far begins a declared one and was stopped before it could end."""
-        names = self.recording.declared
-        if call.name is None or names is None or self.judged_whole(choice, call):
+    def name_may_become(self, choice: Choice, call: ToolCall, names: frozenset[str]) -> bool:
+        """Whether the call's name begins one of `names` and was stopped before it could end."""
+        name = call.name
+        if name is None or self.judged_whole(choice, call):
             return False
-        return any(name.startswith(call.name) for name in names)
+        return any(other.startswith(name) for other in names)
 
 
 def diagnose(case: Case) -> list[Anomaly]:
@@ -114,7 +123,7 @@ def arguments(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
     if case.settled(choice) and case.is_truncated(choice, call):
         yield "truncated", f"{choice.finish_reason} after {call.length} characters of arguments"
         return
-    if call.kind == "custom" or not case.settled(choice):
+    if case.is_free_text(call) or not case.settled(choice):
         return
     reading = case.reading(call)
     if reading.shape is Shape.INVALID:
@@ -145,21 +154,21 @@ def identity(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
 
 def declared(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
     names = case.recording.declared
-    if names is None or call.name is None or call.name in names or case.name_may_go_on(choice, call):
+    if names is None or call.name is None or call.name in names or case.name_may_become(choice, call, names):
         return
     yield "unknown_tool", f"{_shown(call.name)} is none of {len(names)} declared tools"
 
 
 def unicode(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
-    text = call.arguments
-    if not case.judged_whole(choice, call) and text and "\ud800" <= text[-1] <= "\udbff":
-        text = text[:-1]
-    fields = {"name": call.name or "", "id": call.id or "", "arguments": text}
-    wrong = [name for name, value in fields.items() if has_lone_surrogate(value)]
-    if "arguments" not in wrong and "\\u" in text and not call.cut and call.kind != "custom":
-        reading = case.reading(call)
-        if reading.shape in {Shape.OBJECT, Shape.OTHER} and _holds_lone_surrogate(reading.value):
-            wrong.append("arguments")
+    fields = {"name": call.name or "", "id": call.id or "", "arguments": call.arguments}
+    if not case.judged_whole(choice, call) or call.over_long_label:
+        # The other half may have been about to come, or is what our limit cut off.
+        fields = {name: text[:-1] if ends_with_half(text) else text for name, text in fields.items()}
+    wrong = [name for name, text in fields.items() if has_lone_surrogate(text)]
+    may_be_escaped = "\\u" in call.arguments and not call.cut and not case.is_free_text(call)
+    # In what is no JSON an escape says nothing.
+    if may_be_escaped and "arguments" not in wrong and _holds_lone_surrogate(case.reading(call).value):
+        wrong.append("arguments")
     if wrong:
         yield "invalid_unicode", f"half a surrogate pair in {' and '.join(wrong)}"
 
@@ -167,10 +176,12 @@ def unicode(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
 def call_limits(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
     if call.cut:
         kept = len(call.arguments)
-        yield "limit_exceeded", f"{call.length} characters of arguments, of which {kept} were kept to be judged"
-    elif case.judged_whole(choice, call) and call.kind != "custom":
-        if case.reading(call).shape is Shape.TOO_DEEP:
-            yield "limit_exceeded", "arguments are nested too deep to be read"
+        yield (
+            "limit_exceeded",
+            f"{call.length} characters of arguments, of which {kept} were kept to be judged",
+        )
+    elif case.judged_whole(choice, call) and case.is_too_deep(call):
+        yield "limit_exceeded", "arguments are nested too deep to be read"
     if call.over_long_label:
         yield "limit_exceeded", "a name or id longer than what is kept"
 
@@ -184,13 +195,13 @@ def finish_reason(case: Case, choice: Choice) -> Iterator[Anomaly]:
         if case.recording.outcome == "completed":
             yield Anomaly("missing_finish_reason", "the response ended without one", choice.index)
         return
-    count = len(choice.calls)
+    count = choice.call_count
     if count and reason not in CALLING_FINISH_REASONS | CUTTING_FINISH_REASONS:
         # The API itself answers `stop` where the request named the tool.
         named = case.request is not None and case.request.tool_choice.mode == "named"
         if not (named and reason == "stop"):
             yield Anomaly("finish_reason_mismatch", f"{_shown(reason)} after {count} calls", choice.index)
-    elif not count and reason in CALLING_FINISH_REASONS and not case.recording.over_calls:
+    elif not count and reason in CALLING_FINISH_REASONS:
         yield Anomaly("finish_reason_mismatch", f"{reason} without a call", choice.index)
 
 
@@ -207,7 +218,7 @@ def tool_choice(case: Case, choice: Choice) -> Iterator[Anomaly]:
     if case.request is None:
         return
     wanted = case.request.tool_choice
-    count = len(choice.calls)
+    count = choice.call_count
     if wanted.mode == "none":
         if count:
             yield Anomaly("tool_choice_violated", f"none, yet {count} calls", choice.index)
@@ -222,7 +233,7 @@ def tool_choice(case: Case, choice: Choice) -> Iterator[Anomaly]:
             for call in choice.calls
             if call.name is not None
             and call.name not in wanted.names
-            and not case.name_may_go_on(choice, call)
+            and not case.name_may_become(choice, call, wanted.names)
         ]
         if others:
             detail = f"{_listed(sorted(wanted.names))} allowed, {_listed(others)} called"
@@ -230,8 +241,8 @@ def tool_choice(case: Case, choice: Choice) -> Iterator[Anomaly]:
 
 
 def parallel(case: Case, choice: Choice) -> Iterator[Anomaly]:
-    if case.request is not None and case.request.parallel_tool_calls is False and len(choice.calls) > 1:
-        yield Anomaly("parallel_violated", f"{len(choice.calls)} calls, not one", choice.index)
+    if case.request is not None and case.request.parallel_tool_calls is False and choice.call_count > 1:
+        yield Anomaly("parallel_violated", f"{choice.call_count} calls, not one", choice.index)
 
 
 def duplicates(case: Case, choice: Choice) -> Iterator[Anomaly]:
@@ -270,7 +281,9 @@ def stream_limits(case: Case) -> Iterator[Anomaly]:
         detail = f"{recording.over_calls} calls beyond {kept} ({recording.over_deltas} deltas) were only counted"
         yield Anomaly("limit_exceeded", detail)
     if recording.over_choices:
-        yield Anomaly("limit_exceeded", f"choices beyond {recording.limits.choices} were not followed")
+        kept = recording.limits.choices
+        detail = f"{recording.over_choices} deltas of choices beyond {kept} were only counted"
+        yield Anomaly("limit_exceeded", detail)
     if recording.over_text:
         yield Anomaly("limit_exceeded", f"{recording.over_text} characters of text were not kept")
 
@@ -297,12 +310,12 @@ STREAM_JUDGES: tuple[Callable[[Case], Iterator[Anomaly]], ...] = (nothing_at_all
 
 def _meaning(case: Case, call: ToolCall) -> str:
     """What the call's arguments say, spelled one way. No arguments are an empty object."""
-    if call.kind == "custom":
+    if case.is_free_text(call):
         return call.arguments
     reading = case.reading(call)
     if reading.shape is Shape.NOTHING:
         return "{}"
-    if reading.shape in {Shape.OBJECT, Shape.OTHER}:
+    if reading.shape in {Shape.OBJECT, Shape.OTHER, Shape.SEVERAL}:
         try:
             return json_values.canonical(reading.value)
         except RecursionError:
@@ -326,8 +339,10 @@ def _holds_lone_surrogate(value: object) -> bool:
 
 
 def _json_type(value: object) -> str:
-    names = {str: "a string", bool: "a boolean", int: "a number", float: "a number", list: "an array"}
-    return names.get(type(value), "null")
+    if value is None:
+        return "null"
+    names = {str: "a string", bool: "a boolean", list: "an array"}
+    return names.get(type(value), "a number")
 
 
 def _shown(text: str | None) -> str:

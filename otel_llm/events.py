@@ -2,8 +2,9 @@
 
 A span keeps a limited number of events (128 unless configured) and drops the oldest beyond it. So what is sent is
 made to fit before it is sent: adjacent argument deltas of one call are folded into one event that says how many
-deltas it stands for. Only where the life of the calls alone is too much for the span are events left out, the
-least telling first, and an anomaly says how many. Names and attributes: the telemetry contract in docs/telemetry.md.
+deltas it stands for. Only where one delta event a call is still too much are events left out, those first whose
+facts another event holds too, and an anomaly says how many. Names and attributes: the telemetry contract in
+docs/telemetry.md.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ REASONING_STARTED = "otel_llm.reasoning.started"
 FINISH_REASON = "otel_llm.finish_reason"
 ANOMALY = "otel_llm.anomaly"
 
-# What is left out first where not even the life of the calls fits.
+# What is left out first where not all fits. `completed` holds what a call's other events say, but for their times.
 _LEAST_TELLING_FIRST = (
+    ARGUMENTS_DELTA,
+    NAME,
     TEXT_STARTED,
     REASONING_STARTED,
     DETECTED,
-    NAME,
-    ARGUMENTS_DELTA,
     COMPLETED,
     FINISH_REASON,
     ANOMALY,
@@ -66,7 +67,6 @@ def build_timeline(
     """
     anomalies = list(anomalies)
     ended_ns = recording.ended_ns or recording.started_ns
-    shown_anomalies = _first_of_each_type(anomalies, None if limit is None else max(8, limit // 4))
     placed: list[_Placed] = []
     for number, call in enumerate(recording.calls):
         placed.extend(_Placed(event, _group(event), number) for event in _life(call, preview))
@@ -74,19 +74,23 @@ def build_timeline(
 
     calls = recording.calls if recording.streamed else []
     folded = [call.deltas for call in calls]
+    shown_anomalies = anomalies
+    missing = 0
     if limit is not None:
-        room = limit - len(placed) - len(shown_anomalies)
-        folded = _fold_to_fit(folded, room, recording.preview)
+        folded = _fold_to_fit(folded, limit - len(placed) - len(anomalies), recording.preview)
+        delta_events = sum(len(deltas) for deltas in folded)
+        total = len(placed) + delta_events + len(anomalies)
+        if total > limit:
+            missing = total + 1 - limit
+            lost = Anomaly("limit_exceeded", f"{missing} of {total} events did not fit the span's {limit}")
+            # Deltas go first; then thousands of anomalies must not push out the life of the calls.
+            spare = max(0, len(anomalies) - max(8, limit // 4))
+            unshown = min(spare, max(0, missing - delta_events))
+            shown_anomalies = [*_first_of_each_type(anomalies, len(anomalies) - unshown), lost]
+            missing -= unshown
+            anomalies = [*anomalies, lost]
     for number, (call, deltas) in enumerate(zip(calls, folded, strict=True)):
         placed.extend(_Placed(_delta_event(call, delta, preview), 1, number) for delta in deltas)
-
-    total = len(placed) + len(shown_anomalies)
-    missing = 0
-    if limit is not None and total > limit:
-        missing = total + 1 - limit
-        lost = Anomaly("limit_exceeded", f"{missing} of {total} events did not fit the span's {limit}")
-        anomalies.append(lost)
-        shown_anomalies.append(lost)
     placed.extend(_Placed(_anomaly_event(anomaly, ended_ns), 4) for anomaly in shown_anomalies)
     placed = _leave_out(placed, missing)
     placed.sort(key=lambda entry: (entry.event.time_ns, entry.group, entry.call))
@@ -114,9 +118,7 @@ def _marks(choice: Choice) -> Iterator[Event]:
         if time_ns is not None:
             yield Event(name, time_ns, {"otel_llm.choice.index": choice.index})
     for time_ns, reason in choice.finish_reasons:
-        yield Event(
-            FINISH_REASON, time_ns, {FINISH_REASON: exportable(reason), "otel_llm.choice.index": choice.index}
-        )
+        yield Event(FINISH_REASON, time_ns, {FINISH_REASON: exportable(reason), "otel_llm.choice.index": choice.index})
 
 
 def _indexes(call: ToolCall) -> dict[str, AttributeValue]:
@@ -134,7 +136,7 @@ def _life(call: ToolCall, preview: int | None) -> list[Event]:
     if call.completed_ns is not None:
         completed = {key: value for event in life for key, value in event.attributes.items()}
         if preview is not None:
-            completed["gen_ai.tool.call.arguments"] = exportable(call.arguments[:preview])
+            completed["gen_ai.tool.call.arguments"] = _shown(call.arguments, preview)
         completed["otel_llm.arguments.length"] = call.length
         completed["otel_llm.delta.count"] = call.delta_count
         life.append(Event(COMPLETED, call.completed_ns, completed))
@@ -144,10 +146,15 @@ def _life(call: ToolCall, preview: int | None) -> list[Event]:
 def _delta_event(call: ToolCall, delta: Delta, preview: int | None) -> Event:
     attributes = _indexes(call)
     if preview is not None:
-        attributes["gen_ai.tool.call.arguments"] = exportable(join_surrogates(delta.text)[:preview])
-    attributes["otel_llm.delta.count"] = delta.count
+        attributes["gen_ai.tool.call.arguments"] = _shown(delta.text, preview)
+    attributes["otel_llm.delta.count"] = delta.stands_for
     attributes["otel_llm.arguments.length"] = delta.length
     return Event(ARGUMENTS_DELTA, delta.time_ns, attributes)
+
+
+def _shown(arguments: str, preview: int) -> str:
+    # Cut twice: the first time so that little is worked on, the second because escapes are longer.
+    return exportable(join_surrogates(arguments[: 2 * preview])[:preview])[:preview]
 
 
 def _anomaly_event(anomaly: Anomaly, time_ns: int) -> Event:
@@ -162,9 +169,9 @@ def _anomaly_event(anomaly: Anomaly, time_ns: int) -> Event:
     return Event(ANOMALY, time_ns, attributes)
 
 
-def _first_of_each_type(anomalies: Sequence[Anomaly], most: int | None) -> list[Anomaly]:
+def _first_of_each_type(anomalies: Sequence[Anomaly], most: int) -> list[Anomaly]:
     """At most `most` anomalies, the first of every type before the second of any."""
-    if most is None or len(anomalies) <= most:
+    if len(anomalies) <= most:
         return list(anomalies)
     seen: Counter[str] = Counter()
     ranked = []
@@ -199,7 +206,7 @@ def _fold_to(deltas: list[Delta], number: int, preview: int) -> list[Delta]:
             if len(text) >= preview:
                 break
             text += delta.text
-        count = sum(delta.count for delta in group)
+        count = sum(delta.stands_for for delta in group)
         groups.append(Delta(group[0].time_ns, count, text[:preview], group[-1].length))
     return groups
 

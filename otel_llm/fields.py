@@ -1,20 +1,36 @@
-"""Reading a field of something that may be a mapping, an SDK model, a mock or nonsense."""
+"""Reading a field of something that may be a mapping, an SDK model, a mock or nonsense.  Nothing here raises."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 # The SDK's marks for "argument not passed". They are told by name, because the pure core imports no SDK.
 _NOT_PASSED = frozenset({"NotGiven", "Omit"})
 
 
+def is_a(value: Any, kinds: type | tuple[type, ...]) -> bool:
+    """`isinstance`, which asks the object what it is, and so runs somebody else's code."""
+    try:
+        return isinstance(value, kinds)
+    except Exception:  # noqa: BLE001
+        return False
+
+
+@lru_cache(maxsize=256)
+def _is_mapping(kind: Hashable) -> bool:
+    # An abstract class takes longer to answer than all the rest of a request's fields take to read.
+    return isinstance(kind, type) and issubclass(kind, Mapping)
+
+
 def field(thing: Any, name: str) -> Any:
     """The field `name` of `thing`, or None where there is none or it was not passed."""
-    if isinstance(thing, Mapping):
-        return given(thing.get(name))
+    if thing is None:
+        return None
     try:
-        return given(getattr(thing, name, None))
+        value = thing.get(name) if _is_mapping(type(thing)) else getattr(thing, name, None)
+        return None if value is None else given(value)
     except Exception:  # noqa: BLE001  a property of somebody else's object may raise anything
         return None
 
@@ -26,9 +42,27 @@ def given(value: Any) -> Any:
 
 def text_of(value: Any) -> str | None:
     """`value` where it is a string that is not empty, else None."""
-    return value if isinstance(value, str) and value else None
+    return value if is_a(value, str) and len(value) else None
 
 
 def items_of(value: Any) -> Sequence[Any]:
     """`value` where it is a list or tuple, else nothing: an iterator is the caller's to consume."""
-    return value if isinstance(value, (list, tuple)) else ()
+    return value if is_a(value, (list, tuple)) else ()
+
+
+def index_of(value: Any) -> int | None:
+    """`value` where it can be an index: a whole number from 0 to what a signed 64-bit integer holds.
+
+    Digits in a string and 1.0 are whole numbers too, as they are to the SDK wherever the rest of the chunk is valid.
+    """
+    if type(value) is not int:
+        try:
+            if isinstance(value, str):
+                value = int(value) if value.isascii() and value.isdigit() and len(value) < 20 else None
+            elif isinstance(value, (int, float)) and int(value) == value:
+                value = int(value)
+            else:
+                return None
+        except Exception:  # noqa: BLE001  NaN, Infinity, and what raises when it is asked what it is
+            return None
+    return value if value is not None and 0 <= value < 2**63 else None

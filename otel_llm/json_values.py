@@ -1,7 +1,7 @@
 """JSON texts as models write them: is it one value, several, or none (RFC 8259), and do two mean the same.
 
 Python's own reader is stricter and laxer than the RFC in places; the differences are settled here: NaN and
-Infinity are no JSON, an integer may have any number of digits, and nesting that Python cannot follow is told
+Infinity are no JSON, a number may have any number of digits, and nesting that Python cannot follow is told
 apart from text that is wrong.
 """
 
@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from enum import Enum
 from typing import Any, NamedTuple
 
 _WHITE_SPACE = " \t\n\r"
+_NOT_WHITE_SPACE = re.compile(r"[^ \t\n\r]")
 # Python refuses to read longer integers as numbers (sys.get_int_max_str_digits is 4300 by default).
 _LONGEST_INT = 4000
 
@@ -29,25 +31,34 @@ class Shape(Enum):
 
 
 class Reading(NamedTuple):
-    """A text's shape, its value where it is exactly one, and what is wrong with it where it is not JSON."""
+    """A text's shape, its value (the list of them where they are several), and what is wrong with it."""
 
     shape: Shape
     value: Any = None
     error: str = ""
 
 
+class LongNumber:
+    """A number that Python's own cannot hold: too many digits, or too large for a float."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
 def _no_constant(name: str) -> Any:
     raise json.JSONDecodeError(f"{name} is not JSON", name, 0)
 
 
-def _integer(digits: str) -> int | str:
-    return int(digits) if len(digits) < _LONGEST_INT else digits
+def _integer(digits: str) -> int | LongNumber:
+    return int(digits) if len(digits) < _LONGEST_INT else LongNumber(digits)
 
 
-def _number(text: str) -> float | int | str:
+def _number(text: str) -> float | int | LongNumber:
     value = float(text)
     if value in {float("inf"), float("-inf")}:
-        return text
+        return LongNumber(text)
     # 1.0 and 1 are the same number, so they compare and print the same.
     return int(value) if value.is_integer() else value
 
@@ -55,39 +66,53 @@ def _number(text: str) -> float | int | str:
 _decoder = json.JSONDecoder(parse_constant=_no_constant, parse_int=_integer, parse_float=_number)
 
 
-def _next_position(text: str, position: int) -> int:
-    while position < len(text) and text[position] in _WHITE_SPACE:
-        position += 1
-    return position
+def _skip_white_space(text: str, position: int) -> int:
+    match = _NOT_WHITE_SPACE.search(text, position)
+    return len(text) if match is None else match.start()
+
+
+def _runs_on(text: str, position: int) -> bool:
+    """Whether a number or word goes on behind `position` as no JSON value can: `01`, `1-2`, `truefalse`."""
+    before, behind = text[position - 1], text[position]
+    return (before.isalnum() or before == ".") and (behind.isalnum() or behind in "+-._")
 
 
 def read(text: str) -> Reading:
     """Read a whole text. Never raises."""
-    position = _next_position(text, 0)
+    position = _skip_white_space(text, 0)
     if position == len(text):
         return Reading(Shape.NOTHING)
-    count = 0
-    value: Any = None
+    values: list[Any] = []
     try:
         while position < len(text):
-            value, position = _decoder.raw_decode(text, position)
-            position = _next_position(text, position)
-            count += 1
+            value, end = _decoder.raw_decode(text, position)
+            values.append(value)
+            if end < len(text) and _runs_on(text, end):
+                return _invalid("Extra data", text, end)
+            position = _skip_white_space(text, end)
     except json.JSONDecodeError as error:
-        where = error.pos if error.doc is text else position
-        return Reading(Shape.INVALID, error=f"{error.msg} at character {where} of {len(text)}")
+        return _invalid(error.msg, text, error.pos if error.doc is text else position)
     except RecursionError:
         return Reading(Shape.TOO_DEEP)
     except ValueError as error:
-        return Reading(Shape.INVALID, error=f"{error} at character {position} of {len(text)}")
-    if count > 1:
-        return Reading(Shape.SEVERAL)
-    return Reading(Shape.OBJECT if isinstance(value, dict) else Shape.OTHER, value)
+        return _invalid(str(error), text, position)
+    if len(values) > 1:
+        return Reading(Shape.SEVERAL, values)
+    return Reading(Shape.OBJECT if isinstance(values[0], dict) else Shape.OTHER, values[0])
+
+
+def _invalid(message: str, text: str, position: int) -> Reading:
+    return Reading(Shape.INVALID, error=f"{message} at character {position} of {len(text)}")
 
 
 def canonical(value: Any) -> str:
     """One spelling for all texts with the same meaning. Raises RecursionError for values nested too deep."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=_spell)
+
+
+def _spell(value: Any) -> Any:
+    # No text of a model reads as this, short of one that was written to.
+    return {"\x00number": value.text}
 
 
 _OUTSIDE_STRING = re.compile(r'["{}\[\]]')
@@ -97,47 +122,72 @@ _INSIDE_STRING = re.compile(r'["\\]')
 class GrowingText:
     """Answers, while a text grows, whether it is one whole JSON value so far.
 
-    Each character is looked at once, however often the question is asked: a server that makes us ask at every
-    delta must not make us read everything again at every delta.
+    Each character is looked at once, and once more when the value closes, however often the question is asked:
+    a server that makes us ask at every delta must not make us read everything again at every delta. No text is
+    kept here.
     """
 
-    __slots__ = ("_depth", "_escaped", "_in_string", "_never", "_pieces", "_whole")
+    __slots__ = ("_bare", "_depth", "_escaped", "_in_string", "_state")
+
+    # A number or a word has no end to look for; it is read anew whenever asked, up to this length.
+    _LONGEST_BARE = 64
 
     def __init__(self) -> None:
-        self._pieces: list[str] = []
+        self._state: _State = _State.EMPTY
         self._depth = 0
         self._in_string = False
         self._escaped = False
-        self._whole = False
-        self._never = False
+        self._bare = 0
 
     def feed(self, text: str) -> None:
-        if self._never or not text.strip(_WHITE_SPACE):
+        state = self._state
+        if state is _State.NEVER:
             return
-        if self._whole:
-            self._never, self._whole = True, False
+        if state is _State.BARE:
+            self._feed_bare(text)
             return
-        if not self._pieces:
-            text = text.lstrip(_WHITE_SPACE)
-            # Arguments that are a bare string, number or literal are rare; they are left to the end.
-            if text[0] not in "{[":
-                self._never = True
+        start = 0
+        if state is not _State.OPEN:
+            start = _skip_white_space(text, 0)
+            if start == len(text):
                 return
-        self._pieces.append(text)
-        end = self._scan(text)
-        if end is None:
-            return
-        whole = "".join(self._pieces)
-        self._pieces = []
-        rest = text[end:].strip(_WHITE_SPACE)
-        self._whole = not rest and read(whole).shape in {Shape.OBJECT, Shape.OTHER}
-        self._never = not self._whole
+            if state is not _State.EMPTY:
+                # More text behind a value that was closed.
+                self._state = _State.NEVER
+                return
+            if text[start] not in '{["':
+                self._state = _State.BARE
+                self._feed_bare(text[start:])
+                return
+            self._state = _State.OPEN
+        end = self._end_in(text, start)
+        if end is not None:
+            behind = _skip_white_space(text, end)
+            self._state = _State.CLOSED if behind == len(text) else _State.NEVER
 
-    def _scan(self, text: str) -> int | None:
-        """The position behind the bracket that closes the value, or None where it is still open."""
-        position = 0
-        if self._escaped:
-            position, self._escaped = 1, False
+    def whole(self, text_so_far: Callable[[], str]) -> bool:
+        """`text_so_far` gives all that was fed; it is asked for only where brackets do not decide."""
+        if self._state is _State.CLOSED:
+            is_value = read(text_so_far()).shape in {Shape.OBJECT, Shape.OTHER}
+            self._state = _State.WHOLE if is_value else _State.NEVER
+        elif self._state is _State.BARE:
+            return read(text_so_far()).shape is Shape.OTHER
+        return self._state is _State.WHOLE
+
+    @property
+    def closed(self) -> bool:
+        """Whether the brackets or the quotes that opened have closed, with nothing behind them."""
+        return self._state in {_State.CLOSED, _State.WHOLE}
+
+    def _feed_bare(self, text: str) -> None:
+        self._bare += len(text)
+        if self._bare > self._LONGEST_BARE:
+            self._state = _State.NEVER
+
+    def _end_in(self, text: str, position: int) -> int | None:
+        """The position behind the mark that closes the value, or None where it is still open."""
+        if self._escaped and position < len(text):
+            position, self._escaped = position + 1, False
         while True:
             match = (_INSIDE_STRING if self._in_string else _OUTSIDE_STRING).search(text, position)
             if match is None:
@@ -146,6 +196,8 @@ class GrowingText:
             mark = match.group()
             if mark == '"':
                 self._in_string = not self._in_string
+                if not self._in_string and not self._depth:
+                    return position
             elif mark == "\\":
                 self._escaped = position == len(text)
                 position += 1
@@ -154,6 +206,18 @@ class GrowingText:
                 if self._depth <= 0:
                     return position
 
-    @property
-    def whole(self) -> bool:
-        return self._whole
+
+def is_closed(text: str) -> bool:
+    """Whether the brackets of `text` close where it ends: all that can be said where it is too deep to read."""
+    scanner = GrowingText()
+    scanner.feed(text)
+    return scanner.closed
+
+
+class _State(Enum):
+    EMPTY = "nothing but white space yet"
+    OPEN = "an object, an array or a string that is not closed"
+    BARE = "a number or a word, perhaps"
+    CLOSED = "closed, and not read yet"
+    WHOLE = "one whole value"
+    NEVER = "whatever comes, no whole value"

@@ -76,7 +76,7 @@ def _lines(config: Config, prefix: str, notice: Notice) -> Iterator[str]:
 
 def _summary(config: Config, prefix: str, choice: Choice) -> Iterator[str]:
     if choice.calls:
-        yield f"{prefix} Tool calls completed: {len(choice.calls)}{_which(choice)}"
+        yield f"{prefix} Tool calls completed: {choice.call_count}{_which(choice)}"
         for call in choice.calls:
             name, call_id = one_line(call.name or "None"), one_line(call.id or "None")
             yield f"  [{call.index}] {name}(id={call_id}) args={_arguments(config, call)}"

@@ -4,9 +4,10 @@ Times are nanoseconds of one monotonic clock, given by the caller. The rules tha
 
 - A choice is known by its index. A call is known by its index within its choice; where the index is missing, by
   its id; where both are missing, the delta goes on with the choice's last call. Indexes need not start at 0, be
-  dense or be in order; they are keys, so a huge one allocates nothing.
+  dense or be in order; they are keys, so a huge one allocates nothing. What is no whole number from 0 is no index.
 - Another id at an index in use begins a call of its own if it comes with a name, and that name differs or the
-  arguments so far are already one whole JSON value. Without that it contradicts the call it stands on.
+  arguments so far are already one whole JSON value. Without that it contradicts the call it stands on, unless it is
+  the id of an earlier call of that index, which then goes on.
 - A name may come in pieces: while the pieces joined begin the name of a declared tool they are one name.
 - Empty strings as id, name or finish reason are absent. The same id or name again says nothing new.
 - The legacy `function_call` is one call that needs neither index nor id. A custom tool's input is free text.
@@ -14,24 +15,37 @@ Times are nanoseconds of one monotonic clock, given by the caller. The rules tha
   cheap tuples; when there are too many, neighbours of one call are folded into one that says how many it stands for.
 
 `feed` runs for every chunk of every stream. Its way through a text chunk or through the middle of a call is kept
-straight: attribute reads, one dict look-up, one append. Whatever is out of the ordinary leaves that way at once.
+straight: attribute reads, one dict look-up, one append. Whatever is out of the ordinary leaves that way at once,
+and is read by `otel_llm.fields`, which raises nothing whatever it is given.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from otel_llm.fields import field, items_of, text_of
-from otel_llm.json_values import GrowingText
-from otel_llm.unicode_text import join_surrogates
+from otel_llm import json_values
+from otel_llm.fields import field, index_of, items_of, text_of
+from otel_llm.json_values import Shape
+from otel_llm.tool_call import CallKind, Delta, ToolCall
+from otel_llm.unicode_text import ends_with_half, join_surrogates
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+__all__ = [
+    "CUTTING_FINISH_REASONS",
+    "Choice",
+    "Delta",
+    "Limits",
+    "Notice",
+    "Outcome",
+    "Recording",
+    "ToolCall",
+]
 
 Outcome = Literal["completed", "closed", "abandoned", "cancelled", "error"]
-CallKind = Literal["function", "custom", "legacy"]
+
+# Finish reasons that stop a choice in the middle of whatever it was writing.
+CUTTING_FINISH_REASONS = frozenset({"length", "content_filter"})
 
 
 @dataclass(frozen=True)
@@ -45,22 +59,13 @@ class Limits:
     arguments_of_stream: int = 8 * 1_048_576
     text: int = 1_048_576
     name: int = 256
+    """A declared name is kept whole however long: the request holds it anyway."""
     # Some gateways carry a signature of the model's thoughts in the id.
     id: int = 8192
     notes: int = 8
-
-
-class Delta(NamedTuple):
-    """One or several neighbouring deltas of one call."""
-
-    time_ns: int
-    """When the first of them came."""
-    count: int
-    """How many they are."""
-    text: str
-    """The beginning of the arguments they brought, cut at the preview limit."""
-    length: int
-    """Length of the call's arguments, these included."""
+    """Contradicting ids or names of one call, finish reasons of one choice."""
+    note: int = 80
+    """Length of a contradicting id or name."""
 
 
 class Notice(NamedTuple):
@@ -71,138 +76,12 @@ class Notice(NamedTuple):
     call: ToolCall | None = None
 
 
-class ToolCall:
-    """One tool call as it grew. What is public is final once `Recording.end` ran."""
-
-    __slots__ = (
-        "_fresh",
-        "_kept_length",
-        "_name_pieces",
-        "_parts",
-        "_scanned",
-        "_scanner",
-        "announced",
-        "arguments",
-        "arguments_not_string",
-        "choice_index",
-        "completed_ns",
-        "deltas",
-        "first_delta_ns",
-        "id",
-        "index",
-        "index_reused",
-        "kind",
-        "last_delta_ns",
-        "length",
-        "name",
-        "named_ns",
-        "other_ids",
-        "other_names",
-        "over_long_label",
-    )
-
-    def __init__(self, choice_index: int, index: int, kind: CallKind, time_ns: int) -> None:
-        self.choice_index = choice_index
-        self.index = index
-        self.kind: CallKind = kind
-        self.id: str | None = None
-        self.name: str | None = None
-        self.named_ns: int | None = None
-        self.first_delta_ns = self.last_delta_ns = time_ns
-        self.completed_ns: int | None = None
-        """When it was known to be whole; None where the stream stopped before."""
-        self.length = 0
-        """Length of all its arguments, kept or not."""
-        self.arguments = ""
-        """Its arguments, surrogates joined, up to the limit. During the stream: see `arguments_so_far`."""
-        self.deltas: list[Delta] = []
-        self.arguments_not_string: str | None = None
-        """The type of the value that came where a string belongs."""
-        self.other_ids: list[str] = []
-        self.other_names: list[str] = []
-        self.index_reused = False
-        self.announced = False
-        self.over_long_label = False
-        self._name_pieces: list[str] = []
-        # A tuple a delta, not yet measured nor folded: (time, text).
-        self._fresh: list[tuple[int, str]] = []
-        self._parts: list[str] = []
-        self._kept_length = 0
-        self._scanner: GrowingText | None = None
-        self._scanned = 0
-
-    @property
-    def delta_count(self) -> int:
-        return len(self._fresh) + sum(delta.count for delta in self.deltas)
-
-    @property
-    def cut(self) -> bool:
-        """Whether arguments were longer than what is kept."""
-        return self.length > self._kept_length
-
-    def arguments_so_far(self) -> str:
-        return join_surrogates("".join(self._parts) + "".join([text for _, text in self._fresh]))
-
-    def is_whole(self) -> bool:
-        """Whether the arguments so far are one whole JSON value; reads only what is new since it was asked."""
-        if self._scanner is None:
-            self._scanner = GrowingText()
-            for part in self._parts:
-                self._scanner.feed(part)
-        self._scan_fresh(self._scanner)
-        return self._scanner.whole
-
-    def _scan_fresh(self, scanner: GrowingText) -> None:
-        for _, text in self._fresh[self._scanned :]:
-            scanner.feed(text)
-        self._scanned = len(self._fresh)
-
-    def settle(self, preview: int, room: int) -> None:
-        """Measure the fresh deltas and keep their text, at most `room` characters of it in all."""
-        fresh = self._fresh
-        if not fresh:
-            return
-        if self._scanner is not None:
-            self._scan_fresh(self._scanner)
-        self._scanned = 0
-        self._fresh = []
-        length = self.length
-        for time_ns, text in fresh:
-            length += len(text)
-            self.deltas.append(Delta(time_ns, 1, text[:preview], length))
-        self.length = length
-        self.last_delta_ns = fresh[-1][0]
-        if room > 0:
-            part = "".join([text for _, text in fresh])[:room]
-            self._parts.append(part)
-            self._kept_length += len(part)
-
-    def fold(self, preview: int) -> None:
-        """Halve the number of deltas by joining neighbours."""
-        self.deltas = fold_pairs(self.deltas, preview)
-
-    def finish(self) -> None:
-        self.arguments = join_surrogates("".join(self._parts))
-        self._parts = [self.arguments]
-
-
-def fold_pairs(deltas: Sequence[Delta], preview: int) -> list[Delta]:
-    """Join every delta with the one behind it. Counts are added; nothing is lost but when the second came."""
-    folded = [
-        Delta(first.time_ns, first.count + second.count, (first.text + second.text)[:preview], second.length)
-        for first, second in zip(deltas[::2], deltas[1::2], strict=False)
-    ]
-    if len(deltas) % 2:
-        folded.append(deltas[-1])
-    return folded
-
-
 class Choice:
     """One choice of the completion and its calls, in the order in which they began."""
 
     __slots__ = (
-        "_by_id",
-        "_by_index",
+        "by_id",
+        "by_index",
         "calls",
         "deltas_after_finish",
         "finish_reason",
@@ -210,33 +89,65 @@ class Choice:
         "finished_ns",
         "index",
         "last_call",
+        "last_over",
         "missing_index",
+        "open_calls",
+        "over_calls",
         "reasoning_parts",
         "reasoning_started_ns",
         "text_parts",
         "text_started_ns",
+        "without_index",
     )
 
     def __init__(self, index: int) -> None:
         self.index = index
         self.calls: list[ToolCall] = []
+        self.over_calls = 0
+        """Calls beyond the limit: counted, not kept."""
         self.last_call: ToolCall | None = None
+        """The call that the last delta was of, None where that one is not kept."""
+        self.last_over: tuple[Any, str | None] | None = None
+        """Index and id of the last call that was not kept."""
         self.text_started_ns: int | None = None
         self.reasoning_started_ns: int | None = None
         self.finish_reason: str | None = None
         """The last one that came."""
         self.finished_ns: int | None = None
+        """When the first one came."""
         self.finish_reasons: list[tuple[int, str]] = []
         self.deltas_after_finish = 0
         self.missing_index = 0
         self.text_parts: list[str] = []
         self.reasoning_parts: list[str] = []
-        self._by_index: dict[Any, ToolCall] = {}
-        self._by_id: dict[str, ToolCall] = {}
+        self.by_index: dict[Any, ToolCall] = {}
+        self.open_calls = self.by_index
+        """Calls whose deltas go the straight way: `by_index` until the choice has its finish reason, then none."""
+        self.by_id: dict[str, ToolCall] = {}
+        self.without_index: dict[int, ToolCall] = {}
+        """Calls whose index no delta gave so far, by the free one that they got."""
 
     @property
     def has_text(self) -> bool:
         return self.text_started_ns is not None
+
+    @property
+    def call_count(self) -> int:
+        """Calls begun, those that were not kept included."""
+        return len(self.calls) + self.over_calls
+
+
+# Deltas are settled when so many characters wait, each delta counted as so many beside its text: a stream of tiny
+# ones is bounded too.
+_ROOM = 524_288
+_DELTA_COST = 256
+
+
+class _LegacyKey:
+    """The key of the `function_call` among a choice's indexes: equal to nothing that a server can send."""
+
+
+_LEGACY = _LegacyKey()
 
 
 class Recording:
@@ -277,10 +188,6 @@ class Recording:
         "usage",
     )
 
-    # What a kept delta costs beside its text, in characters: a stream of tiny deltas is bounded too.
-    _DELTA_COST = 256
-    _ROOM = 524_288
-
     def __init__(
         self,
         *,
@@ -308,13 +215,17 @@ class Recording:
         self.system_fingerprint: str | None = None
         self.usage: Any = None
         self.over_calls = 0
-        self.over_choices = 0
+        """Calls beyond the limit."""
         self.over_deltas = 0
+        """Deltas of calls beyond the limit."""
+        self.over_choices = 0
+        """Deltas of choices beyond the limit."""
         self.over_text = 0
+        """Characters of text beyond the limit."""
         self._by_index: dict[Any, Choice] = {}
         self._news: list[Notice] = []
         self._awaiting_head = True
-        self._room = self._ROOM
+        self._room = _ROOM
         self._calls_kept = 0
         self._keep_text = keep_text
         self._text_kept = 0
@@ -323,18 +234,20 @@ class Recording:
 
     def feed(self, chunk: Any, asked_ns: int, came_ns: int) -> list[Notice] | None:
         """Take one chunk: the caller asked for it at `asked_ns` and got it at `came_ns`."""
-        if self.chunk_count:
-            if came_ns - asked_ns > self.max_wait_ns:
-                self.max_wait_ns = came_ns - asked_ns
+        count = self.chunk_count
+        self.chunk_count = count + 1
+        if count:
+            waited_ns = came_ns - asked_ns
+            if waited_ns > self.max_wait_ns:
+                self.max_wait_ns = waited_ns
         else:
             self.first_chunk_ns = came_ns
             self._news.append(Notice("first_chunk"))
-        self.chunk_count += 1
 
         try:
             choices = chunk.choices
             usage = chunk.usage
-        except AttributeError:
+        except Exception:  # noqa: BLE001  whatever it is, it is no chunk of an SDK
             choices = field(chunk, "choices")
             usage = field(chunk, "usage")
         if usage is not None:
@@ -346,61 +259,62 @@ class Recording:
 
         for choice in choices:
             try:
-                index = choice.index
                 finish_reason = choice.finish_reason
                 delta = choice.delta
                 content = delta.content
                 tool_calls = delta.tool_calls
                 function_call = delta.function_call
-                extra = delta.__pydantic_extra__
-                known = self._by_index[index]
-            except (AttributeError, KeyError, TypeError):
-                index = field(choice, "index")
+                # What this asks may raise, so it is asked here.
+                extra = delta.__pydantic_extra__ or None
+                known = self._by_index[choice.index]
+            except Exception:  # noqa: BLE001  a new choice, a delta that is null, a mapping, a mock
+                found = self._choice(field(choice, "index"))
+                if found is None:
+                    continue
+                known = found
                 finish_reason = field(choice, "finish_reason")
                 delta = field(choice, "delta")
                 content = field(delta, "content")
                 tool_calls = field(delta, "tool_calls")
                 function_call = field(delta, "function_call")
                 extra = field(delta, "__pydantic_extra__")
-                found = self._choice(index)
-                if found is None:
-                    continue
-                known = found
 
-            if content:
-                if known.text_started_ns is None or self._keep_text:
-                    self._text(known, content, came_ns)
-            elif not tool_calls:
-                self._rest_of_delta(known, delta, came_ns)
-            if extra and (known.reasoning_started_ns is None or self._keep_text):
+            if content is None:
+                if tool_calls is None:
+                    self._rest_of_delta(known, delta, came_ns)
+            elif known.text_started_ns is None or self._keep_text:
+                self._text(known, content, came_ns)
+                if known.text_started_ns is None:
+                    # The text is empty.
+                    self._rest_of_delta(known, delta, came_ns)
+            if extra is not None and (known.reasoning_started_ns is None or self._keep_text):
                 self._reasoning(known, extra, came_ns)
 
-            if tool_calls:
+            if tool_calls is not None:
                 if type(tool_calls) is not list:
                     tool_calls = items_of(tool_calls)
+                if not tool_calls:
+                    self._rest_of_delta(known, delta, came_ns)
                 for tool_call in tool_calls:
                     try:
                         function = tool_call.function
                         text = function.arguments
-                        call = known._by_index[tool_call.index]
-                        plain = (
-                            type(text) is str
-                            and not function.name
-                            and not tool_call.id
-                            and known.finished_ns is None
-                        )
-                    except (AttributeError, KeyError, TypeError):
+                        call = known.open_calls[tool_call.index]
+                        plain = type(text) is str and not function.name and not tool_call.id
+                    except Exception:  # noqa: BLE001  a new call, or one without an index, a mapping, a mock
                         plain = False
                     if plain:
-                        call._fresh.append((came_ns, text))
-                        self._room -= len(text) + self._DELTA_COST
-                        if self._room < 0:
+                        known.last_call = call
+                        call.fresh.append((came_ns, text))
+                        room = self._room - len(text) - _DELTA_COST
+                        self._room = room
+                        if room < 0:
                             self._settle()
                     else:
                         self._uncommon_delta(known, tool_call, came_ns)
             if function_call is not None:
                 self._legacy_call(known, function_call, came_ns)
-            if finish_reason:
+            if finish_reason is not None:
                 self._finish_reason(known, finish_reason, came_ns)
 
         if self._news:
@@ -420,18 +334,15 @@ class Recording:
             if known is None:
                 continue
             message = field(choice, "message")
-            content = field(message, "content")
-            if content:
-                self._text(known, content, came_ns)
+            self._text(known, field(message, "content"), came_ns)
             self._rest_of_delta(known, message, came_ns)
+            self._reasoning(known, field(message, "__pydantic_extra__"), came_ns)
             for place, tool_call in enumerate(items_of(field(message, "tool_calls"))):
                 self._uncommon_delta(known, tool_call, came_ns, place)
             function_call = field(message, "function_call")
             if function_call is not None:
                 self._legacy_call(known, function_call, came_ns)
-            finish_reason = field(choice, "finish_reason")
-            if finish_reason:
-                self._finish_reason(known, finish_reason, came_ns)
+            self._finish_reason(known, field(choice, "finish_reason"), came_ns)
         news, self._news = self._news, []
         return news
 
@@ -443,13 +354,13 @@ class Recording:
         self.ended_ns = ended_ns
         if waited_since_ns is not None and self.chunk_count:
             self.max_wait_ns = max(self.max_wait_ns, ended_ns - waited_since_ns)
-        self._settle()
+        self._settle(at_end=True)
         for choice in self.choices:
             for call in choice.calls:
                 self._announce(choice, call)
                 call.finish()
                 if choice.finished_ns is not None or outcome == "completed":
-                    self._settle_name(call)
+                    self._settle_name(choice, call)
                 if choice.finished_ns is not None:
                     call.completed_ns = max(choice.finished_ns, call.last_delta_ns)
                 elif outcome == "completed":
@@ -470,48 +381,47 @@ class Recording:
         self._awaiting_head = self.chunk_count < 8 and not (self.response_id and self.response_model)
 
     def _choice(self, index: Any) -> Choice | None:
-        if not isinstance(index, int) or isinstance(index, bool):
-            # A choice without a usable index is the only one there is.
-            index = 0
-        known = self._by_index.get(index)
+        # A choice without a usable index is the only one there is.
+        key = index_of(index) or 0
+        known = self._by_index.get(key)
         if known is None:
-            if len(self.choices) >= self.limits.choices or abs(index) >= 2**63:
+            if len(self.choices) >= self.limits.choices:
                 self.over_choices += 1
                 return None
-            known = self._by_index[index] = Choice(index)
+            known = self._by_index[key] = Choice(key)
             self.choices.append(known)
         return known
 
     def _text(self, choice: Choice, content: Any, time_ns: int) -> None:
-        if not isinstance(content, str):
+        text = content if type(content) is str else text_of(content)
+        if not text:
             return
         if choice.text_started_ns is None:
             choice.text_started_ns = time_ns
             self._news.append(Notice("text", choice))
         if self._keep_text:
-            self._keep(choice.text_parts, content)
+            self._keep(choice.text_parts, text)
 
     def _rest_of_delta(self, choice: Choice, delta: Any, time_ns: int) -> None:
         """A delta without text or calls: a refusal, reasoning in a field of its own, or nothing."""
-        if delta is None:
+        try:
+            fields = delta.__dict__
+        except Exception:  # noqa: BLE001  null, a plain mapping, or an object that raises
+            fields = delta
+        if type(fields) is not dict:
             return
-        refusal = field(delta, "refusal")
-        if refusal:
+        refusal = fields.get("refusal")
+        if refusal is not None:
             self._text(choice, refusal, time_ns)
-        fields = getattr(delta, "__dict__", None) if not isinstance(delta, dict) else delta
-        if isinstance(fields, dict):
+        if choice.reasoning_started_ns is None or self._keep_text:
             self._reasoning(choice, fields, time_ns)
-        if not self.streamed:
-            extra = getattr(delta, "__pydantic_extra__", None)
-            if isinstance(extra, dict):
-                self._reasoning(choice, extra, time_ns)
 
     def _reasoning(self, choice: Choice, extra: Any, time_ns: int) -> None:
-        # `reasoning_content`: DeepSeek, SGLang, llama.cpp; `reasoning`: vLLM, Groq, Cerebras, OpenRouter.
-        if not isinstance(extra, dict):
+        if type(extra) is not dict:
             return
-        text = extra.get("reasoning_content") or extra.get("reasoning")
-        if not isinstance(text, str) or not text:
+        # `reasoning_content`: DeepSeek, SGLang, llama.cpp; `reasoning`: vLLM, Groq, Cerebras, OpenRouter.
+        text = text_of(extra.get("reasoning_content")) or text_of(extra.get("reasoning"))
+        if text is None:
             return
         if choice.reasoning_started_ns is None:
             choice.reasoning_started_ns = time_ns
@@ -532,29 +442,27 @@ class Recording:
         arguments = field(function_call, "arguments")
         if name is None and arguments is None:
             return
-        key = "function_call"
-        self._delta_of(choice, key, None, name, arguments, "legacy", time_ns)
+        self._delta_of(choice, _LEGACY, None, name, arguments, "legacy", time_ns)
 
     def _uncommon_delta(self, choice: Choice, tool_call: Any, time_ns: int, place: int | None = None) -> None:
         """A delta that begins a call, names it, contradicts it or breaks the protocol.
 
         `place`: the call's place in an unstreamed message, whose calls carry no index.
         """
-        function = field(tool_call, "function")
-        body, argument_field, kind = function, "arguments", "function"
-        custom = field(tool_call, "custom") if function is None else None
-        if custom is not None and not callable(custom):
-            body, argument_field, kind = custom, "input", "custom"
-        index = field(tool_call, "index") if place is None else place
-        usable = isinstance(index, int) and not isinstance(index, bool) and abs(index) < 2**63
-        if not usable or index < 0:
+        body, arguments, kind = field(tool_call, "function"), "arguments", "function"
+        if body is None:
+            custom = field(tool_call, "custom")
+            if custom is not None and not callable(custom):
+                body, arguments, kind = custom, "input", "custom"
+        index = index_of(field(tool_call, "index")) if place is None else place
+        if index is None:
             choice.missing_index += 1
         self._delta_of(
             choice,
-            index if usable else None,
+            index,
             text_of(field(tool_call, "id")),
             text_of(field(body, "name")),
-            field(body, argument_field),
+            field(body, arguments),
             "custom" if kind == "custom" else "function",
             time_ns,
         )
@@ -562,7 +470,7 @@ class Recording:
     def _delta_of(
         self,
         choice: Choice,
-        key: int | str | None,
+        key: int | _LegacyKey | None,
         call_id: str | None,
         name: str | None,
         arguments: Any,
@@ -571,149 +479,236 @@ class Recording:
     ) -> None:
         if choice.finished_ns is not None:
             choice.deltas_after_finish += 1
+        if self.first_tool_call_ns is None:
+            self.first_tool_call_ns = time_ns
         limits = self.limits
-        over_long = len(name or "") > limits.name or len(call_id or "") > limits.id
-        name = name[: limits.name] if name else None
-        call_id = call_id[: limits.id] if call_id else None
+        over_long = False
+        if call_id is not None and len(call_id) > limits.id:
+            call_id, over_long = call_id[: limits.id], True
+        if name is not None and len(name) > limits.name and not self._begins_declared(name):
+            name, over_long = name[: limits.name], True
+
         call = self._find_call(choice, key, call_id, name)
         if call is None:
             call = self._begin_call(choice, key, kind, time_ns)
             if call is None:
-                self.over_deltas += 1
-                if call_id or name:
-                    self.over_calls += 1
+                self._count_over(choice, key, call_id, name)
                 return
-        choice.last_call = call
-        call.over_long_label = call.over_long_label or over_long
-        if call_id:
+        if kind == "custom":
+            call.kind = kind
+        if kind != "legacy":
+            choice.last_call = call
+        if over_long:
+            call.over_long_label = True
+        if call_id is not None and call_id != call.id:
             if call.id is None:
                 call.id = call_id
-                choice._by_id.setdefault(call_id, call)
-            elif call_id != call.id and len(call.other_ids) < self.limits.notes:
-                call.other_ids.append(call_id)
-        if self.first_tool_call_ns is None:
-            self.first_tool_call_ns = time_ns
-        if not call._fresh and not call.deltas:
+                choice.by_id.setdefault(call_id, call)
+            else:
+                self._note(call.other_ids, call_id)
+        if not call.fresh and not call.deltas:
             self._news.append(Notice("detected", choice, call))
-        if name:
+        if name is not None:
             self._name_piece(choice, call, name, time_ns)
-        if isinstance(arguments, str):
-            text = arguments
-        else:
-            text = self._text_of_arguments(call, arguments)
-        call._fresh.append((time_ns, text))
-        self._room -= len(text) + self._DELTA_COST
+        text = arguments if type(arguments) is str else self._text_of_arguments(call, arguments)
+        call.fresh.append((time_ns, text))
+        self._room -= len(text) + _DELTA_COST
         if self._room < 0:
             self._settle()
 
     def _find_call(
-        self, choice: Choice, key: int | str | None, call_id: str | None, name: str | None
+        self, choice: Choice, key: int | _LegacyKey | None, call_id: str | None, name: str | None
     ) -> ToolCall | None:
+        """The call that a delta goes on with, None where it begins one."""
+        of_same_id = None if call_id is None else choice.by_id.get(call_id)
         if key is None:
-            if call_id is None:
-                return choice.last_call
-            known = choice._by_id.get(call_id)
             last = choice.last_call
-            if known is None and last is not None and last.id is None and name is None:
+            if call_id is None:
                 return last
-            return known
-        call = choice._by_index.get(key)
-        if call is None or call_id is None or call.id is None or call_id == call.id or name is None:
+            # An id that comes late is the last call's, if that has none yet.
+            late = of_same_id is None and name is None and last is not None and last.id is None
+            return last if late else of_same_id
+
+        call = choice.by_index.get(key)
+        if call is None:
+            return self._call_of_new_index(choice, key, of_same_id, call_id, name)
+        if call_id is None or call_id == call.id:
             return call
-        return None if name != call.name or call.is_whole() else call
+        if of_same_id is not None and of_same_id.index == call.index and (name is None or not of_same_id.is_whole()):
+            choice.by_index[key] = of_same_id
+            return of_same_id
+        if name is None:
+            return call
+        differs = self._is_another_name(call, name)
+        if call.id is None:
+            return None if differs and call.is_whole() else call
+        return None if differs or call.is_whole() else call
+
+    def _call_of_new_index(
+        self,
+        choice: Choice,
+        key: int | _LegacyKey,
+        of_same_id: ToolCall | None,
+        call_id: str | None,
+        name: str | None,
+    ) -> ToolCall | None:
+        """The call that came without its index until now: the one of that id, else the one that is at its place."""
+        if isinstance(key, _LegacyKey):
+            return None
+        call = of_same_id
+        if call is None:
+            call = choice.without_index.get(key)
+            if call is None or (call_id is not None and call.id is not None):
+                return None
+            if name is not None and (self._is_another_name(call, name) or call.is_whole()):
+                return None
+        if choice.without_index.get(call.index) is not call:
+            return None
+        del choice.without_index[call.index]
+        call.index = key
+        choice.by_index[key] = call
+        return call
+
+    def _is_another_name(self, call: ToolCall, name: str) -> bool:
+        """Whether `name` is neither the call's own nor a piece that goes on with it."""
+        if call.name is None or name == call.name:
+            return False
+        is_declared = self.declared is not None and name in self.declared
+        return is_declared or not self._begins_declared(call.name + name)
 
     def _begin_call(
-        self, choice: Choice, key: int | str | None, kind: CallKind, time_ns: int
+        self, choice: Choice, key: int | _LegacyKey | None, kind: CallKind, time_ns: int
     ) -> ToolCall | None:
-        limit = self.limits.calls
-        if self._calls_kept >= limit:
+        if self._calls_kept >= self.limits.calls:
             return None
         self._calls_kept += 1
+        index = 0
         if isinstance(key, int):
             index = key
         elif key is None:
-            index = max((call.index for call in choice.calls), default=-1) + 1
-        else:
-            index = 0
+            index = len(choice.calls)
+            while index in choice.by_index or index in choice.without_index:
+                index += 1
         call = ToolCall(choice.index, index, kind, time_ns)
-        call.index_reused = key in choice._by_index
-        choice._by_index[index if key is None else key] = call
+        if key is None:
+            choice.without_index[index] = call
+        else:
+            call.index_reused = key in choice.by_index
+            choice.by_index[key] = call
         choice.calls.append(call)
         return call
 
+    def _count_over(self, choice: Choice, key: int | _LegacyKey | None, call_id: str | None, name: str | None) -> None:
+        """A delta of a call that is not kept. What follows it at its index, or without one, is of that call too."""
+        self.over_deltas += 1
+        last = choice.last_over
+        begins = last is None
+        if last is not None and (call_id is not None or name is not None):
+            begins = key != last[0] or (call_id is not None and last[1] not in {None, call_id})
+        if begins:
+            self.over_calls += 1
+            choice.over_calls += 1
+            choice.last_over = (key, call_id)
+        choice.last_call = None
+        choice.by_index.pop(key, None)
+
     def _name_piece(self, choice: Choice, call: ToolCall, name: str, time_ns: int) -> None:
-        if name == call.name:
-            return
-        pieces = call._name_pieces
-        joined = "".join([*pieces, name])[: self.limits.name]
-        if not pieces:
-            call.named_ns = time_ns
-        if not pieces or self._begins_declared(joined):
-            pieces.append(name)
-            call.name = joined
-        elif name not in call.other_names and len(call.other_names) < self.limits.notes:
-            call.other_names.append(name)
+        pieces = call.name_pieces
         declared = self.declared
-        if declared is None or joined in declared or not self._begins_declared(joined):
+        joined = join_surrogates("".join([*pieces, name]))
+        if call.name is None:
+            call.named_ns = time_ns
+            call.name = joined
+            pieces.append(name)
+        elif name == call.name and (declared is None or name in declared):
+            return
+        elif self._begins_declared(joined):
+            call.name = joined
+            pieces.append(name)
+        elif name != call.name:
+            self._note(call.other_names, name)
+        if declared is None or call.name in declared or not self._begins_declared(call.name):
             self._announce(choice, call)
 
     def _begins_declared(self, name: str) -> bool:
-        return self.declared is not None and any(tool.startswith(name) for tool in self.declared)
+        if self.declared is None:
+            return False
+        if ends_with_half(name):
+            name = name[:-1]
+        return any(tool.startswith(name) for tool in self.declared)
+
+    def _note(self, notes: list[str], note: str) -> None:
+        note = note[: self.limits.note]
+        if len(notes) < self.limits.notes and note not in notes:
+            notes.append(note)
 
     def _announce(self, choice: Choice, call: ToolCall) -> None:
         if not call.announced and call.name is not None:
             call.announced = True
             self._news.append(Notice("name", choice, call))
 
-    def _settle_name(self, call: ToolCall) -> None:
-        """Pieces that never became a declared name were contradictions after all."""
-        pieces = call._name_pieces
-        if len(pieces) > 1 and self.declared is not None and call.name not in self.declared:
-            call.name = pieces[0]
-            call.other_names[:0] = pieces[1 : self.limits.notes]
+    def _settle_name(self, choice: Choice, call: ToolCall) -> None:
+        """Pieces that never became a declared name were contradictions after all, unless the call was cut short."""
+        pieces = call.name_pieces
+        if len(pieces) < 2 or self.declared is None or call.name in self.declared:
+            return
+        whole = {Shape.OBJECT, Shape.OTHER}
+        if choice.finish_reason in CUTTING_FINISH_REASONS and json_values.read(call.arguments).shape not in whole:
+            return
+        later, call.other_names = call.other_names, []
+        call.name = pieces[0]
+        for name in [*pieces[1:], *later]:
+            if name != call.name:
+                self._note(call.other_names, name)
 
     def _text_of_arguments(self, call: ToolCall, arguments: Any) -> str:
-        if arguments is None or not isinstance(arguments, (dict, list, tuple, int, float)):
-            return ""
-        call.arguments_not_string = type(arguments).__name__
+        """The text of arguments that are not a plain string, as JSON where they can be written so."""
         try:
+            if isinstance(arguments, str):
+                return str(arguments)
+            if not isinstance(arguments, (dict, list, tuple, int, float)):
+                return ""
+            call.arguments_not_string = type(arguments).__name__
             return json.dumps(arguments, ensure_ascii=False, default=str)
-        except (TypeError, ValueError, RecursionError):
+        except Exception:  # noqa: BLE001  a value that cannot be written, or that raises when it is asked
             return ""
 
     def _finish_reason(self, choice: Choice, finish_reason: Any, time_ns: int) -> None:
-        if not isinstance(finish_reason, str):
+        reason = text_of(finish_reason)
+        if reason is None:
             return
-        finish_reason = finish_reason[: self.limits.name]
-        if finish_reason != choice.finish_reason:
+        reason = reason[: self.limits.name]
+        if reason != choice.finish_reason:
             if len(choice.finish_reasons) < self.limits.notes:
-                choice.finish_reasons.append((time_ns, finish_reason))
-            choice.finish_reason = finish_reason
+                choice.finish_reasons.append((time_ns, reason))
+            choice.finish_reason = reason
             for call in choice.calls:
                 self._announce(choice, call)
             self._news.append(Notice("finish", choice))
         if choice.finished_ns is None:
             choice.finished_ns = time_ns
+            choice.open_calls = {}
 
-    def _settle(self) -> None:
+    def _settle(self, *, at_end: bool = False) -> None:
         """Bring what was kept back under the limits."""
         limits = self.limits
-        self._room = self._ROOM
+        self._room = _ROOM
+        calls = self.calls
+        fresh = sum(len(call.fresh) for call in calls)
+        # A long stream is folded coarser than it need be, so that it is not folded anew each time.
+        most = limits.deltas if at_end else max(1, limits.deltas // 2)
+        step = max(1, -(-fresh // most))
+        stream_room = limits.arguments_of_stream - sum(call.kept_length for call in calls)
         kept = 0
-        stream_room = limits.arguments_of_stream - sum(
-            call._kept_length for choice in self.choices for call in choice.calls
-        )
-        for choice in self.choices:
-            for call in choice.calls:
-                before = call._kept_length
-                call.settle(self.preview, min(limits.arguments - before, stream_room))
-                stream_room -= call._kept_length - before
-                kept += len(call.deltas)
+        for call in calls:
+            before = call.kept_length
+            call.settle(self.preview, min(limits.arguments - before, stream_room), step)
+            stream_room -= call.kept_length - before
+            kept += len(call.deltas)
         while kept > limits.deltas:
-            for choice in self.choices:
-                for call in choice.calls:
-                    call.fold(self.preview)
-            folded = sum(len(call.deltas) for choice in self.choices for call in choice.calls)
+            for call in calls:
+                call.fold(self.preview)
+            folded = sum(len(call.deltas) for call in calls)
             if folded == kept:
                 break
             kept = folded
@@ -727,7 +722,7 @@ class Recording:
 
     @property
     def tool_call_count(self) -> int:
-        return sum(len(choice.calls) for choice in self.choices) + self.over_calls
+        return sum(choice.call_count for choice in self.choices)
 
     @property
     def delta_count(self) -> int:
@@ -737,5 +732,3 @@ class Recording:
     @property
     def has_text(self) -> bool:
         return any(choice.has_text for choice in self.choices)
-
-

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from otel_llm.fields import field, given, items_of, text_of
+from otel_llm.fields import field, given, is_a, items_of, text_of
 
 ToolChoiceMode = Literal["auto", "none", "required", "named"]
 
@@ -66,8 +66,9 @@ def read_request(kwargs: Mapping[str, Any]) -> ChatRequest:
     extra = given(kwargs.get("extra_body"))
 
     def argument(name: str) -> Any:
-        value = extra.get(name) if isinstance(extra, Mapping) else None
-        return given(kwargs.get(name)) if value is None else value
+        if is_a(extra, Mapping) and name in extra:
+            return given(extra[name])
+        return given(kwargs.get(name))
 
     declared = argument("tools")
     functions = argument("functions")
@@ -76,7 +77,7 @@ def read_request(kwargs: Mapping[str, Any]) -> ChatRequest:
     for source in (declared, functions):
         if source is None:
             continue
-        if not isinstance(source, (list, tuple)):
+        if not is_a(source, (list, tuple)):
             tools = None
             break
         for entry in source:
@@ -91,14 +92,28 @@ def read_request(kwargs: Mapping[str, Any]) -> ChatRequest:
         choice = argument("function_call")
     parallel = argument("parallel_tool_calls")
     return ChatRequest(
-        model=str(argument("model") or ""),
-        stream=bool(argument("stream")),
+        model=_describe(argument("model")),
+        stream=_is_true(argument("stream")),
         tools=tools,
         has_server_tools=server_tools,
         tool_choice=_read_tool_choice(choice),
         tool_choice_text=_describe_tool_choice(choice),
-        parallel_tool_calls=parallel if isinstance(parallel, bool) else None,
+        parallel_tool_calls=parallel if is_a(parallel, bool) else None,
     )
+
+
+def _describe(value: Any) -> str:
+    try:
+        return "" if value is None else str(value)
+    except Exception:  # noqa: BLE001  the SDK will say what it thinks of it
+        return ""
+
+
+def _is_true(value: Any) -> bool:
+    try:
+        return bool(value)
+    except Exception:  # noqa: BLE001  as above
+        return False
 
 
 def _read_tool(entry: Any) -> Tool | None:
@@ -113,18 +128,21 @@ def _read_tool(entry: Any) -> Tool | None:
 
 
 def _read_tool_choice(choice: Any) -> ToolChoice:
-    if choice is None or isinstance(choice, str):
+    word = text_of(choice)
+    if word is not None:
         # "any" is what some servers call "required".
-        if choice in {"required", "any"}:
+        if word in {"required", "any"}:
             return ToolChoice("required")
-        return ToolChoice("none") if choice == "none" else ToolChoice()
+        return ToolChoice("none") if word == "none" else ToolChoice()
     allowed = field(choice, "allowed_tools")
     if allowed is not None:
-        names = frozenset(_names_of(items_of(field(allowed, "tools"))))
-        mode: ToolChoiceMode = "required" if field(allowed, "mode") == "required" else "auto"
-        return ToolChoice(mode, names)
-    names = frozenset(_names_of([choice]))
-    return ToolChoice("named", names) if names else ToolChoice()
+        mode: ToolChoiceMode = "required" if text_of(field(allowed, "mode")) == "required" else "auto"
+        entries = items_of(field(allowed, "tools"))
+        names = [*_names_of(entries)]
+        # A tool that the server runs has no name that its calls must bear.
+        return ToolChoice(mode, frozenset(names) if names and len(names) == len(entries) else None)
+    names = [*_names_of([choice])]
+    return ToolChoice("named", frozenset(names)) if names else ToolChoice()
 
 
 def _names_of(entries: Iterable[Any]) -> Iterable[str]:
@@ -136,9 +154,10 @@ def _names_of(entries: Iterable[Any]) -> Iterable[str]:
 
 
 def _describe_tool_choice(choice: Any) -> str:
-    if choice is None:
-        return ""
-    if isinstance(choice, str):
-        return choice
+    word = text_of(choice)
+    if word is not None:
+        return word
     names = _read_tool_choice(choice).names
-    return ", ".join(sorted(names)) if names else str(field(choice, "type") or type(choice).__name__)
+    if names:
+        return ", ".join(sorted(names))
+    return text_of(field(choice, "type")) or ""

@@ -24,6 +24,7 @@ from opentelemetry.util.genai.types import Error
 from otel_llm._version import __version__
 from otel_llm.config import Config
 from otel_llm.content import output_messages, request_content, response_usage
+from otel_llm.counters import Attributes, counters_of
 from otel_llm.events import Event, Timeline
 from otel_llm.faults import attempt
 from otel_llm.provider import Server
@@ -103,13 +104,8 @@ class Instruments:
         def histogram(name: str, unit: str, description: str, boundaries: Sequence[float]) -> Histogram:
             return meter.create_histogram(name, unit, description, explicit_bucket_boundaries_advisory=boundaries)
 
-        self.tool_calls = meter.create_counter("otel_llm.tool_call.count", "{call}", "Tool calls that models asked for")
-        self.anomalies = meter.create_counter(
-            "otel_llm.anomaly.count", "{anomaly}", "Faults found in tool calls and their streams"
-        )
-        self.streams = meter.create_counter(
-            "otel_llm.stream.count", "{stream}", "Streamed responses, by how they ended"
-        )
+        counters = counters_of(meter)
+        self.tool_calls, self.anomalies, self.streams = counters.tool_calls, counters.anomalies, counters.streams
         self.time_to_first_tool_call = histogram(
             "otel_llm.stream.time_to_first_tool_call",
             "s",
@@ -181,27 +177,28 @@ class RequestSpan:
     def _measure(self, recording: Recording, timeline: Timeline) -> None:
         instruments = self._telemetry.instruments
         context = self._invocation.context
-        common: dict[str, str] = {"gen_ai.provider.name": self._server.provider}
+        common: Attributes = (("gen_ai.provider.name", self._server.provider),)
         if self._request.model:
-            common["gen_ai.request.model"] = exportable(self._request.model)
+            common += (("gen_ai.request.model", exportable(self._request.model)),)
         if recording.streamed:
-            instruments.streams.add(1, common | {"otel_llm.stream.outcome": recording.outcome or "completed"}, context)
+            outcome = recording.outcome or "completed"
+            instruments.streams.add(1, (*common, ("otel_llm.stream.outcome", outcome)))
             if recording.first_tool_call_ns is not None:
                 waited = (recording.first_tool_call_ns - recording.started_ns) / 1e9
-                instruments.time_to_first_tool_call.record(waited, common, context)
+                instruments.time_to_first_tool_call.record(waited, dict(common), context)
         declared = recording.declared or frozenset()
         for call in recording.calls:
-            tool = call.name if call.name in declared else _OTHER_TOOL
-            attributes = common | {"gen_ai.tool.name": exportable(tool or _OTHER_TOOL)}
-            instruments.tool_calls.add(1, attributes, context)
-            instruments.arguments_size.record(call.length, attributes, context)
+            tool = exportable(call.name) if call.name in declared and call.name is not None else _OTHER_TOOL
+            attributes = (*common, ("gen_ai.tool.name", tool))
+            instruments.tool_calls.add(1, attributes)
+            instruments.arguments_size.record(call.length, dict(attributes), context)
             if recording.streamed:
                 lasted = (call.last_delta_ns - call.first_delta_ns) / 1e9
-                instruments.tool_call_duration.record(lasted, attributes, context)
+                instruments.tool_call_duration.record(lasted, dict(attributes), context)
         if recording.over_calls:
-            instruments.tool_calls.add(recording.over_calls, common | {"gen_ai.tool.name": _OTHER_TOOL}, context)
+            instruments.tool_calls.add(recording.over_calls, (*common, ("gen_ai.tool.name", _OTHER_TOOL)))
         for anomaly in timeline.anomalies:
-            instruments.anomalies.add(1, common | {"otel_llm.anomaly.type": anomaly.type}, context)
+            instruments.anomalies.add(1, (*common, ("otel_llm.anomaly.type", anomaly.type)))
 
 
 class CurrentSpan:

@@ -10,7 +10,7 @@ import re
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # C0 and C1 controls, line and paragraph separators, and the marks that reorder what a terminal shows.
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def join_surrogates(text: str) -> str:
@@ -23,6 +23,16 @@ def join_surrogates(text: str) -> str:
 def has_lone_surrogate(text: str) -> bool:
     """Whether a half without its other half is in `text`, pairs joined."""
     return not text.isascii() and _SURROGATE.search(join_surrogates(text)) is not None
+
+
+def ends_with_half(text: str) -> bool:
+    """Whether more text could make a character of the last one."""
+    return "\ud800" <= text[-1:] <= "\udbff"
+
+
+def starts_with_half(text: str) -> bool:
+    """Whether the first character is the second half of a pair."""
+    return "\udc00" <= text[:1] <= "\udfff"
 
 
 def exportable(text: str) -> str:

@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 
 import otel_llm
 from callers import AsyncCaller, SyncCaller
-from otel_llm import OpenAIInstrumentor, faults
+from otel_llm import OpenAIInstrumentor, faults, observation
 from otel_llm.demo.scripted_server import DONE, Answer, ScriptedServer, chunk, completion, text, tool_call_chunks
 from seen import Seen
 
@@ -37,6 +37,13 @@ class Broken(RuntimeError):
 
 def broken(*_args: Any, **_kwargs: Any) -> Any:
     raise Broken("telemetry is broken")
+
+
+@pytest.fixture(autouse=True)
+def _forget_what_could_not_end() -> Iterator[None]:
+    yield
+    observation._open.clear()
+    observation._deferred.clear()
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +217,7 @@ async def test_one_broken_signal_costs_no_other(
     if signal == "span":
         monkeypatch.setattr("opentelemetry.sdk.trace._Span.add_event", broken)
     else:
-        monkeypatch.setattr("opentelemetry.sdk.metrics._internal.instrument._Counter.add", broken)
+        monkeypatch.setattr("opentelemetry.sdk.metrics._internal.instrument._Histogram.record", broken)
     caller = SyncCaller(server.base_url)
     await caller.read(await caller.stream())
     assert seen.outcome == "completed"

@@ -1,0 +1,1 @@
+"""What otel-llm costs, side by side with its peers: `python -m benchmarks`."""

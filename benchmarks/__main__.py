@@ -1,0 +1,109 @@
+"""Runs every library in processes of its own and prints what they cost. Exits with 1 where a target is missed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import report, targets
+from benchmarks.figures import LENGTH, Costs, Times, least
+from benchmarks.libraries import BARE, FORWARDING, OFFICIAL, OURS, PEERS, Library
+
+_ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long is measured. More rounds find quieter moments of the machine."""
+
+    rounds: int = 3
+    seconds: float = 2.5
+    length_rounds: int = 2
+    length_seconds: float = 6.0
+    seed_repeats: int = 200
+    streams: int = 10_000
+    shorter_stream: int = 30_000
+    longer_stream: int = 100_000
+    lengths: tuple[int, ...] = (100, 1000, 10_000, 100_000)
+
+
+_QUICK = Plan(rounds=2, seconds=1.0, length_rounds=1, length_seconds=3.0, seed_repeats=50, streams=4000)
+
+
+def _run(module: str, *arguments: object) -> Any:
+    # Settings of whoever runs this would make the libraries do different work.
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "TRACELOOP_"))}
+    process = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)],
+        cwd=_ROOT,
+        env=environ,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return json.loads(process.stdout)
+
+
+def _time(libraries: list[Library], rounds: int, seconds: float, sizes: list[int]) -> dict[Library, Times]:
+    """Round by round one process a library, so that a slow minute of the machine is slow for all."""
+    taken: dict[Library, list[Times]] = {library: [] for library in libraries}
+    for _ in range(rounds):
+        for library in libraries:
+            taken[library].append(_run("measure", library.name, "--seconds", seconds, "--sizes", *sizes))
+    return {library: least(times) for library, times in taken.items()}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="half a minute instead of two; rougher figures")
+    plan = _QUICK if parser.parse_args().quick else Plan()
+    out = report.console()
+
+    peers = [peer for peer in PEERS if peer.installed_version() is not None]
+    report.print_machine(out, [OURS, *peers])
+    for peer in PEERS:
+        if peer not in peers:
+            out.print(f"{peer.distribution} is not installed and left out")
+
+    times = _time([BARE, FORWARDING, OURS, *peers], plan.rounds, plan.seconds, [0, LENGTH])
+    costs = {library: Costs(taken, times[BARE]) for library, taken in times.items() if library is not BARE}
+    report.print_costs(out, costs)
+
+    lengths = list(plan.lengths)
+    times = _time([BARE, OURS], plan.length_rounds, plan.length_seconds, [0, *lengths])
+    by_length = Costs(times[OURS], times[BARE])
+    report.print_lengths(out, by_length, lengths)
+
+    seed = _run("seed_limits", "--repeats", plan.seed_repeats)
+    # Sizes do not mind company.
+    with ThreadPoolExecutor(2) as pool:
+        measured = [
+            pool.submit(_run, "memory", what, count)
+            for what, count in (
+                ("traced", plan.streams),
+                ("rss", plan.streams),
+                ("stream", plan.longer_stream),
+                ("stream", plan.shorter_stream),
+            )
+        ]
+        traced, rss, longer, shorter = (each.result() for each in measured)
+
+    judged = [
+        *targets.against_official(costs[OURS], costs.get(OFFICIAL)),
+        *targets.flatness(by_length, lengths),
+        *targets.memory(rss, traced, shorter, longer),
+        *targets.seed_limits(seed, rss, traced),
+    ]
+    report.print_targets(out, judged)
+    return int(any(target.met is False for target in judged))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,91 @@
+"""The printed report."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.figures import ALL, Costs
+from benchmarks.libraries import FORWARDING, OURS, Library
+from benchmarks.targets import Target
+from benchmarks.workload import MODES
+
+_WIDTH = 140
+
+
+def console() -> Console:
+    """As wide as the tables need where there is no terminal to ask."""
+    plain = Console()
+    return plain if plain.is_terminal else Console(width=_WIDTH)
+
+
+def print_machine(out: Console, libraries: Iterable[Library]) -> None:
+    out.print(f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} CPUs")
+    names = ["openai", "opentelemetry-sdk", "opentelemetry-util-genai", "wrapt"]
+    names += [library.distribution for library in libraries if library.distribution]
+    out.print(", ".join(f"{name} {version(name)}" for name in names), soft_wrap=True)
+
+
+def print_costs(out: Console, costs: Mapping[Library, Costs]) -> None:
+    ours = costs[OURS]
+    table = Table(title="Added to the SDK's own cost, microseconds (and times otel-llm's)")
+    table.add_column("library", no_wrap=True)
+    for kind, mode in ALL:
+        table.add_column(f"chunk\n{kind} {mode}", justify="right")
+    for mode in MODES:
+        table.add_column(f"request\nfixed {mode}", justify="right")
+    table.add_column("request\na tool call", justify="right")
+    for library, cost in costs.items():
+        cells = [(cost.chunk(kind, mode), ours.chunk(kind, mode), 2) for kind, mode in ALL]
+        cells += [(cost.request("text", mode), ours.request("text", mode), 0) for mode in MODES]
+        cells.append((_tool_call(cost), _tool_call(ours), 0))
+        table.add_row(
+            library.name,
+            *(
+                f"{round(figure, digits) + 0.0:.{digits}f}"
+                + ("" if library in {OURS, FORWARDING} else f" ({figure / base:.1f}x)")
+                for figure, base, digits in cells
+            ),
+        )
+    out.print(table)
+    out.print("fixed: a response without deltas, its first and last chunks included", soft_wrap=True)
+    out.print("a tool call: what one without arguments' deltas adds to that", soft_wrap=True)
+    for library, cost in costs.items():
+        if library.is_baseline or library is OURS:
+            continue
+        lengths = (f"{kind} {mode} {ours.cheaper_from(cost, kind, mode):.0f}" for kind, mode in ALL)
+        out.print(
+            f"Deltas from which on a whole response costs less than with {library.name}: {', '.join(lengths)}",
+            soft_wrap=True,
+        )
+
+
+def _tool_call(costs: Costs) -> float:
+    return costs.request("tool", "sync") - costs.request("text", "sync")
+
+
+def print_lengths(out: Console, ours: Costs, lengths: list[int]) -> None:
+    table = Table(title="otel-llm, added to each chunk by length of the response, microseconds")
+    table.add_column("deltas", justify="right")
+    for kind, mode in ALL:
+        table.add_column(f"{kind} {mode}", justify="right")
+    for deltas in lengths:
+        table.add_row(f"{deltas:,}", *(f"{ours.chunk(kind, mode, deltas):.2f}" for kind, mode in ALL))
+    out.print(table)
+
+
+def print_targets(out: Console, targets: Iterable[Target]) -> None:
+    table = Table(title="Targets")
+    table.add_column("")
+    table.add_column("what")
+    table.add_column("wanted")
+    table.add_column("measured", justify="right")
+    words = {True: "[green]met[/]", False: "[bold red]MISSED[/]", None: "[yellow]unknown[/]"}
+    for target in targets:
+        table.add_row(words[target.met], target.subject, target.wanted, target.figure)
+    out.print(table)

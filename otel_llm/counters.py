@@ -1,0 +1,62 @@
+"""Counters that cost a request a dictionary entry instead of a call into the SDK for every count.
+
+They are the SDK's observable counters: it asks for the sums when it collects. What they lack are exemplars, which our
+histograms have.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterable
+from weakref import WeakKeyDictionary
+
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
+
+# As pairs, because attributes are a key here. Always in the same order for one counter.
+Attributes = tuple[tuple[str, str], ...]
+
+
+class Counters:
+    """The counters of one meter. Adding is safe from any thread."""
+
+    def __init__(self, meter: Meter) -> None:
+        self.tool_calls = _Sum()
+        self.anomalies = _Sum()
+        self.streams = _Sum()
+        for name, unit, description, sums in (
+            ("otel_llm.tool_call.count", "{call}", "Tool calls that models asked for", self.tool_calls),
+            ("otel_llm.anomaly.count", "{anomaly}", "Faults found in tool calls and their streams", self.anomalies),
+            ("otel_llm.stream.count", "{stream}", "Streamed responses, by how they ended", self.streams),
+        ):
+            meter.create_observable_counter(name, [sums.observe], unit, description)
+
+
+class _Sum:
+    __slots__ = ("_lock", "_sums")
+
+    def __init__(self) -> None:
+        self._sums: Counter[Attributes] = Counter()
+        self._lock = threading.Lock()
+
+    def add(self, value: int, attributes: Attributes) -> None:
+        with self._lock:
+            self._sums[attributes] += value
+
+    def observe(self, _options: CallbackOptions) -> Iterable[Observation]:
+        with self._lock:
+            sums = list(self._sums.items())
+        return [Observation(value, dict(attributes)) for attributes, value in sums]
+
+
+_of_meter: WeakKeyDictionary[Meter, Counters] = WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def counters_of(meter: Meter) -> Counters:
+    """The counters of a meter, made once: an observable counter that is made again keeps its first callback."""
+    with _lock:
+        known = _of_meter.get(meter)
+        if known is None:
+            known = _of_meter[meter] = Counters(meter)
+        return known

@@ -1,0 +1,190 @@
+"""One tool call as it grows, delta by delta.  Pure.
+
+A delta costs a tuple when it comes (`ToolCall.fresh`); what it means is worked out when enough of them wait, or at
+the end (`ToolCall.settle`). Lengths are characters: two halves of a surrogate pair that came in two deltas are one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from otel_llm.json_values import GrowingText
+from otel_llm.unicode_text import ends_with_half, join_surrogates, starts_with_half
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# A named tuple made without the detour through its own constructor, which takes twice as long.
+_new = tuple.__new__
+CallKind = Literal["function", "custom", "legacy"]
+
+
+class Delta(NamedTuple):
+    """One or several neighbouring deltas of one call."""
+
+    time_ns: int
+    """When the first of them came."""
+    stands_for: int
+    """How many they are."""
+    text: str
+    """The beginning of the arguments they brought, cut at the preview limit."""
+    length: int
+    """Length of the call's arguments, these included."""
+
+
+class ToolCall:
+    """What is public is final once `Recording.end` ran."""
+
+    __slots__ = (
+        "_ends_with_half",
+        "_kept_length",
+        "_parts",
+        "_received",
+        "_scanned",
+        "_scanner",
+        "announced",
+        "arguments",
+        "arguments_not_string",
+        "choice_index",
+        "completed_ns",
+        "deltas",
+        "first_delta_ns",
+        "fresh",
+        "id",
+        "index",
+        "index_reused",
+        "kind",
+        "last_delta_ns",
+        "length",
+        "name",
+        "name_pieces",
+        "named_ns",
+        "other_ids",
+        "other_names",
+        "over_long_label",
+    )
+
+    def __init__(self, choice_index: int, index: int, kind: CallKind, time_ns: int) -> None:
+        self.choice_index = choice_index
+        self.index = index
+        self.kind: CallKind = kind
+        self.id: str | None = None
+        self.name: str | None = None
+        self.name_pieces: list[str] = []
+        self.named_ns: int | None = None
+        self.first_delta_ns = self.last_delta_ns = time_ns
+        self.completed_ns: int | None = None
+        """When it was known to be whole; None where the stream stopped before."""
+        self.length = 0
+        """Length of all its arguments, kept or not."""
+        self.arguments = ""
+        """Its arguments, surrogates joined, up to the limit. During the stream: see `arguments_so_far`."""
+        self.deltas: list[Delta] = []
+        self.fresh: list[tuple[int, str]] = []
+        """A tuple a delta, not yet measured nor folded: (time, text)."""
+        self.arguments_not_string: str | None = None
+        """The type of the value that came where a string belongs."""
+        self.other_ids: list[str] = []
+        """The beginnings of the ids that contradict the first."""
+        self.other_names: list[str] = []
+        self.index_reused = False
+        self.announced = False
+        self.over_long_label = False
+        self._parts: list[str] = []
+        self._received = 0
+        self._kept_length = 0
+        self._ends_with_half = False
+        self._scanner: GrowingText | None = None
+        self._scanned = 0
+
+    @property
+    def delta_count(self) -> int:
+        return len(self.fresh) + sum(delta.stands_for for delta in self.deltas)
+
+    @property
+    def kept_length(self) -> int:
+        return self._kept_length
+
+    @property
+    def cut(self) -> bool:
+        """Whether arguments were longer than what is kept."""
+        return self._received > self._kept_length
+
+    def arguments_so_far(self) -> str:
+        return join_surrogates("".join(self._parts) + "".join([text for _, text in self.fresh]))
+
+    def is_whole(self) -> bool:
+        """Whether the arguments so far are one whole JSON value; reads only what is new since it was asked."""
+        if self.cut:
+            return False
+        if self._scanner is None:
+            self._scanner = GrowingText()
+            for part in self._parts:
+                self._scanner.feed(part)
+        self._scan_fresh(self._scanner)
+        return self._scanner.whole(self.arguments_so_far)
+
+    def _scan_fresh(self, scanner: GrowingText) -> None:
+        for _, text in self.fresh[self._scanned :]:
+            scanner.feed(text)
+        self._scanned = len(self.fresh)
+
+    def settle(self, preview: int, room: int, step: int) -> None:
+        """Measure the fresh deltas, `step` of them at a time, and keep at most `room` characters of their text."""
+        fresh = self.fresh
+        if not fresh:
+            return
+        if self._scanner is not None:
+            self._scan_fresh(self._scanner)
+        self._scanned = 0
+        self.fresh = []
+        self.last_delta_ns = fresh[-1][0]
+        texts = [text for _, text in fresh]
+        part = "".join(texts)
+        plain = part.isascii() and not self._ends_with_half
+        length = self.length
+        append = self.deltas.append
+        for start in range(0, len(fresh), step):
+            group = texts[start : start + step]
+            text = "".join(group)
+            if plain:
+                length += len(text)
+            elif text:
+                joins = self._ends_with_half and starts_with_half(text)
+                self._ends_with_half = ends_with_half(text)
+                text = join_surrogates(text)
+                length += len(text) - joins
+            append(_new(Delta, (fresh[start][0], len(group), text[:preview], length)))
+        self.length = length
+        self._received += len(part)
+        if room > 0 and part:
+            part = part[:room]
+            self._parts.append(part)
+            self._kept_length += len(part)
+
+    def fold(self, preview: int) -> None:
+        """Halve the number of deltas by joining neighbours."""
+        self.deltas = fold_pairs(self.deltas, preview)
+
+    def finish(self) -> None:
+        self.arguments = join_surrogates("".join(self._parts))
+        if self.cut and ends_with_half(self.arguments):
+            # The limit went through the middle of a pair.
+            self.arguments = self.arguments[:-1]
+        self._parts = [self.arguments]
+
+
+def fold_pairs(deltas: Sequence[Delta], preview: int) -> list[Delta]:
+    """Join every delta with the one behind it. Counts are added; nothing is lost but when the second came."""
+    folded = [
+        Delta(
+            first.time_ns,
+            first.stands_for + second.stands_for,
+            first.text if len(first.text) >= preview else (first.text + second.text)[:preview],
+            second.length,
+        )
+        for first, second in zip(deltas[::2], deltas[1::2], strict=False)
+    ]
+    if len(deltas) % 2:
+        folded.append(deltas[-1])
+    return folded

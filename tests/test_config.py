@@ -1,0 +1,127 @@
+"""Options: keyword first, then the environment, then the default; a bad value warns and the next source counts."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from otel_llm.config import Config, read_config
+
+NOTHING: dict[str, str] = {}
+
+
+def test_the_defaults_are_those_of_the_contract() -> None:
+    assert read_config({}, NOTHING) == Config(
+        capture_arguments=True, argument_limit=200, events=frozenset({"span"}), log=True, stall_seconds=10.0
+    )
+
+
+GOOD: list[tuple[str, Any, Any]] = [
+    *(("capture_arguments", value, True) for value in (True, "true", "TRUE", "1", "yes", "on", " On ", 1)),
+    *(("capture_arguments", value, False) for value in (False, "false", "False", "0", "no", "off", 0)),
+    ("log", "off", False),
+    ("log", "on", True),
+    ("argument_limit", 0, 0),
+    ("argument_limit", "50", 50),
+    ("argument_limit", " 50 ", 50),
+    ("argument_limit", 50.0, 50),
+    ("stall_seconds", "2.5", 2.5),
+    ("stall_seconds", 3, 3.0),
+    ("stall_seconds", "1e-3", 0.001),
+    ("stall_seconds", "inf", float("inf")),
+    ("events", "span", frozenset({"span"})),
+    ("events", "log", frozenset({"log"})),
+    ("events", "span,log", frozenset({"span", "log"})),
+    ("events", " Log , SPAN ", frozenset({"span", "log"})),
+    ("events", "none", frozenset()),
+    ("events", ["span", "log"], frozenset({"span", "log"})),
+    ("events", frozenset({"log"}), frozenset({"log"})),
+]
+BAD: list[tuple[str, Any]] = [
+    *(("capture_arguments", value) for value in ("maybe", "", 2, 1.5, "tru")),
+    *(("log", value) for value in ("x", [])),
+    *(("argument_limit", value) for value in (-1, "-1", "many", "1.5", 1.5, True, "", [], float("inf"), float("nan"))),
+    *(("argument_limit", value) for value in (10**400, "9" * 5000)),
+    *(("stall_seconds", value) for value in (0, -1, "0", "-2", "soon", "nan", float("nan"), True, "", [], 10**400)),
+    *(("events", value) for value in ("", "spam", "span,spam", "none,span", "span,", 5, True, [], [5])),
+]
+
+
+def name_of(value: Any) -> str:
+    return repr(value)[:20]
+
+
+@pytest.mark.parametrize(("option", "value", "expected"), GOOD, ids=name_of)
+def test_a_keyword_argument_is_read(option: str, value: Any, expected: Any, caplog: pytest.LogCaptureFixture) -> None:
+    assert getattr(read_config({option: value}, NOTHING), option) == expected
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(("option", "value", "expected"), [row for row in GOOD if isinstance(row[1], str)], ids=name_of)
+def test_the_environment_is_read(option: str, value: str, expected: Any, caplog: pytest.LogCaptureFixture) -> None:
+    assert getattr(read_config({}, {f"OTEL_LLM_{option.upper()}": value}), option) == expected
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(("option", "value"), BAD, ids=name_of)
+def test_a_bad_keyword_argument_warns_once_and_the_default_stays(
+    option: str, value: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert read_config({option: value}, NOTHING) == Config()
+    (record,) = caplog.records
+    assert (record.name, record.levelno) == ("otel_llm", logging.WARNING)
+    assert record.getMessage().startswith(f"{option}= ")
+
+
+@pytest.mark.parametrize(("option", "value"), [row for row in BAD if isinstance(row[1], str) and row[1]], ids=name_of)
+def test_a_bad_variable_warns_once_and_the_default_stays(
+    option: str, value: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    variable = f"OTEL_LLM_{option.upper()}"
+    assert read_config({}, {variable: value}) == Config()
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.getMessage().startswith(f"{variable} {value!r} is not used")
+
+
+def test_a_keyword_argument_goes_before_the_environment() -> None:
+    assert read_config({"log": True}, {"OTEL_LLM_LOG": "false"}).log is True
+
+
+def test_a_false_keyword_argument_goes_before_the_environment_too() -> None:
+    config = read_config({"log": False, "argument_limit": 0}, {"OTEL_LLM_LOG": "true", "OTEL_LLM_ARGUMENT_LIMIT": "9"})
+    assert (config.log, config.argument_limit) == (False, 0)
+
+
+def test_the_environment_counts_where_the_keyword_argument_is_none() -> None:
+    assert read_config({"log": None}, {"OTEL_LLM_LOG": "false"}).log is False
+
+
+def test_the_environment_counts_where_the_keyword_argument_is_bad(caplog: pytest.LogCaptureFixture) -> None:
+    assert read_config({"argument_limit": "many"}, {"OTEL_LLM_ARGUMENT_LIMIT": "9"}).argument_limit == 9
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("value", ["", "  "], ids=["empty", "blank"])
+@pytest.mark.parametrize("option", ["capture_arguments", "argument_limit", "events", "log", "stall_seconds"])
+def test_an_empty_variable_is_not_set(option: str, value: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert read_config({}, {f"OTEL_LLM_{option.upper()}": value}) == Config()
+    assert caplog.records == []
+
+
+def test_one_bad_value_spoils_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    config = read_config({"log": "x", "stall_seconds": 3}, {"OTEL_LLM_EVENTS": "log", "OTEL_LLM_ARGUMENT_LIMIT": "y"})
+    assert config == Config(stall_seconds=3.0, events=frozenset({"log"}))
+    assert len(caplog.records) == 2
+
+
+def test_options_of_other_instrumentors_are_left_alone(caplog: pytest.LogCaptureFixture) -> None:
+    assert read_config({"tracer_provider": object(), "excluded_urls": 5}, {"OTEL_LLM_OTHER": "x"}) == Config()
+    assert caplog.records == []
+
+
+def test_without_arguments_the_process_environment_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_LLM_ARGUMENT_LIMIT", "7")
+    assert read_config().argument_limit == 7
