@@ -8,7 +8,7 @@ models" of the conventions.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from opentelemetry.util.genai.invocation import InferenceInvocation
@@ -37,38 +37,73 @@ _OUTPUT_TYPES = {"json_object": "json", "json_schema": "json", "text": "text"}
 def request_content(invocation: InferenceInvocation, kwargs: Mapping[str, Any], *, with_messages: bool) -> None:
     """Set what the conventions say of a request from the keyword arguments of `create`."""
 
-    def number(name: str) -> Any:
-        value = given(kwargs.get(name))
-        return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-
-    invocation.temperature = number("temperature")
-    invocation.top_p = number("top_p")
-    invocation.frequency_penalty = number("frequency_penalty")
-    invocation.presence_penalty = number("presence_penalty")
-    invocation.seed = number("seed")
-    most = number("max_completion_tokens")
-    invocation.max_tokens = number("max_tokens") if most is None else most
-    choices = number("n")
-    if choices is not None and choices != 1:
-        invocation.request_choice_count = choices
-    stop = given(kwargs.get("stop"))
-    if stop is not None:
-        stops = [stop] if isinstance(stop, str) else items_of(stop)
-        invocation.stop_sequences = [exportable(text) for text in stops if isinstance(text, str)] or None
-    response_format = given(kwargs.get("response_format"))
-    if isinstance(response_format, type):
-        invocation.output_type = "json"
-    elif response_format is not None:
-        invocation.output_type = _OUTPUT_TYPES.get(str(field(response_format, "type")))
-    effort = text_of(given(kwargs.get("reasoning_effort")))
-    if effort is not None:
-        invocation.reasoning_level = exportable(effort)
-    tier = text_of(given(kwargs.get("service_tier")))
-    if tier is not None and tier != "auto":
-        invocation.attributes["openai.request.service_tier"] = exportable(tier)
+    for name, value in kwargs.items():
+        describe = _REQUEST_FIELDS.get(name)
+        if describe is not None and value is not None and (value := given(value)) is not None:
+            describe(invocation, value)
     if with_messages:
         invocation.input_messages = [_input_message(message) for message in items_of(given(kwargs.get("messages")))]
         invocation.tool_definitions = list(_tool_definitions(kwargs)) or None
+
+
+def _number(attribute: str) -> Callable[[InferenceInvocation, Any], None]:
+    def describe(invocation: InferenceInvocation, value: Any) -> None:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            setattr(invocation, attribute, value)
+
+    return describe
+
+
+def _most_tokens(invocation: InferenceInvocation, value: Any) -> None:
+    if isinstance(value, int) and not isinstance(value, bool):
+        invocation.max_tokens = value
+
+
+def _most_tokens_once(invocation: InferenceInvocation, value: Any) -> None:
+    # The older name of it, for a request that does not say the newer one.
+    if invocation.max_tokens is None:
+        _most_tokens(invocation, value)
+
+
+def _choices(invocation: InferenceInvocation, value: Any) -> None:
+    if isinstance(value, int) and not isinstance(value, bool) and value != 1:
+        invocation.request_choice_count = value
+
+
+def _stop(invocation: InferenceInvocation, value: Any) -> None:
+    stops = [value] if isinstance(value, str) else items_of(value)
+    invocation.stop_sequences = [exportable(text) for text in stops if isinstance(text, str)] or None
+
+
+def _response_format(invocation: InferenceInvocation, value: Any) -> None:
+    # A class of the caller's: `parse()` asks for JSON of its shape.
+    invocation.output_type = "json" if isinstance(value, type) else _OUTPUT_TYPES.get(str(field(value, "type")))
+
+
+def _reasoning_effort(invocation: InferenceInvocation, value: Any) -> None:
+    if isinstance(value, str):
+        invocation.reasoning_level = exportable(value)
+
+
+def _service_tier(invocation: InferenceInvocation, value: Any) -> None:
+    if isinstance(value, str) and value != "auto":
+        invocation.attributes["openai.request.service_tier"] = exportable(value)
+
+
+_REQUEST_FIELDS: dict[str, Callable[[InferenceInvocation, Any], None]] = {
+    "temperature": _number("temperature"),
+    "top_p": _number("top_p"),
+    "frequency_penalty": _number("frequency_penalty"),
+    "presence_penalty": _number("presence_penalty"),
+    "seed": _number("seed"),
+    "max_completion_tokens": _most_tokens,
+    "max_tokens": _most_tokens_once,
+    "n": _choices,
+    "stop": _stop,
+    "response_format": _response_format,
+    "reasoning_effort": _reasoning_effort,
+    "service_tier": _service_tier,
+}
 
 
 def response_usage(invocation: InferenceInvocation, usage: Any) -> None:
@@ -76,17 +111,20 @@ def response_usage(invocation: InferenceInvocation, usage: Any) -> None:
     if usage is None:
         return
 
-    def count(thing: Any, name: str) -> int | None:
-        value = field(thing, name)
-        return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
+    invocation.input_tokens = _count(usage, "prompt_tokens")
+    invocation.output_tokens = _count(usage, "completion_tokens")
     prompt, completion = field(usage, "prompt_tokens_details"), field(usage, "completion_tokens_details")
-    invocation.input_tokens = count(usage, "prompt_tokens")
-    invocation.output_tokens = count(usage, "completion_tokens")
-    invocation.cache_read_input_tokens = count(prompt, "cached_tokens")
-    invocation.thinking_tokens = count(completion, "reasoning_tokens")
-    invocation.audio_input_tokens = count(prompt, "audio_tokens")
-    invocation.audio_output_tokens = count(completion, "audio_tokens")
+    if prompt is not None:
+        invocation.cache_read_input_tokens = _count(prompt, "cached_tokens")
+        invocation.audio_input_tokens = _count(prompt, "audio_tokens")
+    if completion is not None:
+        invocation.thinking_tokens = _count(completion, "reasoning_tokens")
+        invocation.audio_output_tokens = _count(completion, "audio_tokens")
+
+
+def _count(thing: Any, name: str) -> int | None:
+    value = field(thing, name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def output_messages(recording: Recording) -> list[OutputMessage]:

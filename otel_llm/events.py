@@ -67,13 +67,16 @@ def build_timeline(
     """
     anomalies = list(anomalies)
     ended_ns = recording.ended_ns or recording.started_ns
+    calls = recording.calls
     placed: list[_Placed] = []
-    for number, call in enumerate(recording.calls):
-        placed.extend(_Placed(event, _group(event), number) for event in _life(call, preview))
-    placed.extend(_Placed(event, _group(event)) for choice in recording.choices for event in _marks(choice))
+    for number, call in enumerate(calls):
+        for event in _life(call, preview):
+            placed.append(_place(event, 2 if event.name == COMPLETED else 1, number, len(placed)))
+    for choice in recording.choices:
+        for event in _marks(choice):
+            placed.append(_place(event, 3 if event.name == FINISH_REASON else 0, 0, len(placed)))
 
-    calls = recording.calls if recording.streamed else []
-    folded = [call.deltas for call in calls]
+    folded = [call.deltas for call in calls] if recording.streamed else []
     shown_anomalies = anomalies
     missing = 0
     if limit is not None:
@@ -89,25 +92,30 @@ def build_timeline(
             shown_anomalies = [*_first_of_each_type(anomalies, len(anomalies) - unshown), lost]
             missing -= unshown
             anomalies = [*anomalies, lost]
-    for number, (call, deltas) in enumerate(zip(calls, folded, strict=True)):
-        placed.extend(_Placed(_delta_event(call, delta, preview), 1, number) for delta in deltas)
-    placed.extend(_Placed(_anomaly_event(anomaly, ended_ns), 4) for anomaly in shown_anomalies)
-    placed = _leave_out(placed, missing)
-    placed.sort(key=lambda entry: (entry.event.time_ns, entry.group, entry.call))
-    coalesced = sum(call.delta_count for call in calls) - sum(len(deltas) for deltas in folded)
-    return Timeline([entry.event for entry in placed], coalesced, anomalies)
+    coalesced = 0
+    for number, deltas in enumerate(folded):
+        call = calls[number]
+        coalesced += call.delta_count - len(deltas)
+        made = len(placed)
+        placed += [
+            (event.time_ns, 1, number, made + place, event)
+            for place, event in enumerate(_delta_events(call, deltas, preview))
+        ]
+    for anomaly in shown_anomalies:
+        placed.append(_place(_anomaly_event(anomaly, ended_ns), 4, 0, len(placed)))
+    if missing:
+        placed = _leave_out(placed, missing)
+    placed.sort()
+    return Timeline([event for *_, event in placed], coalesced, anomalies)
 
 
-class _Placed(NamedTuple):
-    """An event and its place among those of the same chunk: call by call, what ends things behind."""
-
-    event: Event
-    group: int
-    call: int = 0
+# An event and its place: its time, and among those of one chunk its group (what ends things behind), its call, and the
+# order in which it was made, which is unique.
+_Placed = tuple[int, int, int, int, Event]
 
 
-def _group(event: Event) -> int:
-    return {COMPLETED: 2, FINISH_REASON: 3, TEXT_STARTED: 0, REASONING_STARTED: 0}.get(event.name, 1)
+def _place(event: Event, group: int, call: int, made: int) -> _Placed:
+    return (event.time_ns, group, call, made, event)
 
 
 def _marks(choice: Choice) -> Iterator[Event]:
@@ -143,13 +151,20 @@ def _life(call: ToolCall, preview: int | None) -> list[Event]:
     return life
 
 
-def _delta_event(call: ToolCall, delta: Delta, preview: int | None) -> Event:
-    attributes = _indexes(call)
-    if preview is not None:
-        attributes["gen_ai.tool.call.arguments"] = _shown(delta.text, preview)
-    attributes["otel_llm.delta.count"] = delta.stands_for
-    attributes["otel_llm.arguments.length"] = delta.length
-    return Event(ARGUMENTS_DELTA, delta.time_ns, attributes)
+def _delta_events(call: ToolCall, deltas: Sequence[Delta], preview: int | None) -> list[Event]:
+    choice_index, call_index = call.choice_index, call.index
+    events: list[Event] = []
+    for time_ns, stands_for, text, length in deltas:
+        attributes: dict[str, AttributeValue] = {
+            "otel_llm.choice.index": choice_index,
+            "otel_llm.tool_call.index": call_index,
+            "otel_llm.delta.count": stands_for,
+            "otel_llm.arguments.length": length,
+        }
+        if preview is not None:
+            attributes["gen_ai.tool.call.arguments"] = text[:preview] if text.isascii() else _shown(text, preview)
+        events.append(Event(ARGUMENTS_DELTA, time_ns, attributes))
+    return events
 
 
 def _shown(arguments: str, preview: int) -> str:
@@ -183,10 +198,15 @@ def _first_of_each_type(anomalies: Sequence[Anomaly], most: int) -> list[Anomaly
 
 
 def _fold_to_fit(calls: list[list[Delta]], room: int, preview: int) -> list[list[Delta]]:
-    """Fold each call's deltas so that all of them fit `room`, but never to less than one a call."""
+    """Fold each call's deltas so that all of them fit `room`, but never to less than one a call.
+
+    What must be folded is folded to half the room: sending costs half as much, the timeline still has its shape, and
+    the span has room for what others note on it.
+    """
     total = sum(len(deltas) for deltas in calls)
     if total <= room:
         return calls
+    room //= 2
     counted = sum(1 for deltas in calls if deltas)
     extra = max(0, room - counted)
     foldable = total - counted
@@ -201,6 +221,9 @@ def _fold_to(deltas: list[Delta], number: int, preview: int) -> list[Delta]:
     groups = []
     for position in range(number):
         group = deltas[len(deltas) * position // number : len(deltas) * (position + 1) // number]
+        if len(group) == 1:
+            groups.append(group[0])
+            continue
         text = ""
         for delta in group:
             if len(text) >= preview:
@@ -212,10 +235,6 @@ def _fold_to(deltas: list[Delta], number: int, preview: int) -> list[Delta]:
 
 
 def _leave_out(placed: list[_Placed], number: int) -> list[_Placed]:
-    if number <= 0:
-        return placed
-    ranked = sorted(
-        range(len(placed)), key=lambda place: (_LEAST_TELLING_FIRST.index(placed[place].event.name), -place)
-    )
-    dropped = set(ranked[:number])
-    return [entry for place, entry in enumerate(placed) if place not in dropped]
+    """Without the `number` least telling events, of equals the last made."""
+    ranked = sorted(placed, key=lambda entry: (_LEAST_TELLING_FIRST.index(entry[4].name), -entry[3]))
+    return ranked[number:]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -19,17 +19,18 @@ def is_a(value: Any, kinds: type | tuple[type, ...]) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _is_mapping(kind: Hashable) -> bool:
+def _is_mapping(kind: type) -> bool:
     # An abstract class takes longer to answer than all the rest of a request's fields take to read.
-    return isinstance(kind, type) and issubclass(kind, Mapping)
+    return issubclass(kind, Mapping)
 
 
 def field(thing: Any, name: str) -> Any:
     """The field `name` of `thing`, or None where there is none or it was not passed."""
     if thing is None:
         return None
+    kind: type = type(thing)
     try:
-        value = thing.get(name) if _is_mapping(type(thing)) else getattr(thing, name, None)
+        value = thing.get(name) if _is_mapping(kind) else getattr(thing, name, None)
         return None if value is None else given(value)
     except Exception:  # noqa: BLE001  a property of somebody else's object may raise anything
         return None
@@ -58,7 +59,7 @@ def index_of(value: Any) -> int | None:
     if type(value) is not int:
         try:
             if isinstance(value, str):
-                value = int(value) if value.isascii() and value.isdigit() and len(value) < 20 else None
+                value = int(value) if value.isascii() and value.isdigit() else None
             elif isinstance(value, (int, float)) and int(value) == value:
                 value = int(value)
             else:

@@ -19,7 +19,7 @@ from otel_llm.diagnosis import Anomaly, Case, diagnose
 from otel_llm.events import Timeline, build_timeline
 from otel_llm.faults import attempt, swallow
 from otel_llm.log_lines import log_end, log_notices
-from otel_llm.recording import Notice, Outcome, Recording
+from otel_llm.recording import Limits, Notice, Outcome, Recording
 from otel_llm.request import ChatRequest
 
 
@@ -77,6 +77,7 @@ class Observation:
             declared=None if request is None else request.tool_names,
             preview=config.argument_limit if config.capture_arguments else 0,
             keep_text=keep_text,
+            limits=_limits_for(attempt("the span's limit", self._room_for_events)),
         )
         self._process = os.getpid()
         # Whoever takes the one item ends the observation; popping a list is atomic.
@@ -133,12 +134,14 @@ class Observation:
         if self._process != os.getpid():
             return
         recording = self.recording
-        notices = attempt("the end of a stream", recording.end, outcome, perf_counter_ns(), asked_ns)
+        # Asked again: somebody may have put events on the span meanwhile.
+        limit = attempt("the span's limit", self._room_for_events)
+        notices = attempt("the end of a stream", recording.end, outcome, perf_counter_ns(), asked_ns, limit)
         if notices:
             attempt("log lines", log_notices, self._config, recording, notices)
         judged = not unread and (error is None or bool(recording.choices))
         anomalies = (attempt("diagnosis", self._diagnosis) or []) if judged else []
-        timeline = attempt("the timeline", self._timeline, anomalies) or Timeline([], 0, anomalies)
+        timeline = attempt("the timeline", self._timeline, anomalies, limit) or Timeline([], 0, anomalies)
         attempt("log lines", log_end, self._config, recording, timeline.anomalies)
         if self._span is not None:
             attempt("the span", self._span.finish, recording, timeline, self._offset_ns, error)
@@ -147,11 +150,25 @@ class Observation:
     def _diagnosis(self) -> list[Anomaly]:
         return diagnose(Case(self.recording, self.request, self._config.stall_seconds))
 
-    def _timeline(self, anomalies: list[Anomaly]) -> Timeline:
+    def _room_for_events(self) -> int | None:
         span = self._span
-        limit = None if span is None or "span" not in self._config.events else span.event_limit
+        # Only a span has a limit; log records are not cut to one.
+        return span.event_limit if span is not None and "span" in self._config.events else None
+
+    def _timeline(self, anomalies: list[Anomaly], limit: int | None) -> Timeline:
         preview = self._config.argument_limit if self._config.capture_arguments else None
         return build_timeline(self.recording, anomalies, limit=limit, preview=preview)
+
+
+def _limits_for(event_limit: int | None) -> Limits:
+    """Whoever has room for more events than a span commonly has gets more deltas, up to a limit of ours."""
+    if event_limit is not None and event_limit <= _LIMITS.deltas:
+        return _LIMITS
+    return Limits(deltas=_MOST_DELTAS if event_limit is None else min(event_limit, _MOST_DELTAS))
+
+
+_LIMITS = Limits()
+_MOST_DELTAS = 16_384
 
 
 class AbandonedStream:

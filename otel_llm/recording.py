@@ -143,6 +143,15 @@ _ROOM = 524_288
 _DELTA_COST = 256
 
 
+# What says which model answered: a field of a chunk, and where it is kept.
+_HEAD = (
+    ("id", "response_id"),
+    ("model", "response_model"),
+    ("service_tier", "service_tier"),
+    ("system_fingerprint", "system_fingerprint"),
+)
+
+
 class _LegacyKey:
     """The key of the `function_call` among a choice's indexes: equal to nothing that a server can send."""
 
@@ -346,15 +355,24 @@ class Recording:
         news, self._news = self._news, []
         return news
 
-    def end(self, outcome: Outcome, ended_ns: int, waited_since_ns: int | None = None) -> list[Notice]:
-        """The stream is over. `waited_since_ns`: when the read that failed began, if one did."""
+    def end(
+        self,
+        outcome: Outcome,
+        ended_ns: int,
+        waited_since_ns: int | None = None,
+        most_deltas: int | None = None,
+    ) -> list[Notice]:
+        """The stream is over.
+
+        `waited_since_ns`: when the read that failed began, if one did. `most_deltas`: how many somebody has room for.
+        """
         if self.outcome is not None:
             return []
         self.outcome = outcome
         self.ended_ns = ended_ns
         if waited_since_ns is not None and self.chunk_count:
             self.max_wait_ns = max(self.max_wait_ns, ended_ns - waited_since_ns)
-        self._settle(at_end=True)
+        self._settle(at_end=True, most_deltas=most_deltas)
         for choice in self.choices:
             for call in choice.calls:
                 self._announce(choice, call)
@@ -373,8 +391,7 @@ class Recording:
     def _read_head(self, chunk: Any) -> None:
         """What says which model answered. Some servers leave it empty in the first chunks."""
         limit = self.limits.name
-        for name in ("id", "model", "service_tier", "system_fingerprint"):
-            attribute = f"response_{name}" if name in {"id", "model"} else name
+        for name, attribute in _HEAD:
             value = text_of(field(chunk, name))
             if value is not None and getattr(self, attribute) is None:
                 setattr(self, attribute, value[:limit])
@@ -689,7 +706,7 @@ class Recording:
             choice.finished_ns = time_ns
             choice.open_calls = {}
 
-    def _settle(self, *, at_end: bool = False) -> None:
+    def _settle(self, *, at_end: bool = False, most_deltas: int | None = None) -> None:
         """Bring what was kept back under the limits."""
         limits = self.limits
         self._room = _ROOM
@@ -697,12 +714,15 @@ class Recording:
         fresh = sum(len(call.fresh) for call in calls)
         # A long stream is folded coarser than it need be, so that it is not folded anew each time.
         most = limits.deltas if at_end else max(1, limits.deltas // 2)
-        step = max(1, -(-fresh // most))
+        if most_deltas is not None and not any(call.deltas for call in calls):
+            # Nothing is folded yet: what nobody has room for need not be made.
+            most = max(1, min(most, most_deltas))
         stream_room = limits.arguments_of_stream - sum(call.kept_length for call in calls)
         kept = 0
         for call in calls:
             before = call.kept_length
-            call.settle(self.preview, min(limits.arguments - before, stream_room), step)
+            groups = -(-len(call.fresh) * most // fresh) if fresh > most else len(call.fresh)
+            call.settle(self.preview, min(limits.arguments - before, stream_room), groups)
             stream_room -= call.kept_length - before
             kept += len(call.deltas)
         while kept > limits.deltas:

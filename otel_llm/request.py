@@ -61,14 +61,17 @@ class ChatRequest:
         return frozenset(self.tools)
 
 
+_AUTO = ToolChoice()
+
+
 def read_request(kwargs: Mapping[str, Any]) -> ChatRequest:
     """Read the arguments of one `create` call; `extra_body` wins, as it does on the wire."""
     extra = given(kwargs.get("extra_body"))
+    given_arguments = {**kwargs, **extra} if extra is not None and is_a(extra, Mapping) else kwargs
 
     def argument(name: str) -> Any:
-        if is_a(extra, Mapping) and name in extra:
-            return given(extra[name])
-        return given(kwargs.get(name))
+        value = given_arguments.get(name)
+        return None if value is None else given(value)
 
     declared = argument("tools")
     functions = argument("functions")
@@ -96,8 +99,8 @@ def read_request(kwargs: Mapping[str, Any]) -> ChatRequest:
         stream=_is_true(argument("stream")),
         tools=tools,
         has_server_tools=server_tools,
-        tool_choice=_read_tool_choice(choice),
-        tool_choice_text=_describe_tool_choice(choice),
+        tool_choice=_AUTO if choice is None else _read_tool_choice(choice),
+        tool_choice_text="" if choice is None else _describe_tool_choice(choice),
         parallel_tool_calls=parallel if is_a(parallel, bool) else None,
     )
 
@@ -118,11 +121,11 @@ def _is_true(value: Any) -> bool:
 
 def _read_tool(entry: Any) -> Tool | None:
     """The tool an entry of `tools` or `functions` declares, None where it is one that the server runs."""
-    custom = field(entry, "custom")
-    if name := text_of(field(custom, "name")):
-        return Tool(name, "custom")
-    function = field(entry, "function")
-    body = entry if function is None else function
+    body = field(entry, "function")
+    if body is None:
+        if name := text_of(field(field(entry, "custom"), "name")):
+            return Tool(name, "custom")
+        body = entry
     name = text_of(field(body, "name"))
     return None if name is None else Tool(name, "function", field(body, "parameters"))
 

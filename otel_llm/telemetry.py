@@ -274,7 +274,7 @@ def _event_limit(span: Span) -> int | None:
     """
     held = 0
     with suppress(Exception):
-        held = len(getattr(span, "events", ()))
+        held = len(getattr(span, "_events", ()))
     limits = getattr(span, "_limits", None)
     if limits is not None and hasattr(limits, "max_events"):
         most = limits.max_events

@@ -129,8 +129,8 @@ class ToolCall:
             scanner.feed(text)
         self._scanned = len(self.fresh)
 
-    def settle(self, preview: int, room: int, step: int) -> None:
-        """Measure the fresh deltas, `step` of them at a time, and keep at most `room` characters of their text."""
+    def settle(self, preview: int, room: int, groups: int) -> None:
+        """Measure the fresh deltas, folded into `groups`, and keep at most `room` characters of their text."""
         fresh = self.fresh
         if not fresh:
             return
@@ -144,9 +144,10 @@ class ToolCall:
         plain = part.isascii() and not self._ends_with_half
         length = self.length
         append = self.deltas.append
-        for start in range(0, len(fresh), step):
-            group = texts[start : start + step]
-            text = "".join(group)
+        count, start = len(fresh), 0
+        for number in range(1, groups + 1):
+            end = count * number // groups
+            text = texts[start] if end - start == 1 else "".join(texts[start:end])
             if plain:
                 length += len(text)
             elif text:
@@ -154,7 +155,8 @@ class ToolCall:
                 self._ends_with_half = ends_with_half(text)
                 text = join_surrogates(text)
                 length += len(text) - joins
-            append(_new(Delta, (fresh[start][0], len(group), text[:preview], length)))
+            append(_new(Delta, (fresh[start][0], end - start, text[:preview], length)))
+            start = end
         self.length = length
         self._received += len(part)
         if room > 0 and part:

@@ -134,10 +134,11 @@ async def test_deltas_are_folded_to_fit_the_span(instrumented: Seen, serve: Serv
     caller = connect(serve(call(arguments=""), *[call(id=ABSENT, name=ABSENT, arguments=c) for c in arguments], *END))
     await caller.read(await caller.stream())
     events = instrumented.events()
-    assert len(events) == 128
+    deltas = len(events) - 4
+    assert 60 <= deltas <= 62  # half of what there is room for
     assert instrumented.span.dropped_events == 0
     assert sum_of_delta_counts(events) == {0: len(arguments) + 1}
-    assert instrumented.attributes["otel_llm.stream.coalesced_delta_count"] == len(arguments) + 1 - 124
+    assert instrumented.attributes["otel_llm.stream.coalesced_delta_count"] == len(arguments) + 1 - deltas
     assert [event.name for event in (*events[:2], *events[-2:])] == [
         "otel_llm.tool_call.detected",
         "otel_llm.tool_call.name",
@@ -156,7 +157,8 @@ async def test_other_limits_of_the_span(
     caller = connect(serve(call(arguments=""), *[call(id=ABSENT, name=ABSENT, arguments=" ")] * 250, *END))
     await caller.read(await caller.stream())
     assert seen.span.dropped_events == 0
-    assert len(seen.events()) == (256 if limit == 300 else limit)
+    assert len(seen.events()) <= limit
+    assert len(seen.events()) == {0: 0, 1: 1, 2: 2, 5: 5, 20: 12, 300: 256}[limit]
     if limit >= 20:
         assert sum_of_delta_counts(seen.events()) == {0: 251}
 

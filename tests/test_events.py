@@ -169,12 +169,14 @@ def folded(limit: int, deltas: int) -> tuple[list[int], Timeline]:
     [
         pytest.param(14, 10, [1] * 10, id="all-fit"),
         pytest.param(13, 9, [1] * 9, id="just"),
-        pytest.param(13, 10, [1] * 8 + [2], id="one-too-many"),
-        pytest.param(9, 10, [2, 2, 2, 2, 2], id="half"),
+        pytest.param(13, 10, [2, 2, 3, 3], id="one-too-many"),
+        pytest.param(9, 10, [5, 5], id="half"),
         pytest.param(5, 10, [10], id="one-is-left"),
     ],
 )
-def test_neighbouring_deltas_are_folded_until_they_fit(limit: int, deltas: int, counts: list[int]) -> None:
+def test_neighbouring_deltas_that_do_not_fit_are_folded_to_half_the_room(
+    limit: int, deltas: int, counts: list[int]
+) -> None:
     # Beside them: detected, name, completed, finish reason.
     made, whole = folded(limit, deltas)
     assert sorted(made) == sorted(counts)
@@ -196,7 +198,7 @@ def test_room_is_shared_by_the_length_of_the_calls() -> None:
             counts[event.attributes["otel_llm.tool_call.index"]].append(event.attributes["otel_llm.delta.count"])
     assert counts[1] == [1]
     assert sum(counts[0]) == 60
-    assert len(counts[0]) == 12
+    assert len(counts[0]) == 5
     assert max(counts[0]) - min(counts[0]) <= 1
 
 
@@ -240,6 +242,15 @@ def test_anomalies_are_all_shown_where_they_fit() -> None:
     made = timeline([calls(*deltas), ends()], limit=128)
     assert names(made).count("anomaly") == 40
     assert len(made.anomalies) == 40
+
+
+def test_deltas_are_left_out_before_any_anomaly() -> None:
+    recording = record([calls(*[call(n, f"call_{n}", f"tool_{n}", "{}") for n in range(10)]), ends()])
+    anomalies = [Anomaly("invalid_json", f"number {n}") for n in range(20)]
+    # 41 events but for the anomalies; 10 of them are deltas.
+    made = build_timeline(recording, anomalies, limit=55, preview=200)
+    assert names(made).count("anomaly") == 21
+    assert names(made).count("tool_call.arguments.delta") == 3
 
 
 def test_thousands_of_anomalies_do_not_push_out_the_life_of_the_calls() -> None:

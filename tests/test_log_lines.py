@@ -12,7 +12,7 @@ from otel_llm.config import Config
 from otel_llm.demo.scripted_server import chunk
 from otel_llm.diagnosis import Anomaly, Case, diagnose
 from otel_llm.log_lines import log_end, log_notices, log_request
-from otel_llm.recording import Recording
+from otel_llm.recording import Limits, Recording
 from otel_llm.request import read_request
 from streams import call, calls, ends, legacy, says, sdk_chunk, sdk_completion, tool, whole_call
 
@@ -165,6 +165,16 @@ def test_a_second_choice_is_told_apart(lines: Lines) -> None:
         "  [0] list_tasks(id=b) args={}",
         "[LLM STREAM] Finish reason: stop (choice 2)",
         "[LLM STREAM] Response was text-only (no tool calls) (choice 2)",
+    ]
+
+
+def test_calls_beyond_the_limit_are_counted_though_they_are_not_shown(lines: Lines) -> None:
+    recording = Recording(limits=Limits(calls=1))
+    both = calls(call(0, "a", "add_task", TITLE), call(1, "b", "list_tasks", "{}"), finish="tool_calls")
+    log_notices(Config(), recording, recording.feed(sdk_chunk(both), 0, 1) or [])
+    assert lines.new()[-2:] == [
+        "[LLM STREAM] Tool calls completed: 2",
+        '  [0] add_task(id=a) args={"title":"Test"}',
     ]
 
 

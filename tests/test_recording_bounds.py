@@ -12,7 +12,7 @@ import pytest
 
 from otel_llm import json_values
 from otel_llm.diagnosis import Case, diagnose
-from otel_llm.events import build_timeline
+from otel_llm.events import ARGUMENTS_DELTA, build_timeline
 from otel_llm.json_values import GrowingText
 from otel_llm.recording import Limits, Recording
 from otel_llm.request import read_request
@@ -220,8 +220,22 @@ def test_deltas_beyond_the_limit_are_folded_and_all_are_counted() -> None:
     assert one.length == MANY + 6
     assert diagnose(Case(recording, REQUEST)) == []
     timeline = build_timeline(recording, [], limit=128, preview=200)
-    assert len(timeline.events) == 128
-    assert timeline.coalesced == MANY - 124
+    deltas = [event for event in timeline.events if event.name == ARGUMENTS_DELTA]
+    assert 32 < len(timeline.events) <= 128
+    assert sum(int(event.attributes["otel_llm.delta.count"]) for event in deltas) == MANY
+    assert timeline.coalesced == MANY - len(deltas)
+
+
+@pytest.mark.parametrize("most", [0, 1, 2, 128, 5_000])
+def test_no_delta_is_lost_where_somebody_has_room_for_few(most: int) -> None:
+    recording = Recording()
+    for now, one in enumerate(many_deltas(1_000)):
+        recording.feed(one, now, now + 1)
+    recording.end("completed", 9_999, None, most)
+    (one,) = recording.calls
+    assert 1 <= len(one.deltas) <= max(1, most)
+    assert one.delta_count == 1_000
+    assert one.length == len(one.arguments) == one.deltas[-1].length == 1_006
 
 
 def test_the_beginning_of_a_folded_delta_is_shown() -> None:
@@ -331,11 +345,12 @@ def test_a_character_is_looked_at_a_few_times_however_often_is_asked(
     monkeypatch.setattr(GrowingText, "feed", counted(GrowingText.feed, lambda text, _: len(text)))
     monkeypatch.setattr(json_values, "read", counted(json_values.read, lambda text, _: len(text)))
     monkeypatch.setattr(ToolCall, "arguments_so_far", counted(ToolCall.arguments_so_far, lambda _, result: len(result)))
-    stream = list(chunks(1_000))
+    stream = list(chunks(8_000))
     sent = sum(len(delta.function.arguments) for one in stream for delta in one.choices[0].delta.tool_calls or ())
     recording = recorded(stream)
     diagnose(Case(recording, REQUEST))
-    assert looked_at <= 4 * sent + 1_000
+    # A number or a word is short: it may be read as often as it has characters.
+    assert looked_at <= 4 * sent + 10_000
 
 
 def test_after_the_end_nothing_is_said_twice() -> None:
