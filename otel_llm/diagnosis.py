@@ -200,17 +200,17 @@ def finish_reason(case: Case, choice: Choice) -> Iterator[Anomaly]:
         # The API itself answers `stop` where the request named the tool.
         named = case.request is not None and case.request.tool_choice.mode == "named"
         if not (named and reason == "stop"):
-            yield Anomaly("finish_reason_mismatch", f"{_shown(reason)} after {count} calls", choice.index)
+            yield Anomaly("finish_reason_mismatch", f"{_shown(reason)} after {_number(count, 'call')}", choice.index)
     elif not count and reason in CALLING_FINISH_REASONS:
         yield Anomaly("finish_reason_mismatch", f"{reason} without a call", choice.index)
 
 
 def order(_case: Case, choice: Choice) -> Iterator[Anomaly]:
     if choice.missing_index:
-        detail = f"{choice.missing_index} deltas without a usable index"
+        detail = f"{_number(choice.missing_index, 'delta')} without a usable index"
         yield Anomaly("missing_index", detail, choice.index)
     if choice.deltas_after_finish:
-        detail = f"{choice.deltas_after_finish} deltas after the finish reason"
+        detail = f"{_number(choice.deltas_after_finish, 'delta')} after the finish reason"
         yield Anomaly("delta_after_finish", detail, choice.index)
 
 
@@ -221,7 +221,7 @@ def tool_choice(case: Case, choice: Choice) -> Iterator[Anomaly]:
     count = choice.call_count
     if wanted.mode == "none":
         if count:
-            yield Anomaly("tool_choice_violated", f"none, yet {count} calls", choice.index)
+            yield Anomaly("tool_choice_violated", f"none, yet {_number(count, 'call')}", choice.index)
         return
     if wanted.mode in {"required", "named"} and not count:
         if case.settled(choice) and not case.cut(choice):
@@ -278,11 +278,11 @@ def stream_limits(case: Case) -> Iterator[Anomaly]:
     recording = case.recording
     if recording.over_deltas:
         kept = recording.limits.calls
-        detail = f"{recording.over_calls} calls beyond {kept} ({recording.over_deltas} deltas) were only counted"
-        yield Anomaly("limit_exceeded", detail)
+        over = f"{_number(recording.over_calls, 'call')} beyond {kept} ({_number(recording.over_deltas, 'delta')})"
+        yield Anomaly("limit_exceeded", f"{over} were only counted")
     if recording.over_choices:
         kept = recording.limits.choices
-        detail = f"{recording.over_choices} deltas of choices beyond {kept} were only counted"
+        detail = f"{_number(recording.over_choices, 'delta')} of choices beyond {kept} were only counted"
         yield Anomaly("limit_exceeded", detail)
     if recording.over_text:
         yield Anomaly("limit_exceeded", f"{recording.over_text} characters of text were not kept")
@@ -343,6 +343,10 @@ def _json_type(value: object) -> str:
         return "null"
     names = {str: "a string", bool: "a boolean", list: "an array"}
     return names.get(type(value), "a number")
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _shown(text: str | None) -> str:

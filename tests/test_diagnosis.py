@@ -1014,7 +1014,7 @@ def test_what_follows_a_call_that_was_not_kept_is_not_taken_for_another_calls(be
     request = read_request(ASKED)
     recording = record(chunks, request, limits=Limits(calls=1))
     assert [anomaly.detail for anomaly in diagnose(Case(recording, request))] == [
-        f"1 calls beyond 1 ({len(beyond)} deltas) were only counted"
+        f"1 call beyond 1 ({len(beyond)} deltas) were only counted"
     ]
     assert recording.calls[0].arguments == "{}"
     assert recording.tool_call_count == 2

@@ -245,7 +245,7 @@ def test_a_whole_response(lines: Lines) -> None:
         "[LLM RESPONSE] Finish reason: stop",
         "[LLM RESPONSE] Tool calls completed: 1",
         '  [0] add_task(id=a) args={"title":"Test"}',
-        "[LLM RESPONSE] Anomaly: finish_reason_mismatch (stop after 1 calls)",
+        "[LLM RESPONSE] Anomaly: finish_reason_mismatch (stop after 1 call)",
     ]
 
 

@@ -139,7 +139,7 @@ EVENTS = [
         "otel_llm.anomaly",
         {
             "otel_llm.anomaly.type": "finish_reason_mismatch",
-            "otel_llm.anomaly.detail": "stop after 1 calls",
+            "otel_llm.anomaly.detail": "stop after 1 call",
             "otel_llm.choice.index": 0,
         },
     ),
