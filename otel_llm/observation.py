@@ -174,14 +174,19 @@ _MOST_DELTAS = 16_384
 class AbandonedStream:
     """Held by a tracker alone: it goes when the tracker goes, and ends the observation."""
 
-    __slots__ = ("_observation",)
+    __slots__ = ("_armed", "_observation")
 
     def __init__(self, observation: Observation) -> None:
         self._observation = observation
+        self._armed = True
+
+    def disarm(self) -> None:
+        """Somebody else holds on to the observation now."""
+        self._armed = False
 
     def __del__(self) -> None:
         try:
-            if self._observation.ended:
+            if not self._armed or self._observation.ended:
                 return
             # Garbage collection may run in the middle of anything, code that holds the locks we need included.
             if _locks_may_be_held():

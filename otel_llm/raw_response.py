@@ -85,4 +85,6 @@ class RawResponse(ObjectProxy):
             return parsed
         watched = self._self_watch(parsed, self._self_observation, self._self_closing)
         self._self_watched[id(parsed)] = (parsed, watched)
+        # The stream may outlive the raw response that it was parsed from.
+        self._self_abandoned.disarm()
         return watched

@@ -165,9 +165,8 @@ def _chunks(stream: Any, observation: Observation, _kept: AbandonedStream) -> It
 
     `_kept` is kept as long as somebody may still read.
     """
-    iterator = getattr(stream, "_iterator", None)
-    # The SDK's stream reads this generator, through one more.
-    read = (iterator if inspect.isgenerator(iterator) else iter(stream)).__next__
+    iterator = _own_generator(stream, "__iter__")
+    read = (iter(stream) if iterator is None else iterator).__next__
     feed, clock = observation.recording.feed, perf_counter_ns
     while True:
         asked_ns = clock()
@@ -188,6 +187,16 @@ def _chunks(stream: Any, observation: Observation, _kept: AbandonedStream) -> It
         yield chunk
 
 
+def _own_generator(stream: Any, iterate: str) -> Any:
+    """The generator that an SDK's stream reads, which its own `iterate` only goes round; None for other streams.
+
+    A proxy around such a stream has it too, but to read there would be to read past the proxy.
+    """
+    module = getattr(getattr(type(stream), iterate, None), "__module__", None) or ""
+    iterator = getattr(stream, "_iterator", None) if module.endswith("._streaming") else None
+    return iterator if inspect.isgenerator(iterator) or inspect.isasyncgen(iterator) else None
+
+
 class _AsyncReader:
     """Reads an asynchronous stream and notes its chunks.
 
@@ -200,9 +209,8 @@ class _AsyncReader:
         self._stream = stream
         self._observation = observation
         self._feed = observation.recording.feed
-        iterator = getattr(stream, "_iterator", None)
-        # The SDK's stream reads this generator, through one more.
-        self._read: Callable[[], Awaitable[Any]] | None = iterator.__anext__ if inspect.isasyncgen(iterator) else None
+        iterator = _own_generator(stream, "__aiter__")
+        self._read: Callable[[], Awaitable[Any]] | None = None if iterator is None else iterator.__anext__
 
     async def next(self) -> Any:
         read = self._read

@@ -224,6 +224,25 @@ async def test_raw_response_streaming(instrumented: Seen, serve: Serve, connect:
     assert_one_call(instrumented)
 
 
+async def test_raw_response_dropped_once_it_is_parsed(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(*HEALTHY))
+    create = caller.client.chat.completions.with_raw_response.create
+    stream = (await caller.result(create(**REQUEST, stream=True))).parse()
+    assert len(await caller.read(stream)) == len(HEALTHY) - 1
+    assert instrumented.outcome == "completed"
+    assert_one_call(instrumented)
+
+
+async def test_a_tracker_around_a_tracker(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(*HEALTHY))
+    kind = StreamingToolCallTracker if isinstance(caller, AsyncCaller) else SyncStreamingToolCallTracker
+    outer = kind(await caller.stream())
+    assert len(await caller.read(outer)) == len(HEALTHY) - 1
+    assert outer._tool_calls[0]["name"] == "add_task"
+    assert instrumented.outcome == "completed"
+    assert_one_call(instrumented)
+
+
 async def test_raw_response_whole(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(Answer(CALLED)))
     raw = await caller.result(caller.client.chat.completions.with_raw_response.create(**REQUEST))
