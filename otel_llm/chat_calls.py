@@ -12,7 +12,7 @@ from typing import Any
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from otel_llm.faults import attempt, swallow
-from otel_llm.log_lines import log_request
+from otel_llm.log_lines import are_wanted, log_request
 from otel_llm.observation import Observation
 from otel_llm.other_instrumentations import warn_of_others_once
 from otel_llm.provider import Server, server_of
@@ -134,7 +134,8 @@ class ChatCalls:
         request = attempt("the request's arguments", read_request, kwargs)
         telemetry = self._telemetry
         described = request or ChatRequest(stream=bool(kwargs.get("stream")))
-        attempt("log lines", log_request, telemetry.config, described)
+        if attempt("log lines", are_wanted, telemetry.config):
+            attempt("log lines", log_request, described)
         server = attempt("the server's address", server_of, resource) or Server("openai")
         started_ns = perf_counter_ns()
         span = attempt("the start of a span", telemetry.start, described, kwargs, server)

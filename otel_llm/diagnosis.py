@@ -37,7 +37,7 @@ class Anomaly(NamedTuple):
     tool_call_index: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Case:
     """What the judges see. `request` is None where the stream is watched without its request."""
 
@@ -246,6 +246,8 @@ def parallel(case: Case, choice: Choice) -> Iterator[Anomaly]:
 
 
 def duplicates(case: Case, choice: Choice) -> Iterator[Anomaly]:
+    if len(choice.calls) < 2:
+        return
     ids = Counter(call.id for call in choice.calls if call.id is not None)
     for call_id, count in ids.items():
         if count > 1:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-_P = ParamSpec("_P")
+if TYPE_CHECKING:
+    from typing_extensions import TypeVarTuple, Unpack
+
+    _Args = TypeVarTuple("_Args")
 _T = TypeVar("_T")
 
 _logger = logging.getLogger("otel_llm")
@@ -31,10 +34,10 @@ def swallow(where: str, fault: BaseException) -> None:
         pass
 
 
-def attempt(where: str, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T | None:
+def attempt(where: str, function: Callable[[Unpack[_Args]], _T], /, *args: Unpack[_Args]) -> _T | None:
     """What `function` returns, or None where it raises; the fault is reported."""
     try:
-        return function(*args, **kwargs)
+        return function(*args)
     except Exception as fault:  # noqa: BLE001
         swallow(where, fault)
         return None

@@ -8,6 +8,7 @@ from typing import Any
 
 # The SDK's marks for "argument not passed". They are told by name, because the pure core imports no SDK.
 _NOT_PASSED = frozenset({"NotGiven", "Omit"})
+_PLAIN = frozenset({str, int, float, bool, list, dict, type(None)})
 
 
 def is_a(value: Any, kinds: type | tuple[type, ...]) -> bool:
@@ -30,20 +31,23 @@ def field(thing: Any, name: str) -> Any:
         return None
     kind: type = type(thing)
     try:
-        value = thing.get(name) if _is_mapping(kind) else getattr(thing, name, None)
-        return None if value is None else given(value)
+        value = thing.get(name) if kind is dict or _is_mapping(kind) else getattr(thing, name, None)
+        return given(value)
     except Exception:  # noqa: BLE001  a property of somebody else's object may raise anything
         return None
 
 
 def given(value: Any) -> Any:
     """`value`, or None where it is the SDK's mark for an argument that was not passed."""
-    return None if type(value).__name__ in _NOT_PASSED else value
+    kind = type(value)
+    return None if kind not in _PLAIN and kind.__name__ in _NOT_PASSED else value
 
 
 def text_of(value: Any) -> str | None:
     """`value` where it is a string that is not empty, else None."""
-    return value if is_a(value, str) and len(value) else None
+    if type(value) is not str and not is_a(value, str):
+        return None
+    return value if len(value) else None
 
 
 def items_of(value: Any) -> Sequence[Any]:

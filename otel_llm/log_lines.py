@@ -18,9 +18,12 @@ from otel_llm.unicode_text import one_line
 logger = logging.getLogger("otel_llm")
 
 
-def log_request(config: Config, request: ChatRequest) -> None:
-    if not _wanted(config):
-        return
+def are_wanted(config: Config) -> bool:
+    """Whether anybody reads these lines. The others do not ask: it is decided once a request."""
+    return config.log and logger.isEnabledFor(logging.INFO)
+
+
+def log_request(request: ChatRequest) -> None:
     logger.info("[LLM REQUEST] stream=%s", request.stream)
     if request.tools:
         logger.info("[OK] Tools: %s", [one_line(name) for name in request.tools])
@@ -30,8 +33,6 @@ def log_request(config: Config, request: ChatRequest) -> None:
 
 def log_notices(config: Config, recording: Recording, notices: Iterable[Notice]) -> None:
     """What happened just now in a stream, or all that is in a response that came whole."""
-    if not _wanted(config):
-        return
     prefix = _prefix(recording)
     for notice in notices:
         for line in _lines(config, prefix, notice):
@@ -39,8 +40,6 @@ def log_notices(config: Config, recording: Recording, notices: Iterable[Notice])
 
 
 def log_end(config: Config, recording: Recording, anomalies: Iterable[Anomaly]) -> None:
-    if not _wanted(config):
-        return
     prefix = _prefix(recording)
     for choice in recording.choices:
         # A choice without a finish reason has not been summed up yet.
@@ -49,10 +48,6 @@ def log_end(config: Config, recording: Recording, anomalies: Iterable[Anomaly]) 
                 logger.info("%s", line)
     for anomaly in anomalies:
         logger.info("%s Anomaly: %s (%s)", prefix, anomaly.type, one_line(anomaly.detail))
-
-
-def _wanted(config: Config) -> bool:
-    return config.log and logger.isEnabledFor(logging.INFO)
 
 
 def _prefix(recording: Recording) -> str:

@@ -18,7 +18,7 @@ from otel_llm.config import Config
 from otel_llm.diagnosis import Anomaly, Case, diagnose
 from otel_llm.events import Timeline, build_timeline
 from otel_llm.faults import attempt, swallow
-from otel_llm.log_lines import log_end, log_notices
+from otel_llm.log_lines import are_wanted, log_end, log_notices
 from otel_llm.recording import Limits, Notice, Outcome, Recording
 from otel_llm.request import ChatRequest
 
@@ -49,6 +49,7 @@ class Observation:
         "__weakref__",
         "_config",
         "_ending",
+        "_logs",
         "_offset_ns",
         "_process",
         "_span",
@@ -65,11 +66,13 @@ class Observation:
         keep_text: bool = False,
         started_ns: int | None = None,
     ) -> None:
-        _watch_exit()
+        if not _exit_hooked:
+            _watch_exit()
         now = perf_counter_ns()
         # One clock for all that is measured; the time of day is only added when something is sent.
         self._offset_ns = time_ns() - now
         self._config = config
+        self._logs = attempt("log lines", are_wanted, config)
         self.request = request
         self._span = span
         self.recording = Recording(
@@ -83,7 +86,8 @@ class Observation:
         # Whoever takes the one item ends the observation; popping a list is atomic.
         self._ending = [True]
         _open.add(self)
-        _end_deferred()
+        if _deferred:
+            _end_deferred()
 
     @property
     def ended(self) -> bool:
@@ -99,12 +103,13 @@ class Observation:
         for notice in notices:
             if notice.kind == "first_chunk" and self._span is not None:
                 attempt("the first chunk", self._span.first_chunk)
-        attempt("log lines", log_notices, self._config, self.recording, notices)
+        if self._logs:
+            attempt("log lines", log_notices, self._config, self.recording, notices)
 
     def read_response(self, response: Any) -> None:
         """A response that came whole: read it and end."""
         notices = attempt("a response", self.recording.read_response, response, perf_counter_ns())
-        if notices:
+        if notices and self._logs:
             attempt("log lines", log_notices, self._config, self.recording, notices)
         self.end("completed")
 
@@ -137,15 +142,17 @@ class Observation:
         # Asked again: somebody may have put events on the span meanwhile.
         limit = attempt("the span's limit", self._room_for_events)
         notices = attempt("the end of a stream", recording.end, outcome, perf_counter_ns(), asked_ns, limit)
-        if notices:
+        if notices and self._logs:
             attempt("log lines", log_notices, self._config, recording, notices)
         judged = not unread and (error is None or bool(recording.choices))
         anomalies = (attempt("diagnosis", self._diagnosis) or []) if judged else []
         timeline = attempt("the timeline", self._timeline, anomalies, limit) or Timeline([], 0, anomalies)
-        attempt("log lines", log_end, self._config, recording, timeline.anomalies)
+        if self._logs:
+            attempt("log lines", log_end, self._config, recording, timeline.anomalies)
         if self._span is not None:
             attempt("the span", self._span.finish, recording, timeline, self._offset_ns, error)
-        _end_deferred()
+        if _deferred:
+            _end_deferred()
 
     def _diagnosis(self) -> list[Anomaly]:
         return diagnose(Case(self.recording, self.request, self._config.stall_seconds))
@@ -227,9 +234,8 @@ def _watch_exit() -> None:
     first request.
     """
     global _exit_hooked  # noqa: PLW0603
-    if not _exit_hooked:
-        _exit_hooked = True
-        atexit.register(_end_open)
+    _exit_hooked = True
+    atexit.register(_end_open)
 
 
 def _end_open() -> None:

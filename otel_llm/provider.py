@@ -35,12 +35,21 @@ class Server(NamedTuple):
     port: int | None = None
 
 
+# Most applications have one client, and writing its URL out takes longer than all else here.
+_last: tuple[Any, Server] = (None, Server("openai"))
+
+
 def server_of(resource: Any) -> Server:
     """The server that a resource of an SDK client (`client.chat.completions`) talks to."""
     base_url = getattr(getattr(resource, "_client", None), "base_url", None)
     if base_url is None:
         return Server("openai")
-    return _server_at(str(base_url))
+    global _last  # noqa: PLW0603
+    known, server = _last
+    if known is not base_url:
+        server = _server_at(str(base_url))
+        _last = (base_url, server)
+    return server
 
 
 @lru_cache(maxsize=64)

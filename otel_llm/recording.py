@@ -275,18 +275,21 @@ class Recording:
                 function_call = delta.function_call
                 # What this asks may raise, so it is asked here.
                 extra = delta.__pydantic_extra__ or None
-                known = self._by_index[choice.index]
-            except Exception:  # noqa: BLE001  a new choice, a delta that is null, a mapping, a mock
-                found = self._choice(field(choice, "index"))
-                if found is None:
-                    continue
-                known = found
+                index = choice.index
+                known = self._by_index.get(index)
+            except Exception:  # noqa: BLE001  a delta that is null, a mapping, a mock
+                index = field(choice, "index")
+                known = None
                 finish_reason = field(choice, "finish_reason")
                 delta = field(choice, "delta")
                 content = field(delta, "content")
                 tool_calls = field(delta, "tool_calls")
                 function_call = field(delta, "function_call")
                 extra = field(delta, "__pydantic_extra__")
+            if known is None:
+                known = self._choice(index)
+                if known is None:
+                    continue
 
             if content is None:
                 if tool_calls is None:
@@ -392,8 +395,8 @@ class Recording:
         """What says which model answered. Some servers leave it empty in the first chunks."""
         limit = self.limits.name
         for name, attribute in _HEAD:
-            value = text_of(field(chunk, name))
-            if value is not None and getattr(self, attribute) is None:
+            value = field(chunk, name)
+            if value is not None and getattr(self, attribute) is None and (value := text_of(value)):
                 setattr(self, attribute, value[:limit])
         self._awaiting_head = self.chunk_count < 8 and not (self.response_id and self.response_model)
 

@@ -6,16 +6,14 @@ Arguments and their shapes: the OpenAI API reference, "Create chat completion".
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from otel_llm.fields import field, given, is_a, items_of, text_of
 
 ToolChoiceMode = Literal["auto", "none", "required", "named"]
 
 
-@dataclass(frozen=True)
-class Tool:
+class Tool(NamedTuple):
     """A tool that the request declares. `parameters` is its JSON schema, None where it has none."""
 
     name: str
@@ -28,16 +26,14 @@ class Tool:
         return bool(items_of(field(self.parameters, "required"))) if self.parameters is not None else False
 
 
-@dataclass(frozen=True)
-class ToolChoice:
+class ToolChoice(NamedTuple):
     """The request's `tool_choice`. `names`: the tools it allows, None where it allows all."""
 
     mode: ToolChoiceMode = "auto"
     names: frozenset[str] | None = None
 
 
-@dataclass(frozen=True)
-class ChatRequest:
+class ChatRequest(NamedTuple):
     """One request, as far as its telemetry needs it.
 
     `tools` is None where the declared tools cannot be known (the caller passed an iterator, which is theirs to
@@ -62,22 +58,19 @@ class ChatRequest:
 
 
 _AUTO = ToolChoice()
+_READ = frozenset({"model", "stream", "tools", "functions", "tool_choice", "function_call", "parallel_tool_calls"})
 
 
 def read_request(kwargs: Mapping[str, Any]) -> ChatRequest:
     """Read the arguments of one `create` call; `extra_body` wins, as it does on the wire."""
     extra = given(kwargs.get("extra_body"))
-    given_arguments = {**kwargs, **extra} if extra is not None and is_a(extra, Mapping) else kwargs
+    if extra is not None and is_a(extra, Mapping):
+        kwargs = {**kwargs, **extra}
+    get = {name: value for name, value in kwargs.items() if name in _READ and given(value) is not None}.get
 
-    def argument(name: str) -> Any:
-        value = given_arguments.get(name)
-        return None if value is None else given(value)
-
-    declared = argument("tools")
-    functions = argument("functions")
     tools: dict[str, Tool] | None = {}
     server_tools = False
-    for source in (declared, functions):
+    for source in (get("tools"), get("functions")):
         if source is None:
             continue
         if not is_a(source, (list, tuple)):
@@ -90,18 +83,18 @@ def read_request(kwargs: Mapping[str, Any]) -> ChatRequest:
             elif tools is not None:
                 tools[tool.name] = tool
 
-    choice = argument("tool_choice")
+    choice = get("tool_choice")
     if choice is None:
-        choice = argument("function_call")
-    parallel = argument("parallel_tool_calls")
+        choice = get("function_call")
+    parallel = get("parallel_tool_calls")
     return ChatRequest(
-        model=_describe(argument("model")),
-        stream=_is_true(argument("stream")),
-        tools=tools,
-        has_server_tools=server_tools,
-        tool_choice=_AUTO if choice is None else _read_tool_choice(choice),
-        tool_choice_text="" if choice is None else _describe_tool_choice(choice),
-        parallel_tool_calls=parallel if is_a(parallel, bool) else None,
+        _describe(get("model")),
+        _is_true(get("stream")),
+        tools,
+        server_tools,
+        _AUTO if choice is None else _read_tool_choice(choice),
+        "" if choice is None else _describe_tool_choice(choice),
+        parallel if parallel is True or parallel is False else None,
     )
 
 

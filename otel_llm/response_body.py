@@ -41,10 +41,9 @@ class BodyClosing:
 
     def read_by(self, stream: Any) -> None:
         """From now on `stream` (of the SDK) reads the body, and a tracker sees how it ends."""
-        reader = getattr(stream, "_iterator", None)
-        if inspect.isgenerator(reader) or inspect.isasyncgen(reader):
-            # Held weakly: the reader holds the response, and the response holds us.
-            self._reader = weakref.ref(reader)
+        reader = own_generator(stream)
+        # Held weakly: the reader holds the response, and the response holds us.
+        self._reader = None if reader is None else weakref.ref(reader)
 
     def __call__(self) -> None:
         observation = self._observation()
@@ -58,6 +57,18 @@ class BodyClosing:
         running = getattr(reader, "gi_running", False) or getattr(reader, "ag_running", False)
         if reader is not None and not running:
             observation.end("closed")
+
+
+def own_generator(stream: Any) -> Any:
+    """The generator that an SDK's stream reads, which its own iterator only goes round; None for other streams.
+
+    A proxy around such a stream has it too, but to read there would be to read past the proxy.
+    """
+    kind = type(stream)
+    iterate = getattr(kind, "__iter__", None) or getattr(kind, "__aiter__", None)
+    module = getattr(iterate, "__module__", None) or ""
+    iterator = getattr(stream, "_iterator", None) if module.endswith("._streaming") else None
+    return iterator if inspect.isgenerator(iterator) or inspect.isasyncgen(iterator) else None
 
 
 def _closed(closing: BodyClosing) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from opentelemetry import metrics, trace
@@ -273,16 +272,15 @@ def _event_limit(span: Span) -> int | None:
     The SDK does not tell it publicly; where its own field is gone, its environment variable is what is left.
     """
     held = 0
-    with suppress(Exception):
-        held = len(getattr(span, "_events", ()))
-    limits = getattr(span, "_limits", None)
-    if limits is not None and hasattr(limits, "max_events"):
-        most = limits.max_events
-        return None if most is None else max(0, most - held)
     try:
-        return max(0, int(os.environ.get("OTEL_SPAN_EVENT_COUNT_LIMIT", "")) - held)
-    except ValueError:
-        return _DEFAULT_EVENT_LIMIT - held
+        held = len(span._events)  # type: ignore[attr-defined]
+        most: int | None = span._limits.max_events  # type: ignore[attr-defined]
+    except Exception:  # noqa: BLE001  not a span of the SDK, or of one that keeps its events otherwise
+        try:
+            most = int(os.environ.get("OTEL_SPAN_EVENT_COUNT_LIMIT", ""))
+        except ValueError:
+            most = _DEFAULT_EVENT_LIMIT
+    return None if most is None else max(0, most - held)
 
 
 def _error(error: BaseException) -> Error:

@@ -18,6 +18,7 @@ from otel_llm.faults import swallow
 from otel_llm.observation import AbandonedStream, Observation, outcome_of
 from otel_llm.proxies import ObjectProxy
 from otel_llm.recording import Outcome
+from otel_llm.response_body import own_generator
 from otel_llm.telemetry import CurrentSpan
 
 if TYPE_CHECKING:
@@ -47,8 +48,10 @@ class _Tracker(ObjectProxy):
     def _tool_calls(self) -> dict[int, dict[str, str | None]]:
         """The calls so far: index -> name, arguments, id. A second call at an index gets the next free one."""
         calls: dict[int, dict[str, str | None]] = {}
+        free = 0
         for call in self._self_observation.recording.calls:
-            index = call.index if call.index not in calls else max(calls) + 1
+            index = call.index if call.index not in calls else free
+            free = max(free, index + 1)
             calls[index] = {"name": call.name, "arguments": call.arguments_so_far(), "id": call.id}
         return calls
 
@@ -165,7 +168,7 @@ def _chunks(stream: Any, observation: Observation, _kept: AbandonedStream) -> It
 
     `_kept` is kept as long as somebody may still read.
     """
-    iterator = _own_generator(stream, "__iter__")
+    iterator = own_generator(stream)
     read = (iter(stream) if iterator is None else iterator).__next__
     feed, clock = observation.recording.feed, perf_counter_ns
     while True:
@@ -187,16 +190,6 @@ def _chunks(stream: Any, observation: Observation, _kept: AbandonedStream) -> It
         yield chunk
 
 
-def _own_generator(stream: Any, iterate: str) -> Any:
-    """The generator that an SDK's stream reads, which its own `iterate` only goes round; None for other streams.
-
-    A proxy around such a stream has it too, but to read there would be to read past the proxy.
-    """
-    module = getattr(getattr(type(stream), iterate, None), "__module__", None) or ""
-    iterator = getattr(stream, "_iterator", None) if module.endswith("._streaming") else None
-    return iterator if inspect.isgenerator(iterator) or inspect.isasyncgen(iterator) else None
-
-
 class _AsyncReader:
     """Reads an asynchronous stream and notes its chunks.
 
@@ -209,7 +202,7 @@ class _AsyncReader:
         self._stream = stream
         self._observation = observation
         self._feed = observation.recording.feed
-        iterator = _own_generator(stream, "__aiter__")
+        iterator = own_generator(stream)
         self._read: Callable[[], Awaitable[Any]] | None = None if iterator is None else iterator.__anext__
 
     async def next(self) -> Any:

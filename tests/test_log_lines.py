@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from callers import REQUEST, SyncCaller
 from otel_llm.config import Config
-from otel_llm.demo.scripted_server import chunk
+from otel_llm.demo.scripted_server import ScriptedServer, chunk
 from otel_llm.diagnosis import Anomaly, Case, diagnose
 from otel_llm.log_lines import log_end, log_notices, log_request
 from otel_llm.recording import Limits, Recording
 from otel_llm.request import read_request
+from seen import Seen
 from streams import call, calls, ends, legacy, says, sdk_chunk, sdk_completion, tool, whole_call
 
 TOOLS = [tool("add_task", "title"), tool("list_tasks")]
@@ -88,7 +90,7 @@ def flat(said: list[list[str]]) -> list[str]:
     ],
 )
 def test_a_request(asked: dict[str, Any], expected: list[str], lines: Lines) -> None:
-    log_request(Config(), read_request(asked))
+    log_request(read_request(asked))
     assert lines.new() == expected
 
 
@@ -268,7 +270,7 @@ def test_arguments_that_are_switched_off_are_in_no_line(lines: Lines) -> None:
 
 def test_nothing_that_comes_from_outside_starts_a_line_or_moves_the_cursor(lines: Lines) -> None:
     asked = {"tools": [tool(HOSTILE)], "tool_choice": {"type": "function", "function": {"name": HOSTILE + "!"}}}
-    log_request(Config(), read_request(asked))
+    log_request(read_request(asked))
     chunks = [
         calls(call(0, HOSTILE, HOSTILE, HOSTILE)),
         calls(call(1, HOSTILE, HOSTILE + "?", HOSTILE)),
@@ -302,14 +304,32 @@ def test_halves_of_a_pair_in_two_deltas_are_one_character(lines: Lines) -> None:
 # -- when there are none --
 
 
-def test_no_line_is_written_where_it_is_switched_off(lines: Lines) -> None:
-    config = Config(log=False)
-    log_request(config, read_request({"tools": TOOLS}))
-    assert flat(play(lines, [*whole_call(arguments="{"), ends()], config)) == []
+def test_no_line_is_written_where_it_is_switched_off(instrument: Callable[..., Seen], lines: Lines) -> None:
+    instrument(log=False)
+    assert ask() == "list_tasks"
     assert lines.new() == []
 
 
-def test_no_line_is_made_where_nobody_reads_it(caplog: pytest.LogCaptureFixture) -> None:
+def test_no_line_is_made_where_nobody_reads_it(
+    instrument: Callable[..., Seen], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instrument()
+    made = []
+    for name in ("log_notices", "log_end"):
+        monkeypatch.setattr(f"otel_llm.observation.{name}", lambda *_: made.append(1))
     with caplog.at_level(logging.WARNING, "otel_llm"):
-        log_request(Config(), read_request({"tools": TOOLS}))
-        assert flat(play(Lines(caplog), [*whole_call(arguments="{"), ends()])) == []
+        assert ask() == "list_tasks"
+    assert made == []
+    with caplog.at_level(logging.INFO, "otel_llm"):
+        assert ask() == "list_tasks"
+    assert made
+
+
+def ask() -> str:
+    """One request whose answer calls a tool and breaks it; the name that the caller sees."""
+    with ScriptedServer([*whole_call(arguments="{"), ends()]) as server:
+        caller = SyncCaller(server.base_url)
+        with caller.client as client:
+            stream = client.chat.completions.create(**REQUEST, stream=True)
+            calls = [call for part in stream for call in part.choices[0].delta.tool_calls or ()]
+    return calls[0].function.name or ""

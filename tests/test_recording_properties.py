@@ -324,7 +324,7 @@ REQUEST_FIELDS = (
 
 @given(st.dictionaries(st.sampled_from(REQUEST_FIELDS), nonsense))
 def test_nothing_raises_whatever_is_in_a_request(kwargs: dict[str, Any]) -> None:
-    log_request(Config(), read_request(kwargs))
+    log_request(read_request(kwargs))
 
 
 @given(nonsense, st.sampled_from(FIELDS))

@@ -74,19 +74,17 @@ def test_what_is_in_the_wheel(wheel: Path) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
-def test_opentelemetry_instrument(clean_python: Path, tmp_path: Path) -> None:
-    application = tmp_path / "application.py"
+def run_application(python: Path, folder: Path, **environ: str) -> str:
+    application = folder / "application.py"
     application.write_text(APPLICATION)
+    exporters = {"OTEL_TRACES_EXPORTER": "console", "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}
     with ScriptedServer(STEPS) as server:
-        printed = run(
-            clean_python.parent / "opentelemetry-instrument",
-            clean_python,
-            application,
-            server.base_url,
-            OTEL_TRACES_EXPORTER="console",
-            OTEL_METRICS_EXPORTER="none",
-            OTEL_LOGS_EXPORTER="none",
-        )
+        command = (python.parent / "opentelemetry-instrument", python, application, server.base_url)
+        return run(*command, **exporters, **environ)
+
+
+def test_opentelemetry_instrument(clean_python: Path, tmp_path: Path) -> None:
+    printed = run_application(clean_python, tmp_path)
     first, _, exported = printed.partition("\n")
     assert first == "ChatCompletionChunk"
     span = json.loads(exported)
@@ -96,19 +94,7 @@ def test_opentelemetry_instrument(clean_python: Path, tmp_path: Path) -> None:
 
 
 def test_turned_off_like_any_instrumentation(clean_python: Path, tmp_path: Path) -> None:
-    application = tmp_path / "application.py"
-    application.write_text(APPLICATION)
-    with ScriptedServer(STEPS) as server:
-        printed = run(
-            clean_python.parent / "opentelemetry-instrument",
-            clean_python,
-            application,
-            server.base_url,
-            OTEL_TRACES_EXPORTER="console",
-            OTEL_METRICS_EXPORTER="none",
-            OTEL_LOGS_EXPORTER="none",
-            OTEL_PYTHON_DISABLED_INSTRUMENTATIONS="otel_llm",
-        )
+    printed = run_application(clean_python, tmp_path, OTEL_PYTHON_DISABLED_INSTRUMENTATIONS="otel_llm")
     assert printed == "ChatCompletionChunk\n"
 
 
