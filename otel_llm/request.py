@@ -77,7 +77,7 @@ def read_request(kwargs: Mapping[str, Any]) -> ChatRequest:
             tools = None
             break
         for entry in source:
-            tool = _read_tool(entry)
+            tool = read_tool(entry)
             if tool is None:
                 server_tools = True
             elif tools is not None:
@@ -112,7 +112,7 @@ def _is_true(value: Any) -> bool:
         return False
 
 
-def _read_tool(entry: Any) -> Tool | None:
+def read_tool(entry: Any) -> Tool | None:
     """The tool an entry of `tools` or `functions` declares, None where it is one that the server runs."""
     body = field(entry, "function")
     if body is None:

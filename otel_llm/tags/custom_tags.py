@@ -1,0 +1,100 @@
+"""The tags that calls are rewritten to, and the forms in which people write them.  Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_BARE_WORD = re.compile(r"[\w.:|\-]+")
+# What JSON is made of, outside and inside of strings.
+_JSON = re.compile(r'(?:[\s{}\[\],:]|"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null)+')
+_BRACKETS = {"<": ">", "[": "]", "{": "}", "(": ")"}
+
+
+@dataclass(frozen=True)
+class ToolCallTags:
+    """A pair of tags, and what stands between them: one JSON object a call, `{"name": …, "arguments": …}`.
+
+    `preserve_json`: the text of a body that is such an object already is kept to the byte; else it is made anew.
+    `auto_format`: brackets are put round bare words, `ojlk` and `dfsd` are `<ojlk>` and `</dfsd>`; else the tags are
+    written exactly as given.
+
+    Raises ValueError for tags that nobody could read again: empty ones, equal ones, one that the other begins with, one
+    that is a piece of JSON.
+
+    >>> ToolCallTags("ojlk", "dfsd").opening
+    '<ojlk>'
+    """
+
+    start_tag: str
+    end_tag: str
+    preserve_json: bool = True
+    auto_format: bool = True
+
+    def __post_init__(self) -> None:
+        for tag in (self.start_tag, self.end_tag):
+            if not isinstance(tag, str):
+                raise TypeError(f"a tag is text, not {type(tag).__name__}")
+        opening, closing = self.opening, self.closing
+        if not opening.strip() or not closing.strip():
+            raise ValueError("a tool-call tag must not be empty")
+        if opening == closing:
+            raise ValueError(f"the tags {opening!r} and {closing!r} cannot be told apart")
+        if opening.startswith(closing) or closing.startswith(opening):
+            raise ValueError(f"of the tags {opening!r} and {closing!r} one begins with the other")
+        for tag in (opening, closing):
+            if _JSON.fullmatch(tag):
+                raise ValueError(f"the tag {tag!r} occurs inside JSON, which stands between the tags")
+
+    @property
+    def opening(self) -> str:
+        """The opening tag as it is written."""
+        bare = self.auto_format and _BARE_WORD.fullmatch(self.start_tag)
+        return f"<{self.start_tag}>" if bare else self.start_tag
+
+    @property
+    def closing(self) -> str:
+        """The closing tag as it is written."""
+        if not self.auto_format:
+            return self.end_tag
+        word = self.end_tag.removeprefix("/")
+        return f"</{word}>" if _BARE_WORD.fullmatch(word) else self.end_tag
+
+
+# The formats of AbstractCore, by the names that its users know.
+NAMED_TAGS = {
+    "qwen": ToolCallTags("<|tool_call|>", "</|tool_call|>"),
+    "llama": ToolCallTags("<function_call>", "</function_call>"),
+    "xml": ToolCallTags("<tool_call>", "</tool_call>"),
+    "gemma": ToolCallTags("```tool_code\n", "\n```", auto_format=False),
+}
+NAMED_TAGS["qwen3"] = NAMED_TAGS["qwen"]
+NAMED_TAGS["llama3"] = NAMED_TAGS["llama"]
+
+OPENAI = "openai"
+"""The target that is no tags: real `delta.tool_calls`."""
+
+
+def read_tags(text: str) -> ToolCallTags:
+    """The tags that a text names: `start,end`, one tag for both, or one of the named formats.
+
+    Raises ValueError where it names none.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) > 2:
+        raise ValueError(f"{text!r} names {len(parts)} tags; wanted are 'start,end', one tag, or a format's name")
+    if len(parts) == 2:
+        return ToolCallTags(*parts)
+    tag = parts[0]
+    if tag in NAMED_TAGS:
+        return NAMED_TAGS[tag]
+    return ToolCallTags(tag, _closing_of(tag))
+
+
+def _closing_of(tag: str) -> str:
+    """`</x>` for `<x>`, `[/x]` for `[x]`, `x` for a bare `x`."""
+    if not tag or _BARE_WORD.fullmatch(tag):
+        return tag
+    if _BRACKETS.get(tag[0]) == tag[-1]:
+        return f"{tag[0]}/{tag[1:]}"
+    raise ValueError(f"what closes {tag!r} is not known: give both tags, 'start,end'")

@@ -1,0 +1,127 @@
+"""Takes the calls out of a text, while it streams, and gives each once, complete."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from otel_llm.tags.declared import declared_tools
+from otel_llm.tags.found import Piece
+from otel_llm.tags.json_body import ARGUMENT_KEYS, NAME_KEYS
+from otel_llm.tags.python_calls import NotACall, read_literal
+from otel_llm.tags.scanner import Scanner
+
+
+@dataclass
+class ToolCall:
+    """A call that a model asked for."""
+
+    name: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    call_id: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """`{"name": …, "arguments": …, "call_id": …}`"""
+        return {"name": self.name, "arguments": self.arguments, "call_id": self.call_id}
+
+
+class IncrementalToolDetector:
+    """Finds calls in any of the known syntaxes.
+
+    `model_name` names the model in messages; every syntax is looked for whatever the model. `tools`: as for
+    `ToolCallTagRewriter`.
+
+    >>> detector = IncrementalToolDetector("qwen3")
+    >>> detector.process_chunk('Hi <tool_call>{"name": "f", "arguments": {}}</tool_call>')[0]
+    'Hi '
+    """
+
+    def __init__(self, model_name: str = "", *, tools: Any = None) -> None:
+        self.model_name = model_name
+        self.tools = declared_tools(tools)
+        self._scanner = Scanner(self.tools)
+        self._body: list[str] = []
+        self._arguments: list[str] = []
+        self._opening = ""
+        self.text_left = ""
+        """After `finalize`: text that had been held back."""
+
+    def process_chunk(self, text: str | None) -> tuple[str, list[ToolCall]]:
+        """The text to show, without markup, and the calls that became complete."""
+        if not text:
+            return "", []
+        if self._scanner.is_plain(text):
+            return text, []
+        return self._take(self._scanner.feed(text))
+
+    def finalize(self) -> list[ToolCall]:
+        """The text is over: the calls that were left open, as far as they can be understood."""
+        self.text_left, calls = self._take(self._scanner.flush())
+        return calls
+
+    def _take(self, pieces: Iterable[Piece]) -> tuple[str, list[ToolCall]]:
+        shown: list[str] = []
+        calls: list[ToolCall] = []
+        for kind, text, found in pieces:
+            if kind == "text" or found is None:
+                shown.append(text)
+            elif kind == "begin":
+                self._opening, self._body, self._arguments = text, [], []
+            elif kind == "body":
+                self._body.append(text)
+            elif kind == "arguments":
+                self._arguments.append(text)
+            elif kind == "end":
+                call = self._call(found.name)
+                if call is not None:
+                    calls.append(call)
+                else:
+                    # Nobody understands it: nothing of it may be lost.
+                    shown += (self._opening, *self._body, text)
+        return "".join(shown), calls
+
+    def _call(self, name: str | None) -> ToolCall | None:
+        arguments: Any = None
+        if name is not None:
+            text = "".join(self._arguments)
+            arguments = understand(text) if text.strip() else {}
+        if not isinstance(arguments, dict):
+            body = understand("".join(self._body))
+            name, arguments = _parts(body) if isinstance(body, dict) else (name, None)
+        if not name or not isinstance(arguments, dict):
+            return None
+        return ToolCall(name, arguments, f"call_{uuid.uuid4().hex[:24]}")
+
+
+def _parts(body: dict[str, Any]) -> tuple[str | None, Any]:
+    """Name and arguments of an object that is a call, also of `{"type": "function", "function": {…}}`."""
+    inner = body.get("function")
+    if isinstance(inner, dict):
+        return _parts(inner)
+    name = next((body[key] for key in ("name", *NAME_KEYS) if isinstance(body.get(key), str)), None)
+    arguments = next((body[key] for key in sorted(ARGUMENT_KEYS) if key in body), {})
+    if isinstance(arguments, str):
+        arguments = understand(arguments)
+    return name, {} if arguments is None else arguments
+
+
+def understand(text: str) -> Any:
+    """The value of a text that is JSON, or nearly; None where nothing can be made of it."""
+    try:
+        return json.loads(text, strict=False)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return read_literal(text)
+    except (NotACall, RecursionError):
+        pass
+    # Imported where it is needed: it is large, and models mostly write JSON.
+    from json_repair import repair_json
+
+    try:
+        return repair_json(text, return_objects=True) or None
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,340 @@
+"""The table of tool-call syntaxes: a family of models, its opening markers, and the grammar behind them.  Pure.
+
+Where families share a marker, the first row whose grammar reads what follows it counts; the rows of one marker are in
+the order in which they are tried. `reference` says where the syntax is defined: a file of vLLM (`vllm_project/vllm`,
+`vllm/tool_parsers/`), of SGLang (`sgl:`, `python/sglang/srt/function_call/`), of llama.cpp (`lcpp:`,
+`models/templates/`), of AbstractCore (`ac:`) or of OpenAI's harmony (`oai:`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from otel_llm.tags.cursor import Cursor, Step, literal, run
+from otel_llm.tags.found import Findings
+from otel_llm.tags.grammars import (
+    Context,
+    Grammar,
+    Named,
+    first_of,
+    json_array,
+    json_objects,
+    keyed_array,
+    name_before,
+    named_json,
+    python_calls,
+    quoted_call,
+)
+from otel_llm.tags.xml_calls import Tags, nested_tags, xml_parameters
+
+
+@dataclass(frozen=True)
+class Format:
+    """`openers`: markers that begin a call; none for a syntax that is told by its looks alone (see `unmarked`).
+
+    `at`: where the marker counts: anywhere, at the head of a line, or at the head of the whole text.
+    """
+
+    name: str
+    models: str
+    openers: Sequence[str]
+    grammar: Grammar | None
+    reference: str
+    at: str = "anywhere"
+
+
+def _functions_name(name: str) -> str:
+    """`functions.NAME:3` is NAME."""
+    name = name.removeprefix("functions.")
+    head, colon, number = name.rpartition(":")
+    return head if colon and number.isdigit() else name
+
+
+_ARG_TAGS = Tags(key="<arg_key>", key_end="</arg_key>", value="<arg_value>", value_end="</arg_value>")
+_GLM = xml_parameters(replace(_ARG_TAGS, done=("</tool_call>",)))
+_FUNCTION = Tags(
+    key="<parameter=", key_end=">", value_end="</parameter>", invoke=("<function=",), named=(">",), done=("</function>",)
+)
+_OWN_LINES = replace(_FUNCTION, own_lines=True, references=None, ends=("</tool_call>",))
+_INVOKE = Tags(
+    key='<parameter name="',
+    key_end='"',
+    value=">",
+    value_end="</parameter>",
+    invoke=('<invoke name="',),
+    named=('">',),
+    done=("</invoke>",),
+    json_body=True,
+)
+
+
+def _invoke(prefix: str, *ends: str) -> Grammar:
+    """The `<invoke>` and `<parameter>` tags with a prefix in each."""
+
+    def prefixed(tag: str) -> str:
+        return tag.replace("</", f"</{prefix}") if tag.startswith("</") else tag.replace("<", f"<{prefix}")
+
+    tags = replace(
+        _INVOKE,
+        key=prefixed(_INVOKE.key),
+        value_end=prefixed(_INVOKE.value_end),
+        invoke=[prefixed(tag) for tag in _INVOKE.invoke],
+        done=[prefixed(tag) for tag in _INVOKE.done],
+        ends=ends,
+    )
+    return xml_parameters(tags)
+
+
+@lru_cache(maxsize=16)
+def _hy(suffix: str = "") -> Grammar:
+    """Hunyuan's tags; a checkpoint may put a suffix of its own in each. V3 ends the name with a tag, V4 does not."""
+    tags = Tags(
+        key=f"<arg_key{suffix}>",
+        key_end=f"</arg_key{suffix}>",
+        value=f"<arg_value{suffix}>",
+        value_end=f"</arg_value{suffix}>",
+        invoke=(f"<tool_call{suffix}>",),
+        done=(f"</tool_call{suffix}>",),
+        ends=(f"</tool_calls{suffix}>",),
+    )
+    return first_of(xml_parameters(replace(tags, named=(f"<tool_sep{suffix}>",))), xml_parameters(tags))
+
+
+_SUFFIX = re.compile(r"[\w.\-]*")
+
+
+def _hy_suffixed(cursor: Cursor, found: Findings, context: Context) -> Step[bool]:
+    suffix = yield from run(cursor, _SUFFIX, 32)
+    if not (yield from literal(cursor, ">")):
+        return False
+    return (yield from _hy(f":{suffix}")(cursor, found, context))
+
+
+_DEEPSEEK_BEGIN, _DEEPSEEK_END = "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"
+_DEEPSEEK_CALL = "<｜tool▁call▁begin｜>"
+_DEEPSEEK_V3 = Named(
+    before=(f"{_DEEPSEEK_CALL}function<｜tool▁sep｜>",),
+    after=("```json",),
+    closers=("```<｜tool▁call▁end｜>", "```\n<｜tool▁call▁end｜>", "```"),
+    ends=(_DEEPSEEK_END,),
+    again=True,
+)
+_DEEPSEEK_V31 = Named(
+    before=(_DEEPSEEK_CALL,),
+    after=("<｜tool▁sep｜>",),
+    closers=("<｜tool▁call▁end｜>",),
+    ends=(_DEEPSEEK_END,),
+    again=True,
+)
+_KIMI_K2 = Named(
+    before=("<|tool_call_begin|>",),
+    after=("<|tool_call_argument_begin|>",),
+    closers=("<|tool_call_end|>",),
+    ends=("<|tool_calls_section_end|>",),
+    again=True,
+    tool=_functions_name,
+)
+_KIMI_K3 = Tags(
+    key='<|open|>argument key="',
+    key_end='"',
+    value="<|sep|>",
+    value_end="<|close|>argument<|sep|>",
+    invoke=('<|open|>call tool="',),
+    named=('"',),
+    named_end="<|sep|>",
+    done=("<|close|>call<|sep|>",),
+    ends=("<|close|>tools<|sep|>",),
+)
+_HARMONY_MESSAGE = ("<|constrain|>json<|message|>", "<|channel|>commentary <|constrain|>json<|message|>",
+                    "<|channel|>commentary json<|message|>", "json<|message|>", "<|message|>", "code<|message|>")  # fmt: skip
+_HARMONY_OPENERS = ("<|channel|>commentary to=", "<|channel|>analysis to=", "<|start|>assistant<|channel|>commentary to=",
+                    "<|start|>assistant to=")  # fmt: skip
+_HARMONY = Named(after=_HARMONY_MESSAGE, closers=("<|call|>", "<|end|>"), tool=_functions_name)
+_PLAMO = Named(
+    before=("<|plamo:begin_tool_request:plamo|><|plamo:begin_tool_name:plamo|>",),
+    after=(
+        "<|plamo:end_tool_name:plamo|><|plamo:begin_tool_arguments:plamo|><|plamo:constrain|>json<|plamo:msg|>",
+        "<|plamo:end_tool_name:plamo|><|plamo:begin_tool_arguments:plamo|>",
+    ),
+    closers=("<|plamo:end_tool_arguments:plamo|><|plamo:end_tool_request:plamo|>",),
+    ends=("<|plamo:end_tool_requests:plamo|>",),
+    again=True,
+)
+_STEP3 = replace(
+    _INVOKE,
+    key='<steptml:parameter name="',
+    value_end="</steptml:parameter>",
+    invoke=('<｜tool_call_begin｜>function<｜tool_sep｜><steptml:invoke name="',),
+    done=("</steptml:invoke><｜tool_call_end｜>", "</steptml:invoke>"),
+    ends=("<｜tool_calls_end｜>",),
+)
+_MUSE = _invoke("atem:", "</atem:function_calls><|eom|>", "</atem:function_calls><|eot|>", "</atem:function_calls>")
+_MUSE_MESSAGE = name_before("<|message|><atem:function_calls>", _MUSE)
+_SOLAR = Tags(
+    key="<|tool_arg:start|>",
+    key_end="<|tool_arg:value|>",
+    value_end="<|tool_arg:end|>",
+    done=("<|tool_call:end|>",),
+)
+_K2_HORIZON = Tags(
+    key="<ifm|arg_key>",
+    key_end="</ifm|arg_key>",
+    value="<ifm|arg_value>",
+    value_end="</ifm|arg_value>",
+    invoke=("<ifm|tool_call>",),
+    done=("</ifm|tool_call>",),
+    ends=("</ifm|tool_calls>",),
+)
+_MINICPM = Tags(
+    key='<param name="',
+    key_end='"',
+    value=">",
+    value_end="</param>",
+    named=('">',),
+    done=("</function>",),
+    references=True,
+    cdata=True,
+)
+_NS = "]<]minimax[>["
+_GEMMA_QUOTES = ('<|"|>', '<|"|>')
+_ESCAPES = ("<escape>", "<escape>")
+
+FORMATS: tuple[Format, ...] = (
+    # <tool_call>
+    Format("hermes", "Qwen2.5, Qwen3, Hermes 2 Pro, Hermes 3", ("<tool_call>",),
+           json_objects("</tool_call>"), "hermes_tool_parser.py"),
+    Format("granite4", "Granite 4.0", ("<tool_call>",),
+           json_objects("</tool_call>"), "granite4_tool_parser.py"),
+    Format("ernie45", "ERNIE 4.5 Thinking", ("<tool_call>",),
+           json_objects("</tool_call>"), "ernie45_tool_parser.py"),
+    Format("granite31", "Granite 3.1 to 3.3", ("<tool_call>",),
+           json_array("</tool_call>"), "granite_tool_parser.py"),
+    Format("qwen3_coder", "Qwen3-Coder, Qwen3.5, Nemotron 3", ("<tool_call>",),
+           xml_parameters(_OWN_LINES), "qwen3coder_tool_parser.py"),
+    Format("step3p5", "Step-3.5-Flash", ("<tool_call>",),
+           xml_parameters(_OWN_LINES), "step3p5_tool_parser.py"),
+    Format("mimo", "MiMo-V2-Flash", ("<tool_call>",),
+           xml_parameters(_OWN_LINES), "sgl:mimo_detector.py"),
+    Format("step_audio_2", "Step-Audio 2", ("<tool_call>function\n",),
+           named_json(Named(closers=("</tool_call>",))), "step_audio_2_tool_parser.py"),
+    Format("glm45", "GLM-4.5, GLM-4.6", ("<tool_call>",), _GLM, "glm4_moe_tool_parser.py"),
+    Format("glm47", "GLM-4.7, GLM-5", ("<tool_call>",), _GLM, "glm47_moe_tool_parser.py"),
+    Format("poolside_v1", "Poolside", ("<tool_call>",), _GLM, "poolside_v1_tool_parser.py"),
+    # <tool_calls>
+    Format("jamba", "Jamba 1.5 to 1.7", ("<tool_calls>",), json_array("</tool_calls>"), "jamba_tool_parser.py"),
+    Format("hunyuan_a13b", "Hunyuan-A13B", ("<tool_calls>",),
+           json_array("</tool_calls>"), "hunyuan_a13b_tool_parser.py"),
+    Format("apriel", "Apriel 1.5", ("<tool_calls>",), json_array("</tool_calls>"), "lcpp:unsloth-Apriel-1.5.jinja"),
+    Format("minimax_m1", "MiniMax-M1", ("<tool_calls>",),
+           json_objects("</tool_calls>", several=True), "minimax_tool_parser.py"),
+    Format("hy_v3", "Hunyuan V3", ("<tool_calls>",), _hy(), "hy_v3_tool_parser.py"),
+    Format("hy_v4", "Hunyuan V4", ("<tool_calls:",), _hy_suffixed, "hy_v4_tool_parser.py"),
+    # <|tool_call|> and its near misses
+    Format("abstractcore_qwen", "Qwen under AbstractCore", ("<|tool_call|>",),
+           json_objects("</|tool_call|>", "<|/tool_call|>"), "ac:abstractcore/tools/parser.py"),
+    Format("phi", "Phi-4-mini, llama.cpp's template", ("<|tool_call|>",),
+           json_objects("</|tool_call|>", "<|/tool_call|>"), "lcpp:llama-cpp-microsoft-Phi-4-mini-instruct.jinja"),
+    Format("granite3", "Granite 3.0", ("<|tool_call|>",), json_array(), "granite_tool_parser.py"),
+    Format("gemma4", "Gemma 4", ("<|tool_call>",),
+           quoted_call(_GEMMA_QUOTES, "<tool_call|>"), "gemma4_tool_parser.py"),
+    Format("solar_open2", "Solar Open 2", ("<|tool_call:start|>",),
+           xml_parameters(_SOLAR), "solar_open2_tool_parser.py"),
+    Format("openpangu", "openPangu v2", ("<|tool_call_start|>",),
+           json_array("<|tool_call_end|>"), "openpangu_v2_tool_parser.py"),
+    Format("lfm2", "LFM2, LFM2.5", ("<|tool_call_start|>",),
+           python_calls("<|tool_call_end|>"), "lfm2_tool_parser.py"),
+    Format("kimi_k2", "Kimi K2, K2 Thinking, K2.5", ("<|tool_calls_section_begin|>",),
+           named_json(_KIMI_K2), "kimi_k2_tool_parser.py"),
+    Format("kimi_k2", "Kimi K2, its section marker lost", ("<|tool_call_begin|>",),
+           named_json(replace(_KIMI_K2, before=("<|tool_call_begin|>", ""))), "kimi_k2_tool_parser.py"),
+    Format("kimi_k3", "Kimi K3", ("<|open|>tools<|sep|>",), xml_parameters(_KIMI_K3), "kimi_k3_tool_parser.py"),
+    # <function_call>, <function=, <function name=
+    Format("llama_function_call", "Llama under AbstractCore", ("<function_call>",),
+           json_objects("</function_call>"), "ac:abstractcore/tools/parser.py"),
+    Format("granite_20b_fc", "Granite-20B-FunctionCalling", ("<function_call>",),
+           json_objects("</function_call>"), "granite_20b_fc_tool_parser.py"),
+    Format("olmo3", "OLMo 3", ("<function_calls>",), python_calls("</function_calls>"), "olmo3_tool_parser.py"),
+    Format("deepseek_v32", "DeepSeek V3.2, its prefix lost", ("<function_calls>",),
+           _invoke("", "</function_calls>"), "deepseekv32_tool_parser.py"),
+    Format("llama_function_name", "Llama 3.1 user tools, Functionary v3.1", ("<function=",),
+           named_json(Named(after=(">",), closers=("</function>",))),
+           "examples/tool_chat_template_llama3.1_usr_def_tool_call.jinja"),
+    Format("qwen3_coder", "Qwen3-Coder, its outer tag lost", ("<function=",),
+           xml_parameters(replace(_OWN_LINES, invoke_read=True)), "qwen3coder_tool_parser.py"),
+    Format("minicpm5", "MiniCPM 5", ('<function name="',), xml_parameters(_MINICPM), "sgl:minicpm5_detector.py"),
+    Format("functiongemma", "FunctionGemma", ("<start_function_call>",),
+           quoted_call(_ESCAPES, "<end_function_call>"), "functiongemma_tool_parser.py"),
+    Format("gigachat3", "GigaChat 3, 3.1", ("<|message_sep|>\n\nfunction call<|role_sep|>", "<|function_call|>"),
+           json_objects(), "gigachat3_tool_parser.py"),
+    # Invokes and parameters
+    Format("deepseek_v32", "DeepSeek V3.2", ("<｜DSML｜function_calls>",),
+           _invoke("｜DSML｜", "</｜DSML｜function_calls>"), "deepseekv32_tool_parser.py"),
+    Format("deepseek_v4", "DeepSeek V4", ("<｜DSML｜tool_calls>",),
+           _invoke("｜DSML｜", "</｜DSML｜tool_calls>"), "deepseekv4_tool_parser.py"),
+    Format("gigachat35", "GigaChat 3.5", ("<｜GCML｜tool_calls>",),
+           _invoke("｜GCML｜", "</｜GCML｜tool_calls>"), "gigachat35_tool_parser.py"),
+    Format("minimax_m2", "MiniMax-M2, M2.1, M2.5", ("<minimax:tool_call>",),
+           _invoke("", "</minimax:tool_call>"), "sgl:minimax_m2.py"),
+    Format("minimax_m3", "MiniMax-M3", (f"{_NS}<tool_call>",),
+           nested_tags(_NS, f"{_NS}</tool_call>"), "minimax_m3_tool_parser.py"),
+    Format("dots", "rednote dots", ("<dots_function_call>",),
+           _invoke("", "</dots_function_call>"), "dots_tool_parser.py"),
+    Format("step3", "Step-3", ("<｜tool_calls_begin｜>",), xml_parameters(_STEP3), "step3_tool_parser.py"),
+    Format("muse_glimmer", "Muse Glimmer", ("<|start|>assistant to=",), _MUSE_MESSAGE, "sgl:muse_glimmer_detector.py"),
+    Format("muse_glimmer", "Muse Glimmer", (" to=",), _MUSE_MESSAGE, "sgl:muse_glimmer_detector.py", at="start"),
+    Format("muse_glimmer", "Muse Glimmer, its message marker lost", ("<atem:function_calls>",),
+           _MUSE, "sgl:muse_glimmer_detector.py"),
+    Format("seed_oss", "Seed-OSS", ("<seed:tool_call>",),
+           xml_parameters(replace(_FUNCTION, ends=("</seed:tool_call>",))), "seed_oss_tool_parser.py"),
+    Format("k2_horizon", "K2 Horizon", ("<ifm|tool_calls>",), xml_parameters(_K2_HORIZON), "k2_horizon_tool_parser.py"),
+    # The name apart
+    Format("deepseek_v3", "DeepSeek V3, R1-0528", (_DEEPSEEK_BEGIN,),
+           named_json(_DEEPSEEK_V3), "deepseekv3_tool_parser.py"),
+    Format("deepseek_v31", "DeepSeek V3.1", (_DEEPSEEK_BEGIN,),
+           named_json(_DEEPSEEK_V31), "deepseekv31_tool_parser.py"),
+    Format("harmony", "gpt-oss", _HARMONY_OPENERS,
+           named_json(_HARMONY), "oai:docs/format.md"),
+    Format("harmony", "gpt-oss, its recipient at the head of the message", (" to=",),
+           named_json(_HARMONY), "oai:docs/format.md", at="start"),
+    Format("plamo3", "PLaMo 3", ("<|plamo:begin_tool_requests:plamo|>",), named_json(_PLAMO), "plamo3_tool_parser.py"),
+    Format("inkling", "Inkling", ("<|message_model|>",),
+           name_before("<|content_invoke_tool_json|>", json_objects("<|end_message|>")), "sgl:inkling_detector.py"),
+    # Square brackets
+    Format("mistral_json", "Mistral before tokenizer v11", ("[TOOL_CALLS]",),
+           json_array(), "mistral_tool_parser.py"),
+    Format("mistral_v13", "Magistral, Ministral 3, Devstral 2, Small 3.2", ("[TOOL_CALLS]",),
+           named_json(Named(after=("[ARGS]",), call_id="[CALL_ID]")), "sgl:mistral_detector.py"),
+    Format("mistral_v11", "Mistral with tokenizer v11 or later, as vLLM reads it", ("[TOOL_CALLS]",),
+           named_json(Named()), "mistral_tool_parser.py"),
+    Format("phi4mini", "Phi-4-mini", ("functools[",), json_array(opened=True), "phi4mini_tool_parser.py", at="line"),
+    Format("firefunction_v2", "FireFunction v2", ("functools[",),
+           json_array(opened=True), "lcpp:fireworks-ai-llama-3-firefunction-v2.jinja", at="line"),
+    Format("bracket_prefix", "any model prompted by AbstractCore", ("tool: [",),
+           named_json(Named(after=("]:", "] :"))), "ac:abstractcore/tools/parser.py", at="line"),
+    # Tags of their own around what others have
+    Format("longcat", "LongCat-Flash", ("<longcat_tool_call>",),
+           json_objects("</longcat_tool_call>"), "longcat_tool_parser.py"),
+    Format("nemotron", "Nemotron Nano v2", ("<TOOLCALL>",),
+           json_array("</TOOLCALL>"), "nemotron_nano_v2_tool_parser.py"),
+    Format("cohere_command", "Command A, R7B", ("<|START_ACTION|>",),
+           json_array("<|END_ACTION|>"), "cohere_command_tool_parser.py"),
+    Format("apertus", "Apertus", ("<|tools_prefix|>",), keyed_array("<|tools_suffix|>"), "apertus_tool_parser.py"),
+    Format("internlm2", "InternLM2, 2.5, 3", ("<|action_start|><|plugin|>", "<|action_start|> <|plugin|>"),
+           json_objects("<|action_end|>"), "internlm2_tool_parser.py"),
+    Format("llama3_python_tag", "Llama 3.1 to 3.3", ("<|python_tag|>",),
+           json_objects("<|eom_id|>", "<|eot_id|>", several=True, separators=(";",)), "llama_tool_parser.py"),
+    Format("llama4_pythonic", "Llama 4", ("<|python_start|>",),
+           python_calls("<|python_end|>"), "llama4_pythonic_tool_parser.py"),
+    # Fences: see the scanner
+    Format("gemma_tool_code", "Gemma 2, 3 (prompted)", ("```tool_code",),
+           first_of(json_objects("```", several=True), json_array(), python_calls()),
+           "ac:abstractcore/tools/parser.py"),
+    # Without a marker: see the scanner
+    Format("llama3_json", "Llama 3.1 to 3.3", (), None, "llama_tool_parser.py"),
+    Format("bare_json", "any prompted model", (), None, "ac:abstractcore/tools/parser.py"),
+    Format("xlam", "xLAM-2", (), None, "xlam_tool_parser.py"),
+    Format("pythonic", "Llama 3.2, ToolACE, Llama 4", (), None, "pythonic_tool_parser.py"),
+)  # fmt: skip

@@ -1,0 +1,107 @@
+"""What a scanner finds: text, and calls as they come.  Pure."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from otel_llm.tags.cursor import Cursor
+
+
+class FoundCall:
+    """A call that was found in a text. Its parts come as pieces; what is known of it so far is here."""
+
+    __slots__ = ("complete", "format", "marked", "name", "number", "understood", "verbatim")
+
+    def __init__(self, number: int, format_name: str, *, verbatim: bool) -> None:
+        self.number = number
+        """Its place among the calls of the text, from 0."""
+        self.format = format_name
+        self.verbatim = verbatim
+        """Whether the text holds one JSON object for it, which comes in `body` pieces."""
+        self.marked = True
+        """Whether markup says that it is a call, and not its looks alone."""
+        self.name: str | None = None
+        self.understood = True
+        """False where its body is not what its format says, for a repair to make something of."""
+        self.complete = False
+        """Whether its end came."""
+
+
+class Piece(NamedTuple):
+    """A piece of a scanned text, in the order of the text.
+
+    `text`: text outside of any call, as it came. `begin`, `end`: a call's, with the markup that opened or closed it.
+    `body`: a piece of the JSON object that the call is written as. `name`: the call's name, once. `arguments`: a piece
+    of its arguments as JSON, after the name.
+    """
+
+    kind: Literal["text", "begin", "body", "name", "arguments", "end"]
+    text: str
+    call: FoundCall | None = None
+
+
+class Findings:
+    """What a grammar finds, held back until it is sure that it reads a call."""
+
+    __slots__ = ("_cursor", "_pending", "count", "pieces", "sure")
+
+    def __init__(self, cursor: Cursor) -> None:
+        self._cursor = cursor
+        self.pieces: list[Piece] = []
+        self.count = 0
+        """Calls found."""
+        self.sure = False
+        self._pending: list[Piece] = []
+
+    def begin(self, format_name: str, *, verbatim: bool = False, opening: str = "") -> FoundCall:
+        call = FoundCall(self.count, format_name, verbatim=verbatim)
+        self.count += 1
+        self._add(Piece("begin", opening, call))
+        return call
+
+    def body(self, call: FoundCall, text: str) -> None:
+        if text:
+            self._add(Piece("body", text, call))
+
+    def name(self, call: FoundCall, name: str) -> None:
+        call.name = name
+        self._add(Piece("name", name, call))
+
+    def arguments(self, call: FoundCall, text: str) -> None:
+        if text:
+            self._add(Piece("arguments", text, call))
+
+    def end(self, call: FoundCall, *, complete: bool = True, closing: str = "") -> None:
+        call.complete = complete
+        self._add(Piece("end", closing, call))
+
+    def text(self, text: str) -> None:
+        if text:
+            self.pieces.append(Piece("text", text))
+
+    def _add(self, piece: Piece) -> None:
+        (self.pieces if self.sure else self._pending).append(piece)
+
+    def commit(self) -> None:
+        """What is being read is a call."""
+        if not self.sure:
+            self.sure = True
+            self.pieces.extend(self._pending)
+            self._pending.clear()
+            self._cursor.settle()
+
+    def commit_text(self) -> None:
+        """What was read and might have been given back is text after all."""
+        self.forget()
+        self.sure = True
+        self.text(self._cursor.settle())
+
+    def forget(self) -> None:
+        """It is none: what was found since nothing was sure was not found."""
+        self.count -= sum(1 for piece in self._pending if piece.kind == "begin")
+        self._pending.clear()
+        self.sure = False
+
+    def drain(self) -> list[Piece]:
+        pieces, self.pieces = self.pieces, []
+        return pieces

@@ -1,0 +1,239 @@
+"""A stream of a provider's chunks in, the same kind of chunks out, its tool calls rewritten, taken out, or executed."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import logging
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from otel_llm.tags.custom_tags import OPENAI
+from otel_llm.tags.declared import declared_tools, name_of
+from otel_llm.tags.detector import IncrementalToolDetector, ToolCall
+from otel_llm.tags.rewriter import ToolCallTagRewriter
+from otel_llm.tags.stage import Stage
+from otel_llm.tags.target import Target, read_target
+
+_logger = logging.getLogger("otel_llm")
+
+
+class TextChunk(str):
+    """A piece of a stream of text; `tool_calls` and `tool_results` are what came with it."""
+
+    tool_calls: list[dict[str, Any]] | None = None
+    tool_results: list[dict[str, Any]] | None = None
+
+    @property
+    def content(self) -> str:
+        return str(self)
+
+
+class UnifiedStreamProcessor:
+    """Processes one stream after another.
+
+    With `tool_call_tags` (a `ToolCallTags`, a text that names tags, a `ToolCallTagRewriter`) calls in the text are
+    rewritten and nothing is taken out. Without, markup is taken out of the text and each call arrives in `tool_calls`
+    of a chunk, as soon as it is complete: `{"name": …, "arguments": …, "call_id": …}`. With `execute_tools`, and tools
+    given to `process_stream` that can be called, each call is executed and its result is reported behind it, as text and
+    in `tool_results`: `{"call_id": …, "name": …, "output": …, "error": …}`.
+
+    Tags that cannot be used are logged as an error, and nothing is rewritten.
+    """
+
+    def __init__(self, model_name: str = "", execute_tools: bool = True, tool_call_tags: Any = None) -> None:
+        self.model_name = model_name
+        self.execute_tools = execute_tools
+        self.tool_call_tags = tool_call_tags
+        self.detector = IncrementalToolDetector(model_name)
+        self.tag_rewriter: ToolCallTagRewriter | None = None
+        self.tag_rewrite_buffer: str = ""
+        self._target: Target | None = None
+        if tool_call_tags:
+            self._initialize_tag_rewriter(tool_call_tags)
+
+    def _initialize_tag_rewriter(self, tool_call_tags: Any) -> None:
+        try:
+            self._target = read_target(tool_call_tags)
+            if isinstance(self._target, ToolCallTagRewriter):
+                self.tag_rewriter = self._target
+        except (TypeError, ValueError) as error:
+            _logger.error("Failed to initialize tag rewriter: %s; tool calls stay as they are", error)
+
+    def process_stream(self, stream: Iterable[Any], tools: Any = None) -> Iterator[Any]:
+        """Process objects with `content` (and perhaps `tool_calls`), texts, or chunks of an SDK.
+
+        `tools`: the request's tools, or functions by name or in a list.
+        """
+        run = _Run(self, tools)
+        for chunk in stream:
+            yield from run.take(chunk)
+        yield from run.finish()
+
+    async def aprocess_stream(self, stream: AsyncIterable[Any], tools: Any = None) -> AsyncIterator[Any]:
+        """The same for an asynchronous stream."""
+        run = _Run(self, tools)
+        async for chunk in stream:
+            for out in run.take(chunk):
+                yield out
+        for out in run.finish():
+            yield out
+
+
+class _Run:
+    """One stream on its way through."""
+
+    def __init__(self, processor: UnifiedStreamProcessor, tools: Any) -> None:
+        self._processor = processor
+        declared = declared_tools(tools)
+        self._functions = _functions(tools) if processor.execute_tools else {}
+        processor.detector = IncrementalToolDetector(processor.model_name, tools=declared)
+        processor.tag_rewrite_buffer = ""
+        target = processor._target
+        self._rewriter = target.with_tools(declared) if isinstance(target, ToolCallTagRewriter) else None
+        self._stage = None if target is None else Stage(target, declared)
+        self._rewrites = bool(processor.tool_call_tags)
+        self._to_openai = target == OPENAI
+        self._detectors: dict[Any, IncrementalToolDetector] = {}
+        self._last: Any = None
+
+    def take(self, chunk: Any) -> Iterator[Any]:
+        if getattr(chunk, "choices", None) is not None:
+            yield from self._take_sdk_chunk(chunk)
+            return
+        self._last = chunk
+        content = chunk if isinstance(chunk, str) else getattr(chunk, "content", None)
+        if self._rewriter is None and not self._takes_out():
+            yield chunk
+        elif not isinstance(content, str):
+            yield chunk
+        elif self._rewriter is not None:
+            output, self._processor.tag_rewrite_buffer = self._rewriter.rewrite_streaming_chunk(
+                content, self._processor.tag_rewrite_buffer
+            )
+            yield chunk if output == content else _with(chunk, output)
+        else:
+            shown, calls = self._processor.detector.process_chunk(content)
+            yield from self._shown(chunk, content, shown, calls)
+
+    def finish(self) -> Iterator[Any]:
+        buffer, self._processor.tag_rewrite_buffer = self._processor.tag_rewrite_buffer, ""
+        stream = getattr(buffer, "stream", None)
+        if stream is not None:
+            rest = stream.flush()
+            if rest:
+                yield _with(self._last, rest)
+        elif self._takes_out() and self._last is not None:
+            if getattr(self._last, "choices", None) is None:
+                calls = self._processor.detector.finalize()
+                rest = self._processor.detector.text_left
+                if rest or calls:
+                    yield from self._shown(_without_calls(self._last), "", rest, calls)
+        if self._stage is not None:
+            last = self._stage.finish()
+            if last is not None:
+                yield last
+        for index, detector in self._detectors.items():
+            calls = detector.finalize()
+            if detector.text_left or calls:
+                chunk = copy.deepcopy(self._last)
+                chunk.choices = [choice for choice in chunk.choices if choice.index == index][:1]
+                for choice in chunk.choices:
+                    choice.finish_reason = None
+                    choice.delta.content = detector.text_left
+                yield from self._shown_sdk(chunk, calls)
+
+    def _takes_out(self) -> bool:
+        return not self._rewrites
+
+    def _take_sdk_chunk(self, chunk: Any) -> Iterator[Any]:
+        if self._stage is not None:
+            yield self._stage.take(chunk)
+            return
+        if not self._takes_out():
+            yield chunk
+            return
+        calls: list[ToolCall] = []
+        for choice in chunk.choices or ():
+            delta = getattr(choice, "delta", None)
+            content = getattr(delta, "content", None)
+            detector = self._detectors.get(choice.index)
+            if detector is None:
+                detector = IncrementalToolDetector(self._processor.model_name, tools=self._processor.detector.tools)
+                self._detectors[choice.index] = detector
+            shown, found = detector.process_chunk(content) if isinstance(content, str) else (content, [])
+            if getattr(choice, "finish_reason", None) is not None:
+                found += detector.finalize()
+                shown = (shown or "") + detector.text_left if detector.text_left else shown
+            if delta is not None and shown != content:
+                delta.content = shown
+            calls += found
+            self._last = chunk
+        yield from self._shown_sdk(chunk, calls)
+
+    def _shown_sdk(self, chunk: Any, calls: list[ToolCall]) -> Iterator[Any]:
+        if calls:
+            chunk.tool_calls = [call.as_dict() for call in calls]
+            results = self._execute(calls)
+            if results:
+                chunk.tool_results = results
+        yield chunk
+
+    def _shown(self, chunk: Any, content: str, shown: str, calls: list[ToolCall]) -> Iterator[Any]:
+        if not calls:
+            yield chunk if shown == content else _with(chunk, shown)
+            return
+        given = [*(getattr(chunk, "tool_calls", None) or ()), *(call.as_dict() for call in calls)]
+        results = self._execute(calls)
+        report = "".join(_reported(result) for result in results)
+        yield _with(chunk, shown + report, tool_calls=given, **({"tool_results": results} if results else {}))
+
+    def _execute(self, calls: Iterable[ToolCall]) -> list[dict[str, Any]]:
+        results: list[dict[str, Any]] = []
+        for call in calls:
+            function = self._functions.get(call.name)
+            if function is None:
+                continue
+            result: dict[str, Any] = {"call_id": call.call_id, "name": call.name, "output": None, "error": None}
+            try:
+                result["output"] = function(**call.arguments)
+            except Exception as error:  # noqa: BLE001  a tool may raise anything; its caller is told
+                result["error"] = f"{type(error).__name__}: {error}"
+            results.append(result)
+        return results
+
+
+def _reported(result: Mapping[str, Any]) -> str:
+    said = f"failed: {result['error']}" if result["error"] else f"result: {result['output']}"
+    return f"\n[{result['name']}] {said}\n"
+
+
+def _functions(tools: Any) -> dict[str, Callable[..., Any]]:
+    if isinstance(tools, Mapping):
+        return {str(name): tool for name, tool in tools.items() if callable(tool)}
+    return {name_of(tool): tool for tool in tools or () if callable(tool) and not isinstance(tool, type)}
+
+
+def _with(chunk: Any, content: str, **fields: Any) -> Any:
+    """A chunk of the same kind with other content."""
+    if isinstance(chunk, str):
+        text = TextChunk(content)
+        for name, value in fields.items():
+            setattr(text, name, value)
+        return text
+    if dataclasses.is_dataclass(chunk) and not isinstance(chunk, type):
+        own = {entry.name for entry in dataclasses.fields(chunk) if entry.init}
+        made = dataclasses.replace(chunk, content=content, **{key: fields[key] for key in fields.keys() & own})
+        rest = {key: value for key, value in fields.items() if key not in own}
+    elif hasattr(chunk, "model_copy"):
+        made, rest = chunk.model_copy(update={"content": content, **fields}), {}
+    else:
+        made, rest = copy.copy(chunk), {"content": content, **fields}
+    for name, value in rest.items():
+        # A frozen or slotted class of somebody's may refuse.
+        object.__setattr__(made, name, value)
+    return made
+
+
+def _without_calls(chunk: Any) -> Any:
+    return chunk if not getattr(chunk, "tool_calls", None) else _with(chunk, "", tool_calls=None)

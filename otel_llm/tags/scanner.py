@@ -1,0 +1,287 @@
+"""Finds tool calls in a text that is still coming: text in, pieces out.  Pure.
+
+The rules:
+
+- Each opening marker of the table (`formats.py`) begins a call if what follows it reads as one. If not, the marker is
+  text, and so are markers that are only talked about: in a code span, in a fence of any language but `tool_code`, in
+  reasoning (`<think>` at the head of a line and the like). What is behind a marker decides among families that share it.
+- Without a marker a call is told by its looks: see `unmarked.py`.
+- Once a call has begun, it goes on to its closing marker or, where none comes, to the end of its JSON. What then follows
+  is text again.
+- A call that the text ends within is told as far as it came, and is not complete.
+- What is held back is the least that leaves a choice open: the beginning of a marker, what stands between a marker and
+  the first key of its body, a call that only its end decides.
+
+The way in which the text is cut into chunks cannot change what is found.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from otel_llm.request import Tool
+from otel_llm.tags import unmarked
+from otel_llm.tags.cursor import Cursor, Step, one_of, run, until
+from otel_llm.tags.formats import FORMATS, Format
+from otel_llm.tags.found import Findings, Piece
+from otel_llm.tags.grammars import Context
+
+# Between these a model thinks; nothing that stands there is a call.
+_REASONING = {
+    "<think>": "</think>",
+    "<thinking>": "</thinking>",
+    "<seed:think>": "</seed:think>",
+    "[THINK]": "[/THINK]",
+    "<|channel|>analysis<|message|>": "<|end|>",
+}
+
+
+def _openers(at: str) -> dict[str, list[Format]]:
+    openers: dict[str, list[Format]] = {}
+    for entry in FORMATS:
+        if entry.at == at and entry.grammar is not None:
+            for opener in entry.openers:
+                if not opener.startswith("`"):
+                    openers.setdefault(opener, []).append(entry)
+    return openers
+
+
+_ANYWHERE, _AT_LINE, _AT_START = _openers("anywhere"), _openers("line"), _openers("start")
+(_TOOL_CODE,) = (entry for entry in FORMATS if entry.openers == ("```tool_code",))
+
+_FIRSTS = "".join(sorted({re.escape(opener[0]) for opener in _ANYWHERE} | {"{", "`", r"\["}))
+_LINE_FIRSTS = "".join(sorted({re.escape(opener[0]) for opener in _AT_LINE}))
+# Text in which none of these stands passes at once.
+_NOT_PLAIN = re.compile(rf"[{_FIRSTS}\n]")
+_TRIGGER = re.compile(rf"[{_FIRSTS}]|\n\s*[{_LINE_FIRSTS}]")
+_LINE_TRIGGER = re.compile(rf"\s*[{_LINE_FIRSTS}]")
+_BACKTICKS = re.compile(r"`*")
+_INFO = re.compile(r"[^`\n]*")
+
+
+def _by_first(words: Sequence[str]) -> dict[str, list[str]]:
+    grouped: dict[str, list[str]] = {}
+    for word in words:
+        grouped.setdefault(word[0], []).append(word)
+    return grouped
+
+
+_WORDS = _by_first([*_ANYWHERE])
+_LINE_WORDS = _by_first([*_ANYWHERE, *_AT_LINE, *_REASONING])
+_START_WORDS = _by_first([*_ANYWHERE, *_AT_LINE, *_AT_START, *_REASONING])
+
+
+class Scanner:
+    """Reads one text. `tools`: the declared tools by name, None where they are not known."""
+
+    def __init__(self, tools: Mapping[str, Tool] | None = None) -> None:
+        self._tools = tools
+        self._cursor = Cursor()
+        self._found = Findings(self._cursor)
+        self._begin()
+
+    @property
+    def held(self) -> str:
+        """What has come and is not decided yet."""
+        return self._cursor.kept + self._cursor.text[self._cursor.position :]
+
+    @property
+    def count(self) -> int:
+        """Calls begun so far."""
+        return self._found.count
+
+    def is_plain(self, text: str) -> bool:
+        """Whether `text`, coming now, is nothing but text. If so it counts as scanned."""
+        return self._in_plain_text and not self._at_line_start and _NOT_PLAIN.search(text) is None
+
+    def feed(self, text: str) -> list[Piece]:
+        """What has become clear with this text."""
+        if text:
+            self._cursor.feed(text)
+            next(self._steps)
+        return self._found.drain()
+
+    def flush(self) -> list[Piece]:
+        """The text is over: what was held back. Another text may follow, as if it were the first."""
+        self._cursor.ended = True
+        for _ in self._steps:
+            pass
+        pieces = self._found.drain()
+        self._begin()
+        return pieces
+
+    def _begin(self) -> None:
+        self._cursor.ended = False
+        # Only white space so far in this line; nothing so far at all.
+        self._at_line_start = True
+        self._at_start = True
+        self._in_plain_text = True
+        self._steps = self._scan()
+        next(self._steps)
+
+    def _scan(self) -> Step[None]:
+        cursor = self._cursor
+        while True:
+            while not cursor.waiting:
+                if cursor.ended:
+                    return
+                self._in_plain_text = True
+                yield
+            self._in_plain_text = False
+            place = self._next_trigger()
+            if place is None:
+                self._text(cursor.take(cursor.waiting))
+                continue
+            if place > cursor.position:
+                self._text(cursor.take(place - cursor.position))
+            mark = cursor.text[cursor.position]
+            if mark == "`":
+                yield from self._code()
+                continue
+            cursor.mark()
+            known = yield from self._call(mark)
+            self._found.sure = False
+            if known:
+                cursor.settle()
+                last = self._found.pieces[-1] if self._found.pieces else None
+                self._at_line_start, self._at_start = True, False
+                if last is not None and last.kind == "text":
+                    self._at_line_start = self._ends_at_line_start(last.text)
+            else:
+                cursor.rewind(0)
+                cursor.settle()
+                self._text(cursor.take(1))
+
+    def _next_trigger(self) -> int | None:
+        text, position = self._cursor.text, self._cursor.position
+        if self._at_start and text[position] in _START_WORDS:
+            return position
+        if self._at_line_start:
+            match = _LINE_TRIGGER.match(text, position)
+            if match:
+                return match.end() - 1
+        match = _TRIGGER.search(text, position)
+        return match.end() - 1 if match else None
+
+    def _text(self, text: str) -> None:
+        self._found.text(text)
+        if not text:
+            return
+        self._at_start = False
+        self._at_line_start = self._ends_at_line_start(text)
+
+    def _ends_at_line_start(self, text: str) -> bool:
+        _, line_break, line = text.rpartition("\n")
+        if not line_break and not self._at_line_start:
+            return False
+        return not line or line.isspace()
+
+    def _call(self, mark: str) -> Step[bool]:
+        """Read what a marker, or its looks, say is a call. False where it is none; what was read is then text."""
+        cursor, found = self._cursor, self._found
+        at_line_start = self._at_line_start
+        words = _START_WORDS if self._at_start else _LINE_WORDS if at_line_start else _WORDS
+        if mark in words:
+            opening = yield from one_of(cursor, words[mark])
+            if opening in _REASONING and at_line_start:
+                self._found.text(cursor.settle())
+                _, end = yield from until(cursor, (_REASONING[opening],), found.text)
+                found.text(end or "")
+                return True
+            if opening is not None and (yield from self._marked(opening)):
+                return True
+            cursor.rewind(0)
+        context = Context(self._tools)
+        if mark == "{" and (self._tools is not None or at_line_start):
+            return (yield from unmarked.json_call(cursor, found, context, at_line_start=at_line_start))
+        if mark == "[":
+            if (yield from unmarked.python_list(cursor, found, context, at_line_start=at_line_start)):
+                return True
+            cursor.rewind(0)
+            return (yield from unmarked.json_list(cursor, found, context, at_line_start=at_line_start))
+        return False
+
+    def _marked(self, opening: str) -> Step[bool]:
+        cursor, found = self._cursor, self._found
+        place = cursor.mark()
+        formats = [*_ANYWHERE.get(opening, ())]
+        if self._at_line_start:
+            formats += _AT_LINE.get(opening, ())
+        if self._at_start:
+            formats += _AT_START.get(opening, ())
+        for entry in formats:
+            if entry.grammar is not None:
+                if (yield from entry.grammar(cursor, found, Context(self._tools, entry.name, opening))):
+                    return True
+                found.forget()
+                cursor.rewind(place)
+        return False
+
+    # Code -------------------------------------------------------------------------------------------------
+
+    def _code(self) -> Step[None]:
+        """A code span up to the same number of backticks or the end of its line; or a fence."""
+        cursor = self._cursor
+        cursor.mark()
+        ticks = yield from run(cursor, _BACKTICKS, 1024)
+        info = yield from run(cursor, _INFO, 256) if len(ticks) >= 3 else _nothing()
+        is_fence = len(ticks) >= 3 and (cursor.ended or cursor.text.startswith("\n", cursor.position))
+        if not is_fence:
+            self._text(cursor.settle())
+            yield from self._code_span(ticks)
+            return
+        if (yield from self._fenced_call(info.strip(), ticks)):
+            self._at_line_start = True
+            return
+        _, end = yield from until(cursor, (f"\n{ticks}",), self._found.text)
+        self._text(end or "")
+
+    def _code_span(self, ticks: str) -> Step[None]:
+        cursor = self._cursor
+        while True:
+            _, end = yield from until(cursor, ("`", "\n"), self._text)
+            if end is None:
+                return
+            self._text(end)
+            if end == "\n":
+                return
+            more = yield from run(cursor, _BACKTICKS, 1024)
+            self._text(more)
+            if len(more) + 1 == len(ticks):
+                return
+
+    def _fenced_call(self, language: str, ticks: str) -> Step[bool]:
+        """Read the calls that the fence is there for, and its closing line. What was read is text if there are none."""
+        cursor, found = self._cursor, self._found
+        read = False
+        if language == "tool_code" and _TOOL_CODE.grammar is not None:
+            context = Context(self._tools, _TOOL_CODE.name, cursor.kept)
+            read = yield from _TOOL_CODE.grammar(cursor, found, context)
+            closed = bool(found.pieces) and found.pieces[-1].text == "```"
+            found.sure = False
+            if read and not closed:
+                place = cursor.mark()
+                yield from run(cursor, re.compile(r"\s*"), 1024)
+                word = yield from one_of(cursor, (ticks,))
+                if word is None:
+                    cursor.rewind(place)
+                closed = word is not None
+            if read and closed:
+                cursor.settle()
+                return True
+        elif language == "json" and self._tools is not None:
+            read = yield from unmarked.fenced_json(cursor, found, Context(self._tools), ticks)
+            found.sure = False
+            if read:
+                cursor.settle()
+                return True
+        if not read:
+            found.forget()
+            found.text(cursor.settle())
+        return False
+
+
+def _nothing() -> Step[str]:
+    yield from ()
+    return ""

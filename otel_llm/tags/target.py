@@ -1,0 +1,34 @@
+"""What calls are rewritten to: custom tags, or real tool calls of the API.  Pure."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from otel_llm.tags.custom_tags import OPENAI, ToolCallTags, read_tags
+from otel_llm.tags.rewriter import ToolCallTagRewriter
+
+Target = ToolCallTagRewriter | Literal["openai"]
+
+
+def read_target(form: Any) -> Target | None:
+    """The target in any form in which people give it; None for none.
+
+    Raises ValueError for tags that cannot be used, TypeError for what is no form of them.
+    """
+    if form is None or (isinstance(form, str) and not form.strip()):
+        return None
+    if isinstance(form, ToolCallTagRewriter):
+        return form
+    if isinstance(form, ToolCallTags):
+        return ToolCallTagRewriter(form)
+    if isinstance(form, str):
+        return OPENAI if form.strip() == OPENAI else ToolCallTagRewriter(read_tags(form))
+    raise TypeError(f"tool-call tags are text, ToolCallTags or a ToolCallTagRewriter, not {type(form).__name__}")
+
+
+def described(target: Target) -> str:
+    """The target in a few words: `openai`, or both tags."""
+    if isinstance(target, str):
+        return target
+    tags = target.target_tags
+    return f"{tags.opening.strip()}...{tags.closing.strip()}"
