@@ -157,7 +157,9 @@ class ChatCalls:
             return _watch(result, observation, BodyClosing(observation))
         if getattr(result.http_response, "is_stream_consumed", False) is True and not _streams(observation):
             # The body is here already, and the SDK keeps what it parsed for the caller.
-            observation.read_response(result.parse())
+            response = result.parse()
+            _rewrite_response(response, observation)
+            observation.read_response(response)
             return result
         return RawResponse(result, observation, _watch)
 
@@ -166,13 +168,34 @@ def _streams(observation: Observation) -> bool:
     return observation.request is not None and observation.request.stream
 
 
+def _rewrite_response(response: Any, observation: Observation) -> None:
+    rewriting = _rewriting(observation)
+    if rewriting is not None:
+        rewriting.response(response)
+
+
+def _rewritten_stream(stream: Any, observation: Observation) -> Any:
+    rewriting = _rewriting(observation)
+    return stream if rewriting is None else rewriting.stream(stream)
+
+
+def _rewriting(observation: Observation) -> Any:
+    if observation.config.tool_call_tags is None:
+        return None
+    # Loads the table of syntaxes, which most applications do not need.
+    from otel_llm.rewriting import rewriting_of
+
+    return attempt("tag rewriting", rewriting_of, observation)
+
+
 def _watch(result: Any, observation: Observation, closing: BodyClosing) -> Any:
     """A stream behind its tracker; a whole response as it is, read."""
     if hasattr(type(result), "__anext__") or hasattr(type(result), "__aiter__"):
-        tracker: Any = StreamingToolCallTracker(result, observation)
+        tracker: Any = StreamingToolCallTracker(_rewritten_stream(result, observation), observation)
     elif hasattr(type(result), "__next__") or (hasattr(type(result), "__iter__") and _streams(observation)):
-        tracker = SyncStreamingToolCallTracker(result, observation)
+        tracker = SyncStreamingToolCallTracker(_rewritten_stream(result, observation), observation)
     else:
+        _rewrite_response(result, observation)
         observation.read_response(result)
         return result
     closing.read_by(result)

@@ -71,10 +71,6 @@ NAMED_TAGS = {
 NAMED_TAGS["qwen3"] = NAMED_TAGS["qwen"]
 NAMED_TAGS["llama3"] = NAMED_TAGS["llama"]
 
-OPENAI = "openai"
-"""The target that is no tags: real `delta.tool_calls`."""
-
-
 def read_tags(text: str) -> ToolCallTags:
     """The tags that a text names: `start,end`, one tag for both, or one of the named formats.
 
@@ -84,7 +80,7 @@ def read_tags(text: str) -> ToolCallTags:
     if len(parts) > 2:
         raise ValueError(f"{text!r} names {len(parts)} tags; wanted are 'start,end', one tag, or a format's name")
     if len(parts) == 2:
-        return ToolCallTags(*parts)
+        return ToolCallTags(parts[0], parts[1])
     tag = parts[0]
     if tag in NAMED_TAGS:
         return NAMED_TAGS[tag]

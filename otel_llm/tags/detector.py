@@ -102,7 +102,7 @@ def _parts(body: dict[str, Any]) -> tuple[str | None, Any]:
     if isinstance(inner, dict):
         return _parts(inner)
     name = next((body[key] for key in ("name", *NAME_KEYS) if isinstance(body.get(key), str)), None)
-    arguments = next((body[key] for key in sorted(ARGUMENT_KEYS) if key in body), {})
+    arguments: Any = next((body[key] for key in sorted(ARGUMENT_KEYS) if key in body), {})
     if isinstance(arguments, str):
         arguments = understand(arguments)
     return name, {} if arguments is None else arguments

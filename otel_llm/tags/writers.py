@@ -29,6 +29,10 @@ class Written:
     text: str = ""
     deltas: list[CallDelta] = field(default_factory=list)
 
+    @property
+    def holds_anything(self) -> bool:
+        return bool(self.text or self.deltas)
+
 
 class Writer(Protocol):
     def write(self, pieces: Iterable[Piece], /) -> Written: ...
