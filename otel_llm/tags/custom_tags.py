@@ -8,6 +8,8 @@ from dataclasses import dataclass
 _BARE_WORD = re.compile(r"[\w.:|\-]+")
 # What JSON is made of, outside and inside of strings.
 _JSON = re.compile(r'(?:[\s{}\[\],:]|"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null)+')
+# What stands between the tags whatever the call.
+_WRITTEN = ('{"name": "', '", "arguments": {', '{"name":"', '","arguments":{', '"parameters": {', '"parameters":{')
 _BRACKETS = {"<": ">", "[": "]", "{": "}", "(": ")"}
 
 
@@ -43,7 +45,7 @@ class ToolCallTags:
         if opening.startswith(closing) or closing.startswith(opening):
             raise ValueError(f"of the tags {opening!r} and {closing!r} one begins with the other")
         for tag in (opening, closing):
-            if _JSON.fullmatch(tag):
+            if _JSON.fullmatch(tag) or any(tag.strip() in text for text in _WRITTEN):
                 raise ValueError(f"the tag {tag!r} occurs inside JSON, which stands between the tags")
 
     @property
@@ -70,6 +72,7 @@ NAMED_TAGS = {
 }
 NAMED_TAGS["qwen3"] = NAMED_TAGS["qwen"]
 NAMED_TAGS["llama3"] = NAMED_TAGS["llama"]
+
 
 def read_tags(text: str) -> ToolCallTags:
     """The tags that a text names: `start,end`, one tag for both, or one of the named formats.
