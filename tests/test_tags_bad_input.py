@@ -173,11 +173,11 @@ def test_a_passing_body_takes_no_memory() -> None:
 
 
 def test_a_hundred_thousand_calls_in_one_text() -> None:
-    one = '<tool_call>{"name": "f", "arguments": {}}</tool_call>\n'
+    one = '<tool_call>{"name":"f"}</tool_call>\n'
     count = 100_000
     stream = ToolCallTagRewriter("ojlk,dfsd").stream()
     output = "".join(map(stream.feed, cut_up(one * count, [65_536]))) + stream.flush()
-    assert output == '<ojlk>{"name": "f", "arguments": {}}</dfsd>\n' * count
+    assert output == '<ojlk>{"name":"f"}</dfsd>\n' * count
 
 
 def test_a_name_that_is_never_anything() -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from otel_llm.tags.declared import declared_tools
 from otel_llm.tags.formats import FORMATS
+from otel_llm.tags.scanner import Scanner
+from otel_llm.tags.writers import OpenAIWriter
 from scanned import (
     CLOSING,
     MADE_ANEW,
@@ -27,6 +32,22 @@ from scanned import (
 from written_calls import FAMILIES, Call, Family, arguments_json, calls_of, tools_for
 
 property_of_all = settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def said_in_deltas(chunks: Sequence[str], tools: Any) -> list[Call]:
+    """The calls that the deltas of the API say."""
+    scanner, writer = Scanner(declared_tools(tools)), OpenAIWriter()
+    said: dict[int, list[str]] = {}
+    names: dict[int, str] = {}
+    for pieces in itertools.chain(map(scanner.feed, chunks), (scanner.flush() for _ in range(1))):
+        for delta in writer.write(pieces).deltas:
+            said.setdefault(delta.index, []).append(delta.arguments)
+            if delta.name is not None:
+                assert delta.id
+                assert delta.index not in names
+                names[delta.index] = delta.name
+    return [Call(names[index], json.loads("".join(said[index]))) for index in sorted(said)]
+
 
 # What stands between the calls of a response beside white space, and is no part of them.
 BETWEEN = ("</think>", "<|start|>assistant")
@@ -90,6 +111,8 @@ def test_calls_are_found_and_written_however_the_text_is_cut(name: str) -> None:
         anew = rewrite(text, tools, MADE_ANEW)
         assert rewrite(chunks, tools, MADE_ANEW) == anew
         assert exact(between_tags(anew)) == exact(calls)
+
+        assert exact(said_in_deltas(chunks, tools)) == exact(calls)
 
         shown, found = detect(text, tools)
         assert (shown, exact(found)) == (seen.text, exact(calls))

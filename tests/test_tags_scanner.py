@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from otel_llm.tags.cursor import Cursor
 from otel_llm.tags.declared import declared_tools
 from otel_llm.tags.scanner import Scanner
 from scanned import cut_up, cuts, detect, prose, put_together, rewrite, scan
@@ -183,17 +184,24 @@ def test_what_is_held_comes_out_at_the_flush(name: str) -> None:
 
 
 class Work:
-    """Counts what is done for a text: functions called in the scanner, and characters that are searched or copied."""
+    """Counts what is done for a text: functions called in the scanner, and characters that the cursor copies."""
 
     def __init__(self) -> None:
         self.calls = 0
+        self.copied = 0
 
     def profile(self, frame: FrameType, event: str, arg: Any) -> None:
-        if event in {"call", "c_call"} and is_ours(frame.f_code):
-            self.calls += 1
-            # What a step works on: no step may look again and again at what waits.
-            if event == "call" and (cursor := frame.f_locals.get("cursor")) is not None:
-                self.calls += min(cursor.waiting, 64) // 64
+        if event not in {"call", "c_call"} or not is_ours(frame.f_code):
+            return
+        self.calls += 1
+        cursor = frame.f_locals.get("self")
+        if event == "call" and isinstance(cursor, Cursor):
+            if frame.f_code is Cursor.feed.__code__:
+                self.copied += cursor.waiting
+            elif frame.f_code is Cursor.rewind.__code__ and frame.f_locals["mark"] < cursor._base:
+                self.copied += len(cursor.text) + sum(map(len, cursor._kept))
+            elif frame.f_code is Cursor.settle.__code__ and cursor._marked is not None:
+                self.copied += cursor._base + cursor.position - cursor._marked
 
     def of(self, run: Callable[[], Any]) -> int:
         sys.setprofile(self.profile)
@@ -201,7 +209,7 @@ class Work:
             run()
         finally:
             sys.setprofile(None)
-        return self.calls
+        return self.calls + self.copied
 
 
 def is_ours(code: CodeType) -> bool:
@@ -265,7 +273,7 @@ def test_work_is_linear(hostile: str, tools: Any, step: int | None) -> None:
 
         return Work().of(run)
 
-    small, large = work(2_000), work(8_000)
+    small, large = work(1_500), work(6_000)
     assert large < 6 * small + 200
 
 
