@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from otel_llm.tags.cursor import Cursor
 from otel_llm.tags.declared import declared_tools
 from otel_llm.tags.scanner import Scanner
-from scanned import cut_up, cuts, detect, prose, put_together, rewrite, scan
+from scanned import cut_up, cuts, detect, exact, prose, put_together, rewrite, scan
 from written_calls import FAMILIES, LOOKALIKES, MARKERS, Call, Family, calls_of, tools_for
 
 thorough = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
@@ -653,6 +653,16 @@ def test_a_marker_in_a_string_does_not_end_a_call() -> None:
     seen = scan(f"<tool_call>{body}</tool_call>{BODY}")
     assert [one.body for one in seen.calls] == [body, BODY] or seen.calls[0].body == body
     assert seen.calls[0].call.arguments["a"] == inside
+
+
+@pytest.mark.parametrize("quote", ['"' * 3, "'" * 3])
+@pytest.mark.parametrize("text", ["", "a", 'if a < "b": {', "it's <tool_call> ]", 'two "" and \n', "}\n\n`x`"])
+def test_python_strings_in_three_quotes(quote: str, text: str) -> None:
+    for call in (f"f(a={quote}{text}{quote}, b='', c=\"\")", f"f(c=\"\", b='', a={quote}{text}{quote})"):
+        wanted = Call("f", {"a": text, "b": "", "c": ""})
+        for whole in (f"<function_calls>{call}</function_calls>", f"[{call}]", f"```tool_code\n{call}\n```"):
+            for chunks in (whole, [*whole], cut_up(whole, [2, 3])):
+                assert exact([one.call for one in scan(chunks, ["f"]).calls]) == exact([wanted])
 
 
 def test_nested_braces_and_escapes_are_kept_to_the_byte() -> None:

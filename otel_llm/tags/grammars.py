@@ -296,7 +296,7 @@ def _name(cursor: Cursor, spec: Named, *, first: bool) -> Step[str | None]:
 
 # Outside of strings: quotes, brackets, and what cannot stand there, which ends it.
 _PYTHON = re.compile(r"[^\s\w,:;=+\-.#\\]")
-_IN_QUOTES = {'"': re.compile(r'["\\]'), "'": re.compile(r"['\\]")}
+_IN_QUOTES = {quote: re.compile(rf"{quote}|\\") for quote in ('"', "'", '"' * 3, "'" * 3)}
 # What JSON has neither as a mark nor as a letter of a number or a word.
 OUTSIDE_JSON_STRINGS = re.compile(r"[^\s0-9,:.+\-aeflnrstuE]")
 _IN_JSON = {'"': re.compile(r'["\\\n]')}
@@ -323,12 +323,16 @@ def balanced(cursor: Cursor, *, strict: bool = False, depth: int = 0) -> Step[st
         text, start = cursor.text, cursor.position
         place, closed = start, False
         stop = min(len(text), start + MOST_HELD - length)
+        # Whether one quote at the end may become three.
+        may_grow = not strict and not cursor.ended and stop == len(text)
         if escaped and place < stop:
             place, escaped = place + 1, False
         while place < stop:
             match = (in_quotes[quote] if quote else outside).search(text, place, stop)
             if match is None:
-                place = stop
+                # Two of the three quotes that end it may have come.
+                rest = text[max(place, stop - 2) : stop] if len(quote) == 3 and may_grow else ""
+                place = stop - len(rest) + len(rest.rstrip(quote[:1])) if rest else stop
                 break
             mark, place = match.group(), match.end()
             if mark == "\n":
@@ -340,7 +344,12 @@ def balanced(cursor: Cursor, *, strict: bool = False, depth: int = 0) -> Step[st
             elif quote:
                 quote = ""
             elif mark in in_quotes:
-                quote = mark
+                triple = mark * 3
+                if may_grow and stop - place < 2 and triple.startswith(text[place - 1 : stop]):
+                    place -= 1
+                    break
+                quote = triple if not strict and text.startswith(triple, place - 1) else mark
+                place += len(quote) - 1
             elif mark in brackets:
                 depth += brackets[mark]
                 if depth <= 0:
