@@ -46,7 +46,8 @@ def test_whatever_comes_no_character_outside_markup_is_lost(text: str, sizes: li
     assert rewrite(chunks, tools) == output
     assert no_han_lost(text, output)
     assert no_han_lost(text, rewrite_with_buffer(chunks, tools))
-    assert no_han_lost(text, rewrite(chunks, tools, MADE_ANEW))
+    # Made anew, a body keeps name and arguments alone.
+    assert rewrite(chunks, tools, MADE_ANEW) == rewrite(text, tools, MADE_ANEW)
     if "<" not in text and "[" not in text and "`" not in text:
         assert han_in(detect(chunks, tools)[0]) == han_in(text)
 

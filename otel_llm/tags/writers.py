@@ -57,7 +57,7 @@ class TagWriter:
 
     A call that was cut off gets no closing tag: nothing is written that nobody said. Where the body is made anew, a
     call whose name never came keeps the text of its body, and arguments that are not where they should be are made of
-    what can be understood of it.
+    what can be understood of it; whatever else stands in a body beside name and arguments goes.
     """
 
     def __init__(self, tags: ToolCallTags) -> None:
