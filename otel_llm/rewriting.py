@@ -1,7 +1,7 @@
 """Puts the stage that rewrites tool calls between an SDK's stream and its tracker.
 
-An application asks for it with `tool_call_tags`. A fault in it turns it off for the rest of the stream: what it held back
-and all that follows reaches the application as the server sent it.
+An application asks for it with `tool_call_tags`. A fault in it turns it off for the rest of the stream: what it held
+back and all that follows reaches the application as the server sent it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class Rewriting:
 
     def __init__(self, target: Any, observation: Observation) -> None:
         request = observation.request
-        tools = None if request is None else request.tools
+        # A request without tools tells nothing: the prompt may declare them.
+        tools = None if request is None else request.tools or None
         self._stage = Stage(target, tools, _Notes(observation.recording))
         self._works = True
 

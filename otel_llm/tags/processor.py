@@ -10,14 +10,14 @@ from typing import Any
 
 from otel_llm.tags.declared import declared_tools, name_of
 from otel_llm.tags.detector import IncrementalToolDetector, ToolCall
-from otel_llm.tags.rewriter import RewriteBuffer, ToolCallTagRewriter
+from otel_llm.tags.rewriter import RewriteStream, ToolCallTagRewriter
 from otel_llm.tags.stage import Stage
 from otel_llm.tags.target import Target, read_target
 
 _logger = logging.getLogger("otel_llm")
 
 
-class TextChunk(str):
+class TextChunk(str):  # noqa: SLOT000  a chunk has attributes of its own
     """A piece of a stream of text; `tool_calls` and `tool_results` are what came with it."""
 
     tool_calls: list[dict[str, Any]] | None = None
@@ -46,10 +46,15 @@ class UnifiedStreamProcessor:
         self.tool_call_tags = tool_call_tags
         self.detector = IncrementalToolDetector(model_name)
         self.tag_rewriter: ToolCallTagRewriter | None = None
-        self.tag_rewrite_buffer: str = ""
+        self._rewriting: RewriteStream | None = None
         self._target: Target | None = None
         if tool_call_tags:
             self._initialize_tag_rewriter(tool_call_tags)
+
+    @property
+    def tag_rewrite_buffer(self) -> str:
+        """What the stream that is being rewritten holds back, as it came."""
+        return "" if self._rewriting is None else self._rewriting.held
 
     def _initialize_tag_rewriter(self, tool_call_tags: Any) -> None:
         try:
@@ -89,8 +94,8 @@ class _Run:
         self._processor = processor
         self._functions = _functions(tools) if processor.execute_tools else {}
         self._passes = bool(processor.tool_call_tags) and target is None
-        self._rewriter = target.with_tools(declared) if isinstance(target, ToolCallTagRewriter) else None
-        self._buffer: str = ""
+        self._rewriting = target.with_tools(declared).stream() if isinstance(target, ToolCallTagRewriter) else None
+        processor._rewriting = self._rewriting
         # Objects that are no chunks of an SDK have no deltas of calls: there `openai` is to take the calls out.
         self._detector = processor.detector = IncrementalToolDetector(processor.model_name, tools=declared)
         self._stage = None if target is None else Stage(target, declared)
@@ -108,18 +113,16 @@ class _Run:
         content = chunk if isinstance(chunk, str) else getattr(chunk, "content", None)
         if not isinstance(content, str):
             yield chunk
-        elif self._rewriter is not None:
-            output, self._buffer = self._rewriter.rewrite_streaming_chunk(content, self._buffer)
-            self._processor.tag_rewrite_buffer = self._buffer
+        elif self._rewriting is not None:
+            output = self._rewriting.feed(content)
             yield chunk if output == content else _with(chunk, output)
         else:
             shown, calls = self._detector.process_chunk(content)
             yield from self._shown(chunk, content, shown, calls)
 
     def finish(self) -> Iterator[Any]:
-        self._processor.tag_rewrite_buffer = ""
-        if isinstance(self._buffer, RewriteBuffer):
-            rest = self._buffer.stream.flush()
+        if self._rewriting is not None:
+            rest = self._rewriting.flush()
             if rest:
                 yield _with(self._last, rest)
         elif self._last is not None and not self._detectors:

@@ -231,9 +231,11 @@ def _class_beside(thing: Any, name: str) -> Callable[..., Any]:
 
 
 def _delta_of(delta: Any, call: CallDelta) -> Any:
-    function = _class_beside(delta, "ChoiceDeltaToolCallFunction")(arguments=call.arguments, name=call.name)
-    kind = "function" if call.name is not None else None
-    return _class_beside(delta, "ChoiceDeltaToolCall")(index=call.index, id=call.id, function=function, type=kind)
+    # Only what a server would send is set: the SDK's helpers join what is.
+    begins = {} if call.name is None else {"id": call.id, "type": "function"}
+    named = {} if call.name is None else {"name": call.name}
+    function = _class_beside(delta, "ChoiceDeltaToolCallFunction")(**named, arguments=call.arguments)
+    return _class_beside(delta, "ChoiceDeltaToolCall")(index=call.index, function=function, **begins)
 
 
 def _whole_call(response: Any, call: CallDelta) -> Any:
