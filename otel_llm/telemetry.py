@@ -63,10 +63,10 @@ class Telemetry:
             logger_provider = NoOpLoggerProvider()
             logger = logger_provider.get_logger(SCOPE)
         self.logger = logger
-        instruments = attempt("metric instruments", Instruments, meter)
+        instruments = attempt("metric instruments", Instruments, meter, meter_provider)
         if instruments is None:
             meter_provider = NoOpMeterProvider()
-            instruments = Instruments(meter_provider.get_meter(SCOPE))
+            instruments = Instruments(meter_provider.get_meter(SCOPE), meter_provider)
         self.instruments = instruments
         self._handler = TelemetryHandler(
             tracer_provider=tracer_provider,
@@ -96,14 +96,14 @@ class Telemetry:
 class Instruments:
     """Our metrics. Those of the conventions are util-genai's."""
 
-    def __init__(self, meter: Meter) -> None:
+    def __init__(self, meter: Meter, provider: MeterProvider | None) -> None:
         seconds = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92]
         characters = [0, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576]
 
         def histogram(name: str, unit: str, description: str, boundaries: Sequence[float]) -> Histogram:
             return meter.create_histogram(name, unit, description, explicit_bucket_boundaries_advisory=boundaries)
 
-        counters = counters_of(meter)
+        counters = counters_of(meter, provider)
         self.tool_calls, self.anomalies, self.streams = counters.tool_calls, counters.anomalies, counters.streams
         self.time_to_first_tool_call = histogram(
             "otel_llm.stream.time_to_first_tool_call",
