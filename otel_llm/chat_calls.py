@@ -16,7 +16,7 @@ from otel_llm.log_lines import are_wanted, log_request
 from otel_llm.observation import Observation
 from otel_llm.other_instrumentations import warn_of_others_once
 from otel_llm.provider import Server, server_of
-from otel_llm.raw_response import RawResponse, is_raw_response
+from otel_llm.raw_response import RawResponse, WholeRawResponse, is_raw_response
 from otel_llm.request import ChatRequest, read_request
 from otel_llm.response_body import BodyClosing, watch_body
 from otel_llm.telemetry import Telemetry
@@ -155,11 +155,15 @@ class ChatCalls:
     def _watch_result(self, result: Any, observation: Observation) -> Any:
         if not is_raw_response(result):
             return _watch(result, observation, BodyClosing(observation))
-        if getattr(result.http_response, "is_stream_consumed", False) is True and not _streams(observation):
+        if _streams(observation):
+            return RawResponse(result, observation, _watch)
+        if getattr(result.http_response, "is_stream_consumed", False) is True:
             # The body is here already, and the SDK keeps what it parsed for the caller.
             observation.read_response(result.parse())
             return result
-        return RawResponse(result, observation, _watch)
+        # The other raw responses have properties of these names.
+        has_methods = callable(getattr(type(result), "text", None))
+        return (WholeRawResponse if has_methods else RawResponse)(result, observation, _watch)
 
 
 def _streams(observation: Observation) -> bool:

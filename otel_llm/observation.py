@@ -82,6 +82,8 @@ class Observation:
             keep_text=keep_text,
             limits=_limits_for(attempt("the span's limit", self._room_for_events)),
         )
+        # What was not asked for as a stream is none, whatever becomes of it; a tracker that is made all the same knows.
+        self.recording.streamed = request is None or request.stream
         self._process = os.getpid()
         # Whoever takes the one item ends the observation; popping a list is atomic.
         self._ending = [True]

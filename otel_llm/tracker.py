@@ -37,6 +37,7 @@ class _Tracker(ObjectProxy):
         if observation is None:
             config = read_config()
             observation = Observation(config, None, CurrentSpan(config))
+        observation.recording.streamed = True
         self._self_observation = observation
         self._self_abandoned = AbandonedStream(observation)
 

@@ -178,6 +178,17 @@ async def test_http_error_before_the_stream(
     ended_in_error(instrumented, f"openai.{error.__name__}")
 
 
+async def test_a_failure_of_what_was_no_stream(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(Answer(error_event("no"), status=400)))
+    with pytest.raises(openai.BadRequestError):
+        await caller.create()
+    assert instrumented.span.status.status_code is StatusCode.ERROR
+    assert instrumented.attributes["error.type"] == "openai.BadRequestError"
+    of_streams = {"outcome", "chunk_count", "max_chunk_gap", "coalesced_delta_count", "time_to_first_tool_call"}
+    assert of_streams.isdisjoint(key.removeprefix("otel_llm.stream.") for key in instrumented.attributes)
+    assert instrumented.metric("otel_llm.stream.count") == []
+
+
 async def test_retries_are_one_request(instrumented: Seen, connect: Connect) -> None:
     scripts = [[Answer(error_event("busy"), status=429, headers={"retry-after-ms": "1"})], HEALTHY]
     with ScriptedServer(scripts) as server:

@@ -281,6 +281,45 @@ async def test_streaming_response_of_a_whole_completion(instrumented: Seen, serv
     assert_one_call(instrumented)
 
 
+@pytest.mark.parametrize("taken", ["read", "text", "json", "parse"])
+async def test_streaming_response_of_a_whole_completion_taken_otherwise(
+    instrumented: Seen, serve: Serve, connect: Connect, taken: str
+) -> None:
+    caller = connect(serve(Answer(CALLED)))
+    create = caller.client.chat.completions.with_streaming_response.create
+
+    async def both(raw: Any) -> None:
+        assert await caller.result(getattr(raw, taken)())
+        assert_one_call(instrumented)
+        assert (await caller.result(raw.parse())).choices[0].message.tool_calls
+
+    if isinstance(caller, AsyncCaller):
+        async with create(**REQUEST) as raw:
+            await both(raw)
+    else:
+        with create(**REQUEST) as raw:
+            await both(raw)
+    assert instrumented.attributes["gen_ai.usage.input_tokens"] == 1
+    assert instrumented.outcome is None
+    assert instrumented.metric("otel_llm.stream.count") == []
+
+
+async def test_streaming_response_of_a_body_that_is_no_json(
+    instrumented: Seen, serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    caller = connect(serve(Answer(b"<html>", headers={"content-type": "text/html"})))
+    create = caller.client.chat.completions.with_streaming_response.create
+    if isinstance(caller, AsyncCaller):
+        async with create(**REQUEST) as raw:
+            assert await raw.text() == "<html>"
+    else:
+        with create(**REQUEST) as raw:
+            assert raw.text() == "<html>"
+    assert instrumented.outcome is None
+    assert instrumented.anomalies == []
+    assert caplog.records == []
+
+
 async def test_bytes_read_past_us(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(*HEALTHY))
     create = caller.client.chat.completions.with_streaming_response.create
