@@ -172,6 +172,10 @@ def _streams(observation: Observation) -> bool:
 
 def _watch(result: Any, observation: Observation, closing: BodyClosing) -> Any:
     """A stream behind its tracker; a whole response as it is, read."""
+    if observation.request is not None and not observation.request.stream:
+        # Whatever it can do besides: a mock has every method there is.
+        observation.read_response(result)
+        return result
     if hasattr(type(result), "__anext__") or hasattr(type(result), "__aiter__"):
         tracker: Any = StreamingToolCallTracker(result, observation)
     elif hasattr(type(result), "__next__") or (hasattr(type(result), "__iter__") and _streams(observation)):

@@ -41,7 +41,7 @@ class RawResponse(ObjectProxy):
         return self._taking(lambda: self.__wrapped__.parse(*args, **kwargs), self._watched)
 
     def _taking(self, take: Callable[[], Any], then: Callable[[Any], Any]) -> Any:
-        """What `then` makes of what `take` gives. A whole body is read and closed meanwhile; what it says comes last."""
+        """What `then` makes of what `take` gives: a whole body is read and closed before it says anything."""
         self._self_closing.parsing = True
         try:
             taken = take()

@@ -7,6 +7,7 @@ import inspect
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest.mock import MagicMock, patch
 
 import openai
 import pytest
@@ -14,7 +15,7 @@ from opentelemetry import trace
 from pydantic import BaseModel
 
 from callers import ADD_TASK, MESSAGES, REQUEST, AsyncCaller, SyncCaller
-from otel_llm import OpenAIInstrumentor, StreamingToolCallTracker, SyncStreamingToolCallTracker
+from otel_llm import OpenAIInstrumentor, StreamingToolCallTracker, SyncStreamingToolCallTracker, intercept_llm_requests
 from otel_llm.demo.scripted_server import (
     DONE,
     Answer,
@@ -170,6 +171,17 @@ async def test_not_streaming(instrumented: Seen, serve: Serve, connect: Connect)
     ]
     assert instrumented.outcome is None
     assert instrumented.attributes["gen_ai.usage.input_tokens"] == 1
+
+
+async def test_a_mock_in_place_of_a_completion(instrumented: Seen) -> None:
+    """A mock's class has `__aiter__`, `__anext__` and whatever else a stream has."""
+    client = openai.OpenAI(api_key="unused")
+    answer = MagicMock()
+    with patch.object(client.chat.completions, "_post", return_value=answer):
+        assert client.chat.completions.create(**REQUEST) is answer
+    intercepted = intercept_llm_requests(MagicMock())
+    assert intercepted.chat.completions.create(**REQUEST) is intercepted.chat.completions.create.return_value
+    client.close()
 
 
 async def test_helper_stream(instrumented: Seen, serve: Serve, connect: Connect) -> None:
