@@ -246,9 +246,14 @@ def _end_open() -> None:
         attempt("exit", observation.end, "abandoned")
 
 
+# Told by name, because whoever uses them has imported them, and nobody else shall have to.
+_CANCELLING = frozenset({("trio", "Cancelled"), ("greenlet", "GreenletExit"), ("gevent", "GreenletExit")})
+
+
 def outcome_of(error: BaseException) -> Outcome:
     """`cancelled` where the caller stopped waiting, `error` where waiting failed."""
     if isinstance(error, (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)):
         return "cancelled"
     kind = type(error)
-    return "cancelled" if kind.__name__ == "Cancelled" and kind.__module__.startswith("trio") else "error"
+    package = kind.__module__.partition(".")[0]
+    return "cancelled" if (package, kind.__name__) in _CANCELLING else "error"

@@ -244,7 +244,16 @@ async def test_cancelled_before_the_response(instrumented: Seen, serve: Serve) -
     await caller.close_client()
 
 
-def test_interrupted_from_the_keyboard(instrumented: Seen) -> None:
+def named(name: str, module: str) -> type[BaseException]:
+    return type(name, (BaseException,), {"__module__": module})
+
+
+# gevent and trio are told by name, and need not be here.
+@pytest.mark.parametrize(
+    "interruption",
+    [KeyboardInterrupt, SystemExit, named("GreenletExit", "greenlet"), named("Cancelled", "trio._core._exceptions")],
+)
+def test_interrupted_from_outside(instrumented: Seen, interruption: type[BaseException]) -> None:
     from otel_llm import SyncStreamingToolCallTracker
     from otel_llm.config import Config
     from otel_llm.observation import Observation
@@ -253,13 +262,13 @@ def test_interrupted_from_the_keyboard(instrumented: Seen) -> None:
     from otel_llm.telemetry import Telemetry
 
     def interrupted() -> Any:
-        raise KeyboardInterrupt
+        raise interruption
         yield
 
     request = ChatRequest(model="tiny", stream=True)
     span = Telemetry(Config(), **instrumented.providers).start(request, {}, Server("openai"))
     span.release()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(interruption):
         next(SyncStreamingToolCallTracker(interrupted(), Observation(Config(), request, span)))
     ended_well(instrumented, "cancelled")
 
