@@ -8,10 +8,12 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from contextlib import aclosing, closing
 from typing import Any
 
 import openai
 import pytest
+from openai.types.chat import ChatCompletionChunk
 from opentelemetry.trace import StatusCode
 
 from callers import REQUEST, AsyncCaller, SyncCaller
@@ -111,6 +113,49 @@ async def test_read_on_after_a_break(instrumented: Seen, serve: Serve, connect: 
     rest = await caller.read(stream)
     assert len(first) + len(rest) == CHUNKS
     ended_well(instrumented, "completed")
+
+
+async def test_an_iterator_is_closed_and_the_stream_is_not(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    """`yield from stream` in a helper that is left closes an iterator; `aclosing(aiter(stream))` does."""
+    caller = connect(serve(*HEALTHY))
+    stream = await caller.stream()
+    if isinstance(caller, AsyncCaller):
+        async with aclosing(aiter(stream)) as chunks:
+            await anext(chunks)
+        assert [chunk async for chunk in chunks] == []
+    else:
+        with closing(iter(stream)) as chunks:
+            next(chunks)
+        assert list(chunks) == []
+    assert instrumented.spans == []
+    assert len(await caller.read(stream)) == CHUNKS - 1
+    ended_well(instrumented, "completed")
+
+
+async def test_an_error_thrown_into_an_iterator(instrumented: Seen, serve: Serve) -> None:
+    caller = SyncCaller(serve(*HEALTHY).base_url)
+    stream = await caller.stream()
+    chunks = iter(stream)
+    next(chunks)
+    with pytest.raises(LookupError):
+        chunks.throw(LookupError())
+    assert len(await caller.read(stream)) == CHUNKS - 1
+    ended_well(instrumented, "completed")
+    await caller.close_client()
+
+
+async def test_a_second_reader_is_refused(instrumented: Seen, serve: Serve) -> None:
+    """The SDK's stream has one reader at a time; who comes meanwhile gets an error, and the stream goes on."""
+    caller = AsyncCaller(serve(HEALTHY[0], Sleep(0.2), *HEALTHY[1:]).base_url)
+    stream = await caller.stream()
+    await anext(stream)
+    came, refused = await asyncio.gather(anext(stream), anext(stream), return_exceptions=True)
+    assert isinstance(came, ChatCompletionChunk)
+    assert isinstance(refused, RuntimeError)
+    assert len(await caller.read(stream)) == CHUNKS - 2
+    ended_well(instrumented, "completed")
+    assert instrumented.attributes["otel_llm.stream.chunk_count"] == CHUNKS
+    await caller.close_client()
 
 
 async def test_never_iterated(instrumented: Seen, serve: Serve, connect: Connect) -> None:

@@ -80,6 +80,58 @@ async def test_the_very_same_chunk_objects(connect: Connect, serve: Serve) -> No
     assert all(mine is theirs for mine, theirs in zip(watched, chunks, strict=True))
 
 
+@pytest.mark.parametrize("steps", [0, 2], ids=["at once", "while it is read"])
+async def test_somebody_replaces_the_iterator_of_the_stream(
+    instrumented: Seen, serve: Serve, connect: Connect, steps: int
+) -> None:
+    """As other libraries do to see the chunks; what they put there is what the stream reads."""
+    caller = connect(serve(*HEALTHY))
+    stream = await caller.stream()
+    for _ in range(steps):
+        await (anext(stream) if isinstance(caller, AsyncCaller) else caller.result(next(stream)))
+    theirs, seen = stream._iterator, []
+
+    async def relay_async() -> Any:
+        async for item in theirs:
+            seen.append(item)
+            yield item
+
+    def relay() -> Iterator[Any]:
+        for item in theirs:
+            seen.append(item)
+            yield item
+
+    stream._iterator = relay_async() if isinstance(caller, AsyncCaller) else relay()
+    first = await (anext(stream) if isinstance(caller, AsyncCaller) else caller.result(next(stream)))
+    rest = await caller.read(stream)
+    assert seen == [first, *rest]
+    assert len(seen) == len(HEALTHY) - 1 - steps
+    assert_one_call(instrumented)
+
+
+def test_an_iterator_that_raises_once_and_goes_on() -> None:
+    class Slow:
+        reads = 0
+
+        def __iter__(self) -> Any:
+            return self
+
+        def __next__(self) -> Any:
+            self.reads += 1
+            if self.reads == 2:
+                raise TimeoutError
+            if self.reads == 4:
+                raise StopIteration
+            return self.reads
+
+    tracker = SyncStreamingToolCallTracker(Slow())
+    chunks = iter(tracker)
+    assert next(chunks) == 1
+    with pytest.raises(TimeoutError):
+        next(chunks)
+    assert list(tracker) == [3]
+
+
 async def test_types(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(*HEALTHY))
     stream = await caller.stream()
