@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar, Token
 from time import perf_counter_ns
+from types import FrameType
 from typing import Any
 
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
@@ -22,9 +24,43 @@ from otel_llm.response_body import BodyClosing, watch_body
 from otel_llm.telemetry import Telemetry
 from otel_llm.tracker import StreamingToolCallTracker, SyncStreamingToolCallTracker
 
-# The resource whose request is being made: a client that is intercepted under an instrumented SDK, or a helper of
-# the SDK that calls another wrapped method of the same resource, is one request and one span.
-_requesting: ContextVar[object | None] = ContextVar("otel_llm_requesting", default=None)
+
+class _Request:
+    """A request that is being made, by the wrapper whose frame has `frame_id`.
+
+    A client that is intercepted under an instrumented SDK, or a helper of the SDK that calls another wrapped method of
+    the same resource, is one request and one span.
+    """
+
+    __slots__ = ("frame_id", "made", "resource")
+
+    def __init__(self, resource: object, frame: FrameType) -> None:
+        self.resource = resource
+        # A number, because a frame holds whatever is in it. No other frame has it before the request is made.
+        self.frame_id = id(frame)
+        self.made = False
+
+
+# Whoever is started while a request is made inherits this, and may keep it long after.
+_requesting: ContextVar[_Request | None] = ContextVar("otel_llm_requesting", default=None)
+
+
+def _is_part_of(request: _Request, resource: object) -> bool:
+    """Whether a wrapped method that is called now is called for the sake of `request`.
+
+    It is not once the SDK sends the request: what calls then is an event hook or a function that gives the API key.
+    """
+    if request.made:
+        return False
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if id(frame) == request.frame_id:
+            return True
+        if str(frame.f_globals.get("__name__")).endswith("._base_client"):
+            return False
+        frame = frame.f_back
+    # In another thread or task: nobody hands a request back to the same resource by that way.
+    return request.resource is not resource
 
 
 class ChatCalls:
@@ -44,16 +80,18 @@ class ChatCalls:
 
     def _call(self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         resource = wrapped if instance is None else instance
-        observation = self._begin(resource, kwargs) if self._concerns(resource) else None
+        observation = self._begin(resource, kwargs) if self.active else None
         if observation is None:
             return wrapped(*args, **kwargs)
-        token = _requesting.set(resource)
+        request = _Request(resource, sys._getframe())
+        token = _requesting.set(request)
         try:
             result = wrapped(*args, **kwargs)
         except BaseException as error:
             self._failed(observation, error)
             raise
         finally:
+            request.made = True
             self._released(observation, token)
         if inspect.isawaitable(result):
             return self._finish_later(result, observation)
@@ -63,16 +101,18 @@ class ChatCalls:
         self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         resource = wrapped if instance is None else instance
-        observation = self._begin(resource, kwargs) if self._concerns(resource) else None
+        observation = self._begin(resource, kwargs) if self.active else None
         if observation is None:
             return await wrapped(*args, **kwargs)
-        token = _requesting.set(resource)
+        request = _Request(resource, sys._getframe())
+        token = _requesting.set(request)
         try:
             result = await wrapped(*args, **kwargs)
         except BaseException as error:
             self._failed(observation, error)
             raise
         finally:
+            request.made = True
             self._released(observation, token)
         return self._watched(result, observation)
 
@@ -84,9 +124,6 @@ class ChatCalls:
             raise
         return self._watched(result, observation)
 
-    def _concerns(self, resource: Any) -> bool:
-        return self.active and _requesting.get() is not resource
-
     # The four steps around a call. Each is the last line of defence: nothing of ours gets past it.
 
     def _begin(self, resource: Any, kwargs: Mapping[str, Any]) -> Observation | None:
@@ -96,7 +133,7 @@ class ChatCalls:
             swallow("a request", fault)
             return None
 
-    def _released(self, observation: Observation, token: Token[object | None]) -> None:
+    def _released(self, observation: Observation, token: Token[_Request | None]) -> None:
         try:
             # Fails where a coroutine is closed from another context; that context never saw the mark.
             with suppress(ValueError):
@@ -130,6 +167,10 @@ class ChatCalls:
     def _observe(self, resource: Any, kwargs: Mapping[str, Any]) -> Observation | None:
         if not is_instrumentation_enabled():
             return None
+        around = _requesting.get()
+        within_another = around is not None and not _is_part_of(around, resource)
+        if around is not None and not within_another and around.resource is resource:
+            return None
         attempt("other instrumentations", warn_of_others_once, type(resource))
         request = attempt("the request's arguments", read_request, kwargs)
         telemetry = self._telemetry
@@ -138,7 +179,7 @@ class ChatCalls:
             attempt("log lines", log_request, described)
         server = attempt("the server's address", server_of, resource) or Server("openai")
         started_ns = perf_counter_ns()
-        span = attempt("the start of a span", telemetry.start, described, kwargs, server)
+        span = attempt("the start of a span", telemetry.start, described, kwargs, server, within_another)
         try:
             return Observation(
                 telemetry.config,

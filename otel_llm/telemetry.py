@@ -12,7 +12,7 @@ from typing import Any
 
 from opentelemetry import metrics, trace
 from opentelemetry._logs import LoggerProvider, LogRecord, NoOpLoggerProvider, SeverityNumber, get_logger
-from opentelemetry.context import Context
+from opentelemetry.context import Context, set_value
 from opentelemetry.metrics import Histogram, Meter, MeterProvider, NoOpMeterProvider
 from opentelemetry.trace import NoOpTracerProvider, Span, TracerProvider
 from opentelemetry.util.genai.completion_hook import CompletionHook
@@ -34,6 +34,8 @@ from otel_llm.unicode_text import exportable
 SCOPE = "otel_llm"
 _DEFAULT_EVENT_LIMIT = 128
 _LONGEST_MESSAGE = 1000
+# Under which util-genai keeps the request that is being made. It has no public name for it.
+_REQUEST_KEY = "opentelemetry.genai.client.inference.context"
 # A tool nobody declared may have any name; as a metric attribute it would have any number of values.
 _OTHER_TOOL = "_OTHER"
 
@@ -82,11 +84,21 @@ class Telemetry:
         """Whether the user opted in to messages and tool definitions on spans or events."""
         return self._handler.should_capture_content()
 
-    def start(self, request: ChatRequest, kwargs: Mapping[str, Any], server: Server) -> RequestSpan:
-        """Start a request's span and make it current until `RequestSpan.release`."""
+    def start(
+        self, request: ChatRequest, kwargs: Mapping[str, Any], server: Server, within_another: bool = False
+    ) -> RequestSpan:
+        """Start a request's span and make it current until `RequestSpan.release`.
+
+        `within_another`: while another request of ours is made, or by what was started then; util-genai would take it
+        for the same one.
+        """
         model = exportable(request.model) or None
         invocation = self._handler.inference(
-            server.provider, request_model=model, server_address=server.address, server_port=server.port
+            server.provider,
+            request_model=model,
+            server_address=server.address,
+            server_port=server.port,
+            context=set_value(_REQUEST_KEY, None) if within_another else None,
         )
         span = RequestSpan(self, request, server, invocation)
         attempt("request attributes", span.describe_request, kwargs)

@@ -80,7 +80,7 @@ _MODULES = [
 # they take is broken here, one by one.
 _WRAPPERS = {
     "chat_calls.ChatCalls._begin",
-    "chat_calls.ChatCalls._concerns",
+    "chat_calls._Request.__init__",
     "chat_calls.ChatCalls._failed",
     "chat_calls.ChatCalls._released",
     "chat_calls.ChatCalls._watched",
