@@ -41,6 +41,19 @@ class _Request:
         self.made = False
 
 
+class _Unawaited:
+    """The SDK's coroutine within ours: where nobody awaits ours, Python shall not complain of both."""
+
+    __slots__ = ("pending",)
+
+    def __init__(self, pending: Awaitable[Any]) -> None:
+        self.pending = pending
+
+    def __del__(self) -> None:
+        if inspect.iscoroutine(self.pending):
+            self.pending.close()
+
+
 # Whoever is started while a request is made inherits this, and may keep it long after.
 _requesting: ContextVar[_Request | None] = ContextVar("otel_llm_requesting", default=None)
 
@@ -97,17 +110,28 @@ class ChatCalls:
             return self._finish_later(result, observation)
         return self._watched(result, observation)
 
-    async def _call_async(
+    def _call_async(
         self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        resource = wrapped if instance is None else instance
+        # The SDK looks at the arguments when it is called; it starts when it is awaited, and so do we.
+        pending = wrapped(*args, **kwargs)
+        if not (self.active and inspect.isawaitable(pending)):
+            return pending
+        coroutine: Any = self._await(_Unawaited(pending), wrapped if instance is None else instance, kwargs)
+        if inspect.iscoroutine(pending):
+            # What Python calls it when nobody awaits it.
+            coroutine.__name__, coroutine.__qualname__ = pending.__name__, pending.__qualname__
+        return coroutine
+
+    async def _await(self, unawaited: _Unawaited, resource: Any, kwargs: Mapping[str, Any]) -> Any:
         observation = self._begin(resource, kwargs) if self.active else None
+        pending = unawaited.pending
         if observation is None:
-            return await wrapped(*args, **kwargs)
+            return await pending
         request = _Request(resource, sys._getframe())
         token = _requesting.set(request)
         try:
-            result = await wrapped(*args, **kwargs)
+            result = await pending
         except BaseException as error:
             self._failed(observation, error)
             raise

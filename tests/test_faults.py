@@ -89,6 +89,8 @@ _WRAPPERS = {
     "response_body._closed",
     "chat_calls.ChatCalls._call",
     "chat_calls.ChatCalls._call_async",
+    "chat_calls.ChatCalls._await",
+    "chat_calls._Unawaited.__init__",
     "chat_calls.ChatCalls._finish_later",
     "raw_response.RawResponse.parse",
     "raw_response.RawResponse._taking",

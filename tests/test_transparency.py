@@ -153,6 +153,23 @@ async def test_a_coroutine_starts_nothing_before_it_is_awaited(instrumented: See
     await client.close()
 
 
+async def test_a_missing_argument_is_told_when_it_is_called(instrumented: Seen) -> None:
+    client = openai.AsyncOpenAI(api_key="unused", base_url="http://127.0.0.1:9/v1")
+    with pytest.raises(TypeError, match="'messages'"):
+        client.chat.completions.create(model="tiny")
+    assert instrumented.spans == []
+    await client.close()
+
+
+async def test_a_coroutine_that_nobody_awaits(instrumented: Seen) -> None:
+    client = openai.AsyncOpenAI(api_key="unused", base_url="http://127.0.0.1:9/v1")
+    with pytest.warns(RuntimeWarning) as told:
+        client.chat.completions.create(**REQUEST)
+    assert [str(one.message) for one in told] == ["coroutine 'AsyncCompletions.create' was never awaited"]
+    assert instrumented.spans == []
+    await client.close()
+
+
 async def test_generator_arguments_are_the_servers_to_get(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     server = serve(*HEALTHY)
     caller = connect(server)
