@@ -15,7 +15,7 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from otel_llm.faults import attempt, swallow
 from otel_llm.log_lines import are_wanted, log_request
-from otel_llm.observation import Observation
+from otel_llm.observation import Observation, watch_exit
 from otel_llm.other_instrumentations import warn_of_others_once
 from otel_llm.provider import Server, server_of
 from otel_llm.raw_response import RawResponse, WholeRawResponse, is_raw_response
@@ -202,6 +202,8 @@ class ChatCalls:
         if attempt("log lines", are_wanted, telemetry.config):
             attempt("log lines", log_request, described)
         server = attempt("the server's address", server_of, resource) or Server("openai")
+        if attempt("exit", telemetry.has_other_providers):
+            attempt("exit", watch_exit)
         started_ns = perf_counter_ns()
         span = attempt("the start of a span", telemetry.start, described, kwargs, server, within_another)
         try:

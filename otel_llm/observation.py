@@ -67,7 +67,7 @@ class Observation:
         started_ns: int | None = None,
     ) -> None:
         if not _exit_hooked:
-            _watch_exit()
+            watch_exit()
         now = perf_counter_ns()
         # One clock for all that is measured; the time of day is only added when something is sent.
         self._offset_ns = time_ns() - now
@@ -229,14 +229,15 @@ def _end_deferred() -> None:
         observation.end("abandoned")
 
 
-def _watch_exit() -> None:
+def watch_exit() -> None:
     """End what is open when the interpreter exits, before the SDK's providers shut down.
 
     Exit functions run last in, first out, and providers register theirs when they are made; so ours waits for the
-    first request.
+    first request, and comes again for the first one that goes to other providers.
     """
     global _exit_hooked  # noqa: PLW0603
     _exit_hooked = True
+    atexit.unregister(_end_open)
     atexit.register(_end_open)
 
 

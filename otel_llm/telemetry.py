@@ -11,7 +11,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from opentelemetry import metrics, trace
-from opentelemetry._logs import LoggerProvider, LogRecord, NoOpLoggerProvider, SeverityNumber, get_logger
+from opentelemetry._logs import (
+    LoggerProvider,
+    LogRecord,
+    NoOpLoggerProvider,
+    SeverityNumber,
+    get_logger,
+    get_logger_provider,
+)
 from opentelemetry.context import Context, set_value
 from opentelemetry.metrics import Histogram, Meter, MeterProvider, NoOpMeterProvider
 from opentelemetry.trace import NoOpTracerProvider, Span, TracerProvider
@@ -70,6 +77,8 @@ class Telemetry:
             meter_provider = NoOpMeterProvider()
             instruments = Instruments(meter_provider.get_meter(SCOPE), meter_provider)
         self.instruments = instruments
+        self._given = (tracer_provider, meter_provider, logger_provider)
+        self._used: tuple[object, ...] = ()
         self._handler = TelemetryHandler(
             tracer_provider=tracer_provider,
             meter_provider=meter_provider,
@@ -83,6 +92,17 @@ class Telemetry:
     def captures_content(self) -> bool:
         """Whether the user opted in to messages and tool definitions on spans or events."""
         return self._handler.should_capture_content()
+
+    def has_other_providers(self) -> bool:
+        """Whether what is sent now goes to other providers than when this was last asked."""
+        tracers, meters, loggers = self._given
+        used = (
+            tracers or trace.get_tracer_provider(),
+            meters or metrics.get_meter_provider(),
+            loggers or get_logger_provider(),
+        )
+        others, self._used = self._used != used, used
+        return others
 
     def start(
         self, request: ChatRequest, kwargs: Mapping[str, Any], server: Server, within_another: bool = False

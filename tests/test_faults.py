@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import inspect
 import logging
 from collections.abc import Callable, Iterator
@@ -44,6 +45,7 @@ def _forget_what_could_not_end() -> Iterator[None]:
     yield
     observation._open.clear()
     observation._deferred.clear()
+    atexit.unregister(broken)
 
 
 @pytest.fixture(scope="module")

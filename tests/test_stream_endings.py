@@ -347,13 +347,17 @@ async def test_response_closed_by_the_caller(instrumented: Seen, serve: Serve, c
     ended_well(instrumented, "closed")
 
 
-def test_open_at_exit(serve: Serve) -> None:
+@pytest.mark.parametrize("before", [0, 1], ids=["first request", "a request before the provider was made"])
+def test_open_at_exit(serve: Serve, before: int) -> None:
     """A stream that is still referenced when the interpreter exits is ended before the provider shuts down."""
     program = f"""
         import openai
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
-        from otel_llm import OpenAIInstrumentor
+        from otel_llm import OpenAIInstrumentor, intercept_llm_requests
+        for _ in range({before}):
+            other = openai.OpenAI(api_key="unused", base_url={serve(*HEALTHY).base_url!r})
+            intercept_llm_requests(other).chat.completions.create(model="tiny", messages=[], stream=True).close()
         provider = TracerProvider()
         provider.add_span_processor(BatchSpanProcessor(ConsoleSpanExporter()))
         OpenAIInstrumentor().instrument(tracer_provider=provider)
