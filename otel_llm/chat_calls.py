@@ -77,14 +77,21 @@ def _is_part_of(request: _Request, resource: object) -> bool:
 
 
 class ChatCalls:
-    """The wrapper around every wrapped method. Once `active` is False it only passes through.
+    """The wrapper around every wrapped method. While `active` is False it only passes through.
 
-    It may outlive its removal: the SDK caches `with_raw_response` together with the wrapped method.
+    It may outlive its removal: the SDK caches `with_raw_response` together with the wrapped method. So it can be
+    switched on again.
     """
 
     def __init__(self, telemetry: Telemetry) -> None:
+        self.switch_on(telemetry)
+
+    def switch_on(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
         self.active = True
+
+    def switch_off(self) -> None:
+        self.active = False
 
     def wrapper_for(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The wrapt wrapper for a synchronous or asynchronous method."""

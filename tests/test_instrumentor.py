@@ -65,6 +65,46 @@ def test_again_after_it_was_taken_away(instrument: Callable[..., Seen], serve: S
     caller.client.close()
 
 
+async def test_raw_responses_that_were_cached_the_first_time(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect
+) -> None:
+    caller = connect(serve(*HEALTHY))
+
+    async def read_raw() -> None:
+        create = caller.client.chat.completions.with_raw_response.create
+        await caller.read((await caller.result(create(model="m", messages=[], stream=True))).parse())
+
+    first = instrument()
+    await read_raw()
+    OpenAIInstrumentor().uninstrument()
+    await read_raw()
+    second = instrument()
+    await read_raw()
+    assert (len(first.spans), len(second.spans)) == (1, 1)
+
+
+def test_what_others_wrapped_around_ours_counts_once_again(instrument: Callable[..., Seen], serve: Serve) -> None:
+    instrument()
+    ours = vars(Completions)["create"]
+    wrap_function_wrapper(
+        "openai.resources.chat.completions",
+        "Completions.create",
+        lambda wrapped, _instance, args, kwargs: wrapped(*args, **kwargs),
+    )
+    theirs = vars(Completions)["create"]
+    try:
+        OpenAIInstrumentor().uninstrument()
+        seen = instrument()
+        caller = SyncCaller(serve(*HEALTHY).base_url)
+        caller.client.chat.completions.create(model="m", messages=[], stream=True).close()
+        caller.client.close()
+        assert len(seen.spans) == 1
+        OpenAIInstrumentor().uninstrument()
+        assert vars(Completions)["create"] is theirs
+    finally:
+        setattr(Completions, "create", ours.__wrapped__)  # noqa: B010
+
+
 def test_what_others_wrapped_around_ours_stays(instrument: Callable[..., Seen], serve: Serve) -> None:
     seen = instrument()
     original = vars(Completions)["create"]
