@@ -22,7 +22,7 @@ from otel_llm.raw_response import RawResponse, WholeRawResponse, is_raw_response
 from otel_llm.request import ChatRequest, read_request
 from otel_llm.response_body import BodyClosing, watch_body
 from otel_llm.telemetry import Telemetry
-from otel_llm.tracker import StreamingToolCallTracker, SyncStreamingToolCallTracker
+from otel_llm.tracker import EitherWayTracker, StreamingToolCallTracker, SyncStreamingToolCallTracker
 
 
 class _Request:
@@ -250,9 +250,15 @@ def _watch(result: Any, observation: Observation, closing: BodyClosing) -> Any:
         # Whatever it can do besides: a mock has every method there is.
         observation.read_response(result)
         return result
-    if hasattr(type(result), "__anext__") or hasattr(type(result), "__aiter__"):
-        tracker: Any = StreamingToolCallTracker(result, observation)
-    elif hasattr(type(result), "__next__") or (hasattr(type(result), "__iter__") and _streams(observation)):
+    kind = type(result)
+    asynchronous = hasattr(kind, "__anext__") or hasattr(kind, "__aiter__")
+    synchronous = hasattr(kind, "__next__") or (hasattr(kind, "__iter__") and _streams(observation))
+    tracker: Any
+    if asynchronous and synchronous:
+        tracker = EitherWayTracker(result, observation)
+    elif asynchronous:
+        tracker = StreamingToolCallTracker(result, observation)
+    elif synchronous:
         tracker = SyncStreamingToolCallTracker(result, observation)
     else:
         observation.read_response(result)

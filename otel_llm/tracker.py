@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Iterator
+from copy import copy
 from time import perf_counter_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -65,6 +66,20 @@ class _Tracker(ObjectProxy):
         """The HTTP response behind the stream, None where the stream has none."""
         return getattr(self.__wrapped__, "response", None)
 
+    @response.setter
+    def response(self, response: Any) -> None:
+        self.__wrapped__.response = response
+
+    def __copy__(self) -> Self:
+        """Another way to read the same stream, watched as this one."""
+        copied = type(self)(copy(self.__wrapped__), self._self_observation)
+        copied._self_abandoned.disarm()
+        copied._self_abandoned = self._self_abandoned
+        return copied
+
+    # A proxy has every special method there is. Those that a stream has not, Python shall not find.
+    __len__: Any = None
+
 
 class SyncStreamingToolCallTracker(_Tracker):
     """A synchronous stream of chunks, watched.
@@ -75,7 +90,7 @@ class SyncStreamingToolCallTracker(_Tracker):
 
     def __init__(self, stream: Any, observation: Observation | None = None) -> None:
         super().__init__(stream, observation)
-        self._self_next = _Reader(stream, self._self_observation).next
+        self._self_read = _Reader(stream, self._self_observation).next
 
     # As the SDK's own stream does it: every loop goes through a generator of its own, which may be closed without harm
     # to the stream; the next loop goes on where this one was left. `next` reads what the stream reads at that moment.
@@ -90,7 +105,13 @@ class SyncStreamingToolCallTracker(_Tracker):
         return _chunks(stream, self._self_observation, self._self_abandoned)
 
     def __next__(self) -> Any:
-        return self._self_next()
+        return self._self_read()
+
+    def __contains__(self, item: object) -> bool:
+        return any(chunk is item or chunk == item for chunk in self)
+
+    __aenter__: Any = None
+    __aexit__: Any = None
 
     def __enter__(self) -> Self:
         enter = getattr(type(self.__wrapped__), "__enter__", None)
@@ -143,6 +164,11 @@ class StreamingToolCallTracker(_Tracker):
     def __anext__(self) -> Awaitable[Any]:
         return self._self_next()
 
+    __iter__: Any = None
+    __contains__: Any = None
+    __enter__: Any = None
+    __exit__: Any = None
+
     async def __aenter__(self) -> Self:
         enter = getattr(type(self.__wrapped__), "__aenter__", None)
         if enter is not None:
@@ -173,6 +199,37 @@ class StreamingToolCallTracker(_Tracker):
     async def aclose(self) -> None:
         """Alias of `close`."""
         await self.close()
+
+
+class EitherWayTracker(StreamingToolCallTracker, SyncStreamingToolCallTracker):
+    """A stream that can be read either way, as some wrappers of streams and all mocks, watched."""
+
+    __iter__ = SyncStreamingToolCallTracker.__iter__
+    __contains__ = SyncStreamingToolCallTracker.__contains__
+    __enter__ = SyncStreamingToolCallTracker.__enter__
+    __exit__ = SyncStreamingToolCallTracker.__exit__
+
+    def close(self) -> Any:
+        closing = None
+        try:
+            closing = getattr(self.__wrapped__, "close", lambda: None)()
+        finally:
+            if not inspect.isawaitable(closing):
+                _end(self._self_observation, "closed")
+        return self._close_later(closing) if inspect.isawaitable(closing) else closing
+
+    async def _close_later(self, closing: Awaitable[Any]) -> None:
+        try:
+            await closing
+        finally:
+            _end(self._self_observation, "closed")
+
+    async def aclose(self) -> None:
+        """Alias of `close`."""
+        try:
+            await _aclose(self.__wrapped__)
+        finally:
+            _end(self._self_observation, "closed")
 
 
 def _chunks(stream: Any, observation: Observation, _kept: AbandonedStream) -> Iterator[Any]:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 import json
-from collections.abc import Callable, Iterator
+import pickle
+from collections.abc import AsyncIterable, Callable, Collection, Iterable, Iterator, Sized
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any
 from unittest.mock import MagicMock, patch
 
 import openai
 import pytest
+from openai.resources.chat.completions import Completions
+from openai.types.chat import ChatCompletionChunk
 from opentelemetry import trace
 from pydantic import BaseModel
 
@@ -250,6 +255,65 @@ async def test_a_mock_in_place_of_a_completion(instrumented: Seen) -> None:
         assert client.chat.completions.create(**REQUEST) is answer
     intercepted = intercept_llm_requests(MagicMock())
     assert intercepted.chat.completions.create(**REQUEST) is intercepted.chat.completions.create.return_value
+    client.close()
+
+
+def test_a_mock_in_place_of_a_stream(instrumented: Seen) -> None:
+    client = openai.OpenAI(api_key="unused")
+    chunks = [ChatCompletionChunk.model_validate(chunk(text("a"))) for _ in range(3)]
+    answer = MagicMock()
+    answer.__iter__.return_value = iter(chunks)
+    with patch.object(client.chat.completions, "_post", return_value=answer):
+        with client.chat.completions.create(**REQUEST, stream=True) as stream:
+            assert list(stream) == chunks
+        stream.close()
+    answer.close.assert_called_once_with()
+    assert instrumented.outcome == "completed"
+    assert instrumented.attributes["otel_llm.stream.chunk_count"] == 3
+    client.close()
+
+
+# As Python sees it --------------------------------------------------------------------------------------------
+
+
+async def test_a_stream_is_only_what_it_is(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(*HEALTHY))
+    stream = await caller.stream()
+    kinds = (Iterable, AsyncIterable, Sized, Collection, AbstractContextManager, AbstractAsyncContextManager)
+    assert [isinstance(stream, kind) for kind in kinds] == [issubclass(caller.stream_class, kind) for kind in kinds]
+    with pytest.raises(TypeError):
+        len(stream)
+    if isinstance(caller, AsyncCaller):
+        with pytest.raises(TypeError):
+            iter(stream)
+    response = stream.response
+    stream.response = response
+    assert stream._stream.response is response
+    await caller.close(stream)
+
+
+async def test_a_copy_reads_the_same_stream(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(*HEALTHY))
+    stream = await caller.stream()
+    copied = copy.copy(stream)
+    assert isinstance(copied, caller.stream_class)
+    assert len(await caller.read(copied, 2)) == 2
+    del copied
+    assert len(await caller.read(stream)) == len(HEALTHY) - 1 - 2
+    assert instrumented.outcome == "completed"
+    assert_one_call(instrumented)
+    with pytest.raises(TypeError, match="cannot pickle"):
+        pickle.dumps(stream)
+
+
+def test_a_method_is_copied_and_pickled(instrumented: Seen) -> None:
+    client = openai.OpenAI(api_key="unused")
+    bound = client.chat.completions.create
+    assert copy.copy(bound) == bound
+    assert pickle.loads(pickle.dumps(Completions.create)) == Completions.create
+    assert copy.deepcopy({"call": Completions.create}) == {"call": Completions.create}
+    intercepted = intercept_llm_requests(client).chat.completions.create
+    assert copy.copy(intercepted) is intercepted
     client.close()
 
 
