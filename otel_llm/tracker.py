@@ -239,7 +239,7 @@ def _chunks(stream: Any, observation: Observation, _kept: AbandonedStream) -> It
     """
     iterator = own_generator(stream)
     if iterator is None:
-        iterator = iter(stream)
+        iterator = iter(stream) if hasattr(type(stream), "__iter__") else stream
     read = iterator.__next__
     feed, clock = observation.recording.feed, perf_counter_ns
     while True:
@@ -355,8 +355,11 @@ class _AsyncChunks(_AsyncReader):
         return self
 
     def _begin(self) -> Any:
-        iterator = own_generator(self._stream)
-        return self._stream.__aiter__() if iterator is None else iterator
+        stream = self._stream
+        iterator = own_generator(stream)
+        if iterator is None:
+            iterator = stream.__aiter__() if hasattr(type(stream), "__aiter__") else stream
+        return iterator
 
     async def aclose(self) -> None:
         """No more chunks in this loop."""

@@ -137,6 +137,25 @@ def test_an_iterator_that_raises_once_and_goes_on() -> None:
     assert list(tracker) == [3]
 
 
+def test_an_iterator_that_is_nothing_else() -> None:
+    """It need not be iterable itself."""
+
+    class Bare:
+        def __init__(self) -> None:
+            self._left = [1, 2]
+
+        def __next__(self) -> int:
+            if not self._left:
+                raise StopIteration
+            return self._left.pop()
+
+    class Giving:
+        def __iter__(self) -> Any:
+            return Bare()
+
+    assert list(SyncStreamingToolCallTracker(Giving())) == [2, 1]
+
+
 async def test_types(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(*HEALTHY))
     stream = await caller.stream()
