@@ -233,7 +233,9 @@ class ChatCalls:
             return RawResponse(result, observation, _watch)
         if getattr(result.http_response, "is_stream_consumed", False) is True:
             # The body is here already, and the SDK keeps what it parsed for the caller.
-            observation.read_response(result.parse())
+            response = result.parse()
+            _rewrite_response(response, observation)
+            observation.read_response(response)
             return result
         # The other raw responses have properties of these names.
         has_methods = callable(getattr(type(result), "text", None))
@@ -244,10 +246,31 @@ def _streams(observation: Observation) -> bool:
     return observation.request is not None and observation.request.stream
 
 
+def _rewrite_response(response: Any, observation: Observation) -> None:
+    rewriting = _rewriting(observation)
+    if rewriting is not None:
+        rewriting.response(response)
+
+
+def _rewritten_stream(stream: Any, observation: Observation) -> Any:
+    rewriting = _rewriting(observation)
+    return stream if rewriting is None else rewriting.stream(stream)
+
+
+def _rewriting(observation: Observation) -> Any:
+    if observation.config.tool_call_tags is None:
+        return None
+    # Loads the table of syntaxes, which most applications do not need.
+    from otel_llm.rewriting import rewriting_of
+
+    return attempt("tag rewriting", rewriting_of, observation)
+
+
 def _watch(result: Any, observation: Observation, closing: BodyClosing) -> Any:
     """A stream behind its tracker; a whole response as it is, read."""
     if observation.request is not None and not observation.request.stream:
         # Whatever it can do besides: a mock has every method there is.
+        _rewrite_response(result, observation)
         observation.read_response(result)
         return result
     kind = type(result)
@@ -255,12 +278,13 @@ def _watch(result: Any, observation: Observation, closing: BodyClosing) -> Any:
     synchronous = hasattr(kind, "__next__") or (hasattr(kind, "__iter__") and _streams(observation))
     tracker: Any
     if asynchronous and synchronous:
-        tracker = EitherWayTracker(result, observation)
+        tracker = EitherWayTracker(_rewritten_stream(result, observation), observation)
     elif asynchronous:
-        tracker = StreamingToolCallTracker(result, observation)
+        tracker = StreamingToolCallTracker(_rewritten_stream(result, observation), observation)
     elif synchronous:
-        tracker = SyncStreamingToolCallTracker(result, observation)
+        tracker = SyncStreamingToolCallTracker(_rewritten_stream(result, observation), observation)
     else:
+        _rewrite_response(result, observation)
         observation.read_response(result)
         return result
     closing.read_by(result)

@@ -29,6 +29,8 @@ class Config:
     """Write a log line when something happens in a stream (logger `otel_llm`, level INFO)."""
     stall_seconds: float = 10.0
     """A wait between two chunks above this is named `stalled`."""
+    tool_call_tags: Any = None
+    """What tool calls in the text are rewritten to: `start,end`, one tag, a format's name, `openai`; None: nothing."""
 
 
 def read_config(options: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> Config:
@@ -109,10 +111,18 @@ def _sinks(value: Any) -> frozenset[str]:
     return frozenset(sinks)
 
 
+def _tags(value: Any) -> Any:
+    # Most applications rewrite nothing, and need not load what does.
+    from otel_llm.tags.target import read_target
+
+    return read_target(value)
+
+
 _READERS: dict[str, Callable[[Any], Any]] = {
     "capture_arguments": _boolean,
     "argument_limit": _whole_number,
     "events": _sinks,
     "log": _boolean,
     "stall_seconds": _seconds,
+    "tool_call_tags": _tags,
 }

@@ -142,7 +142,7 @@ def identity(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
     whole = case.judged_whole(choice, call)
     if call.name is None and whole:
         yield "missing_name", "no name came"
-    if call.id is None and whole and call.kind != "legacy":
+    if call.id is None and whole and call.kind not in {"legacy", "text"}:
         yield "missing_id", "no id came"
     if call.other_names:
         yield "name_changed", f"{_shown(call.name)}, then {_listed(call.other_names)}"
@@ -195,7 +195,8 @@ def finish_reason(case: Case, choice: Choice) -> Iterator[Anomaly]:
         if case.recording.outcome == "completed":
             yield Anomaly("missing_finish_reason", "the response ended without one", choice.index)
         return
-    count = choice.call_count
+    # A call that stays text is none to the server, which says `stop`.
+    count = choice.call_count - sum(call.kind == "text" for call in choice.calls)
     if count and reason not in CALLING_FINISH_REASONS | CUTTING_FINISH_REASONS:
         # The API itself answers `stop` where the request named the tool.
         named = case.request is not None and case.request.tool_choice.mode == "named"

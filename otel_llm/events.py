@@ -11,11 +11,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from otel_llm.diagnosis import Anomaly
 from otel_llm.recording import Choice, Delta, Recording, ToolCall
 from otel_llm.unicode_text import exportable, join_surrogates
+
+if TYPE_CHECKING:
+    from otel_llm.tags.stage import TagRewrite
 
 AttributeValue = str | int
 
@@ -27,6 +30,7 @@ TEXT_STARTED = "otel_llm.text.started"
 REASONING_STARTED = "otel_llm.reasoning.started"
 FINISH_REASON = "otel_llm.finish_reason"
 ANOMALY = "otel_llm.anomaly"
+TAG_REWRITE = "otel_llm.tag_rewrite"
 
 # What is left out first where not all fits. `completed` holds what a call's other events say, but for their times.
 _LEAST_TELLING_FIRST = (
@@ -34,6 +38,7 @@ _LEAST_TELLING_FIRST = (
     NAME,
     TEXT_STARTED,
     REASONING_STARTED,
+    TAG_REWRITE,
     DETECTED,
     COMPLETED,
     FINISH_REASON,
@@ -75,6 +80,9 @@ def build_timeline(
     for choice in recording.choices:
         for event in _marks(choice):
             placed.append(_place(event, 3 if event.name == FINISH_REASON else 0, 0, len(placed)))
+
+    for time_ns, rewrite in recording.rewrites:
+        placed.append(_place(_rewrite_event(rewrite, time_ns), 2, 0, len(placed)))
 
     folded = [call.deltas for call in calls] if recording.streamed else []
     shown_anomalies = anomalies
@@ -170,6 +178,18 @@ def _delta_events(call: ToolCall, deltas: Sequence[Delta], preview: int | None) 
 def _shown(arguments: str, preview: int) -> str:
     # Cut twice: the first time so that little is worked on, the second because escapes are longer.
     return exportable(join_surrogates(arguments[: 2 * preview])[:preview])[:preview]
+
+
+def _rewrite_event(rewrite: TagRewrite, time_ns: int) -> Event:
+    attributes: dict[str, AttributeValue] = {
+        "otel_llm.choice.index": rewrite.choice_index,
+        "otel_llm.tag_rewrite.format": rewrite.format,
+        "otel_llm.tag_rewrite.length": rewrite.length,
+        "otel_llm.tag_rewrite.target": exportable(rewrite.target),
+    }
+    if rewrite.name is not None:
+        attributes["gen_ai.tool.name"] = exportable(rewrite.name)
+    return Event(TAG_REWRITE, time_ns, attributes)
 
 
 def _anomaly_event(anomaly: Anomaly, time_ns: int) -> Event:

@@ -47,12 +47,12 @@ class Observation:
 
     __slots__ = (
         "__weakref__",
-        "_config",
         "_ending",
         "_logs",
         "_offset_ns",
         "_process",
         "_span",
+        "config",
         "recording",
         "request",
     )
@@ -71,7 +71,7 @@ class Observation:
         now = perf_counter_ns()
         # One clock for all that is measured; the time of day is only added when something is sent.
         self._offset_ns = time_ns() - now
-        self._config = config
+        self.config = config
         self._logs = attempt("log lines", are_wanted, config)
         self.request = request
         self._span = span
@@ -106,13 +106,13 @@ class Observation:
             if notice.kind == "first_chunk" and self._span is not None:
                 attempt("the first chunk", self._span.first_chunk)
         if self._logs:
-            attempt("log lines", log_notices, self._config, self.recording, notices)
+            attempt("log lines", log_notices, self.config, self.recording, notices)
 
     def read_response(self, response: Any) -> None:
         """A response that came whole: read it and end."""
         notices = attempt("a response", self.recording.read_response, response, perf_counter_ns())
         if notices and self._logs:
-            attempt("log lines", log_notices, self._config, self.recording, notices)
+            attempt("log lines", log_notices, self.config, self.recording, notices)
         self.end("completed")
 
     def fail(self, error: BaseException, asked_ns: int | None = None) -> None:
@@ -145,27 +145,27 @@ class Observation:
         limit = attempt("the span's limit", self._room_for_events)
         notices = attempt("the end of a stream", recording.end, outcome, perf_counter_ns(), asked_ns, limit)
         if notices and self._logs:
-            attempt("log lines", log_notices, self._config, recording, notices)
+            attempt("log lines", log_notices, self.config, recording, notices)
         judged = not unread and (error is None or bool(recording.choices))
         anomalies = (attempt("diagnosis", self._diagnosis) or []) if judged else []
         timeline = attempt("the timeline", self._timeline, anomalies, limit) or Timeline([], 0, anomalies)
         if self._logs:
-            attempt("log lines", log_end, self._config, recording, timeline.anomalies)
+            attempt("log lines", log_end, self.config, recording, timeline.anomalies)
         if self._span is not None:
             attempt("the span", self._span.finish, recording, timeline, self._offset_ns, error)
         if _deferred:
             _end_deferred()
 
     def _diagnosis(self) -> list[Anomaly]:
-        return diagnose(Case(self.recording, self.request, self._config.stall_seconds))
+        return diagnose(Case(self.recording, self.request, self.config.stall_seconds))
 
     def _room_for_events(self) -> int | None:
         span = self._span
         # Only a span has a limit; log records are not cut to one.
-        return span.event_limit if span is not None and "span" in self._config.events else None
+        return span.event_limit if span is not None and "span" in self.config.events else None
 
     def _timeline(self, anomalies: list[Anomaly], limit: int | None) -> Timeline:
-        preview = self._config.argument_limit if self._config.capture_arguments else None
+        preview = self.config.argument_limit if self.config.capture_arguments else None
         return build_timeline(self.recording, anomalies, limit=limit, preview=preview)
 
 

@@ -116,7 +116,8 @@ class WholeRawResponse(RawResponse):
 
     def _note(self) -> None:
         observation = self._self_observation
-        if observation.ended:
+        if observation.ended or observation.config.tool_call_tags is not None:
+            # What is to be rewritten is noted when it is parsed.
             return
         try:
             completion = json.loads(self.__wrapped__.http_response.content)

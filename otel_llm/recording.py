@@ -23,13 +23,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from otel_llm import json_values
 from otel_llm.fields import field, index_of, items_of, text_of
 from otel_llm.json_values import Shape
 from otel_llm.tool_call import CallKind, Delta, ToolCall
 from otel_llm.unicode_text import ends_with_half, join_surrogates
+
+if TYPE_CHECKING:
+    from otel_llm.tags.stage import TagRewrite
 
 __all__ = [
     "CUTTING_FINISH_REASONS",
@@ -159,6 +162,15 @@ class _LegacyKey:
 _LEGACY = _LegacyKey()
 
 
+class _TextKey(NamedTuple):
+    """The key of a call that was found in a choice's text."""
+
+    number: int
+
+
+_Key = int | _LegacyKey | _TextKey
+
+
 class Recording:
     """One response, streamed (`feed` for each chunk) or whole (`read_response`), then `end`.
 
@@ -186,10 +198,12 @@ class Recording:
         "over_calls",
         "over_choices",
         "over_deltas",
+        "over_rewrites",
         "over_text",
         "preview",
         "response_id",
         "response_model",
+        "rewrites",
         "service_tier",
         "started_ns",
         "streamed",
@@ -231,6 +245,9 @@ class Recording:
         """Deltas of choices beyond the limit."""
         self.over_text = 0
         """Characters of text beyond the limit."""
+        self.rewrites: list[tuple[int, TagRewrite]] = []
+        """Calls in the text that were rewritten, and when."""
+        self.over_rewrites = 0
         self._by_index: dict[Any, Choice] = {}
         self._news: list[Notice] = []
         self._awaiting_head = True
@@ -333,6 +350,19 @@ class Recording:
             news, self._news = self._news, []
             return news
         return None
+
+    def call_in_text(self, choice_index: int, number: int, name: str | None, arguments: str, time_ns: int) -> None:
+        """A piece of the `number`th call that was found in a choice's text, and stays text."""
+        choice = self._choice(choice_index)
+        if choice is not None:
+            self._delta_of(choice, _TextKey(number), None, name, arguments, "text", time_ns)
+
+    def call_rewritten(self, rewrite: TagRewrite, time_ns: int) -> None:
+        """A call in the text was rewritten."""
+        if len(self.rewrites) < self.limits.calls:
+            self.rewrites.append((time_ns, rewrite))
+        else:
+            self.over_rewrites += 1
 
     def read_response(self, response: Any, came_ns: int) -> list[Notice]:
         """Take a whole, unstreamed response (the shape of the API's `chat.completion` object)."""
@@ -490,7 +520,7 @@ class Recording:
     def _delta_of(
         self,
         choice: Choice,
-        key: int | _LegacyKey | None,
+        key: _Key | None,
         call_id: str | None,
         name: str | None,
         arguments: Any,
@@ -536,9 +566,7 @@ class Recording:
         if self._room < 0:
             self._settle()
 
-    def _find_call(
-        self, choice: Choice, key: int | _LegacyKey | None, call_id: str | None, name: str | None
-    ) -> ToolCall | None:
+    def _find_call(self, choice: Choice, key: _Key | None, call_id: str | None, name: str | None) -> ToolCall | None:
         """The call that a delta goes on with, None where it begins one."""
         of_same_id = None if call_id is None else choice.by_id.get(call_id)
         if key is None:
@@ -567,13 +595,13 @@ class Recording:
     def _call_of_new_index(
         self,
         choice: Choice,
-        key: int | _LegacyKey,
+        key: _Key,
         of_same_id: ToolCall | None,
         call_id: str | None,
         name: str | None,
     ) -> ToolCall | None:
         """The call that came without its index until now: the one of that id, else the one that is at its place."""
-        if isinstance(key, _LegacyKey):
+        if isinstance(key, (_LegacyKey, _TextKey)):
             return None
         call = of_same_id
         if call is None:
@@ -596,16 +624,14 @@ class Recording:
         is_declared = self.declared is not None and name in self.declared
         return is_declared or not self._begins_declared(call.name + name)
 
-    def _begin_call(
-        self, choice: Choice, key: int | _LegacyKey | None, kind: CallKind, time_ns: int
-    ) -> ToolCall | None:
+    def _begin_call(self, choice: Choice, key: _Key | None, kind: CallKind, time_ns: int) -> ToolCall | None:
         if self._calls_kept >= self.limits.calls:
             return None
         self._calls_kept += 1
         index = 0
         if isinstance(key, int):
             index = key
-        elif key is None:
+        elif not isinstance(key, _LegacyKey):
             index = len(choice.calls)
             while index in choice.by_index or index in choice.without_index:
                 index += 1
@@ -618,7 +644,7 @@ class Recording:
         choice.calls.append(call)
         return call
 
-    def _count_over(self, choice: Choice, key: int | _LegacyKey | None, call_id: str | None, name: str | None) -> None:
+    def _count_over(self, choice: Choice, key: _Key | None, call_id: str | None, name: str | None) -> None:
         """A delta of a call that is not kept. What follows it at its index, or without one, is of that call too."""
         self.over_deltas += 1
         last = choice.last_over

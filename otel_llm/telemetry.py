@@ -137,6 +137,7 @@ class Instruments:
 
         counters = counters_of(meter, provider)
         self.tool_calls, self.anomalies, self.streams = counters.tool_calls, counters.anomalies, counters.streams
+        self.tag_rewrites = counters.tag_rewrites
         self.time_to_first_tool_call = histogram(
             "otel_llm.stream.time_to_first_tool_call",
             "s",
@@ -145,6 +146,12 @@ class Instruments:
         )
         self.tool_call_duration = histogram(
             "otel_llm.tool_call.duration", "s", "From a call's first delta to its last", seconds
+        )
+        self.tag_rewrite_duration = histogram(
+            "otel_llm.tag_rewrite.duration",
+            "s",
+            "What rewriting a call in the text took",
+            [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0],
         )
         self.arguments_size = histogram(
             "otel_llm.tool_call.arguments.size", "{character}", "Length of a call's arguments", characters
@@ -228,6 +235,10 @@ class RequestSpan:
                 instruments.tool_call_duration.record(lasted, dict(attributes), context)
         if recording.over_calls:
             instruments.tool_calls.add(recording.over_calls, (*common, ("gen_ai.tool.name", _OTHER_TOOL)))
+        for _, rewrite in recording.rewrites:
+            attributes = (*common, ("otel_llm.tag_rewrite.format", rewrite.format))
+            instruments.tag_rewrites.add(1, attributes)
+            instruments.tag_rewrite_duration.record(rewrite.duration_ns / 1e9, dict(attributes), context)
         for anomaly in timeline.anomalies:
             instruments.anomalies.add(1, (*common, ("otel_llm.anomaly.type", anomaly.type)))
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 # A named tuple made without the detour through its own constructor, which takes twice as long.
 _new = tuple.__new__
-CallKind = Literal["function", "custom", "legacy"]
+# `text`: found in the text, where the protocol gives it neither id nor index.
+CallKind = Literal["function", "custom", "legacy", "text"]
 
 
 class Delta(NamedTuple):

@@ -401,6 +401,8 @@ class Family:
     """Whether there is a marker for the end."""
     body: Body | None = None
     """Writes the JSON object of a call, where one has both name and arguments."""
+    apart: bool = False
+    """Whether the arguments are one JSON object and only the name stands apart: `arguments_json` wrote them."""
     names: SearchStrategy[str] = plain_names
 
 
@@ -440,7 +442,7 @@ def named(
     """The name outside, the arguments as JSON behind it."""
     write = repeated(around(arguments_json, before, after), between, *outer)
     own = [mark for mark in (after, outer[1]) if mark]
-    return Family(name, write, json_arguments(*own), names=any_names, **more)
+    return Family(name, write, json_arguments(*own), names=any_names, apart=True, **more)
 
 
 def function_tags(
@@ -495,7 +497,7 @@ def json_invokes(name: str, prefix: str, wrapper: str) -> Family:
     """The arguments of an invoke as one JSON object."""
     before, after = f'<{prefix}invoke name="{{name}}">\n', f"\n</{prefix}invoke>\n"
     write = repeated(around(arguments_json, before, after), "", f"<{prefix}{wrapper}>\n", f"</{prefix}{wrapper}>")
-    return Family(name, write, json_arguments(*ends_of("parameter", "invoke", wrapper, prefix=prefix)))
+    return Family(name, write, json_arguments(*ends_of("parameter", "invoke", wrapper, prefix=prefix)), apart=True)
 
 
 def quoting(name: str, before: str, after: str, delimiter: str) -> Family:

@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Raises SystemExit as argparse does: for ``--help`` and ``--version``, and with status 2 for a wrong usage.
     """
-    from otel_llm.cli import demo
+    from otel_llm.cli import chat, demo
 
     parser = argparse.ArgumentParser(
         prog="otel-llm", description="OpenTelemetry for streaming tool calls of language models."
@@ -24,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"otel-llm {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     demo.add_parser(commands)
+    chat.add_parser(commands)
     arguments = parser.parse_args(argv)
     try:
         status: int = arguments.run(arguments)

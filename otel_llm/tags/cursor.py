@@ -22,52 +22,72 @@ _WHITE = re.compile(r"\s*")
 
 
 class Cursor:
-    """What has come and is not read yet; and, between `mark` and `settle`, what was read and may be given back."""
+    """What has come and is not read yet; and, between `mark` and `settle`, what was read and may be given back.
 
-    __slots__ = ("_keeping", "_kept", "ended", "position", "text")
+    Places are counted from the beginning of all text. Giving back is a step back in `text`; only what came with earlier
+    chunks is kept apart, and joined again where it is given back.
+    """
+
+    __slots__ = ("_base", "_kept", "_marked", "ended", "position", "text")
 
     def __init__(self) -> None:
         self.text = ""
         self.position = 0
         self.ended = False
         """Whether no more text comes."""
+        # The place of `text[0]`; that of the first mark; and what came between the two.
+        self._base = 0
+        self._marked: int | None = None
         self._kept: list[str] = []
-        self._keeping = False
 
     def feed(self, chunk: str) -> None:
+        if self._marked is not None:
+            piece = self.text[max(self._marked - self._base, 0) : self.position]
+            if piece:
+                self._kept.append(piece)
+        self._base += self.position
         self.text = self.text[self.position :] + chunk
         self.position = 0
 
     def take(self, length: int) -> str:
         piece = self.text[self.position : self.position + length]
         self.position += len(piece)
-        if self._keeping:
-            self._kept.append(piece)
         return piece
+
+    def back(self, length: int) -> None:
+        """Give back what was just taken."""
+        self.position -= length
 
     def mark(self) -> int:
         """A place to come back to with `rewind`."""
-        self._keeping = True
-        return len(self._kept)
+        place = self._base + self.position
+        if self._marked is None:
+            self._marked = place
+        return place
 
     def rewind(self, mark: int) -> None:
         """Give back what was read since `mark`, to be read again."""
-        returned = "".join(self._kept[mark:])
-        del self._kept[mark:]
-        self.text = returned + self.text[self.position :]
-        self.position = 0
+        if mark < self._base:
+            kept = "".join(self._kept)
+            earlier = mark - (self._base - len(kept))
+            self._kept = [kept[:earlier]] if earlier else []
+            self.text = kept[earlier:] + self.text
+            self._base = mark
+        self.position = mark - self._base
 
     def settle(self) -> str:
-        """What was read is decided: nothing of it will be given back. Returns what was kept of it."""
+        """What was read is decided: nothing of it will be given back. Returns what was read since the first mark."""
         kept = self.kept
         self._kept.clear()
-        self._keeping = False
+        self._marked = None
         return kept
 
     @property
     def kept(self) -> str:
         """What was read and may still be given back."""
-        return "".join(self._kept)
+        if self._marked is None:
+            return ""
+        return "".join(self._kept) + self.text[max(self._marked - self._base, 0) : self.position]
 
     @property
     def waiting(self) -> int:
@@ -95,17 +115,12 @@ def literal(cursor: Cursor, word: str) -> Step[bool]:
 
 def one_of(cursor: Cursor, words: Sequence[str]) -> Step[str | None]:
     """Read the longest of `words` that comes."""
-    possible = sorted(words, key=len, reverse=True)
+    pattern, longest = _any_of(tuple(words))
     while True:
         text, position = cursor.text, cursor.position
-        for word in possible:
-            if text.startswith(word, position):
-                cursor.take(len(word))
-                return word
-            if not cursor.ended and len(text) - position < len(word) and word.startswith(text[position:]):
-                break
-        else:
-            return None
+        if cursor.ended or len(text) - position >= longest or not _goes_on(text, position, words):
+            match = pattern.match(text, position)
+            return cursor.take(len(match.group())) if match else None
         yield
 
 
@@ -134,27 +149,43 @@ def until(
 ) -> Step[tuple[str, str | None]]:
     """Read up to and including the first of `words`: what was before it, and it; None where the text ends first.
 
-    With `pass_on` the text before it is handed over as it comes, and not returned. After more than `most` characters
-    none of them is looked for any longer.
+    With `pass_on` the text before it is handed over as it comes, and not returned. If none of them begins within `most`
+    characters, so many are read and None is returned.
     """
-    pattern = _any_of(tuple(words))
+    pattern, longest = _any_of(tuple(words))
     pieces: list[str] = []
     length = 0
     give = pieces.append if pass_on is None else pass_on
     while True:
-        match = pattern.search(cursor.text, cursor.position)
-        if match is not None and match.group():
-            if match.start() > cursor.position:
-                give(cursor.take(match.start() - cursor.position))
-            cursor.take(len(match.group()))
-            return "".join(pieces), match.group()
-        safe = cursor.waiting if cursor.ended else cursor.waiting - undecided(cursor.text, cursor.position, words)
+        text, position = cursor.text, cursor.position
+        left = len(text) if most is None else most - length
+        match = pattern.search(text, position, position + left + longest)
+        safe = cursor.waiting
+        if match is not None and (cursor.ended or not _goes_on(text, match.start(), words)):
+            safe = match.start() - position
+            if safe <= left:
+                if safe:
+                    give(cursor.take(safe))
+                return "".join(pieces), cursor.take(len(match.group()))
+        elif match is not None:
+            safe = match.start() - position
+        elif not cursor.ended:
+            safe -= undecided(text, position, words)
+        if safe > left:
+            give(cursor.take(left))
+            return "".join(pieces), None
         if safe > 0:
             length += safe
             give(cursor.take(safe))
-        if cursor.ended or (most is not None and length > most):
+        if cursor.ended:
             return "".join(pieces), None
         yield
+
+
+def _goes_on(text: str, place: int, words: Sequence[str]) -> bool:
+    """Whether what stands at `place` may become a longer one of `words`."""
+    rest = len(text) - place
+    return any(rest < len(word) and word.startswith(text[place:]) for word in words)
 
 
 def undecided(text: str, position: int, words: Sequence[str]) -> int:
@@ -168,5 +199,7 @@ def undecided(text: str, position: int, words: Sequence[str]) -> int:
 
 
 @lru_cache(maxsize=256)
-def _any_of(words: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile("|".join(re.escape(word) for word in sorted(words, key=len, reverse=True)))
+def _any_of(words: tuple[str, ...]) -> tuple[re.Pattern[str], int]:
+    """What finds any of `words`, and the length of the longest."""
+    longest_first = sorted(words, key=len, reverse=True)
+    return re.compile("|".join(re.escape(word) for word in longest_first)), len(longest_first[0])

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 _BARE_WORD = re.compile(r"[\w.:|\-]+")
 # What JSON is made of, outside and inside of strings.
 _JSON = re.compile(r'(?:[\s{}\[\],:]|"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null)+')
+# What stands between the tags whatever the call.
+_WRITTEN = ('{"name": "', '", "arguments": {', '{"name":"', '","arguments":{', '"parameters": {', '"parameters":{')
 _BRACKETS = {"<": ">", "[": "]", "{": "}", "(": ")"}
 
 
@@ -43,7 +45,7 @@ class ToolCallTags:
         if opening.startswith(closing) or closing.startswith(opening):
             raise ValueError(f"of the tags {opening!r} and {closing!r} one begins with the other")
         for tag in (opening, closing):
-            if _JSON.fullmatch(tag):
+            if _JSON.fullmatch(tag) or any(tag.strip() in text for text in _WRITTEN):
                 raise ValueError(f"the tag {tag!r} occurs inside JSON, which stands between the tags")
 
     @property
@@ -71,9 +73,6 @@ NAMED_TAGS = {
 NAMED_TAGS["qwen3"] = NAMED_TAGS["qwen"]
 NAMED_TAGS["llama3"] = NAMED_TAGS["llama"]
 
-OPENAI = "openai"
-"""The target that is no tags: real `delta.tool_calls`."""
-
 
 def read_tags(text: str) -> ToolCallTags:
     """The tags that a text names: `start,end`, one tag for both, or one of the named formats.
@@ -84,7 +83,7 @@ def read_tags(text: str) -> ToolCallTags:
     if len(parts) > 2:
         raise ValueError(f"{text!r} names {len(parts)} tags; wanted are 'start,end', one tag, or a format's name")
     if len(parts) == 2:
-        return ToolCallTags(*parts)
+        return ToolCallTags(parts[0], parts[1])
     tag = parts[0]
     if tag in NAMED_TAGS:
         return NAMED_TAGS[tag]

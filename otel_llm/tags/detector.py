@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from otel_llm.tags.declared import declared_tools
-from otel_llm.tags.found import Piece
+from otel_llm.tags.found import FoundCall, Piece
 from otel_llm.tags.json_body import ARGUMENT_KEYS, NAME_KEYS
 from otel_llm.tags.python_calls import NotACall, read_literal
 from otel_llm.tags.scanner import Scanner
+
+# Longer texts, and texts that leave more brackets open, are not repaired: that would take seconds.
+_MOST_REPAIRED = 131_072
+_DEEPEST_REPAIRED = 64
+_CLOSERS = {"{": "}", "[": "]"}
+_STRUCTURE = re.compile(r'["{}\[\]]')
+_IN_STRING = re.compile(r'["\\]')
 
 
 @dataclass
@@ -75,34 +83,34 @@ class IncrementalToolDetector:
             elif kind == "arguments":
                 self._arguments.append(text)
             elif kind == "end":
-                call = self._call(found.name)
+                call = self._call(found)
                 if call is not None:
                     calls.append(call)
                 else:
                     # Nobody understands it: nothing of it may be lost.
-                    shown += (self._opening, *self._body, text)
+                    shown += (self._opening, *(self._body or (found.name or "", *self._arguments)), text)
         return "".join(shown), calls
 
-    def _call(self, name: str | None) -> ToolCall | None:
-        arguments: Any = None
-        if name is not None:
-            text = "".join(self._arguments)
+    def _call(self, found: FoundCall) -> ToolCall | None:
+        name, arguments = found.name, None
+        text = "".join(self._arguments)
+        if name is not None and (text.strip() or found.understood):
             arguments = understand(text) if text.strip() else {}
         if not isinstance(arguments, dict):
             body = understand("".join(self._body))
-            name, arguments = _parts(body) if isinstance(body, dict) else (name, None)
+            name, arguments = parts(body) if isinstance(body, dict) else (name, None)
         if not name or not isinstance(arguments, dict):
             return None
         return ToolCall(name, arguments, f"call_{uuid.uuid4().hex[:24]}")
 
 
-def _parts(body: dict[str, Any]) -> tuple[str | None, Any]:
+def parts(body: dict[str, Any]) -> tuple[str | None, Any]:
     """Name and arguments of an object that is a call, also of `{"type": "function", "function": {…}}`."""
     inner = body.get("function")
     if isinstance(inner, dict):
-        return _parts(inner)
+        return parts(inner)
     name = next((body[key] for key in ("name", *NAME_KEYS) if isinstance(body.get(key), str)), None)
-    arguments = next((body[key] for key in sorted(ARGUMENT_KEYS) if key in body), {})
+    arguments: Any = next((body[key] for key in sorted(ARGUMENT_KEYS) if key in body), {})
     if isinstance(arguments, str):
         arguments = understand(arguments)
     return name, {} if arguments is None else arguments
@@ -118,6 +126,13 @@ def understand(text: str) -> Any:
         return read_literal(text)
     except (NotACall, RecursionError):
         pass
+    closing = _closing(text)
+    try:
+        return json.loads(text + closing, strict=False)
+    except (ValueError, RecursionError):
+        pass
+    if len(text) > _MOST_REPAIRED or len(closing) > _DEEPEST_REPAIRED:
+        return None
     # Imported where it is needed: it is large, and models mostly write JSON.
     from json_repair import repair_json
 
@@ -125,3 +140,21 @@ def understand(text: str) -> Any:
         return repair_json(text, return_objects=True) or None
     except (ValueError, RecursionError):
         return None
+
+
+def _closing(text: str) -> str:
+    """What closes the string and the brackets of a JSON text that was cut off."""
+    open_brackets: list[str] = []
+    place, in_string = 0, False
+    while match := (_IN_STRING if in_string else _STRUCTURE).search(text, place):
+        place = match.end()
+        mark = match.group()
+        if mark == '"':
+            in_string = not in_string
+        elif mark == "\\":
+            place += 1
+        elif mark in _CLOSERS:
+            open_brackets.append(_CLOSERS[mark])
+        elif open_brackets:
+            open_brackets.pop()
+    return '"' * in_string + "".join(reversed(open_brackets))

@@ -56,7 +56,12 @@ def _functions_name(name: str) -> str:
 _ARG_TAGS = Tags(key="<arg_key>", key_end="</arg_key>", value="<arg_value>", value_end="</arg_value>")
 _GLM = xml_parameters(replace(_ARG_TAGS, done=("</tool_call>",)))
 _FUNCTION = Tags(
-    key="<parameter=", key_end=">", value_end="</parameter>", invoke=("<function=",), named=(">",), done=("</function>",)
+    key="<parameter=",
+    key_end=">",
+    value_end="</parameter>",
+    invoke=("<function=",),
+    named=(">",),
+    done=("</function>",),
 )
 _OWN_LINES = replace(_FUNCTION, own_lines=True, references=None, ends=("</tool_call>",))
 _INVOKE = Tags(
@@ -148,10 +153,20 @@ _KIMI_K3 = Tags(
     done=("<|close|>call<|sep|>",),
     ends=("<|close|>tools<|sep|>",),
 )
-_HARMONY_MESSAGE = ("<|constrain|>json<|message|>", "<|channel|>commentary <|constrain|>json<|message|>",
-                    "<|channel|>commentary json<|message|>", "json<|message|>", "<|message|>", "code<|message|>")  # fmt: skip
-_HARMONY_OPENERS = ("<|channel|>commentary to=", "<|channel|>analysis to=", "<|start|>assistant<|channel|>commentary to=",
-                    "<|start|>assistant to=")  # fmt: skip
+_HARMONY_MESSAGE = (
+    "<|constrain|>json<|message|>",
+    "<|channel|>commentary <|constrain|>json<|message|>",
+    "<|channel|>commentary json<|message|>",
+    "json<|message|>",
+    "<|message|>",
+    "code<|message|>",
+)
+_HARMONY_OPENERS = (
+    "<|channel|>commentary to=",
+    "<|channel|>analysis to=",
+    "<|start|>assistant<|channel|>commentary to=",
+    "<|start|>assistant to=",
+)
 _HARMONY = Named(after=_HARMONY_MESSAGE, closers=("<|call|>", "<|end|>"), tool=_functions_name)
 _PLAMO = Named(
     before=("<|plamo:begin_tool_request:plamo|><|plamo:begin_tool_name:plamo|>",),
@@ -330,7 +345,7 @@ FORMATS: tuple[Format, ...] = (
            python_calls("<|python_end|>"), "llama4_pythonic_tool_parser.py"),
     # Fences: see the scanner
     Format("gemma_tool_code", "Gemma 2, 3 (prompted)", ("```tool_code",),
-           first_of(json_objects("```", several=True), json_array(), python_calls()),
+           first_of(json_objects(several=True, stops=("```",)), json_array(), python_calls()),
            "ac:abstractcore/tools/parser.py"),
     # Without a marker: see the scanner
     Format("llama3_json", "Llama 3.1 to 3.3", (), None, "llama_tool_parser.py"),

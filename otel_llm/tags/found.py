@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from otel_llm.tags.cursor import Cursor
@@ -43,20 +44,27 @@ class Piece(NamedTuple):
 class Findings:
     """What a grammar finds, held back until it is sure that it reads a call."""
 
-    __slots__ = ("_cursor", "_pending", "count", "pieces", "sure")
+    __slots__ = ("_cursor", "_opened", "_pending", "_pieces", "aside", "at_line_start", "count", "sure")
 
     def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
-        self.pieces: list[Piece] = []
+        self._pieces: list[Piece] = []
+        self._pending: list[Piece] = []
+        self._opened = False
         self.count = 0
         """Calls found."""
         self.sure = False
-        self._pending: list[Piece] = []
+        self.at_line_start = True
+        """Whether what comes next is the first in its line, or in all, but for white space, or comes behind a call."""
+        self.aside: Callable[[], str] | None = None
+        """Says what was read of a value and is not passed on yet, as it came."""
 
     def begin(self, format_name: str, *, verbatim: bool = False, opening: str = "") -> FoundCall:
+        """A call begins. `opening` stands before the first one of a block alone."""
         call = FoundCall(self.count, format_name, verbatim=verbatim)
         self.count += 1
-        self._add(Piece("begin", opening, call))
+        self._add(Piece("begin", "" if self._opened else opening, call))
+        self._opened = True
         return call
 
     def body(self, call: FoundCall, text: str) -> None:
@@ -77,16 +85,30 @@ class Findings:
 
     def text(self, text: str) -> None:
         if text:
-            self.pieces.append(Piece("text", text))
+            self.put(Piece("text", text))
+
+    def put(self, piece: Piece) -> None:
+        """A piece that is sure."""
+        self._pieces.append(piece)
+        if piece.kind == "end":
+            self.at_line_start = True
+        elif piece.kind == "text":
+            _, line_break, line = piece.text.rpartition("\n")
+            if line_break or self.at_line_start:
+                self.at_line_start = not line or line.isspace()
 
     def _add(self, piece: Piece) -> None:
-        (self.pieces if self.sure else self._pending).append(piece)
+        if self.sure:
+            self.put(piece)
+        else:
+            self._pending.append(piece)
 
     def commit(self) -> None:
         """What is being read is a call."""
         if not self.sure:
             self.sure = True
-            self.pieces.extend(self._pending)
+            for piece in self._pending:
+                self.put(piece)
             self._pending.clear()
             self._cursor.settle()
 
@@ -100,8 +122,14 @@ class Findings:
         """It is none: what was found since nothing was sure was not found."""
         self.count -= sum(1 for piece in self._pending if piece.kind == "begin")
         self._pending.clear()
+        self.over()
+
+    def over(self) -> None:
+        """What was being read is over."""
         self.sure = False
+        self._opened = False
+        self.aside = None
 
     def drain(self) -> list[Piece]:
-        pieces, self.pieces = self.pieces, []
+        pieces, self._pieces = self._pieces, []
         return pieces

@@ -1,14 +1,14 @@
 """How calls are written behind an opening marker.  Pure.
 
 A grammar reads what stands behind a marker that was read already. It says `found.commit()` as soon as it is sure that
-it reads a call. Before that it may return False, and what it read is read again as something else; so it reads no more
-than a name, a key and some white space before it is sure. Once it is sure it returns True, and what does not belong to
-the call is left unread.
+it reads a call. Before that it may return False, and what it read is read again as something else; so it reads no
+more than a name, a key and some white space before it is sure. Once it is sure it returns True, and what does not
+belong to the call is left unread.
 
 A closing marker outside of a JSON string ends a call wherever it comes; inside one it is text. Where there is no
 closing marker the end of the JSON value is the end of the call. White space between a marker and a body belongs to the
-markup. Where only a complete reading decides (Python's syntax, quoting of a family's own), a call is held until its last
-bracket, and is text if it does not read as one.
+markup. Where only a complete reading decides (Python's syntax, quoting of a family's own), a call is held until its
+last bracket, and is text if it does not read as one.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from otel_llm.tags.json_body import ObjectCall, container, object_begins
 from otel_llm.tags.python_calls import NotACall, read_calls
 from otel_llm.tags.quoted_calls import read_arguments
 
+_KEYWORD = re.compile(r"[\w.\-]*")
 NAME = re.compile(r"[\w.:\-/$]*")
 # A call that is held is given up as text beyond so many characters.
 MOST_HELD = 4 * 1_048_576
@@ -68,13 +69,30 @@ def closing(cursor: Cursor, closers: Sequence[str]) -> Step[str]:
     return word or ""
 
 
+def ended(cursor: Cursor, found: Findings, call: FoundCall, end: str, closers: Sequence[str]) -> Step[str]:
+    """A call's JSON is over: tell so, and read the closer if one comes, which is returned.
+
+    A call that is whole does not wait for it. One that nobody may understand does: its closer is part of what is shown.
+    """
+    whole = end == "closed" and call.understood and call.name is not None
+    if whole:
+        found.end(call)
+    closer = "" if end == "cut" else (yield from closing(cursor, closers))
+    if not whole:
+        found.end(call, complete=end != "cut", closing=closer)
+    return closer
+
+
 # JSON objects and arrays of them ------------------------------------------------------------------------------
 
 
-def json_objects(*closers: str, several: bool = False, separators: Sequence[str] = ()) -> Grammar:
+def json_objects(
+    *closers: str, several: bool = False, separators: Sequence[str] = (), stops: Sequence[str] = ()
+) -> Grammar:
     """A JSON object that is a call, then a closer where one comes.
 
-    `several`: more may follow, with white space between, or one of `separators`.
+    `several`: more may follow, with white space between, or one of `separators`. `stops` end it as a closer does, but
+    are left unread.
     """
 
     def read(cursor: Cursor, found: Findings, context: Context) -> Step[bool]:
@@ -84,9 +102,8 @@ def json_objects(*closers: str, several: bool = False, separators: Sequence[str]
         found.commit()
         while True:
             call = found.begin(context.format, verbatim=True, opening=context.opening)
-            end = yield from ObjectCall(found, call, closers).read(cursor)
-            closer = "" if end == "cut" else (yield from closing(cursor, closers))
-            found.end(call, complete=end != "cut", closing=closer)
+            end = yield from ObjectCall(found, call, (*closers, *stops)).read(cursor)
+            closer = yield from ended(cursor, found, call, end, closers)
             if end == "cut" or closer or not (several or separators):
                 return True
             if not (yield from _another(cursor, separators)):
@@ -158,6 +175,7 @@ def keyed_array(*closers: str) -> Grammar:
                 cursor.rewind(before)
                 break
             found.commit()
+            cursor.settle()
             call = found.begin(context.format, opening=context.opening)
             found.name(call, name)
             end = yield from _arguments(cursor, found, call, closers)
@@ -239,8 +257,7 @@ def named_json(spec: Named) -> Grammar:
             end = "closed"
             if (yield from peek(cursor)) == "{":
                 end = yield from _arguments(cursor, found, call, (*spec.closers, *spec.ends))
-            closer = "" if end == "cut" else (yield from closing(cursor, spec.closers))
-            found.end(call, complete=end != "cut", closing=closer)
+            yield from ended(cursor, found, call, end, spec.closers)
             if end == "cut" or not spec.again:
                 break
         yield from closing(cursor, spec.ends)
@@ -277,51 +294,71 @@ def _name(cursor: Cursor, spec: Named, *, first: bool) -> Step[str | None]:
 
 # Held until the last bracket ----------------------------------------------------------------------------------
 
-_STRUCTURE = re.compile(r"[\"'()\[\]{}]")
-_IN_QUOTES = {'"': re.compile(r'["\\]'), "'": re.compile(r"['\\]")}
+# Outside of strings: quotes, brackets, and what cannot stand there, which ends it.
+_PYTHON = re.compile(r"[^\s\w,:;=+\-.#\\]")
+_IN_QUOTES = {quote: re.compile(rf"{quote}|\\") for quote in ('"', "'", '"' * 3, "'" * 3)}
+# What JSON has neither as a mark nor as a letter of a number or a word.
+OUTSIDE_JSON_STRINGS = re.compile(r"[^\s0-9,:.+\-aeflnrstuE]")
 _IN_JSON = {'"': re.compile(r'["\\\n]')}
+
+
+_JSON_BRACKETS = {"[": 1, "{": 1, "]": -1, "}": -1}
+_PYTHON_BRACKETS = {**_JSON_BRACKETS, "(": 1, ")": -1}
 
 
 def balanced(cursor: Cursor, *, strict: bool = False, depth: int = 0) -> Step[str | None]:
     """Read up to the bracket that closes the first one, or all that are open to `depth`.
 
-    `strict`: strings are JSON's, so there is no single quote and no line break in one. None where the bracket never
-    comes, or not before the limit; what was read is kept by the cursor.
+    `strict`: it is JSON's syntax, so there is no single quote, no round bracket and no line break in a string; else it
+    is Python's. None where the bracket never comes, or not before the limit, or where something comes that the syntax
+    does not have; what was read is kept by the cursor.
     """
-    in_quotes = _IN_JSON if strict else _IN_QUOTES
+    in_quotes, outside = (_IN_JSON, OUTSIDE_JSON_STRINGS) if strict else (_IN_QUOTES, _PYTHON)
+    brackets = _JSON_BRACKETS if strict else _PYTHON_BRACKETS
     pieces: list[str] = []
     length = 0
     quote = ""
     escaped = False
-    while length <= MOST_HELD:
+    while length < MOST_HELD:
         text, start = cursor.text, cursor.position
         place, closed = start, False
-        if escaped and place < len(text):
+        stop = min(len(text), start + MOST_HELD - length)
+        # Whether one quote at the end may become three.
+        may_grow = not strict and not cursor.ended and stop == len(text)
+        if escaped and place < stop:
             place, escaped = place + 1, False
-        while place < len(text):
-            match = (in_quotes[quote] if quote else _STRUCTURE).search(text, place)
+        while place < stop:
+            match = (in_quotes[quote] if quote else outside).search(text, place, stop)
             if match is None:
-                place = len(text)
+                # Two of the three quotes that end it may have come.
+                rest = text[max(place, stop - 2) : stop] if len(quote) == 3 and may_grow else ""
+                place = stop - len(rest) + len(rest.rstrip(quote[:1])) if rest else stop
                 break
             mark, place = match.group(), match.end()
             if mark == "\n":
                 cursor.take(place - start)
                 return None
             if mark == "\\":
-                escaped = place == len(text)
+                escaped = place == stop
                 place += 1
             elif quote:
                 quote = ""
-            elif mark in "\"'":
-                quote = mark if mark in in_quotes else ""
-            elif mark in "([{":
-                depth += 1
-            elif mark in ")]}":
-                depth -= 1
+            elif mark in in_quotes:
+                triple = mark * 3
+                if may_grow and stop - place < 2 and triple.startswith(text[place - 1 : stop]):
+                    place -= 1
+                    break
+                quote = triple if not strict and text.startswith(triple, place - 1) else mark
+                place += len(quote) - 1
+            elif mark in brackets:
+                depth += brackets[mark]
                 if depth <= 0:
                     closed = True
                     break
-        piece = cursor.take(min(place, len(text)) - start)
+            else:
+                cursor.take(place - 1 - start)
+                return None
+        piece = cursor.take(min(place, stop) - start)
         if piece:
             pieces.append(piece)
             length += len(piece)
@@ -346,7 +383,7 @@ def python_calls(*closers: str) -> Grammar:
                 begins = yield from python_list_begins(cursor)
             else:
                 head = yield from call_name(cursor)
-                begins = bool(head) and (yield from peek(cursor)) == "("
+                begins = bool(head) and (yield from _arguments_begin(cursor))
             if not begins:
                 cursor.rewind(place)
                 break
@@ -369,12 +406,32 @@ def python_calls(*closers: str) -> Grammar:
 
 
 def python_list_begins(cursor: Cursor) -> Step[bool]:
-    """Whether `[name(` comes. It is left unread."""
+    """Whether `[name(key=` or `[name()` comes. It is left unread."""
+    return bool((yield from listed_name(cursor)))
+
+
+def listed_name(cursor: Cursor) -> Step[str]:
+    """The name in `[name(key=` or `[name()`, empty where no such thing comes. It is left unread."""
     place = cursor.mark()
-    begins = yield from literal(cursor, "[")
-    if begins:
+    name = ""
+    if (yield from literal(cursor, "[")):
         yield from white(cursor)
-        begins = bool((yield from call_name(cursor))) and (yield from peek(cursor)) == "("
+        name = yield from call_name(cursor)
+        if name and not (yield from _arguments_begin(cursor)):
+            name = ""
+    cursor.rewind(place)
+    return name
+
+
+def _arguments_begin(cursor: Cursor) -> Step[bool]:
+    """Whether `(key=` or `()` comes. It is left unread."""
+    place = cursor.mark()
+    begins = False
+    if (yield from literal(cursor, "(")):
+        yield from white(cursor)
+        key = yield from run(cursor, _KEYWORD)
+        yield from white(cursor)
+        begins = (yield from peek(cursor)) == ("=" if key else ")")
     cursor.rewind(place)
     return begins
 
@@ -426,7 +483,11 @@ def _braces(cursor: Cursor, delimiters: tuple[str, str]) -> Step[str | None]:
     pieces: list[str] = []
     length = depth = 0
     while length <= MOST_HELD:
-        before, mark = yield from until(cursor, ("{", "}", delimiters[0]), most=MOST_HELD)
+        before, mark = yield from until(cursor, ("{", "}", delimiters[0], "<"), most=MOST_HELD)
+        if mark == "<":
+            # A marker: no bare value has one.
+            cursor.back(1)
+            return None
         pieces += (before, mark or "")
         if mark == delimiters[0]:
             text, mark = yield from until(cursor, (delimiters[1],), most=MOST_HELD)

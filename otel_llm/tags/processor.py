@@ -8,10 +8,9 @@ import logging
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from otel_llm.tags.custom_tags import OPENAI
 from otel_llm.tags.declared import declared_tools, name_of
 from otel_llm.tags.detector import IncrementalToolDetector, ToolCall
-from otel_llm.tags.rewriter import ToolCallTagRewriter
+from otel_llm.tags.rewriter import RewriteBuffer, ToolCallTagRewriter
 from otel_llm.tags.stage import Stage
 from otel_llm.tags.target import Target, read_target
 
@@ -34,11 +33,11 @@ class UnifiedStreamProcessor:
 
     With `tool_call_tags` (a `ToolCallTags`, a text that names tags, a `ToolCallTagRewriter`) calls in the text are
     rewritten and nothing is taken out. Without, markup is taken out of the text and each call arrives in `tool_calls`
-    of a chunk, as soon as it is complete: `{"name": …, "arguments": …, "call_id": …}`. With `execute_tools`, and tools
-    given to `process_stream` that can be called, each call is executed and its result is reported behind it, as text and
-    in `tool_results`: `{"call_id": …, "name": …, "output": …, "error": …}`.
+    of a chunk, as soon as it is complete: `{"name": …, "arguments": …, "call_id": …}`. With `execute_tools`, and
+    functions given to `process_stream` as tools, each call is executed and its result is reported behind it, as text
+    and in `tool_results`: `{"call_id": …, "name": …, "output": …, "error": …}`.
 
-    Tags that cannot be used are logged as an error, and nothing is rewritten.
+    Tags that cannot be used are logged as an error, and the stream passes as it is.
     """
 
     def __init__(self, model_name: str = "", execute_tools: bool = True, tool_call_tags: Any = None) -> None:
@@ -58,7 +57,8 @@ class UnifiedStreamProcessor:
             if isinstance(self._target, ToolCallTagRewriter):
                 self.tag_rewriter = self._target
         except (TypeError, ValueError) as error:
-            _logger.error("Failed to initialize tag rewriter: %s; tool calls stay as they are", error)
+            # What is wrong is in the message; where we noticed is nobody's concern.
+            _logger.error("Failed to initialize tag rewriter: %s; tool calls stay as they are", error)  # noqa: TRY400
 
     def process_stream(self, stream: Iterable[Any], tools: Any = None) -> Iterator[Any]:
         """Process objects with `content` (and perhaps `tool_calls`), texts, or chunks of an SDK.
@@ -84,55 +84,52 @@ class _Run:
     """One stream on its way through."""
 
     def __init__(self, processor: UnifiedStreamProcessor, tools: Any) -> None:
-        self._processor = processor
         declared = declared_tools(tools)
-        self._functions = _functions(tools) if processor.execute_tools else {}
-        processor.detector = IncrementalToolDetector(processor.model_name, tools=declared)
-        processor.tag_rewrite_buffer = ""
         target = processor._target
+        self._processor = processor
+        self._functions = _functions(tools) if processor.execute_tools else {}
+        self._passes = bool(processor.tool_call_tags) and target is None
         self._rewriter = target.with_tools(declared) if isinstance(target, ToolCallTagRewriter) else None
+        self._buffer: str = ""
+        # Objects that are no chunks of an SDK have no deltas of calls: there `openai` is to take the calls out.
+        self._detector = processor.detector = IncrementalToolDetector(processor.model_name, tools=declared)
         self._stage = None if target is None else Stage(target, declared)
-        self._rewrites = bool(processor.tool_call_tags)
-        self._to_openai = target == OPENAI
         self._detectors: dict[Any, IncrementalToolDetector] = {}
         self._last: Any = None
 
     def take(self, chunk: Any) -> Iterator[Any]:
+        if self._passes:
+            yield chunk
+            return
         if getattr(chunk, "choices", None) is not None:
             yield from self._take_sdk_chunk(chunk)
             return
         self._last = chunk
         content = chunk if isinstance(chunk, str) else getattr(chunk, "content", None)
-        if self._rewriter is None and not self._takes_out():
-            yield chunk
-        elif not isinstance(content, str):
+        if not isinstance(content, str):
             yield chunk
         elif self._rewriter is not None:
-            output, self._processor.tag_rewrite_buffer = self._rewriter.rewrite_streaming_chunk(
-                content, self._processor.tag_rewrite_buffer
-            )
+            output, self._buffer = self._rewriter.rewrite_streaming_chunk(content, self._buffer)
+            self._processor.tag_rewrite_buffer = self._buffer
             yield chunk if output == content else _with(chunk, output)
         else:
-            shown, calls = self._processor.detector.process_chunk(content)
+            shown, calls = self._detector.process_chunk(content)
             yield from self._shown(chunk, content, shown, calls)
 
     def finish(self) -> Iterator[Any]:
-        buffer, self._processor.tag_rewrite_buffer = self._processor.tag_rewrite_buffer, ""
-        stream = getattr(buffer, "stream", None)
-        if stream is not None:
-            rest = stream.flush()
+        self._processor.tag_rewrite_buffer = ""
+        if isinstance(self._buffer, RewriteBuffer):
+            rest = self._buffer.stream.flush()
             if rest:
                 yield _with(self._last, rest)
-        elif self._takes_out() and self._last is not None:
-            if getattr(self._last, "choices", None) is None:
-                calls = self._processor.detector.finalize()
-                rest = self._processor.detector.text_left
-                if rest or calls:
-                    yield from self._shown(_without_calls(self._last), "", rest, calls)
-        if self._stage is not None:
-            last = self._stage.finish()
-            if last is not None:
-                yield last
+        elif self._last is not None and not self._detectors:
+            calls = self._detector.finalize()
+            rest = self._detector.text_left
+            if rest or calls:
+                yield from self._shown(_without_calls(self._last), "", rest, calls)
+        last = None if self._stage is None else self._stage.finish()
+        if last is not None:
+            yield last
         for index, detector in self._detectors.items():
             calls = detector.finalize()
             if detector.text_left or calls:
@@ -143,15 +140,9 @@ class _Run:
                     choice.delta.content = detector.text_left
                 yield from self._shown_sdk(chunk, calls)
 
-    def _takes_out(self) -> bool:
-        return not self._rewrites
-
     def _take_sdk_chunk(self, chunk: Any) -> Iterator[Any]:
         if self._stage is not None:
             yield self._stage.take(chunk)
-            return
-        if not self._takes_out():
-            yield chunk
             return
         calls: list[ToolCall] = []
         for choice in chunk.choices or ():
@@ -159,7 +150,7 @@ class _Run:
             content = getattr(delta, "content", None)
             detector = self._detectors.get(choice.index)
             if detector is None:
-                detector = IncrementalToolDetector(self._processor.model_name, tools=self._processor.detector.tools)
+                detector = IncrementalToolDetector(self._processor.model_name, tools=self._detector.tools)
                 self._detectors[choice.index] = detector
             shown, found = detector.process_chunk(content) if isinstance(content, str) else (content, [])
             if getattr(choice, "finish_reason", None) is not None:

@@ -13,17 +13,16 @@ _WHITE = re.compile(r"(?:\s|\\\n|#[^\n]*)*")
 _NAME = re.compile(r"[A-Za-z_][\w.\-]*")
 _NUMBER = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F_]+|(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(?:[eE][-+]?\d+)?)")
 _WORDS = {"True": True, "true": True, "False": False, "false": False, "None": None, "null": None}
-_ESCAPE = re.compile(
-    r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-7]{1,3})|(\r\n|.))", re.DOTALL
-)
+_ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-7]{1,3})|(\r\n|.))", re.DOTALL)
 _ESCAPED = {
     "n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "v": "\v", "a": "\a", "/": "/",
     "\\": "\\", "'": "'", '"': '"', "\n": "", "\r\n": "",
 }  # fmt: skip
+_ENDS = {quote: re.compile(rf"{quote}|\\") for quote in ('"', "'", '"' * 3, "'" * 3)}
 _DEEPEST = 100
 
 
-class NotACall(ValueError):
+class NotACall(ValueError):  # noqa: N818 - it is no fault, it is a finding
     """The text is not what its syntax asks for."""
 
 
@@ -158,15 +157,16 @@ class _Reader:
     def _string(self, mark: str) -> str:
         text, start = self._text, self._place
         quote = mark * 3 if text.startswith(mark * 3, start) else mark
+        ends = _ENDS[quote]
         place = start + len(quote)
         while True:
-            end = text.find(quote, place)
-            if end < 0:
+            match = ends.search(text, place)
+            if match is None:
                 raise NotACall
-            slash = text.find("\\", place, end)
-            if slash < 0:
+            if match.group() == quote:
                 break
-            place = slash + 2
+            place = match.end() + 1
+        end = match.start()
         self._place = end + len(quote)
         return _ESCAPE.sub(_unescaped, text[start + len(quote) : end])
 

@@ -5,6 +5,7 @@ The strings are raw: nothing is escaped in them. Keys are bare.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -83,9 +84,15 @@ class _Reader:
 def _scalar(text: str) -> Any:
     if text.lower() in _WORDS:
         return _WORDS[text.lower()]
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+    value = _number(text, int)
+    if value is None:
+        value = _number(text, float)
+    return text if value is None else value
+
+
+def _number(text: str, kind: type[int | float]) -> int | float | None:
+    try:
+        value = kind(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, int) or math.isfinite(value) else None

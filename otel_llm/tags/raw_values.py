@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,6 +22,9 @@ NO_STRING: Types = frozenset({"integer", "number", "boolean", "null", "object", 
 _WORDS = {"true": "true", "false": "false", "null": "null", "none": "null"}
 # The longest character reference of HTML is shorter.
 _LONGEST_REFERENCE = 40
+# Beyond it a text is no number and no word of JSON.
+_LONGEST_SCALAR = 512
+_MAY_BE_SCALAR = re.compile(r"\s*(?:[-+.\dEe]*|[A-Za-z]{0,5})\s*")
 
 
 def parameter_types(tools: Mapping[str, Tool] | None, tool: str, parameter: str) -> Types | None:
@@ -74,7 +78,7 @@ def as_json(text: str, types: Types | None) -> str:
     if value is not None:
         kind, written = value
         fits = types is None or kind in types or (kind in {"integer", "number"} and types & {"integer", "number"})
-        if fits and (kind != "string" or types is not None):
+        if fits and kind != "string":
             return written
     return quoted(text)
 
@@ -108,7 +112,8 @@ def quoted(text: str) -> str:
 
 
 class RawValue:
-    """One value as it comes; its JSON is passed on as soon as it is decided.
+    """One value as it comes; its JSON is passed on as soon as it is decided: what is surely a string as it comes, all
+    else at its end.
 
     `own_lines`: a line break before and behind it is no part of it. `references`: it is escaped as in HTML; None: it is
     where it does not stand on lines of its own.
@@ -124,7 +129,14 @@ class RawValue:
         self._held = ""
         self._pieces: list[str] = []
         self._begun = False
-        self._is_string: bool | None = True if types == STRING else False if types is not None else None
+        # Whether it surely is a string, or not; None while its text decides.
+        self._is_string = True if types == STRING else None if types is None or "string" in types else False
+        self._quoted = False
+
+    @property
+    def held(self) -> str:
+        """What was fed and not passed on."""
+        return "".join(self._pieces) + self._held
 
     def feed(self, text: str, *, last: bool = False, plain: bool = False) -> None:
         """`plain`: this text is not escaped, whatever the rest is."""
@@ -168,16 +180,16 @@ class RawValue:
         if not text:
             return
         if self._is_string is None:
-            begin = ("".join(self._pieces) + text).lstrip()[:1]
-            if begin and begin not in '{[-0123456789tfnTFN':
-                self._is_string = True
-                text = "".join(self._pieces) + text
-                self._pieces.clear()
+            self._pieces.append(text)
+            text = "".join(self._pieces)
+            self._is_string = _looks_like_string(text)
+            if self._is_string is None:
+                self._pieces = [text]
+                return
+            self._pieces.clear()
         if self._is_string:
-            if not self._pieces:
-                self._pass_on('"')
-                self._pieces.append("")
-            self._pass_on(quoted(text)[1:-1])
+            self._pass_on(("" if self._quoted else '"') + quoted(text)[1:-1])
+            self._quoted = True
         else:
             self._pieces.append(text)
 
@@ -185,7 +197,7 @@ class RawValue:
         """Its end came."""
         self.feed("", last=True)
         if self._is_string:
-            self._pass_on('"' if self._pieces else '""')
+            self._pass_on('"' if self._quoted else '""')
         else:
             self._pass_on(as_json("".join(self._pieces), self._types))
 
@@ -193,5 +205,15 @@ class RawValue:
         """The text ended within it: pass on what was held back."""
         held, self._held = self._held, ""
         self._text(held)
-        if not self._is_string:
+        if not self._is_string and self._pieces:
             self._pass_on(quoted("".join(self._pieces))[:-1])
+
+
+def _looks_like_string(text: str) -> bool | None:
+    """Whether a value that begins so is a string, False where it is none or only its end decides, None not yet.
+
+    What may be an object or an array is known at its end. What is longer than any number or word is a string.
+    """
+    if text.lstrip()[:1] in {"{", "["} and len(text) - len(text.lstrip()) < _LONGEST_SCALAR:
+        return False
+    return True if len(text) > _LONGEST_SCALAR or not _MAY_BE_SCALAR.fullmatch(text) else None

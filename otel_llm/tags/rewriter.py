@@ -35,7 +35,7 @@ class RewriteStream:
     @property
     def held(self) -> str:
         """What was held back, as it came."""
-        return self._scanner.held
+        return self._writer.held + self._scanner.held
 
     def _written(self, pieces: Iterable[Piece]) -> str:
         return self._writer.write(pieces).text
@@ -51,7 +51,7 @@ class RewriteBuffer(str):
 class ToolCallTagRewriter:
     """Rewrites tool calls in any of the known syntaxes to one pair of tags.
 
-    `tags`: a `ToolCallTags`, or a text that `"start,end"`, one tag or a named format's name says them with. `tools`: the
+    `tags`: a `ToolCallTags`, or a text that says them: `"start,end"`, one tag, or a named format's name. `tools`: the
     request's tools (dictionaries of the API, or names): values of XML parameters take their types from them, and calls
     without a marker count only where they name one of them.
 
@@ -85,7 +85,9 @@ class ToolCallTagRewriter:
     def rewrite_streaming_chunk(self, chunk: str | None, buffer: str = "") -> tuple[str, str]:
         """What can be said with this chunk, and a buffer to pass with the next one; begin with an empty one.
 
-        The buffer is text: what was held back. At the end of the stream it is what is left to be said.
+        The buffer is text: what was held back, as it came. At the end of the stream it is what is left to be said. It
+        cannot know that no more text comes: a call that only the end of the text decides is rewritten by `flush` of a
+        `stream` alone. (It is made anew for each chunk: where long calls are held, a `stream` is cheaper, too.)
         """
         stream = getattr(buffer, "stream", None)
         begun = ""

@@ -4,10 +4,11 @@ The rules:
 
 - Each opening marker of the table (`formats.py`) begins a call if what follows it reads as one. If not, the marker is
   text, and so are markers that are only talked about: in a code span, in a fence of any language but `tool_code`, in
-  reasoning (`<think>` at the head of a line and the like). What is behind a marker decides among families that share it.
+  reasoning (`<think>` at the head of a line and the like). What is behind a marker decides among families that share
+  it. Reasoning and fences that are never closed go on to the end of the text.
 - Without a marker a call is told by its looks: see `unmarked.py`.
-- Once a call has begun, it goes on to its closing marker or, where none comes, to the end of its JSON. What then follows
-  is text again.
+- Once a call has begun, it goes on to its closing marker or, where none comes, to the end of its JSON. What then
+  follows is text again. A call whose JSON is whole is told at once; its closing marker goes with it when it comes.
 - A call that the text ends within is told as far as it came, and is not complete.
 - What is held back is the least that leaves a choice open: the beginning of a marker, what stands between a marker and
   the first key of its body, a call that only its end decides.
@@ -22,7 +23,7 @@ from collections.abc import Mapping, Sequence
 
 from otel_llm.request import Tool
 from otel_llm.tags import unmarked
-from otel_llm.tags.cursor import Cursor, Step, one_of, run, until
+from otel_llm.tags.cursor import Cursor, Step, literal, one_of, peek, run, until
 from otel_llm.tags.formats import FORMATS, Format
 from otel_llm.tags.found import Findings, Piece
 from otel_llm.tags.grammars import Context
@@ -54,16 +55,17 @@ _FIRSTS = "".join(sorted({re.escape(opener[0]) for opener in _ANYWHERE} | {"{", 
 _LINE_FIRSTS = "".join(sorted({re.escape(opener[0]) for opener in _AT_LINE}))
 # Text in which none of these stands passes at once.
 _NOT_PLAIN = re.compile(rf"[{_FIRSTS}\n]")
-_TRIGGER = re.compile(rf"[{_FIRSTS}]|\n\s*[{_LINE_FIRSTS}]")
+_TRIGGER = re.compile(rf"[{_FIRSTS}]|\n[^\S\n]*[{_LINE_FIRSTS}]")
 _LINE_TRIGGER = re.compile(rf"\s*[{_LINE_FIRSTS}]")
+_WHITE = re.compile(r"\s*")
 _BACKTICKS = re.compile(r"`*")
 _INFO = re.compile(r"[^`\n]*")
 
 
-def _by_first(words: Sequence[str]) -> dict[str, list[str]]:
-    grouped: dict[str, list[str]] = {}
+def _by_first(words: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    grouped: dict[str, tuple[str, ...]] = {}
     for word in words:
-        grouped.setdefault(word[0], []).append(word)
+        grouped[word[0]] = (*grouped.get(word[0], ()), word)
     return grouped
 
 
@@ -84,7 +86,9 @@ class Scanner:
     @property
     def held(self) -> str:
         """What has come and is not decided yet."""
-        return self._cursor.kept + self._cursor.text[self._cursor.position :]
+        aside = self._found.aside
+        begun = aside() if aside else ""
+        return begun + self._cursor.kept + self._cursor.text[self._cursor.position :]
 
     @property
     def count(self) -> int:
@@ -93,7 +97,7 @@ class Scanner:
 
     def is_plain(self, text: str) -> bool:
         """Whether `text`, coming now, is nothing but text. If so it counts as scanned."""
-        return self._in_plain_text and not self._at_line_start and _NOT_PLAIN.search(text) is None
+        return self._in_plain_text and not self._found.at_line_start and _NOT_PLAIN.search(text) is None
 
     def feed(self, text: str) -> list[Piece]:
         """What has become clear with this text."""
@@ -113,8 +117,9 @@ class Scanner:
 
     def _begin(self) -> None:
         self._cursor.ended = False
-        # Only white space so far in this line; nothing so far at all.
-        self._at_line_start = True
+        self._found.over()
+        self._found.at_line_start = True
+        # Nothing so far at all.
         self._at_start = True
         self._in_plain_text = True
         self._steps = self._scan()
@@ -139,17 +144,15 @@ class Scanner:
             if mark == "`":
                 yield from self._code()
                 continue
-            cursor.mark()
+            start = cursor.mark()
             known = yield from self._call(mark)
-            self._found.sure = False
             if known:
                 cursor.settle()
-                last = self._found.pieces[-1] if self._found.pieces else None
-                self._at_line_start, self._at_start = True, False
-                if last is not None and last.kind == "text":
-                    self._at_line_start = self._ends_at_line_start(last.text)
+                self._found.over()
+                self._at_start = False
             else:
-                cursor.rewind(0)
+                self._found.forget()
+                cursor.rewind(start)
                 cursor.settle()
                 self._text(cursor.take(1))
 
@@ -157,7 +160,7 @@ class Scanner:
         text, position = self._cursor.text, self._cursor.position
         if self._at_start and text[position] in _START_WORDS:
             return position
-        if self._at_line_start:
+        if self._found.at_line_start:
             match = _LINE_TRIGGER.match(text, position)
             if match:
                 return match.end() - 1
@@ -165,22 +168,15 @@ class Scanner:
         return match.end() - 1 if match else None
 
     def _text(self, text: str) -> None:
-        self._found.text(text)
-        if not text:
-            return
-        self._at_start = False
-        self._at_line_start = self._ends_at_line_start(text)
-
-    def _ends_at_line_start(self, text: str) -> bool:
-        _, line_break, line = text.rpartition("\n")
-        if not line_break and not self._at_line_start:
-            return False
-        return not line or line.isspace()
+        if text:
+            self._found.text(text)
+            self._at_start = False
 
     def _call(self, mark: str) -> Step[bool]:
         """Read what a marker, or its looks, say is a call. False where it is none; what was read is then text."""
         cursor, found = self._cursor, self._found
-        at_line_start = self._at_line_start
+        at_line_start = found.at_line_start
+        start = cursor.mark()
         words = _START_WORDS if self._at_start else _LINE_WORDS if at_line_start else _WORDS
         if mark in words:
             opening = yield from one_of(cursor, words[mark])
@@ -191,14 +187,14 @@ class Scanner:
                 return True
             if opening is not None and (yield from self._marked(opening)):
                 return True
-            cursor.rewind(0)
+            cursor.rewind(start)
         context = Context(self._tools)
-        if mark == "{" and (self._tools is not None or at_line_start):
+        if mark == "{":
             return (yield from unmarked.json_call(cursor, found, context, at_line_start=at_line_start))
         if mark == "[":
             if (yield from unmarked.python_list(cursor, found, context, at_line_start=at_line_start)):
                 return True
-            cursor.rewind(0)
+            cursor.rewind(start)
             return (yield from unmarked.json_list(cursor, found, context, at_line_start=at_line_start))
         return False
 
@@ -206,7 +202,7 @@ class Scanner:
         cursor, found = self._cursor, self._found
         place = cursor.mark()
         formats = [*_ANYWHERE.get(opening, ())]
-        if self._at_line_start:
+        if found.at_line_start:
             formats += _AT_LINE.get(opening, ())
         if self._at_start:
             formats += _AT_START.get(opening, ())
@@ -226,13 +222,13 @@ class Scanner:
         cursor.mark()
         ticks = yield from run(cursor, _BACKTICKS, 1024)
         info = yield from run(cursor, _INFO, 256) if len(ticks) >= 3 else _nothing()
-        is_fence = len(ticks) >= 3 and (cursor.ended or cursor.text.startswith("\n", cursor.position))
+        is_fence = len(ticks) >= 3 and (yield from peek(cursor)) in {"", "\n"}
         if not is_fence:
             self._text(cursor.settle())
             yield from self._code_span(ticks)
             return
+        self._at_start = False
         if (yield from self._fenced_call(info.strip(), ticks)):
-            self._at_line_start = True
             return
         _, end = yield from until(cursor, (f"\n{ticks}",), self._found.text)
         self._text(end or "")
@@ -252,34 +248,34 @@ class Scanner:
                 return
 
     def _fenced_call(self, language: str, ticks: str) -> Step[bool]:
-        """Read the calls that the fence is there for, and its closing line. What was read is text if there are none."""
+        """Read the calls that the fence is there for, and its closing line. What was read is text if there are none.
+
+        What stands behind them in the fence is text, up to the closing line.
+        """
         cursor, found = self._cursor, self._found
         read = False
         if language == "tool_code" and _TOOL_CODE.grammar is not None:
             context = Context(self._tools, _TOOL_CODE.name, cursor.kept)
             read = yield from _TOOL_CODE.grammar(cursor, found, context)
-            closed = bool(found.pieces) and found.pieces[-1].text == "```"
-            found.sure = False
-            if read and not closed:
-                place = cursor.mark()
-                yield from run(cursor, re.compile(r"\s*"), 1024)
-                word = yield from one_of(cursor, (ticks,))
-                if word is None:
-                    cursor.rewind(place)
-                closed = word is not None
-            if read and closed:
-                cursor.settle()
-                return True
         elif language == "json" and self._tools is not None:
-            read = yield from unmarked.fenced_json(cursor, found, Context(self._tools), ticks)
-            found.sure = False
-            if read:
+            only = yield from unmarked.fenced_json(cursor, found, Context(self._tools), ticks)
+            if only:
+                found.over()
                 cursor.settle()
                 return True
         if not read:
             found.forget()
             found.text(cursor.settle())
-        return False
+            return False
+        found.over()
+        cursor.settle()
+        place = cursor.mark()
+        yield from run(cursor, _WHITE, 1024)
+        closed = yield from literal(cursor, ticks)
+        if not closed:
+            cursor.rewind(place)
+        cursor.settle()
+        return closed
 
 
 def _nothing() -> Step[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from otel_llm.tags.custom_tags import OPENAI, ToolCallTags, read_tags
+from otel_llm.tags.custom_tags import ToolCallTags, read_tags
 from otel_llm.tags.rewriter import ToolCallTagRewriter
 
 Target = ToolCallTagRewriter | Literal["openai"]
@@ -22,7 +22,7 @@ def read_target(form: Any) -> Target | None:
     if isinstance(form, ToolCallTags):
         return ToolCallTagRewriter(form)
     if isinstance(form, str):
-        return OPENAI if form.strip() == OPENAI else ToolCallTagRewriter(read_tags(form))
+        return "openai" if form.strip() == "openai" else ToolCallTagRewriter(read_tags(form))
     raise TypeError(f"tool-call tags are text, ToolCallTags or a ToolCallTagRewriter, not {type(form).__name__}")
 
 

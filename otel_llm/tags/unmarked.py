@@ -1,9 +1,10 @@
 """Calls without a marker, told by their looks alone.  Pure.
 
-An object, an array of objects or a bracketed list in Python's syntax looks like any JSON or any bracketed prose. It is a
-call only if it reads as one whole, holds no keys but a call's, and names a declared tool. Where the tools are not known
-it must also be a whole line. So it is held until its last bracket; as soon as it cannot be a call any longer it passes,
-and an object that is other data passes with all that is in it: a call that is quoted in data is no call.
+An object, an array of objects or a bracketed list in Python's syntax looks like any JSON or any bracketed prose. It is
+a call only if it reads as one whole, holds no keys but a call's, and names a declared tool. Where the tools are not
+known it must also be a whole line. So it is held until its last bracket, or until something comes that its syntax does
+not have. An object or array that is other data passes as it comes, with all that is in it: a call that is quoted in
+data is no call.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from typing import Any
 from otel_llm.tags.cursor import Cursor, Step, literal, peek, run, white
 from otel_llm.tags.found import Findings
 from otel_llm.tags.grammars import (
+    OUTSIDE_JSON_STRINGS,
     Context,
     Grammar,
     balanced,
-    call_name,
     json_array,
     json_objects,
+    listed_name,
     made_call,
 )
 from otel_llm.tags.json_body import ARGUMENT_KEYS, CALL_KEYS, NAME_KEYS
@@ -30,8 +32,9 @@ from otel_llm.tags.python_calls import NotACall, read_calls
 _KEY = re.compile(r"[\w.\-]*")
 _STRING = re.compile(r'[^"\\\n]*')
 _BLANK = re.compile(r"[ \t]*")
-_DATA = re.compile(r'["{}\[\]<]')
 _IN_STRING = re.compile(r'["\\\n]')
+# An array that begins with one of these is data.
+_FIRST_OF_DATA = frozenset('"[-0123456789')
 
 
 def json_call(cursor: Cursor, found: Findings, context: Context, *, at_line_start: bool) -> Step[bool]:
@@ -39,7 +42,7 @@ def json_call(cursor: Cursor, found: Findings, context: Context, *, at_line_star
     verdict = yield from _may_be_object_call(cursor, context)
     if verdict is None:
         return False
-    if not verdict:
+    if not verdict or (context.tools is None and not at_line_start):
         yield from _pass_data(cursor, found)
         return True
     # Its braces are closed or it is no JSON.
@@ -87,10 +90,14 @@ def json_list(cursor: Cursor, found: Findings, context: Context, *, at_line_star
     if not (yield from literal(cursor, "[")):
         return False
     yield from white(cursor)
+    first = yield from peek(cursor)
+    if first and first in _FIRST_OF_DATA:
+        yield from _pass_data(cursor, found)
+        return True
     verdict = yield from _may_be_object_call(cursor, context)
     if verdict is None:
         return False
-    if not verdict:
+    if not verdict or (context.tools is None and not at_line_start):
         yield from _pass_data(cursor, found, depth=2)
         return True
     if (yield from balanced(cursor, strict=True, depth=2)) is None:
@@ -106,15 +113,11 @@ def json_list(cursor: Cursor, found: Findings, context: Context, *, at_line_star
 
 
 def python_list(cursor: Cursor, found: Findings, context: Context, *, at_line_start: bool) -> Step[bool]:
-    """`[name(key=value), …]`."""
-    place = cursor.mark()
-    if not (yield from literal(cursor, "[")):
+    """`[name(key=value), …]`. It is held as soon as the first key, or that there is none, says that it looks so."""
+    if context.tools is None and not at_line_start:
         return False
-    yield from white(cursor)
-    name = yield from call_name(cursor)
-    begins = bool(name) and context.may_be_tool(name) and (yield from peek(cursor)) == "("
-    cursor.rewind(place)
-    if not begins or (context.tools is None and not at_line_start):
+    name = yield from listed_name(cursor)
+    if not name or not context.may_be_tool(name):
         return False
     text = yield from balanced(cursor)
     try:
@@ -190,7 +193,7 @@ def _pass_data(cursor: Cursor, found: Findings, depth: int = 1) -> Step[None]:
         if escaped and place < len(text):
             place, escaped = place + 1, False
         while place < len(text) and not ends:
-            match = (_IN_STRING if in_string else _DATA).search(text, place)
+            match = (_IN_STRING if in_string else OUTSIDE_JSON_STRINGS).search(text, place)
             if match is None:
                 place = len(text)
                 break
@@ -276,11 +279,9 @@ def _replay(text: str, found: Findings, context: Context, format_name: str, gram
     for piece in inner.drain():
         if piece.call is not None:
             piece.call.marked = False
-        found.pieces.append(piece)
+        found.put(piece)
     found.count = inner.count
 
 
 def _named(context: Context, format_name: str) -> Context:
     return Context(context.tools, format_name, "")
-
-

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from otel_llm.tags.custom_tags import ToolCallTags
+from otel_llm.tags.detector import parts, understand
 from otel_llm.tags.found import FoundCall, Piece
 
 
@@ -29,16 +30,34 @@ class Written:
     text: str = ""
     deltas: list[CallDelta] = field(default_factory=list)
 
+    @property
+    def holds_anything(self) -> bool:
+        return bool(self.text or self.deltas)
+
 
 class Writer(Protocol):
     def write(self, pieces: Iterable[Piece], /) -> Written: ...
     def finish(self) -> str: ...
 
 
+def arguments_in(body: str, call: FoundCall) -> str:
+    """The arguments of a call that has a name and has come to its end without them, as JSON.
+
+    Those of a body that is no JSON are what can be understood of it, or else all of it: nothing of it may be lost.
+    """
+    if call.understood or not body:
+        return "{}" if call.complete else ""
+    value = understand(body)
+    arguments = parts(value)[1] if isinstance(value, dict) else None
+    return json.dumps(arguments, ensure_ascii=False) if isinstance(arguments, dict) else body
+
+
 class TagWriter:
     """Every call becomes one JSON object between two tags.
 
-    A call that was cut off gets no closing tag: nothing is written that nobody said.
+    A call that was cut off gets no closing tag: nothing is written that nobody said. Where the body is made anew, a
+    call whose name never came keeps the text of its body, and arguments that are not where they should be are made of
+    what can be understood of it.
     """
 
     def __init__(self, tags: ToolCallTags) -> None:
@@ -46,8 +65,14 @@ class TagWriter:
         self._closing = tags.closing
         self._preserve = tags.preserve_json
         self._has_arguments = False
-        # The body of a call whose name has not come: it can be written as it is only.
-        self._unnamed: list[str] = []
+        self._unnamed = False
+        # The body of a call whose arguments have not come; without a name it can be written as it is only.
+        self._unsaid: list[str] = []
+
+    @property
+    def held(self) -> str:
+        """What was said of a call and is not written yet."""
+        return "".join(self._unsaid) if self._unnamed else ""
 
     def write(self, pieces: Iterable[Piece], /) -> Written:
         written: list[str] = []
@@ -56,28 +81,31 @@ class TagWriter:
                 written.append(text)
             elif kind == "begin":
                 written.append(self._opening)
-                self._has_arguments = False
+                self._has_arguments, self._unnamed = False, True
             elif kind == "end":
                 written.append(self._end(call))
             elif call.verbatim and self._preserve:
                 if kind == "body":
                     written.append(text)
             elif kind == "body":
-                if call.name is None:
-                    self._unnamed.append(text)
+                if not self._has_arguments:
+                    self._unsaid.append(text)
             elif kind == "name":
-                self._unnamed.clear()
+                self._unnamed = False
                 written.append(f'{{"name": {json.dumps(text, ensure_ascii=False)}, "arguments": ')
             else:
                 self._has_arguments = True
+                self._unsaid.clear()
                 written.append(text)
         return Written("".join(written))
 
     def _end(self, call: FoundCall) -> str:
-        rest = "".join(self._unnamed)
-        self._unnamed.clear()
-        if not (call.verbatim and self._preserve) and call.name is not None and call.complete:
-            rest = "}" if self._has_arguments else "{}}"
+        rest = "".join(self._unsaid)
+        self._unsaid.clear()
+        self._unnamed = False
+        if not (call.verbatim and self._preserve) and call.name is not None:
+            rest = "" if self._has_arguments else arguments_in(rest, call)
+            rest += "}" if call.complete else ""
         return rest + (self._closing if call.complete else "")
 
     def finish(self) -> str:
@@ -97,7 +125,9 @@ class OpenAIWriter:
         self.calls = 0
         self._index = 0
         self._has_arguments = False
-        self._unnamed: list[str] = []
+        self._opening = ""
+        # The body of a call whose arguments have not come.
+        self._unsaid: list[str] = []
         self._in_text = False
         self._white = ""
 
@@ -108,27 +138,28 @@ class OpenAIWriter:
             if kind == "text" or call is None:
                 text.append(self._text(piece))
             elif kind == "begin":
-                self._unnamed = [piece]
+                self._opening = piece
                 self._has_arguments = False
             elif kind == "body":
-                if call.name is None:
-                    self._unnamed.append(piece)
+                if not self._has_arguments:
+                    self._unsaid.append(piece)
             elif kind == "name":
                 self._begin(written, piece)
             elif kind == "arguments":
                 self._has_arguments = True
+                self._unsaid.clear()
                 self._arguments(written, piece)
-            elif call.name is None:
-                self._unnamed.append(piece)
-                text.append(self._text("".join(self._unnamed)))
-                self._unnamed = []
-            elif call.complete and not self._has_arguments:
-                self._arguments(written, "{}")
+            else:
+                body = "".join(self._unsaid)
+                self._unsaid.clear()
+                if call.name is None:
+                    text.append(self._text(self._opening + body + piece))
+                elif not self._has_arguments:
+                    self._arguments(written, arguments_in(body, call))
         written.text = "".join(text)
         return written
 
     def _begin(self, written: Written, name: str) -> None:
-        self._unnamed = []
         self._white = ""
         self._in_text = False
         self._index = self.next_index
@@ -137,6 +168,8 @@ class OpenAIWriter:
         written.deltas.append(CallDelta(self._index, f"call_{uuid.uuid4().hex[:24]}", name))
 
     def _arguments(self, written: Written, text: str) -> None:
+        if not text:
+            return
         deltas = written.deltas
         if deltas and deltas[-1].index == self._index:
             deltas[-1].arguments += text

@@ -1,7 +1,9 @@
 """Calls whose arguments stand one by one between tags, as raw text.  Pure.
 
 Raw text has no escape for its own terminator: it ends at the first one. What is passed on is JSON, made parameter by
-parameter as the text comes. Calls that miss the closing tag of the call, but not that of the block, are whole.
+parameter as the text comes. A call ends at its closing tag, at that of the block, or where something else than a
+parameter follows; it is cut off only where the text ends first, or where a parameter has no end. A tag that begins a
+parameter whose name is never closed is text again.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Any
 from otel_llm.fields import field
 from otel_llm.tags.cursor import Cursor, Step, literal, one_of, peek, until, white
 from otel_llm.tags.found import Findings, FoundCall
-from otel_llm.tags.grammars import MOST_HELD, Context, Grammar, call_name, closing, made_call
+from otel_llm.tags.grammars import MOST_HELD, Context, Grammar, call_name, closing, ended, made_call
 from otel_llm.tags.json_body import container
 from otel_llm.tags.raw_values import NO_STRING, STRING, RawValue, Types, as_json, parameter_types, quoted, schema_types
 
@@ -73,12 +75,12 @@ def xml_parameters(tags: Tags) -> Grammar:
             if word == "{":
                 end = yield from container(cursor, lambda text, call=call: found.arguments(call, text), tags.done)  # type: ignore[misc]
                 call.understood = end == "closed"
-                closer = "" if end == "cut" else (yield from closing(cursor, tags.done))
-                found.end(call, complete=end != "cut", closing=closer)
+                closer = yield from ended(cursor, found, call, end, tags.done)
             else:
-                closer = yield from _Parameters(found, context, tags, call).read(cursor, word)
-                found.end(call, complete=bool(closer), closing=closer)
-            if not closer or closer in tags.ends or not tags.invoke:
+                whole, closer = yield from _Parameters(found, context, tags, call).read(cursor, word)
+                found.end(call, complete=whole, closing=closer)
+                end = "closed" if whole else "cut"
+            if end == "cut" or closer in tags.ends or not tags.invoke:
                 break
         yield from closing(cursor, tags.ends)
         return True
@@ -88,7 +90,7 @@ def xml_parameters(tags: Tags) -> Grammar:
 
 def _head(cursor: Cursor, context: Context, tags: Tags, *, first: bool) -> Step[tuple[str, str] | None]:
     """Read the name and what follows it: a tag, which is read too, or the brace of a JSON object, which is not."""
-    yield from white(cursor)
+    apart = yield from white(cursor)
     if tags.invoke and not (first and tags.invoke_read) and (yield from one_of(cursor, tags.invoke)) is None:
         return None
     name = tags.tool((yield from call_name(cursor)))
@@ -104,10 +106,20 @@ def _head(cursor: Cursor, context: Context, tags: Tags, *, first: bool) -> Step[
     if tags.json_body and (yield from peek(cursor)) == "{":
         return name, "{"
     word = yield from one_of(cursor, (tags.key, *tags.done))
-    # A name alone between two tags is prose about them, unless it is that of a tool.
-    if word is None or (word in tags.done and not tags.named and not context.may_be_tool(name)):
+    # A name alone between two tags is prose about them, unless it is that of a tool; where the tools are not known it
+    # must follow the tag directly.
+    alone = word in tags.done and not tags.named
+    if word is None or (alone and not context.may_be_tool(name)):
+        return None
+    if alone and context.tools is None and apart and not tags.invoke:
         return None
     return name, word
+
+
+def _begins_one(cursor: Cursor, words: Sequence[str]) -> bool:
+    """Whether what is left is nothing but the beginning of one of `words`."""
+    rest = cursor.text[cursor.position :]
+    return any(word.startswith(rest) for word in words)
 
 
 class _Parameters:
@@ -117,34 +129,45 @@ class _Parameters:
         self._tags = tags
         self._call = call
 
-    def read(self, cursor: Cursor, word: str) -> Step[str]:
-        """Read from the first tag behind the name to the closing tag of the call, which is returned if it comes."""
+    def read(self, cursor: Cursor, word: str) -> Step[tuple[bool, str]]:
+        """Read from behind the first tag to the closing tag of the call; whether the call is whole, and that tag."""
         tags, pass_on = self._tags, self._pass_on
         pass_on("{")
         first = True
         while word == tags.key:
+            before = cursor.mark()
             key, end = yield from until(cursor, (tags.key_end,), most=_LONGEST_KEY)
-            if end is None:
-                return ""
             attributes = ""
-            if tags.value:
+            if tags.value and end is not None:
                 attributes, end = yield from until(cursor, (tags.value,), most=_LONGEST_KEY)
-                if end is None:
-                    return ""
+            if end is None:
+                cursor.rewind(before)
+                cursor.settle()
+                return False, ""
+            cursor.settle()
             pass_on(("" if first else ", ") + quoted(key.strip()) + ": ")
             first = False
             value = RawValue(
                 self._types(key.strip(), attributes), pass_on, own_lines=tags.own_lines, references=tags.references
             )
-            if not (yield from self._value(cursor, value)):
+            self._found.aside = lambda value=value: value.held
+            closed = yield from self._value(cursor, value)
+            self._found.aside = None
+            if not closed:
                 value.cut()
-                return ""
+                return False, ""
             value.close()
+            before = cursor.mark()
             yield from white(cursor)
             word = (yield from one_of(cursor, (tags.key, *tags.done, *tags.ends))) or ""
-        if word:
-            pass_on("}")
-        return word
+            cut = not word and cursor.ended and _begins_one(cursor, (tags.key, *tags.done, *tags.ends))
+            if not word:
+                cursor.rewind(before)
+            cursor.settle()
+            if cut:
+                return False, ""
+        pass_on("}")
+        return True, word
 
     def _value(self, cursor: Cursor, value: RawValue) -> Step[bool]:
         tags = self._tags
@@ -173,11 +196,13 @@ class _Parameters:
 
 
 def nested_tags(prefix: str, end: str) -> Grammar:
-    """`<invoke name="NAME">` with a tag for each argument, named after it, nested for objects; `prefix` before each tag.
+    """`<invoke name="NAME">` with a tag for each argument, named after it, nested for objects.
 
-    A call is held until its end: what a tag holds decides its type.
+    `prefix` stands before each tag. A call is held until its end: what a tag holds decides its type. Where another call
+    or the end of the block comes first, it is text.
     """
     invoke, done = f'{prefix}<invoke name="', f"{prefix}</invoke>"
+    others = (end, end.replace("</", "<"), invoke)
 
     def read(cursor: Cursor, found: Findings, context: Context) -> Step[bool]:
         while True:
@@ -189,8 +214,10 @@ def nested_tags(prefix: str, end: str) -> Grammar:
             if not name or not (yield from literal(cursor, '">')):
                 cursor.rewind(place)
                 break
-            body, mark = yield from until(cursor, (done,), most=MOST_HELD)
-            arguments = None if mark is None else _nested_arguments(body, prefix, context, name)
+            body, mark = yield from until(cursor, (done, *others), most=MOST_HELD)
+            if mark in others:
+                cursor.back(len(mark))
+            arguments = _nested_arguments(body, prefix, context, name) if mark == done else None
             if arguments is None:
                 found.commit_text()
                 return True

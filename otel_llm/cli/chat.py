@@ -1,0 +1,197 @@
+"""``otel-llm chat``: talk to a model, and see its tool calls in the tags that one likes.
+
+    otel-llm chat --base-url http://127.0.0.1:8000/v1 --model qwen3-coder --stream
+    you: /tooltag 'ojlk' 'dfsd'
+    Tool call tags set to: ojlk...dfsd
+
+Calls are shown, not executed. Each request has its span, as under the instrumentor.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import argparse
+
+_HELP = """\
+/tooltag 'start' 'end'   rewrite tool calls in the text to these tags
+/tooltag openai          make real tool calls of them
+/tooltag NAME            one tag for both ends, or the name of a format (qwen, llama, xml, gemma)
+/tooltag off             leave them as the model writes them
+/clear                   forget the conversation
+/help                    this text
+/quit                    leave (or end of input)"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the subcommand to what ``ArgumentParser.add_subparsers`` returned."""
+    parser = commands.add_parser(
+        "chat",
+        help="talk to a model and see its tool calls in tags of your choice",
+        description="Talk to a model of an OpenAI-compatible server. Commands begin with a slash: /help lists them.",
+    )
+    parser.add_argument("--base-url", help="the server's URL, /v1 included (default: OPENAI_BASE_URL, or OpenAI's)")
+    parser.add_argument("--model", required=True, help="the model's name")
+    parser.add_argument("--api-key", help="default: OPENAI_API_KEY; local servers mostly want none")
+    parser.add_argument("--stream", action="store_true", help="show answers while they are written")
+    parser.add_argument("--system", help="a system message to begin with")
+    parser.add_argument("--tools", type=Path, metavar="FILE", help="a JSON file with the request's `tools`")
+    parser.add_argument("--tooltag", metavar="TAGS", help="tool-call tags to begin with: start,end; openai; a format")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Talk until the input ends; 0, or 2 where the talk cannot begin."""
+    try:
+        import openai
+    except ImportError:
+        print("otel-llm chat needs the OpenAI SDK: pip install 'otel-llm[instruments]'", file=sys.stderr)
+        return 2
+    try:
+        tools = None if arguments.tools is None else json.loads(arguments.tools.read_text(encoding="utf-8"))
+        conversation = Conversation(openai, arguments, tools)
+        if arguments.tooltag:
+            print(conversation.set_tags([arguments.tooltag]))
+    except (OSError, ValueError, TypeError, openai.OpenAIError) as error:
+        print(f"otel-llm chat: {error}", file=sys.stderr)
+        return 2
+    while (line := _read_line()) is not None:
+        if not line.strip():
+            continue
+        if line.startswith("/"):
+            if not _command(conversation, line):
+                break
+            continue
+        try:
+            conversation.ask(line)
+        except openai.OpenAIError as error:
+            print(f"[error] {error}", file=sys.stderr)
+    return 0
+
+
+def _read_line() -> str | None:
+    try:
+        return input("you: " if sys.stdin.isatty() else "")
+    except EOFError:
+        return None
+
+
+def _command(conversation: Conversation, line: str) -> bool:
+    """Do what the line says; False where it says to leave."""
+    try:
+        name, *words = shlex.split(line)
+    except ValueError as error:
+        print(f"{error} in: {line}")
+        return True
+    if name in {"/quit", "/exit"}:
+        return False
+    if name == "/tooltag":
+        try:
+            print(conversation.set_tags(words))
+        except ValueError as error:
+            print(f"Tool call tags not set: {error}")
+    elif name == "/clear":
+        conversation.clear()
+        print("The conversation is forgotten.")
+    elif name == "/help":
+        print(_HELP)
+    else:
+        print(f"There is no command {name}; /help lists them.")
+    return True
+
+
+class Conversation:
+    """The messages so far, and a client that rewrites as it was told last."""
+
+    def __init__(self, sdk: Any, arguments: argparse.Namespace, tools: Any) -> None:
+        self._sdk = sdk
+        self._arguments = arguments
+        self._tools = tools
+        self._client = self._make_client(None)
+        self._messages: list[Any] = []
+        self.clear()
+
+    def clear(self) -> None:
+        system = self._arguments.system
+        self._messages = [{"role": "system", "content": system}] if system else []
+
+    def set_tags(self, words: list[str]) -> str:
+        """What to say of it. Raises ValueError for tags that cannot be used."""
+        from otel_llm.tags import ToolCallTags
+        from otel_llm.tags.target import read_target
+
+        if words in (["off"], ["none"]):
+            self._client = self._make_client(None)
+            return "Tool call tags are off."
+        if len(words) not in {1, 2}:
+            raise ValueError("wanted are /tooltag 'start' 'end', /tooltag openai, or /tooltag off")
+        target = ToolCallTags(words[0], words[1]) if len(words) == 2 else read_target(words[0])
+        self._client = self._make_client(target)
+        tags = getattr(target, "target_tags", target)
+        shown = f"{tags.start_tag.strip()}...{tags.end_tag.strip()}" if isinstance(tags, ToolCallTags) else str(target)
+        return f"Tool call tags set to: {shown}"
+
+    def _make_client(self, target: Any) -> Any:
+        from otel_llm import intercept_llm_requests
+
+        key = self._arguments.api_key or os.environ.get("OPENAI_API_KEY") or "none"
+        client = self._sdk.OpenAI(api_key=key, base_url=self._arguments.base_url)
+        return intercept_llm_requests(client, tool_call_tags=target, log=False)
+
+    def ask(self, text: str) -> None:
+        """Send a message and show the answer. Raises what the SDK raises; the message is then not kept."""
+        messages = [*self._messages, {"role": "user", "content": text}]
+        request: dict[str, Any] = {"model": self._arguments.model, "messages": messages}
+        if self._tools:
+            request["tools"] = self._tools
+        create = self._client.chat.completions.create
+        if self._arguments.stream:
+            content, calls = _show_stream(create(**request, stream=True))
+        else:
+            message = create(**request).choices[0].message
+            content, calls = message.content or "", [_call_of(call) for call in message.tool_calls or ()]
+            print(content, end="")
+        for call in calls:
+            print(f"\n[tool call] {call['function']['name']}({call['function']['arguments']})", end="")
+        print()
+        answer: dict[str, Any] = {"role": "assistant", "content": content or None}
+        self._messages = [*messages, answer | ({"tool_calls": calls} if calls else {})]
+        # A call wants its answer before the next message; here nobody executes it.
+        self._messages += [
+            {"role": "tool", "tool_call_id": call["id"], "content": "not executed: this is a chat"} for call in calls
+        ]
+
+
+def _show_stream(stream: Any) -> tuple[str, list[dict[str, Any]]]:
+    """Show the text as it comes; all of it, and the calls."""
+    content: list[str] = []
+    calls: dict[int, dict[str, Any]] = {}
+    with stream:
+        for chunk in stream:
+            for choice in chunk.choices[:1]:
+                if choice.delta.content:
+                    content.append(choice.delta.content)
+                    print(choice.delta.content, end="", flush=True)
+                for delta in choice.delta.tool_calls or ():
+                    call = calls.setdefault(
+                        delta.index, {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
+                    )
+                    call["id"] = delta.id or call["id"]
+                    if delta.function is not None:
+                        call["function"]["name"] += delta.function.name or ""
+                        call["function"]["arguments"] += delta.function.arguments or ""
+    return "".join(content), list(calls.values())
+
+
+def _call_of(call: Any) -> dict[str, Any]:
+    return {
+        "id": call.id,
+        "type": "function",
+        "function": {"name": call.function.name, "arguments": call.function.arguments},
+    }

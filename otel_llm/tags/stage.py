@@ -1,0 +1,249 @@
+"""The stage of a stream that rewrites tool calls in its text, choice by choice.  Pure.
+
+It takes the chunks and responses of an SDK (any object of the API's shape) and changes them in place: `delta.content`,
+and for the target `openai` also `delta.tool_calls` and the finish reason. Chunks keep their type, number and order;
+only text that is still held back at the very end, of a stream that ended without a finish reason, makes one more.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from time import perf_counter_ns
+from typing import Any, NamedTuple
+
+from otel_llm.request import Tool
+from otel_llm.tags.found import FoundCall, Piece
+from otel_llm.tags.rewriter import ToolCallTagRewriter
+from otel_llm.tags.scanner import Scanner
+from otel_llm.tags.target import Target, described
+from otel_llm.tags.writers import CallDelta, OpenAIWriter, TagWriter, Writer, Written
+
+
+class TagRewrite(NamedTuple):
+    """One call that was rewritten. `length`: characters of its body; `duration_ns`: what the rewriting of it took."""
+
+    choice_index: int
+    format: str
+    name: str | None
+    length: int
+    target: str
+    duration_ns: int
+
+
+class Observer:
+    """Is told what is found. The default does nothing with it."""
+
+    def found(self, choice_index: int, piece: Piece) -> None:
+        """A piece of a call that stays text: with custom tags the API's own fields never hold it."""
+
+    def rewritten(self, rewrite: TagRewrite) -> None:
+        """A call has come to its end."""
+
+
+class Stage:
+    """Rewrites one stream, or one response. `tools`: the declared tools by name, None where they are not known."""
+
+    def __init__(
+        self, target: Target, tools: Mapping[str, Tool] | None = None, observer: Observer | None = None
+    ) -> None:
+        self._target = target
+        self._tools = tools
+        self._observer = observer or Observer()
+        self._choices: dict[Any, _ChoiceText] = {}
+        self._last: Any = None
+
+    def take(self, chunk: Any) -> Any:
+        """One chunk, rewritten; the very object that was given."""
+        for choice in getattr(chunk, "choices", None) or ():
+            delta = getattr(choice, "delta", None)
+            if delta is None:
+                continue
+            content = getattr(delta, "content", None)
+            finish_reason = getattr(choice, "finish_reason", None)
+            given = getattr(delta, "tool_calls", None)
+            index = getattr(choice, "index", 0)
+            text = self._choices.get(index)
+            if text is None:
+                if content is None and not given:
+                    continue
+                text = self._choices[index] = self._begin(index)
+            if given:
+                text.skip_indexes(given)
+            if content is not None and (finish_reason is not None or not text.scanner.is_plain(content)):
+                written = text.feed(content)
+                if finish_reason is not None:
+                    _add(written, text.flush())
+                self._put(delta, content, written, text)
+            elif finish_reason is not None:
+                self._put(delta, content, text.flush(), text)
+            if finish_reason == "stop" and text.calls:
+                choice.finish_reason = "tool_calls"
+            self._last = chunk
+        return chunk
+
+    def finish(self) -> Any:
+        """The stream is over: one more chunk with what was held back, None where nothing was."""
+        rest = {index: written for index, text in self._choices.items() if (written := text.flush()).holds_anything}
+        if not rest or self._last is None:
+            return None
+        chunk = copy.deepcopy(self._last)
+        made = []
+        for index, written in rest.items():
+            choice = copy.deepcopy(next((one for one in chunk.choices if one.index == index), chunk.choices[0]))
+            choice.index = index
+            choice.finish_reason = None
+            delta = choice.delta
+            for name in ("role", "tool_calls", "function_call", "refusal"):
+                if getattr(delta, name, None) is not None:
+                    setattr(delta, name, None)
+            delta.content = written.text or None
+            if written.deltas:
+                delta.tool_calls = [_delta_of(delta, call) for call in written.deltas]
+            made.append(choice)
+        chunk.choices = made
+        if getattr(chunk, "usage", None) is not None:
+            chunk.usage = None
+        return chunk
+
+    def rewrite_response(self, response: Any) -> None:
+        """A response that came whole, in place."""
+        for position, choice in enumerate(getattr(response, "choices", None) or ()):
+            message: Any = getattr(choice, "message", None)
+            content = getattr(message, "content", None)
+            if not isinstance(content, str):
+                continue
+            text = self._begin(getattr(choice, "index", position))
+            text.skip_indexes(getattr(message, "tool_calls", None) or ())
+            written = text.feed(content)
+            _add(written, text.flush())
+            if written.text != content:
+                message.content = written.text or None
+            if written.deltas:
+                calls = [_whole_call(response, call) for call in _joined(written.deltas)]
+                message.tool_calls = [*(message.tool_calls or ()), *calls]
+                if choice.finish_reason == "stop":
+                    choice.finish_reason = "tool_calls"
+
+    def give_back(self, chunk: Any) -> Any:
+        """The stage has failed at this chunk: put what was held back before it, as it came."""
+        for choice in chunk.choices:
+            text = self._choices.pop(choice.index, None)
+            held = "" if text is None else text.scanner.held
+            content = choice.delta.content or ""
+            if held and not held.endswith(content):
+                choice.delta.content = held + content
+            elif held:
+                choice.delta.content = held
+        return chunk
+
+    def _begin(self, index: Any) -> _ChoiceText:
+        writer: Writer = (
+            TagWriter(self._target.target_tags) if isinstance(self._target, ToolCallTagRewriter) else OpenAIWriter()
+        )
+        return _ChoiceText(index, Scanner(self._tools), writer, described(self._target), self._observer)
+
+    def _put(self, delta: Any, content: Any, written: Written, text: _ChoiceText) -> None:
+        if written.text != (content or ""):
+            # A chunk that held only markup says nothing now, as a chunk with a call says nothing.
+            delta.content = written.text or (None if written.deltas or content is None else "")
+        if written.deltas:
+            given = getattr(delta, "tool_calls", None) or []
+            delta.tool_calls = [*given, *(_delta_of(delta, call) for call in written.deltas)]
+            text.calls += sum(1 for call in written.deltas if call.name is not None)
+
+
+class _ChoiceText:
+    """The text of one choice on its way through."""
+
+    def __init__(self, index: int, scanner: Scanner, writer: Writer, target: str, observer: Observer) -> None:
+        self._index = index
+        self.scanner = scanner
+        self._writer = writer
+        self._target = target
+        self._observer = observer
+        self.calls = 0
+        self._length = 0
+        self._spent_ns = 0
+        self._tell = observer.found if isinstance(writer, TagWriter) else None
+
+    def feed(self, content: str) -> Written:
+        begun_ns = perf_counter_ns()
+        return self._written(self.scanner.feed(content), begun_ns)
+
+    def flush(self) -> Written:
+        begun_ns = perf_counter_ns()
+        written = self._written(self.scanner.flush(), begun_ns)
+        written.text += self._writer.finish()
+        return written
+
+    def skip_indexes(self, given: Iterable[Any]) -> None:
+        """The server makes calls of its own: ours get other indexes."""
+        writer = self._writer
+        if isinstance(writer, OpenAIWriter) and not writer.calls:
+            for place, call in enumerate(given):
+                index = getattr(call, "index", place)
+                if isinstance(index, int):
+                    writer.next_index = max(writer.next_index, index + 1)
+
+    def _written(self, pieces: list[Piece], begun_ns: int) -> Written:
+        written = self._writer.write(pieces)
+        self._spent_ns += perf_counter_ns() - begun_ns
+        for piece in pieces:
+            if piece.call is not None:
+                self._observe(piece, piece.call)
+        return written
+
+    def _observe(self, piece: Piece, call: FoundCall) -> None:
+        if self._tell is not None:
+            self._tell(self._index, piece)
+        if piece.kind == "begin":
+            self._length = 0
+        elif piece.kind == ("body" if call.verbatim else "arguments"):
+            self._length += len(piece.text)
+        elif piece.kind == "end":
+            spent, self._spent_ns = self._spent_ns, 0
+            self._observer.rewritten(TagRewrite(self._index, call.format, call.name, self._length, self._target, spent))
+
+
+def _add(written: Written, more: Written) -> None:
+    written.text += more.text
+    written.deltas += more.deltas
+
+
+def _joined(deltas: Iterable[CallDelta]) -> list[CallDelta]:
+    calls: dict[int, CallDelta] = {}
+    for delta in deltas:
+        call = calls.setdefault(delta.index, delta)
+        if call is not delta:
+            call.arguments += delta.arguments
+    return list(calls.values())
+
+
+def _class_beside(thing: Any, name: str) -> Callable[..., Any]:
+    """The SDK's class of that name that is known where the class of `thing` is."""
+    for kind in type(thing).__mro__:
+        found = getattr(sys.modules.get(kind.__module__), name, None)
+        if found is not None:
+            return found  # type: ignore[no-any-return]
+    raise LookupError(f"{type(thing).__qualname__} has no {name} beside it")
+
+
+def _delta_of(delta: Any, call: CallDelta) -> Any:
+    function = _class_beside(delta, "ChoiceDeltaToolCallFunction")(arguments=call.arguments, name=call.name)
+    kind = "function" if call.name is not None else None
+    return _class_beside(delta, "ChoiceDeltaToolCall")(index=call.index, id=call.id, function=function, type=kind)
+
+
+def _whole_call(response: Any, call: CallDelta) -> Any:
+    package = type(response).__module__.rpartition(".")[0]
+    for module_name, prefix in (
+        ("chat_completion_message_function_tool_call", "ChatCompletionMessageFunctionToolCall"),
+        ("chat_completion_message_tool_call", "ChatCompletionMessageToolCall"),
+    ):
+        module = sys.modules.get(f"{package}.{module_name}")
+        if module is not None and hasattr(module, "Function"):
+            function = module.Function(name=call.name or "", arguments=call.arguments)
+            return getattr(module, prefix)(id=call.id or "", type="function", function=function)
+    raise LookupError(f"{package} has no class of a tool call")
