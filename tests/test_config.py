@@ -98,7 +98,7 @@ class Hostile:
 def test_an_option_that_raises_when_it_is_looked_at(option: str, caplog: pytest.LogCaptureFixture) -> None:
     assert read_config({option: Hostile()}, NOTHING) == Config()
     (record,) = caplog.records
-    assert record.getMessage() == f"{option}= (Hostile) is not used: no words"
+    assert record.getMessage().startswith(f"{option}= (Hostile) is not used: ")
 
 
 def test_a_keyword_argument_goes_before_the_environment() -> None:
