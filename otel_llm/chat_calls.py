@@ -3,39 +3,95 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar, Token
 from time import perf_counter_ns
+from types import FrameType
 from typing import Any
 
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from otel_llm.faults import attempt, swallow
 from otel_llm.log_lines import are_wanted, log_request
-from otel_llm.observation import Observation
+from otel_llm.observation import Observation, watch_exit
 from otel_llm.other_instrumentations import warn_of_others_once
 from otel_llm.provider import Server, server_of
-from otel_llm.raw_response import RawResponse, is_raw_response
+from otel_llm.raw_response import RawResponse, WholeRawResponse, is_raw_response
 from otel_llm.request import ChatRequest, read_request
 from otel_llm.response_body import BodyClosing, watch_body
 from otel_llm.telemetry import Telemetry
-from otel_llm.tracker import StreamingToolCallTracker, SyncStreamingToolCallTracker
+from otel_llm.tracker import EitherWayTracker, StreamingToolCallTracker, SyncStreamingToolCallTracker
 
-# The resource whose request is being made: a client that is intercepted under an instrumented SDK, or a helper of
-# the SDK that calls another wrapped method of the same resource, is one request and one span.
-_requesting: ContextVar[object | None] = ContextVar("otel_llm_requesting", default=None)
+
+class _Request:
+    """A request that is being made, by the wrapper whose frame has `frame_id`.
+
+    A client that is intercepted under an instrumented SDK, or a helper of the SDK that calls another wrapped method of
+    the same resource, is one request and one span.
+    """
+
+    __slots__ = ("frame_id", "made", "resource")
+
+    def __init__(self, resource: object, frame: FrameType) -> None:
+        self.resource = resource
+        # A number, because a frame holds whatever is in it. No other frame has it before the request is made.
+        self.frame_id = id(frame)
+        self.made = False
+
+
+class _Unawaited:
+    """The SDK's coroutine within ours: where nobody awaits ours, Python shall not complain of both."""
+
+    __slots__ = ("pending",)
+
+    def __init__(self, pending: Awaitable[Any]) -> None:
+        self.pending = pending
+
+    def __del__(self) -> None:
+        if inspect.iscoroutine(self.pending):
+            self.pending.close()
+
+
+# Whoever is started while a request is made inherits this, and may keep it long after.
+_requesting: ContextVar[_Request | None] = ContextVar("otel_llm_requesting", default=None)
+
+
+def _is_part_of(request: _Request, resource: object) -> bool:
+    """Whether a wrapped method that is called now is called for the sake of `request`.
+
+    It is not once the SDK sends the request: what calls then is an event hook or a function that gives the API key.
+    """
+    if request.made:
+        return False
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if id(frame) == request.frame_id:
+            return True
+        if str(frame.f_globals.get("__name__")).endswith("._base_client"):
+            return False
+        frame = frame.f_back
+    # In another thread or task: nobody hands a request back to the same resource by that way.
+    return request.resource is not resource
 
 
 class ChatCalls:
-    """The wrapper around every wrapped method. Once `active` is False it only passes through.
+    """The wrapper around every wrapped method. While `active` is False it only passes through.
 
-    It may outlive its removal: the SDK caches `with_raw_response` together with the wrapped method.
+    It may outlive its removal: the SDK caches `with_raw_response` together with the wrapped method. So it can be
+    switched on again.
     """
 
     def __init__(self, telemetry: Telemetry) -> None:
+        self.switch_on(telemetry)
+
+    def switch_on(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
         self.active = True
+
+    def switch_off(self) -> None:
+        self.active = False
 
     def wrapper_for(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The wrapt wrapper for a synchronous or asynchronous method."""
@@ -44,35 +100,50 @@ class ChatCalls:
 
     def _call(self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         resource = wrapped if instance is None else instance
-        observation = self._begin(resource, kwargs) if self._concerns(resource) else None
+        observation = self._begin(resource, kwargs) if self.active else None
         if observation is None:
             return wrapped(*args, **kwargs)
-        token = _requesting.set(resource)
+        request = _Request(resource, sys._getframe())
+        token = _requesting.set(request)
         try:
             result = wrapped(*args, **kwargs)
         except BaseException as error:
             self._failed(observation, error)
             raise
         finally:
+            request.made = True
             self._released(observation, token)
         if inspect.isawaitable(result):
             return self._finish_later(result, observation)
         return self._watched(result, observation)
 
-    async def _call_async(
+    def _call_async(
         self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        resource = wrapped if instance is None else instance
-        observation = self._begin(resource, kwargs) if self._concerns(resource) else None
+        # The SDK looks at the arguments when it is called; it starts when it is awaited, and so do we.
+        pending = wrapped(*args, **kwargs)
+        if not (self.active and inspect.isawaitable(pending)):
+            return pending
+        coroutine: Any = self._await(_Unawaited(pending), wrapped if instance is None else instance, kwargs)
+        if inspect.iscoroutine(pending):
+            # What Python calls it when nobody awaits it.
+            coroutine.__name__, coroutine.__qualname__ = pending.__name__, pending.__qualname__
+        return coroutine
+
+    async def _await(self, unawaited: _Unawaited, resource: Any, kwargs: Mapping[str, Any]) -> Any:
+        observation = self._begin(resource, kwargs) if self.active else None
+        pending = unawaited.pending
         if observation is None:
-            return await wrapped(*args, **kwargs)
-        token = _requesting.set(resource)
+            return await pending
+        request = _Request(resource, sys._getframe())
+        token = _requesting.set(request)
         try:
-            result = await wrapped(*args, **kwargs)
+            result = await pending
         except BaseException as error:
             self._failed(observation, error)
             raise
         finally:
+            request.made = True
             self._released(observation, token)
         return self._watched(result, observation)
 
@@ -84,9 +155,6 @@ class ChatCalls:
             raise
         return self._watched(result, observation)
 
-    def _concerns(self, resource: Any) -> bool:
-        return self.active and _requesting.get() is not resource
-
     # The four steps around a call. Each is the last line of defence: nothing of ours gets past it.
 
     def _begin(self, resource: Any, kwargs: Mapping[str, Any]) -> Observation | None:
@@ -96,7 +164,7 @@ class ChatCalls:
             swallow("a request", fault)
             return None
 
-    def _released(self, observation: Observation, token: Token[object | None]) -> None:
+    def _released(self, observation: Observation, token: Token[_Request | None]) -> None:
         try:
             # Fails where a coroutine is closed from another context; that context never saw the mark.
             with suppress(ValueError):
@@ -130,6 +198,10 @@ class ChatCalls:
     def _observe(self, resource: Any, kwargs: Mapping[str, Any]) -> Observation | None:
         if not is_instrumentation_enabled():
             return None
+        around = _requesting.get()
+        within_another = around is not None and not _is_part_of(around, resource)
+        if around is not None and not within_another and around.resource is resource:
+            return None
         attempt("other instrumentations", warn_of_others_once, type(resource))
         request = attempt("the request's arguments", read_request, kwargs)
         telemetry = self._telemetry
@@ -137,8 +209,10 @@ class ChatCalls:
         if attempt("log lines", are_wanted, telemetry.config):
             attempt("log lines", log_request, described)
         server = attempt("the server's address", server_of, resource) or Server("openai")
+        if attempt("exit", telemetry.has_other_providers):
+            attempt("exit", watch_exit)
         started_ns = perf_counter_ns()
-        span = attempt("the start of a span", telemetry.start, described, kwargs, server)
+        span = attempt("the start of a span", telemetry.start, described, kwargs, server, within_another)
         try:
             return Observation(
                 telemetry.config,
@@ -155,13 +229,17 @@ class ChatCalls:
     def _watch_result(self, result: Any, observation: Observation) -> Any:
         if not is_raw_response(result):
             return _watch(result, observation, BodyClosing(observation))
-        if getattr(result.http_response, "is_stream_consumed", False) is True and not _streams(observation):
+        if _streams(observation):
+            return RawResponse(result, observation, _watch)
+        if getattr(result.http_response, "is_stream_consumed", False) is True:
             # The body is here already, and the SDK keeps what it parsed for the caller.
             response = result.parse()
             _rewrite_response(response, observation)
             observation.read_response(response)
             return result
-        return RawResponse(result, observation, _watch)
+        # The other raw responses have properties of these names.
+        has_methods = callable(getattr(type(result), "text", None))
+        return (WholeRawResponse if has_methods else RawResponse)(result, observation, _watch)
 
 
 def _streams(observation: Observation) -> bool:
@@ -190,9 +268,20 @@ def _rewriting(observation: Observation) -> Any:
 
 def _watch(result: Any, observation: Observation, closing: BodyClosing) -> Any:
     """A stream behind its tracker; a whole response as it is, read."""
-    if hasattr(type(result), "__anext__") or hasattr(type(result), "__aiter__"):
-        tracker: Any = StreamingToolCallTracker(_rewritten_stream(result, observation), observation)
-    elif hasattr(type(result), "__next__") or (hasattr(type(result), "__iter__") and _streams(observation)):
+    if observation.request is not None and not observation.request.stream:
+        # Whatever it can do besides: a mock has every method there is.
+        _rewrite_response(result, observation)
+        observation.read_response(result)
+        return result
+    kind = type(result)
+    asynchronous = hasattr(kind, "__anext__") or hasattr(kind, "__aiter__")
+    synchronous = hasattr(kind, "__next__") or (hasattr(kind, "__iter__") and _streams(observation))
+    tracker: Any
+    if asynchronous and synchronous:
+        tracker = EitherWayTracker(_rewritten_stream(result, observation), observation)
+    elif asynchronous:
+        tracker = StreamingToolCallTracker(_rewritten_stream(result, observation), observation)
+    elif synchronous:
         tracker = SyncStreamingToolCallTracker(_rewritten_stream(result, observation), observation)
     else:
         _rewrite_response(result, observation)

@@ -53,9 +53,16 @@ def read_config(options: Mapping[str, Any] | None = None, environ: Mapping[str, 
             try:
                 chosen[entry.name] = _READERS[entry.name](value)
                 break
-            except (TypeError, ValueError) as error:
-                _logger.warning("%s %r is not used: %s", source, value, error)
+            except Exception as error:  # noqa: BLE001  any object may be passed, and is asked what it is
+                _logger.warning("%s %s is not used: %s", source, _shown(value), _shown(error, str))
     return Config(**chosen)
+
+
+def _shown(value: object, write: Callable[[object], str] = repr) -> str:
+    try:
+        return write(value)
+    except Exception:  # noqa: BLE001
+        return f"({type(value).__name__})"
 
 
 def _boolean(value: object) -> bool:

@@ -11,20 +11,23 @@ from collections import Counter
 from collections.abc import Iterable
 from weakref import WeakKeyDictionary
 
-from opentelemetry.metrics import CallbackOptions, Meter, Observation
+from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation, get_meter_provider
 
 # As pairs, because attributes are a key here. Always in the same order for one counter.
 Attributes = tuple[tuple[str, str], ...]
 
 
 class Counters:
-    """The counters of one meter. Adding is safe from any thread."""
+    """The counters of one meter provider. Adding is safe from any thread."""
 
-    def __init__(self, meter: Meter) -> None:
+    def __init__(self) -> None:
         self.tool_calls = _Sum()
         self.anomalies = _Sum()
         self.streams = _Sum()
         self.tag_rewrites = _Sum()
+
+    def send_by(self, meter: Meter) -> None:
+        """Have `meter` ask for the sums."""
         for name, unit, description, sums in (
             ("otel_llm.tool_call.count", "{call}", "Tool calls that models asked for", self.tool_calls),
             ("otel_llm.anomaly.count", "{anomaly}", "Faults found in tool calls and their streams", self.anomalies),
@@ -51,14 +54,19 @@ class _Sum:
         return [Observation(value, dict(attributes)) for attributes, value in sums]
 
 
+# Before the global provider is set, each Telemetry gets a proxy of a meter; once it is, all of them are one real meter,
+# which keeps the first callback of a counter and none of the others. So they count in one place from the start.
+_global = Counters()
 _of_meter: WeakKeyDictionary[Meter, Counters] = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
-def counters_of(meter: Meter) -> Counters:
-    """The counters of a meter, made once: an observable counter that is made again keeps its first callback."""
+def counters_of(meter: Meter, provider: MeterProvider | None) -> Counters:
+    """The counters of a meter of `provider`, which is None for the global one."""
     with _lock:
         known = _of_meter.get(meter)
         if known is None:
-            known = _of_meter[meter] = Counters(meter)
+            known = _global if provider is None or provider is get_meter_provider() else Counters()
+            known.send_by(meter)
+            _of_meter[meter] = known
         return known

@@ -46,15 +46,18 @@ class OpenAIInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 
     def _instrument(self, **kwargs: Any) -> None:
         hook = kwargs.get("completion_hook") or attempt("the completion hook", load_completion_hook)
-        calls = ChatCalls(
-            Telemetry(
-                read_config(kwargs),
-                tracer_provider=kwargs.get("tracer_provider"),
-                meter_provider=kwargs.get("meter_provider"),
-                logger_provider=kwargs.get("logger_provider"),
-                completion_hook=hook,
-            )
+        telemetry = Telemetry(
+            read_config(kwargs),
+            tracer_provider=kwargs.get("tracer_provider"),
+            meter_provider=kwargs.get("meter_provider"),
+            logger_provider=kwargs.get("logger_provider"),
+            completion_hook=hook,
         )
+        if self._calls is None:
+            self._calls = ChatCalls(telemetry)
+        else:
+            # What is still wrapped from the last time, as the SDK's cached raw responses, counts again.
+            self._calls.switch_on(telemetry)
         other_instrumentations.forget()
         wrapped: list[tuple[type, str, Any, Any]] = []
         for module_name, class_name, method_name in _METHODS:
@@ -62,21 +65,21 @@ class OpenAIInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             original = None if owner is None else owner.__dict__.get(method_name)
             if owner is None or original is None or any(entry[:2] == (owner, method_name) for entry in wrapped):
                 continue
-            wrapper = FunctionWrapper(original, calls.wrapper_for(original))
+            wrapper = FunctionWrapper(original, self._calls.wrapper_for(original))
             setattr(owner, method_name, wrapper)
             wrapped.append((owner, method_name, original, wrapper))
-        self._calls, self._wrapped = calls, tuple(wrapped)
+        self._wrapped = tuple(wrapped)
         for owner in {entry[0] for entry in wrapped}:
             attempt("other instrumentations", other_instrumentations.warn_of_others, owner)
 
     def _uninstrument(self, **_kwargs: Any) -> None:
         if self._calls is not None:
-            self._calls.active = False
+            self._calls.switch_off()
         for owner, method_name, original, wrapper in self._wrapped:
             # Where somebody wrapped ours, taking it out would take theirs out; ours only passes through now.
             if owner.__dict__.get(method_name) is wrapper:
                 setattr(owner, method_name, original)
-        self._calls, self._wrapped = None, ()
+        self._wrapped = ()
 
 
 def _class_of(module_name: str, class_name: str) -> type | None:

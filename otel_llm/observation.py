@@ -67,7 +67,7 @@ class Observation:
         started_ns: int | None = None,
     ) -> None:
         if not _exit_hooked:
-            _watch_exit()
+            watch_exit()
         now = perf_counter_ns()
         # One clock for all that is measured; the time of day is only added when something is sent.
         self._offset_ns = time_ns() - now
@@ -82,6 +82,8 @@ class Observation:
             keep_text=keep_text,
             limits=_limits_for(attempt("the span's limit", self._room_for_events)),
         )
+        # What was not asked for as a stream is none, whatever becomes of it; a tracker that is made all the same knows.
+        self.recording.streamed = request is None or request.stream
         self._process = os.getpid()
         # Whoever takes the one item ends the observation; popping a list is atomic.
         self._ending = [True]
@@ -227,14 +229,15 @@ def _end_deferred() -> None:
         observation.end("abandoned")
 
 
-def _watch_exit() -> None:
+def watch_exit() -> None:
     """End what is open when the interpreter exits, before the SDK's providers shut down.
 
     Exit functions run last in, first out, and providers register theirs when they are made; so ours waits for the
-    first request.
+    first request, and comes again for the first one that goes to other providers.
     """
     global _exit_hooked  # noqa: PLW0603
     _exit_hooked = True
+    atexit.unregister(_end_open)
     atexit.register(_end_open)
 
 
@@ -244,9 +247,14 @@ def _end_open() -> None:
         attempt("exit", observation.end, "abandoned")
 
 
+# Told by name, because whoever uses them has imported them, and nobody else shall have to.
+_CANCELLING = frozenset({("trio", "Cancelled"), ("greenlet", "GreenletExit"), ("gevent", "GreenletExit")})
+
+
 def outcome_of(error: BaseException) -> Outcome:
     """`cancelled` where the caller stopped waiting, `error` where waiting failed."""
     if isinstance(error, (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)):
         return "cancelled"
     kind = type(error)
-    return "cancelled" if kind.__name__ == "Cancelled" and kind.__module__.startswith("trio") else "error"
+    package = kind.__module__.partition(".")[0]
+    return "cancelled" if (package, kind.__name__) in _CANCELLING else "error"

@@ -1,16 +1,70 @@
-"""wrapt's proxies under the names the rest of the package uses. wrapt 2 types them as generics, wrapt 1 not at all."""
+"""wrapt's proxies under the names the rest of the package uses. wrapt 2 types them as generics, wrapt 1 not at all.
+
+Copied and pickled, they are what they stand for: wrapt leaves that to whoever uses it.
+"""
 
 from __future__ import annotations
 
+from copy import copy, deepcopy
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 import wrapt
 
 if TYPE_CHECKING:
-    ObjectProxy = wrapt.ObjectProxy[Any]
-    FunctionWrapper = wrapt.FunctionWrapper[..., Any]
+    _ObjectProxy = wrapt.ObjectProxy[Any]
+    _FunctionWrapper = wrapt.FunctionWrapper[..., Any]
+    _BoundFunctionWrapper = wrapt.BoundFunctionWrapper[..., Any]
 else:
-    ObjectProxy = wrapt.ObjectProxy
-    FunctionWrapper = wrapt.FunctionWrapper
+    _ObjectProxy = wrapt.ObjectProxy
+    _FunctionWrapper = wrapt.FunctionWrapper
+    _BoundFunctionWrapper = wrapt.BoundFunctionWrapper
 
 __all__ = ["FunctionWrapper", "ObjectProxy"]
+
+
+class ObjectProxy(_ObjectProxy):
+    """A proxy whose copies are copies of what it stands for."""
+
+    def __copy__(self) -> Any:
+        return copy(self.__wrapped__)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return deepcopy(self.__wrapped__, memo)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.__wrapped__.__reduce_ex__(protocol)
+
+
+class _Method:
+    """Methods of a wrapped function: it is copied as functions are, not at all, and pickled by its name."""
+
+    __slots__ = ()
+
+    def __copy__(self) -> Any:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        owner = getattr(self, "__self__", None)
+        return self if owner is None else getattr(deepcopy(owner, memo), _name(self))
+
+    def __reduce_ex__(self, _protocol: Any) -> Any:
+        owner = getattr(self, "__self__", None)
+        if owner is not None:
+            return getattr, (owner, _name(self))
+        function: Any = self
+        return resolve_name, (f"{function.__module__}:{function.__qualname__}",)
+
+
+def _name(function: Any) -> str:
+    return str(function.__name__)
+
+
+class _BoundMethod(_Method, _BoundFunctionWrapper):
+    pass
+
+
+class FunctionWrapper(_Method, _FunctionWrapper):
+    """A wrapped function or method."""
+
+    __bound_function_wrapper__ = _BoundMethod

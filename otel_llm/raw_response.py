@@ -8,6 +8,7 @@ that ends when the body is closed.
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -37,30 +38,30 @@ class RawResponse(ObjectProxy):
         watch_body(response.http_response, self._self_closing)
 
     def parse(self, *args: Any, **kwargs: Any) -> Any:
-        parsed = self._parsing(lambda: self.__wrapped__.parse(*args, **kwargs))
-        return self._parse_later(parsed) if inspect.isawaitable(parsed) else self._watched(parsed)
+        return self._taking(lambda: self.__wrapped__.parse(*args, **kwargs), self._watched)
 
-    async def _parse_later(self, pending: Awaitable[Any]) -> Any:
+    def _taking(self, take: Callable[[], Any], then: Callable[[Any], Any]) -> Any:
+        """What `then` makes of what `take` gives: a whole body is read and closed before it says anything."""
         self._self_closing.parsing = True
         try:
-            parsed = await pending
+            taken = take()
         except BaseException as error:
             self._failed(error)
             raise
         finally:
             self._self_closing.parsing = False
-        return self._watched(parsed)
+        return self._taking_later(taken, then) if inspect.isawaitable(taken) else then(taken)
 
-    def _parsing(self, parse: Callable[[], Any]) -> Any:
-        """A whole body is read and closed while it is parsed; what it says comes only then."""
+    async def _taking_later(self, pending: Awaitable[Any], then: Callable[[Any], Any]) -> Any:
         self._self_closing.parsing = True
         try:
-            return parse()
+            taken = await pending
         except BaseException as error:
             self._failed(error)
             raise
         finally:
             self._self_closing.parsing = False
+        return then(taken)
 
     def _failed(self, error: BaseException) -> None:
         try:
@@ -88,3 +89,40 @@ class RawResponse(ObjectProxy):
         # The stream may outlive the raw response that it was parsed from.
         self._self_abandoned.disarm()
         return watched
+
+
+class WholeRawResponse(RawResponse):
+    """A raw response that is no stream, and whose body is still to come: `with_streaming_response.create(...)`.
+
+    However the caller takes the body whole, it says then what it has to say.
+    """
+
+    def read(self) -> Any:
+        return self._taking(self.__wrapped__.read, self._noted)
+
+    def text(self) -> Any:
+        return self._taking(self.__wrapped__.text, self._noted)
+
+    def json(self) -> Any:
+        return self._taking(self.__wrapped__.json, self._noted)
+
+    def _noted(self, taken: Any) -> Any:
+        """What was taken, when the body has been looked at."""
+        try:
+            self._note()
+        except Exception as fault:  # noqa: BLE001
+            swallow("a response's body", fault)
+        return taken
+
+    def _note(self) -> None:
+        observation = self._self_observation
+        if observation.ended or observation.config.tool_call_tags is not None:
+            # What is to be rewritten is noted when it is parsed.
+            return
+        try:
+            completion = json.loads(self.__wrapped__.http_response.content)
+        except ValueError:
+            # No JSON: the caller will say what they think of it.
+            observation.end("completed", unread=True)
+        else:
+            observation.read_response(completion)

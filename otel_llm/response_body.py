@@ -60,15 +60,20 @@ class BodyClosing:
 
 
 def own_generator(stream: Any) -> Any:
-    """The generator that an SDK's stream reads, which its own iterator only goes round; None for other streams.
+    """The generator that an SDK's stream reads, which its own iterator only goes round; None for other streams."""
+    iterator = stream._iterator if goes_round(stream, "__iter__", "__aiter__") else None
+    return iterator if inspect.isgenerator(iterator) or inspect.isasyncgen(iterator) else None
 
-    A proxy around such a stream has it too, but to read there would be to read past the proxy.
+
+def goes_round(stream: Any, method: str, or_else: str) -> bool:
+    """Whether a method of a stream is an SDK's, and does nothing but read the stream's `_iterator`.
+
+    A proxy around such a stream has that too, but to read there would be to read past the proxy.
     """
     kind = type(stream)
-    iterate = getattr(kind, "__iter__", None) or getattr(kind, "__aiter__", None)
-    module = getattr(iterate, "__module__", None) or ""
-    iterator = getattr(stream, "_iterator", None) if module.endswith("._streaming") else None
-    return iterator if inspect.isgenerator(iterator) or inspect.isasyncgen(iterator) else None
+    function = getattr(kind, method, None) or getattr(kind, or_else, None)
+    module = getattr(function, "__module__", None) or ""
+    return module.endswith("._streaming") and hasattr(stream, "_iterator")
 
 
 def _closed(closing: BodyClosing) -> None:

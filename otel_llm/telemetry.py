@@ -11,8 +11,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from opentelemetry import metrics, trace
-from opentelemetry._logs import LoggerProvider, LogRecord, NoOpLoggerProvider, SeverityNumber, get_logger
-from opentelemetry.context import Context
+from opentelemetry._logs import (
+    LoggerProvider,
+    LogRecord,
+    NoOpLoggerProvider,
+    SeverityNumber,
+    get_logger,
+    get_logger_provider,
+)
+from opentelemetry.context import Context, set_value
 from opentelemetry.metrics import Histogram, Meter, MeterProvider, NoOpMeterProvider
 from opentelemetry.trace import NoOpTracerProvider, Span, TracerProvider
 from opentelemetry.util.genai.completion_hook import CompletionHook
@@ -34,6 +41,8 @@ from otel_llm.unicode_text import exportable
 SCOPE = "otel_llm"
 _DEFAULT_EVENT_LIMIT = 128
 _LONGEST_MESSAGE = 1000
+# Under which util-genai keeps the request that is being made. It has no public name for it.
+_REQUEST_KEY = "opentelemetry.genai.client.inference.context"
 # A tool nobody declared may have any name; as a metric attribute it would have any number of values.
 _OTHER_TOOL = "_OTHER"
 
@@ -63,11 +72,13 @@ class Telemetry:
             logger_provider = NoOpLoggerProvider()
             logger = logger_provider.get_logger(SCOPE)
         self.logger = logger
-        instruments = attempt("metric instruments", Instruments, meter)
+        instruments = attempt("metric instruments", Instruments, meter, meter_provider)
         if instruments is None:
             meter_provider = NoOpMeterProvider()
-            instruments = Instruments(meter_provider.get_meter(SCOPE))
+            instruments = Instruments(meter_provider.get_meter(SCOPE), meter_provider)
         self.instruments = instruments
+        self._given = (tracer_provider, meter_provider, logger_provider)
+        self._used: tuple[object, ...] = ()
         self._handler = TelemetryHandler(
             tracer_provider=tracer_provider,
             meter_provider=meter_provider,
@@ -82,11 +93,32 @@ class Telemetry:
         """Whether the user opted in to messages and tool definitions on spans or events."""
         return self._handler.should_capture_content()
 
-    def start(self, request: ChatRequest, kwargs: Mapping[str, Any], server: Server) -> RequestSpan:
-        """Start a request's span and make it current until `RequestSpan.release`."""
+    def has_other_providers(self) -> bool:
+        """Whether what is sent now goes to other providers than when this was last asked."""
+        tracers, meters, loggers = self._given
+        used = (
+            tracers or trace.get_tracer_provider(),
+            meters or metrics.get_meter_provider(),
+            loggers or get_logger_provider(),
+        )
+        others, self._used = self._used != used, used
+        return others
+
+    def start(
+        self, request: ChatRequest, kwargs: Mapping[str, Any], server: Server, within_another: bool = False
+    ) -> RequestSpan:
+        """Start a request's span and make it current until `RequestSpan.release`.
+
+        `within_another`: while another request of ours is made, or by what was started then; util-genai would take it
+        for the same one.
+        """
         model = exportable(request.model) or None
         invocation = self._handler.inference(
-            server.provider, request_model=model, server_address=server.address, server_port=server.port
+            server.provider,
+            request_model=model,
+            server_address=server.address,
+            server_port=server.port,
+            context=set_value(_REQUEST_KEY, None) if within_another else None,
         )
         span = RequestSpan(self, request, server, invocation)
         attempt("request attributes", span.describe_request, kwargs)
@@ -96,14 +128,14 @@ class Telemetry:
 class Instruments:
     """Our metrics. Those of the conventions are util-genai's."""
 
-    def __init__(self, meter: Meter) -> None:
+    def __init__(self, meter: Meter, provider: MeterProvider | None) -> None:
         seconds = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92]
         characters = [0, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576]
 
         def histogram(name: str, unit: str, description: str, boundaries: Sequence[float]) -> Histogram:
             return meter.create_histogram(name, unit, description, explicit_bucket_boundaries_advisory=boundaries)
 
-        counters = counters_of(meter)
+        counters = counters_of(meter, provider)
         self.tool_calls, self.anomalies, self.streams = counters.tool_calls, counters.anomalies, counters.streams
         self.tag_rewrites = counters.tag_rewrites
         self.time_to_first_tool_call = histogram(

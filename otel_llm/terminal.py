@@ -6,6 +6,7 @@ the cursor, forge a line or be read as markup.
 
 from __future__ import annotations
 
+from copy import copy
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -27,6 +28,7 @@ Line: TypeAlias = list[tuple[str, str]]
 _OUTCOME_STYLES: Final = {"completed": "green", "error": "bold red"}  # the others: the caller stopped reading
 _SHOWN_OF_A_VALUE: Final = 120  # characters
 _SHOWN_OF_A_DETAIL: Final = 500  # characters
+_WIDTH: Final = 80  # where the terminal is said to have none
 _DELTAS_AT_THE_HEAD: Final = 5
 _DELTAS_AT_THE_TAIL: Final = 3
 
@@ -46,7 +48,13 @@ class TimelineSpanExporter(SpanExporter):
             raise ImportError(
                 "OTEL_TRACES_EXPORTER=otel_llm_timeline needs rich: pip install 'otel-llm[timeline]'"
             ) from error
-        self._console = console or Console(stderr=True)
+        # A copy, since what is changed on it is not for the application's own printing.
+        self._console = copy(console) if console is not None else Console(stderr=True)
+        # rich's own answer to a reader that is gone is to take standard output away and to exit.
+        self._console.on_broken_pipe = self._reader_is_gone  # type: ignore[method-assign]
+        if self._console.width < 1:
+            # COLUMNS=0; lines are never wrapped, but in no room at all rich prints nothing.
+            self._console.width = _WIDTH
         self._text = Text
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -65,6 +73,10 @@ class TimelineSpanExporter(SpanExporter):
     def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002
         """Nothing is ever held back."""
         return True
+
+    def _reader_is_gone(self) -> None:
+        self._console.quiet = True
+        raise BrokenPipeError("nobody reads the timelines any more")
 
     def _print(self, lines: list[Line]) -> None:
         # One call, so that the timelines of two threads do not mingle; soft_wrap, so that nothing is cut off.

@@ -8,7 +8,8 @@ reaches the stream itself.
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from copy import copy
 from time import perf_counter_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from otel_llm.faults import swallow
 from otel_llm.observation import AbandonedStream, Observation, outcome_of
 from otel_llm.proxies import ObjectProxy
 from otel_llm.recording import Outcome
-from otel_llm.response_body import own_generator
+from otel_llm.response_body import goes_round, own_generator
 from otel_llm.telemetry import CurrentSpan
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class _Tracker(ObjectProxy):
         if observation is None:
             config = read_config()
             observation = Observation(config, None, CurrentSpan(config))
+        observation.recording.streamed = True
         self._self_observation = observation
         self._self_abandoned = AbandonedStream(observation)
 
@@ -64,6 +66,20 @@ class _Tracker(ObjectProxy):
         """The HTTP response behind the stream, None where the stream has none."""
         return getattr(self.__wrapped__, "response", None)
 
+    @response.setter
+    def response(self, response: Any) -> None:
+        self.__wrapped__.response = response
+
+    def __copy__(self) -> Self:
+        """Another way to read the same stream, watched as this one."""
+        copied = type(self)(copy(self.__wrapped__), self._self_observation)
+        copied._self_abandoned.disarm()
+        copied._self_abandoned = self._self_abandoned
+        return copied
+
+    # A proxy has every special method there is. Those that a stream has not, Python shall not find.
+    __len__: Any = None
+
 
 class SyncStreamingToolCallTracker(_Tracker):
     """A synchronous stream of chunks, watched.
@@ -74,17 +90,28 @@ class SyncStreamingToolCallTracker(_Tracker):
 
     def __init__(self, stream: Any, observation: Observation | None = None) -> None:
         super().__init__(stream, observation)
-        self._self_chunks = _chunks(stream, self._self_observation, self._self_abandoned)
+        self._self_read = _Reader(stream, self._self_observation).next
 
-    # The SDK's own stream iterates through a generator too. This one is made once, so a loop that was left with
-    # `break` goes on where it was left; it keeps what a `for` loop over an unnamed stream must keep, and not the proxy,
-    # which would be a cycle.
+    # As the SDK's own stream does it: every loop goes through a generator of its own, which may be closed without harm
+    # to the stream; the next loop goes on where this one was left. `next` reads what the stream reads at that moment.
 
     def __iter__(self) -> Iterator[Any]:
-        return self._self_chunks
+        stream = self.__wrapped__
+        if not goes_round(stream, "__iter__", "__iter__"):
+            iterator = iter(stream)
+            if iterator is stream:
+                return self
+            stream = iterator
+        return _chunks(stream, self._self_observation, self._self_abandoned)
 
     def __next__(self) -> Any:
-        return self._self_chunks.__next__()
+        return self._self_read()
+
+    def __contains__(self, item: object) -> bool:
+        return any(chunk is item or chunk == item for chunk in self)
+
+    __aenter__: Any = None
+    __aexit__: Any = None
 
     def __enter__(self) -> Self:
         enter = getattr(type(self.__wrapped__), "__enter__", None)
@@ -123,13 +150,24 @@ class StreamingToolCallTracker(_Tracker):
 
     def __init__(self, stream: Any, observation: Observation | None = None) -> None:
         super().__init__(stream, observation)
-        self._self_next = _AsyncReader(stream, self._self_observation).next
+        self._self_next = _AsyncReader(stream, self._self_observation).__anext__
 
     def __aiter__(self) -> AsyncIterator[Any]:
-        return self
+        stream = self.__wrapped__
+        if not goes_round(stream, "__aiter__", "__aiter__"):
+            iterator = stream.__aiter__() if hasattr(type(stream), "__aiter__") else stream
+            if iterator is stream:
+                return self
+            stream = iterator
+        return _AsyncChunks(stream, self._self_observation, self._self_abandoned)
 
     def __anext__(self) -> Awaitable[Any]:
         return self._self_next()
+
+    __iter__: Any = None
+    __contains__: Any = None
+    __enter__: Any = None
+    __exit__: Any = None
 
     async def __aenter__(self) -> Self:
         enter = getattr(type(self.__wrapped__), "__aenter__", None)
@@ -163,13 +201,46 @@ class StreamingToolCallTracker(_Tracker):
         await self.close()
 
 
+class EitherWayTracker(StreamingToolCallTracker, SyncStreamingToolCallTracker):
+    """A stream that can be read either way, as some wrappers of streams and all mocks, watched."""
+
+    __iter__ = SyncStreamingToolCallTracker.__iter__
+    __contains__ = SyncStreamingToolCallTracker.__contains__
+    __enter__ = SyncStreamingToolCallTracker.__enter__
+    __exit__ = SyncStreamingToolCallTracker.__exit__
+
+    def close(self) -> Any:
+        closing = None
+        try:
+            closing = getattr(self.__wrapped__, "close", lambda: None)()
+        finally:
+            if not inspect.isawaitable(closing):
+                _end(self._self_observation, "closed")
+        return self._close_later(closing) if inspect.isawaitable(closing) else closing
+
+    async def _close_later(self, closing: Awaitable[Any]) -> None:
+        try:
+            await closing
+        finally:
+            _end(self._self_observation, "closed")
+
+    async def aclose(self) -> None:
+        """Alias of `close`."""
+        try:
+            await _aclose(self.__wrapped__)
+        finally:
+            _end(self._self_observation, "closed")
+
+
 def _chunks(stream: Any, observation: Observation, _kept: AbandonedStream) -> Iterator[Any]:
     """The stream's chunks, each noted. A generator's locals are the cheapest place to keep what every chunk needs.
 
-    `_kept` is kept as long as somebody may still read.
+    `_kept` is kept as long as somebody may still read; the proxy is not, which may be dropped in the middle of a loop.
     """
     iterator = own_generator(stream)
-    read = (iter(stream) if iterator is None else iterator).__next__
+    if iterator is None:
+        iterator = iter(stream) if hasattr(type(stream), "__iter__") else stream
+    read = iterator.__next__
     feed, clock = observation.recording.feed, perf_counter_ns
     while True:
         asked_ns = clock()
@@ -179,7 +250,7 @@ def _chunks(stream: Any, observation: Observation, _kept: AbandonedStream) -> It
             _end(observation, "completed")
             return
         except BaseException as error:
-            _fail(observation, error, asked_ns)
+            _fail(observation, error, asked_ns, iterator)
             raise
         try:
             notices = feed(chunk, asked_ns, clock())
@@ -190,35 +261,33 @@ def _chunks(stream: Any, observation: Observation, _kept: AbandonedStream) -> It
         yield chunk
 
 
-class _AsyncReader:
-    """Reads an asynchronous stream and notes its chunks.
+class _Reader:
+    """Reads a stream chunk by chunk, and notes each. What raises once may go on."""
 
-    No asynchronous generator: that would leave the event loop a task to close it.
-    """
-
-    __slots__ = ("_feed", "_observation", "_read", "_stream")
+    __slots__ = ("_feed", "_iterator", "_observation", "_stream")
 
     def __init__(self, stream: Any, observation: Observation) -> None:
         self._stream = stream
         self._observation = observation
         self._feed = observation.recording.feed
-        iterator = own_generator(stream)
-        self._read: Callable[[], Awaitable[Any]] | None = None if iterator is None else iterator.__anext__
+        self._iterator: Any = None if goes_round(stream, "__next__", "__iter__") else _NOT_BEGUN
 
-    async def next(self) -> Any:
-        read = self._read
-        if read is None:
+    def next(self) -> Any:
+        iterator = self._iterator
+        if iterator is None:
+            # An SDK's stream, whose iterator somebody may have replaced since the last chunk.
+            iterator = self._stream._iterator
+        elif iterator is _NOT_BEGUN:
             stream = self._stream
-            iterator = stream.__aiter__() if hasattr(type(stream), "__aiter__") else stream
-            read = self._read = iterator.__anext__
+            iterator = self._iterator = stream if hasattr(type(stream), "__next__") else iter(stream)
         asked_ns = perf_counter_ns()
         try:
-            chunk = await read()
-        except StopAsyncIteration:
+            chunk = iterator.__next__()
+        except StopIteration:
             _end(self._observation, "completed")
             raise
         except BaseException as error:
-            _fail(self._observation, error, asked_ns)
+            _fail(self._observation, error, asked_ns, iterator)
             raise
         try:
             notices = self._feed(chunk, asked_ns, perf_counter_ns())
@@ -227,6 +296,85 @@ class _AsyncReader:
         except Exception as fault:  # noqa: BLE001
             swallow("a chunk", fault)
         return chunk
+
+
+class _AsyncReader:
+    """The same for an asynchronous stream."""
+
+    __slots__ = ("_feed", "_iterator", "_observation", "_stream")
+
+    def __init__(self, stream: Any, observation: Observation) -> None:
+        self._stream = stream
+        self._observation = observation
+        self._feed = observation.recording.feed
+        self._iterator: Any = None if goes_round(stream, "__anext__", "__aiter__") else _NOT_BEGUN
+
+    async def __anext__(self) -> Any:
+        iterator = self._iterator
+        if iterator is None:
+            iterator = self._stream._iterator
+        elif iterator is _NOT_BEGUN:
+            iterator = self._iterator = self._begin()
+        asked_ns = perf_counter_ns()
+        try:
+            chunk = await iterator.__anext__()
+        except StopAsyncIteration:
+            if iterator is not _CLOSED:
+                _end(self._observation, "completed")
+            raise
+        except BaseException as error:
+            _fail(self._observation, error, asked_ns, iterator)
+            raise
+        try:
+            notices = self._feed(chunk, asked_ns, perf_counter_ns())
+            if notices is not None:
+                self._observation.tell(notices)
+        except Exception as fault:  # noqa: BLE001
+            swallow("a chunk", fault)
+        return chunk
+
+    def _begin(self) -> Any:
+        stream = self._stream
+        return stream if hasattr(type(stream), "__anext__") else stream.__aiter__()
+
+
+class _AsyncChunks(_AsyncReader):
+    """One loop over an asynchronous stream. It may be closed without harm to the stream.
+
+    No asynchronous generator: that would leave the event loop a task to close it.
+    """
+
+    __slots__ = ("_kept",)
+
+    def __init__(self, stream: Any, observation: Observation, kept: AbandonedStream) -> None:
+        super().__init__(stream, observation)
+        self._iterator = _NOT_BEGUN
+        self._kept = kept
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    def _begin(self) -> Any:
+        stream = self._stream
+        iterator = own_generator(stream)
+        if iterator is None:
+            iterator = stream.__aiter__() if hasattr(type(stream), "__aiter__") else stream
+        return iterator
+
+    async def aclose(self) -> None:
+        """No more chunks in this loop."""
+        self._iterator = _CLOSED
+
+
+class _Closed:
+    """Has nothing to read."""
+
+    async def __anext__(self) -> Any:
+        raise StopAsyncIteration
+
+
+_CLOSED = _Closed()
+_NOT_BEGUN = object()
 
 
 # Nothing of ours gets past these two into a caller who reads a stream.
@@ -239,8 +387,11 @@ def _end(observation: Observation, outcome: Outcome) -> None:
         swallow("the end of a stream", fault)
 
 
-def _fail(observation: Observation, error: BaseException, asked_ns: int) -> None:
+def _fail(observation: Observation, error: BaseException, asked_ns: int, iterator: Any) -> None:
     try:
+        if getattr(iterator, "gi_running", False) is True or getattr(iterator, "ag_running", False) is True:
+            # Somebody else reads at this moment; the stream does not mind that this reader was refused.
+            return
         observation.fail(error, asked_ns)
     except Exception as fault:  # noqa: BLE001
         swallow("the end of a stream", fault)

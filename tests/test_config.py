@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -84,6 +85,20 @@ def test_a_bad_variable_warns_once_and_the_default_stays(
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert record.getMessage().startswith(f"{variable} {value!r} is not used")
+
+
+class Hostile:
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+    __repr__ = __int__ = __float__ = __iter__ = __str__
+
+
+@pytest.mark.parametrize("option", [entry.name for entry in fields(Config)])
+def test_an_option_that_raises_when_it_is_looked_at(option: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert read_config({option: Hostile()}, NOTHING) == Config()
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"{option}= (Hostile) is not used: ")
 
 
 def test_a_keyword_argument_goes_before_the_environment() -> None:

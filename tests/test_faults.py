@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import inspect
 import logging
 from collections.abc import Callable, Iterator
@@ -44,6 +45,7 @@ def _forget_what_could_not_end() -> Iterator[None]:
     yield
     observation._open.clear()
     observation._deferred.clear()
+    atexit.unregister(broken)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +82,7 @@ _MODULES = [
 # they take is broken here, one by one.
 _WRAPPERS = {
     "chat_calls.ChatCalls._begin",
-    "chat_calls.ChatCalls._concerns",
+    "chat_calls._Request.__init__",
     "chat_calls.ChatCalls._failed",
     "chat_calls.ChatCalls._released",
     "chat_calls.ChatCalls._watched",
@@ -89,10 +91,16 @@ _WRAPPERS = {
     "response_body._closed",
     "chat_calls.ChatCalls._call",
     "chat_calls.ChatCalls._call_async",
+    "chat_calls.ChatCalls._await",
+    "chat_calls._Unawaited.__init__",
     "chat_calls.ChatCalls._finish_later",
     "raw_response.RawResponse.parse",
-    "raw_response.RawResponse._parse_later",
-    "raw_response.RawResponse._parsing",
+    "raw_response.RawResponse._taking",
+    "raw_response.RawResponse._taking_later",
+    "raw_response.WholeRawResponse._noted",
+    "raw_response.WholeRawResponse.json",
+    "raw_response.WholeRawResponse.read",
+    "raw_response.WholeRawResponse.text",
     "response_body._SyncBody.__iter__",
     "response_body._SyncBody.close",
     "response_body._AsyncBody.__aiter__",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from importlib.metadata import entry_points
+from types import SimpleNamespace
 from typing import Any
 
 import openai
@@ -61,6 +63,46 @@ def test_again_after_it_was_taken_away(instrument: Callable[..., Seen], serve: S
     caller.client.chat.completions.create(model="m", messages=[], stream=True).close()
     assert (len(first.spans), len(second.spans)) == (0, 1)
     caller.client.close()
+
+
+async def test_raw_responses_that_were_cached_the_first_time(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect
+) -> None:
+    caller = connect(serve(*HEALTHY))
+
+    async def read_raw() -> None:
+        create = caller.client.chat.completions.with_raw_response.create
+        await caller.read((await caller.result(create(model="m", messages=[], stream=True))).parse())
+
+    first = instrument()
+    await read_raw()
+    OpenAIInstrumentor().uninstrument()
+    await read_raw()
+    second = instrument()
+    await read_raw()
+    assert (len(first.spans), len(second.spans)) == (1, 1)
+
+
+def test_what_others_wrapped_around_ours_counts_once_again(instrument: Callable[..., Seen], serve: Serve) -> None:
+    instrument()
+    ours = vars(Completions)["create"]
+    wrap_function_wrapper(
+        "openai.resources.chat.completions",
+        "Completions.create",
+        lambda wrapped, _instance, args, kwargs: wrapped(*args, **kwargs),
+    )
+    theirs = vars(Completions)["create"]
+    try:
+        OpenAIInstrumentor().uninstrument()
+        seen = instrument()
+        caller = SyncCaller(serve(*HEALTHY).base_url)
+        caller.client.chat.completions.create(model="m", messages=[], stream=True).close()
+        caller.client.close()
+        assert len(seen.spans) == 1
+        OpenAIInstrumentor().uninstrument()
+        assert vars(Completions)["create"] is theirs
+    finally:
+        setattr(Completions, "create", ours.__wrapped__)  # noqa: B010
 
 
 def test_what_others_wrapped_around_ours_stays(instrument: Callable[..., Seen], serve: Serve) -> None:
@@ -175,6 +217,79 @@ async def test_with_the_instrumentor_it_is_one_span(
     assert len(instrumented.spans) + len(other.spans) == 1
     assert type(stream._stream) is caller.stream_class  # wrapped once
     assert [record.getMessage() for record in caplog.records].count("[LLM STREAM] Finish reason: tool_calls") == 1
+
+
+# Requests while a request is made -----------------------------------------------------------------------------
+
+
+async def test_a_request_for_the_sake_of_a_request(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    """Made by the function that gives the API key, on the same client: it has a span of its own."""
+    caller = connect(serve(*HEALTHY))
+    asked: list[int] = []
+
+    async def key_async() -> str:
+        asked.append(len(asked))
+        if len(asked) == 1:
+            await caller.read(await caller.stream())
+        return "key"
+
+    def key() -> str:
+        asked.append(len(asked))
+        if len(asked) == 1:
+            for _ in caller.client.chat.completions.create(model="tiny", messages=[], stream=True):
+                pass
+        return "key"
+
+    asynchronous = isinstance(caller, AsyncCaller)
+    await caller.close_client()
+    kind = openai.AsyncOpenAI if asynchronous else openai.OpenAI
+    caller.client = kind(api_key=key_async if asynchronous else key, base_url=caller.client.base_url)
+    await caller.read(await caller.stream())
+    assert len(instrumented.spans) == 2
+    assert [(span.attributes or {})["otel_llm.stream.outcome"] for span in instrumented.spans] == ["completed"] * 2
+
+
+@pytest.mark.parametrize("clients", [1, 2], ids=["the same client", "another client"])
+async def test_a_task_that_was_started_while_a_request_was_made(instrumented: Seen, serve: Serve, clients: int) -> None:
+    server = serve(*HEALTHY)
+    made: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    tasks: list[asyncio.Task[None]] = []
+
+    async def worker() -> None:
+        if workers is caller:
+            await caller.read(await workers.stream())
+        await made
+        await caller.read(await workers.stream())
+
+    async def hook(_request: Any) -> None:
+        if not tasks:
+            tasks.append(asyncio.create_task(worker()))
+            await asyncio.sleep(0)
+
+    http = openai.DefaultAsyncHttpxClient(event_hooks={"request": [hook]})
+    caller = AsyncCaller(server.base_url, http_client=http)
+    workers = caller if clients == 1 else AsyncCaller(server.base_url)
+    await caller.read(await caller.stream())
+    made.set_result(None)
+    await tasks[0]
+    assert len(instrumented.spans) == len(server.requests)
+    assert all("otel_llm.stream.outcome" in (span.attributes or {}) for span in instrumented.spans)
+    for one in {caller, workers}:
+        await one.close_client()
+
+
+async def test_a_client_that_hands_on_to_another_is_one_span(instrumented: Seen, serve: Serve) -> None:
+    caller = AsyncCaller(serve(*HEALTHY).base_url)
+
+    class Completions:
+        async def create(self, **kwargs: Any) -> Any:
+            return await asyncio.create_task(caller.create(**kwargs))
+
+    handing_on = SimpleNamespace(chat=SimpleNamespace(completions=Completions()))
+    intercept_llm_requests(handing_on, **instrumented.providers)
+    await caller.read(await handing_on.chat.completions.create(stream=True))
+    assert len(instrumented.spans) == 1
+    await caller.close_client()
 
 
 def test_a_client_without_chat_completions() -> None:

@@ -8,10 +8,12 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from contextlib import aclosing, closing
 from typing import Any
 
 import openai
 import pytest
+from openai.types.chat import ChatCompletionChunk
 from opentelemetry.trace import StatusCode
 
 from callers import REQUEST, AsyncCaller, SyncCaller
@@ -113,6 +115,49 @@ async def test_read_on_after_a_break(instrumented: Seen, serve: Serve, connect: 
     ended_well(instrumented, "completed")
 
 
+async def test_an_iterator_is_closed_and_the_stream_is_not(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    """`yield from stream` in a helper that is left closes an iterator; `aclosing(aiter(stream))` does."""
+    caller = connect(serve(*HEALTHY))
+    stream = await caller.stream()
+    if isinstance(caller, AsyncCaller):
+        async with aclosing(aiter(stream)) as chunks:
+            await anext(chunks)
+        assert [chunk async for chunk in chunks] == []
+    else:
+        with closing(iter(stream)) as chunks:
+            next(chunks)
+        assert list(chunks) == []
+    assert instrumented.spans == []
+    assert len(await caller.read(stream)) == CHUNKS - 1
+    ended_well(instrumented, "completed")
+
+
+async def test_an_error_thrown_into_an_iterator(instrumented: Seen, serve: Serve) -> None:
+    caller = SyncCaller(serve(*HEALTHY).base_url)
+    stream = await caller.stream()
+    chunks = iter(stream)
+    next(chunks)
+    with pytest.raises(LookupError):
+        chunks.throw(LookupError())
+    assert len(await caller.read(stream)) == CHUNKS - 1
+    ended_well(instrumented, "completed")
+    await caller.close_client()
+
+
+async def test_a_second_reader_is_refused(instrumented: Seen, serve: Serve) -> None:
+    """The SDK's stream has one reader at a time; who comes meanwhile gets an error, and the stream goes on."""
+    caller = AsyncCaller(serve(HEALTHY[0], Sleep(0.2), *HEALTHY[1:]).base_url)
+    stream = await caller.stream()
+    await anext(stream)
+    came, refused = await asyncio.gather(anext(stream), anext(stream), return_exceptions=True)
+    assert isinstance(came, ChatCompletionChunk)
+    assert isinstance(refused, RuntimeError)
+    assert len(await caller.read(stream)) == CHUNKS - 2
+    ended_well(instrumented, "completed")
+    assert instrumented.attributes["otel_llm.stream.chunk_count"] == CHUNKS
+    await caller.close_client()
+
+
 async def test_never_iterated(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(*HEALTHY))
     stream = await caller.stream()
@@ -178,6 +223,17 @@ async def test_http_error_before_the_stream(
     ended_in_error(instrumented, f"openai.{error.__name__}")
 
 
+async def test_a_failure_of_what_was_no_stream(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(Answer(error_event("no"), status=400)))
+    with pytest.raises(openai.BadRequestError):
+        await caller.create()
+    assert instrumented.span.status.status_code is StatusCode.ERROR
+    assert instrumented.attributes["error.type"] == "openai.BadRequestError"
+    of_streams = {"outcome", "chunk_count", "max_chunk_gap", "coalesced_delta_count", "time_to_first_tool_call"}
+    assert of_streams.isdisjoint(key.removeprefix("otel_llm.stream.") for key in instrumented.attributes)
+    assert instrumented.metric("otel_llm.stream.count") == []
+
+
 async def test_retries_are_one_request(instrumented: Seen, connect: Connect) -> None:
     scripts = [[Answer(error_event("busy"), status=429, headers={"retry-after-ms": "1"})], HEALTHY]
     with ScriptedServer(scripts) as server:
@@ -233,7 +289,16 @@ async def test_cancelled_before_the_response(instrumented: Seen, serve: Serve) -
     await caller.close_client()
 
 
-def test_interrupted_from_the_keyboard(instrumented: Seen) -> None:
+def named(name: str, module: str) -> type[BaseException]:
+    return type(name, (BaseException,), {"__module__": module})
+
+
+# gevent and trio are told by name, and need not be here.
+@pytest.mark.parametrize(
+    "interruption",
+    [KeyboardInterrupt, SystemExit, named("GreenletExit", "greenlet"), named("Cancelled", "trio._core._exceptions")],
+)
+def test_interrupted_from_outside(instrumented: Seen, interruption: type[BaseException]) -> None:
     from otel_llm import SyncStreamingToolCallTracker
     from otel_llm.config import Config
     from otel_llm.observation import Observation
@@ -242,13 +307,13 @@ def test_interrupted_from_the_keyboard(instrumented: Seen) -> None:
     from otel_llm.telemetry import Telemetry
 
     def interrupted() -> Any:
-        raise KeyboardInterrupt
+        raise interruption
         yield
 
     request = ChatRequest(model="tiny", stream=True)
     span = Telemetry(Config(), **instrumented.providers).start(request, {}, Server("openai"))
     span.release()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(interruption):
         next(SyncStreamingToolCallTracker(interrupted(), Observation(Config(), request, span)))
     ended_well(instrumented, "cancelled")
 
@@ -282,13 +347,17 @@ async def test_response_closed_by_the_caller(instrumented: Seen, serve: Serve, c
     ended_well(instrumented, "closed")
 
 
-def test_open_at_exit(serve: Serve) -> None:
+@pytest.mark.parametrize("before", [0, 1], ids=["first request", "a request before the provider was made"])
+def test_open_at_exit(serve: Serve, before: int) -> None:
     """A stream that is still referenced when the interpreter exits is ended before the provider shuts down."""
     program = f"""
         import openai
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
-        from otel_llm import OpenAIInstrumentor
+        from otel_llm import OpenAIInstrumentor, intercept_llm_requests
+        for _ in range({before}):
+            other = openai.OpenAI(api_key="unused", base_url={serve(*HEALTHY).base_url!r})
+            intercept_llm_requests(other).chat.completions.create(model="tiny", messages=[], stream=True).close()
         provider = TracerProvider()
         provider.add_span_processor(BatchSpanProcessor(ConsoleSpanExporter()))
         OpenAIInstrumentor().instrument(tracer_provider=provider)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -205,6 +208,59 @@ async def test_metrics(instrumented: Seen, serve: Serve, connect: Connect) -> No
         "gen_ai.client.operation.time_to_first_chunk",
     ):
         assert metric(name), name
+
+
+ORDERS = {
+    "instrumented twice": "again(); set_provider(); make(client())",
+    "before and after": "set_provider(); again(); make(client())",
+    "two clients": "a, b = one(), one(); set_provider(); make(a); make(b)",
+    "a client too": "a = one(); set_provider(); make(a); make(client())",
+    "a client before and one after": "a = one(); set_provider(); make(a); make(one(meter_provider=provider))",
+}
+
+
+@pytest.mark.parametrize("steps", ORDERS.values(), ids=ORDERS.keys())
+def test_counts_arrive_whenever_the_global_provider_is_set(steps: str, serve: Serve) -> None:
+    program = f"""
+        import openai
+        from opentelemetry.metrics import set_meter_provider
+        from opentelemetry.sdk.metrics import MeterProvider
+        from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+        from otel_llm import OpenAIInstrumentor, intercept_llm_requests
+
+        reader = InMemoryMetricReader()
+        provider = MeterProvider([reader])
+        made = 0
+
+        def client():
+            return openai.OpenAI(api_key="unused", base_url={serve(*HEALTHY).base_url!r})
+
+        def one(**options):
+            return intercept_llm_requests(client(), **options)
+
+        def set_provider():
+            set_meter_provider(provider)
+
+        def again():
+            OpenAIInstrumentor().uninstrument()
+            OpenAIInstrumentor().instrument()
+
+        def make(client):
+            global made
+            made += 1
+            list(client.chat.completions.create(model="tiny", messages=[], stream=True))
+
+        OpenAIInstrumentor().instrument()
+        {steps}
+        metrics = [m for r in reader.get_metrics_data().resource_metrics for s in r.scope_metrics for m in s.metrics]
+        for name in ("stream", "tool_call"):
+            (counter,) = [metric for metric in metrics if metric.name == f"otel_llm.{{name}}.count"]
+            assert sum(point.value for point in counter.data.data_points) == made, name
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], stderr=subprocess.PIPE, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
 
 
 async def test_no_stream_metrics_for_whole_responses(instrumented: Seen, serve: Serve, connect: Connect) -> None:

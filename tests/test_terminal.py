@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import logging
+import os
+import subprocess
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -275,6 +278,43 @@ def test_exporting_never_raises(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "otel_llm"):
         assert exporter.export([span, span]) is SpanExportResult.SUCCESS
     assert exporter.force_flush() is True
+
+
+def test_only_the_timeline_is_lost_when_nobody_reads_it() -> None:
+    """`app 2>&1 >out | head`: rich would point standard output to /dev/null and exit."""
+    program = """
+        import sys
+        from rich.console import Console
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+        from otel_llm.terminal import TimelineSpanExporter
+        for console in (None, Console(stderr=True)):
+            provider = TracerProvider()
+            provider.add_span_processor(SimpleSpanProcessor(TimelineSpanExporter(console=console)))
+            for _ in range(2):
+                provider.get_tracer("t").start_span("chat", attributes={"otel_llm.stream.outcome": "error"}).end()
+                print("the application goes on", flush=True)
+    """
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        command = [sys.executable, "-c", textwrap.dedent(program)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=writer, text=True, timeout=60, check=False)
+    finally:
+        os.close(writer)
+    assert done.stdout.splitlines() == ["the application goes on"] * 4
+    assert done.returncode == 0
+
+
+def test_it_prints_where_there_are_no_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "0")
+    span: Any = TracerProvider(shutdown_on_exit=False).get_tracer("test").start_span("chat")
+    event(span, "finish_reason", 9, reason="tool_calls")
+    span.end()
+    TimelineSpanExporter().export([span])
+    assert "tool_calls" in capsys.readouterr().err
 
 
 def test_without_rich_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 import json
-from collections.abc import Callable, Iterator
+import pickle
+from collections.abc import AsyncIterable, Callable, Collection, Iterable, Iterator, Sized
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any
+from unittest.mock import MagicMock, patch
 
 import openai
 import pytest
+from openai.resources.chat.completions import Completions
+from openai.types.chat import ChatCompletionChunk
 from opentelemetry import trace
 from pydantic import BaseModel
 
 from callers import ADD_TASK, MESSAGES, REQUEST, AsyncCaller, SyncCaller
-from otel_llm import OpenAIInstrumentor, StreamingToolCallTracker, SyncStreamingToolCallTracker
+from otel_llm import OpenAIInstrumentor, StreamingToolCallTracker, SyncStreamingToolCallTracker, intercept_llm_requests
 from otel_llm.demo.scripted_server import (
     DONE,
     Answer,
@@ -79,6 +85,77 @@ async def test_the_very_same_chunk_objects(connect: Connect, serve: Serve) -> No
     assert all(mine is theirs for mine, theirs in zip(watched, chunks, strict=True))
 
 
+@pytest.mark.parametrize("steps", [0, 2], ids=["at once", "while it is read"])
+async def test_somebody_replaces_the_iterator_of_the_stream(
+    instrumented: Seen, serve: Serve, connect: Connect, steps: int
+) -> None:
+    """As other libraries do to see the chunks; what they put there is what the stream reads."""
+    caller = connect(serve(*HEALTHY))
+    stream = await caller.stream()
+    for _ in range(steps):
+        await (anext(stream) if isinstance(caller, AsyncCaller) else caller.result(next(stream)))
+    theirs, seen = stream._iterator, []
+
+    async def relay_async() -> Any:
+        async for item in theirs:
+            seen.append(item)
+            yield item
+
+    def relay() -> Iterator[Any]:
+        for item in theirs:
+            seen.append(item)
+            yield item
+
+    stream._iterator = relay_async() if isinstance(caller, AsyncCaller) else relay()
+    first = await (anext(stream) if isinstance(caller, AsyncCaller) else caller.result(next(stream)))
+    rest = await caller.read(stream)
+    assert seen == [first, *rest]
+    assert len(seen) == len(HEALTHY) - 1 - steps
+    assert_one_call(instrumented)
+
+
+def test_an_iterator_that_raises_once_and_goes_on() -> None:
+    class Slow:
+        reads = 0
+
+        def __iter__(self) -> Any:
+            return self
+
+        def __next__(self) -> Any:
+            self.reads += 1
+            if self.reads == 2:
+                raise TimeoutError
+            if self.reads == 4:
+                raise StopIteration
+            return self.reads
+
+    tracker = SyncStreamingToolCallTracker(Slow())
+    chunks = iter(tracker)
+    assert next(chunks) == 1
+    with pytest.raises(TimeoutError):
+        next(chunks)
+    assert list(tracker) == [3]
+
+
+def test_an_iterator_that_is_nothing_else() -> None:
+    """It need not be iterable itself."""
+
+    class Bare:
+        def __init__(self) -> None:
+            self._left = [1, 2]
+
+        def __next__(self) -> int:
+            if not self._left:
+                raise StopIteration
+            return self._left.pop()
+
+    class Giving:
+        def __iter__(self) -> Any:
+            return Bare()
+
+    assert list(SyncStreamingToolCallTracker(Giving())) == [2, 1]
+
+
 async def test_types(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(*HEALTHY))
     stream = await caller.stream()
@@ -96,6 +173,23 @@ async def test_a_coroutine_starts_nothing_before_it_is_awaited(instrumented: See
     pending = client.chat.completions.create(**REQUEST)
     assert inspect.iscoroutine(pending)
     pending.close()
+    assert instrumented.spans == []
+    await client.close()
+
+
+async def test_a_missing_argument_is_told_when_it_is_called(instrumented: Seen) -> None:
+    client = openai.AsyncOpenAI(api_key="unused", base_url="http://127.0.0.1:9/v1")
+    with pytest.raises(TypeError, match="'messages'"):
+        client.chat.completions.create(model="tiny")
+    assert instrumented.spans == []
+    await client.close()
+
+
+async def test_a_coroutine_that_nobody_awaits(instrumented: Seen) -> None:
+    client = openai.AsyncOpenAI(api_key="unused", base_url="http://127.0.0.1:9/v1")
+    with pytest.warns(RuntimeWarning) as told:
+        client.chat.completions.create(**REQUEST)
+    assert [str(one.message) for one in told] == ["coroutine 'AsyncCompletions.create' was never awaited"]
     assert instrumented.spans == []
     await client.close()
 
@@ -170,6 +264,76 @@ async def test_not_streaming(instrumented: Seen, serve: Serve, connect: Connect)
     ]
     assert instrumented.outcome is None
     assert instrumented.attributes["gen_ai.usage.input_tokens"] == 1
+
+
+async def test_a_mock_in_place_of_a_completion(instrumented: Seen) -> None:
+    """A mock's class has `__aiter__`, `__anext__` and whatever else a stream has."""
+    client = openai.OpenAI(api_key="unused")
+    answer = MagicMock()
+    with patch.object(client.chat.completions, "_post", return_value=answer):
+        assert client.chat.completions.create(**REQUEST) is answer
+    intercepted = intercept_llm_requests(MagicMock())
+    assert intercepted.chat.completions.create(**REQUEST) is intercepted.chat.completions.create.return_value
+    client.close()
+
+
+def test_a_mock_in_place_of_a_stream(instrumented: Seen) -> None:
+    client = openai.OpenAI(api_key="unused")
+    chunks = [ChatCompletionChunk.model_validate(chunk(text("a"))) for _ in range(3)]
+    answer = MagicMock()
+    answer.__iter__.return_value = iter(chunks)
+    with patch.object(client.chat.completions, "_post", return_value=answer):
+        with client.chat.completions.create(**REQUEST, stream=True) as stream:
+            assert list(stream) == chunks
+        stream.close()
+    answer.close.assert_called_once_with()
+    assert instrumented.outcome == "completed"
+    assert instrumented.attributes["otel_llm.stream.chunk_count"] == 3
+    client.close()
+
+
+# As Python sees it --------------------------------------------------------------------------------------------
+
+
+async def test_a_stream_is_only_what_it_is(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(*HEALTHY))
+    stream = await caller.stream()
+    kinds = (Iterable, AsyncIterable, Sized, Collection, AbstractContextManager, AbstractAsyncContextManager)
+    assert [isinstance(stream, kind) for kind in kinds] == [issubclass(caller.stream_class, kind) for kind in kinds]
+    with pytest.raises(TypeError):
+        len(stream)
+    if isinstance(caller, AsyncCaller):
+        with pytest.raises(TypeError):
+            iter(stream)
+    response = stream.response
+    stream.response = response
+    assert stream._stream.response is response
+    await caller.close(stream)
+
+
+async def test_a_copy_reads_the_same_stream(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(*HEALTHY))
+    stream = await caller.stream()
+    copied = copy.copy(stream)
+    assert isinstance(copied, caller.stream_class)
+    assert len(await caller.read(copied, 2)) == 2
+    del copied
+    assert len(await caller.read(stream)) == len(HEALTHY) - 1 - 2
+    assert instrumented.outcome == "completed"
+    assert_one_call(instrumented)
+    with pytest.raises(TypeError, match="cannot pickle"):
+        pickle.dumps(stream)
+
+
+def test_a_method_is_copied_and_pickled(instrumented: Seen) -> None:
+    client = openai.OpenAI(api_key="unused")
+    bound = client.chat.completions.create
+    assert copy.copy(bound) == bound
+    assert pickle.loads(pickle.dumps(Completions.create)) == Completions.create
+    assert copy.deepcopy({"call": Completions.create}) == {"call": Completions.create}
+    intercepted = intercept_llm_requests(client).chat.completions.create
+    assert copy.copy(intercepted) is intercepted
+    client.close()
 
 
 async def test_helper_stream(instrumented: Seen, serve: Serve, connect: Connect) -> None:
@@ -279,6 +443,45 @@ async def test_streaming_response_of_a_whole_completion(instrumented: Seen, serv
             parsed = raw.parse()
     assert parsed.choices[0].message.tool_calls
     assert_one_call(instrumented)
+
+
+@pytest.mark.parametrize("taken", ["read", "text", "json", "parse"])
+async def test_streaming_response_of_a_whole_completion_taken_otherwise(
+    instrumented: Seen, serve: Serve, connect: Connect, taken: str
+) -> None:
+    caller = connect(serve(Answer(CALLED)))
+    create = caller.client.chat.completions.with_streaming_response.create
+
+    async def both(raw: Any) -> None:
+        assert await caller.result(getattr(raw, taken)())
+        assert_one_call(instrumented)
+        assert (await caller.result(raw.parse())).choices[0].message.tool_calls
+
+    if isinstance(caller, AsyncCaller):
+        async with create(**REQUEST) as raw:
+            await both(raw)
+    else:
+        with create(**REQUEST) as raw:
+            await both(raw)
+    assert instrumented.attributes["gen_ai.usage.input_tokens"] == 1
+    assert instrumented.outcome is None
+    assert instrumented.metric("otel_llm.stream.count") == []
+
+
+async def test_streaming_response_of_a_body_that_is_no_json(
+    instrumented: Seen, serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    caller = connect(serve(Answer(b"<html>", headers={"content-type": "text/html"})))
+    create = caller.client.chat.completions.with_streaming_response.create
+    if isinstance(caller, AsyncCaller):
+        async with create(**REQUEST) as raw:
+            assert await raw.text() == "<html>"
+    else:
+        with create(**REQUEST) as raw:
+            assert raw.text() == "<html>"
+    assert instrumented.outcome is None
+    assert instrumented.anomalies == []
+    assert caplog.records == []
 
 
 async def test_bytes_read_past_us(instrumented: Seen, serve: Serve, connect: Connect) -> None:

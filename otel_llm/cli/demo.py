@@ -41,7 +41,12 @@ def run(_arguments: argparse.Namespace) -> int:
     if missing:
         print(f"The demo needs {' and '.join(missing)}: pip install 'otel-llm[demo]'", file=sys.stderr)
         return 2
-    passed = [_play_agent(), *_play_broken_streams()]
+    try:
+        passed = [_play_agent(), *_play_broken_streams()]
+    except BrokenPipeError:
+        # `otel-llm demo | head`: nobody looks any more. What is still to be written at exit shall not fail, too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     if not all(passed):
         print(f"\n{passed.count(False)} of {len(passed)} parts did not show what they should.", file=sys.stderr)
         return 1
