@@ -125,6 +125,25 @@ def functions() -> Iterator[tuple[str, Any, str]]:
 
 FUNCTIONS = [entry for entry in functions() if entry[0] not in _WRAPPERS]
 
+# The rewriting of tool calls, for an application that asked for it.
+_REWRITING = (
+    ("otel_llm.rewriting", "rewriting_of"),
+    ("otel_llm.rewriting", "Rewriting.__init__"),
+    ("otel_llm.rewriting", "_Notes.found"),
+    ("otel_llm.rewriting", "_Notes.rewritten"),
+    ("otel_llm.tags.stage", "Stage.take"),
+    ("otel_llm.tags.stage", "Stage.finish"),
+    ("otel_llm.tags.stage", "Stage.rewrite_response"),
+    ("otel_llm.tags.stage", "Stage.give_back"),
+    ("otel_llm.tags.stage", "_delta_of"),
+    ("otel_llm.tags.stage", "_whole_call"),
+    ("otel_llm.tags.scanner", "Scanner.feed"),
+    ("otel_llm.tags.scanner", "Scanner.flush"),
+    ("otel_llm.tags.scanner", "Scanner._marked"),
+    ("otel_llm.tags.writers", "OpenAIWriter.write"),
+    ("otel_llm.tags.json_body", "ObjectCall.read"),
+)
+
 
 @pytest.mark.parametrize(("name", "owner", "attribute"), FUNCTIONS, ids=[entry[0] for entry in FUNCTIONS])
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -146,6 +165,36 @@ async def test_each_function_of_ours(
         if inspect.ismodule(owner) and module is not owner and hasattr(module, attribute):
             monkeypatch.setattr(module, attribute, broken)
     await assert_delivered(server)
+
+
+@pytest.mark.parametrize(("module", "path"), _REWRITING, ids=[path for _, path in _REWRITING])
+async def test_the_rewriting(
+    module: str,
+    path: str,
+    instrument: Callable[..., Seen],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    seen = instrument(tool_call_tags="openai")
+    owner: Any = import_module(module)
+    *outer, name = path.split(".")
+    for attribute in outer:
+        owner = getattr(owner, attribute)
+    monkeypatch.setattr(owner, name, broken)
+    said = 'Sure. <tool_call>{"name": "add_task", "arguments": {"title": "a"}}</tool_call> Done.'
+    whole = Answer(completion(text(said)))
+    steps = [chunk(text(said[start : start + 8])) for start in range(0, len(said), 8)]
+    with ScriptedServer(lambda body: [*steps, DONE] if body.get("stream") else [whole]) as server:
+        for caller in (SyncCaller(server.base_url), AsyncCaller(server.base_url)):
+            chunks = await caller.read(await caller.stream())
+            assert len(chunks) >= len(steps)
+            told = "".join(one.choices[0].delta.content or "" for one in chunks)
+            assert told.startswith("Sure. ")
+            assert told.endswith("Done.")
+            message = (await caller.create()).choices[0].message
+            assert message.content in {said, "Sure.  Done."}
+            await caller.close_client()
+    assert [span.attributes and span.attributes.get("error.type") for span in seen.spans] == [None] * 4
 
 
 def test_the_list_is_not_empty() -> None:

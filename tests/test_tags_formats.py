@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -250,3 +252,11 @@ def test_types_of_raw_values(text: str, arguments: dict[str, Any]) -> None:
     ]
     for chunks in ([text], [*text], cut_up(text, [5])):
         assert exact(one.call for one in scan(chunks, tools).calls) == exact([Call("f", arguments)])
+
+
+def test_the_page_lists_what_the_table_holds() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "tool-call-tags.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| (\w+) \| .* \| (\S+) \|$", page.partition("| format | models |")[2], re.MULTILINE)
+    assert dict(listed) == {entry.name: entry.reference for entry in reversed(FORMATS)}
+    assert len({entry.name for entry in FORMATS}) == 66
+    assert {name.partition("/")[0] for name in FAMILIES} == {entry.name for entry in FORMATS}

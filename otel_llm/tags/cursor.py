@@ -90,6 +90,11 @@ class Cursor:
         return "".join(self._kept) + self.text[max(self._marked - self._base, 0) : self.position]
 
     @property
+    def settled(self) -> int:
+        """How many characters of all text are read for good."""
+        return self._base + self.position if self._marked is None else self._marked
+
+    @property
     def waiting(self) -> int:
         """Characters that have come and are not read."""
         return len(self.text) - self.position

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 import logging
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from otel_llm.tags.declared import declared_tools, name_of
 from otel_llm.tags.detector import IncrementalToolDetector, ToolCall
@@ -72,17 +73,26 @@ class UnifiedStreamProcessor:
         """
         run = _Run(self, tools)
         for chunk in stream:
-            yield from run.take(chunk)
-        yield from run.finish()
+            for out in run.take(chunk):
+                yield run.executed(out) if isinstance(out, _Called) else out
+        for out in run.finish():
+            yield run.executed(out) if isinstance(out, _Called) else out
 
     async def aprocess_stream(self, stream: AsyncIterable[Any], tools: Any = None) -> AsyncIterator[Any]:
-        """The same for an asynchronous stream."""
+        """The same for an asynchronous stream; tools may be coroutine functions here."""
         run = _Run(self, tools)
         async for chunk in stream:
             for out in run.take(chunk):
-                yield out
+                yield await run.aexecuted(out) if isinstance(out, _Called) else out
         for out in run.finish():
-            yield out
+            yield await run.aexecuted(out) if isinstance(out, _Called) else out
+
+
+class _Called(NamedTuple):
+    """Calls that are to be executed, and what makes the chunk that carries them, given their results."""
+
+    calls: list[ToolCall]
+    chunk: Callable[[list[dict[str, Any]]], Any]
 
 
 class _Run:
@@ -166,35 +176,75 @@ class _Run:
         yield from self._shown_sdk(chunk, calls)
 
     def _shown_sdk(self, chunk: Any, calls: list[ToolCall]) -> Iterator[Any]:
-        if calls:
+        def with_results(results: list[dict[str, Any]]) -> Any:
             chunk.tool_calls = [call.as_dict() for call in calls]
-            results = self._execute(calls)
             if results:
                 chunk.tool_results = results
-        yield chunk
+                delta = chunk.choices[0].delta
+                delta.content = (delta.content or "") + _report(results)
+            return chunk
+
+        yield _Called(calls, with_results) if calls else chunk
 
     def _shown(self, chunk: Any, content: str, shown: str, calls: list[ToolCall]) -> Iterator[Any]:
-        if not calls:
-            yield chunk if shown == content else _with(chunk, shown)
-            return
-        given = [*(getattr(chunk, "tool_calls", None) or ()), *(call.as_dict() for call in calls)]
-        results = self._execute(calls)
-        report = "".join(_reported(result) for result in results)
-        yield _with(chunk, shown + report, tool_calls=given, **({"tool_results": results} if results else {}))
+        def with_results(results: list[dict[str, Any]]) -> Any:
+            given = [*(getattr(chunk, "tool_calls", None) or ()), *(call.as_dict() for call in calls)]
+            fields = {"tool_calls": given, "tool_results": results} if results else {"tool_calls": given}
+            return _with(chunk, shown + _report(results), **fields)
 
-    def _execute(self, calls: Iterable[ToolCall]) -> list[dict[str, Any]]:
-        results: list[dict[str, Any]] = []
-        for call in calls:
-            function = self._functions.get(call.name)
-            if function is None:
+        if calls:
+            yield _Called(calls, with_results)
+        else:
+            yield chunk if shown == content else _with(chunk, shown)
+
+    def executed(self, called: _Called) -> Any:
+        """The chunk that carries calls, executed where there are functions for them."""
+        results = []
+        for call in called.calls:
+            result, output = self._call(call)
+            if result is None:
                 continue
-            result: dict[str, Any] = {"call_id": call.call_id, "name": call.name, "output": None, "error": None}
-            try:
-                result["output"] = function(**call.arguments)
-            except Exception as error:  # noqa: BLE001  a tool may raise anything; its caller is told
-                result["error"] = f"{type(error).__name__}: {error}"
+            if inspect.isawaitable(output):
+                result["error"] = "it is asynchronous: process the stream with aprocess_stream"
+                if inspect.iscoroutine(output):
+                    output.close()
+            else:
+                result["output"] = output
             results.append(result)
-        return results
+        return called.chunk(results)
+
+    async def aexecuted(self, called: _Called) -> Any:
+        results = []
+        for call in called.calls:
+            result, output = self._call(call)
+            if result is None:
+                continue
+            try:
+                result["output"] = await output if inspect.isawaitable(output) else output
+            except Exception as error:  # noqa: BLE001  as in _call
+                result["error"] = _described(error)
+            results.append(result)
+        return called.chunk(results)
+
+    def _call(self, call: ToolCall) -> tuple[dict[str, Any] | None, Any]:
+        """A result to be filled in, and what the function returned; None where there is none of that name."""
+        function = self._functions.get(call.name)
+        if function is None:
+            return None, None
+        result: dict[str, Any] = {"call_id": call.call_id, "name": call.name, "output": None, "error": None}
+        try:
+            return result, function(**call.arguments)
+        except Exception as error:  # noqa: BLE001  a tool may raise anything; its caller is told
+            result["error"] = _described(error)
+            return result, None
+
+
+def _described(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _report(results: Iterable[Mapping[str, Any]]) -> str:
+    return "".join(_reported(result) for result in results)
 
 
 def _reported(result: Mapping[str, Any]) -> str:
@@ -223,9 +273,22 @@ def _with(chunk: Any, content: str, **fields: Any) -> Any:
         made, rest = chunk.model_copy(update={"content": content, **fields}), {}
     else:
         made, rest = copy.copy(chunk), {"content": content, **fields}
+    if rest and not hasattr(made, "__dict__"):
+        made = _open_copy(made)
     for name, value in rest.items():
-        # A frozen or slotted class of somebody's may refuse.
+        # A frozen class of somebody's would refuse.
         object.__setattr__(made, name, value)
+    return made
+
+
+def _open_copy(chunk: Any) -> Any:
+    """A copy that takes attributes which its class has no slot for."""
+    kind = type(chunk)
+    made: Any = object.__new__(type(kind.__name__, (kind,), {"__module__": kind.__module__}))
+    for base in kind.__mro__:
+        for name in getattr(base, "__slots__", ()):
+            if hasattr(chunk, name):
+                object.__setattr__(made, name, getattr(chunk, name))
     return made
 
 

@@ -91,6 +91,11 @@ class Scanner:
         return begun + self._cursor.kept + self._cursor.text[self._cursor.position :]
 
     @property
+    def decided(self) -> int:
+        """How many of the characters that were fed are decided."""
+        return self._cursor.settled
+
+    @property
     def count(self) -> int:
         """Calls begun so far."""
         return self._found.count

@@ -130,12 +130,9 @@ class Stage:
         """The stage has failed at this chunk: put what was held back before it, as it came."""
         for choice in chunk.choices:
             text = self._choices.pop(choice.index, None)
-            held = "" if text is None else text.scanner.held
-            content = choice.delta.content or ""
-            if held and not held.endswith(content):
-                choice.delta.content = held + content
-            elif held:
-                choice.delta.content = held
+            held = "" if text is None else text.held
+            if held:
+                choice.delta.content = held + (choice.delta.content or "")
         return chunk
 
     def _begin(self, index: Any) -> _ChoiceText:
@@ -164,13 +161,26 @@ class _ChoiceText:
         self._target = target
         self._observer = observer
         self.calls = 0
+        self._undecided: list[str] = []
+        self._fed = self._held = 0
         self._length = 0
         self._spent_ns = 0
         self._tell = observer.found if isinstance(writer, TagWriter) else None
 
     def feed(self, content: str) -> Written:
         begun_ns = perf_counter_ns()
-        return self._written(self.scanner.feed(content), begun_ns)
+        written = self._written(self.scanner.feed(content), begun_ns)
+        self._fed += len(content)
+        self._held = self._fed - self.scanner.decided
+        if self._held <= len(content):
+            self._undecided.clear()
+        self._undecided.append(content)
+        return written
+
+    @property
+    def held(self) -> str:
+        """What was fed before and is held back, as it came."""
+        return "".join(self._undecided)[-self._held :] if self._held > 0 else ""
 
     def flush(self) -> Written:
         begun_ns = perf_counter_ns()
