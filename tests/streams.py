@@ -22,6 +22,19 @@ STEP_NS = 1_000_000
 """Between two chunks of a recorded stream."""
 
 
+# What is read of the arguments of `create`.
+REQUEST_FIELDS = (
+    "model",
+    "stream",
+    "tools",
+    "functions",
+    "tool_choice",
+    "function_call",
+    "parallel_tool_calls",
+    "extra_body",
+)
+
+
 def tool(name: str, *required: str, **properties: Any) -> dict[str, Any]:
     """A declared function. What it requires is text unless `properties` say otherwise."""
     known = {title: {"type": "string"} for title in required} | properties

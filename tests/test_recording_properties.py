@@ -18,7 +18,7 @@ from otel_llm.fields import field
 from otel_llm.log_lines import log_end, log_notices, log_request
 from otel_llm.recording import Limits, Recording
 from otel_llm.request import ChatRequest, read_request
-from streams import Chunk, call, calls, custom_call, ends, legacy, record, says, sdk_chunk, tool
+from streams import REQUEST_FIELDS, Chunk, call, calls, custom_call, ends, legacy, record, says, sdk_chunk, tool
 
 OUTCOMES = ["completed", "closed", "abandoned", "cancelled", "error"]
 FEW_LIMITS = Limits(calls=3, choices=2, deltas=4, arguments=6, arguments_of_stream=12, text=3, name=3, id=2, notes=2)
@@ -308,18 +308,6 @@ def test_nothing_raises_whatever_comes_in_a_whole_response(response: Any) -> Non
     log_notices(Config(), recording, recording.read_response(response, 1))
     recording.end("completed", 2)
     build_timeline(recording, diagnose(Case(recording)), limit=20, preview=200)
-
-
-REQUEST_FIELDS = (
-    "model",
-    "stream",
-    "tools",
-    "functions",
-    "tool_choice",
-    "function_call",
-    "parallel_tool_calls",
-    "extra_body",
-)
 
 
 @given(st.dictionaries(st.sampled_from(REQUEST_FIELDS), nonsense))

@@ -12,7 +12,7 @@ import pytest
 from openai import NOT_GIVEN, NotGiven, omit
 
 from otel_llm.request import ChatRequest, Tool, ToolChoice, read_request
-from streams import custom_tool, tool
+from streams import REQUEST_FIELDS, custom_tool, tool
 
 FUNCTION = tool("add_task", "title")
 PARAMETERS = FUNCTION["function"]["parameters"]
@@ -32,17 +32,7 @@ def test_nothing_passed_is_nothing_asked() -> None:
 
 @pytest.mark.parametrize("mark", [NOT_GIVEN, NotGiven(), omit, None], ids=["NOT_GIVEN", "NotGiven()", "omit", "None"])
 def test_an_argument_that_was_not_passed_is_no_argument(mark: Any) -> None:
-    names = (
-        "model",
-        "stream",
-        "tools",
-        "functions",
-        "tool_choice",
-        "function_call",
-        "parallel_tool_calls",
-        "extra_body",
-    )
-    assert read_request(dict.fromkeys(names, mark)) == NOTHING_ASKED
+    assert read_request(dict.fromkeys(REQUEST_FIELDS, mark)) == NOTHING_ASKED
 
 
 @pytest.mark.parametrize(

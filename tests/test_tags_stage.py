@@ -13,7 +13,7 @@ import pytest
 from callers import ADD_TASK, SyncCaller
 from otel_llm import OpenAIInstrumentor, intercept_llm_requests
 from otel_llm.config import read_config
-from otel_llm.demo.scripted_server import Answer, ScriptedServer, completion
+from otel_llm.demo.scripted_server import Answer, Drop, ScriptedServer, completion, error_event
 from otel_llm.tags import ToolCallTagRewriter, ToolCallTags
 from seen import Seen
 from streams import call, calls, ends, says
@@ -173,6 +173,39 @@ async def test_half_a_marker_comes_out_at_the_end(
     assert heard(without) == "so <tool_ca"
     assert len(without) == len(steps) + 1
     assert reasons(without) == []
+
+
+async def test_a_loop_that_was_left_goes_on(instrument: Callable[..., Seen], serve: Serve, connect: Connect) -> None:
+    seen = instrument(tool_call_tags="ojlk,dfsd")
+    caller = connect(serve(*spoken(TEXT, 2)))
+    stream = await caller.stream()
+    first = await caller.read(stream, 9)
+    rest = await caller.read(stream)
+    assert heard([*first, *rest]) == f"Sure.\n<ojlk>{BODY}</dfsd>\n"
+    assert seen.outcome == "completed"
+
+
+async def test_closed_in_the_middle_of_a_call(instrument: Callable[..., Seen], serve: Serve, connect: Connect) -> None:
+    seen = instrument(tool_call_tags="openai")
+    caller = connect(serve(*spoken(TEXT, 2)))
+    stream = await caller.stream()
+    await caller.read(stream, 20)
+    await caller.close(stream)
+    assert seen.outcome == "closed"
+    assert seen.anomalies == []
+
+
+@pytest.mark.parametrize("end", [Drop(), error_event("overloaded")])
+async def test_an_error_in_the_middle_of_a_call(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect, end: Any
+) -> None:
+    seen = instrument(tool_call_tags="openai")
+    caller = connect(serve(*spoken(TEXT, 2, reason=None)[:20], end))
+    stream = await caller.stream()
+    with pytest.raises(openai.APIError):
+        await caller.read(stream)
+    assert seen.outcome == "error"
+    assert seen.events("otel_llm.tool_call.detected")
 
 
 async def test_text_in_the_chunk_that_finishes(instrument: Callable[..., Seen], serve: Serve, connect: Connect) -> None:
