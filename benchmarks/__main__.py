@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import report, targets
-from benchmarks.figures import LENGTH, Costs, Times, least
-from benchmarks.libraries import BARE, FORWARDING, OFFICIAL, OURS, PEERS, Library
+from benchmarks.figures import LENGTH, Costs, TagCosts, Times, least, least_tag_costs
+from benchmarks.libraries import ABSTRACTCORE, BARE, FORWARDING, OFFICIAL, OURS, PEERS, REWRITERS, Library
 
 _ROOT = Path(__file__).parent.parent
+# Every process of a sound run is done long before.
+_GIVE_UP_SECONDS = 300
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,21 @@ class Plan:
     streams: int = 10_000
     shorter_stream: int = 30_000
     longer_stream: int = 100_000
+    tag_rounds: int = 3
+    tag_seconds: float = 6.0
     lengths: tuple[int, ...] = (100, 1000, 10_000, 100_000)
 
 
-_QUICK = Plan(rounds=2, seconds=1.0, length_rounds=1, length_seconds=3.0, seed_repeats=50, streams=4000)
+_QUICK = Plan(
+    rounds=2,
+    seconds=1.0,
+    length_rounds=1,
+    length_seconds=3.0,
+    seed_repeats=50,
+    streams=4000,
+    tag_rounds=1,
+    tag_seconds=4.0,
+)
 
 
 def _run(module: str, *arguments: object) -> Any:
@@ -47,6 +60,7 @@ def _run(module: str, *arguments: object) -> Any:
         check=True,
         stdout=subprocess.PIPE,
         text=True,
+        timeout=_GIVE_UP_SECONDS,
     )
     return json.loads(process.stdout)
 
@@ -60,17 +74,29 @@ def _time(libraries: list[Library], rounds: int, seconds: float, sizes: list[int
     return {library: least(times) for library, times in taken.items()}
 
 
+def _time_tags(libraries: list[Library], rounds: int, seconds: float) -> dict[Library, TagCosts]:
+    taken: dict[Library, list[Any]] = {library: [] for library in libraries}
+    for _ in range(rounds):
+        for library in libraries:
+            taken[library].append(_run("tags", library.name, "time", "--seconds", seconds))
+    return {library: least_tag_costs(times) for library, times in taken.items()}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="half a minute instead of two; rougher figures")
+    parser.add_argument("--quick", action="store_true", help="one minute instead of three; rougher figures")
     plan = _QUICK if parser.parse_args().quick else Plan()
     out = report.console()
 
     peers = [peer for peer in PEERS if peer.installed_version() is not None]
-    report.print_machine(out, [OURS, *peers])
+    rewriters = [library for library in REWRITERS if library is OURS or library.installed_version()]
+    report.print_machine(out, [OURS, *peers, *(library for library in rewriters if library is not OURS)])
     for peer in PEERS:
         if peer not in peers:
             out.print(f"{peer.distribution} is not installed and left out")
+    if ABSTRACTCORE not in rewriters:
+        how = "pip install --no-deps --constraint constraints.txt abstractcore: its dependencies rule out this openai"
+        out.print(f"{ABSTRACTCORE.distribution} is not installed and left out ({how})", soft_wrap=True)
 
     times = _time([BARE, FORWARDING, OURS, *peers], plan.rounds, plan.seconds, [0, LENGTH])
     costs = {library: Costs(taken, times[BARE]) for library, taken in times.items() if library is not BARE}
@@ -81,9 +107,13 @@ def main() -> int:
     by_length = Costs(times[OURS], times[BARE])
     report.print_lengths(out, by_length, lengths)
 
+    tag_costs = _time_tags(rewriters, plan.tag_rounds, plan.tag_seconds)
+
     seed = _run("seed_limits", "--repeats", plan.seed_repeats)
     # Sizes do not mind company.
     with ThreadPoolExecutor(2) as pool:
+        tag_memory = pool.submit(_run, "tags", OURS.name, "memory")
+        behaviour = {library: pool.submit(_run, "tags", library.name, "behaviour") for library in rewriters}
         measured = [
             pool.submit(_run, "memory", what, count)
             for what, count in (
@@ -94,12 +124,15 @@ def main() -> int:
             )
         ]
         traced, rss, longer, shorter = (each.result() for each in measured)
+    tag_behaviour = {library: each.result() for library, each in behaviour.items()}
+    report.print_tags(out, tag_costs, tag_behaviour, tag_memory.result())
 
     judged = [
         *targets.against_official(costs[OURS], costs.get(OFFICIAL)),
         *targets.flatness(by_length, lengths),
         *targets.memory(rss, traced, shorter, longer),
         *targets.seed_limits(seed, rss, traced),
+        *targets.tags(tag_costs[OURS], tag_behaviour[OURS]),
     ]
     report.print_targets(out, judged)
     return int(any(target.met is False for target in judged))

@@ -73,6 +73,9 @@ OPENLLMETRY = Library(
     "openai (openllmetry)", "opentelemetry-instrumentation-openai", "opentelemetry.instrumentation.openai"
 )
 PEERS = (OFFICIAL, OPENLLMETRY)
+ABSTRACTCORE = Library("abstractcore", "abstractcore")
+"""Rewrites the tags of tool calls in text, and instruments nothing."""
+REWRITERS = (OURS, ABSTRACTCORE)
 LIBRARIES = {library.name: library for library in (BARE, FORWARDING, OURS, *PEERS)}
 
 

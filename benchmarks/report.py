@@ -10,8 +10,9 @@ from importlib.metadata import version
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.figures import ALL, Costs
+from benchmarks.figures import ALL, Costs, TagCosts, tags_key
 from benchmarks.libraries import FORWARDING, OURS, Library
+from benchmarks.tags import CALLS, CHUNK, KINDS_OF_CALLS, PROSE
 from benchmarks.targets import Target
 from benchmarks.workload import MODES
 
@@ -77,6 +78,52 @@ def print_lengths(out: Console, ours: Costs, lengths: list[int]) -> None:
     for deltas in lengths:
         table.add_row(f"{deltas:,}", *(f"{ours.chunk(kind, mode, deltas):.2f}" for kind, mode in ALL))
     out.print(table)
+
+
+def print_tags(
+    out: Console,
+    costs: Mapping[Library, TagCosts],
+    behaviour: Mapping[Library, Mapping[str, int]],
+    held: Mapping[str, int],
+) -> None:
+    table = Table(title=f"Rewriting the tags of tool calls, microseconds a chunk of {CHUNK} characters")
+    table.add_column("text")
+    for library in costs:
+        table.add_column(library.name, justify="right")
+    ours = costs[OURS]
+    for chunks in PROSE:
+        cells = [_tag_cell(library, cost.prose(chunks), ours.prose(chunks)) for library, cost in costs.items()]
+        table.add_row(f"plain, {chunks:,} chunks", *cells)
+    for kind in KINDS_OF_CALLS:
+        for length in CALLS:
+            cells = []
+            for library, cost in costs.items():
+                taken = cost.call(kind, length)
+                seconds = cost.left_out.get(tags_key(kind, length), 0) / 1e9
+                if taken is not None:
+                    cells.append(_tag_cell(library, taken, ours.call(kind, length) or taken))
+                else:
+                    cells.append(f"left out: about {seconds:,.0f} s a text" if seconds else "-")
+            table.add_row(f"a call with {length // 1000:,} kB of arguments, {kind}", *cells)
+    figures = behaviour.values()
+    tried = behaviour[OURS]
+    table.add_section()
+    table.add_row(
+        f"of {tried['openings']} plain texts, the first chunk leaves at once",
+        *(str(each["openings_at_once"]) for each in figures),
+    )
+    table.add_row(
+        f"of {tried['chunks']:,} plain chunks, leave at once", *(f"{each['chunks_at_once']:,}" for each in figures)
+    )
+    table.add_row(f"outputs of one text in {tried['cuts']} cuts", *(str(each["outputs"]) for each in figures))
+    out.print(table)
+    out.print("plain: the stream's beginning and end included; a call: without what one of hardly any arguments costs")
+    peaks = ", ".join(f"{held[kind] / 1000:.0f} kB ({kind})" for kind in KINDS_OF_CALLS)
+    out.print(f"the most that otel-llm holds while a call of {held['size'] // 1000:,} kB passes: {peaks}")
+
+
+def _tag_cell(library: Library, cost: float, base: float) -> str:
+    return f"{cost:.2f}" + ("" if library is OURS else f" ({cost / base:.1f}x)")
 
 
 def print_targets(out: Console, targets: Iterable[Target]) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from benchmarks.figures import ALL, LENGTH, Costs
+from benchmarks.figures import ALL, LENGTH, Costs, TagCosts
+from benchmarks.tags import CALLS, CHUNK, KINDS_OF_CALLS, PROSE
 from benchmarks.workload import MODES, Kind
 
 _TIMES_CHEAPER: dict[Kind, int] = {"text": 20, "tool": 10}
@@ -87,6 +88,27 @@ def seed_limits(seed: Mapping[str, float], rss: Mapping[str, float], traced: Map
     yield _size("seed: 100 streams (5 MB), tracemalloc", traced["hundred_streams"], limit)
     per_hundred = rss["all_streams"] / (rss["streams"] / 100)
     yield _size("seed: 100 streams (5 MB), RSS, on average", per_hundred, limit)
+
+
+def tags(ours: TagCosts, behaviour: Mapping[str, int]) -> Iterator[Target]:
+    for chunks in PROSE:
+        cost = ours.prose(chunks)
+        subject = f"tags: a plain chunk of {CHUNK} characters, {chunks:,} chunks"
+        yield Target(subject, "at most 1 us", f"{cost:.2f} us", cost <= 1)
+    for kind in KINDS_OF_CALLS:
+        growth = ours.growth(kind, CALLS)
+        yield Target(
+            f"tags: a chunk in a call of {CALLS[0] // _KB:,} kB to {CALLS[-1] // _KB:,} kB, {kind}",
+            f"at most {_FLAT_WITHIN} times",
+            f"{growth:.2f} times",
+            growth <= _FLAT_WITHIN,
+        )
+    openings, at_once = behaviour["openings"], behaviour["openings_at_once"]
+    yield Target(
+        "tags: the first chunk of plain text", "leaves at once", f"{at_once} of {openings}", at_once == openings
+    )
+    outputs = behaviour["outputs"]
+    yield Target(f"tags: a text in {behaviour['cuts']} cuts", "one output", f"{outputs}", outputs == 1)
 
 
 def _size(subject: str, size: float, limit: float) -> Target:
