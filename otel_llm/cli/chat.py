@@ -9,6 +9,7 @@ Calls are shown, not executed. Each request has its span, as under the instrumen
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -48,6 +49,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Talk until the input ends; 0, or 2 where the talk cannot begin."""
+    _accept_any_text()
     try:
         import openai
     except ImportError:
@@ -70,9 +72,21 @@ def run(arguments: argparse.Namespace) -> int:
             continue
         try:
             conversation.ask(line)
-        except openai.OpenAIError as error:
-            print(f"[error] {error}", file=sys.stderr)
+        except BrokenPipeError:
+            # The SDK has errors of its own for connections: it is our reader who is gone.
+            raise
+        except Exception as error:  # noqa: BLE001  a server may answer anything, and the talk goes on
+            print(f"[error] {type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
     return 0
+
+
+def _accept_any_text() -> None:
+    """Read what is no text in the input's encoding, and show what the output's cannot say, as well as can be."""
+    for stream, errors in ((sys.stdin, "replace"), (sys.stdout, "backslashreplace")):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            with contextlib.suppress(OSError):  # somebody has read of it already
+                reconfigure(errors=errors)
 
 
 def _read_line() -> str | None:
@@ -132,6 +146,8 @@ class Conversation:
         if len(words) not in {1, 2}:
             raise ValueError("wanted are /tooltag 'start' 'end', /tooltag openai, or /tooltag off")
         target = ToolCallTags(words[0], words[1]) if len(words) == 2 else read_target(words[0])
+        if target is None:
+            raise ValueError("the tags are empty; /tooltag off leaves tool calls as they are")
         self._client = self._make_client(target)
         tags = getattr(target, "target_tags", target)
         shown = f"{tags.start_tag.strip()}...{tags.end_tag.strip()}" if isinstance(tags, ToolCallTags) else str(target)
@@ -145,7 +161,10 @@ class Conversation:
         return intercept_llm_requests(client, tool_call_tags=target, log=False)
 
     def ask(self, text: str) -> None:
-        """Send a message and show the answer. Raises what the SDK raises; the message is then not kept."""
+        """Send a message and show the answer.
+
+        Raises what the SDK raises, and anything where the answer is none of the API's; the message is then not kept.
+        """
         messages = [*self._messages, {"role": "user", "content": text}]
         request: dict[str, Any] = {"model": self._arguments.model, "messages": messages}
         if self._tools:
@@ -155,8 +174,8 @@ class Conversation:
             content, calls = _show_stream(create(**request, stream=True))
         else:
             message = create(**request).choices[0].message
-            content, calls = message.content or "", [_call_of(call) for call in message.tool_calls or ()]
-            print(content, end="")
+            content, calls = _sendable(message.content or ""), [_call_of(call) for call in message.tool_calls or ()]
+            print(message.content or "", end="")
         for call in calls:
             print(f"\n[tool call] {call['function']['name']}({call['function']['arguments']})", end="")
         print()
@@ -172,26 +191,44 @@ def _show_stream(stream: Any) -> tuple[str, list[dict[str, Any]]]:
     """Show the text as it comes; all of it, and the calls."""
     content: list[str] = []
     calls: dict[int, dict[str, Any]] = {}
-    with stream:
-        for chunk in stream:
-            for choice in chunk.choices[:1]:
-                if choice.delta.content:
-                    content.append(choice.delta.content)
-                    print(choice.delta.content, end="", flush=True)
-                for delta in choice.delta.tool_calls or ():
-                    call = calls.setdefault(
-                        delta.index, {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
-                    )
-                    call["id"] = delta.id or call["id"]
-                    if delta.function is not None:
-                        call["function"]["name"] += delta.function.name or ""
-                        call["function"]["arguments"] += delta.function.arguments or ""
-    return "".join(content), list(calls.values())
+    chunk = None
+    try:
+        with stream:
+            for chunk in stream:
+                for choice in chunk.choices[:1]:
+                    if choice.delta.content:
+                        content.append(choice.delta.content)
+                        print(choice.delta.content, end="", flush=True)
+                    for delta in choice.delta.tool_calls or ():
+                        _add_delta(calls, delta)
+    except Exception:
+        if content:
+            print(flush=True)  # what is said of the error gets a line of its own
+        raise
+    if chunk is None:
+        raise ValueError("the answer is no stream of events, or one without any")
+    return _sendable("".join(content)), list(calls.values())
+
+
+def _add_delta(calls: dict[int, dict[str, Any]], delta: Any) -> None:
+    call = calls.setdefault(delta.index, {"id": "", "type": "function", "function": {"name": "", "arguments": ""}})
+    call["id"] = delta.id or call["id"]
+    if delta.function is not None:
+        call["function"]["name"] += _sendable(delta.function.name or "")
+        call["function"]["arguments"] += _sendable(delta.function.arguments or "")
 
 
 def _call_of(call: Any) -> dict[str, Any]:
     return {
         "id": call.id,
         "type": "function",
-        "function": {"name": call.function.name, "arguments": call.function.arguments},
+        "function": {
+            "name": _sendable(call.function.name or ""),
+            "arguments": _sendable(call.function.arguments or ""),
+        },
     }
+
+
+def _sendable(text: str) -> str:
+    """Lone surrogates replaced: with one in the conversation every later request would fail."""
+    return text.encode("utf-8", "replace").decode("utf-8")
