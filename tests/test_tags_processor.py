@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Iterable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple, final
 
 import pydantic
 import pytest
@@ -44,6 +44,63 @@ class SlottedChunk:
     content: str | None
 
 
+class TupleChunk(NamedTuple):
+    content: str | None
+    tool_calls: list[Any] | None = None
+
+
+class BareTupleChunk(NamedTuple):
+    content: str | None
+
+
+class ReadOnlyChunk:
+    def __init__(self, content: str) -> None:
+        self._content = content
+        self.model = "m"
+
+    @property
+    def content(self) -> str:
+        return self._content
+
+    @property
+    def tool_calls(self) -> None:
+        return None
+
+
+class SlottedReadOnlyChunk:
+    __slots__ = "_content"  # noqa: PLC0205  a text is a name too
+
+    def __init__(self, content: str) -> None:
+        self._content = content
+
+    @property
+    def content(self) -> str:
+        return self._content
+
+
+class ReadOnlyModelChunk(pydantic.BaseModel):
+    text: str
+
+    @property
+    def content(self) -> str:
+        return self.text
+
+
+@final
+class SealedChunk(ReadOnlyChunk):
+    """Neither a copy nor a class of its own can be made of it."""
+
+    def __init_subclass__(cls) -> None:
+        raise TypeError("sealed")
+
+    def __copy__(self) -> Any:
+        raise TypeError("sealed")
+
+
+def read_only_model_chunk(content: str) -> Any:
+    return ReadOnlyModelChunk(text=content)
+
+
 def model_chunk(content: str) -> Any:
     return ModelChunk(content=content)
 
@@ -52,7 +109,18 @@ def namespace(content: str) -> Any:
     return SimpleNamespace(content=content)
 
 
-KINDS = [FrozenChunk, BareChunk, SlottedChunk, model_chunk, namespace, str]
+KINDS = [
+    FrozenChunk,
+    BareChunk,
+    SlottedChunk,
+    TupleChunk,
+    BareTupleChunk,
+    ReadOnlyChunk,
+    SlottedReadOnlyChunk,
+    model_chunk,
+    namespace,
+    str,
+]
 
 
 def cut(text: str, size: int, kind: Any = str) -> list[Any]:
@@ -177,14 +245,29 @@ def test_calls_of_the_provider_pass() -> None:
     assert list(UnifiedStreamProcessor("m").process_stream(given)) == given
 
 
+@pytest.mark.parametrize("kind", [SealedChunk, read_only_model_chunk])
+@pytest.mark.parametrize("tags", [None, "ojlk,dfsd"])
+def test_chunks_that_cannot_be_copied_are_stood_in_for(kind: Any, tags: Any) -> None:
+    chunks = list(UnifiedStreamProcessor("m", tool_call_tags=tags).process_stream(cut(TEXT, 6, kind)))
+    assert text_of(chunks) == (REWRITTEN if tags else "Sure.  Done.")
+    assert calls_of(chunks) == ([] if tags else [CALL])
+
+
+def test_a_copy_keeps_the_attributes() -> None:
+    for kind in (ReadOnlyChunk, SealedChunk):
+        chunks = list(UnifiedStreamProcessor("m").process_stream(cut(TEXT, 6, kind)))
+        assert {chunk.model for chunk in chunks} == {"m"}
+
+
 # -- execution --
 
 
-def test_executed_and_reported() -> None:
+@pytest.mark.parametrize("kind", [*KINDS, SealedChunk, read_only_model_chunk])
+def test_executed_and_reported(kind: Any) -> None:
     def list_files(path: str) -> str:
         return f"files of {path}"
 
-    chunks = list(UnifiedStreamProcessor("m").process_stream(cut(TEXT, 6), tools=[list_files]))
+    chunks = list(UnifiedStreamProcessor("m").process_stream(cut(TEXT, 6, kind), tools=[list_files]))
     (results,) = [chunk.tool_results for chunk in chunks if getattr(chunk, "tool_results", None)]
     (result,) = results
     assert (result["name"], result["output"], result["error"]) == ("list_files", "files of src", None)
@@ -243,6 +326,38 @@ def test_sdk_chunks_to_real_calls() -> None:
 def test_sdk_chunks_cut_off() -> None:
     given = sdk_stream("so <tool_ca", 3)[:-1]
     assert said_by(UnifiedStreamProcessor("m").process_stream(given)) == "so <tool_ca"
+
+
+def test_sdk_chunks_of_several_choices_cut_off() -> None:
+    given = [sdk_chunk(says("A <tool_c")), sdk_chunk(says("B <fun", choice=1)), sdk_chunk(says("C", choice=2))]
+    chunks = list(UnifiedStreamProcessor("m").process_stream(given))
+    said = ["".join(c.delta.content for one in chunks for c in one.choices if c.index == index) for index in range(3)]
+    assert said == ["A <tool_c", "B <fun", "C"]
+    assert [[choice.index for choice in chunk.choices] for chunk in chunks] == [[0], [1], [2], [0], [1]]
+
+
+def test_a_call_left_open_by_a_choice_that_the_last_chunk_lacks() -> None:
+    given = [sdk_chunk(says(f"<tool_call>{BODY[:-1]}")), sdk_chunk(says("B", choice=1))]
+    chunks = list(UnifiedStreamProcessor("m").process_stream(given))
+    assert calls_of(chunks) == [CALL]
+    assert chunks[-1].choices[0].index == 0
+
+
+def test_the_last_words_repeat_nothing_of_the_chunk_before() -> None:
+    given = sdk_chunk(says(f"<tool_call>{BODY}</tool_call> <tool_c") | {"usage": {"total_tokens": 1}})
+    given.choices[0].delta.role = "assistant"
+    chunks = list(UnifiedStreamProcessor("m").process_stream([given]))
+    assert said_by(chunks) == " <tool_c"
+    assert calls_of(chunks) == [CALL]
+    assert (chunks[-1].usage, chunks[-1].choices[0].delta.role) == (None, None)
+
+
+def test_an_end_without_a_delta_loses_no_text() -> None:
+    end = sdk_chunk(ends("stop"))
+    end.choices[0].delta = None
+    chunks = list(UnifiedStreamProcessor("m").process_stream([sdk_chunk(says("so <tool_c")), end]))
+    assert chunks[1] is end
+    assert said_by([chunks[0], *chunks[2:]]) == "so <tool_c"
 
 
 def test_calls_of_an_sdk_chunk_pass() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import inspect
 import logging
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from otel_llm.tags.declared import declared_tools, name_of
@@ -111,6 +113,8 @@ class _Run:
         self._stage = None if target is None else Stage(target, declared)
         self._detectors: dict[Any, IncrementalToolDetector] = {}
         self._last: Any = None
+        # Of each choice the last chunk in which it said something.
+        self._spoken: dict[Any, Any] = {}
 
     def take(self, chunk: Any) -> Iterator[Any]:
         if self._passes:
@@ -135,7 +139,7 @@ class _Run:
             rest = self._rewriting.flush()
             if rest:
                 yield _with(self._last, rest)
-        elif self._last is not None and not self._detectors:
+        elif self._last is not None:
             calls = self._detector.finalize()
             rest = self._detector.text_left
             if rest or calls:
@@ -146,12 +150,7 @@ class _Run:
         for index, detector in self._detectors.items():
             calls = detector.finalize()
             if detector.text_left or calls:
-                chunk = copy.deepcopy(self._last)
-                chunk.choices = [choice for choice in chunk.choices if choice.index == index][:1]
-                for choice in chunk.choices:
-                    choice.finish_reason = None
-                    choice.delta.content = detector.text_left
-                yield from self._shown_sdk(chunk, calls)
+                yield from self._shown_sdk(_last_words(self._spoken[index], index, detector.text_left), calls)
 
     def _take_sdk_chunk(self, chunk: Any) -> Iterator[Any]:
         if self._stage is not None:
@@ -165,14 +164,17 @@ class _Run:
             if detector is None:
                 detector = IncrementalToolDetector(self._processor.model_name, tools=self._detector.tools)
                 self._detectors[choice.index] = detector
-            shown, found = detector.process_chunk(content) if isinstance(content, str) else (content, [])
-            if getattr(choice, "finish_reason", None) is not None:
+            shown: Any = content
+            found: list[ToolCall] = []
+            if isinstance(content, str):
+                self._spoken[choice.index] = chunk
+                shown, found = detector.process_chunk(content)
+            if delta is not None and getattr(choice, "finish_reason", None) is not None:
                 found += detector.finalize()
                 shown = (shown or "") + detector.text_left if detector.text_left else shown
             if delta is not None and shown != content:
                 delta.content = shown
             calls += found
-            self._last = chunk
         yield from self._shown_sdk(chunk, calls)
 
     def _shown_sdk(self, chunk: Any, calls: list[ToolCall]) -> Iterator[Any]:
@@ -258,38 +260,89 @@ def _functions(tools: Any) -> dict[str, Callable[..., Any]]:
     return {name_of(tool): tool for tool in tools or () if callable(tool) and not isinstance(tool, type)}
 
 
+def _last_words(chunk: Any, index: Any, content: str) -> Any:
+    """A copy of a chunk in which only this choice is left, and says only `content`."""
+    made = copy.deepcopy(chunk)
+    made.choices = [choice for choice in made.choices if choice.index == index][:1]
+    choice = made.choices[0]
+    choice.finish_reason = None
+    choice.delta.content = content
+    told = (choice.delta, ("role", "tool_calls", "function_call", "refusal"))
+    for thing, names in (told, (made, ("usage", "tool_calls", "tool_results"))):
+        for name in names:
+            if getattr(thing, name, None) is not None:
+                setattr(thing, name, None)
+    return made
+
+
 def _with(chunk: Any, content: str, **fields: Any) -> Any:
-    """A chunk of the same kind with other content."""
+    """A chunk of the same kind with other content; where its class allows none, one with the same attributes."""
     if isinstance(chunk, str):
         text = TextChunk(content)
         for name, value in fields.items():
             setattr(text, name, value)
         return text
+    fields = {"content": content, **fields}
+    for way in (_replaced, _open_copy):
+        # Classes are somebody else's, and so is what they raise.
+        with contextlib.suppress(Exception):
+            made = way(chunk, fields)
+            if all(getattr(made, name) == value for name, value in fields.items()):
+                return made
+    return SimpleNamespace(**{**_attributes(chunk), **fields})
+
+
+def _replaced(chunk: Any, fields: Mapping[str, Any]) -> Any:
+    """A copy as the class itself would make it."""
+    own: set[str] = set()
     if dataclasses.is_dataclass(chunk) and not isinstance(chunk, type):
         own = {entry.name for entry in dataclasses.fields(chunk) if entry.init}
-        made = dataclasses.replace(chunk, content=content, **{key: fields[key] for key in fields.keys() & own})
-        rest = {key: value for key, value in fields.items() if key not in own}
+        made: Any = dataclasses.replace(chunk, **{key: fields[key] for key in fields.keys() & own})
+    elif isinstance(chunk, tuple) and hasattr(chunk, "_replace"):
+        own = set(getattr(chunk, "_fields", ()))
+        made = chunk._replace(**{key: fields[key] for key in fields.keys() & own})
     elif hasattr(chunk, "model_copy"):
-        made, rest = chunk.model_copy(update={"content": content, **fields}), {}
+        return chunk.model_copy(update=fields)
     else:
-        made, rest = copy.copy(chunk), {"content": content, **fields}
+        made = copy.copy(chunk)
+    rest = {key: value for key, value in fields.items() if key not in own}
     if rest and not hasattr(made, "__dict__"):
-        made = _open_copy(made)
+        return _open_copy(made, rest)
     for name, value in rest.items():
         # A frozen class of somebody's would refuse.
         object.__setattr__(made, name, value)
     return made
 
 
-def _open_copy(chunk: Any) -> Any:
-    """A copy that takes attributes which its class has no slot for."""
+def _open_copy(chunk: Any, fields: Mapping[str, Any]) -> Any:
+    """A copy that takes attributes which its class has no slot for, or only lets be read."""
     kind = type(chunk)
-    made: Any = object.__new__(type(kind.__name__, (kind,), {"__module__": kind.__module__}))
-    for base in kind.__mro__:
-        for name in getattr(base, "__slots__", ()):
-            if hasattr(chunk, name):
-                object.__setattr__(made, name, getattr(chunk, name))
+    # What the subclass has itself, no property of the class stands before.
+    opened: Any = type(kind.__name__, (kind,), {"__module__": kind.__module__, **dict.fromkeys(fields)})
+    if hasattr(chunk, "__dict__"):
+        made: Any = copy.copy(chunk)
+        object.__setattr__(made, "__class__", opened)
+    elif isinstance(chunk, tuple):
+        made = tuple.__new__(opened, chunk)
+    else:
+        made = object.__new__(opened)
+        for base in kind.__mro__:
+            slots = getattr(base, "__slots__", ())
+            for name in (slots,) if isinstance(slots, str) else slots:
+                if not name.startswith("__") and hasattr(chunk, name):
+                    object.__setattr__(made, name, getattr(chunk, name))
+    for name, value in fields.items():
+        object.__setattr__(made, name, value)
     return made
+
+
+def _attributes(chunk: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in dir(chunk):
+        if not name.startswith("__"):
+            with contextlib.suppress(Exception):
+                found[name] = getattr(chunk, name)
+    return found
 
 
 def _without_calls(chunk: Any) -> Any:
