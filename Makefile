@@ -67,4 +67,5 @@ $(VENV)/.bench: WHAT := --editable '.[demo]' --group bench
 $(VENV)/.demo $(VENV)/.test $(VENV)/.bench: $(VENV)/.made pyproject.toml constraints.txt
 	@echo "Installing what 'make $(subst .,,$(notdir $@))' needs."
 	@$(INSTALL) $(WHAT)
+	@$(if $(findstring bench,$@),$(INSTALL) --no-deps abstractcore)
 	@touch $@

@@ -77,7 +77,7 @@ class Observation:
         self._span = span
         self.recording = Recording(
             started_ns=now if started_ns is None else started_ns,
-            declared=None if request is None else request.tool_names,
+            declared=_declared(config, request),
             preview=config.argument_limit if config.capture_arguments else 0,
             keep_text=keep_text,
             limits=_limits_for(attempt("the span's limit", self._room_for_events)),
@@ -167,6 +167,13 @@ class Observation:
     def _timeline(self, anomalies: list[Anomaly], limit: int | None) -> Timeline:
         preview = self.config.argument_limit if self.config.capture_arguments else None
         return build_timeline(self.recording, anomalies, limit=limit, preview=preview)
+
+
+def _declared(config: Config, request: ChatRequest | None) -> frozenset[str] | None:
+    """The names that calls may have. Calls that are written as text may be of tools that only the prompt declares."""
+    if request is None or (config.tool_call_tags is not None and not request.tools):
+        return None
+    return request.tool_names
 
 
 def _limits_for(event_limit: int | None) -> Limits:

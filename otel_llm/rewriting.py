@@ -101,7 +101,7 @@ class RewrittenAsyncStream(ObjectProxy):
         super().__init__(stream)
         self._self_rewriting = rewriting
         self._self_iterator: Any = None
-        self._self_finished = False
+        self._self_finished = self._self_failed = False
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self
@@ -114,11 +114,17 @@ class RewrittenAsyncStream(ObjectProxy):
         try:
             chunk = await anext(self._self_iterator)
         except StopAsyncIteration:
+            if self._self_failed:
+                raise
             self._self_finished = True
             last = self._self_rewriting.finish()
             if last is None:
                 raise
             return last
+        except Exception:
+            # Nothing follows an error, also where somebody asks again.
+            self._self_failed = True
+            raise
         return self._self_rewriting.take(chunk)
 
 

@@ -7,7 +7,7 @@ The only module that speaks OpenTelemetry on the way out. Everything the GenAI s
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from opentelemetry import metrics, trace
@@ -77,8 +77,14 @@ class Telemetry:
             meter_provider = NoOpMeterProvider()
             instruments = Instruments(meter_provider.get_meter(SCOPE), meter_provider)
         self.instruments = instruments
-        self._given = (tracer_provider, meter_provider, logger_provider)
-        self._used: tuple[object, ...] = ()
+        self._is_new = True
+        self._awaited: list[Callable[[], object]] = []
+        if tracer_provider is None:
+            self._awaited.append(trace.get_tracer_provider)
+        if meter_provider is None:
+            self._awaited.append(metrics.get_meter_provider)
+        if logger_provider is None:
+            self._awaited.append(get_logger_provider)
         self._handler = TelemetryHandler(
             tracer_provider=tracer_provider,
             meter_provider=meter_provider,
@@ -95,13 +101,12 @@ class Telemetry:
 
     def has_other_providers(self) -> bool:
         """Whether what is sent now goes to other providers than when this was last asked."""
-        tracers, meters, loggers = self._given
-        used = (
-            tracers or trace.get_tracer_provider(),
-            meters or metrics.get_meter_provider(),
-            loggers or get_logger_provider(),
-        )
-        others, self._used = self._used != used, used
+        if not (self._awaited or self._is_new):
+            return False
+        # Those of the whole process are set once; until then there is a proxy in their place.
+        awaited = [provider for provider in self._awaited if "Proxy" in type(provider()).__name__]
+        others = len(awaited) < len(self._awaited) or self._is_new
+        self._awaited, self._is_new = awaited, False
         return others
 
     def start(

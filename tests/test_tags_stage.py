@@ -147,6 +147,14 @@ async def test_without_a_marker_only_declared_tools(
     assert called(chunks) == {0: ("add_task", ARGUMENTS)}
 
 
+async def test_tools_that_only_the_prompt_declares(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect
+) -> None:
+    seen = instrument(tool_call_tags="openai")
+    assert called(await read_all(connect(serve(*spoken(TEXT, 5))), tools=openai.NOT_GIVEN))
+    assert seen.anomalies == []
+
+
 # -- choices, chunks and ends --
 
 
@@ -158,6 +166,15 @@ async def test_each_choice_by_itself(instrument: Callable[..., Seen], serve: Ser
     assert heard(chunks, 0) == "Sure.\n"
     assert heard(chunks, 1) == "no <tool"
     assert called(chunks) == {0: ("add_task", ARGUMENTS)}
+
+
+async def test_a_last_chunk_without_a_delta(instrument: Callable[..., Seen], serve: Serve, connect: Connect) -> None:
+    seen = instrument(tool_call_tags="openai")
+    last = ends("stop")
+    last["choices"][0]["delta"] = None
+    chunks = await read_all(connect(serve(*spoken(TEXT, 5, reason=None), last)))
+    assert reasons(chunks) == ["tool_calls"]
+    assert seen.anomalies == []
 
 
 @pytest.mark.parametrize("target", ["ojlk,dfsd", "openai"])

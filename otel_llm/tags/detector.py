@@ -138,7 +138,7 @@ def understand(text: str) -> Any:
 
     try:
         return repair_json(text, return_objects=True) or None
-    except (ValueError, RecursionError):
+    except Exception:  # noqa: BLE001  it fails assertions of its own on some texts
         return None
 
 

@@ -157,6 +157,9 @@ _HARMONY_MESSAGE = (
     "<|constrain|>json<|message|>",
     "<|channel|>commentary <|constrain|>json<|message|>",
     "<|channel|>commentary json<|message|>",
+    "<|channel|>commentary<|constrain|>json<|message|>",
+    "<|channel|>commentary<|message|>",
+    "<|channel|>analysis json<|message|>",
     "json<|message|>",
     "<|message|>",
     "code<|message|>",
@@ -345,7 +348,7 @@ FORMATS: tuple[Format, ...] = (
            python_calls("<|python_end|>"), "llama4_pythonic_tool_parser.py"),
     # Fences: see the scanner
     Format("gemma_tool_code", "Gemma 2, 3 (prompted)", ("```tool_code",),
-           first_of(json_objects(several=True, stops=("```",)), json_array(), python_calls()),
+           first_of(json_objects(several=True, stops=("```",)), json_array(), python_calls(as_program=True)),
            "ac:abstractcore/tools/parser.py"),
     # Without a marker: see the scanner
     Format("llama3_json", "Llama 3.1 to 3.3", (), None, "llama_tool_parser.py"),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from otel_llm.tags.cursor import Cursor
+
+_LINE_HEAD = re.compile(r"(?:[ \t>*+\-]|\d+[.)])*")
 
 
 class FoundCall:
@@ -44,7 +47,7 @@ class Piece(NamedTuple):
 class Findings:
     """What a grammar finds, held back until it is sure that it reads a call."""
 
-    __slots__ = ("_cursor", "_opened", "_pending", "_pieces", "aside", "at_line_start", "count", "sure")
+    __slots__ = ("_cursor", "_opened", "_pending", "_pieces", "aside", "at_line_start", "count", "in_line_head", "sure")
 
     def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
@@ -56,6 +59,8 @@ class Findings:
         self.sure = False
         self.at_line_start = True
         """Whether what comes next is the first in its line, or in all, but for white space, or comes behind a call."""
+        self.in_line_head = True
+        """Whether only white space and the marks of quotes and lists stand before what comes next in its line."""
         self.aside: Callable[[], str] | None = None
         """Says what was read of a value and is not passed on yet, as it came."""
 
@@ -91,11 +96,13 @@ class Findings:
         """A piece that is sure."""
         self._pieces.append(piece)
         if piece.kind == "end":
-            self.at_line_start = True
+            self.at_line_start = self.in_line_head = True
         elif piece.kind == "text":
             _, line_break, line = piece.text.rpartition("\n")
             if line_break or self.at_line_start:
                 self.at_line_start = not line or line.isspace()
+            if line_break or self.in_line_head:
+                self.in_line_head = _LINE_HEAD.fullmatch(line) is not None
 
     def _add(self, piece: Piece) -> None:
         if self.sure:

@@ -29,6 +29,7 @@ from otel_llm.tags.quoted_calls import read_arguments
 _KEYWORD = re.compile(r"[\w.\-]*")
 NAME = re.compile(r"[\w.:\-/$]*")
 # A call that is held is given up as text beyond so many characters.
+_LONGEST_COMMENT = 1024
 MOST_HELD = 4 * 1_048_576
 
 
@@ -86,6 +87,15 @@ def ended(cursor: Cursor, found: Findings, call: FoundCall, end: str, closers: S
 # JSON objects and arrays of them ------------------------------------------------------------------------------
 
 
+# The first key of an object that holds a call in another shape than that of custom tags.
+_OTHER_SHAPE = re.compile(r"\{\s*[\"'](?:tool_name|tool_call_id|function|type|args)[\"']")
+
+
+def _is_verbatim(cursor: Cursor) -> bool:
+    """Whether the object that comes is one with name and arguments, as it would be written anew."""
+    return _OTHER_SHAPE.match(cursor.text, cursor.position) is None
+
+
 def json_objects(
     *closers: str, several: bool = False, separators: Sequence[str] = (), stops: Sequence[str] = ()
 ) -> Grammar:
@@ -101,7 +111,7 @@ def json_objects(
             return False
         found.commit()
         while True:
-            call = found.begin(context.format, verbatim=True, opening=context.opening)
+            call = found.begin(context.format, verbatim=_is_verbatim(cursor), opening=context.opening)
             end = yield from ObjectCall(found, call, (*closers, *stops)).read(cursor)
             closer = yield from ended(cursor, found, call, end, closers)
             if end == "cut" or closer or not (several or separators):
@@ -137,7 +147,7 @@ def json_array(*closers: str, opened: bool = False) -> Grammar:
             return False
         found.commit()
         while True:
-            call = found.begin(context.format, verbatim=True, opening=context.opening)
+            call = found.begin(context.format, verbatim=_is_verbatim(cursor), opening=context.opening)
             end = yield from ObjectCall(found, call, closers).read(cursor)
             found.end(call, complete=end != "cut")
             if end == "cut" or not (yield from _next_element(cursor, object_begins)):
@@ -370,13 +380,19 @@ def balanced(cursor: Cursor, *, strict: bool = False, depth: int = 0) -> Step[st
     return None
 
 
-def python_calls(*closers: str) -> Grammar:
-    """Calls in Python's syntax: a list of them, or one after the other."""
+def python_calls(*closers: str, as_program: bool = False) -> Grammar:
+    """Calls in Python's syntax: a list of them, or one after the other.
+
+    `as_program`: comments may stand between them, and `print(…)` around one.
+    """
 
     def read(cursor: Cursor, found: Findings, context: Context) -> Step[bool]:
         while True:
             place = cursor.mark()
             yield from white(cursor)
+            while as_program and (yield from literal(cursor, "#")):
+                yield from until(cursor, ("\n",), most=_LONGEST_COMMENT)
+                yield from white(cursor)
             head = ""
             in_list = (yield from peek(cursor)) == "["
             if in_list:
@@ -384,10 +400,14 @@ def python_calls(*closers: str) -> Grammar:
             else:
                 head = yield from call_name(cursor)
                 begins = bool(head) and (yield from _arguments_begin(cursor))
+                if as_program and head == "print" and not begins:
+                    begins = yield from _call_begins(cursor)
             if not begins:
                 cursor.rewind(place)
                 break
             body = yield from balanced(cursor)
+            if body is not None and head == "print" and as_program:
+                head, body = "", body[1:-1]
             calls = None if body is None else _read_python(head + body)
             if calls is None:
                 found.commit_text()
@@ -432,6 +452,17 @@ def _arguments_begin(cursor: Cursor) -> Step[bool]:
         key = yield from run(cursor, _KEYWORD)
         yield from white(cursor)
         begins = (yield from peek(cursor)) == ("=" if key else ")")
+    cursor.rewind(place)
+    return begins
+
+
+def _call_begins(cursor: Cursor) -> Step[bool]:
+    """Whether `(name(key=` or `(name()` comes. It is left unread."""
+    place = cursor.mark()
+    begins = yield from literal(cursor, "(")
+    if begins:
+        yield from white(cursor)
+        begins = bool((yield from call_name(cursor))) and (yield from _arguments_begin(cursor))
     cursor.rewind(place)
     return begins
 

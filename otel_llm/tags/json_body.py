@@ -89,8 +89,13 @@ def _may_stop(text: str, place: int, stops: Sequence[str]) -> bool:
     return any(rest < len(stop) and stop.startswith(text[place:]) for stop in stops)
 
 
-def string(cursor: Cursor, pass_on: Callable[[str], None]) -> Step[str | None]:
-    """Read a quoted string and pass it on as it comes, quotes included; its value, None where it has no end."""
+def string(
+    cursor: Cursor, pass_on: Callable[[str], None], cut: Callable[[str], None] | None = None
+) -> Step[str | None]:
+    """Read a quoted string and pass it on as it comes, quotes included; its value, None where it has no end.
+
+    `cut` is then given what it says up to there.
+    """
     quote = yield from peek(cursor)
     pieces = [cursor.take(1)]
     pass_on(quote)
@@ -117,8 +122,13 @@ def string(cursor: Cursor, pass_on: Callable[[str], None]) -> Step[str | None]:
         if closed:
             return _decode("".join(pieces))
         if cursor.ended:
+            if cut is not None:
+                cut(_decode(_OPEN_ESCAPE.sub(r"\1", "".join(pieces)) + quote))
             return None
         yield
+
+
+_OPEN_ESCAPE = re.compile(r"(?<!\\)((?:\\\\)*)\\(?:u[0-9a-fA-F]{0,3})?$")
 
 
 def _decode(quoted: str) -> str:
@@ -207,7 +217,8 @@ class ObjectCall:
         """None where the object goes on behind the value."""
         mark = yield from peek(cursor)
         if mark and mark in "\"'":
-            value = yield from string(cursor, self._body)
+            takes = key in ARGUMENT_KEYS and not self._has_arguments
+            value = yield from string(cursor, self._body, self._arguments if takes else None)
             if value is None:
                 return (yield from self._lost(cursor))
             if key in NAME_KEYS and self._call.name is None:
@@ -215,6 +226,13 @@ class ObjectCall:
             elif key in ARGUMENT_KEYS and not self._has_arguments:
                 # Some models encode the arguments twice; what is inside is what they mean.
                 self._arguments(value)
+        elif mark == "{" and key == "function" and self._call.name is None:
+            # The shape of the API: `{"type": "function", "function": {"name": …, "arguments": …}}`.
+            inner = ObjectCall(self._found, self._call, self._stops)
+            inner._has_arguments = self._has_arguments
+            end = yield from inner.read(cursor)
+            self._has_arguments = inner._has_arguments
+            return None if end == "closed" else end
         elif mark and mark in "{[":
             takes = key in ARGUMENT_KEYS and not self._has_arguments
             end = yield from container(cursor, self._both if takes else self._body, self._stops)

@@ -34,7 +34,11 @@ _REASONING = {
     "<thinking>": "</thinking>",
     "<seed:think>": "</seed:think>",
     "[THINK]": "[/THINK]",
+}
+# The same for markers that stand anywhere.
+_ANALYSIS = {
     "<|channel|>analysis<|message|>": "<|end|>",
+    "<|start|>assistant<|channel|>analysis<|message|>": "<|end|>",
 }
 
 
@@ -52,13 +56,14 @@ _ANYWHERE, _AT_LINE, _AT_START = _openers("anywhere"), _openers("line"), _opener
 (_TOOL_CODE,) = (entry for entry in FORMATS if entry.openers == ("```tool_code",))
 
 _FIRSTS = "".join(sorted({re.escape(opener[0]) for opener in _ANYWHERE} | {"{", "`", r"\["}))
-_LINE_FIRSTS = "".join(sorted({re.escape(opener[0]) for opener in _AT_LINE}))
+_LINE_FIRSTS = "".join(sorted({re.escape(opener[0]) for opener in _AT_LINE} | {"~"}))
 # Text in which none of these stands passes at once.
 _NOT_PLAIN = re.compile(rf"[{_FIRSTS}\n]")
 _TRIGGER = re.compile(rf"[{_FIRSTS}]|\n[^\S\n]*[{_LINE_FIRSTS}]")
 _LINE_TRIGGER = re.compile(rf"\s*[{_LINE_FIRSTS}]")
 _WHITE = re.compile(r"\s*")
-_BACKTICKS = re.compile(r"`*")
+_TICKS = {"`": re.compile(r"`*"), "~": re.compile(r"~*")}
+_BEFORE_FENCE = re.compile(r"[ \t>]*")
 _INFO = re.compile(r"[^`\n]*")
 
 
@@ -69,9 +74,9 @@ def _by_first(words: Sequence[str]) -> dict[str, tuple[str, ...]]:
     return grouped
 
 
-_WORDS = _by_first([*_ANYWHERE])
-_LINE_WORDS = _by_first([*_ANYWHERE, *_AT_LINE, *_REASONING])
-_START_WORDS = _by_first([*_ANYWHERE, *_AT_LINE, *_AT_START, *_REASONING])
+_WORDS = _by_first([*_ANYWHERE, *_ANALYSIS])
+_LINE_WORDS = _by_first([*_ANYWHERE, *_ANALYSIS, *_AT_LINE, *_REASONING])
+_START_WORDS = _by_first([*_ANYWHERE, *_ANALYSIS, *_AT_LINE, *_AT_START, *_REASONING])
 
 
 class Scanner:
@@ -146,8 +151,8 @@ class Scanner:
             if place > cursor.position:
                 self._text(cursor.take(place - cursor.position))
             mark = cursor.text[cursor.position]
-            if mark == "`":
-                yield from self._code()
+            if mark == "`" or (mark == "~" and self._found.at_line_start):
+                yield from self._code(mark)
                 continue
             start = cursor.mark()
             known = yield from self._call(mark)
@@ -185,9 +190,10 @@ class Scanner:
         words = _START_WORDS if self._at_start else _LINE_WORDS if at_line_start else _WORDS
         if mark in words:
             opening = yield from one_of(cursor, words[mark])
-            if opening in _REASONING and at_line_start:
+            thinks_to = _ANALYSIS.get(opening or "") or (_REASONING.get(opening or "") if at_line_start else None)
+            if thinks_to is not None:
                 self._found.text(cursor.settle())
-                _, end = yield from until(cursor, (_REASONING[opening],), found.text)
+                _, end = yield from until(cursor, (thinks_to,), found.text)
                 found.text(end or "")
                 return True
             if opening is not None and (yield from self._marked(opening)):
@@ -221,22 +227,36 @@ class Scanner:
 
     # Code -------------------------------------------------------------------------------------------------
 
-    def _code(self) -> Step[None]:
-        """A code span up to the same number of backticks or the end of its line; or a fence."""
+    def _code(self, mark: str) -> Step[None]:
+        """A code span up to the same number of backticks or the end of its line; or, at the head of a line, a fence."""
         cursor = self._cursor
         cursor.mark()
-        ticks = yield from run(cursor, _BACKTICKS, 1024)
+        in_line_head = self._found.in_line_head
+        ticks = yield from run(cursor, _TICKS[mark], 1024)
         info = yield from run(cursor, _INFO, 256) if len(ticks) >= 3 else _nothing()
         is_fence = len(ticks) >= 3 and (yield from peek(cursor)) in {"", "\n"}
-        if not is_fence:
+        if not is_fence or not (in_line_head or info.strip() == "tool_code"):
             self._text(cursor.settle())
-            yield from self._code_span(ticks)
+            if mark == "`":
+                yield from self._code_span(ticks)
             return
         self._at_start = False
-        if (yield from self._fenced_call(info.strip(), ticks)):
-            return
-        _, end = yield from until(cursor, (f"\n{ticks}",), self._found.text)
-        self._text(end or "")
+        if not (yield from self._fenced_call(info.strip(), ticks)):
+            yield from self._fence(ticks)
+
+    def _fence(self, ticks: str) -> Step[None]:
+        """Read the rest of a fence, up to the ticks that close it at the head of a line, in a list or a quote too."""
+        cursor = self._cursor
+        while True:
+            if self._found.in_line_head:
+                self._text((yield from run(cursor, _BEFORE_FENCE, 256)))
+                if (yield from literal(cursor, ticks)):
+                    self._text(ticks + (yield from run(cursor, _TICKS[ticks[0]], 1024)))
+                    return
+            _, end = yield from until(cursor, ("\n",), self._text)
+            if end is None:
+                return
+            self._text(end)
 
     def _code_span(self, ticks: str) -> Step[None]:
         cursor = self._cursor
@@ -247,7 +267,7 @@ class Scanner:
             self._text(end)
             if end == "\n":
                 return
-            more = yield from run(cursor, _BACKTICKS, 1024)
+            more = yield from run(cursor, _TICKS["`"], 1024)
             self._text(more)
             if len(more) + 1 == len(ticks):
                 return
@@ -261,7 +281,8 @@ class Scanner:
         read = False
         if language == "tool_code" and _TOOL_CODE.grammar is not None:
             context = Context(self._tools, _TOOL_CODE.name, cursor.kept)
-            read = yield from _TOOL_CODE.grammar(cursor, found, context)
+            before = found.count
+            read = (yield from _TOOL_CODE.grammar(cursor, found, context)) and found.count > before
         elif language == "json" and self._tools is not None:
             only = yield from unmarked.fenced_json(cursor, found, Context(self._tools), ticks)
             if only:

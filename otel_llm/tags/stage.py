@@ -59,6 +59,7 @@ class Stage:
         for choice in getattr(chunk, "choices", None) or ():
             delta = getattr(choice, "delta", None)
             if delta is None:
+                self._finish_without_delta(choice)
                 continue
             content = getattr(delta, "content", None)
             finish_reason = getattr(choice, "finish_reason", None)
@@ -82,6 +83,11 @@ class Stage:
                 choice.finish_reason = "tool_calls"
             self._last = chunk
         return chunk
+
+    def _finish_without_delta(self, choice: Any) -> None:
+        text = self._choices.get(getattr(choice, "index", 0))
+        if text is not None and text.calls and choice.finish_reason == "stop":
+            choice.finish_reason = "tool_calls"
 
     def finish(self) -> Any:
         """The stream is over: one more chunk with what was held back, None where nothing was."""
@@ -161,6 +167,7 @@ class _ChoiceText:
         self._target = target
         self._observer = observer
         self.calls = 0
+        self._server_indexes: dict[int, int] = {}
         self._undecided: list[str] = []
         self._fed = self._held = 0
         self._length = 0
@@ -189,13 +196,21 @@ class _ChoiceText:
         return written
 
     def skip_indexes(self, given: Iterable[Any]) -> None:
-        """The server makes calls of its own: ours get other indexes."""
+        """The server makes calls of its own: theirs and ours get different indexes."""
         writer = self._writer
-        if isinstance(writer, OpenAIWriter) and not writer.calls:
-            for place, call in enumerate(given):
-                index = getattr(call, "index", place)
-                if isinstance(index, int):
-                    writer.next_index = max(writer.next_index, index + 1)
+        if not isinstance(writer, OpenAIWriter):
+            return
+        for place, call in enumerate(given):
+            index = getattr(call, "index", place)
+            if not isinstance(index, int):
+                continue
+            known = self._server_indexes.get(index)
+            if known is None:
+                # Those that came before our first call keep theirs.
+                known = self._server_indexes[index] = max(index, writer.next_index) if writer.calls else index
+                writer.next_index = max(writer.next_index, known + 1)
+            if known != index:
+                call.index = known
 
     def _written(self, pieces: list[Piece], begun_ns: int) -> Written:
         written = self._writer.write(pieces)
@@ -250,6 +265,10 @@ def _delta_of(delta: Any, call: CallDelta) -> Any:
 
 def _whole_call(response: Any, call: CallDelta) -> Any:
     package = type(response).__module__.rpartition(".")[0]
+    parsed = sys.modules.get(f"{package}.parsed_function_tool_call")
+    if parsed is not None and type(response).__name__.startswith("Parsed"):
+        inner = parsed.ParsedFunction(name=call.name or "", arguments=call.arguments, parsed_arguments=None)
+        return parsed.ParsedFunctionToolCall(id=call.id or "", type="function", function=inner)
     for module_name, prefix in (
         ("chat_completion_message_function_tool_call", "ChatCompletionMessageFunctionToolCall"),
         ("chat_completion_message_tool_call", "ChatCompletionMessageToolCall"),

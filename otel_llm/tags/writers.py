@@ -11,6 +11,7 @@ from typing import Protocol
 from otel_llm.tags.custom_tags import ToolCallTags
 from otel_llm.tags.detector import parts, understand
 from otel_llm.tags.found import FoundCall, Piece
+from otel_llm.tags.json_body import ARGUMENT_KEYS
 
 
 @dataclass
@@ -41,14 +42,17 @@ class Writer(Protocol):
 
 
 def arguments_in(body: str, call: FoundCall) -> str:
-    """The arguments of a call that has a name and has come to its end without them, as JSON.
+    """The arguments of a call that has a name and has ended without them, as JSON; nothing where it was cut off.
 
     Those of a body that is no JSON are what can be understood of it, or else all of it: nothing of it may be lost.
     """
+    if not call.complete:
+        # Arguments that nobody wrote to their end must not look as if somebody had.
+        return ""
     if call.understood or not body:
-        return "{}" if call.complete else ""
+        return "{}"
     value = understand(body)
-    arguments = parts(value)[1] if isinstance(value, dict) else None
+    arguments = parts(value)[1] if isinstance(value, dict) and value.keys() & ARGUMENT_KEYS else None
     return json.dumps(arguments, ensure_ascii=False) if isinstance(arguments, dict) else body
 
 
