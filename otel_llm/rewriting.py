@@ -101,36 +101,41 @@ class RewrittenAsyncStream(ObjectProxy):
         super().__init__(stream)
         self._self_rewriting = rewriting
         self._self_iterator: Any = None
-        self._self_finished = self._self_failed = False
+        self._self_end: Exception | None = None
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self
 
     async def __anext__(self) -> Any:
-        if self._self_finished:
-            raise StopAsyncIteration
+        if self._self_end is not None:
+            end, self._self_end = self._self_end, StopAsyncIteration()
+            raise end
         if self._self_iterator is None:
             self._self_iterator = aiter(self.__wrapped__)
         try:
             chunk = await anext(self._self_iterator)
-        except StopAsyncIteration:
-            if self._self_failed:
-                raise
-            self._self_finished = True
+        except Exception as end:
+            # Its own end or an error: what was held back has come, and comes before it.
+            self._self_end = StopAsyncIteration()
             last = self._self_rewriting.finish()
             if last is None:
                 raise
+            if not isinstance(end, StopAsyncIteration):
+                self._self_end = end
             return last
-        except Exception:
-            # Nothing follows an error, also where somebody asks again.
-            self._self_failed = True
-            raise
         return self._self_rewriting.take(chunk)
 
 
 def _rewritten(stream: Any, rewriting: Rewriting) -> Iterator[Any]:
-    for chunk in stream:
-        yield rewriting.take(chunk)
+    try:
+        for chunk in stream:
+            yield rewriting.take(chunk)
+    except Exception:
+        # What was held back has come, and comes before the error.
+        last = rewriting.finish()
+        if last is not None:
+            yield last
+        raise
     last = rewriting.finish()
     if last is not None:
         yield last

@@ -121,6 +121,11 @@ def test_other_shapes_are_made_into_a_call(body: str) -> None:
     assert deltas_of([sdk_chunk(says(text)), sdk_chunk(ends("stop"))]) == {0: ("f", '{"a": 1}')}
 
 
+def test_two_objects_between_one_pair_of_tags() -> None:
+    body = '{"name": "f", "arguments": {"a": 1}}'
+    assert rewritten(f"<tool_call>\n{body}\n{body}\n</tool_call>") == REWRITTEN * 2
+
+
 WHOLE = '<tool_call>{"name": "f", "arguments": {"a": "rm -rf /tmp/x"}}</tool_call>'
 ENCODED = '<tool_call>{"name": "f", "arguments": "{\\"a\\": \\"rm -rf /tmp/x\\"}"}</tool_call>'
 

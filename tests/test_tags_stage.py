@@ -225,6 +225,25 @@ async def test_an_error_in_the_middle_of_a_call(
     assert seen.events("otel_llm.tool_call.detected")
 
 
+@pytest.mark.parametrize("end", [Drop(), error_event("overloaded")])
+async def test_what_was_held_comes_before_the_error(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect, end: Any
+) -> None:
+    instrument(tool_call_tags="openai")
+    caller = connect(serve(*spoken("so <tool_c", 2, reason=None), end))
+    stream = await caller.stream()
+    chunks: list[Any] = []
+
+    async def read_one_by_one() -> None:
+        for _ in range(20):
+            chunks.extend(await caller.read(stream, 1))
+
+    with pytest.raises(openai.APIError):
+        await read_one_by_one()
+    assert heard(chunks) == "so <tool_c"
+    assert await caller.read(stream) == []
+
+
 async def test_text_in_the_chunk_that_finishes(instrument: Callable[..., Seen], serve: Serve, connect: Connect) -> None:
     instrument(tool_call_tags="openai")
     last = says(TEXT[9:])

@@ -223,7 +223,7 @@ _ESCAPES = ("<escape>", "<escape>")
 FORMATS: tuple[Format, ...] = (
     # <tool_call>
     Format("hermes", "Qwen2.5, Qwen3, Hermes 2 Pro, Hermes 3", ("<tool_call>",),
-           json_objects("</tool_call>"), "hermes_tool_parser.py"),
+           json_objects("</tool_call>", several=True), "hermes_tool_parser.py"),
     Format("granite4", "Granite 4.0", ("<tool_call>",),
            json_objects("</tool_call>"), "granite4_tool_parser.py"),
     Format("ernie45", "ERNIE 4.5 Thinking", ("<tool_call>",),
