@@ -196,7 +196,9 @@ def finish_reason(case: Case, choice: Choice) -> Iterator[Anomaly]:
             yield Anomaly("missing_finish_reason", "the response ended without one", choice.index)
         return
     # A call that stays text is none to the server, which says `stop`.
-    count = choice.call_count - sum(call.kind == "text" for call in choice.calls)
+    count = choice.call_count
+    if count:
+        count -= sum(call.kind == "text" for call in choice.calls)
     if count and reason not in CALLING_FINISH_REASONS | CUTTING_FINISH_REASONS:
         # The API itself answers `stop` where the request named the tool.
         named = case.request is not None and case.request.tool_choice.mode == "named"

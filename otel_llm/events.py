@@ -127,12 +127,10 @@ def _place(event: Event, group: int, call: int, made: int) -> _Placed:
 
 
 def _marks(choice: Choice) -> Iterator[Event]:
-    for name, time_ns in (
-        (REASONING_STARTED, choice.reasoning_started_ns),
-        (TEXT_STARTED, choice.text_started_ns),
-    ):
-        if time_ns is not None:
-            yield Event(name, time_ns, {"otel_llm.choice.index": choice.index})
+    if choice.reasoning_started_ns is not None:
+        yield Event(REASONING_STARTED, choice.reasoning_started_ns, {"otel_llm.choice.index": choice.index})
+    if choice.text_started_ns is not None:
+        yield Event(TEXT_STARTED, choice.text_started_ns, {"otel_llm.choice.index": choice.index})
     for time_ns, reason in choice.finish_reasons:
         yield Event(FINISH_REASON, time_ns, {FINISH_REASON: exportable(reason), "otel_llm.choice.index": choice.index})
 

@@ -77,14 +77,6 @@ class Telemetry:
             meter_provider = NoOpMeterProvider()
             instruments = Instruments(meter_provider.get_meter(SCOPE), meter_provider)
         self.instruments = instruments
-        self._is_new = True
-        self._awaited: list[Callable[[], object]] = []
-        if tracer_provider is None:
-            self._awaited.append(trace.get_tracer_provider)
-        if meter_provider is None:
-            self._awaited.append(metrics.get_meter_provider)
-        if logger_provider is None:
-            self._awaited.append(get_logger_provider)
         self._handler = TelemetryHandler(
             tracer_provider=tracer_provider,
             meter_provider=meter_provider,
@@ -93,6 +85,15 @@ class Telemetry:
             instrumentation_scope_name=SCOPE,
             instrumentation_scope_version=__version__,
         )
+        self._is_new = True
+        self._awaited: list[Callable[[], object]] = []
+        if tracer_provider is None:
+            self._awaited.append(trace.get_tracer_provider)
+        if meter_provider is None:
+            self._awaited.append(metrics.get_meter_provider)
+        # Most applications send no log records, and have no provider for them, ever.
+        if logger_provider is None and ("log" in config.events or self._handler.should_capture_content()):
+            self._awaited.append(get_logger_provider)
 
     @property
     def captures_content(self) -> bool:
