@@ -150,25 +150,13 @@ def json_array(*closers: str, opened: bool = False) -> Grammar:
             call = found.begin(context.format, verbatim=_is_verbatim(cursor), opening=context.opening)
             end = yield from ObjectCall(found, call, closers).read(cursor)
             found.end(call, complete=end != "cut")
-            if end == "cut" or not (yield from _next_element(cursor, object_begins)):
+            if end == "cut" or not (yield from _another(cursor, (",",))):
                 break
         yield from closing(cursor, ("]",))
         yield from closing(cursor, closers)
         return True
 
     return read
-
-
-def _next_element(cursor: Cursor, begins: Callable[[Cursor], Step[bool]]) -> Step[bool]:
-    before = cursor.mark()
-    yield from white(cursor)
-    if (yield from literal(cursor, ",")):
-        yield from white(cursor)
-    another = yield from begins(cursor)
-    if not another:
-        cursor.rewind(before)
-    cursor.settle()
-    return another
 
 
 def keyed_array(*closers: str) -> Grammar:

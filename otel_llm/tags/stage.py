@@ -59,7 +59,9 @@ class Stage:
         for choice in getattr(chunk, "choices", None) or ():
             delta = getattr(choice, "delta", None)
             if delta is None:
-                self._finish_without_delta(choice)
+                ended = self._choices.get(getattr(choice, "index", 0))
+                if ended is not None and ended.calls:
+                    _say_tool_calls(choice)
                 continue
             content = getattr(delta, "content", None)
             finish_reason = getattr(choice, "finish_reason", None)
@@ -79,15 +81,10 @@ class Stage:
                 self._put(delta, content, written, text)
             elif finish_reason is not None:
                 self._put(delta, content, text.flush(), text)
-            if finish_reason == "stop" and text.calls:
-                choice.finish_reason = "tool_calls"
+            if text.calls:
+                _say_tool_calls(choice)
             self._last = chunk
         return chunk
-
-    def _finish_without_delta(self, choice: Any) -> None:
-        text = self._choices.get(getattr(choice, "index", 0))
-        if text is not None and text.calls and choice.finish_reason == "stop":
-            choice.finish_reason = "tool_calls"
 
     def finish(self) -> Any:
         """The stream is over: one more chunk with what was held back, None where nothing was."""
@@ -129,8 +126,7 @@ class Stage:
             if written.deltas:
                 calls = [_whole_call(response, call) for call in _joined(written.deltas)]
                 message.tool_calls = [*(message.tool_calls or ()), *calls]
-                if choice.finish_reason == "stop":
-                    choice.finish_reason = "tool_calls"
+                _say_tool_calls(choice)
 
     def give_back(self, chunk: Any) -> Any:
         """The stage has failed at this chunk: put what was held back before it, as it came."""
@@ -230,6 +226,12 @@ class _ChoiceText:
         elif piece.kind == "end":
             spent, self._spent_ns = self._spent_ns, 0
             self._observer.rewritten(TagRewrite(self._index, call.format, call.name, self._length, self._target, spent))
+
+
+def _say_tool_calls(choice: Any) -> None:
+    """The server did not see the calls, and said that the model just stopped."""
+    if getattr(choice, "finish_reason", None) == "stop":
+        choice.finish_reason = "tool_calls"
 
 
 def _add(written: Written, more: Written) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from otel_llm.tags.cursor import Cursor, Step, literal, peek, run, white
@@ -45,19 +45,38 @@ def json_call(cursor: Cursor, found: Findings, context: Context, *, at_line_star
     if not verdict or (context.tools is None and not at_line_start):
         yield from _pass_data(cursor, found)
         return True
-    # Its braces are closed or it is no JSON.
-    if (yield from balanced(cursor, strict=True, depth=1)) is None:
-        found.commit_text()
-        return True
-    text = cursor.kept
-    if not (yield from _is_call(cursor, context, _read_object(text), at_line_start=at_line_start)):
-        found.commit_text()
-        return True
-    found.commit()
-    _replay(text, found, context, "llama3_json" if '"parameters"' in text else "bare_json", json_objects())
-    if context.tools is not None:
-        yield from _joined(cursor, found, context)
+    text = yield from _held_calls(cursor, found, context, _read_object, depth=1, at_line_start=at_line_start)
+    if text is not None:
+        _replay_object(text, found, context)
+        if context.tools is not None:
+            yield from _joined(cursor, found, context)
     return True
+
+
+def _held_calls(
+    cursor: Cursor,
+    found: Findings,
+    context: Context,
+    read: Callable[[str], Calls | None],
+    *,
+    depth: int,
+    at_line_start: bool,
+) -> Step[str | None]:
+    """Hold a JSON value, whose brackets are open to `depth`, to its end: its text if it is a call, or several.
+
+    If it is none it has passed as text.
+    """
+    whole = (yield from balanced(cursor, strict=True, depth=depth)) is not None
+    text = cursor.kept
+    if whole and (yield from _is_call(cursor, context, read(text), at_line_start=at_line_start)):
+        found.commit()
+        return text
+    found.commit_text()
+    return None
+
+
+def _replay_object(text: str, found: Findings, context: Context) -> None:
+    _replay(text, found, context, "llama3_json" if '"parameters"' in text else "bare_json", json_objects())
 
 
 def _joined(cursor: Cursor, found: Findings, context: Context) -> Step[None]:
@@ -82,7 +101,7 @@ def _joined(cursor: Cursor, found: Findings, context: Context) -> Step[None]:
             found.commit_text()
             return
         cursor.settle()
-        _replay(text, found, context, "llama3_json" if '"parameters"' in text else "bare_json", json_objects())
+        _replay_object(text, found, context)
 
 
 def json_list(cursor: Cursor, found: Findings, context: Context, *, at_line_start: bool) -> Step[bool]:
@@ -100,15 +119,9 @@ def json_list(cursor: Cursor, found: Findings, context: Context, *, at_line_star
     if not verdict or (context.tools is None and not at_line_start):
         yield from _pass_data(cursor, found, depth=2)
         return True
-    if (yield from balanced(cursor, strict=True, depth=2)) is None:
-        found.commit_text()
-        return True
-    text = cursor.kept
-    if not (yield from _is_call(cursor, context, _read_array(text), at_line_start=at_line_start)):
-        found.commit_text()
-        return True
-    found.commit()
-    _replay(text, found, context, "xlam", json_array())
+    text = yield from _held_calls(cursor, found, context, _read_array, depth=2, at_line_start=at_line_start)
+    if text is not None:
+        _replay(text, found, context, "xlam", json_array())
     return True
 
 
