@@ -102,7 +102,7 @@ def test_what_others_wrapped_around_ours_counts_once_again(instrument: Callable[
         OpenAIInstrumentor().uninstrument()
         assert vars(Completions)["create"] is theirs
     finally:
-        setattr(Completions, "create", ours.__wrapped__)  # noqa: B010
+        setattr(Completions, "create", ours.__wrapped__)  # noqa: B010  as a library would, by name
 
 
 def test_what_others_wrapped_around_ours_stays(instrument: Callable[..., Seen], serve: Serve) -> None:
@@ -125,7 +125,7 @@ def test_what_others_wrapped_around_ours_stays(instrument: Callable[..., Seen], 
         caller.client.close()
         assert seen.spans == []
     finally:
-        setattr(Completions, "create", original.__wrapped__)  # noqa: B010
+        setattr(Completions, "create", original.__wrapped__)  # noqa: B010  as a library would, by name
 
 
 def test_entry_point() -> None:

@@ -131,6 +131,13 @@ async def test_one_client(seen: Seen, serve: Serve, connect: Connect) -> None:
 # -- the tools of the request --
 
 
+async def test_a_rewriter_keeps_its_own_tools(instrument: Callable[..., Seen], serve: Serve, connect: Connect) -> None:
+    instrument(tool_call_tags=ToolCallTagRewriter("o,c", tools=["other"]))
+    other = '{"name": "other", "arguments": {}}'
+    chunks = await read_all(connect(serve(*spoken(f"so: {other} {BODY}", 5))))
+    assert heard(chunks) == f"so: <o>{other}</c> {BODY}"
+
+
 async def test_types_come_from_the_schema(instrument: Callable[..., Seen], serve: Serve, connect: Connect) -> None:
     instrument(tool_call_tags="openai")
     text = "<tool_call>\n<function=add_task>\n<parameter=title>\n42\n</parameter>\n</function>\n</tool_call>"

@@ -65,17 +65,17 @@ class ToolCallTagRewriter:
         self.target_tags = read_tags(tags) if isinstance(tags, str) else tags
         if not isinstance(self.target_tags, ToolCallTags):
             raise TypeError(f"tags are ToolCallTags or text, not {type(tags).__name__}")
-        self._tools = declared_tools(tools)
+        self.tools = declared_tools(tools)
 
     def with_tools(self, tools: Any) -> ToolCallTagRewriter:
         """The same for a request with other tools; this one where it knows its tools or `tools` is None."""
-        if self._tools is not None or tools is None:
+        if self.tools is not None or tools is None:
             return self
         return ToolCallTagRewriter(self.target_tags, tools=tools)
 
     def stream(self) -> RewriteStream:
         """A stream of its own for one text."""
-        return RewriteStream(self.target_tags, self._tools)
+        return RewriteStream(self.target_tags, self.tools)
 
     def rewrite_text(self, text: str) -> str:
         """A whole text; what comes out is what comes out of a stream, however that is cut."""

@@ -49,7 +49,9 @@ class Stage:
         self, target: Target, tools: Mapping[str, Tool] | None = None, observer: Observer | None = None
     ) -> None:
         self._target = target
-        self._tools = tools
+        # A rewriter that somebody made knows its own tools.
+        own = target.tools if isinstance(target, ToolCallTagRewriter) else None
+        self._tools = tools if own is None else own
         self._observer = observer or Observer()
         self._choices: dict[Any, _ChoiceText] = {}
         self._last: Any = None
