@@ -80,6 +80,8 @@ class Observation:
             declared=_declared(config, request),
             preview=config.argument_limit if config.capture_arguments else 0,
             keep_text=keep_text,
+            # A call may come as text only where there is something to call.
+            watch_text=request is not None and bool(request.tools),
             limits=_limits_for(attempt("the span's limit", self._room_for_events)),
         )
         # What was not asked for as a stream is none, whatever becomes of it; a tracker that is made all the same knows.
