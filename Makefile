@@ -61,7 +61,7 @@ $(VENV)/.made:
 	@touch $@
 
 $(VENV)/.demo: WHAT := --editable '.[demo]'
-$(VENV)/.test: WHAT := --editable '.[demo]' --group test --group lint
+$(VENV)/.test: WHAT := --editable '.[cli,demo]' --group test --group lint
 $(VENV)/.bench: WHAT := --editable '.[demo]' --group bench
 
 $(VENV)/.demo $(VENV)/.test $(VENV)/.bench: $(VENV)/.made pyproject.toml constraints.txt
