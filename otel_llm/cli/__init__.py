@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Raises SystemExit as argparse does: for ``--help`` and ``--version``, and with status 2 for a wrong usage.
     """
-    from otel_llm.cli import chat, demo, explain, inspect
+    from otel_llm.cli import chat, demo, explain, inspect, record, replay
 
     parser = argparse.ArgumentParser(
         prog="otel-llm", description="OpenTelemetry for streaming tool calls of language models."
@@ -26,6 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     demo.add_parser(commands)
     chat.add_parser(commands)
     inspect.add_parser(commands)
+    record.add_parser(commands)
+    replay.add_parser(commands)
     explain.add_parser(commands)
     arguments = parser.parse_args(argv)
     try:
