@@ -32,6 +32,8 @@ class Verdict:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     events: list[tuple[str, int, Mapping[str, Any]]] = field(default_factory=list)
     anomalies: list[tuple[Anomaly, list[Excerpt]]] = field(default_factory=list)
+    recording: Recording | None = None
+    """What it was told from, where it was not told already."""
 
 
 def judge(
@@ -122,6 +124,7 @@ class _Response:
             attributes,
             [(event.name, event.time_ns, event.attributes) for event in timeline.events],
             [(anomaly, self._evidence.of(anomaly)) for anomaly in timeline.anomalies],
+            recording,
         )
 
 
