@@ -183,7 +183,7 @@ EXPLANATIONS: tuple[Explanation, ...] = (
         "schema_violation",
         ARGUMENTS,
         "The arguments are an object that does not satisfy the tool's `parameters`. The detail says where in the schema;"
-        " `format` is not checked. Arguments nested deeper than 128, and schemas that are no JSON Schema, that refer to"
+        " `format` is not checked. Arguments nested deeper than 128, and schemas that are no JSON Schema (`nullable` is not), that refer to"
         " something outside, or that are longer than 262,144 characters are not checked (a warning says so).",
         (
             Seen("vllm-project/vllm#46924", "nested objects come as strings where the schema uses `$defs`"),
@@ -342,7 +342,7 @@ EXPLANATIONS: tuple[Explanation, ...] = (
         REQUEST,
         "The text holds a whole call of a declared tool, in one of the syntaxes of models; with markup, or as an object, a"
         " list in Python's syntax or a `tool_code` fence that has its lines to itself. What stands in reasoning, in"
-        " backticks or in any other fence is talk.",
+        " backticks or in any other fence is talk; what `tool_call_tags` rewrote was asked for.",
         (
             Seen("vllm-project/vllm#21571", "Qwen3-Coder behind the hermes parser"),
             Seen("vllm-project/vllm#25560", "gpt-oss"),

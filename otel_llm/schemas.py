@@ -93,6 +93,8 @@ def _validator(tool_name: str, schema: str) -> _Validator | None:
     try:
         if len(schema) > _LONGEST_SCHEMA:
             raise ValueError(f"longer than {_LONGEST_SCHEMA} characters")
+        if '"nullable": true' in schema:
+            raise ValueError("`nullable` is OpenAPI's, and says what JSON Schema does not know")
         native = library.validator_for(
             schema,
             validate_formats=False,

@@ -162,6 +162,7 @@ for _ in range(100_000):
     [
         {"type": "STRING"},
         {"properties": []},
+        {"properties": {"a": {"type": "string", "nullable": True}}},
         {"properties": {"a": {"pattern": "("}}},
         {"$ref": "#/nowhere"},
         {"$ref": "file:///etc/passwd"},
