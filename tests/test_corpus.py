@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import openai
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from corpus_streams import Labelled, judged, load, paths, reads_of
@@ -516,7 +516,7 @@ TALK = [
     st.integers(1, 30),
     st.booleans(),
 )
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 def test_a_stream_that_is_healthy_by_construction_is_accused_of_nothing(
     made: list[tuple[Any, Any]], talk: list[str], size: int, ascii_only: bool
 ) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from corpus_streams import CORPUS, load, reads_of
@@ -180,6 +180,7 @@ def test_secrets_are_never_written(tmp_path: Path, serve: Callable[..., Any]) ->
     assert path.stat().st_mode & 0o077 == 0 or os.name == "nt"
 
 
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.binary(max_size=60), st.lists(st.integers(0, 90)), st.sampled_from([b"abcabd", b"aaaaaa", KEY.encode()]))
 def test_a_secret_is_found_however_it_is_cut(noise: bytes, places: list[int], secret: bytes) -> None:
     body = noise[:20] + secret + noise[20:] + secret[:3] + secret

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from otel_llm.demo.scripted_server import DONE, Answer, ScriptedServer, chunk, completion, text
@@ -110,6 +110,7 @@ def test_the_detail_says_how_many_of_what_in_which_syntax() -> None:
     ]
 
 
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.sampled_from([*LEAKS, *TALK, "\n", " ", "`", "```\n"]), max_size=4), st.integers(1, 40))
 def test_how_it_is_cut_into_chunks_changes_nothing(parts: list[str], size: int) -> None:
     content = "".join(parts)
