@@ -311,10 +311,16 @@ def test_the_worst_of_several_files_counts(tmp_path: Path) -> None:
 
 
 PEAK = """
-import resource, sys
+import re, resource, sys
+from pathlib import Path
 from otel_llm.cli import main
 status = main(["inspect", "--json", sys.argv[1]])
-print(status, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+own = Path("/proc/self/status")
+# What the kernel says of the process elsewhere holds what its parent had when it was forked.
+kilobytes = int(re.search(r"VmHWM:\\s+(\\d+)", own.read_text())[1]) if own.exists() else (
+    resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+)
+print(status, kilobytes, file=sys.stderr)
 """
 
 
@@ -322,7 +328,7 @@ def peak(path: str) -> tuple[int, float]:
     """The exit status, and the megabytes that it took."""
     done = subprocess.run([sys.executable, "-c", PEAK, path], capture_output=True, text=True, timeout=120, check=False)
     status, kilobytes = done.stderr.split()[-2:]
-    return int(status), int(kilobytes) / (1024 if sys.platform == "linux" else 1024 * 1024)
+    return int(status), int(kilobytes) / 1024
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
@@ -350,7 +356,7 @@ def test_a_gigabyte(tmp_path: Path) -> None:
             file.truncate(1_000_000_000)
         status, megabytes = peak(str(path))
         assert status == expected
-        assert megabytes < 400
+        assert megabytes < 250
 
 
 def test_nobody_looks() -> None:
