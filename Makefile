@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test test-stack stack lint bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -27,13 +27,19 @@ endif
 endif
 
 help: ## what can be made
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
 
 demo: $(VENV)/.demo ## watch tool calls, good ones and broken ones, on this terminal
 	@$(BIN)/otel-llm demo
 
 test: lint ## everything that continuous integration checks
 	$(BIN)/python -m pytest
+
+test-stack: $(VENV)/.test-stack ## the pipeline behind an application, on real programs; needs Go, Java, Maven and Prometheus
+	$(BIN)/python -m pytest tests/pipeline
+
+stack: $(VENV)/.stack ## start the collector, Jaeger and Prometheus here; needs Go and Prometheus
+	@$(BIN)/python -m stack
 
 lint: $(VENV)/.test ## style and types only
 	$(BIN)/ruff check
@@ -62,9 +68,11 @@ $(VENV)/.made:
 
 $(VENV)/.demo: WHAT := --editable '.[demo]'
 $(VENV)/.test: WHAT := --editable '.[demo]' --group test --group lint
+$(VENV)/.test-stack: WHAT := --editable '.[demo]' --group test --group stack
+$(VENV)/.stack: WHAT := --group stack
 $(VENV)/.bench: WHAT := --editable '.[demo]' --group bench
 
-$(VENV)/.demo $(VENV)/.test $(VENV)/.bench: $(VENV)/.made pyproject.toml constraints.txt
+$(VENV)/.demo $(VENV)/.test $(VENV)/.test-stack $(VENV)/.stack $(VENV)/.bench: $(VENV)/.made pyproject.toml constraints.txt
 	@echo "Installing what 'make $(subst .,,$(notdir $@))' needs."
 	@$(INSTALL) $(WHAT)
 	@$(if $(findstring bench,$@),$(INSTALL) --no-deps abstractcore)

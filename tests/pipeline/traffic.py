@@ -1,0 +1,106 @@
+"""An application with many requests, and the server that answers each as it asks. Neither knows of telemetry.
+
+usage: python traffic.py BASE_URL KIND[=COUNT] ...      (under opentelemetry-instrument)
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import openai
+
+from otel_llm.demo.scripted_server import (
+    DONE,
+    Answer,
+    Drop,
+    Sleep,
+    Step,
+    chunk,
+    text,
+    tool_call_chunks,
+    tool_call_delta,
+    usage_chunk,
+)
+
+TOOLS: Final[Any] = [
+    {
+        "type": "function",
+        "function": {
+            "name": name,
+            "parameters": {
+                "type": "object",
+                "properties": {field: {"type": "string"} for field in required},
+                "required": list(required),
+            },
+        },
+    }
+    for name, required in (("add_task", ["title"]), ("list_tasks", []), ("charge", ["card", "email"]))
+]
+
+CALLS: Final = [
+    *tool_call_chunks("add_task", '{"title": "buy milk"}', id="call_1", index=0),
+    *tool_call_chunks("list_tasks", "{}", id="call_2", index=1),
+    chunk(finish_reason="tool_calls"),
+    usage_chunk(140, 31),
+    DONE,
+]
+KINDS: Final[dict[str, list[Step]]] = {
+    "calls": CALLS,
+    "text": [*(chunk(text(word)) for word in ("all ", "is ", "done")), chunk(finish_reason="stop"), usage_chunk(90, 3)],
+    "slow": [chunk(text("wait")), Sleep(0.4), *CALLS],
+    "invalid_json": [*tool_call_chunks("add_task", '{"title": "buy mi'), chunk(finish_reason="tool_calls"), DONE],
+    "unknown_tool": [*tool_call_chunks("no_such", "{}"), chunk(finish_reason="tool_calls"), DONE],
+    "index_reused": [
+        chunk(tool_call_delta(id="call_1", name="add_task", arguments='{"title": "a"}')),
+        chunk(tool_call_delta(id="call_2", name="list_tasks", arguments="{}")),
+        chunk(finish_reason="tool_calls"),
+        DONE,
+    ],
+    "dropped": [*tool_call_chunks("add_task", '{"title": "buy'), Drop()],
+    "refused": [Answer({"error": {"message": "overloaded"}}, status=503)],
+    "tags": [
+        chunk(text("<tool_call>\n")),
+        chunk(text('{"name": "add_task", "arguments": {"title": "buy milk"}}')),
+        chunk(text("\n</tool_call>")),
+        chunk(finish_reason="stop"),
+        usage_chunk(90, 20),
+        DONE,
+    ],
+}
+
+
+def answer(body: dict[str, Any]) -> Iterable[Step]:
+    """The script of the kind that the request's last message names."""
+    return KINDS[body["messages"][-1]["content"]]
+
+
+def ask(client: openai.OpenAI, kind: str, model: str = "scripted-model") -> str:
+    """One streamed request; the value says how it ended for the application."""
+    try:
+        stream = client.chat.completions.create(
+            model=model,
+            messages=[{"role": "user", "content": kind}],
+            tools=TOOLS,
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+        for _ in stream:
+            pass
+    except openai.APIError as error:
+        return type(error).__name__
+    return "ok"
+
+
+def main(base_url: str, *wanted: str, each: Callable[[str], None] = print) -> int:
+    with openai.OpenAI(base_url=base_url, api_key="unused", timeout=30, max_retries=0) as client:
+        for one in wanted:
+            kind, _, count = one.partition("=")
+            endings = {ask(client, kind) for _ in range(int(count or 1))}
+            each(f"{kind}: {', '.join(sorted(endings))}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
