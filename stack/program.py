@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 _STOP_TIMEOUT: Final = 20.0  # seconds until a program that was asked to stop is killed
 _POLL_INTERVAL: Final = 0.05  # seconds
 _LINES_SHOWN: Final = 20
+_PR_SET_PDEATHSIG: Final = 1
+_LIBC: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class ProgramError(Exception):
@@ -71,6 +75,11 @@ class Program:
 
     def start(self) -> None:
         """Start it and wait until it is ready. Raises ProgramError where it ends or takes too long."""
+        self.begin()
+        self.wait_until_ready()
+
+    def begin(self) -> None:
+        """Start it and do not wait."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603 - our own commands
@@ -81,9 +90,13 @@ class Program:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - it calls no Python lock
             )
+
+    def wait_until_ready(self) -> None:
+        """Wait for what `begin` started. Raises ProgramError, and ends it, where it ends or takes too long."""
         try:
-            self._wait_until_ready()
+            self._wait()
         except BaseException:
             self.kill()
             raise
@@ -118,7 +131,7 @@ class Program:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_STOP_TIMEOUT)
 
-    def _wait_until_ready(self) -> None:
+    def _wait(self) -> None:
         deadline = time.monotonic() + self._timeout
         while not self._is_ready():
             if self.has_ended():
@@ -126,6 +139,12 @@ class Program:
             if time.monotonic() > deadline:
                 raise ProgramError(f"{self.name} was not ready after {self._timeout:.0f} s:\n{self.last_lines()}")
             time.sleep(_POLL_INTERVAL)
+
+
+def _end_with_parent() -> None:
+    """In the child, before its program: whatever kills us, nothing is left running."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def answers(url: str) -> Callable[[], bool]:

@@ -1,15 +1,18 @@
 """An application with many requests, and the server that answers each as it asks. Neither knows of telemetry.
 
-usage: python traffic.py BASE_URL KIND[=COUNT] ...      (under opentelemetry-instrument)
+usage: python traffic.py BASE_URL KIND[+KIND...][=COUNT] ...      (under opentelemetry-instrument)
+
+``calls+invalid_json=20`` is twenty agents' runs, each a span of the application's own with two requests in it.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Final
 
 import openai
+from opentelemetry import trace
 
 from otel_llm.demo.scripted_server import (
     DONE,
@@ -39,6 +42,18 @@ TOOLS: Final[Any] = [
     for name, required in (("add_task", ["title"]), ("list_tasks", []), ("charge", ["card", "email"]))
 ]
 
+SECRETS: Final = {
+    "card": "4111 1111 1111 1111",
+    "email": "alice.secret@example.com",
+    "key": "sk-proj-AbCdEf0123456789xyz",
+    "bearer": "Bearer mF_9.B5f-4.1JqM8secret",
+}
+# The last one lies beyond the 200 characters that are kept of the whole, in the pieces alone.
+SECRET_ARGUMENTS: Final = (
+    f'{{"card": "{SECRETS["card"]}", "email": "{SECRETS["email"]}", "note": "{"so be it " * 20}", '
+    f'"key": "{SECRETS["key"]}", "header": "{SECRETS["bearer"]}"}}'
+)
+
 CALLS: Final = [
     *tool_call_chunks("add_task", '{"title": "buy milk"}', id="call_1", index=0),
     *tool_call_chunks("list_tasks", "{}", id="call_2", index=1),
@@ -60,6 +75,11 @@ KINDS: Final[dict[str, list[Step]]] = {
     ],
     "dropped": [*tool_call_chunks("add_task", '{"title": "buy'), Drop()],
     "refused": [Answer({"error": {"message": "overloaded"}}, status=503)],
+    "secrets": [
+        *tool_call_chunks("charge", SECRET_ARGUMENTS, size=3),
+        chunk(finish_reason="tool_calls"),
+        DONE,
+    ],
     "tags": [
         chunk(text("<tool_call>\n")),
         chunk(text('{"name": "add_task", "arguments": {"title": "buy milk"}}')),
@@ -93,12 +113,22 @@ def ask(client: openai.OpenAI, kind: str, model: str = "scripted-model") -> str:
     return "ok"
 
 
-def main(base_url: str, *wanted: str, each: Callable[[str], None] = print) -> int:
+def run(client: openai.OpenAI, kinds: str) -> str:
+    """One request, or one agent's run of several; the value says how they ended."""
+    names = kinds.split("+")
+    if len(names) == 1:
+        return ask(client, kinds)
+    with trace.get_tracer("traffic").start_as_current_span("agent run"):
+        return ", ".join(ask(client, name) for name in names)
+
+
+def main(base_url: str, *wanted: str) -> int:
+    """Make the requests; returns 0 also where some of them failed, as an application would."""
     with openai.OpenAI(base_url=base_url, api_key="unused", timeout=30, max_retries=0) as client:
         for one in wanted:
-            kind, _, count = one.partition("=")
-            endings = {ask(client, kind) for _ in range(int(count or 1))}
-            each(f"{kind}: {', '.join(sorted(endings))}")
+            kinds, _, count = one.partition("=")
+            endings = {run(client, kinds) for _ in range(int(count or 1))}
+            print(f"{kinds}: {', '.join(sorted(endings))}")
     return 0
 
 
