@@ -26,7 +26,7 @@ _FAILURES: Final = rate(chosen(f"{_DURATION}_count", _FAILED))
 _TOKENS: Final = rate(chosen("gen_ai_client_token_usage_sum"))
 _STREAMS: Final = rate(chosen("otel_llm_stream_count_total"))
 _ANOMALIES: Final = rate(chosen("otel_llm_anomaly_count_total"))
-_LOST: Final = 'otel_llm:collector_loss:increase5m{reason=~"send_failed|enqueue_failed"}'
+_LOST: Final = "otel_llm:collector_loss:increase5m"  # recorded by prometheus/rules.yaml
 
 _NOTHING_LOST: Final = 'label_replace(vector(0), "reason", "nothing", "", "")'
 
@@ -220,9 +220,9 @@ def _pipeline() -> list[Panel]:
             f"{limits.QUEUE_FILLED:.0%} (alert QueueNearlyFull): bring the backend back; what comes when the queue is "
             "full is refused or lost.",
             Query(
-                "max by (instance, exporter) (otelcol_exporter_queue_size)"
-                " / max by (instance, exporter) (otelcol_exporter_queue_capacity)",
-                "{{exporter}} {{instance}}",
+                "max by (instance, exporter, data_type) (otelcol_exporter_queue_size)"
+                " / max by (instance, exporter, data_type) (otelcol_exporter_queue_capacity)",
+                "{{exporter}} {{data_type}} {{instance}}",
                 of_collector=True,
             ),
             unit=units.PercentUnit,
