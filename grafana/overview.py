@@ -59,7 +59,7 @@ def _now() -> list[Panel]:
         number(
             "Errors",
             f"Share of the requests that ended with an error. Red above {limits.ERROR_SHARE:.0%}: look at the panel "
-            "Errors by type, and open a trace with such an error in Jaeger (tag error=true).",
+            "Errors by type, and open a trace with such an error in Jaeger (tag otel_llm.stream.outcome=error).",
             Query(or_zero(share(_FAILURES, _REQUESTS)), "errors"),
             unit=units.PercentUnit,
             red_above=limits.ERROR_SHARE,
@@ -111,9 +111,10 @@ def _requests() -> list[Panel]:
         ),
         graph(
             "Errors by type",
-            "Failed requests per second by error.type: an HTTP status that the server answered with, or the class of "
-            "the SDK's exception. 429: ask for less, or for a higher limit. 401 and 403: the key. 5xx and "
-            "APIConnectionError: the server or what stands before it. Timeouts: compare with the latency beside it.",
+            "Failed requests per second by error.type, the SDK's exception. RateLimitError: ask for less, or for a "
+            "higher limit. AuthenticationError and PermissionDeniedError: the key. BadRequestError: the application, "
+            "or a prompt that is too long. InternalServerError and APIConnectionError: the server or what stands "
+            "before it. APITimeoutError: compare with the latency below.",
             Query(total(_FAILURES, "error_type"), "{{error_type}}"),
             unit=units.RequestsPerSecond,
             stacked=True,

@@ -35,6 +35,7 @@ class LiveStack:
     prometheus: Prometheus
     prometheus_url: str
     jaeger: Jaeger
+    jaeger_url: str
     losing_agent: str
 
 
@@ -67,6 +68,7 @@ def live_stack(
             Prometheus(prometheus_port),
             prometheus_url,
             Jaeger(jaeger_ports.query),
+            f"http://127.0.0.1:{jaeger_ports.query}",
             f"127.0.0.1:{agent_ports.own_metrics}",
         )
 

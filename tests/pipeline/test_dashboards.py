@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pytest
 import yaml
-from backends import eventually
+from backends import eventually, get_json
 from live_stack import SERVICES, LiveStack
 
 from grafana import limits
@@ -147,6 +147,19 @@ def test_exemplars_lead_to_traces(panel: dict[str, Any], live_stack: LiveStack) 
             assert trace_ids, query
             known = {trace["traceID"] for service in SERVICES for trace in live_stack.jaeger.traces(service)}
             assert trace_ids <= known
+
+
+def test_searches_that_the_texts_tell_of_find_traces(live_stack: LiveStack) -> None:
+    texts = [panel.values[0]["description"] for panel in PANELS] + [(GRAFANA / "prometheus/rules.yaml").read_text()]
+    searches = {tag for text in texts for tag in re.findall(r"\btag\s+([\w.]+)=", text)}
+    values = {"otel_llm.stream.outcome": "error", "otel_llm.anomaly.type": "invalid_json"}
+    assert searches == values.keys()
+    for tag, value in values.items():
+        found = get_json(
+            f"{live_stack.jaeger_url}/api/traces", service=SERVICES[0], tags=json.dumps({tag: value}), limit=1000
+        )["data"]
+        # Five rounds of one kind with this anomaly, and of two that fail.
+        assert len(found) == {"error": 10, "invalid_json": 5}[value]
 
 
 @pytest.mark.parametrize("variable", BOARDS["overview"]["templating"]["list"], ids=lambda one: one["name"])
