@@ -205,8 +205,9 @@ def _pipeline() -> list[Panel]:
         graph(
             "Spans at the collectors",
             "Received: taken from senders. Refused: sent back because memory or a queue was full; the sender keeps "
-            "them and tries again. Failed: not readable. Refused for longer than a minute (alert TelemetryRefused): "
-            "see the queue beside it; if that is not full, raise the collector's memory limit.",
+            "them and tries again. Failed: an error inside the collector, whose log says which. Refused for longer "
+            "than 2 minutes (alert TelemetryRefused): see the queue beside it; if that is not full, raise the "
+            "collector's memory limit.",
             Query(
                 total(rate("otelcol_receiver_accepted_spans"), "instance"), "received {{instance}}", of_collector=True
             ),
@@ -232,7 +233,8 @@ def _pipeline() -> list[Panel]:
         graph(
             "Telemetry lost",
             "What collectors threw away within 5 minutes. send_failed: the backend refused it for good, its log says "
-            "why. enqueue_failed: the queue was full. Red above 0 (alert TelemetryLost).",
+            "why. enqueue_failed: the queue was full; a sender that was told so tries again. Red above 0 (alert "
+            "TelemetryLost): bring the backend back, then give the queue more room.",
             Query(
                 f"{total(_LOST, 'reason', 'signal', 'exporter')} or {_NOTHING_LOST}",
                 "{{reason}} {{signal}} {{exporter}}",

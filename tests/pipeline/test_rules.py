@@ -93,3 +93,9 @@ def test_loss_of_a_collector_is_told(live_stack: LiveStack) -> None:
             rf"Collector {live_stack.losing_agent} lost 1 (spans|metrics|logs) on the way to otlp_http/gateway",
             alert["annotations"]["summary"],
         )
+
+
+@pytest.mark.parametrize("signal", ["spans", "metric_points", "log_records"])
+def test_refusal_of_a_collector_is_counted(signal: str, live_stack: LiveStack) -> None:
+    metric = f'otelcol_receiver_refused_{signal}{{instance="{live_stack.losing_agent}"}}'
+    assert eventually(lambda: live_stack.prometheus.value(metric), bool) == 1
