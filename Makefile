@@ -68,7 +68,7 @@ $(VENV)/.made:
 
 $(VENV)/.demo: WHAT := --editable '.[demo]'
 $(VENV)/.test: WHAT := --editable '.[demo]' --group test --group lint
-$(VENV)/.test-stack: WHAT := --editable '.[demo]' --group test --group stack
+$(VENV)/.test-stack: WHAT := --editable '.[demo]' --group test --group stack --group grafana
 $(VENV)/.stack: WHAT := --group stack
 $(VENV)/.bench: WHAT := --editable '.[demo]' --group bench
 

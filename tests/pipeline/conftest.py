@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
+from live_stack import live_stack  # noqa: F401 - a fixture
 from traffic import answer
 
 from otel_llm.demo.scripted_server import ScriptedServer
