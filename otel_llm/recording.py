@@ -79,6 +79,9 @@ class Notice(NamedTuple):
     call: ToolCall | None = None
 
 
+_FIRST_CHUNK = Notice("first_chunk")
+
+
 class Choice:
     """One choice of the completion and its calls, in the order in which they began."""
 
@@ -146,13 +149,8 @@ _ROOM = 524_288
 _DELTA_COST = 256
 
 
-# What says which model answered: a field of a chunk, and where it is kept.
-_HEAD = (
-    ("id", "response_id"),
-    ("model", "response_model"),
-    ("service_tier", "service_tier"),
-    ("system_fingerprint", "system_fingerprint"),
-)
+# What says which model answered.
+_HEAD = ("id", "model", "service_tier", "system_fingerprint")
 
 
 class _LegacyKey:
@@ -268,7 +266,7 @@ class Recording:
                 self.max_wait_ns = waited_ns
         else:
             self.first_chunk_ns = came_ns
-            self._news.append(Notice("first_chunk"))
+            self._news.append(_FIRST_CHUNK)
 
         try:
             choices = chunk.choices
@@ -423,11 +421,20 @@ class Recording:
 
     def _read_head(self, chunk: Any) -> None:
         """What says which model answered. Some servers leave it empty in the first chunks."""
+        try:
+            response_id, model = chunk.id, chunk.model
+            service_tier, fingerprint = chunk.service_tier, chunk.system_fingerprint
+        except Exception:  # noqa: BLE001  a mapping, or a chunk of another SDK
+            response_id, model, service_tier, fingerprint = (field(chunk, name) for name in _HEAD)
         limit = self.limits.name
-        for name, attribute in _HEAD:
-            value = field(chunk, name)
-            if value is not None and getattr(self, attribute) is None and (value := text_of(value)):
-                setattr(self, attribute, value[:limit])
+        if self.response_id is None and (text := text_of(response_id)):
+            self.response_id = text[:limit]
+        if self.response_model is None and (text := text_of(model)):
+            self.response_model = text[:limit]
+        if self.service_tier is None and (text := text_of(service_tier)):
+            self.service_tier = text[:limit]
+        if self.system_fingerprint is None and (text := text_of(fingerprint)):
+            self.system_fingerprint = text[:limit]
         self._awaiting_head = self.chunk_count < 8 and not (self.response_id and self.response_model)
 
     def _choice(self, index: Any) -> Choice | None:
@@ -470,7 +477,10 @@ class Recording:
         if type(extra) is not dict:
             return
         # `reasoning_content`: DeepSeek, SGLang, llama.cpp; `reasoning`: vLLM, Groq, Cerebras, OpenRouter.
-        text = text_of(extra.get("reasoning_content")) or text_of(extra.get("reasoning"))
+        content, reasoning = extra.get("reasoning_content"), extra.get("reasoning")
+        if content is None and reasoning is None:
+            return
+        text = text_of(content) or text_of(reasoning)
         if text is None:
             return
         if choice.reasoning_started_ns is None:
@@ -737,9 +747,11 @@ class Recording:
 
     def _settle(self, *, at_end: bool = False, most_deltas: int | None = None) -> None:
         """Bring what was kept back under the limits."""
+        calls = self.calls
+        if not calls:
+            return
         limits = self.limits
         self._room = _ROOM
-        calls = self.calls
         fresh = sum(len(call.fresh) for call in calls)
         # A long stream is folded coarser than it need be, so that it is not folded anew each time.
         most = limits.deltas if at_end else max(1, limits.deltas // 2)
@@ -771,7 +783,8 @@ class Recording:
 
     @property
     def tool_call_count(self) -> int:
-        return sum(choice.call_count for choice in self.choices)
+        """Calls begun in all choices, those that were not kept included."""
+        return self._calls_kept + self.over_calls
 
     @property
     def delta_count(self) -> int:
@@ -780,4 +793,4 @@ class Recording:
 
     @property
     def has_text(self) -> bool:
-        return any(choice.has_text for choice in self.choices)
+        return any(choice.text_started_ns is not None for choice in self.choices)
