@@ -190,6 +190,7 @@ class Recording:
         "ended_ns",
         "first_chunk_ns",
         "first_tool_call_ns",
+        "has_text",
         "limits",
         "max_wait_ns",
         "outcome",
@@ -228,6 +229,7 @@ class Recording:
         self.chunk_count = 0
         self.first_chunk_ns: int | None = None
         self.first_tool_call_ns: int | None = None
+        self.has_text = False
         self.max_wait_ns = 0
         self.choices: list[Choice] = []
         self.response_id: str | None = None
@@ -454,6 +456,7 @@ class Recording:
         if not text:
             return
         if choice.text_started_ns is None:
+            self.has_text = True
             choice.text_started_ns = time_ns
             self._news.append(Notice("text", choice))
         if self._keep_text:
@@ -747,11 +750,11 @@ class Recording:
 
     def _settle(self, *, at_end: bool = False, most_deltas: int | None = None) -> None:
         """Bring what was kept back under the limits."""
-        calls = self.calls
-        if not calls:
+        if not self._calls_kept:
             return
         limits = self.limits
         self._room = _ROOM
+        calls = self.calls
         fresh = sum(len(call.fresh) for call in calls)
         # A long stream is folded coarser than it need be, so that it is not folded anew each time.
         most = limits.deltas if at_end else max(1, limits.deltas // 2)
@@ -790,7 +793,3 @@ class Recording:
     def delta_count(self) -> int:
         """Tool-call deltas received, those of calls that were not kept included."""
         return sum(call.delta_count for call in self.calls) + self.over_deltas
-
-    @property
-    def has_text(self) -> bool:
-        return any(choice.text_started_ns is not None for choice in self.choices)
