@@ -24,12 +24,17 @@ LIMIT_MIB = 300
 
 def test_an_application_does_not_wait_for_a_pipeline_that_is_full(tmp_path: Path, scripted: str) -> None:
     """Jaeger is away and the queues are small: first the gateway's is full, then the agent's, which then refuses."""
-    small = {"QUEUE_BYTES": "3000000"}
+    small = {"QUEUE_BYTES": "6000000"}  # two or three of the batches that an SDK sends
     tier = new_tier(tmp_path, agent=small, SHARE_PERCENT="100", **small)
     with tier.gateway, tier.agent:
         undisturbed = _seconds_a_request(scripted, REQUESTS // 10, OTEL_TRACES_EXPORTER="none", otlp_port=1)
         overloaded = _seconds_a_request(
-            scripted, REQUESTS, otlp_port=tier.agent_ports.grpc, OTEL_EXPORTER_OTLP_TIMEOUT="2"
+            scripted,
+            REQUESTS,
+            otlp_port=tier.agent_ports.grpc,
+            OTEL_EXPORTER_OTLP_TIMEOUT="2",
+            # The SDK counts nothing of what it drops itself.
+            OTEL_BSP_MAX_QUEUE_SIZE=str(REQUESTS),
         )
         refused = scraped(tier.agent_ports.own_metrics, "otelcol_exporter_enqueue_failed_spans")
         memory = psutil.Process(tier.gateway.pid).memory_info().rss
