@@ -70,8 +70,8 @@ $(VENV)/.made:
 	@touch $@
 
 $(VENV)/.demo: WHAT := --editable '.[demo]'
-$(VENV)/.test: WHAT := --editable '.[demo]' --group test --group lint
-$(VENV)/.test-stack: WHAT := --editable '.[demo]' --group test --group stack --group grafana
+$(VENV)/.test: WHAT := --editable '.[cli,demo]' --group test --group lint
+$(VENV)/.test-stack: WHAT := --editable '.[cli,demo]' --group test --group stack --group grafana
 $(VENV)/.stack: WHAT := --group stack
 $(VENV)/.bench: WHAT := --editable '.[demo]' --group bench
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from otel_llm import json_values
+from otel_llm import json_values, schemas
 from otel_llm.json_values import Reading, Shape
 from otel_llm.recording import CUTTING_FINISH_REASONS, Choice, Recording, ToolCall
 from otel_llm.request import ChatRequest, Tool
@@ -144,6 +144,25 @@ def arguments(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
             yield "empty_arguments", f"{_shown(tool.name)} requires parameters"
 
 
+def schema(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
+    tool = case.tool(call)
+    if tool is None or tool.parameters is None or call.cut or case.is_free_text(call):
+        return
+    if not case.judged_whole(choice, call):
+        return
+    reading = case.reading(call)
+    if reading.shape is not Shape.OBJECT:
+        return
+    try:
+        broken = schemas.violation(tool.name, tool.parameters, reading.value)
+    except schemas.TooDeepError:
+        yield "limit_exceeded", "arguments are nested too deep to be checked against the schema"
+        return
+    if broken is not None:
+        where = f" at {one_line(broken)}" if broken else ""
+        yield "schema_violation", f"against the schema of {_shown(tool.name)}{where}"
+
+
 def identity(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
     whole = case.judged_whole(choice, call)
     if call.name is None and whole:
@@ -255,6 +274,27 @@ def parallel(case: Case, choice: Choice, found: list[Anomaly]) -> None:
         found.append(Anomaly("parallel_violated", f"{choice.call_count} calls, not one", choice.index))
 
 
+def text_leak(case: Case, choice: Choice, found: list[Anomaly]) -> None:
+    request = case.request
+    if request is None or not request.tools or not choice.text_parts:
+        return
+    if any(call.kind == "text" for call in choice.calls):
+        # They were rewritten to tags that the application wants there.
+        return
+    from otel_llm.text_leak import find_leaks  # not before there is a text to look at
+
+    leaks, unread = find_leaks("".join(choice.text_parts), request.tools, ended=case.settled(choice))
+    if leaks:
+        syntaxes = _listed(sorted({leak.format for leak in leaks}))
+        names = _listed(sorted({leak.name or "" for leak in leaks}))
+        detail = f"{_number(len(leaks), 'call')} of {names} in the text, in the syntax {syntaxes}"
+        found.append(Anomaly("text_leak", detail, choice.index))
+    if unread:
+        found.append(
+            Anomaly("limit_exceeded", f"{unread} characters of text were not searched for calls", choice.index)
+        )
+
+
 def duplicates(case: Case, choice: Choice, found: list[Anomaly]) -> None:
     if len(choice.calls) < 2:
         return
@@ -304,12 +344,14 @@ CALL_JUDGES: tuple[Callable[[Case, Choice, ToolCall], Iterator[Fault]], ...] = (
     identity,
     declared,
     arguments,
+    schema,
     unicode,
     call_limits,
 )
 CHOICE_JUDGES: tuple[Callable[[Case, Choice, list[Anomaly]], None], ...] = (
     finish_reason,
     tool_choice,
+    text_leak,
 )
 # Asked of a choice that calls.
 CALLING_CHOICE_JUDGES: tuple[Callable[[Case, Choice, list[Anomaly]], None], ...] = (

@@ -85,6 +85,8 @@ class Observation:
             declared=_declared(config, request),
             preview=config.argument_limit if config.capture_arguments else 0,
             keep_text=keep_text,
+            # A call may come as text only where there is something to call.
+            watch_text=request is not None and bool(request.tools),
             limits=_limits_for(None if span is None else span.event_limit),
         )
         # What was not asked for as a stream is none, whatever becomes of it; a tracker that is made all the same knows.

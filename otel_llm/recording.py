@@ -26,12 +26,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from otel_llm import json_values
-from otel_llm.fields import field, index_of, items_of, text_of
+from otel_llm.fields import field, index_of, is_a, items_of, text_of
 from otel_llm.json_values import Shape
 from otel_llm.tool_call import CallKind, Delta, ToolCall
 from otel_llm.unicode_text import ends_with_half, join_surrogates
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from otel_llm.tags.stage import TagRewrite
 
 __all__ = [
@@ -93,7 +95,9 @@ class Choice:
         "finish_reason",
         "finish_reasons",
         "finished_ns",
+        "fresh_text",
         "index",
+        "keep_text",
         "last_call",
         "last_over",
         "missing_index",
@@ -124,6 +128,10 @@ class Choice:
         self.finish_reasons: list[tuple[int, str]] = []
         self.deltas_after_finish = 0
         self.missing_index = 0
+        self.fresh_text: list[str] = []
+        """What came lately as text, as it came."""
+        self.keep_text: Callable[[str], None] | None = None
+        """Takes text, once it has begun and where it is kept."""
         self.text_parts: list[str] = []
         self.reasoning_parts: list[str] = []
         self.by_index: dict[Any, ToolCall] = {}
@@ -143,6 +151,8 @@ class Choice:
         return len(self.calls) + self.over_calls
 
 
+# Text is measured and cut every 64 chunks.
+_TEXT_WAITS = 63
 # Deltas are settled when so many characters wait, each delta counted as so many beside its text: a stream of tiny
 # ones is bounded too.
 _ROOM = 524_288
@@ -173,7 +183,7 @@ class Recording:
     """One response, streamed (`feed` for each chunk) or whole (`read_response`), then `end`.
 
     `declared`: the names a call may have, None where any may be right. `preview`: characters kept of each delta.
-    `keep_text`: keep the text and the reasoning too, up to the limit.
+    `keep_text`: keep the text and the reasoning too, up to the limit. `watch_text`: keep the text, to be judged.
     """
 
     __slots__ = (
@@ -181,6 +191,7 @@ class Recording:
         "_by_index",
         "_calls_kept",
         "_keep_text",
+        "_keeps_content",
         "_news",
         "_room",
         "_text_kept",
@@ -217,6 +228,7 @@ class Recording:
         declared: frozenset[str] | None = None,
         preview: int = 200,
         keep_text: bool = False,
+        watch_text: bool = False,
         limits: Limits | None = None,
     ) -> None:
         self.started_ns = started_ns
@@ -254,6 +266,7 @@ class Recording:
         self._room = _ROOM
         self._calls_kept = 0
         self._keep_text = keep_text
+        self._keeps_content = keep_text or watch_text
         self._text_kept = 0
 
     # While the stream flows -------------------------------------------------------------------------------
@@ -266,6 +279,8 @@ class Recording:
             waited_ns = came_ns - asked_ns
             if waited_ns > self.max_wait_ns:
                 self.max_wait_ns = waited_ns
+            if not count & _TEXT_WAITS:
+                self._settle_text()
         else:
             self.first_chunk_ns = came_ns
             self._news.append(_FIRST_CHUNK)
@@ -311,7 +326,9 @@ class Recording:
             if content is None:
                 if tool_calls is None:
                     self._rest_of_delta(known, delta, came_ns)
-            elif known.text_started_ns is None or self._keep_text:
+            elif known.keep_text is not None:
+                known.keep_text(content)
+            elif known.text_started_ns is None:
                 self._text(known, content, came_ns)
                 if known.text_started_ns is None:
                     # The text is empty.
@@ -406,6 +423,7 @@ class Recording:
         if waited_since_ns is not None and self.chunk_count:
             self.max_wait_ns = max(self.max_wait_ns, ended_ns - waited_since_ns)
         self._settle(at_end=True, most_deltas=most_deltas)
+        self._settle_text()
         for choice in self.choices:
             for call in choice.calls:
                 self._announce(choice, call)
@@ -459,8 +477,10 @@ class Recording:
             self.has_text = True
             choice.text_started_ns = time_ns
             self._news.append(Notice("text", choice))
-        if self._keep_text:
-            self._keep(choice.text_parts, text)
+            if self._keeps_content:
+                choice.keep_text = choice.fresh_text.append
+        if choice.keep_text is not None:
+            choice.keep_text(text)
 
     def _rest_of_delta(self, choice: Choice, delta: Any, time_ns: int) -> None:
         """A delta without text or calls: a refusal, reasoning in a field of its own, or nothing."""
@@ -489,7 +509,19 @@ class Recording:
         if choice.reasoning_started_ns is None:
             choice.reasoning_started_ns = time_ns
         if self._keep_text:
+            # What came before it has the first claim to what room there is.
+            self._settle_text()
             self._keep(choice.reasoning_parts, text)
+
+    def _settle_text(self) -> None:
+        for choice in self.choices:
+            if choice.fresh_text:
+                try:
+                    text = "".join(choice.fresh_text)
+                except TypeError:
+                    text = "".join([text for text in choice.fresh_text if is_a(text, str)])
+                choice.fresh_text.clear()
+                self._keep(choice.text_parts, text)
 
     def _keep(self, parts: list[str], text: str) -> None:
         room = self.limits.text - self._text_kept
