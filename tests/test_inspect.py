@@ -310,11 +310,16 @@ def test_the_worst_of_several_files_counts(tmp_path: Path) -> None:
     assert main(["inspect", healthy, str(tmp_path / "missing"), str(BROKEN)]) == 2
 
 
+# Not by getrusage where there is another way: its peak begins with that of the process that started this one.
 PEAK = """
-import resource, sys
+import pathlib, resource, sys
 from otel_llm.cli import main
 status = main(["inspect", "--json", sys.argv[1]])
-print(status, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+if sys.platform == "linux":
+    told = pathlib.Path("/proc/self/status").read_text()
+    kilobytes = told.partition("VmHWM:")[2].split()[0]
+print(status, kilobytes, file=sys.stderr)
 """
 
 
@@ -350,7 +355,7 @@ def test_a_gigabyte(tmp_path: Path) -> None:
             file.truncate(1_000_000_000)
         status, megabytes = peak(str(path))
         assert status == expected
-        assert megabytes < 400
+        assert megabytes < 150
 
 
 def test_nobody_looks() -> None:
