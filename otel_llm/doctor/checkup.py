@@ -132,11 +132,11 @@ def _prometheus_findings(questions: Questions, service: str, *, is_sent: bool) -
     yield there
     if there.status != "ok":
         return
-    yield from prometheus.target_findings(questions.prometheus)
-    if not is_sent:
+    if is_sent:
+        found = prometheus.metric_finding(questions.prometheus, service, wait=questions.wait)
+        yield found
+        if found.status != "failed":
+            yield prometheus.exemplar_finding(questions.prometheus, service)
+    else:
         yield Finding("metrics", "skipped", "No measurement was sent that could be looked for.")
-        return
-    found = prometheus.metric_finding(questions.prometheus, service, wait=questions.wait)
-    yield found
-    if found.status != "failed":
-        yield prometheus.exemplar_finding(questions.prometheus, service)
+    yield from prometheus.target_findings(questions.prometheus, wait=questions.wait)

@@ -105,8 +105,8 @@ def _healthy_finding(url: str, service: str, span: dict[str, Any], *, has_events
         if order != _LIFE or completed != [name]:
             sentence = (
                 f"The span arrived, but the life of its tool call {index} ({name}) is not on it as it was made. There "
-                f"is {', '.join(order) or 'nothing'}. A span limit (OTEL_SPAN_EVENT_COUNT_LIMIT), or a processor of the "
-                f"collector that drops or changes span events, does that. {where}"
+                f"is {', '.join(order) or 'nothing'}. A span limit (OTEL_SPAN_EVENT_COUNT_LIMIT), or a processor of "
+                f"the collector that drops or changes span events, does that. {where}"
             )
             return Finding(check, "failed", sentence)
     sentence = f"The span of {service} arrived with the life of both tool calls, in order: {where}"

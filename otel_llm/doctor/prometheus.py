@@ -35,11 +35,15 @@ def is_there(url: str) -> Finding:
     return Finding(_CHECK, "ok", f"Prometheus answers at {url}.")
 
 
-def target_findings(url: str) -> Iterator[Finding]:
-    """What it reads: whether all of it is up, and a collector among it."""
+def target_findings(url: str, *, wait: float) -> Iterator[Finding]:
+    """What it reads: whether all of it is up, and a collector among it. One just started has up to `wait` seconds."""
     check = "targets"
+    deadline = time.monotonic() + wait
     try:
-        targets = _api(url, "targets", state="active")["activeTargets"]
+        while not _are_known(targets := _api(url, "targets", state="active")["activeTargets"]):
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(_POLL_INTERVAL)
         own = _query(url, '{__name__=~"otelcol_process_uptime.*"}')
     except (NoAnswer, KeyError, TypeError) as why:
         yield Finding(check, "skipped", f"Prometheus does not say what it reads ({why}).")
@@ -66,6 +70,10 @@ def target_findings(url: str) -> Iterator[Finding]:
             "that is lost. Add its port 8888 to the targets."
         )
         yield Finding(check, "warning", sentence)
+
+
+def _are_known(targets: list[Any]) -> bool:
+    return bool(targets) and all(target.get("health") != "unknown" for target in targets)
 
 
 def metric_finding(url: str, service: str, *, wait: float) -> Finding:
