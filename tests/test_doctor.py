@@ -32,7 +32,7 @@ def found(**variables: str) -> dict[str, tuple[str, str]]:
 
 def test_nothing_set_is_nothing_wrong() -> None:
     assert {status for status, _ in found().values()} == {"ok"}
-    assert found()["traces"][1] == "Traces go to http://localhost:4317 with grpc, by default."
+    assert found()["destination of traces"][1] == "Traces go to http://localhost:4317 with grpc, by default."
 
 
 @pytest.mark.parametrize(
@@ -67,15 +67,25 @@ def test_nothing_set_is_nothing_wrong() -> None:
             "no share between 0 and 1",
         ),
         ({"OTEL_TRACES_SAMPLER": "sometimes"}, "sampler", "warning", "no sampler that is installed"),
-        ({"OTEL_TRACES_EXPORTER": "none"}, "traces", "failed", "goes nowhere"),
-        ({"OTEL_TRACES_EXPORTER": "console"}, "traces", "failed", "goes to console"),
-        ({"OTEL_TRACES_EXPORTER": "jaeger"}, "traces", "failed", "jaeger, which is not installed"),
-        ({"OTEL_METRICS_EXPORTER": "none"}, "metrics", "warning", "what is measured goes nowhere"),
-        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}, "traces", "failed", "OTEL_EXPORTER_OTLP_PROTOCOL=http/json"),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}, "traces", "warning", "port 4318 is commonly that of http"),
+        ({"OTEL_TRACES_EXPORTER": "none"}, "destination of traces", "failed", "goes nowhere"),
+        ({"OTEL_TRACES_EXPORTER": "console"}, "destination of traces", "failed", "goes to console"),
+        ({"OTEL_TRACES_EXPORTER": "jaeger"}, "destination of traces", "failed", "jaeger, which is not installed"),
+        ({"OTEL_METRICS_EXPORTER": "none"}, "destination of metrics", "warning", "what is measured goes nowhere"),
+        (
+            {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"},
+            "destination of traces",
+            "failed",
+            "OTEL_EXPORTER_OTLP_PROTOCOL=http/json",
+        ),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"},
+            "destination of traces",
+            "warning",
+            "port 4318 is commonly that of http",
+        ),
         (
             {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"},
-            "metrics",
+            "destination of metrics",
             "warning",
             "port 4317 is commonly that of grpc. Set OTEL_EXPORTER_OTLP_PROTOCOL=grpc",
         ),
@@ -84,7 +94,7 @@ def test_nothing_set_is_nothing_wrong() -> None:
                 "OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318/v1/traces",
                 "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
             },
-            "traces",
+            "destination of traces",
             "failed",
             "http://c:4318/v1/traces/v1/traces. Take /v1/... off",
         ),
@@ -93,20 +103,25 @@ def test_nothing_set_is_nothing_wrong() -> None:
                 "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://c:4318",
                 "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
             },
-            "traces",
+            "destination of traces",
             "warning",
             "takes traces at /v1/traces",
         ),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "c:4317"}, "traces", "warning", "gRPC then speaks TLS"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "c:4317"}, "destination of traces", "warning", "gRPC then speaks TLS"),
         (
             {"OTEL_EXPORTER_OTLP_ENDPOINT": "c:4318", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"},
-            "traces",
+            "destination of traces",
             "failed",
             "no http:// or https:// at its beginning",
         ),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:port"}, "traces", "failed", "no URL with a host and a port"),
-        ({"OTEL_EXPORTER_OTLP_TIMEOUT": "10000"}, "traces", "warning", "in Python these are seconds"),
-        ({"HTTP_PROXY": "http://proxy:1"}, "traces", "warning", "name localhost in NO_PROXY"),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:port"},
+            "destination of traces",
+            "failed",
+            "no URL with a host and a port",
+        ),
+        ({"OTEL_EXPORTER_OTLP_TIMEOUT": "10000"}, "destination of traces", "warning", "in Python these are seconds"),
+        ({"HTTP_PROXY": "http://proxy:1"}, "destination of traces", "warning", "name localhost in NO_PROXY"),
         ({"OTEL_EXPORTER_OTLP_HEADERS": "authorization: Bearer x"}, "headers", "failed", "1 of the headers in"),
         (
             {"OTEL_EXPORTER_OTLP_HEADERS": "authorization=x", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://far.example:4317"},

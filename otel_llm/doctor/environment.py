@@ -163,8 +163,8 @@ def _sampler(read: Environment, environ: Mapping[str, str]) -> None:
             read._add(
                 "sampler",
                 "warning",
-                f"OTEL_TRACES_SAMPLER={name}: the application keeps {ratio:.4%} of its traces, and anomalies are lost "
-                "with the rest. A gateway that samples behind it keeps all of them (collector-config/gateway.yaml).",
+                f"OTEL_TRACES_SAMPLER={name}: the application keeps {ratio * 100:g}% of its traces, and anomalies are "
+                "lost with the rest. A gateway that samples behind it keeps them all (collector-config/gateway.yaml).",
             )
         elif ratio != 1:
             sentence = (
@@ -217,19 +217,20 @@ class _Messages(logging.Handler):
 
 
 def _destination(read: Environment, signal: Signal, environ: Mapping[str, str]) -> None:
+    check = f"destination of {signal}"
     names = exporters(signal, environ)
     variable = f"OTEL_{signal.upper()}_EXPORTER"
     unknown = [name for name in names if not entry_points(group=f"opentelemetry_{signal}_exporter", name=name)]
     if unknown and read.is_complete:
         read.makes_spans = False
         read._add(
-            signal,
+            check,
             "failed",
             f"{variable} names {' and '.join(unknown)}, which is not installed: the SDK does not start.",
         )
         return
     if not any(name in OTLP_EXPORTERS for name in names):
-        _no_otlp(read, signal, variable, names)
+        _no_otlp(read, signal, check, variable, names)
         return
     found = destination(signal, environ)
     if found.protocol not in _EXPORTER_MODULES:
@@ -238,7 +239,7 @@ def _destination(read: Environment, signal: Signal, environ: Mapping[str, str]) 
         sentence = (
             f"{said_by}={found.protocol}: the SDK speaks grpc and http/protobuf, and does not start with another."
         )
-        read._add(signal, "failed", sentence)
+        read._add(check, "failed", sentence)
         return
     if signal == "traces":
         read.traces = found
@@ -246,25 +247,25 @@ def _destination(read: Environment, signal: Signal, environ: Mapping[str, str]) 
         read.metrics = found
     problem = _problem_of(found, environ)
     if problem is not None:
-        read._add(signal, *problem)
+        read._add(check, *problem)
     else:
         where = "by default" if found.variable is None else f"by {found.variable}"
-        read._add(signal, "ok", f"{signal.capitalize()} go to {found.url} with {found.protocol}, {where}.")
+        read._add(check, "ok", f"{signal.capitalize()} go to {found.url} with {found.protocol}, {where}.")
 
 
-def _no_otlp(read: Environment, signal: Signal, variable: str, names: list[str]) -> None:
+def _no_otlp(read: Environment, signal: Signal, check: str, variable: str, names: list[str]) -> None:
     kept = f"goes to {' and '.join(names)}" if names else "goes nowhere"
     if signal == "traces":
         sentence = (
             f"{variable}={','.join(names) or 'none'}: what is traced {kept}, none of it to a collector. Unset it."
         )
-        read._add(signal, "failed", sentence)
+        read._add(check, "failed", sentence)
     else:
         sentence = (
             f"{variable}={','.join(names) or 'none'}: what is measured {kept}, none of it to a collector; dashboards "
             "and alerts have only what the collector makes of spans."
         )
-        read._add(signal, "warning", sentence)
+        read._add(check, "warning", sentence)
 
 
 def _problem_of(found: Destination, environ: Mapping[str, str]) -> tuple[Status, str] | None:

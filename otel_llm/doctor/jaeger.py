@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from otel_llm import events
 from otel_llm.doctor.finding import Finding
-from otel_llm.doctor.trial import ANOMALY, HEALTHY_CALLS, STREAMS
+from otel_llm.doctor.trial import ANOMALY, BROKEN_CALLS, HEALTHY_CALLS, STREAMS
 from otel_llm.doctor.web import NoAnswer, get_json
 
 if TYPE_CHECKING:
@@ -44,8 +44,9 @@ def look_for(url: str, service: str, *, has_events: bool, wait: float) -> Iterat
     except NoAnswer as why:
         yield Finding(_CHECK, "failed", f"Jaeger at {url} could not be asked for {service}: {why}.")
         return
-    broken = next((span for span in spans if _tags(span).get("otel_llm.stream.anomaly_count", 0)), None)
-    healthy = next((span for span in spans if span is not broken), None)
+    # Not by its anomalies: a span limit that is too low makes one of its own on the healthy one.
+    by_calls = {_tags(span).get("otel_llm.stream.tool_call_count"): span for span in spans}
+    healthy, broken = by_calls.get(len(HEALTHY_CALLS)), by_calls.get(len(BROKEN_CALLS))
     if healthy is not None:
         yield _healthy_finding(url, service, healthy, has_events=has_events)
     elif broken is not None:

@@ -105,7 +105,7 @@ def test_all_is_well(parts: Parts) -> None:
     assert report.status == 0, report.text
     assert not report.failed() | report.warned() | report.skipped()
     assert report.well() >= {
-        *("packages", "instrumentation", "traces", "metrics", "collector", "test streams", "export"),
+        *("packages", "instrumentation", "destination of traces", "metrics", "collector", "test streams", "export"),
         *("Jaeger", "trace", "anomaly", "Prometheus", "targets", "exemplars"),
     }
     assert "life of both tool calls, in order" in report.of("trace")
@@ -124,15 +124,15 @@ def test_events_that_are_not_on_the_span_are_not_missed(parts: Parts) -> None:
     report = consult(parts.local, parts, "--no-prometheus", OTEL_LLM_EVENTS="log")
 
     assert report.status == 0, report.text
-    assert report.warned() == {"options"}
+    assert report.warned() == {"options"}, report.text
     assert "OTEL_LLM_EVENTS=log" in report.of("options")
 
 
 def test_a_span_without_its_events_is_noticed(parts: Parts) -> None:
     report = consult(parts.local, parts, "--no-prometheus", OTEL_SPAN_EVENT_COUNT_LIMIT="3")
 
-    assert report.status == 1
-    assert report.failed() == {"trace"}
+    assert report.status == 1, report.text
+    assert report.failed() == {"trace"}, report.text
     assert "OTEL_SPAN_EVENT_COUNT_LIMIT" in report.of("trace")
 
 
@@ -143,10 +143,10 @@ def test_a_span_without_its_events_is_noticed(parts: Parts) -> None:
 def test_the_gateway_wants_another_token(parts: Parts, header: str, said: str) -> None:
     report = consult(parts.gateway, parts, OTEL_EXPORTER_OTLP_HEADERS=header)
 
-    assert report.status == 1
-    assert report.failed() == {"export of traces", "export of metrics"}
+    assert report.status == 1, report.text
+    assert report.failed() == {"export of traces", "export of metrics"}, report.text
     assert said in report.of("export of traces")
-    assert report.skipped() == {"trace", "metrics"}
+    assert report.skipped() == {"trace", "metrics"}, report.text
     assert "the-wrong-one" not in report.text
 
 
@@ -154,7 +154,7 @@ def test_a_gateway_that_samples_keeps_the_anomaly(parts: Parts) -> None:
     report = consult(parts.gateway, parts, OTEL_EXPORTER_OTLP_HEADERS=f"authorization=Bearer%20{TOKEN}")
 
     assert report.status == 0, report.text
-    assert report.warned() == {"trace"}
+    assert report.warned() == {"trace"}, report.text
     assert "The gateway samples (it kept the other for the reason 'anomaly')" in report.of("trace")
     assert {"anomaly", "metrics", "exemplars"} <= report.well()
     assert TOKEN not in report.text
@@ -171,8 +171,8 @@ def test_the_protocol_is_not_the_port_s(parts: Parts, port: str, protocol: str, 
     port_number = getattr(parts.local, port)
     report = consult(parts.local, parts, otlp_port=port_number, OTEL_EXPORTER_OTLP_PROTOCOL=protocol)
 
-    assert report.status == 1
-    assert report.failed() == {"export of traces", "export of metrics"}
+    assert report.status == 1, report.text
+    assert report.failed() == {"export of traces", "export of metrics"}, report.text
     assert advice in report.of("export of traces")
 
 
@@ -180,24 +180,24 @@ def test_tls_where_there_is_none(parts: Parts) -> None:
     endpoint = f"https://127.0.0.1:{parts.local.grpc}"
     report = consult(parts.local, parts, "--no-prometheus", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
 
-    assert report.failed() == {"export of traces", "export of metrics"}
+    assert report.failed() == {"export of traces", "export of metrics"}, report.text
     assert "Begin OTEL_EXPORTER_OTLP_ENDPOINT with http://" in report.of("export of traces")
 
 
 def test_a_receiver_that_takes_traces_and_no_metrics(parts: Parts) -> None:
     report = consult(parts.local, parts, otlp_port=parts.jaeger.otlp)
 
-    assert report.failed() == {"export of metrics"}
+    assert report.failed() == {"export of metrics"}, report.text
     assert "takes no metrics" in report.of("export of metrics")
     assert {"trace", "anomaly"} <= report.well()
-    assert report.skipped() == {"metrics"}
+    assert report.skipped() == {"metrics"}, report.text
 
 
 def test_no_collector_runs(parts: Parts) -> None:
     report = consult(CollectorPorts.free(), parts)
 
-    assert report.status == 1
-    assert report.failed() == {"collector", "export of traces", "export of metrics"}
+    assert report.status == 1, report.text
+    assert report.failed() == {"collector", "export of traces", "export of metrics"}, report.text
     assert "No collector runs" in report.of("collector")
     assert "Nothing listens at" in report.of("export of traces")
 
@@ -210,8 +210,8 @@ def test_jaeger_is_down_and_the_collector_keeps_the_spans(parts: Parts, tmp_path
         token = f"authorization=Bearer%20{TOKEN}"
         report = consult(collector, down, "--no-prometheus", OTEL_EXPORTER_OTLP_HEADERS=token)
 
-    assert report.status == 1
-    assert report.failed() == {"Jaeger", "collector's metrics"}
+    assert report.status == 1, report.text
+    assert report.failed() == {"Jaeger", "collector's metrics"}, report.text
     assert "nothing listens there" in report.of("Jaeger")
     assert "spans wait in the queue of otlp_grpc/jaeger" in report.of("collector's metrics")
 
@@ -221,8 +221,8 @@ def test_another_jaeger_than_the_collector_delivers_to(parts: Parts, tmp_path: P
     with programs.jaeger(other.jaeger, tmp_path):
         report = consult(other.local, other, "--no-prometheus", "--wait", "2")
 
-    assert report.status == 1
-    assert report.failed() == {"trace"}
+    assert report.status == 1, report.text
+    assert report.failed() == {"trace"}, report.text
     assert "It is another Jaeger than the collector delivers to" in report.of("trace")
     assert "delivers them elsewhere" in report.of("collector's metrics")
 
@@ -231,8 +231,8 @@ def test_prometheus_is_down(parts: Parts) -> None:
     down = Parts(parts.local, parts.gateway, parts.jaeger, free_ports(1)[0])
     report = consult(down.local, down)
 
-    assert report.status == 1
-    assert report.failed() == {"Prometheus"}
+    assert report.status == 1, report.text
+    assert report.failed() == {"Prometheus"}, report.text
     assert {"trace", "anomaly"} <= report.well()
 
 
@@ -242,7 +242,7 @@ def test_prometheus_does_not_read_the_collector(parts: Parts, tmp_path: Path) ->
     with programs.prometheus(other.prometheus, {"applications": [nobody]}, tmp_path, every="1s"):
         report = consult(other.local, other, "--no-jaeger", "--wait", "3")
 
-    assert report.status == 1
-    assert report.failed() == {"metrics"}
+    assert report.status == 1, report.text
+    assert report.failed() == {"metrics"}, report.text
     assert f"It reads http://127.0.0.1:{nobody}/metrics" in report.of("metrics")
     assert f"Prometheus cannot read http://127.0.0.1:{nobody}/metrics" in report.of("targets")
