@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-stack stack lint bench clean
+.PHONY: help demo test test-stack stack lint bench bench-stack clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -46,6 +46,9 @@ lint: $(VENV)/.test ## style and types only
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+bench-stack: $(VENV)/.test-stack ## how many spans the pipeline takes, and how large they are; needs what test-stack needs
+	$(BIN)/python -m benchmarks.pipeline
+
 bench: $(VENV)/.bench ## what the instrumentation costs, beside its peers
 	$(BIN)/python -m benchmarks
 
@@ -67,8 +70,8 @@ $(VENV)/.made:
 	@touch $@
 
 $(VENV)/.demo: WHAT := --editable '.[demo]'
-$(VENV)/.test: WHAT := --editable '.[demo]' --group test --group lint
-$(VENV)/.test-stack: WHAT := --editable '.[demo]' --group test --group stack --group grafana
+$(VENV)/.test: WHAT := --editable '.[cli,demo]' --group test --group lint
+$(VENV)/.test-stack: WHAT := --editable '.[cli,demo]' --group test --group stack --group grafana
 $(VENV)/.stack: WHAT := --group stack
 $(VENV)/.bench: WHAT := --editable '.[demo]' --group bench
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from typing import Any
@@ -90,8 +91,12 @@ def post(port: int, token: str | None, body: bytes, headers: dict[str, str]) -> 
     if token is not None:
         headers = {**headers, "Authorization": f"Bearer {token}"}
     request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/traces", body, headers, method="POST")
-    with urllib.request.urlopen(request, timeout=30):
-        pass
+    try:
+        with urllib.request.urlopen(request, timeout=30):
+            pass
+    except urllib.error.HTTPError as refusal:
+        refusal.close()
+        raise
 
 
 def _attributes(values: Attributes) -> list[dict[str, Any]]:

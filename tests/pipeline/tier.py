@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,15 +36,19 @@ def running_tier(folder: Path, **gateway_variables: str) -> Iterator[Tier]:
         yield tier
 
 
-def new_tier(folder: Path, **gateway_variables: str) -> Tier:
-    """The three, not yet started."""
+def new_tier(folder: Path, agent: Mapping[str, str] | None = None, **gateway_variables: str) -> Tier:
+    """The three, not yet started; ``agent`` has variables for its environment."""
     agent_ports, gateway_ports, jaeger_ports = CollectorPorts.free(), CollectorPorts.free(), JaegerPorts.free()
     return Tier(
         agent=programs.collector(
             "agent.yaml",
             agent_ports,
             folder / "agent",
-            {"GATEWAY_TOKEN": TOKEN, "GATEWAY_ENDPOINT": f"http://127.0.0.1:{gateway_ports.http}"},
+            {
+                "GATEWAY_TOKEN": TOKEN,
+                "GATEWAY_ENDPOINT": f"http://127.0.0.1:{gateway_ports.http}",
+                **(agent or {}),
+            },
         ),
         gateway=programs.collector(
             "gateway.yaml",

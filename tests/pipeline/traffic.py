@@ -2,12 +2,15 @@
 
 usage: python traffic.py BASE_URL KIND[+KIND...][=COUNT] ...      (under opentelemetry-instrument)
 
-``calls+invalid_json=20`` is twenty agents' runs, each a span of the application's own with two requests in it.
+``calls+invalid_json=20`` is twenty agents' runs, each a span of the application's own with two requests in it. With
+TIMED in the environment it prints the seconds that each took.
 """
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -127,7 +130,12 @@ def main(base_url: str, *wanted: str) -> int:
     with openai.OpenAI(base_url=base_url, api_key="unused", timeout=30, max_retries=0) as client:
         for one in wanted:
             kinds, _, count = one.partition("=")
-            endings = {run(client, kinds) for _ in range(int(count or 1))}
+            endings = set()
+            for _ in range(int(count or 1)):
+                began = time.perf_counter()
+                endings.add(run(client, kinds))
+                if "TIMED" in os.environ:
+                    print(f"took: {time.perf_counter() - began}")
             print(f"{kinds}: {', '.join(sorted(endings))}")
     return 0
 
