@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test test-stack stack lint bench bench-stack clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -27,7 +27,7 @@ endif
 endif
 
 help: ## what can be made
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
 
 demo: $(VENV)/.demo ## watch tool calls, good ones and broken ones, on this terminal
 	@$(BIN)/otel-llm demo
@@ -35,10 +35,19 @@ demo: $(VENV)/.demo ## watch tool calls, good ones and broken ones, on this term
 test: lint ## everything that continuous integration checks
 	$(BIN)/python -m pytest
 
+test-stack: $(VENV)/.test-stack ## the pipeline behind an application, on real programs; needs Go, Java, Maven and Prometheus
+	$(BIN)/python -m pytest tests/pipeline
+
+stack: $(VENV)/.stack ## start the collector, Jaeger and Prometheus here; needs Go and Prometheus
+	@$(BIN)/python -m stack
+
 lint: $(VENV)/.test ## style and types only
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+bench-stack: $(VENV)/.test-stack ## how many spans the pipeline takes, and how large they are; needs what test-stack needs
+	$(BIN)/python -m benchmarks.pipeline
 
 bench: $(VENV)/.bench ## what the instrumentation costs, beside its peers
 	$(BIN)/python -m benchmarks
@@ -62,9 +71,11 @@ $(VENV)/.made:
 
 $(VENV)/.demo: WHAT := --editable '.[demo]'
 $(VENV)/.test: WHAT := --editable '.[cli,demo]' --group test --group lint
+$(VENV)/.test-stack: WHAT := --editable '.[cli,demo]' --group test --group stack --group grafana
+$(VENV)/.stack: WHAT := --group stack
 $(VENV)/.bench: WHAT := --editable '.[demo]' --group bench
 
-$(VENV)/.demo $(VENV)/.test $(VENV)/.bench: $(VENV)/.made pyproject.toml constraints.txt
+$(VENV)/.demo $(VENV)/.test $(VENV)/.test-stack $(VENV)/.stack $(VENV)/.bench: $(VENV)/.made pyproject.toml constraints.txt
 	@echo "Installing what 'make $(subst .,,$(notdir $@))' needs."
 	@$(INSTALL) $(WHAT)
 	@$(if $(findstring bench,$@),$(INSTALL) --no-deps abstractcore)

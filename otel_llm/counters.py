@@ -7,7 +7,7 @@ histograms have.
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable
 from weakref import WeakKeyDictionary
 
@@ -41,7 +41,7 @@ class _Sum:
     __slots__ = ("_lock", "_sums")
 
     def __init__(self) -> None:
-        self._sums: Counter[Attributes] = Counter()
+        self._sums: defaultdict[Attributes, int] = defaultdict(int)
         self._lock = threading.Lock()
 
     def add(self, value: int, attributes: Attributes) -> None:

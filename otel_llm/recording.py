@@ -81,6 +81,9 @@ class Notice(NamedTuple):
     call: ToolCall | None = None
 
 
+_FIRST_CHUNK = Notice("first_chunk")
+
+
 class Choice:
     """One choice of the completion and its calls, in the order in which they began."""
 
@@ -156,13 +159,8 @@ _ROOM = 524_288
 _DELTA_COST = 256
 
 
-# What says which model answered: a field of a chunk, and where it is kept.
-_HEAD = (
-    ("id", "response_id"),
-    ("model", "response_model"),
-    ("service_tier", "service_tier"),
-    ("system_fingerprint", "system_fingerprint"),
-)
+# What says which model answered.
+_HEAD = ("id", "model", "service_tier", "system_fingerprint")
 
 
 class _LegacyKey:
@@ -203,6 +201,7 @@ class Recording:
         "ended_ns",
         "first_chunk_ns",
         "first_tool_call_ns",
+        "has_text",
         "limits",
         "max_wait_ns",
         "outcome",
@@ -242,6 +241,7 @@ class Recording:
         self.chunk_count = 0
         self.first_chunk_ns: int | None = None
         self.first_tool_call_ns: int | None = None
+        self.has_text = False
         self.max_wait_ns = 0
         self.choices: list[Choice] = []
         self.response_id: str | None = None
@@ -283,7 +283,7 @@ class Recording:
                 self._settle_text()
         else:
             self.first_chunk_ns = came_ns
-            self._news.append(Notice("first_chunk"))
+            self._news.append(_FIRST_CHUNK)
 
         try:
             choices = chunk.choices
@@ -441,11 +441,20 @@ class Recording:
 
     def _read_head(self, chunk: Any) -> None:
         """What says which model answered. Some servers leave it empty in the first chunks."""
+        try:
+            response_id, model = chunk.id, chunk.model
+            service_tier, fingerprint = chunk.service_tier, chunk.system_fingerprint
+        except Exception:  # noqa: BLE001  a mapping, or a chunk of another SDK
+            response_id, model, service_tier, fingerprint = (field(chunk, name) for name in _HEAD)
         limit = self.limits.name
-        for name, attribute in _HEAD:
-            value = field(chunk, name)
-            if value is not None and getattr(self, attribute) is None and (value := text_of(value)):
-                setattr(self, attribute, value[:limit])
+        if self.response_id is None and (text := text_of(response_id)):
+            self.response_id = text[:limit]
+        if self.response_model is None and (text := text_of(model)):
+            self.response_model = text[:limit]
+        if self.service_tier is None and (text := text_of(service_tier)):
+            self.service_tier = text[:limit]
+        if self.system_fingerprint is None and (text := text_of(fingerprint)):
+            self.system_fingerprint = text[:limit]
         self._awaiting_head = self.chunk_count < 8 and not (self.response_id and self.response_model)
 
     def _choice(self, index: Any) -> Choice | None:
@@ -465,6 +474,7 @@ class Recording:
         if not text:
             return
         if choice.text_started_ns is None:
+            self.has_text = True
             choice.text_started_ns = time_ns
             self._news.append(Notice("text", choice))
             if self._keeps_content:
@@ -490,7 +500,10 @@ class Recording:
         if type(extra) is not dict:
             return
         # `reasoning_content`: DeepSeek, SGLang, llama.cpp; `reasoning`: vLLM, Groq, Cerebras, OpenRouter.
-        text = text_of(extra.get("reasoning_content")) or text_of(extra.get("reasoning"))
+        content, reasoning = extra.get("reasoning_content"), extra.get("reasoning")
+        if content is None and reasoning is None:
+            return
+        text = text_of(content) or text_of(reasoning)
         if text is None:
             return
         if choice.reasoning_started_ns is None:
@@ -769,6 +782,8 @@ class Recording:
 
     def _settle(self, *, at_end: bool = False, most_deltas: int | None = None) -> None:
         """Bring what was kept back under the limits."""
+        if not self._calls_kept:
+            return
         limits = self.limits
         self._room = _ROOM
         calls = self.calls
@@ -803,13 +818,10 @@ class Recording:
 
     @property
     def tool_call_count(self) -> int:
-        return sum(choice.call_count for choice in self.choices)
+        """Calls begun in all choices, those that were not kept included."""
+        return self._calls_kept + self.over_calls
 
     @property
     def delta_count(self) -> int:
         """Tool-call deltas received, those of calls that were not kept included."""
         return sum(call.delta_count for call in self.calls) + self.over_deltas
-
-    @property
-    def has_text(self) -> bool:
-        return any(choice.has_text for choice in self.choices)

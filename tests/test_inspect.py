@@ -310,16 +310,15 @@ def test_the_worst_of_several_files_counts(tmp_path: Path) -> None:
     assert main(["inspect", healthy, str(tmp_path / "missing"), str(BROKEN)]) == 2
 
 
+# Not by getrusage where there is another way: its peak begins with that of the process that started this one.
 PEAK = """
-import re, resource, sys
-from pathlib import Path
+import pathlib, resource, sys
 from otel_llm.cli import main
 status = main(["inspect", "--json", sys.argv[1]])
-own = Path("/proc/self/status")
-# What the kernel says of the process elsewhere holds what its parent had when it was forked.
-kilobytes = int(re.search(r"VmHWM:\\s+(\\d+)", own.read_text())[1]) if own.exists() else (
-    resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-)
+kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+if sys.platform == "linux":
+    told = pathlib.Path("/proc/self/status").read_text()
+    kilobytes = told.partition("VmHWM:")[2].split()[0]
 print(status, kilobytes, file=sys.stderr)
 """
 
@@ -328,7 +327,7 @@ def peak(path: str) -> tuple[int, float]:
     """The exit status, and the megabytes that it took."""
     done = subprocess.run([sys.executable, "-c", PEAK, path], capture_output=True, text=True, timeout=120, check=False)
     status, kilobytes = done.stderr.split()[-2:]
-    return int(status), int(kilobytes) / 1024
+    return int(status), int(kilobytes) / (1024 if sys.platform == "linux" else 1024 * 1024)
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
@@ -356,7 +355,7 @@ def test_a_gigabyte(tmp_path: Path) -> None:
             file.truncate(1_000_000_000)
         status, megabytes = peak(str(path))
         assert status == expected
-        assert megabytes < 250
+        assert megabytes < 150
 
 
 def test_nobody_looks() -> None:
