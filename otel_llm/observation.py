@@ -21,6 +21,7 @@ from otel_llm.faults import attempt, swallow
 from otel_llm.log_lines import are_wanted, log_end, log_notices
 from otel_llm.recording import Limits, Notice, Outcome, Recording
 from otel_llm.request import ChatRequest
+from otel_llm.response_events import EitherEvents, ResponseEvents
 
 
 class Span(Protocol):
@@ -33,6 +34,13 @@ class Span(Protocol):
     def finish(
         self, recording: Recording, timeline: Timeline, offset_ns: int, error: BaseException | None, /
     ) -> None: ...
+
+
+class Reader(Protocol):
+    """What reads a response: the recording itself, or what translates for it."""
+
+    def feed(self, chunk: Any, asked_ns: int, came_ns: int, /) -> list[Notice] | None: ...
+    def read_response(self, response: Any, came_ns: int, /) -> list[Notice]: ...
 
 
 # Observations whose end is still to come, so that they can be ended when the interpreter exits.
@@ -53,6 +61,7 @@ class Observation:
         "_process",
         "_span",
         "config",
+        "reader",
         "recording",
         "request",
     )
@@ -82,6 +91,12 @@ class Observation:
             keep_text=keep_text,
             limits=_limits_for(attempt("the span's limit", self._room_for_events)),
         )
+        self.reader: Reader = self.recording
+        """Takes the chunks, or the events, of the response for the recording."""
+        if request is None:
+            self.reader = EitherEvents(self.recording)
+        elif request.api == "responses":
+            self.reader = ResponseEvents(self.recording)
         # What was not asked for as a stream is none, whatever becomes of it; a tracker that is made all the same knows.
         self.recording.streamed = request is None or request.stream
         self._process = os.getpid()
@@ -110,7 +125,7 @@ class Observation:
 
     def read_response(self, response: Any) -> None:
         """A response that came whole: read it and end."""
-        notices = attempt("a response", self.recording.read_response, response, perf_counter_ns())
+        notices = attempt("a response", self.reader.read_response, response, perf_counter_ns())
         if notices and self._logs:
             attempt("log lines", log_notices, self.config, self.recording, notices)
         self.end("completed")

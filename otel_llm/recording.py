@@ -38,6 +38,7 @@ __all__ = [
     "CUTTING_FINISH_REASONS",
     "Choice",
     "Delta",
+    "Failure",
     "Limits",
     "Notice",
     "Outcome",
@@ -77,6 +78,13 @@ class Notice(NamedTuple):
     kind: Literal["first_chunk", "detected", "name", "text", "finish"]
     choice: Choice | None = None
     call: ToolCall | None = None
+
+
+class Failure(NamedTuple):
+    """What a server says of its own failure within a response. `type` is a word of the API (`server_error`)."""
+
+    type: str
+    message: str
 
 
 class Choice:
@@ -190,6 +198,7 @@ class Recording:
         "chunk_count",
         "declared",
         "ended_ns",
+        "failure",
         "first_chunk_ns",
         "first_tool_call_ns",
         "limits",
@@ -226,6 +235,7 @@ class Recording:
         self.limits = limits or Limits()
         self.streamed = True
         self.outcome: Outcome | None = None
+        self.failure: Failure | None = None
         self.ended_ns: int | None = None
         self.chunk_count = 0
         self.first_chunk_ns: int | None = None
@@ -279,7 +289,7 @@ class Recording:
         if usage is not None:
             self.usage = usage
         if self._awaiting_head:
-            self._read_head(chunk)
+            self.read_head(chunk)
         if type(choices) is not list:
             choices = items_of(choices)
 
@@ -369,7 +379,7 @@ class Recording:
         self.streamed = False
         self.first_chunk_ns = came_ns
         self.usage = field(response, "usage")
-        self._read_head(response)
+        self.read_head(response)
         for position, choice in enumerate(items_of(field(response, "choices"))):
             index = field(choice, "index")
             known = self._choice(position if index is None else index)
@@ -401,6 +411,8 @@ class Recording:
         """
         if self.outcome is not None:
             return []
+        if self.failure is not None:
+            outcome = "error"
         self.outcome = outcome
         self.ended_ns = ended_ns
         if waited_since_ns is not None and self.chunk_count:
@@ -421,8 +433,8 @@ class Recording:
 
     # Off the straight way ---------------------------------------------------------------------------------
 
-    def _read_head(self, chunk: Any) -> None:
-        """What says which model answered. Some servers leave it empty in the first chunks."""
+    def read_head(self, chunk: Any) -> None:
+        """Take from a chunk or response what says which model answered. Some servers leave it empty at first."""
         limit = self.limits.name
         for name, attribute in _HEAD:
             value = field(chunk, name)

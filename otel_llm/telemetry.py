@@ -177,6 +177,8 @@ class RequestSpan:
 
     def describe_request(self, kwargs: Mapping[str, Any]) -> None:
         request_content(self._invocation, kwargs, with_messages=self._telemetry.captures_content)
+        if self._request.api == "responses":
+            self._invocation.attributes["openai.api.type"] = "responses"
         if self._request.stream:
             self._invocation.request_stream = True
 
@@ -196,10 +198,14 @@ class RequestSpan:
         attempt("response attributes", self._describe_response, recording, timeline)
         attempt("events", self._emit, timeline.events, offset_ns)
         attempt("metrics", self._measure, recording, timeline)
-        if error is None:
-            attempt("the end of the span", self._invocation.stop)
-        else:
+        failure = recording.failure
+        if error is not None:
             attempt("the end of the span", self._invocation.fail, _error(error))
+        elif failure is not None:
+            message, kind = exportable(failure.message[:_LONGEST_MESSAGE]), exportable(failure.type)
+            attempt("the end of the span", self._invocation.fail, Error(message=message, type=kind))
+        else:
+            attempt("the end of the span", self._invocation.stop)
 
     def _describe_response(self, recording: Recording, timeline: Timeline) -> None:
         invocation = self._invocation

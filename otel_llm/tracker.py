@@ -241,7 +241,7 @@ def _chunks(stream: Any, observation: Observation, _kept: AbandonedStream) -> It
     if iterator is None:
         iterator = iter(stream) if hasattr(type(stream), "__iter__") else stream
     read = iterator.__next__
-    feed, clock = observation.recording.feed, perf_counter_ns
+    feed, clock = observation.reader.feed, perf_counter_ns
     while True:
         asked_ns = clock()
         try:
@@ -269,7 +269,7 @@ class _Reader:
     def __init__(self, stream: Any, observation: Observation) -> None:
         self._stream = stream
         self._observation = observation
-        self._feed = observation.recording.feed
+        self._feed = observation.reader.feed
         self._iterator: Any = None if goes_round(stream, "__next__", "__iter__") else _NOT_BEGUN
 
     def next(self) -> Any:
@@ -306,7 +306,7 @@ class _AsyncReader:
     def __init__(self, stream: Any, observation: Observation) -> None:
         self._stream = stream
         self._observation = observation
-        self._feed = observation.recording.feed
+        self._feed = observation.reader.feed
         self._iterator: Any = None if goes_round(stream, "__anext__", "__aiter__") else _NOT_BEGUN
 
     async def __anext__(self) -> Any:
