@@ -207,6 +207,9 @@ class ChatCalls:
         attempt("other instrumentations", warn_of_others_once, type(resource))
         request = attempt("the request's arguments", read_request, kwargs, self._api)
         telemetry = self._telemetry
+        if request is not None and request.turn is not None and request.turn.previous_response is not None:
+            turn = attempt("the calls before", telemetry.calls_made.complete, request.turn)
+            request = request._replace(turn=turn)
         described = request or ChatRequest(stream=bool(kwargs.get("stream")), api=self._api)
         if attempt("log lines", are_wanted, telemetry.config):
             attempt("log lines", log_request, described)

@@ -25,6 +25,7 @@ class Counters:
         self.anomalies = _Sum()
         self.streams = _Sum()
         self.tag_rewrites = _Sum()
+        self.forgotten_calls = _Sum()
 
     def send_by(self, meter: Meter) -> None:
         """Have `meter` ask for the sums."""
@@ -32,6 +33,12 @@ class Counters:
             ("otel_llm.tool_call.count", "{call}", "Tool calls that models asked for", self.tool_calls),
             ("otel_llm.anomaly.count", "{anomaly}", "Faults found in tool calls and their streams", self.anomalies),
             ("otel_llm.stream.count", "{stream}", "Streamed responses, by how they ended", self.streams),
+            (
+                "otel_llm.tool_call.forgotten",
+                "{call}",
+                "Tool calls without a result that were forgotten because there were too many",
+                self.forgotten_calls,
+            ),
             ("otel_llm.tag_rewrite.count", "{call}", "Tool calls rewritten in the text", self.tag_rewrites),
         ):
             meter.create_observable_counter(name, [sums.observe], unit, description)

@@ -15,7 +15,7 @@ from time import perf_counter_ns, time_ns
 from typing import Any, Protocol
 
 from otel_llm.config import Config
-from otel_llm.diagnosis import Anomaly, Case, diagnose
+from otel_llm.diagnosis import Anomaly, Case, diagnose, diagnose_request
 from otel_llm.events import Timeline, build_timeline
 from otel_llm.faults import attempt, swallow
 from otel_llm.log_lines import are_wanted, log_end, log_notices
@@ -31,6 +31,7 @@ class Span(Protocol):
     def event_limit(self) -> int | None: ...
     def release(self) -> None: ...
     def first_chunk(self) -> None: ...
+    def remember_calls(self, recording: Recording, /) -> None: ...
     def finish(
         self, recording: Recording, timeline: Timeline, offset_ns: int, error: BaseException | None, /
     ) -> None: ...
@@ -118,8 +119,13 @@ class Observation:
     def tell(self, notices: Iterable[Notice]) -> None:
         """Something happened that is worth more than a tuple."""
         for notice in notices:
-            if notice.kind == "first_chunk" and self._span is not None:
+            if self._span is None:
+                break
+            if notice.kind == "first_chunk":
                 attempt("the first chunk", self._span.first_chunk)
+            elif notice.kind == "finish" and self.recording.first_tool_call_ns is not None:
+                # Whoever executes calls need not wait for the end of the stream.
+                attempt("the calls made", self._span.remember_calls, self.recording)
         if self._logs:
             attempt("log lines", log_notices, self.config, self.recording, notices)
 
@@ -163,6 +169,8 @@ class Observation:
             attempt("log lines", log_notices, self.config, recording, notices)
         judged = not unread and (error is None or bool(recording.choices))
         anomalies = (attempt("diagnosis", self._diagnosis) or []) if judged else []
+        if self.request is not None and self.request.turn is not None:
+            anomalies = [*(attempt("diagnosis", diagnose_request, self.request) or []), *anomalies]
         timeline = attempt("the timeline", self._timeline, anomalies, limit) or Timeline([], 0, anomalies)
         if self._logs:
             attempt("log lines", log_end, self.config, recording, timeline.anomalies)

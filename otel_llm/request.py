@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
+from otel_llm.conversation import Turn, read_turn
 from otel_llm.fields import field, given, is_a, items_of, text_of
 
 Api = Literal["chat", "responses"]
@@ -50,6 +51,8 @@ class ChatRequest(NamedTuple):
     tool_choice_text: str = ""
     parallel_tool_calls: bool | None = None
     api: Api = "chat"
+    turn: Turn | None = None
+    """What it answers, None where its conversation does not end with calls or their results."""
 
     @property
     def tool_names(self) -> frozenset[str] | None:
@@ -101,6 +104,7 @@ def read_request(kwargs: Mapping[str, Any], api: Api = "chat") -> ChatRequest:
         "" if choice is None else _describe_tool_choice(choice),
         parallel if parallel is True or parallel is False else None,
         api,
+        read_turn(kwargs),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter_ns
 from typing import Any
 
 from opentelemetry import metrics, trace
@@ -28,13 +29,15 @@ from opentelemetry.util.genai.invocation import InferenceInvocation
 from opentelemetry.util.genai.types import Error
 
 from otel_llm._version import __version__
+from otel_llm.calls_made import CallsMade
 from otel_llm.config import Config
 from otel_llm.content import output_messages, request_content, response_usage
+from otel_llm.conversation import Turn
 from otel_llm.counters import Attributes, counters_of
 from otel_llm.events import Event, Timeline
 from otel_llm.faults import attempt
 from otel_llm.provider import Server
-from otel_llm.recording import Recording
+from otel_llm.recording import Recording, ToolCall
 from otel_llm.request import ChatRequest
 from otel_llm.unicode_text import exportable
 
@@ -77,6 +80,8 @@ class Telemetry:
             meter_provider = NoOpMeterProvider()
             instruments = Instruments(meter_provider.get_meter(SCOPE), meter_provider)
         self.instruments = instruments
+        forgotten = instruments.forgotten_calls
+        self.calls_made = CallsMade(lambda: forgotten.add(1, ()))
         self._handler = TelemetryHandler(
             tracer_provider=tracer_provider,
             meter_provider=meter_provider,
@@ -128,6 +133,8 @@ class Telemetry:
         )
         span = RequestSpan(self, request, server, invocation)
         attempt("request attributes", span.describe_request, kwargs)
+        if request.turn is not None:
+            attempt("links", span.link_calls, request.turn)
         return span
 
 
@@ -144,6 +151,7 @@ class Instruments:
         counters = counters_of(meter, provider)
         self.tool_calls, self.anomalies, self.streams = counters.tool_calls, counters.anomalies, counters.streams
         self.tag_rewrites = counters.tag_rewrites
+        self.forgotten_calls = counters.forgotten_calls
         self.time_to_first_tool_call = histogram(
             "otel_llm.stream.time_to_first_tool_call",
             "s",
@@ -152,6 +160,9 @@ class Instruments:
         )
         self.tool_call_duration = histogram(
             "otel_llm.tool_call.duration", "s", "From a call's first delta to its last", seconds
+        )
+        self.tool_call_turnaround = histogram(
+            "otel_llm.tool_call.turnaround", "s", "From a call's completion to its result being sent back", seconds
         )
         self.tag_rewrite_duration = histogram(
             "otel_llm.tag_rewrite.duration",
@@ -174,6 +185,7 @@ class RequestSpan:
         self._request = request
         self._server = server
         self._invocation = invocation
+        self._remembered = 0
 
     def describe_request(self, kwargs: Mapping[str, Any]) -> None:
         request_content(self._invocation, kwargs, with_messages=self._telemetry.captures_content)
@@ -181,6 +193,30 @@ class RequestSpan:
             self._invocation.attributes["openai.api.type"] = "responses"
         if self._request.stream:
             self._invocation.request_stream = True
+
+    def link_calls(self, turn: Turn) -> None:
+        """Link this span to those whose calls it answers."""
+        span, telemetry = self._invocation.span, self._telemetry
+        answers = telemetry.calls_made.answer(turn, span.get_span_context().trace_id, perf_counter_ns())
+        for call_id, tool, made_by, turnaround_ns in answers:
+            attributes = {"gen_ai.tool.call.id": exportable(call_id), "gen_ai.tool.name": tool}
+            span.add_link(made_by, attributes)
+            if turnaround_ns is not None:
+                measured = dict((*self._common(), ("gen_ai.tool.name", tool)))
+                turnaround = telemetry.instruments.tool_call_turnaround
+                turnaround.record(turnaround_ns / 1e9, measured, self._invocation.context)
+
+    def remember_calls(self, recording: Recording) -> None:
+        """Keep the completed calls for the request that will answer them."""
+        calls = recording.calls
+        if len(calls) == self._remembered:
+            return
+        self._remembered = len(calls)
+        completed_ns = recording.ended_ns or perf_counter_ns()
+        tools = [(call.id, _tool_label(recording, call)) for call in calls if call.id is not None]
+        made_by = self._invocation.span.get_span_context()
+        response_id = recording.response_id if self._request.api == "responses" else None
+        self._telemetry.calls_made.remember(tools, made_by, completed_ns, response_id)
 
     @property
     def event_limit(self) -> int | None:
@@ -198,6 +234,8 @@ class RequestSpan:
         attempt("response attributes", self._describe_response, recording, timeline)
         attempt("events", self._emit, timeline.events, offset_ns)
         attempt("metrics", self._measure, recording, timeline)
+        if recording.outcome == "completed":
+            attempt("the calls made", self.remember_calls, recording)
         failure = recording.failure
         if error is not None:
             attempt("the end of the span", self._invocation.fail, _error(error))
@@ -224,22 +262,24 @@ class RequestSpan:
     def _emit(self, events: Sequence[Event], offset_ns: int) -> None:
         emit_events(self._telemetry, self._invocation.span, self._invocation.context, events, offset_ns)
 
-    def _measure(self, recording: Recording, timeline: Timeline) -> None:
-        instruments = self._telemetry.instruments
-        context = self._invocation.context
+    def _common(self) -> Attributes:
         common: Attributes = (("gen_ai.provider.name", self._server.provider),)
         if self._request.model:
             common += (("gen_ai.request.model", exportable(self._request.model)),)
+        return common
+
+    def _measure(self, recording: Recording, timeline: Timeline) -> None:
+        instruments = self._telemetry.instruments
+        context = self._invocation.context
+        common = self._common()
         if recording.streamed:
             outcome = recording.outcome or "completed"
             instruments.streams.add(1, (*common, ("otel_llm.stream.outcome", outcome)))
             if recording.first_tool_call_ns is not None:
                 waited = (recording.first_tool_call_ns - recording.started_ns) / 1e9
                 instruments.time_to_first_tool_call.record(waited, dict(common), context)
-        declared = recording.declared or frozenset()
         for call in recording.calls:
-            tool = exportable(call.name) if call.name in declared and call.name is not None else _OTHER_TOOL
-            attributes = (*common, ("gen_ai.tool.name", tool))
+            attributes = (*common, ("gen_ai.tool.name", _tool_label(recording, call)))
             instruments.tool_calls.add(1, attributes)
             instruments.arguments_size.record(call.length, dict(attributes), context)
             if recording.streamed:
@@ -272,6 +312,9 @@ class CurrentSpan:
     def first_chunk(self) -> None:
         """Its owner measures it, if anybody does."""
 
+    def remember_calls(self, _recording: Recording) -> None:
+        """Its owner's requests are not watched."""
+
     def finish(self, _recording: Recording, timeline: Timeline, offset_ns: int, _error: BaseException | None) -> None:
         if "span" in self._config.events and self._span.is_recording():
             attempt("events", _add_span_events, self._span, timeline.events, offset_ns)
@@ -297,6 +340,12 @@ def emit_events(telemetry: Telemetry, span: Span, context: Context, events: Sequ
 def _add_span_events(span: Span, events: Sequence[Event], offset_ns: int) -> None:
     for event in events:
         span.add_event(event.name, event.attributes, event.time_ns + offset_ns)
+
+
+def _tool_label(recording: Recording, call: ToolCall) -> str:
+    """The name of a tool as a metric may have it: any name, but for those that nobody declared."""
+    declared = recording.declared or frozenset()
+    return exportable(call.name) if call.name is not None and call.name in declared else _OTHER_TOOL
 
 
 def _response_attributes(recording: Recording, timeline: Timeline) -> dict[str, Any]:
