@@ -39,6 +39,9 @@ class _Made:
         self.shares_id = False
         """Whether a call of another trace had the same id and no result yet: servers that count calls make such ids."""
 
+    def is_known_to(self, trace_id: int) -> bool:
+        return not self.shares_id or self.span.trace_id == trace_id
+
 
 class CallsMade:
     """`forgot` is called when a call is forgotten that had no result."""
@@ -91,11 +94,17 @@ class CallsMade:
         call = self._calls.get(call_id)
         if call is None or (call.answered and not again):
             return None
-        if call.shares_id and call.span.trace_id != trace_id:
+        if not call.is_known_to(trace_id):
             return None
         self._calls.move_to_end(call_id)
         first, call.answered = not call.answered, True
         return Answer(call_id, call.tool, call.span, now_ns - call.completed_ns if first else None)
+
+    def span_of(self, call_id: str, trace_id: int) -> SpanContext | None:
+        """The span of the request that made a call, for somebody in the trace `trace_id`."""
+        with self._lock:
+            call = self._calls.get(call_id)
+        return None if call is None or not call.is_known_to(trace_id) else call.span
 
     def complete(self, turn: Turn) -> Turn:
         """The turn, with what it leaves to the response that it goes on from."""

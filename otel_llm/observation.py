@@ -10,7 +10,7 @@ import asyncio
 import atexit
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from time import perf_counter_ns, time_ns
 from typing import Any, Protocol
 
@@ -44,6 +44,8 @@ class Reader(Protocol):
     def read_response(self, response: Any, came_ns: int, /) -> list[Notice]: ...
 
 
+# Told of every request at its start.
+listeners: list[Callable[[Observation], None]] = []
 # Observations whose end is still to come, so that they can be ended when the interpreter exits.
 _open: set[Observation] = set()
 # Observations that were garbage-collected where ending them was not safe.
@@ -61,6 +63,7 @@ class Observation:
         "_offset_ns",
         "_process",
         "_span",
+        "anomalies",
         "config",
         "reader",
         "recording",
@@ -89,7 +92,7 @@ class Observation:
             started_ns=now if started_ns is None else started_ns,
             declared=_declared(config, request),
             preview=config.argument_limit if config.capture_arguments else 0,
-            keep_text=keep_text,
+            keep_text=keep_text or bool(listeners),
             limits=_limits_for(attempt("the span's limit", self._room_for_events)),
         )
         self.reader: Reader = self.recording
@@ -100,10 +103,14 @@ class Observation:
             self.reader = ResponseEvents(self.recording)
         # What was not asked for as a stream is none, whatever becomes of it; a tracker that is made all the same knows.
         self.recording.streamed = request is None or request.stream
+        self.anomalies: list[Anomaly] = []
+        """What is wrong, known at the end."""
         self._process = os.getpid()
         # Whoever takes the one item ends the observation; popping a list is atomic.
         self._ending = [True]
         _open.add(self)
+        for listener in listeners:
+            attempt("a listener", listener, self)
         if _deferred:
             _end_deferred()
 
@@ -172,6 +179,7 @@ class Observation:
         if self.request is not None and self.request.turn is not None:
             anomalies = [*(attempt("diagnosis", diagnose_request, self.request) or []), *anomalies]
         timeline = attempt("the timeline", self._timeline, anomalies, limit) or Timeline([], 0, anomalies)
+        self.anomalies = timeline.anomalies
         if self._logs:
             attempt("log lines", log_end, self.config, recording, timeline.anomalies)
         if self._span is not None:

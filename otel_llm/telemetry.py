@@ -82,7 +82,7 @@ class Telemetry:
         self.instruments = instruments
         forgotten = instruments.forgotten_calls
         self.calls_made = CallsMade(lambda: forgotten.add(1, ()))
-        self._handler = TelemetryHandler(
+        self.handler = TelemetryHandler(
             tracer_provider=tracer_provider,
             meter_provider=meter_provider,
             logger_provider=logger_provider,
@@ -97,13 +97,13 @@ class Telemetry:
         if meter_provider is None:
             self._awaited.append(metrics.get_meter_provider)
         # Most applications send no log records, and have no provider for them, ever.
-        if logger_provider is None and ("log" in config.events or self._handler.should_capture_content()):
+        if logger_provider is None and ("log" in config.events or self.handler.should_capture_content()):
             self._awaited.append(get_logger_provider)
 
     @property
     def captures_content(self) -> bool:
         """Whether the user opted in to messages and tool definitions on spans or events."""
-        return self._handler.should_capture_content()
+        return self.handler.should_capture_content()
 
     def has_other_providers(self) -> bool:
         """Whether what is sent now goes to other providers than when this was last asked."""
@@ -124,7 +124,7 @@ class Telemetry:
         for the same one.
         """
         model = exportable(request.model) or None
-        invocation = self._handler.inference(
+        invocation = self.handler.inference(
             server.provider,
             request_model=model,
             server_address=server.address,
