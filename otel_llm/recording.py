@@ -163,6 +163,12 @@ _HEAD = (
 )
 
 
+def _may_call_functions(delta: Any) -> bool:
+    """Whether the class of a delta has the legacy `function_call`: in some SDKs it has not, and asking raises."""
+    fields = getattr(type(delta), "model_fields", None)
+    return not isinstance(fields, dict) or "function_call" in fields
+
+
 class _LegacyKey:
     """The key of the `function_call` among a choice's indexes: equal to nothing that a server can send."""
 
@@ -190,6 +196,7 @@ class Recording:
         "_awaiting_head",
         "_by_index",
         "_calls_kept",
+        "_has_function_calls",
         "_keep_text",
         "_news",
         "_room",
@@ -263,6 +270,7 @@ class Recording:
         self._awaiting_head = True
         self._room = _ROOM
         self._calls_kept = 0
+        self._has_function_calls = True
         self._keep_text = keep_text
         self._text_kept = 0
 
@@ -299,7 +307,7 @@ class Recording:
                 delta = choice.delta
                 content = delta.content
                 tool_calls = delta.tool_calls
-                function_call = delta.function_call
+                function_call = delta.function_call if self._has_function_calls else None
                 # What this asks may raise, so it is asked here.
                 extra = delta.__pydantic_extra__ or None
                 index = choice.index
@@ -313,6 +321,7 @@ class Recording:
                 tool_calls = field(delta, "tool_calls")
                 function_call = field(delta, "function_call")
                 extra = field(delta, "__pydantic_extra__")
+                self._has_function_calls = self._has_function_calls and _may_call_functions(delta)
             if known is None:
                 known = self._choice(index)
                 if known is None:
@@ -326,8 +335,11 @@ class Recording:
                 if known.text_started_ns is None:
                     # The text is empty.
                     self._rest_of_delta(known, delta, came_ns)
-            if extra is not None and (known.reasoning_started_ns is None or self._keep_text):
-                self._reasoning(known, extra, came_ns)
+            if extra is not None:
+                if known.reasoning_started_ns is None or self._keep_text:
+                    self._reasoning(known, extra, came_ns)
+                if not self._has_function_calls:
+                    function_call = field(extra, "function_call")
 
             if tool_calls is not None:
                 if type(tool_calls) is not list:
@@ -355,6 +367,9 @@ class Recording:
                 self._legacy_call(known, function_call, came_ns)
             if finish_reason is not None:
                 self._finish_reason(known, finish_reason, came_ns)
+                if usage is None and self.usage is None:
+                    # Where Groq has it.
+                    self.usage = field(field(chunk, "x_groq"), "usage")
 
         if self._news:
             news, self._news = self._news, []

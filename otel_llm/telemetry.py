@@ -36,7 +36,7 @@ from otel_llm.conversation import Turn
 from otel_llm.counters import Attributes, counters_of
 from otel_llm.events import Event, Timeline
 from otel_llm.faults import attempt
-from otel_llm.provider import Server
+from otel_llm.provider import Server, server_told_by
 from otel_llm.recording import Recording, ToolCall
 from otel_llm.request import ChatRequest
 from otel_llm.unicode_text import exportable
@@ -247,6 +247,12 @@ class RequestSpan:
 
     def _describe_response(self, recording: Recording, timeline: Timeline) -> None:
         invocation = self._invocation
+        server = server_told_by(recording.system_fingerprint, self._server)
+        if server is not self._server:
+            self._server = server
+            invocation.data.provider_name = server.provider
+            # What a span had at its start util-genai does not write again.
+            invocation.span.set_attribute("gen_ai.provider.name", server.provider)
         if recording.response_id:
             invocation.response_id = exportable(recording.response_id)
         if recording.response_model:
