@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test test-all lint bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -27,13 +27,18 @@ endif
 endif
 
 help: ## what can be made
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
 
 demo: $(VENV)/.demo ## watch tool calls, good ones and broken ones, on this terminal
 	@$(BIN)/otel-llm demo
 
 test: lint ## everything that continuous integration checks
 	$(BIN)/python -m pytest
+	$(BIN)/nox --tags quick -- --quick
+	@echo "Left for make test-all: the whole suite with other versions of Python and of the SDK, and the frameworks."
+
+test-all: test ## the same with every supported version, and the frameworks: an hour or so
+	$(BIN)/nox
 
 lint: $(VENV)/.test ## style and types only
 	$(BIN)/ruff check
@@ -44,7 +49,7 @@ bench: $(VENV)/.bench ## what the instrumentation costs, beside its peers
 	$(BIN)/python -m benchmarks
 
 clean: ## remove all that the others made
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .nox build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An interpreter is tried by running it: on a PATH there may be shims that only fail.

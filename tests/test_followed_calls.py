@@ -25,6 +25,7 @@ from otel_llm.demo.scripted_server import (
     text,
     tool_call_chunks,
 )
+from sdk_versions import needs_responses
 from seen import Seen
 
 Serve = Callable[..., ScriptedServer]
@@ -195,6 +196,7 @@ def output(call_id: str) -> dict[str, Any]:
     return {"type": "function_call_output", "call_id": call_id, "output": "ok"}
 
 
+@needs_responses
 async def test_responses_with_the_whole_conversation(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     items = [function_call("add_task", ARGUMENTS, call_id=one) for one in ("c1", "c2")]
     caller = connect(serve(response_events(*items), response_events(message("Done."))))
@@ -205,6 +207,7 @@ async def test_responses_with_the_whole_conversation(instrumented: Seen, serve: 
     assert anomalies(two) == []
 
 
+@needs_responses
 @pytest.mark.parametrize(
     ("results", "named"),
     [
@@ -227,6 +230,7 @@ async def test_responses_that_go_on_from_another(
     assert anomalies(two) == named
 
 
+@needs_responses
 async def test_responses_of_which_nothing_is_known(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(Answer(response(message("Done.")))))
     await caller.respond(input=[output("c1")], previous_response_id="resp_of_another_process")

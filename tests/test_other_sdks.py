@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from importlib.metadata import entry_points
-from types import SimpleNamespace
 from typing import Any
 
 import cerebras.cloud.sdk
@@ -35,6 +34,7 @@ from otel_llm.demo.scripted_server import (
     tool_call_chunks,
 )
 from otel_llm.provider import server_of
+from sdk_versions import HAS_RESPONSES
 from seen import Seen, sum_of_delta_counts
 
 Serve = Callable[..., ScriptedServer]
@@ -54,13 +54,12 @@ class SDK:
         prefix = "Async" if asynchronous else ""
         self.client_class = getattr(self.package, prefix + name.capitalize())
         self.stream_class = getattr(self.package, prefix + "Stream")
-        self.options: dict[str, Any] = {"warm_tcp_connection": False} if name == "cerebras" else {}
         self.instrumentor = {"groq": GroqInstrumentor, "cerebras": CerebrasInstrumentor}[name]()
         self.provider = name
         self._clients: list[Any] = []
 
     def client(self, server: ScriptedServer) -> Any:
-        client = self.client_class(api_key="unused", base_url=server.base_url, max_retries=0, **self.options)
+        client = self.client_class(api_key="unused", base_url=server.base_url, max_retries=0)
         self._clients.append(client)
         return client
 
@@ -220,9 +219,10 @@ def test_azure(instrumented: Seen, serve: Serve) -> None:
     server = serve([*HEALTHY], response_events(function_call("add_task", ARGUMENTS)))
     client = openai.AzureOpenAI(api_key="unused", api_version="v", base_url=server.base_url)
     list(client.chat.completions.create(**REQUEST, stream=True))
-    list(client.responses.create(model="m", input="x", stream=True))
+    if HAS_RESPONSES:
+        list(client.responses.create(model="m", input="x", stream=True))
     client.close()
-    assert [(span.attributes or {})["gen_ai.provider.name"] for span in instrumented.spans] == ["azure.ai.openai"] * 2
+    assert {(span.attributes or {})["gen_ai.provider.name"] for span in instrumented.spans} == {"azure.ai.openai"}
 
 
 def test_a_client_with_resources_of_its_own(instrumented: Seen, serve: Serve) -> None:
@@ -234,11 +234,11 @@ def test_a_client_with_resources_of_its_own(instrumented: Seen, serve: Serve) ->
 
     class Client(openai.OpenAI):
         @property
-        def chat(self) -> Any:
-            return SimpleNamespace(completions=Completions(self))
+        def completions_of_mine(self) -> Completions:
+            return Completions(self)
 
     client = Client(api_key="unused", base_url=serve(*HEALTHY).base_url)
-    stream = client.chat.completions.create(**REQUEST, stream=True)
+    stream = client.completions_of_mine.create(**REQUEST, stream=True)
     assert type(stream._stream) is openai.Stream
     list(stream)
     client.close()

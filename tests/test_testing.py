@@ -12,6 +12,7 @@ from otel_llm import OpenAIInstrumentor
 from otel_llm.demo.scripted_responses import function_call, response_events
 from otel_llm.demo.scripted_server import DONE, Answer, ScriptedServer, chunk, completion, text, tool_call_chunks
 from otel_llm.testing import Streams, ToolCall
+from sdk_versions import needs_responses
 from seen import Seen
 
 Serve = Callable[..., ScriptedServer]
@@ -59,6 +60,7 @@ async def test_a_stream_that_is_still_open(llm_streams: Streams, serve: Serve, c
     assert llm_streams[0].outcome == "closed"
 
 
+@needs_responses
 async def test_other_requests(llm_streams: Streams, serve: Serve, connect: Connect) -> None:
     whole = completion(text("Hi"))
     server = serve([Answer(whole)], response_events(function_call("add_task", "{}")))
