@@ -44,6 +44,7 @@ SDK_TESTS = [
     f"tests/test_{name}.py"
     for name in (
         "bad_input",
+        "concurrency",
         "followed_calls",
         "instrumentor",
         "other_sdks",

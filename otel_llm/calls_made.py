@@ -14,6 +14,7 @@ from typing import NamedTuple
 from opentelemetry.trace import SpanContext
 
 from otel_llm.conversation import Turn
+from otel_llm.forks import renew_lock_in_children
 
 _MOST_CALLS = 4096
 _LONGEST_ID = 512
@@ -52,6 +53,7 @@ class CallsMade:
         self._calls: OrderedDict[str, _Made] = OrderedDict()
         self._of_response: OrderedDict[str, tuple[str, ...]] = OrderedDict()
         self._lock = threading.Lock()
+        renew_lock_in_children(self)
 
     def remember(
         self, calls: Iterable[tuple[str, str]], span: SpanContext, completed_ns: int, response_id: str | None = None

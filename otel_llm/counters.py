@@ -13,6 +13,8 @@ from weakref import WeakKeyDictionary
 
 from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation, get_meter_provider
 
+from otel_llm.forks import renew_lock_in_children
+
 # As pairs, because attributes are a key here. Always in the same order for one counter.
 Attributes = tuple[tuple[str, str], ...]
 
@@ -45,11 +47,12 @@ class Counters:
 
 
 class _Sum:
-    __slots__ = ("_lock", "_sums")
+    __slots__ = ("__weakref__", "_lock", "_sums")
 
     def __init__(self) -> None:
         self._sums: Counter[Attributes] = Counter()
         self._lock = threading.Lock()
+        renew_lock_in_children(self)
 
     def add(self, value: int, attributes: Attributes) -> None:
         with self._lock:
