@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+import otel_llm
 from callers import AsyncCaller, SyncCaller
 from otel_llm import OpenAIInstrumentor
 from otel_llm.demo.scripted_responses import function_call, response_events
@@ -104,6 +107,20 @@ def test_the_plugin_is_found_by_itself(pytester: pytest.Pytester, serve: Serve) 
     result: Any = pytester.runpytest_subprocess("-p", "no:cacheprovider")
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["*add_task({*unknown_tool*"])
+
+
+def test_the_plugin_loads_nothing_else() -> None:
+    """pytest loads it in every project of an environment, also in those that have nothing to do with models."""
+    program = "import otel_llm.testing, sys; print([name for name in sys.modules if name.startswith('opentelemetry')])"
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert told.stdout == "[]\n"
+
+
+def test_the_public_face() -> None:
+    assert set(otel_llm.__all__) <= set(dir(otel_llm))
+    assert all(getattr(otel_llm, name) is not None for name in otel_llm.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'Anything'"):
+        _ = otel_llm.Anything
 
 
 @pytest.mark.parametrize("caller_class", [SyncCaller, AsyncCaller])
