@@ -27,7 +27,7 @@ from otel_llm.demo.scripted_server import (
     error_event,
     tool_call_chunks,
 )
-from sdk_versions import DISCONNECTED, DISCONNECTION, TIMED_OUT, full_name, helpers, strict
+from sdk_versions import DISCONNECTED, DISCONNECTION, TIMED_OUT, full_name, helpers, strict, survives_open_streams
 from seen import Seen
 
 Serve = Callable[..., ScriptedServer]
@@ -348,6 +348,7 @@ async def test_response_closed_by_the_caller(instrumented: Seen, serve: Serve, c
     ended_well(instrumented, "closed")
 
 
+@survives_open_streams
 @pytest.mark.parametrize("before", [0, 1], ids=["first request", "a request before the provider was made"])
 def test_open_at_exit(serve: Serve, before: int) -> None:
     """A stream that is still referenced when the interpreter exits is ended before the provider shuts down."""
