@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all lint bench clean
+.PHONY: help demo test test-all test-stack stack lint bench bench-stack clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -40,10 +40,19 @@ test: lint ## everything that continuous integration checks
 test-all: test ## the same with every supported version, and the frameworks: an hour or so
 	$(BIN)/nox
 
+test-stack: $(VENV)/.test-stack ## the pipeline behind an application, on real programs; needs Go, Java, Maven and Prometheus
+	$(BIN)/python -m pytest tests/pipeline
+
+stack: $(VENV)/.stack ## start the collector, Jaeger and Prometheus here; needs Go and Prometheus
+	@$(BIN)/python -m stack
+
 lint: $(VENV)/.test ## style and types only
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+bench-stack: $(VENV)/.test-stack ## how many spans the pipeline takes, and how large they are; needs what test-stack needs
+	$(BIN)/python -m benchmarks.pipeline
 
 bench: $(VENV)/.bench ## what the instrumentation costs, beside its peers
 	$(BIN)/python -m benchmarks
@@ -66,10 +75,12 @@ $(VENV)/.made:
 	@touch $@
 
 $(VENV)/.demo: WHAT := --editable '.[demo]'
-$(VENV)/.test: WHAT := --editable '.[demo]' --group test --group lint
+$(VENV)/.test: WHAT := --editable '.[cli,demo]' --group test --group lint
+$(VENV)/.test-stack: WHAT := --editable '.[cli,demo]' --group test --group stack --group grafana
+$(VENV)/.stack: WHAT := --group stack
 $(VENV)/.bench: WHAT := --editable '.[demo]' --group bench
 
-$(VENV)/.demo $(VENV)/.test $(VENV)/.bench: $(VENV)/.made pyproject.toml constraints.txt
+$(VENV)/.demo $(VENV)/.test $(VENV)/.test-stack $(VENV)/.stack $(VENV)/.bench: $(VENV)/.made pyproject.toml constraints.txt
 	@echo "Installing what 'make $(subst .,,$(notdir $@))' needs."
 	@$(INSTALL) $(WHAT)
 	@$(if $(findstring bench,$@),$(INSTALL) --no-deps abstractcore)

@@ -162,7 +162,7 @@ class StubClients:
 
     def __init__(self) -> None:
         self._chunks: Iterable[Any] = ()
-        options: dict[str, Any] = {"api_key": "none", "base_url": "http://127.0.0.1/v1", "max_retries": 0}
+        options: dict[str, Any] = {"api_key": "none", "base_url": "http://127.0.0.1:8000/v1", "max_retries": 0}
         self.sync = openai.OpenAI(**options)
         self.asynchronous = openai.AsyncOpenAI(**options)
 

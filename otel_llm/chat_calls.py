@@ -15,7 +15,7 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from otel_llm.faults import attempt, swallow
 from otel_llm.log_lines import are_wanted, log_request
 from otel_llm.observation import Observation, watch_exit
-from otel_llm.other_instrumentations import warn_of_others_once
+from otel_llm.other_instrumentations import checked, warn_of_others_once
 from otel_llm.provider import Server, server_of
 from otel_llm.raw_response import RawResponse, WholeRawResponse, is_raw_response
 from otel_llm.request import Api, ChatRequest, read_request
@@ -46,11 +46,12 @@ class _Unawaited:
     __slots__ = ("pending",)
 
     def __init__(self, pending: Awaitable[Any]) -> None:
-        self.pending = pending
+        self.pending: Awaitable[Any] | None = pending
 
     def __del__(self) -> None:
-        if inspect.iscoroutine(self.pending):
-            self.pending.close()
+        pending = self.pending
+        if pending is not None and inspect.iscoroutine(pending):
+            pending.close()
 
 
 # Whoever is started while a request is made inherits this, and may keep it long after.
@@ -113,7 +114,7 @@ class ChatCalls:
         finally:
             request.made = True
             self._released(observation, token)
-        if inspect.isawaitable(result):
+        if hasattr(type(result), "__await__"):
             return self._finish_later(result, observation)
         return self._watched(result, observation)
 
@@ -122,7 +123,7 @@ class ChatCalls:
     ) -> Any:
         # The SDK looks at the arguments when it is called; it starts when it is awaited, and so do we.
         pending = wrapped(*args, **kwargs)
-        if not (self.active and inspect.isawaitable(pending)):
+        if not (self.active and hasattr(type(pending), "__await__")):
             return pending
         coroutine: Any = self._await(_Unawaited(pending), wrapped if instance is None else instance, kwargs)
         if inspect.iscoroutine(pending):
@@ -132,7 +133,8 @@ class ChatCalls:
 
     async def _await(self, unawaited: _Unawaited, resource: Any, kwargs: Mapping[str, Any]) -> Any:
         observation = self._begin(resource, kwargs) if self.active else None
-        pending = unawaited.pending
+        pending: Any = unawaited.pending
+        unawaited.pending = None
         if observation is None:
             return await pending
         request = _Request(resource, sys._getframe())
@@ -204,17 +206,19 @@ class ChatCalls:
         within_another = around is not None and not _is_part_of(around, resource)
         if around is not None and not within_another and around.resource is resource:
             return None
-        attempt("other instrumentations", warn_of_others_once, type(resource))
+        if type(resource) not in checked:
+            attempt("other instrumentations", warn_of_others_once, type(resource))
         request = attempt("the request's arguments", read_request, kwargs, self._api)
         telemetry = self._telemetry
         if request is not None and request.turn is not None and request.turn.previous_response is not None:
             turn = attempt("the calls before", telemetry.calls_made.complete, request.turn)
             request = request._replace(turn=turn)
         described = request or ChatRequest(stream=bool(kwargs.get("stream")), api=self._api)
-        if attempt("log lines", are_wanted, telemetry.config):
+        logs = attempt("log lines", are_wanted, telemetry.config) or False
+        if logs:
             attempt("log lines", log_request, described)
         server = attempt("the server's address", server_of, resource) or Server("openai")
-        if attempt("exit", telemetry.has_other_providers):
+        if not telemetry.is_settled and attempt("exit", telemetry.has_other_providers):
             attempt("exit", watch_exit)
         started_ns = perf_counter_ns()
         span = attempt("the start of a span", telemetry.start, described, kwargs, server, within_another)
@@ -223,6 +227,7 @@ class ChatCalls:
                 telemetry.config,
                 request,
                 span,
+                logs=logs,
                 keep_text=telemetry.captures_content,
                 started_ns=started_ns,
             )
@@ -252,18 +257,18 @@ def _streams(observation: Observation) -> bool:
 
 
 def _rewrite_response(response: Any, observation: Observation) -> None:
-    rewriting = _rewriting(observation)
-    if rewriting is not None:
+    if observation.config.tool_call_tags is not None and (rewriting := _rewriting(observation)) is not None:
         rewriting.response(response)
 
 
 def _rewritten_stream(stream: Any, observation: Observation) -> Any:
-    rewriting = _rewriting(observation)
-    return stream if rewriting is None else rewriting.stream(stream)
+    if observation.config.tool_call_tags is None or (rewriting := _rewriting(observation)) is None:
+        return stream
+    return rewriting.stream(stream)
 
 
 def _rewriting(observation: Observation) -> Any:
-    if observation.config.tool_call_tags is None or (observation.request and observation.request.api != "chat"):
+    if observation.request is not None and observation.request.api != "chat":
         return None
     # Loads the table of syntaxes, which most applications do not need.
     from otel_llm.rewriting import rewriting_of

@@ -7,7 +7,7 @@ histograms have.
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable
 from weakref import WeakKeyDictionary
 
@@ -50,7 +50,7 @@ class _Sum:
     __slots__ = ("__weakref__", "_lock", "_sums")
 
     def __init__(self) -> None:
-        self._sums: Counter[Attributes] = Counter()
+        self._sums: defaultdict[Attributes, int] = defaultdict(int)
         self._lock = threading.Lock()
         renew_lock_in_children(self)
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from otel_llm import json_values
+from otel_llm import json_values, schemas
 from otel_llm.json_values import Reading, Shape
 from otel_llm.recording import CUTTING_FINISH_REASONS, Choice, Recording, ToolCall
 from otel_llm.request import ChatRequest, Tool
@@ -112,10 +112,16 @@ def diagnose_request(request: ChatRequest) -> list[Anomaly]:
 
 def diagnose(case: Case) -> list[Anomaly]:
     """All anomalies of one response, the stream's own first."""
-    found = [anomaly for judge in STREAM_JUDGES for anomaly in judge(case)]
+    found: list[Anomaly] = []
+    for judge in STREAM_JUDGES:
+        judge(case, found)
     for choice in case.recording.choices:
         for choice_judge in CHOICE_JUDGES:
-            found.extend(choice_judge(case, choice))
+            choice_judge(case, choice, found)
+        if not choice.call_count:
+            continue
+        for choice_judge in CALLING_CHOICE_JUDGES:
+            choice_judge(case, choice, found)
         for call in choice.calls:
             for call_judge in CALL_JUDGES:
                 for type_, detail in call_judge(case, choice, call):
@@ -150,6 +156,25 @@ def arguments(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
         tool = case.tool(call)
         if tool is not None and tool.requires_arguments:
             yield "empty_arguments", f"{_shown(tool.name)} requires parameters"
+
+
+def schema(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
+    tool = case.tool(call)
+    if tool is None or tool.parameters is None or call.cut or case.is_free_text(call):
+        return
+    if not case.judged_whole(choice, call):
+        return
+    reading = case.reading(call)
+    if reading.shape is not Shape.OBJECT:
+        return
+    try:
+        broken = schemas.violation(tool.name, tool.parameters, reading.value)
+    except schemas.TooDeepError:
+        yield "limit_exceeded", "arguments are nested too deep to be checked against the schema"
+        return
+    if broken is not None:
+        where = f" at {one_line(broken)}" if broken else ""
+        yield "schema_violation", f"against the schema of {_shown(tool.name)}{where}"
 
 
 def identity(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
@@ -203,11 +228,11 @@ def call_limits(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
 # One choice ---------------------------------------------------------------------------------------------------
 
 
-def finish_reason(case: Case, choice: Choice) -> Iterator[Anomaly]:
+def finish_reason(case: Case, choice: Choice, found: list[Anomaly]) -> None:
     reason = choice.finish_reason
     if reason is None:
         if case.recording.outcome == "completed":
-            yield Anomaly("missing_finish_reason", "the response ended without one", choice.index)
+            found.append(Anomaly("missing_finish_reason", "the response ended without one", choice.index))
         return
     # A call that stays text is none to the server, which says `stop`.
     count = choice.call_count
@@ -217,32 +242,33 @@ def finish_reason(case: Case, choice: Choice) -> Iterator[Anomaly]:
         # The API itself answers `stop` where the request named the tool.
         named = case.request is not None and case.request.tool_choice.mode == "named"
         if not (named and reason == "stop"):
-            yield Anomaly("finish_reason_mismatch", f"{_shown(reason)} after {_number(count, 'call')}", choice.index)
+            detail = f"{_shown(reason)} after {_number(count, 'call')}"
+            found.append(Anomaly("finish_reason_mismatch", detail, choice.index))
     elif not count and reason in CALLING_FINISH_REASONS:
-        yield Anomaly("finish_reason_mismatch", f"{reason} without a call", choice.index)
+        found.append(Anomaly("finish_reason_mismatch", f"{reason} without a call", choice.index))
 
 
-def order(_case: Case, choice: Choice) -> Iterator[Anomaly]:
+def order(_case: Case, choice: Choice, found: list[Anomaly]) -> None:
     if choice.missing_index:
         detail = f"{_number(choice.missing_index, 'delta')} without a usable index"
-        yield Anomaly("missing_index", detail, choice.index)
+        found.append(Anomaly("missing_index", detail, choice.index))
     if choice.deltas_after_finish:
         detail = f"{_number(choice.deltas_after_finish, 'delta')} after the finish reason"
-        yield Anomaly("delta_after_finish", detail, choice.index)
+        found.append(Anomaly("delta_after_finish", detail, choice.index))
 
 
-def tool_choice(case: Case, choice: Choice) -> Iterator[Anomaly]:
+def tool_choice(case: Case, choice: Choice, found: list[Anomaly]) -> None:
     if case.request is None:
         return
     wanted = case.request.tool_choice
     count = choice.call_count
     if wanted.mode == "none":
         if count:
-            yield Anomaly("tool_choice_violated", f"none, yet {_number(count, 'call')}", choice.index)
+            found.append(Anomaly("tool_choice_violated", f"none, yet {_number(count, 'call')}", choice.index))
         return
     if wanted.mode in {"required", "named"} and not count:
         if case.settled(choice) and not case.cut(choice):
-            yield Anomaly("tool_choice_violated", f"{wanted.mode}, yet no call", choice.index)
+            found.append(Anomaly("tool_choice_violated", f"{wanted.mode}, yet no call", choice.index))
         return
     if wanted.names is not None:
         others = [
@@ -254,21 +280,42 @@ def tool_choice(case: Case, choice: Choice) -> Iterator[Anomaly]:
         ]
         if others:
             detail = f"{_listed(sorted(wanted.names))} allowed, {_listed(others)} called"
-            yield Anomaly("tool_choice_violated", detail, choice.index)
+            found.append(Anomaly("tool_choice_violated", detail, choice.index))
 
 
-def parallel(case: Case, choice: Choice) -> Iterator[Anomaly]:
+def parallel(case: Case, choice: Choice, found: list[Anomaly]) -> None:
     if case.request is not None and case.request.parallel_tool_calls is False and choice.call_count > 1:
-        yield Anomaly("parallel_violated", f"{choice.call_count} calls, not one", choice.index)
+        found.append(Anomaly("parallel_violated", f"{choice.call_count} calls, not one", choice.index))
 
 
-def duplicates(case: Case, choice: Choice) -> Iterator[Anomaly]:
+def text_leak(case: Case, choice: Choice, found: list[Anomaly]) -> None:
+    request = case.request
+    if request is None or not request.tools or not choice.text_parts:
+        return
+    if any(call.kind == "text" for call in choice.calls):
+        # They were rewritten to tags that the application wants there.
+        return
+    from otel_llm.text_leak import find_leaks  # not before there is a text to look at
+
+    leaks, unread = find_leaks("".join(choice.text_parts), request.tools, ended=case.settled(choice))
+    if leaks:
+        syntaxes = _listed(sorted({leak.format for leak in leaks}))
+        names = _listed(sorted({leak.name or "" for leak in leaks}))
+        detail = f"{_number(len(leaks), 'call')} of {names} in the text, in the syntax {syntaxes}"
+        found.append(Anomaly("text_leak", detail, choice.index))
+    if unread:
+        found.append(
+            Anomaly("limit_exceeded", f"{unread} characters of text were not searched for calls", choice.index)
+        )
+
+
+def duplicates(case: Case, choice: Choice, found: list[Anomaly]) -> None:
     if len(choice.calls) < 2:
         return
     ids = Counter(call.id for call in choice.calls if call.id is not None)
     for call_id, count in ids.items():
         if count > 1:
-            yield Anomaly("duplicate_id", f"{_shown(call_id)} is the id of {count} calls", choice.index)
+            found.append(Anomaly("duplicate_id", f"{_shown(call_id)} is the id of {count} calls", choice.index))
     meanings: dict[tuple[str, str], ToolCall] = {}
     for call in choice.calls:
         if call.name is None or call.cut or not case.judged_whole(choice, call):
@@ -276,52 +323,57 @@ def duplicates(case: Case, choice: Choice) -> Iterator[Anomaly]:
         first = meanings.setdefault((call.name, _meaning(case, call)), call)
         if first is not call:
             detail = f"{_shown(call.name)} with the arguments of the call at index {first.index}"
-            yield Anomaly("duplicate_call", detail, choice.index, call.index)
+            found.append(Anomaly("duplicate_call", detail, choice.index, call.index))
 
 
 # The stream ---------------------------------------------------------------------------------------------------
 
 
-def nothing_at_all(case: Case) -> Iterator[Anomaly]:
+def nothing_at_all(case: Case, found: list[Anomaly]) -> None:
     if not case.recording.choices and case.recording.outcome == "completed":
-        yield Anomaly("missing_finish_reason", "the response ended without any choice")
+        found.append(Anomaly("missing_finish_reason", "the response ended without any choice"))
 
 
-def stalled(case: Case) -> Iterator[Anomaly]:
+def stalled(case: Case, found: list[Anomaly]) -> None:
     seconds = case.recording.max_wait_ns / 1e9
     if seconds > case.stall_seconds:
-        yield Anomaly("stalled", f"{seconds:.1f} s between two chunks")
+        found.append(Anomaly("stalled", f"{seconds:.1f} s between two chunks"))
 
 
-def stream_limits(case: Case) -> Iterator[Anomaly]:
+def stream_limits(case: Case, found: list[Anomaly]) -> None:
     recording = case.recording
     if recording.over_deltas:
         kept = recording.limits.calls
         over = f"{_number(recording.over_calls, 'call')} beyond {kept} ({_number(recording.over_deltas, 'delta')})"
-        yield Anomaly("limit_exceeded", f"{over} were only counted")
+        found.append(Anomaly("limit_exceeded", f"{over} were only counted"))
     if recording.over_choices:
         kept = recording.limits.choices
         detail = f"{_number(recording.over_choices, 'delta')} of choices beyond {kept} were only counted"
-        yield Anomaly("limit_exceeded", detail)
+        found.append(Anomaly("limit_exceeded", detail))
     if recording.over_text:
-        yield Anomaly("limit_exceeded", f"{recording.over_text} characters of text were not kept")
+        found.append(Anomaly("limit_exceeded", f"{recording.over_text} characters of text were not kept"))
 
 
 CALL_JUDGES: tuple[Callable[[Case, Choice, ToolCall], Iterator[Fault]], ...] = (
     identity,
     declared,
     arguments,
+    schema,
     unicode,
     call_limits,
 )
-CHOICE_JUDGES: tuple[Callable[[Case, Choice], Iterator[Anomaly]], ...] = (
+CHOICE_JUDGES: tuple[Callable[[Case, Choice, list[Anomaly]], None], ...] = (
     finish_reason,
-    order,
     tool_choice,
+    text_leak,
+)
+# Asked of a choice that calls.
+CALLING_CHOICE_JUDGES: tuple[Callable[[Case, Choice, list[Anomaly]], None], ...] = (
+    order,
     parallel,
     duplicates,
 )
-STREAM_JUDGES: tuple[Callable[[Case], Iterator[Anomaly]], ...] = (nothing_at_all, stalled, stream_limits)
+STREAM_JUDGES: tuple[Callable[[Case, list[Anomaly]], None], ...] = (nothing_at_all, stalled, stream_limits)
 
 
 # Wording ------------------------------------------------------------------------------------------------------

@@ -10,11 +10,11 @@ docs/telemetry.md.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from otel_llm.diagnosis import Anomaly
-from otel_llm.recording import Choice, Delta, Recording, ToolCall
+from otel_llm.recording import Delta, Recording, ToolCall
 from otel_llm.unicode_text import exportable, join_surrogates
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Timeline(NamedTuple):
 
 
 def build_timeline(
-    recording: Recording, anomalies: Sequence[Anomaly], *, limit: int | None, preview: int | None
+    recording: Recording, anomalies: Sequence[Anomaly], limit: int | None, preview: int | None
 ) -> Timeline:
     """The events of an ended recording.
 
@@ -78,18 +78,28 @@ def build_timeline(
         for event in _life(call, preview):
             placed.append(_place(event, 2 if event.name == COMPLETED else 1, number, len(placed)))
     for choice in recording.choices:
-        for event in _marks(choice):
-            placed.append(_place(event, 3 if event.name == FINISH_REASON else 0, 0, len(placed)))
-
+        if choice.reasoning_started_ns is not None:
+            event = Event(REASONING_STARTED, choice.reasoning_started_ns, {"otel_llm.choice.index": choice.index})
+            placed.append(_place(event, 0, 0, len(placed)))
+        if choice.text_started_ns is not None:
+            event = Event(TEXT_STARTED, choice.text_started_ns, {"otel_llm.choice.index": choice.index})
+            placed.append(_place(event, 0, 0, len(placed)))
+        for time_ns, reason in choice.finish_reasons:
+            attributes: dict[str, AttributeValue] = {
+                FINISH_REASON: exportable(reason),
+                "otel_llm.choice.index": choice.index,
+            }
+            placed.append(_place(Event(FINISH_REASON, time_ns, attributes), 3, 0, len(placed)))
     for time_ns, rewrite in recording.rewrites:
         placed.append(_place(_rewrite_event(rewrite, time_ns), 2, 0, len(placed)))
 
     folded = [call.deltas for call in calls] if recording.streamed else []
     shown_anomalies = anomalies
     missing = 0
-    if limit is not None:
+    total = len(placed) + sum(map(len, folded)) + len(anomalies)
+    if limit is not None and total > limit:
         folded = _fold_to_fit(folded, limit - len(placed) - len(anomalies), recording.preview)
-        delta_events = sum(len(deltas) for deltas in folded)
+        delta_events = sum(map(len, folded))
         total = len(placed) + delta_events + len(anomalies)
         if total > limit:
             missing = total + 1 - limit
@@ -114,7 +124,7 @@ def build_timeline(
     if missing:
         placed = _leave_out(placed, missing)
     placed.sort()
-    return Timeline([event for *_, event in placed], coalesced, anomalies)
+    return Timeline([entry[-1] for entry in placed], coalesced, anomalies)
 
 
 # An event and its place: its time, and among those of one chunk its group (what ends things behind), its call, and the
@@ -124,15 +134,6 @@ _Placed = tuple[int, int, int, int, Event]
 
 def _place(event: Event, group: int, call: int, made: int) -> _Placed:
     return (event.time_ns, group, call, made, event)
-
-
-def _marks(choice: Choice) -> Iterator[Event]:
-    if choice.reasoning_started_ns is not None:
-        yield Event(REASONING_STARTED, choice.reasoning_started_ns, {"otel_llm.choice.index": choice.index})
-    if choice.text_started_ns is not None:
-        yield Event(TEXT_STARTED, choice.text_started_ns, {"otel_llm.choice.index": choice.index})
-    for time_ns, reason in choice.finish_reasons:
-        yield Event(FINISH_REASON, time_ns, {FINISH_REASON: exportable(reason), "otel_llm.choice.index": choice.index})
 
 
 def _indexes(call: ToolCall) -> dict[str, AttributeValue]:
@@ -221,7 +222,7 @@ def _fold_to_fit(calls: list[list[Delta]], room: int, preview: int) -> list[list
     What must be folded is folded to half the room: sending costs half as much, the timeline still has its shape, and
     the span has room for what others note on it.
     """
-    total = sum(len(deltas) for deltas in calls)
+    total = sum(map(len, calls))
     if total <= room:
         return calls
     room //= 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -32,7 +32,7 @@ def field(thing: Any, name: str) -> Any:
     kind: type = type(thing)
     try:
         value = thing.get(name) if kind is dict or _is_mapping(kind) else getattr(thing, name, None)
-        return given(value)
+        return value if type(value) in _PLAIN else given(value)
     except Exception:  # noqa: BLE001  a property of somebody else's object may raise anything
         return None
 
@@ -43,9 +43,18 @@ def given(value: Any) -> Any:
     return None if kind not in _PLAIN and kind.__name__ in _NOT_PASSED else value
 
 
+def arguments_given(kwargs: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """Those of `names` that were passed among keyword arguments, and not as None."""
+    return {
+        name: value
+        for name, value in kwargs.items()
+        if name in names and value is not None and (type(value) in _PLAIN or given(value) is not None)
+    }
+
+
 def text_of(value: Any) -> str | None:
     """`value` where it is a string that is not empty, else None."""
-    if type(value) is not str and not is_a(value, str):
+    if type(value) is not str and (value is None or not is_a(value, str)):
         return None
     return value if len(value) else None
 

@@ -18,17 +18,22 @@ from otel_llm.config import Config
 from otel_llm.diagnosis import Anomaly, Case, diagnose, diagnose_request
 from otel_llm.events import Timeline, build_timeline
 from otel_llm.faults import attempt, swallow
-from otel_llm.log_lines import are_wanted, log_end, log_notices
+from otel_llm.log_lines import log_end, log_notices
 from otel_llm.recording import Limits, Notice, Outcome, Recording
 from otel_llm.request import ChatRequest
 from otel_llm.response_events import EitherEvents, ResponseEvents
 
 
 class Span(Protocol):
-    """Where an observation is written down: `telemetry.RequestSpan` or `telemetry.CurrentSpan`."""
+    """Where an observation is written down: `telemetry.RequestSpan` or `telemetry.CurrentSpan`.
+
+    `event_limit` and `finish` raise nothing.
+    """
 
     @property
-    def event_limit(self) -> int | None: ...
+    def event_limit(self) -> int | None:
+        """How many more events fit, None for any number."""
+
     def release(self) -> None: ...
     def first_chunk(self) -> None: ...
     def remember_calls(self, recording: Recording, /) -> None: ...
@@ -54,14 +59,13 @@ _exit_hooked = False
 
 
 class Observation:
-    """`request` is None where a stream is watched without its request."""
+    """`request` is None where a stream is watched without its request. `logs`: whether anybody reads its log lines."""
 
     __slots__ = (
         "__weakref__",
         "_ending",
         "_logs",
         "_offset_ns",
-        "_process",
         "_span",
         "anomalies",
         "config",
@@ -76,6 +80,7 @@ class Observation:
         request: ChatRequest | None,
         span: Span | None,
         *,
+        logs: bool = False,
         keep_text: bool = False,
         started_ns: int | None = None,
     ) -> None:
@@ -85,7 +90,7 @@ class Observation:
         # One clock for all that is measured; the time of day is only added when something is sent.
         self._offset_ns = time_ns() - now
         self.config = config
-        self._logs = attempt("log lines", are_wanted, config)
+        self._logs = logs
         self.request = request
         self._span = span
         self.recording = Recording(
@@ -93,7 +98,9 @@ class Observation:
             declared=_declared(config, request),
             preview=config.argument_limit if config.capture_arguments else 0,
             keep_text=keep_text or bool(listeners),
-            limits=_limits_for(attempt("the span's limit", self._room_for_events)),
+            # A call may come as text only where there is something to call.
+            watch_text=request is not None and bool(request.tools),
+            limits=_limits_for(None if span is None else span.event_limit),
         )
         self.reader: Reader = self.recording
         """Takes the chunks, or the events, of the response for the recording."""
@@ -105,7 +112,6 @@ class Observation:
         self.recording.streamed = request is None or request.stream
         self.anomalies: list[Anomaly] = []
         """What is wrong, known at the end."""
-        self._process = os.getpid()
         # Whoever takes the one item ends the observation; popping a list is atomic.
         self._ending = [True]
         _open.add(self)
@@ -117,6 +123,10 @@ class Observation:
     @property
     def ended(self) -> bool:
         return not self._ending
+
+    def disown(self) -> None:
+        """Somebody else ends it."""
+        self._ending.clear()
 
     def release(self) -> None:
         """The request was made: the caller's context is the caller's again."""
@@ -165,39 +175,29 @@ class Observation:
         except IndexError:
             return
         _open.discard(self)
-        # A forked child inherits its parent's streams; the parent ends them.
-        if self._process != os.getpid():
-            return
         recording = self.recording
         # Asked again: somebody may have put events on the span meanwhile.
-        limit = attempt("the span's limit", self._room_for_events)
+        span = self._span
+        limit = None if span is None else span.event_limit
         notices = attempt("the end of a stream", recording.end, outcome, perf_counter_ns(), asked_ns, limit)
         if notices and self._logs:
             attempt("log lines", log_notices, self.config, recording, notices)
         judged = not unread and (error is None or bool(recording.choices))
-        anomalies = (attempt("diagnosis", self._diagnosis) or []) if judged else []
+        case = Case(recording, self.request, self.config.stall_seconds)
+        anomalies = (attempt("diagnosis", diagnose, case) or []) if judged else []
         if self.request is not None and self.request.turn is not None:
             anomalies = [*(attempt("diagnosis", diagnose_request, self.request) or []), *anomalies]
-        timeline = attempt("the timeline", self._timeline, anomalies, limit) or Timeline([], 0, anomalies)
+        preview = self.config.argument_limit if self.config.capture_arguments else None
+        timeline = attempt("the timeline", build_timeline, recording, anomalies, limit, preview)
+        if timeline is None:
+            timeline = Timeline([], 0, anomalies)
         self.anomalies = timeline.anomalies
         if self._logs:
             attempt("log lines", log_end, self.config, recording, timeline.anomalies)
-        if self._span is not None:
-            attempt("the span", self._span.finish, recording, timeline, self._offset_ns, error)
+        if span is not None:
+            span.finish(recording, timeline, self._offset_ns, error)
         if _deferred:
             _end_deferred()
-
-    def _diagnosis(self) -> list[Anomaly]:
-        return diagnose(Case(self.recording, self.request, self.config.stall_seconds))
-
-    def _room_for_events(self) -> int | None:
-        span = self._span
-        # Only a span has a limit; log records are not cut to one.
-        return span.event_limit if span is not None and "span" in self.config.events else None
-
-    def _timeline(self, anomalies: list[Anomaly], limit: int | None) -> Timeline:
-        preview = self.config.argument_limit if self.config.capture_arguments else None
-        return build_timeline(self.recording, anomalies, limit=limit, preview=preview)
 
 
 def _declared(config: Config, request: ChatRequest | None) -> frozenset[str] | None:
@@ -265,6 +265,18 @@ def _end_deferred() -> None:
         except IndexError:
             return
         observation.end("abandoned")
+
+
+def _leave_to_parent() -> None:
+    """A forked child inherits its parent's streams; the parent ends them."""
+    for observation in _open:
+        observation.disown()
+    _open.clear()
+    _deferred.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def watch_exit() -> None:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 _logger = logging.getLogger("otel_llm")
-_checked: set[type] = set()
+checked: set[type] = set()
+"""Resource classes that were looked at."""
 _named: set[str] = set()
 
 
@@ -25,14 +26,14 @@ def warn_of_others(resource_class: type) -> None:
 
 def warn_of_others_once(resource_class: type) -> None:
     """The same at a class's first request: another library may have come after us."""
-    if resource_class not in _checked:
-        _checked.add(resource_class)
+    if resource_class not in checked:
+        checked.add(resource_class)
         warn_of_others(resource_class)
 
 
 def forget() -> None:
     """Look and warn again, as at the start."""
-    _checked.clear()
+    checked.clear()
     _named.clear()
 
 

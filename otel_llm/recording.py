@@ -26,12 +26,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from otel_llm import json_values
-from otel_llm.fields import field, index_of, items_of, text_of
+from otel_llm.fields import field, index_of, is_a, items_of, text_of
 from otel_llm.json_values import Shape
 from otel_llm.tool_call import CallKind, Delta, ToolCall
 from otel_llm.unicode_text import ends_with_half, join_surrogates
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from otel_llm.tags.stage import TagRewrite
 
 __all__ = [
@@ -87,6 +89,9 @@ class Failure(NamedTuple):
     message: str
 
 
+_FIRST_CHUNK = Notice("first_chunk")
+
+
 class Choice:
     """One choice of the completion and its calls, in the order in which they began."""
 
@@ -98,7 +103,9 @@ class Choice:
         "finish_reason",
         "finish_reasons",
         "finished_ns",
+        "fresh_text",
         "index",
+        "keep_text",
         "last_call",
         "last_over",
         "missing_index",
@@ -129,6 +136,10 @@ class Choice:
         self.finish_reasons: list[tuple[int, str]] = []
         self.deltas_after_finish = 0
         self.missing_index = 0
+        self.fresh_text: list[str] = []
+        """What came lately as text, as it came."""
+        self.keep_text: Callable[[str], None] | None = None
+        """Takes text, once it has begun and where it is kept."""
         self.text_parts: list[str] = []
         self.reasoning_parts: list[str] = []
         self.by_index: dict[Any, ToolCall] = {}
@@ -148,19 +159,16 @@ class Choice:
         return len(self.calls) + self.over_calls
 
 
+# Text is measured and cut every 64 chunks.
+_TEXT_WAITS = 63
 # Deltas are settled when so many characters wait, each delta counted as so many beside its text: a stream of tiny
 # ones is bounded too.
 _ROOM = 524_288
 _DELTA_COST = 256
 
 
-# What says which model answered: a field of a chunk, and where it is kept.
-_HEAD = (
-    ("id", "response_id"),
-    ("model", "response_model"),
-    ("service_tier", "service_tier"),
-    ("system_fingerprint", "system_fingerprint"),
-)
+# What says which model answered.
+_HEAD = ("id", "model", "service_tier", "system_fingerprint")
 
 
 def _may_call_functions(delta: Any) -> bool:
@@ -189,7 +197,7 @@ class Recording:
     """One response, streamed (`feed` for each chunk) or whole (`read_response`), then `end`.
 
     `declared`: the names a call may have, None where any may be right. `preview`: characters kept of each delta.
-    `keep_text`: keep the text and the reasoning too, up to the limit.
+    `keep_text`: keep the text and the reasoning too, up to the limit. `watch_text`: keep the text, to be judged.
     """
 
     __slots__ = (
@@ -198,6 +206,7 @@ class Recording:
         "_calls_kept",
         "_has_function_calls",
         "_keep_text",
+        "_keeps_content",
         "_news",
         "_room",
         "_text_kept",
@@ -208,6 +217,7 @@ class Recording:
         "failure",
         "first_chunk_ns",
         "first_tool_call_ns",
+        "has_text",
         "limits",
         "max_wait_ns",
         "outcome",
@@ -234,6 +244,7 @@ class Recording:
         declared: frozenset[str] | None = None,
         preview: int = 200,
         keep_text: bool = False,
+        watch_text: bool = False,
         limits: Limits | None = None,
     ) -> None:
         self.started_ns = started_ns
@@ -247,6 +258,7 @@ class Recording:
         self.chunk_count = 0
         self.first_chunk_ns: int | None = None
         self.first_tool_call_ns: int | None = None
+        self.has_text = False
         self.max_wait_ns = 0
         self.choices: list[Choice] = []
         self.response_id: str | None = None
@@ -272,6 +284,7 @@ class Recording:
         self._calls_kept = 0
         self._has_function_calls = True
         self._keep_text = keep_text
+        self._keeps_content = keep_text or watch_text
         self._text_kept = 0
 
     # While the stream flows -------------------------------------------------------------------------------
@@ -284,9 +297,11 @@ class Recording:
             waited_ns = came_ns - asked_ns
             if waited_ns > self.max_wait_ns:
                 self.max_wait_ns = waited_ns
+            if not count & _TEXT_WAITS:
+                self._settle_text()
         else:
             self.first_chunk_ns = came_ns
-            self._news.append(Notice("first_chunk"))
+            self._news.append(_FIRST_CHUNK)
 
         try:
             choices = chunk.choices
@@ -330,7 +345,9 @@ class Recording:
             if content is None:
                 if tool_calls is None:
                     self._rest_of_delta(known, delta, came_ns)
-            elif known.text_started_ns is None or self._keep_text:
+            elif known.keep_text is not None:
+                known.keep_text(content)
+            elif known.text_started_ns is None:
                 self._text(known, content, came_ns)
                 if known.text_started_ns is None:
                     # The text is empty.
@@ -433,6 +450,7 @@ class Recording:
         if waited_since_ns is not None and self.chunk_count:
             self.max_wait_ns = max(self.max_wait_ns, ended_ns - waited_since_ns)
         self._settle(at_end=True, most_deltas=most_deltas)
+        self._settle_text()
         for choice in self.choices:
             for call in choice.calls:
                 self._announce(choice, call)
@@ -450,11 +468,20 @@ class Recording:
 
     def read_head(self, chunk: Any) -> None:
         """Take from a chunk or response what says which model answered. Some servers leave it empty at first."""
+        try:
+            response_id, model = chunk.id, chunk.model
+            service_tier, fingerprint = chunk.service_tier, chunk.system_fingerprint
+        except Exception:  # noqa: BLE001  a mapping, or a chunk of another SDK
+            response_id, model, service_tier, fingerprint = (field(chunk, name) for name in _HEAD)
         limit = self.limits.name
-        for name, attribute in _HEAD:
-            value = field(chunk, name)
-            if value is not None and getattr(self, attribute) is None and (value := text_of(value)):
-                setattr(self, attribute, value[:limit])
+        if self.response_id is None and (text := text_of(response_id)):
+            self.response_id = text[:limit]
+        if self.response_model is None and (text := text_of(model)):
+            self.response_model = text[:limit]
+        if self.service_tier is None and (text := text_of(service_tier)):
+            self.service_tier = text[:limit]
+        if self.system_fingerprint is None and (text := text_of(fingerprint)):
+            self.system_fingerprint = text[:limit]
         self._awaiting_head = self.chunk_count < 8 and not (self.response_id and self.response_model)
 
     def _choice(self, index: Any) -> Choice | None:
@@ -474,10 +501,13 @@ class Recording:
         if not text:
             return
         if choice.text_started_ns is None:
+            self.has_text = True
             choice.text_started_ns = time_ns
             self._news.append(Notice("text", choice))
-        if self._keep_text:
-            self._keep(choice.text_parts, text)
+            if self._keeps_content:
+                choice.keep_text = choice.fresh_text.append
+        if choice.keep_text is not None:
+            choice.keep_text(text)
 
     def _rest_of_delta(self, choice: Choice, delta: Any, time_ns: int) -> None:
         """A delta without text or calls: a refusal, reasoning in a field of its own, or nothing."""
@@ -497,13 +527,28 @@ class Recording:
         if type(extra) is not dict:
             return
         # `reasoning_content`: DeepSeek, SGLang, llama.cpp; `reasoning`: vLLM, Groq, Cerebras, OpenRouter.
-        text = text_of(extra.get("reasoning_content")) or text_of(extra.get("reasoning"))
+        content, reasoning = extra.get("reasoning_content"), extra.get("reasoning")
+        if content is None and reasoning is None:
+            return
+        text = text_of(content) or text_of(reasoning)
         if text is None:
             return
         if choice.reasoning_started_ns is None:
             choice.reasoning_started_ns = time_ns
         if self._keep_text:
+            # What came before it has the first claim to what room there is.
+            self._settle_text()
             self._keep(choice.reasoning_parts, text)
+
+    def _settle_text(self) -> None:
+        for choice in self.choices:
+            if choice.fresh_text:
+                try:
+                    text = "".join(choice.fresh_text)
+                except TypeError:
+                    text = "".join([text for text in choice.fresh_text if is_a(text, str)])
+                choice.fresh_text.clear()
+                self._keep(choice.text_parts, text)
 
     def _keep(self, parts: list[str], text: str) -> None:
         room = self.limits.text - self._text_kept
@@ -764,6 +809,8 @@ class Recording:
 
     def _settle(self, *, at_end: bool = False, most_deltas: int | None = None) -> None:
         """Bring what was kept back under the limits."""
+        if not self._calls_kept:
+            return
         limits = self.limits
         self._room = _ROOM
         calls = self.calls
@@ -798,13 +845,10 @@ class Recording:
 
     @property
     def tool_call_count(self) -> int:
-        return sum(choice.call_count for choice in self.choices)
+        """Calls begun in all choices, those that were not kept included."""
+        return self._calls_kept + self.over_calls
 
     @property
     def delta_count(self) -> int:
         """Tool-call deltas received, those of calls that were not kept included."""
         return sum(call.delta_count for call in self.calls) + self.over_deltas
-
-    @property
-    def has_text(self) -> bool:
-        return any(choice.has_text for choice in self.choices)

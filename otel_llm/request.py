@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from otel_llm.conversation import Turn, read_turn
-from otel_llm.fields import field, given, is_a, items_of, text_of
+from otel_llm.fields import arguments_given, field, is_a, items_of, text_of
 
 Api = Literal["chat", "responses"]
 ToolChoiceMode = Literal["auto", "none", "required", "named"]
@@ -70,10 +70,10 @@ _READ = frozenset(
 
 def read_request(kwargs: Mapping[str, Any], api: Api = "chat") -> ChatRequest:
     """Read the arguments of one `create` call; `extra_body` wins, as it does on the wire."""
-    extra = given(kwargs.get("extra_body"))
+    extra = kwargs.get("extra_body")
     if extra is not None and is_a(extra, Mapping):
         kwargs = {**kwargs, **extra}
-    get = {name: value for name, value in kwargs.items() if name in _READ and given(value) is not None}.get
+    get = arguments_given(kwargs, _READ).get
 
     tools: dict[str, Tool] | None = {}
     # A stored prompt may bring tools of its own.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import weakref
 from collections.abc import AsyncIterator, Iterator
+from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
 from otel_llm.faults import swallow
@@ -61,8 +62,13 @@ class BodyClosing:
 
 def own_generator(stream: Any) -> Any:
     """The generator that an SDK's stream reads, which its own iterator only goes round; None for other streams."""
-    iterator = stream._iterator if goes_round(stream, "__iter__", "__aiter__") else None
-    return iterator if inspect.isgenerator(iterator) or inspect.isasyncgen(iterator) else None
+    return generator_within(stream) if goes_round(stream, "__iter__", "__aiter__") else None
+
+
+def generator_within(stream: Any) -> Any:
+    """The generator that a stream goes round at this moment; None where somebody has put something else there."""
+    iterator = stream._iterator
+    return iterator if isinstance(iterator, (GeneratorType, AsyncGeneratorType)) else None
 
 
 def goes_round(stream: Any, method: str, or_else: str) -> bool:

@@ -90,6 +90,10 @@ class Telemetry:
             instrumentation_scope_name=SCOPE,
             instrumentation_scope_version=__version__,
         )
+        self.captures_content = self.handler.should_capture_content()
+        """Whether the user opted in to messages and tool definitions on spans or events."""
+        self.is_settled = False
+        """Whether what is sent goes to the same providers for good."""
         self._is_new = True
         self._awaited: list[Callable[[], object]] = []
         if tracer_provider is None:
@@ -97,22 +101,15 @@ class Telemetry:
         if meter_provider is None:
             self._awaited.append(metrics.get_meter_provider)
         # Most applications send no log records, and have no provider for them, ever.
-        if logger_provider is None and ("log" in config.events or self.handler.should_capture_content()):
+        if logger_provider is None and ("log" in config.events or self.captures_content):
             self._awaited.append(get_logger_provider)
 
-    @property
-    def captures_content(self) -> bool:
-        """Whether the user opted in to messages and tool definitions on spans or events."""
-        return self.handler.should_capture_content()
-
     def has_other_providers(self) -> bool:
-        """Whether what is sent now goes to other providers than when this was last asked."""
-        if not (self._awaited or self._is_new):
-            return False
+        """Whether what is sent now goes to other providers than when this was last asked. No, once it `is_settled`."""
         # Those of the whole process are set once; until then there is a proxy in their place.
         awaited = [provider for provider in self._awaited if "Proxy" in type(provider()).__name__]
         others = len(awaited) < len(self._awaited) or self._is_new
-        self._awaited, self._is_new = awaited, False
+        self._awaited, self._is_new, self.is_settled = awaited, False, not awaited
         return others
 
     def start(
@@ -131,7 +128,10 @@ class Telemetry:
             server_port=server.port,
             context=set_value(_REQUEST_KEY, None) if within_another else None,
         )
-        span = RequestSpan(self, request, server, invocation)
+        common: Attributes = (("gen_ai.provider.name", server.provider),)
+        if model is not None:
+            common += (("gen_ai.request.model", model),)
+        span = RequestSpan(self, request, server, common, invocation)
         attempt("request attributes", span.describe_request, kwargs)
         if request.turn is not None:
             attempt("links", span.link_calls, request.turn)
@@ -176,14 +176,22 @@ class Instruments:
 
 
 class RequestSpan:
-    """The span of one request, from its start to the end of its response."""
+    """The span of one request, from its start to the end of its response. `common`: attributes of all its metrics."""
+
+    __slots__ = ("_common", "_invocation", "_remembered", "_request", "_server", "_telemetry")
 
     def __init__(
-        self, telemetry: Telemetry, request: ChatRequest, server: Server, invocation: InferenceInvocation
+        self,
+        telemetry: Telemetry,
+        request: ChatRequest,
+        server: Server,
+        common: Attributes,
+        invocation: InferenceInvocation,
     ) -> None:
         self._telemetry = telemetry
         self._request = request
         self._server = server
+        self._common = common
         self._invocation = invocation
         self._remembered = 0
 
@@ -202,7 +210,7 @@ class RequestSpan:
             attributes = {"gen_ai.tool.call.id": exportable(call_id), "gen_ai.tool.name": tool}
             span.add_link(made_by, attributes)
             if turnaround_ns is not None:
-                measured = dict((*self._common(), ("gen_ai.tool.name", tool)))
+                measured = dict((*self._common, ("gen_ai.tool.name", tool)))
                 turnaround = telemetry.instruments.tool_call_turnaround
                 turnaround.record(turnaround_ns / 1e9, measured, self._invocation.context)
 
@@ -220,7 +228,7 @@ class RequestSpan:
 
     @property
     def event_limit(self) -> int | None:
-        return _event_limit(self._invocation.span)
+        return _event_limit(self._invocation.span, self._telemetry.config)
 
     def release(self) -> None:
         """Give the caller's context back: what the caller starts between two chunks is not our child."""
@@ -231,25 +239,32 @@ class RequestSpan:
 
     def finish(self, recording: Recording, timeline: Timeline, offset_ns: int, error: BaseException | None) -> None:
         """Write everything down and end the span. What fails is left out; the span ends all the same."""
+        invocation = self._invocation
+        span, context = invocation.span, invocation.context
         attempt("response attributes", self._describe_response, recording, timeline)
-        attempt("events", self._emit, timeline.events, offset_ns)
-        attempt("metrics", self._measure, recording, timeline)
-        if recording.outcome == "completed":
+        if timeline.events:
+            attempt("events", emit_events, self._telemetry, span, context, timeline.events, offset_ns)
+        attempt("metrics", self._measure, recording, timeline, context)
+        if recording.outcome == "completed" and recording.first_tool_call_ns is not None:
             attempt("the calls made", self.remember_calls, recording)
         failure = recording.failure
         if error is not None:
-            attempt("the end of the span", self._invocation.fail, _error(error))
+            attempt("the end of the span", self._fail, error)
         elif failure is not None:
             message, kind = exportable(failure.message[:_LONGEST_MESSAGE]), exportable(failure.type)
-            attempt("the end of the span", self._invocation.fail, Error(message=message, type=kind))
+            attempt("the end of the span", invocation.fail, Error(message=message, type=kind))
         else:
-            attempt("the end of the span", self._invocation.stop)
+            attempt("the end of the span", invocation.stop)
+
+    def _fail(self, error: BaseException) -> None:
+        self._invocation.fail(_error(error))
 
     def _describe_response(self, recording: Recording, timeline: Timeline) -> None:
         invocation = self._invocation
         server = server_told_by(recording.system_fingerprint, self._server)
         if server is not self._server:
             self._server = server
+            self._common = (("gen_ai.provider.name", server.provider), *self._common[1:])
             invocation.data.provider_name = server.provider
             # What a span had at its start util-genai does not write again.
             invocation.span.set_attribute("gen_ai.provider.name", server.provider)
@@ -265,19 +280,9 @@ class RequestSpan:
         if self._telemetry.captures_content:
             invocation.output_messages = output_messages(recording)
 
-    def _emit(self, events: Sequence[Event], offset_ns: int) -> None:
-        emit_events(self._telemetry, self._invocation.span, self._invocation.context, events, offset_ns)
-
-    def _common(self) -> Attributes:
-        common: Attributes = (("gen_ai.provider.name", self._server.provider),)
-        if self._request.model:
-            common += (("gen_ai.request.model", exportable(self._request.model)),)
-        return common
-
-    def _measure(self, recording: Recording, timeline: Timeline) -> None:
+    def _measure(self, recording: Recording, timeline: Timeline, context: Context) -> None:
         instruments = self._telemetry.instruments
-        context = self._invocation.context
-        common = self._common()
+        common = self._common
         if recording.streamed:
             outcome = recording.outcome or "completed"
             instruments.streams.add(1, (*common, ("otel_llm.stream.outcome", outcome)))
@@ -310,7 +315,7 @@ class CurrentSpan:
 
     @property
     def event_limit(self) -> int | None:
-        return _event_limit(self._span)
+        return _event_limit(self._span, self._config)
 
     def release(self) -> None:
         """Nothing was made current."""
@@ -322,13 +327,13 @@ class CurrentSpan:
         """Its owner's requests are not watched."""
 
     def finish(self, _recording: Recording, timeline: Timeline, offset_ns: int, _error: BaseException | None) -> None:
-        if "span" in self._config.events and self._span.is_recording():
+        if "span" in self._config.events:
             attempt("events", _add_span_events, self._span, timeline.events, offset_ns)
 
 
 def emit_events(telemetry: Telemetry, span: Span, context: Context, events: Sequence[Event], offset_ns: int) -> None:
     """Send events where the options say. `offset_ns`: from the recording's clock to the time of day."""
-    if "span" in telemetry.config.events and span.is_recording():
+    if "span" in telemetry.config.events:
         _add_span_events(span, events, offset_ns)
     if "log" in telemetry.config.events:
         for event in events:
@@ -344,6 +349,8 @@ def emit_events(telemetry: Telemetry, span: Span, context: Context, events: Sequ
 
 
 def _add_span_events(span: Span, events: Sequence[Event], offset_ns: int) -> None:
+    if not span.is_recording():
+        return
     for event in events:
         span.add_event(event.name, event.attributes, event.time_ns + offset_ns)
 
@@ -376,21 +383,25 @@ def _response_attributes(recording: Recording, timeline: Timeline) -> dict[str, 
     return attributes
 
 
-def _event_limit(span: Span) -> int | None:
+def _event_limit(span: Span, config: Config) -> int | None:
     """How many more events this span takes, None for any number.
 
     The SDK does not tell it publicly; where its own field is gone, its environment variable is what is left.
     """
+    if "span" not in config.events:
+        # Log records are not cut to a limit.
+        return None
     held = 0
     try:
         held = len(span._events)  # type: ignore[attr-defined]
         most: int | None = span._limits.max_events  # type: ignore[attr-defined]
+        return None if most is None else max(0, most - held)
     except Exception:  # noqa: BLE001  not a span of the SDK, or of one that keeps its events otherwise
         try:
             most = int(os.environ.get("OTEL_SPAN_EVENT_COUNT_LIMIT", ""))
         except ValueError:
             most = _DEFAULT_EVENT_LIMIT
-    return None if most is None else max(0, most - held)
+        return max(0, most - held)
 
 
 def _error(error: BaseException) -> Error:

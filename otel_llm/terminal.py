@@ -94,10 +94,13 @@ def _is_ours(span: ReadableSpan) -> bool:
 # -- what is printed --
 
 
-def timeline(span: ReadableSpan) -> list[Line]:
-    """The lines that tell one finished span: two of summary, its error if any, and one for each event."""
-    started_ns = span.start_time or 0
-    lines = [*_summary(span), *_error(span)]
+def timeline(span: ReadableSpan, *, timed: bool = True) -> list[Line]:
+    """The lines that tell one finished span: two of summary, its error if any, and one for each event.
+
+    `timed`: whether its times say more than an order.
+    """
+    started_ns = (span.start_time or 0) if timed else None
+    lines = [*_summary(span, timed=timed), *_error(span)]
     choices = {_attributes(event).get("otel_llm.choice.index", 0) for event in span.events}
     for is_delta, run in groupby(span.events, key=lambda event: event.name == events.ARGUMENTS_DELTA):
         shown = list(run)
@@ -115,13 +118,13 @@ def timeline(span: ReadableSpan) -> list[Line]:
     return lines
 
 
-def _summary(span: ReadableSpan) -> Iterator[Line]:
+def _summary(span: ReadableSpan, *, timed: bool) -> Iterator[Line]:
     attributes = span.attributes or {}
-    outcome = _plain(attributes.get("otel_llm.stream.outcome", ""))
-    first: Line = [("━━ ", "dim"), (_plain(span.name), "bold")]
+    outcome = plain(attributes.get("otel_llm.stream.outcome", ""))
+    first: Line = [("━━ ", "dim"), (plain(span.name), "bold")]
     provider = attributes.get("gen_ai.provider.name")
     if provider is not None:
-        first += [("  ", ""), (_plain(provider), "")]
+        first += [("  ", ""), (plain(provider), "")]
     if outcome:
         first += [("  ", ""), (outcome, _OUTCOME_STYLES.get(outcome, "yellow"))]
     anomalies = attributes.get("otel_llm.stream.anomaly_count")
@@ -132,7 +135,10 @@ def _summary(span: ReadableSpan) -> Iterator[Line]:
     facts = []
     chunks = attributes.get("otel_llm.stream.chunk_count")
     took = ((span.end_time or 0) - (span.start_time or 0)) / 1e9
-    facts.append(f"{_count(chunks, 'chunk')} in {_duration(took)}" if chunks is not None else _duration(took))
+    if chunks is not None:
+        facts.append(_count(chunks, "chunk") + (f" in {_duration(took)}" if timed else ""))
+    elif timed:
+        facts.append(_duration(took))
     for key, words in (
         ("otel_llm.stream.time_to_first_tool_call", "first tool call after"),
         ("otel_llm.stream.max_chunk_gap", "longest wait"),
@@ -156,27 +162,27 @@ def _error(span: ReadableSpan) -> Iterator[Line]:
     description = span.status.description
     if kind is None and span.status.status_code is not StatusCode.ERROR:
         return
-    line: Line = [("   error  ", "bold red"), (_plain(kind or "unknown"), "bold red")]
+    line: Line = [("   error  ", "bold red"), (plain(kind or "unknown"), "bold red")]
     if description:
-        line += [("  ", ""), (_plain(description, _SHOWN_OF_A_DETAIL), "red")]
+        line += [("  ", ""), (plain(description, _SHOWN_OF_A_DETAIL), "red")]
     yield line
 
 
-def _event(event: Event, started_ns: int, choices: set[Any]) -> Iterator[Line]:
+def _event(event: Event, started_ns: int | None, choices: set[Any]) -> Iterator[Line]:
     told = _told(event)
     if told is None:
         return
     attributes = _attributes(event)
     call = attributes.get("otel_llm.tool_call.index")
     choice = attributes.get("otel_llm.choice.index")
-    about = f"[{_plain(call)}]" if call is not None else ""
+    about = f"[{plain(call)}]" if call is not None else ""
     if choices != {0} and choice is not None:
-        about = f"choice {_plain(choice)} {about}"
+        about = f"choice {plain(choice)} {about}"
     style = "bold red" if event.name in (events.ANOMALY, "exception") else ""
-    offset = (event.timestamp - started_ns) / 1e6
+    when = f"{(event.timestamp - started_ns) / 1e6:>10.1f} ms  " if started_ns is not None else " " * 15
     what, details = told
     yield [
-        (f"{offset:>10.1f} ms  ", "dim"),
+        (when, "dim"),
         (f"{about:<4} ", "cyan"),
         (f"{what:<15} " if details else what, style),
         *details,
@@ -186,16 +192,16 @@ def _event(event: Event, started_ns: int, choices: set[Any]) -> Iterator[Line]:
 def _told(event: Event) -> tuple[str, Line] | None:
     """What happened and its particulars, or None for an event that is not of this story."""
     it = _attributes(event)
-    name = _plain(it.get("gen_ai.tool.name", "?"))
+    name = plain(it.get("gen_ai.tool.name", "?"))
     match event.name:
         case events.DETECTED:
             call_id = it.get("gen_ai.tool.call.id")
-            return "detected", [(f"id {_plain(call_id)}" if call_id is not None else "without an id", "dim")]
+            return "detected", [(f"id {plain(call_id)}" if call_id is not None else "without an id", "dim")]
         case events.NAME:
             return "named", [(name, "bold")]
         case events.ARGUMENTS_DELTA:
             return "arguments", [
-                (f"{_plain(it.get(_LENGTH, '?')):>6} chars  ", "dim"),
+                (f"{plain(it.get(_LENGTH, '?')):>6} chars  ", "dim"),
                 *_arguments(it),
                 *_folded(it),
             ]
@@ -207,21 +213,21 @@ def _told(event: Event) -> tuple[str, Line] | None:
         case events.REASONING_STARTED:
             return "thinking", []
         case events.FINISH_REASON:
-            return "finish reason", [(_plain(it.get(events.FINISH_REASON, "?")), "bold")]
+            return "finish reason", [(plain(it.get(events.FINISH_REASON, "?")), "bold")]
         case events.ANOMALY:
-            detail = _plain(it.get("otel_llm.anomaly.detail", ""), _SHOWN_OF_A_DETAIL)
+            detail = plain(it.get("otel_llm.anomaly.detail", ""), _SHOWN_OF_A_DETAIL)
             return "ANOMALY", [
-                (_plain(it.get("otel_llm.anomaly.type", "?")), "bold red"),
+                (plain(it.get("otel_llm.anomaly.type", "?")), "bold red"),
                 (f"  {detail}", "red"),
             ]
         case "otel_llm.tag_rewrite":
-            form, target, length = (_plain(it.get(f"otel_llm.tag_rewrite.{part}", "?")) for part in _REWRITE)
+            form, target, length = (plain(it.get(f"otel_llm.tag_rewrite.{part}", "?")) for part in _REWRITE)
             return "rewritten", [(name, "bold"), (f"  {form} -> {target}, {length} chars", "dim")]
         case "exception":
             kind, message = (it.get(f"exception.{part}", "") for part in ("type", "message"))
-            return "exception", [(f"{_plain(kind)}  {_plain(message, _SHOWN_OF_A_DETAIL)}", "red")]
+            return "exception", [(f"{plain(kind)}  {plain(message, _SHOWN_OF_A_DETAIL)}", "red")]
     if event.name.startswith("otel_llm."):
-        return _plain(event.name.removeprefix("otel_llm.")), [(_plain(dict(it)), "dim")]
+        return plain(event.name.removeprefix("otel_llm.")), [(plain(dict(it)), "dim")]
     return None
 
 
@@ -261,7 +267,7 @@ def _literal(value: str) -> str:
     return repr(value)
 
 
-def _plain(value: Any, limit: int = _SHOWN_OF_A_VALUE) -> str:
+def plain(value: Any, limit: int = _SHOWN_OF_A_VALUE) -> str:
     """`value` without quotes, what is unprintable escaped, what is too long cut."""
     text = str(value)
     shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text[:limit])

@@ -8,18 +8,19 @@ reaches the stream itself.
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from copy import copy
 from time import perf_counter_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from otel_llm.config import read_config
-from otel_llm.faults import swallow
+from otel_llm.faults import attempt, swallow
+from otel_llm.log_lines import are_wanted
 from otel_llm.observation import AbandonedStream, Observation, outcome_of
 from otel_llm.proxies import ObjectProxy
 from otel_llm.recording import Outcome
-from otel_llm.response_body import goes_round, own_generator
+from otel_llm.response_body import generator_within, goes_round, own_generator
 from otel_llm.telemetry import CurrentSpan
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ class _Tracker(ObjectProxy):
         super().__init__(stream)
         if observation is None:
             config = read_config()
-            observation = Observation(config, None, CurrentSpan(config))
+            logs = attempt("log lines", are_wanted, config) or False
+            observation = Observation(config, None, CurrentSpan(config), logs=logs)
         observation.recording.streamed = True
         self._self_observation = observation
         self._self_abandoned = AbandonedStream(observation)
@@ -88,24 +90,26 @@ class SyncStreamingToolCallTracker(_Tracker):
     ...     ...
     """
 
-    def __init__(self, stream: Any, observation: Observation | None = None) -> None:
-        super().__init__(stream, observation)
-        self._self_read = _Reader(stream, self._self_observation).next
+    # Made for the first `next`: most read a stream in a loop, which needs none.
+    _self_read: Any = None
 
     # As the SDK's own stream does it: every loop goes through a generator of its own, which may be closed without harm
     # to the stream; the next loop goes on where this one was left. `next` reads what the stream reads at that moment.
 
     def __iter__(self) -> Iterator[Any]:
         stream = self.__wrapped__
-        if not goes_round(stream, "__iter__", "__iter__"):
-            iterator = iter(stream)
-            if iterator is stream:
-                return self
-            stream = iterator
-        return _chunks(stream, self._self_observation, self._self_abandoned)
+        if goes_round(stream, "__iter__", "__iter__"):
+            return _chunks(stream, generator_within, self._self_observation, self._self_abandoned)
+        iterator = iter(stream)
+        if iterator is stream:
+            return self
+        return _chunks(iterator, own_generator, self._self_observation, self._self_abandoned)
 
     def __next__(self) -> Any:
-        return self._self_read()
+        read = self._self_read
+        if read is None:
+            read = self._self_read = _Reader(self.__wrapped__, self._self_observation).next
+        return read()
 
     def __contains__(self, item: object) -> bool:
         return any(chunk is item or chunk == item for chunk in self)
@@ -148,21 +152,24 @@ class StreamingToolCallTracker(_Tracker):
     ...     ...
     """
 
-    def __init__(self, stream: Any, observation: Observation | None = None) -> None:
-        super().__init__(stream, observation)
-        self._self_next = _AsyncReader(stream, self._self_observation).__anext__
+    # Made for the first `anext`, as above.
+    _self_next: Any = None
 
     def __aiter__(self) -> AsyncIterator[Any]:
         stream = self.__wrapped__
-        if not goes_round(stream, "__aiter__", "__aiter__"):
-            iterator = stream.__aiter__() if hasattr(type(stream), "__aiter__") else stream
-            if iterator is stream:
-                return self
-            stream = iterator
-        return _AsyncChunks(stream, self._self_observation, self._self_abandoned)
+        if goes_round(stream, "__aiter__", "__aiter__"):
+            return _AsyncChunks(stream, generator_within, self._self_observation, self._self_abandoned)
+        iterator = stream.__aiter__() if hasattr(type(stream), "__aiter__") else stream
+        if iterator is stream:
+            return self
+        return _AsyncChunks(iterator, own_generator, self._self_observation, self._self_abandoned)
 
     def __anext__(self) -> Awaitable[Any]:
-        return self._self_next()
+        read = self._self_next
+        if read is None:
+            read = self._self_next = _AsyncReader(self.__wrapped__, self._self_observation).__anext__
+        reading: Awaitable[Any] = read()
+        return reading
 
     __iter__: Any = None
     __contains__: Any = None
@@ -232,12 +239,15 @@ class EitherWayTracker(StreamingToolCallTracker, SyncStreamingToolCallTracker):
             _end(self._self_observation, "closed")
 
 
-def _chunks(stream: Any, observation: Observation, _kept: AbandonedStream) -> Iterator[Any]:
+def _chunks(
+    stream: Any, generator_of: Callable[[Any], Any], observation: Observation, _kept: AbandonedStream
+) -> Iterator[Any]:
     """The stream's chunks, each noted. A generator's locals are the cheapest place to keep what every chunk needs.
 
-    `_kept` is kept as long as somebody may still read; the proxy is not, which may be dropped in the middle of a loop.
+    `generator_of` tells, when the loop begins, which generator the stream goes round, if any. `_kept` is kept as long
+    as somebody may still read; the proxy is not, which may be dropped in the middle of a loop.
     """
-    iterator = own_generator(stream)
+    iterator = generator_of(stream)
     if iterator is None:
         iterator = iter(stream) if hasattr(type(stream), "__iter__") else stream
     read = iterator.__next__
@@ -307,14 +317,14 @@ class _AsyncReader:
         self._stream = stream
         self._observation = observation
         self._feed = observation.reader.feed
-        self._iterator: Any = None if goes_round(stream, "__anext__", "__aiter__") else _NOT_BEGUN
+        self._iterator: Any = _NOT_BEGUN
 
     async def __anext__(self) -> Any:
         iterator = self._iterator
         if iterator is None:
             iterator = self._stream._iterator
         elif iterator is _NOT_BEGUN:
-            iterator = self._iterator = self._begin()
+            iterator = self._begin()
         asked_ns = perf_counter_ns()
         try:
             chunk = await iterator.__anext__()
@@ -335,7 +345,11 @@ class _AsyncReader:
 
     def _begin(self) -> Any:
         stream = self._stream
-        return stream if hasattr(type(stream), "__anext__") else stream.__aiter__()
+        if goes_round(stream, "__anext__", "__aiter__"):
+            self._iterator = None
+            return stream._iterator
+        self._iterator = stream if hasattr(type(stream), "__anext__") else stream.__aiter__()
+        return self._iterator
 
 
 class _AsyncChunks(_AsyncReader):
@@ -344,11 +358,13 @@ class _AsyncChunks(_AsyncReader):
     No asynchronous generator: that would leave the event loop a task to close it.
     """
 
-    __slots__ = ("_kept",)
+    __slots__ = ("_generator_of", "_kept")
 
-    def __init__(self, stream: Any, observation: Observation, kept: AbandonedStream) -> None:
+    def __init__(
+        self, stream: Any, generator_of: Callable[[Any], Any], observation: Observation, kept: AbandonedStream
+    ) -> None:
         super().__init__(stream, observation)
-        self._iterator = _NOT_BEGUN
+        self._generator_of = generator_of
         self._kept = kept
 
     def __aiter__(self) -> AsyncIterator[Any]:
@@ -356,9 +372,10 @@ class _AsyncChunks(_AsyncReader):
 
     def _begin(self) -> Any:
         stream = self._stream
-        iterator = own_generator(stream)
+        iterator = self._generator_of(stream)
         if iterator is None:
             iterator = stream.__aiter__() if hasattr(type(stream), "__aiter__") else stream
+        self._iterator = iterator
         return iterator
 
     async def aclose(self) -> None:

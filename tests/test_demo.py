@@ -97,7 +97,7 @@ def test_without_a_llama_server_it_says_so_and_goes_on() -> None:
 
 
 def test_a_part_without_its_timeline_is_a_failure() -> None:
-    no_telemetry = "demo._opentelemetry_instrument = lambda: []"
+    no_telemetry = "demo.opentelemetry_instrument = lambda: []"
     ended = run(sys.executable, "-c", ONLY_THE_AGENT.format(no_telemetry))
     assert ended.returncode == 1
     assert "shows no timeline" in ended.stderr

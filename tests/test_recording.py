@@ -81,7 +81,7 @@ def test_text_is_told_once_and_kept_only_where_it_is_asked_for() -> None:
     chunks = [says(""), says("Hel"), says("lo")]
     assert news(chunks) == news(chunks, keep_text=True) == [["first_chunk"], ["text"], []]
     kept, not_kept = record(chunks, keep_text=True), record(chunks)
-    assert (kept.choices[0].text_parts, not_kept.choices[0].text_parts) == (["Hel", "lo"], [])
+    assert ("".join(kept.choices[0].text_parts), not_kept.choices[0].text_parts) == ("Hello", [])
     assert kept.choices[0].text_started_ns == not_kept.choices[0].text_started_ns == 2 * STEP_NS
     assert kept.has_text
 
@@ -93,7 +93,7 @@ def test_what_is_no_text_is_no_text(content: Any) -> None:
 
 def test_a_refusal_is_text() -> None:
     recording = record([chunk({"content": "", "refusal": "No"}), chunk({"refusal": "."})], keep_text=True)
-    assert recording.choices[0].text_parts == ["No", "."]
+    assert "".join(recording.choices[0].text_parts) == "No."
 
 
 @pytest.mark.parametrize(

@@ -284,7 +284,7 @@ def test_nothing_raises_whatever_comes_in_a_stream(
     chunks: list[Any], keep_text: bool, outcome: Any, limits: Limits | None
 ) -> None:
     request_ = read_request({"tools": [tool("add")]})
-    recording = Recording(declared=request_.tool_names, keep_text=keep_text, limits=limits)
+    recording = Recording(declared=request_.tool_names, keep_text=keep_text, watch_text=not keep_text, limits=limits)
     config = Config()
     for at, chunk in enumerate(chunks):
         log_notices(config, recording, recording.feed(chunk, at, at + 1) or [])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -373,15 +375,29 @@ def test_open_at_exit(serve: Serve, before: int) -> None:
     assert '"otel_llm.stream.outcome": "abandoned"' in done.stdout
 
 
-def test_forked_child_leaves_its_parents_stream_alone(instrumented: Seen, serve: Serve) -> None:
-    caller = SyncCaller(serve(*HEALTHY).base_url)
-    stream = asyncio.run(caller.stream())
-    observation = stream._self_observation
-    observation._process = -1  # as it looks from a child
-    observation.end("abandoned")
-    assert instrumented.spans == []
-    stream.close()
-    asyncio.run(caller.close_client())
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_forked_child_leaves_its_parents_stream_alone(serve: Serve) -> None:
+    """The child exits with the stream open; the parent closes it afterwards."""
+    program = f"""
+        import os
+        import openai
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
+        from otel_llm import OpenAIInstrumentor
+        provider = TracerProvider()
+        provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter()))
+        OpenAIInstrumentor().instrument(tracer_provider=provider)
+        client = openai.OpenAI(api_key="unused", base_url={serve(*HEALTHY).base_url!r})
+        kept = client.chat.completions.create(model="tiny", messages=[], stream=True)
+        next(kept)
+        if child := os.fork():
+            os.waitpid(child, 0)
+            kept.close()
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert re.findall(r'"otel_llm.stream.outcome": "(\w+)"', done.stdout) == ["closed"]
 
 
 async def test_collected_while_the_sdk_may_hold_a_lock(

@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Raises SystemExit as argparse does: for ``--help`` and ``--version``, and with status 2 for a wrong usage.
     """
-    from otel_llm.cli import chat, demo
+    from otel_llm.cli import chat, demo, doctor, explain, inspect, probe, record, replay
 
     parser = argparse.ArgumentParser(
         prog="otel-llm", description="OpenTelemetry for streaming tool calls of language models."
@@ -25,6 +25,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     demo.add_parser(commands)
     chat.add_parser(commands)
+    inspect.add_parser(commands)
+    record.add_parser(commands)
+    replay.add_parser(commands)
+    probe.add_parser(commands)
+    explain.add_parser(commands)
+    doctor.add_parser(commands)
     arguments = parser.parse_args(argv)
     try:
         status: int = arguments.run(arguments)

@@ -1,7 +1,7 @@
 """``otel-llm demo``: a small agent and some broken streams, instrumented from outside, with their timelines.
 
 Each part is a program that knows nothing of telemetry, run by ``opentelemetry-instrument`` as any application
-would be. Nothing but the loopback interface is needed.
+would be. Nothing but the loopback interface is needed. Where a collector listens on it, it gets the spans, too.
 """
 
 from __future__ import annotations
@@ -9,19 +9,22 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-import shutil
+import socket
 import subprocess
 import sys
 import textwrap
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from otel_llm.demo.command import opentelemetry_instrument
 
 if TYPE_CHECKING:
     import argparse
 
 _PART_TIMEOUT: Final = 60.0  # seconds
 _NEEDED: Final = ("openai", "rich", "opentelemetry.sdk", "opentelemetry.distro")
+_SERVICE: Final = "otel-llm-demo"
+_COLLECTOR: Final = ("127.0.0.1", 4317)  # where an SDK sends unless it is told otherwise
 _SUMMARY_MARK: Final = "━━"  # how the terminal exporter begins a timeline
 
 
@@ -51,6 +54,9 @@ def run(_arguments: argparse.Namespace) -> int:
         print(f"\n{passed.count(False)} of {len(passed)} parts did not show what they should.", file=sys.stderr)
         return 1
     print("\nThat was one span for each request. Where they go is for OTEL_TRACES_EXPORTER to say.")
+    collector = _collector()
+    if collector:
+        print(f"They went to the collector at {collector}, too, as the service {_SERVICE}.")
     return 0
 
 
@@ -93,7 +99,7 @@ def _play(module: str, base_url: str, *, expected: str) -> bool:
 
     The value is whether it ended well and its timeline has ``expected`` in it.
     """
-    command = [*_opentelemetry_instrument(), sys.executable, "-m", module, base_url]
+    command = [*opentelemetry_instrument(), sys.executable, "-m", module, base_url]
     try:
         ended = subprocess.run(  # noqa: S603 - our own module
             command,
@@ -118,29 +124,36 @@ def _play(module: str, base_url: str, *, expected: str) -> bool:
     return True
 
 
-def _opentelemetry_instrument() -> list[str]:
-    """The command of that name that belongs to this interpreter, whatever is on the PATH."""
-    script = shutil.which("opentelemetry-instrument", path=str(Path(sys.executable).parent))
-    if script:
-        return [script]
-    return [sys.executable, "-c", "from opentelemetry.instrumentation.auto_instrumentation import run; run()"]
-
-
 def _environment() -> dict[str, str]:
     """This process's environment, where all that concerns telemetry is the demo's own."""
     others = {entry.name for entry in entry_points(group="opentelemetry_instrumentor")} - {"otel_llm"}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
     if sys.stderr.isatty():
         environment.setdefault("FORCE_COLOR", "1")  # it reaches the terminal by way of a pipe
+    collector = _collector()
+    if collector:
+        environment |= {"OTEL_EXPORTER_OTLP_ENDPOINT": collector}
     return environment | {
-        "OTEL_SERVICE_NAME": "otel-llm-demo",
-        "OTEL_TRACES_EXPORTER": "otel_llm_timeline",
-        "OTEL_METRICS_EXPORTER": "none",
+        "OTEL_SERVICE_NAME": _SERVICE,
+        "OTEL_TRACES_EXPORTER": "otel_llm_timeline,otlp" if collector else "otel_llm_timeline",
+        "OTEL_METRICS_EXPORTER": "otlp" if collector else "none",
         "OTEL_LOGS_EXPORTER": "none",
         "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": ",".join(sorted(others)),
         "NO_PROXY": "127.0.0.1",
         "PYTHONUTF8": "1",
     }
+
+
+def _collector() -> str | None:
+    """The endpoint that the user's environment names, else the usual one if something listens there."""
+    named = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+    if named:
+        return named
+    try:
+        socket.create_connection(_COLLECTOR, timeout=1).close()
+    except OSError:
+        return None
+    return "http://{}:{}".format(*_COLLECTOR)
 
 
 def _is_installed(name: str) -> bool:

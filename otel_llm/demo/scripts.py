@@ -83,6 +83,17 @@ BROKEN_STREAMS: Final = (
         ),
     ),
     BrokenStream(
+        "The server does not see that the text is a tool call, and hands it on as text.",
+        "text_leak",
+        _paced(
+            chunk(text("Sure.\n<tool_call>\n")),
+            chunk(text('{"name": "add_task", "arguments": {"title": "buy milk"}}')),
+            chunk(text("\n</tool_call>")),
+            chunk(finish_reason="stop"),
+            DONE,
+        ),
+    ),
+    BrokenStream(
         "The connection breaks in the middle of a tool call.",
         "openai.APIConnectionError",
         [*_paced(*tool_call_chunks("add_task", '{"title": "buy'), Drop())],

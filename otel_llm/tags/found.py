@@ -14,7 +14,7 @@ _LINE_HEAD = re.compile(r"(?:[ \t>*+\-]|\d+[.)])*")
 class FoundCall:
     """A call that was found in a text. Its parts come as pieces; what is known of it so far is here."""
 
-    __slots__ = ("complete", "format", "marked", "name", "number", "understood", "verbatim")
+    __slots__ = ("complete", "fenced", "format", "marked", "name", "number", "understood", "verbatim")
 
     def __init__(self, number: int, format_name: str, *, verbatim: bool) -> None:
         self.number = number
@@ -24,6 +24,8 @@ class FoundCall:
         """Whether the text holds one JSON object for it, which comes in `body` pieces."""
         self.marked = True
         """Whether markup says that it is a call, and not its looks alone."""
+        self.fenced = False
+        """Whether a fence of code holds it that is for more than calls."""
         self.name: str | None = None
         self.understood = True
         """False where its body is not what its format says, for a repair to make something of."""

@@ -163,7 +163,7 @@ def fenced_json(cursor: Cursor, found: Findings, context: Context, fence: str) -
     if not _names_declared(context, calls) or not (yield from literal(cursor, fence)):
         return False
     found.commit()
-    _replay(text, found, context, "xlam", json_array() if in_list else json_objects())
+    _replay(text, found, context, "xlam", json_array() if in_list else json_objects(), fenced=True)
     return True
 
 
@@ -280,7 +280,9 @@ def _call(value: Any) -> tuple[str, dict[str, Any]] | None:
     return (names[0], arguments) if isinstance(arguments, dict) else None
 
 
-def _replay(text: str, found: Findings, context: Context, format_name: str, grammar: Grammar) -> None:
+def _replay(
+    text: str, found: Findings, context: Context, format_name: str, grammar: Grammar, *, fenced: bool = False
+) -> None:
     """Read a text that was held, as if a marker stood before it."""
     held = Cursor()
     held.feed(text)
@@ -292,6 +294,7 @@ def _replay(text: str, found: Findings, context: Context, format_name: str, gram
     for piece in inner.drain():
         if piece.call is not None:
             piece.call.marked = False
+            piece.call.fenced = fenced
         found.put(piece)
     found.count = inner.count
 

@@ -1,0 +1,90 @@
+"""What both dashboards have in common: their variables, the links between them, and how rows are laid."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from grafana_foundation_sdk.builders import dashboard
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models import dashboard as models
+
+from grafana.panels import PROMETHEUS, Panel
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_Variable: TypeAlias = Builder[models.VariableModel]
+
+OVERVIEW: Final = "otel-llm-overview"
+TOOL_CALLS: Final = "otel-llm-tool-calls"
+_TITLES: Final = {OVERVIEW: "LLM requests", TOOL_CALLS: "LLM tool calls"}
+
+# Every request is in it.
+_REQUESTS: Final = "gen_ai_client_operation_duration_seconds_count"
+_LABEL_VALUES: Final = 1  # the data source's number for such a query
+
+
+def board(uid: str, description: str, rows: Sequence[tuple[str, Sequence[Panel]]]) -> dashboard.Dashboard:
+    """Give the dashboard ``uid``: ``rows`` are titles with the panels below them, left to right, 24 columns wide."""
+    made = (
+        dashboard.Dashboard(_TITLES[uid])
+        .uid(uid)
+        .description(description)
+        .tags(["otel-llm"])
+        .readonly()
+        .timezone("browser")
+        .time("now-1h", "now")
+        .refresh("30s")
+        .tooltip(models.DashboardCursorSync.CROSSHAIR)
+        .variables(_variables())
+        .links([_link(other) for other in _TITLES if other != uid])
+    )
+    # Links to a panel name its id: it must not change with each loading.
+    ids = count(1)
+    for title, panels in rows:
+        made.with_row(dashboard.Row(title).id(next(ids)))
+        for panel in panels:
+            made.with_panel(panel.id(next(ids)))
+    return made
+
+
+def _variables() -> list[_Variable]:
+    return [
+        _variable("service", "Service", "job", _REQUESTS),
+        _variable("provider", "Provider", "gen_ai_provider_name", f'{_REQUESTS}{{job=~"$service"}}'),
+        _variable(
+            "model",
+            "Model",
+            "gen_ai_request_model",
+            f'{_REQUESTS}{{job=~"$service", gen_ai_provider_name=~"$provider"}}',
+        ),
+    ]
+
+
+def _variable(name: str, title: str, label: str, series: str) -> _Variable:
+    query = f"label_values({series}, {label})"
+    return (
+        dashboard.QueryVariable(name)
+        .label(title)
+        .datasource(PROMETHEUS)
+        .query({"qryType": _LABEL_VALUES, "query": query, "refId": f"variable-{name}"})
+        .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(models.VariableSort.ALPHABETICAL_ASC)
+        .multi(True)
+        .include_all(True)
+        .all_value(".*")
+        .current(models.VariableOption(selected=True, text="All", value="$__all"))
+    )
+
+
+def _link(uid: str) -> dashboard.DashboardLink:
+    return (
+        dashboard.DashboardLink(_TITLES[uid])
+        .type(models.DashboardLinkType.LINK)
+        .icon("dashboard")
+        .tooltip(f"{_TITLES[uid]}, of the same services, models and time")
+        .url(f"/d/{uid}")
+        .keep_time(True)
+        .include_vars(True)
+    )

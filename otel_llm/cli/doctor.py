@@ -1,0 +1,149 @@
+"""``otel-llm doctor``: does the telemetry of an application that is started here, with these variables, arrive?
+
+    otel-llm doctor
+    ok       collector: The collector at http://127.0.0.1:13133/ is well.
+    failed   Jaeger: Jaeger cannot be asked at http://127.0.0.1:16686: nothing listens there. ...
+
+Two test streams are sent the whole way; nothing leaves this machine but what their spans and metrics are sent to.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from otel_llm.doctor.finding import Finding
+
+_STYLES: Final = {"ok": "green", "warning": "yellow", "failed": "bold red", "skipped": "dim"}
+_WIDTH: Final = max(map(len, _STYLES))
+
+
+def add_parser(commands: Any) -> None:
+    """Add the subcommand to what ``ArgumentParser.add_subparsers`` returned."""
+    parser = commands.add_parser(
+        "doctor",
+        help="check that an application's telemetry arrives, and say what is wrong where it does not",
+        description="Check, with the environment of an application, that its telemetry arrives: what keeps it from "
+        "being made, whether two test streams reach the collector, Jaeger and Prometheus, and what to do where they "
+        "do not. Ends with status 0 if nothing has failed, 1 if something has, 2 where a package is missing.",
+    )
+    parser.add_argument(
+        "--collector-health",
+        type=_url,
+        default="http://127.0.0.1:13133/",
+        metavar="URL",
+        help="where the collector tells how it is (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--collector-metrics",
+        type=_url,
+        default="http://127.0.0.1:8888/metrics",
+        metavar="URL",
+        help="the collector's metrics about itself, read when spans do not arrive (default: %(default)s)",
+    )
+    for name, default in (("jaeger", "http://127.0.0.1:16686"), ("prometheus", "http://127.0.0.1:9090")):
+        group = parser.add_mutually_exclusive_group()
+        group.add_argument(
+            f"--{name}", type=_url, default=default, metavar="URL", help=f"{name.title()}'s API (default: %(default)s)"
+        )
+        group.add_argument(
+            f"--no-{name}", dest=name, action="store_const", const=None, help=f"do not ask {name.title()}"
+        )
+    parser.add_argument(
+        "--wait",
+        type=_seconds,
+        default=20.0,
+        metavar="SECONDS",
+        help="how long to wait for the test in Jaeger and in Prometheus each (default: %(default)g)",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object at the end instead of lines")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Make all checks; 0 if none has failed, 1 if one has, 2 where a package is missing."""
+    from otel_llm.doctor.checkup import PackagesMissing, Questions, checkup
+    from otel_llm.doctor.masking import masked, secrets_of
+
+    environ = dict(os.environ)
+    secrets = secrets_of(environ)
+    questions = Questions(
+        arguments.collector_health,
+        arguments.collector_metrics,
+        arguments.jaeger,
+        arguments.prometheus,
+        arguments.wait,
+    )
+    show = _silent if arguments.json else _printer()
+    findings: list[Finding] = []
+    is_complete = True
+    try:
+        for found in checkup(environ, questions):
+            finding = found._replace(sentence=masked(" ".join(found.sentence.split()), secrets))
+            findings.append(finding)
+            show(finding)
+    except PackagesMissing:
+        is_complete = False
+    except BrokenPipeError:
+        # `otel-llm doctor | head`: what is still to be written at exit shall not fail, too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    has_failed = any(finding.status == "failed" for finding in findings)
+    if arguments.json:
+        whole = {"ok": not has_failed, "checks": [finding._asdict() for finding in findings]}
+        print(json.dumps(whole, indent=2))
+    if not is_complete:
+        return 2
+    return 1 if has_failed else 0
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise argparse.ArgumentTypeError(f"{text!r} is no http:// or https:// URL")
+    return text.rstrip("/")
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0 to 3600")
+    return seconds
+
+
+def _silent(_finding: Finding) -> None:
+    """JSON comes at the end, as one piece."""
+
+
+def _printer() -> Callable[[Finding], None]:
+    """One line a finding, in colours where rich is installed and the output is a terminal."""
+    try:
+        from rich.console import Console
+        from rich.text import Text
+    except ImportError:
+        return _print_plain
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        return _print_plain
+
+    def show(finding: Finding) -> None:
+        status = (f"{finding.status:<{_WIDTH}}  ", _STYLES[finding.status])
+        # Text as it is: what stands in brackets is no markup.
+        console.print(Text.assemble(status, (f"{finding.check}: ", "bold"), finding.sentence), soft_wrap=True)
+
+    return show
+
+
+def _print_plain(finding: Finding) -> None:
+    print(f"{finding.status:<{_WIDTH}}  {finding.check}: {finding.sentence}", flush=True)

@@ -1,0 +1,104 @@
+"""``otel-llm explain``: what an anomaly means, where it is known from, and what to do."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from otel_llm.explanations import Explanation
+
+_LONGEST_LINE: Final = 240  # of a sample
+_WIDTH: Final = 120
+
+
+def add_parser(commands: Any) -> None:
+    """Add the subcommand to what ``ArgumentParser.add_subparsers`` returned."""
+    parser = commands.add_parser(
+        "explain",
+        help="what an anomaly means and what to do",
+        description="What an anomaly means, which servers are known for it, what to do, and a stream that has it.",
+    )
+    parser.add_argument("type", nargs="*", metavar="TYPE", help="the anomaly's type; without one, all are listed")
+    parser.add_argument("--markdown", action="store_true", help="all of them, as the page docs/anomalies.md")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print; 0, or 2 for a type there is not."""
+    from otel_llm.explanations import BY_TYPE, EXPLANATIONS
+
+    if arguments.markdown:
+        sys.stdout.write(page())
+        return 0
+    unknown = [name for name in arguments.type if name not in BY_TYPE]
+    if unknown:
+        print(f"There is no anomaly {', '.join(unknown)}; otel-llm explain lists all.", file=sys.stderr)
+        return 2
+    if not arguments.type:
+        for group, members in groupby(EXPLANATIONS, key=lambda one: one.group):
+            _show(f"## {group}\n\n" + "\n".join(f"* `{one.type}` {_first_sentence(one.means)}" for one in members))
+        return 0
+    for name in arguments.type:
+        _show("\n".join(section(BY_TYPE[name])))
+    return 0
+
+
+def _first_sentence(text: str) -> str:
+    return text.partition(". ")[0].rstrip(".")
+
+
+def _show(markdown: str) -> None:
+    try:
+        from rich.console import Console
+        from rich.markdown import Markdown
+    except ImportError:
+        print(markdown + "\n")
+        return
+    console = Console()
+    console.print(Markdown(markdown, code_theme="ansi_dark"))
+    console.print()
+
+
+def page() -> str:
+    """The page docs/anomalies.md."""
+    from otel_llm.explanations import EXPLANATIONS, INTRODUCTION
+
+    lines = ["<!-- Made by `otel-llm explain --markdown`. -->", "", "# Anomalies", "", INTRODUCTION, ""]
+    for group, members in groupby(EXPLANATIONS, key=lambda one: one.group):
+        lines += [f"## {group}", ""]
+        for one in members:
+            lines += [*section(one), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def section(one: Explanation) -> list[str]:
+    """The lines of one type's section."""
+    lines = [f"### `{one.type}`", "", *_wrapped(one.means), ""]
+    if one.seen:
+        lines += ["Reported:", ""]
+        lines += [line for seen in one.seen for line in _wrapped(f"{seen.where}: {seen.what}", "* ")]
+    else:
+        lines.append("No report of it is known to us.")
+    lines += ["", *_wrapped(f"**What to do.** {one.do}"), "", "```", *_sample(one), "```"]
+    return lines
+
+
+def _sample(one: Explanation) -> Iterator[str]:
+    if one.sample.asked:
+        yield ": asked with " + ", ".join(f"{name}={value!r}" for name, value in one.sample.asked.items())
+    for line in one.sample.lines():
+        cut = len(line) > _LONGEST_LINE
+        yield f"{line[: _LONGEST_LINE // 2]} ... {line[-_LONGEST_LINE // 4 :]}" if cut else line
+
+
+def _wrapped(text: str, mark: str = "") -> list[str]:
+    indent = " " * len(mark)
+    return textwrap.wrap(
+        text, _WIDTH, initial_indent=mark, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )

@@ -1,0 +1,179 @@
+"""``otel-llm inspect FILE``: a recorded stream through the machine that watches live ones.
+
+Exit status 0 where nothing is wrong, 1 where there is an anomaly, 2 where a file, or the rest of one, cannot be read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from otel_llm.exchanges.verdicts import Verdict
+
+_SHOWN_CHUNKS: Final = 6
+_SHOWN_OF_A_CHUNK: Final = 400
+
+
+def add_parser(commands: Any) -> None:
+    """Add the subcommand to what ``ArgumentParser.add_subparsers`` returned."""
+    parser = commands.add_parser(
+        "inspect",
+        help="what happened in a recorded stream, and what is wrong with it",
+        description="Reads what `curl -N` saved, chunks (one a line, or a list), a response, a recording of"
+        " `otel-llm record`, a VCR cassette, an HTTP archive or OTLP JSON. Exit status 1: there is an anomaly;"
+        " 2: a file cannot be read.",
+    )
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument(
+        "--request",
+        type=Path,
+        metavar="FILE",
+        help="the request's JSON body (tools, tool_choice), for files that do not have it",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, a line a response")
+    parser.add_argument(
+        "--stall-seconds", type=float, default=10.0, metavar="S", help="a longer wait between two chunks is an anomaly"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Inspect all files; the exit status."""
+    from otel_llm.exchanges.bodies import parse
+    from otel_llm.exchanges.parts import UnreadableFileError
+    from otel_llm.exchanges.reading import read_exchanges
+    from otel_llm.exchanges.verdicts import judge
+
+    request = None
+    if arguments.request is not None:
+        try:
+            request = parse(arguments.request.read_text(encoding="utf-8"))
+            if not isinstance(request, dict):
+                raise UnreadableFileError("it is no JSON object")
+        except (OSError, UnicodeDecodeError, UnreadableFileError) as error:
+            return _cannot_read(arguments.request, error)
+    show = _show_json if arguments.json else _text_shower()
+    if show is None:
+        print("otel-llm inspect needs rich: pip install 'otel-llm[cli]' (or use --json)", file=sys.stderr)
+        return 2
+    status = 0
+    for path in arguments.files:
+        count = 0
+        try:
+            verdicts = judge(read_exchanges(path), request=request, stall_seconds=arguments.stall_seconds)
+            for verdict in verdicts:
+                count += 1
+                show(path, verdict)
+                if verdict.anomalies:
+                    status = max(status, 1)
+            if not count:
+                raise UnreadableFileError("it holds no chat completion")
+        except BrokenPipeError:
+            # `otel-llm inspect | head`: what is still to be written at exit shall not fail, too.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except (OSError, UnreadableFileError) as error:
+            status = _cannot_read(path, error)
+    return status
+
+
+def _cannot_read(path: Path, error: Exception) -> int:
+    from otel_llm.unicode_text import one_line
+
+    why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    print(one_line(f"otel-llm: {path}: {why}"), file=sys.stderr)
+    return 2
+
+
+def _show_json(path: Path, verdict: Verdict) -> None:
+    from otel_llm.unicode_text import exportable
+
+    value = {
+        "file": str(path),
+        "title": verdict.title,
+        "outcome": verdict.outcome,
+        "note": verdict.note,
+        "attributes": dict(verdict.attributes),
+        "events": [
+            {"name": name, "time": (time_ns - verdict.started_ns) / 1e9 if verdict.timed else None, **attributes}
+            for name, time_ns, attributes in verdict.events
+        ],
+        "anomalies": [
+            {
+                "type": anomaly.type,
+                "detail": exportable(anomaly.detail),
+                "choice_index": anomaly.choice_index,
+                "tool_call_index": anomaly.tool_call_index,
+                "chunks": [
+                    {"number": excerpt.number, "offset": excerpt.offset, "text": exportable(excerpt.text)}
+                    for excerpt in excerpts
+                ],
+            }
+            for anomaly, excerpts in verdict.anomalies
+        ],
+    }
+    print(json.dumps(value, default=str), flush=True)
+
+
+def _text_shower() -> Any:
+    """What prints a verdict as text, None where it cannot be had."""
+    try:
+        from rich.console import Console
+        from rich.text import Text
+
+        from otel_llm import terminal
+    except ImportError:
+        return None
+    console = Console()
+    console.on_broken_pipe = _nobody_reads  # type: ignore[method-assign]
+    if console.width < 1:
+        console.width = 80
+
+    def show(path: Path, verdict: Verdict) -> None:
+        lines: list[terminal.Line] = [[(f"{terminal.plain(path, 1000)}: ", "dim"), (terminal.plain(verdict.title), "")]]
+        lines += terminal.timeline(_span(verdict), timed=verdict.timed)
+        lines += _evidence(verdict)
+        text = Text("\n").join(Text.assemble(*line) for line in [*lines, []])
+        console.print(text, soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+    return show
+
+
+def _nobody_reads() -> None:
+    raise BrokenPipeError("nobody reads what is printed")
+
+
+def _evidence(verdict: Verdict) -> Iterator[list[tuple[str, str]]]:
+    from otel_llm import terminal
+
+    for anomaly, excerpts in verdict.anomalies:
+        if not excerpts:
+            continue
+        yield [("   ", ""), (anomaly.type, "bold red"), ("  in", "dim")]
+        for excerpt in excerpts[:_SHOWN_CHUNKS]:
+            where = f"      chunk {excerpt.number}, byte {excerpt.offset}  "
+            yield [(where, "dim"), (terminal.plain(excerpt.text, _SHOWN_OF_A_CHUNK), "")]
+
+
+def _span(verdict: Verdict) -> Any:
+    """A span with what the verdict tells, for what prints spans."""
+    from opentelemetry.sdk.trace import Event, ReadableSpan
+    from opentelemetry.trace import Status, StatusCode
+
+    model = verdict.attributes.get("gen_ai.request.model")
+    status = Status(StatusCode.ERROR, verdict.note) if verdict.note else Status()
+    return ReadableSpan(
+        f"chat {model}".rstrip(),
+        attributes=dict(verdict.attributes),
+        events=[Event(name, attributes, time_ns) for name, time_ns, attributes in verdict.events],
+        status=status,
+        start_time=verdict.started_ns,
+        end_time=verdict.ended_ns,
+    )

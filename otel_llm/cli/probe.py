@@ -1,0 +1,141 @@
+"""``otel-llm probe``: is this server's tool calling right?
+
+    otel-llm probe --base-url http://127.0.0.1:8000/v1 --model qwen3
+
+Exit status 0 where no fault was found, 1 where one was, 2 where nothing could be asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from otel_llm.probe.judging import Result
+
+_DEFAULT_URL: Final = "https://api.openai.com/v1"
+_STYLES: Final = {"ok": "green", "fault": "bold red", "model": "yellow", "not judged": "dim"}
+
+
+def add_parser(commands: Any) -> None:
+    """Add the subcommand to what ``ArgumentParser.add_subparsers`` returned."""
+    parser = commands.add_parser(
+        "probe",
+        help="is this server's tool calling right?",
+        description="Sends a battery of requests, streamed and not streamed, and judges each answer. Exit status 1:"
+        " there is a fault; 2: nothing could be asked.",
+    )
+    parser.add_argument("--base-url", metavar="URL", help=f"default: OPENAI_BASE_URL, or {_DEFAULT_URL}")
+    parser.add_argument("--model", required=True, help="the model's name")
+    parser.add_argument("--api-key", help="default: OPENAI_API_KEY; local servers mostly want none")
+    parser.add_argument("--only", action="append", metavar="CHECK", help="only this check; may be given several times")
+    parser.add_argument("--extra-body", type=json.loads, default={}, metavar="JSON", help="fields for every request")
+    parser.add_argument("--timeout", type=float, default=120.0, metavar="S", help="for one read of an answer (120)")
+    parser.add_argument("--stall-seconds", type=float, default=10.0, metavar="S", help="a longer wait is an anomaly")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="write JUnit XML too")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Probe; the exit status."""
+    try:
+        from otel_llm.probe import answers as _answers  # noqa: F401  it wants httpx
+        from otel_llm.probe.battery import BATTERY
+        from otel_llm.probe.reports import as_json, as_junit
+
+        show = _quiet if arguments.json else _table()
+    except ImportError as error:
+        print(f"otel-llm probe needs {error.name}: pip install 'otel-llm[cli]'", file=sys.stderr)
+        return 2
+    names = [check.name for check in BATTERY]
+    unknown = [name for name in arguments.only or () if name not in names]
+    if unknown or not isinstance(arguments.extra_body, dict):
+        why = f"there is no check {unknown[0]}, but {', '.join(names)}" if unknown else "--extra-body is no JSON object"
+        print(f"otel-llm probe: {why}", file=sys.stderr)
+        return 2
+    checks = [check for check in BATTERY if not arguments.only or check.name in arguments.only]
+    base_url = arguments.base_url or os.environ.get("OPENAI_BASE_URL") or _DEFAULT_URL
+    results = asyncio.run(_probe(base_url, arguments, checks, show))
+    if results is None:
+        return 2
+    if arguments.junit is not None:
+        try:
+            arguments.junit.write_text(as_junit(base_url, arguments.model, results), encoding="utf-8")
+        except OSError as error:
+            print(f"otel-llm: {arguments.junit}: {error.strerror}", file=sys.stderr)
+            return 2
+    status: Counter[str] = Counter(result.status for result in results)
+    if arguments.json:
+        print(json.dumps(as_json(base_url, arguments.model, results), indent=2))
+    else:
+        print(", ".join(f"{status[name]} {name}" for name in _STYLES if status[name]))
+    return 1 if status["fault"] else 0
+
+
+async def _probe(
+    base_url: str, arguments: argparse.Namespace, checks: Any, show: Callable[[Result], None]
+) -> list[Result] | None:
+    from otel_llm.probe.answers import Server
+    from otel_llm.probe.judging import run_checks
+
+    server = Server(
+        base_url,
+        arguments.model,
+        api_key=arguments.api_key or os.environ.get("OPENAI_API_KEY") or "none",
+        extra=arguments.extra_body,
+        timeout=arguments.timeout,
+        stall_seconds=arguments.stall_seconds,
+    )
+    try:
+        hello = await server.ask({"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}, stream=False)
+        if hello.status == 0 or hello.status in {401, 403, 404}:
+            status = f"status {hello.status}, " if hello.status else ""
+            print(f"otel-llm probe: {base_url}: {status}{hello.error}", file=sys.stderr)
+            return None
+        results = []
+        async for result in run_checks(server, checks):
+            results.append(result)
+            show(result)
+        return results
+    finally:
+        await server.aclose()
+
+
+def _quiet(_result: Result) -> None:
+    """What is printed is printed at the end."""
+
+
+def _table() -> Callable[[Result], None]:
+    """What prints a result as lines of a table, as soon as it is there. Raises ImportError."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from otel_llm.unicode_text import one_line
+
+    console = Console()
+    if console.width < 1:
+        console.width = 80
+
+    def show(result: Result) -> None:
+        line = Text.assemble(
+            (f"{result.status:<11}", _STYLES[result.status]),
+            (f"{result.check.name:<19}", "bold"),
+            (f"{result.seconds:6.1f} s  ", "dim"),
+            result.check.title,
+        )
+        lines = [line]
+        for one in result.findings:
+            style = {"fault": "red", "model": "yellow"}.get(one.kind, "dim")
+            lines.append(Text(f"           {one_line(one.text)}", style))
+        console.print(Text("\n").join(lines), soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+    return show

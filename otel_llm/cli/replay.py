@@ -1,0 +1,65 @@
+"""``otel-llm replay FILE --listen HOST:PORT``: a server that says what was recorded, with its timing."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_parser(commands: Any) -> None:
+    """Add the subcommand to what ``ArgumentParser.add_subparsers`` returned."""
+    parser = commands.add_parser(
+        "replay",
+        help="serve a recorded stream with its timing",
+        description="Answers every request with what was recorded, until it is interrupted: to show a bug to the"
+        " maintainers of a client or a server. Several files are played in turn. A file of raw server-sent events is"
+        " sent at once.",
+    )
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument("--listen", metavar="HOST:PORT", default="127.0.0.1:0", help="default: any free port")
+    parser.add_argument(
+        "--speed", type=float, default=1.0, metavar="N", help="N times faster than it was recorded; 0: at once"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until interrupted; 2 where a file cannot be read or the address not be had."""
+    from otel_llm.exchanges.parts import UnreadableFileError
+    from otel_llm.exchanges.replaying import Replay, open_replay
+
+    try:
+        from otel_llm.exchanges.listening import listen_on
+    except ImportError as error:
+        print(f"otel-llm replay needs {error.name}: pip install 'otel-llm[cli]'", file=sys.stderr)
+        return 2
+    path = None
+    try:
+        for path in arguments.files:
+            next(open_replay(path))
+    except (OSError, UnreadableFileError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        print(f"otel-llm: {path}: {why}", file=sys.stderr)
+        return 2
+    try:
+        if not arguments.speed >= 0:
+            raise ValueError("--speed is less than nothing")
+        listener = listen_on(arguments.listen)
+    except (OSError, ValueError) as error:
+        print(f"otel-llm replay: {error}", file=sys.stderr)
+        return 2
+    asyncio.run(_serve(Replay(arguments.files, arguments.speed), listener))
+    return 0
+
+
+async def _serve(application: Any, listener: Any) -> None:
+    from otel_llm.exchanges.listening import address_of, serving
+
+    async with serving(application, listener) as server:
+        print(f"otel-llm replay: listening on {address_of(listener)}/v1", file=sys.stderr, flush=True)
+        await server

@@ -1,0 +1,142 @@
+"""The checks in their order: what the environment says, then the way that telemetry takes, from its beginning on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from otel_llm.doctor import collector
+from otel_llm.doctor.destination import Destination, Signal, header_names
+from otel_llm.doctor.environment import Environment, read_environment
+from otel_llm.doctor.exports import export_findings, read_complaints, start_problem
+from otel_llm.doctor.finding import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from otel_llm.doctor.trial import Trial
+
+_LINES_SHOWN = 5
+
+
+class Questions(NamedTuple):
+    """Whom to ask, by URL; None: not to be asked. `wait`: seconds until what was sent must be there."""
+
+    collector_health: str
+    collector_metrics: str
+    jaeger: str | None
+    prometheus: str | None
+    wait: float
+
+
+class PackagesMissing(Exception):  # noqa: N818 - a way out: the findings say which
+    """The checks ended early, since not even the test can run."""
+
+
+def checkup(environ: Mapping[str, str], questions: Questions) -> Iterator[Finding]:
+    """Give each finding as soon as it is known. Raises PackagesMissing."""
+    environment = read_environment(environ)
+    yield from environment.findings
+    if not environment.is_complete:
+        raise PackagesMissing
+    yield collector.health_finding(questions.collector_health, environment.traces or environment.metrics)
+
+    sent: set[Signal] = set()
+    service = ""
+    if environment.makes_spans:
+        from otel_llm.doctor.trial import run_trial
+
+        trial = run_trial(environ)
+        service = trial.service
+        yield from _trial_findings(trial, environment, environ, sent)
+    else:
+        yield Finding("test streams", "skipped", "No span would be made: see above.")
+    yield from _jaeger_findings(questions, environment, service, is_sent="traces" in sent)
+    yield from _prometheus_findings(questions, service, is_sent="metrics" in sent)
+
+
+def _trial_findings(
+    trial: Trial, environment: Environment, environ: Mapping[str, str], sent: set[Signal]
+) -> Iterator[Finding]:
+    """What was made and sent; `sent` is given the signals that a receiver took."""
+    check = "test streams"
+    problem = start_problem(trial.log)
+    if trial.spans is None:
+        sentence = f"The test's application did not come to its end. {problem or _end_of(trial.log)}"
+        yield Finding(check, "failed", sentence)
+        return
+    if trial.spans == 0:
+        sentence = f"No span was made of the test streams. {problem or _end_of(trial.log)}"
+        yield Finding(check, "failed", sentence)
+    else:
+        sentence = f"An instrumented application made {trial.spans} spans of the test streams, as {trial.service}."
+        yield Finding(check, "ok", sentence)
+    destinations: dict[Signal, Destination] = {}
+    if environment.traces is not None and trial.spans:
+        destinations["traces"] = environment.traces
+    # Without an instrumentation nothing is measured, either.
+    if environment.metrics is not None and trial.spans:
+        destinations["metrics"] = environment.metrics
+    complaints = read_complaints(trial.log)
+    yield from export_findings(complaints, destinations, {signal: _headers(signal, environ) for signal in destinations})
+    arrived = [signal for signal in destinations if signal not in complaints.failed]
+    sent.update(arrived)
+    if arrived:
+        urls = " and ".join(dict.fromkeys(destinations[signal].url for signal in arrived))
+        yield Finding("export", "ok", f"{' and '.join(arrived).capitalize()} were taken at {urls}.")
+
+
+def _headers(signal: Signal, environ: Mapping[str, str]) -> str:
+    names, _ = header_names(signal, environ)
+    if "authorization" in names:
+        return "the one in the header authorization is not the receiver's"
+    return "no header authorization is sent"
+
+
+def _end_of(log: str) -> str:
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    if not lines:
+        return "It says nothing of why."
+    return f"Its last words: {' / '.join(lines[-_LINES_SHOWN:])}"
+
+
+def _jaeger_findings(
+    questions: Questions, environment: Environment, service: str, *, is_sent: bool
+) -> Iterator[Finding]:
+    from otel_llm.doctor import jaeger
+
+    if questions.jaeger is None:
+        yield Finding("Jaeger", "skipped", "Not asked: --no-jaeger.")
+        return
+    there = jaeger.is_there(questions.jaeger)
+    yield there
+    if not is_sent:
+        yield Finding("trace", "skipped", "No span was sent that could be looked for.")
+        return
+    arrived = there.status == "ok"
+    if arrived:
+        has_events = "span" in environment.config.events
+        for finding in jaeger.look_for(questions.jaeger, service, has_events=has_events, wait=questions.wait):
+            yield finding
+            arrived = arrived and finding.status != "failed"
+    if not arrived:
+        yield collector.why_spans_are_missing(questions.collector_metrics)
+
+
+def _prometheus_findings(questions: Questions, service: str, *, is_sent: bool) -> Iterator[Finding]:
+    from otel_llm.doctor import prometheus
+
+    if questions.prometheus is None:
+        yield Finding("Prometheus", "skipped", "Not asked: --no-prometheus.")
+        return
+    there = prometheus.is_there(questions.prometheus)
+    yield there
+    if there.status != "ok":
+        return
+    if is_sent:
+        found = prometheus.metric_finding(questions.prometheus, service, wait=questions.wait)
+        yield found
+        if found.status != "failed":
+            yield prometheus.exemplar_finding(questions.prometheus, service)
+    else:
+        yield Finding("metrics", "skipped", "No measurement was sent that could be looked for.")
+    yield from prometheus.target_findings(questions.prometheus, wait=questions.wait)

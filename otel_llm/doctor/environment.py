@@ -1,0 +1,264 @@
+"""What in the environment keeps telemetry from being made or sent.
+
+It is read as the SDK and `opentelemetry-instrument` read it. What is surely wrong has failed; what is seldom right is a
+warning, and the test streams show what becomes of it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import re
+from dataclasses import dataclass, field, fields
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Final
+
+from otel_llm.config import Config, read_config
+from otel_llm.doctor.destination import (
+    GRPC,
+    HTTP,
+    OTLP_EXPORTERS,
+    Destination,
+    Signal,
+    destination,
+    exporters,
+    of_signal,
+    protocol,
+)
+from otel_llm.doctor.finding import Finding, Status
+from otel_llm.doctor.sending import header_findings, problem_of, tls_findings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_SIGNALS: Final[tuple[Signal, ...]] = ("traces", "metrics")
+_ALWAYS_NEEDED: Final = ("openai", "opentelemetry.sdk", "opentelemetry.distro")
+_EXPORTER_MODULES: Final = {
+    GRPC: "opentelemetry.exporter.otlp.proto.grpc",
+    HTTP: "opentelemetry.exporter.otlp.proto.http",
+}
+_OUR_NAME: Final = "otel_llm"
+_RATIO_SAMPLERS: Final = frozenset({"traceidratio", "parentbased_traceidratio"})
+_OPENAI_REQUIREMENT: Final = re.compile(r"openai(?![\w.-])", re.IGNORECASE)
+
+
+@dataclass
+class Environment:
+    """What was read. `traces` and `metrics`: where they go by OTLP, None where they do not.
+
+    `makes_spans`: nothing found keeps the test streams' spans from being made. `is_complete`: no package is missing.
+    """
+
+    traces: Destination | None = None
+    metrics: Destination | None = None
+    makes_spans: bool = True
+    is_complete: bool = True
+    config: Config = field(default_factory=Config)
+    findings: list[Finding] = field(default_factory=list)
+
+    def _add(self, check: str, status: Status, sentence: str) -> None:
+        self.findings.append(Finding(check, status, sentence))
+
+
+def read_environment(environ: Mapping[str, str]) -> Environment:
+    """Read all of it; where an application was started with these variables, it would behave as is found here."""
+    read = Environment()
+    _packages(read, environ)
+    _instrumentations(read, environ)
+    _sampler(read, environ)
+    _options(read, environ)
+    if environ.get("OTEL_CONFIG_FILE"):
+        read._add(
+            "destination",
+            "warning",
+            "OTEL_CONFIG_FILE configures the SDK, and the variables that say where telemetry goes are not read; what "
+            "follows tells only where it arrives.",
+        )
+        read.traces, read.metrics = (destination(signal, {}) for signal in _SIGNALS)
+        return read
+    for signal in _SIGNALS:
+        _destination(read, signal, environ)
+    read.findings += header_findings([found for found in (read.traces, read.metrics) if found], environ)
+    read.findings += tls_findings(environ)
+    return read
+
+
+def _packages(read: Environment, environ: Mapping[str, str]) -> None:
+    needed = [*_ALWAYS_NEEDED]
+    for signal in _SIGNALS:
+        if not set(OTLP_EXPORTERS).isdisjoint(exporters(signal, environ)):
+            spoken = protocol(signal, environ)
+            needed += [_EXPORTER_MODULES[spoken]] if spoken in _EXPORTER_MODULES else []
+    missing = [name for name in dict.fromkeys(needed) if not _is_installed(name)]
+    if missing:
+        read.is_complete = False
+        sentence = f"{' and '.join(missing)} cannot be imported: pip install 'otel-llm[instruments,otlp]'"
+        read._add("packages", "failed", sentence)
+    else:
+        read._add("packages", "ok", "The OpenAI SDK, OpenTelemetry's SDK and its exporters are installed.")
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):  # not even the package around it, or it is blocked
+        return False
+
+
+def _instrumentations(read: Environment, environ: Mapping[str, str]) -> None:
+    if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        read.makes_spans = False
+        read._add("instrumentation", "failed", "OTEL_SDK_DISABLED=true: no telemetry is made at all. Unset it.")
+        return
+    disabled = {name.strip() for name in environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "").split(",")}
+    for name in (_OUR_NAME, "*"):
+        if name in disabled:
+            read.makes_spans = False
+            sentence = f"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS has {name} in it: otel-llm is off. Take it out."
+            read._add("instrumentation", "failed", sentence)
+            return
+    others = sorted(set(_other_instrumentations(disabled)))
+    if others:
+        packages = " and ".join(f"{package} (as {name})" for package, name in others)
+        read._add(
+            "instrumentation",
+            "warning",
+            f"{packages} also instruments the OpenAI SDK, so requests may be traced twice. Keep one: name the other in "
+            "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS, or uninstall it.",
+        )
+    else:
+        read._add("instrumentation", "ok", "otel-llm is on, and nothing else instruments the OpenAI SDK.")
+
+
+def _other_instrumentations(disabled: set[str]) -> Iterator[tuple[str, str]]:
+    """Package and entry point of each that says it instruments the `openai` package."""
+    for entry in entry_points(group="opentelemetry_instrumentor"):
+        if entry.name == _OUR_NAME or entry.name in disabled or entry.dist is None:
+            continue
+        if any(_OPENAI_REQUIREMENT.match(requirement) for requirement in entry.dist.requires or ()):
+            yield entry.dist.name, entry.name
+
+
+def _sampler(read: Environment, environ: Mapping[str, str]) -> None:
+    name = environ.get("OTEL_TRACES_SAMPLER", "").strip()
+    if not name or name in {"always_on", "parentbased_always_on"}:
+        return
+    if name in {"always_off", "parentbased_always_off"}:
+        sentence = f"OTEL_TRACES_SAMPLER={name}: no trace of the application's is kept. Unset it."
+        read._add("sampler", "failed", sentence)
+    elif name in _RATIO_SAMPLERS:
+        value = environ.get("OTEL_TRACES_SAMPLER_ARG", "")
+        try:
+            ratio = float(value)
+        except ValueError:
+            ratio = -1.0
+        if ratio == 0:
+            sentence = f"OTEL_TRACES_SAMPLER={name} with OTEL_TRACES_SAMPLER_ARG={value}: no trace is kept."
+            read._add("sampler", "failed", sentence)
+        elif 0 < ratio < 1:
+            read._add(
+                "sampler",
+                "warning",
+                f"OTEL_TRACES_SAMPLER={name}: the application keeps {ratio * 100:g}% of its traces, and anomalies are "
+                "lost with the rest. A gateway that samples behind it keeps them all (collector-config/gateway.yaml).",
+            )
+        elif ratio != 1:
+            sentence = (
+                f"OTEL_TRACES_SAMPLER_ARG={value!r} is no share between 0 and 1: the SDK takes 1, or does not start."
+            )
+            read._add("sampler", "warning", sentence)
+    elif not entry_points(group="opentelemetry_traces_sampler", name=name):
+        sentence = f"OTEL_TRACES_SAMPLER={name} is no sampler that is installed; the SDK keeps all traces."
+        read._add("sampler", "warning", sentence)
+    else:
+        read._add("sampler", "warning", f"OTEL_TRACES_SAMPLER={name} decides what the application keeps.")
+
+
+def _options(read: Environment, environ: Mapping[str, str]) -> None:
+    """The OTEL_LLM_* variables; what cannot be used is named by the same reader as in the application."""
+    problems = _Messages()
+    logger = logging.getLogger("otel_llm")
+    logger.addHandler(problems)
+    propagated, logger.propagate = logger.propagate, False
+    try:
+        read.config = read_config({}, environ)
+    finally:
+        logger.propagate = propagated
+        logger.removeHandler(problems)
+    known = {f"OTEL_LLM_{entry.name.upper()}" for entry in fields(Config)}
+    bad = [*problems.messages]
+    bad += [
+        f"{name} is none of otel-llm's variables, which are {', '.join(sorted(known))}"
+        for name in sorted(environ)
+        if name.startswith("OTEL_LLM_") and name not in known
+    ]
+    for message in bad:
+        read._add("options", "warning", f"{message}. The default is kept.")
+    if "span" not in read.config.events:
+        read._add(
+            "options",
+            "warning",
+            f"OTEL_LLM_EVENTS={environ['OTEL_LLM_EVENTS']}: spans have no events, so that Jaeger does not show what "
+            "became of a tool call. `span` or `span,log` puts them there.",
+        )
+
+
+class _Messages(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
+def _destination(read: Environment, signal: Signal, environ: Mapping[str, str]) -> None:
+    check = f"destination of {signal}"
+    names = exporters(signal, environ)
+    variable = f"OTEL_{signal.upper()}_EXPORTER"
+    unknown = [name for name in names if not entry_points(group=f"opentelemetry_{signal}_exporter", name=name)]
+    if unknown and read.is_complete:
+        read.makes_spans = False
+        read._add(
+            check,
+            "failed",
+            f"{variable} names {' and '.join(unknown)}, which is not installed: the SDK does not start.",
+        )
+        return
+    if not any(name in OTLP_EXPORTERS for name in names):
+        _no_otlp(read, signal, check, variable, names)
+        return
+    found = destination(signal, environ)
+    if found.protocol not in _EXPORTER_MODULES:
+        read.makes_spans = False
+        _, said_by = of_signal("PROTOCOL", signal, environ)
+        sentence = (
+            f"{said_by}={found.protocol}: the SDK speaks grpc and http/protobuf, and does not start with another."
+        )
+        read._add(check, "failed", sentence)
+        return
+    if signal == "traces":
+        read.traces = found
+    else:
+        read.metrics = found
+    problem = problem_of(found, environ)
+    if problem is not None:
+        read._add(check, *problem)
+    else:
+        where = "by default" if found.variable is None else f"by {found.variable}"
+        read._add(check, "ok", f"{signal.capitalize()} go to {found.url} with {found.protocol}, {where}.")
+
+
+def _no_otlp(read: Environment, signal: Signal, check: str, variable: str, names: list[str]) -> None:
+    kept = f"goes to {' and '.join(names)}" if names else "goes nowhere"
+    if signal == "traces":
+        sentence = (
+            f"{variable}={','.join(names) or 'none'}: what is traced {kept}, none of it to a collector. Unset it."
+        )
+        read._add(check, "failed", sentence)
+    else:
+        sentence = (
+            f"{variable}={','.join(names) or 'none'}: what is measured {kept}, none of it to a collector; dashboards "
+            "and alerts have only what the collector makes of spans."
+        )
+        read._add(check, "warning", sentence)

@@ -1,0 +1,154 @@
+"""Asks Jaeger for the spans of the test streams, and looks whether all is on them."""
+
+from __future__ import annotations
+
+import time
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final
+
+from otel_llm import events
+from otel_llm.doctor.finding import Finding
+from otel_llm.doctor.trial import ANOMALY, BROKEN_CALLS, HEALTHY_CALLS, STREAMS
+from otel_llm.doctor.web import NoAnswer, get_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_POLL_INTERVAL: Final = 0.5  # seconds
+# After the first span came: the second was sent with it.
+_GRACE: Final = 3.0  # seconds
+_LIFE: Final = (events.DETECTED, events.NAME, events.ARGUMENTS_DELTA, events.COMPLETED)
+_SAMPLING_REASON: Final = "otel_llm.sampling.reason"  # as collector-config/gateway.yaml has it
+_CHECK: Final = "Jaeger"
+
+
+def is_there(url: str) -> Finding:
+    """Ask whether a Jaeger answers at `url`."""
+    try:
+        services = get_json(f"{url}/api/services")
+        if not isinstance(services, dict) or "data" not in services:
+            raise NoAnswer("its answer is not that of Jaeger's API: something else listens there")
+    except NoAnswer as why:
+        sentence = (
+            f"Jaeger cannot be asked at {url}: {why}. Start it, or say where it is (--jaeger), or that there is none "
+            "(--no-jaeger)."
+        )
+        return Finding(_CHECK, "failed", sentence)
+    return Finding(_CHECK, "ok", f"Jaeger answers at {url}.")
+
+
+def look_for(url: str, service: str, *, has_events: bool, wait: float) -> Iterator[Finding]:
+    """Wait up to `wait` seconds for the spans of the test streams. `has_events`: whether spans were to have any."""
+    try:
+        spans = _wait_for_spans(lambda: _spans(url, service), wait)
+    except NoAnswer as why:
+        yield Finding(_CHECK, "failed", f"Jaeger at {url} could not be asked for {service}: {why}.")
+        return
+    # Not by its anomalies: a span limit that is too low makes one of its own on the healthy one.
+    by_calls = {_tags(span).get("otel_llm.stream.tool_call_count"): span for span in spans}
+    healthy, broken = by_calls.get(len(HEALTHY_CALLS)), by_calls.get(len(BROKEN_CALLS))
+    if healthy is not None:
+        yield _healthy_finding(url, service, healthy, has_events=has_events)
+    elif broken is not None:
+        yield _sampled_finding(service, broken)
+    if broken is not None:
+        yield _anomaly_finding(broken, has_events=has_events)
+    elif healthy is not None:
+        sentence = (
+            "The healthy stream's span arrived, the broken one's, which has an anomaly, did not: something on the way "
+            "samples and does not keep anomalies, as collector-config/gateway.yaml would."
+        )
+        yield Finding("anomaly", "failed", sentence)
+    else:
+        sentence = (
+            f"The spans were sent, and Jaeger has none of {service} after {wait:.0f} s. It is another Jaeger than the "
+            "collector delivers to, the collector cannot deliver, or something on the way drops spans."
+        )
+        yield Finding("trace", "failed", sentence)
+
+
+def _wait_for_spans(ask: Callable[[], list[Any]], wait: float) -> list[Any]:
+    deadline = time.monotonic() + wait
+    while True:
+        spans = ask()
+        now = time.monotonic()
+        if spans:
+            deadline = min(deadline, now + _GRACE)
+        if len(spans) >= STREAMS or now >= deadline:
+            return spans
+        time.sleep(_POLL_INTERVAL)
+
+
+def _spans(url: str, service: str) -> list[dict[str, Any]]:
+    """Ours of this service, each once. Raises NoAnswer."""
+    answer = get_json(f"{url}/api/traces", service=service, limit=20)
+    found: dict[str, dict[str, Any]] = {}
+    try:
+        for trace in answer["data"] or ():
+            for span in trace["spans"]:
+                if "otel_llm.stream.outcome" in _tags(span):
+                    found.setdefault(span["spanID"], span)
+    except (KeyError, TypeError) as error:
+        raise NoAnswer("its answer is not that of Jaeger's API") from error
+    return list(found.values())
+
+
+def _healthy_finding(url: str, service: str, span: dict[str, Any], *, has_events: bool) -> Finding:
+    check = "trace"
+    where = f"{url}/trace/{span['traceID']}"
+    if not has_events:
+        return Finding(check, "ok", f"The span of {service} arrived: {where}")
+    told = _events(span)
+    for index, name in enumerate(HEALTHY_CALLS):
+        of_call = [event for event in told if event.get("otel_llm.tool_call.index") == index]
+        order = tuple(name for name, _ in groupby(event.get("event", "") for event in of_call))
+        completed = [event.get("gen_ai.tool.name") for event in of_call if event.get("event") == events.COMPLETED]
+        if order != _LIFE or completed != [name]:
+            sentence = (
+                f"The span arrived, but the life of its tool call {index} ({name}) is not on it as it was made. There "
+                f"is {', '.join(order) or 'nothing'}. A span limit (OTEL_SPAN_EVENT_COUNT_LIMIT), or a processor of "
+                f"the collector that drops or changes span events, does that. {where}"
+            )
+            return Finding(check, "failed", sentence)
+    sentence = f"The span of {service} arrived with the life of both tool calls, in order: {where}"
+    return Finding(check, "ok", sentence)
+
+
+def _sampled_finding(service: str, broken: dict[str, Any]) -> Finding:
+    reason = _tags(broken).get(_SAMPLING_REASON)
+    why = (
+        f"The gateway samples (it kept the other for the reason {reason!r}): that is as it should be"
+        if reason
+        else "Something on the way samples"
+    )
+    sentence = (
+        f"The healthy stream's span of {service} did not arrive, the broken one's did. {why}; of healthy requests you "
+        "see a share only."
+    )
+    return Finding("trace", "warning", sentence)
+
+
+def _anomaly_finding(span: dict[str, Any], *, has_events: bool) -> Finding:
+    check = "anomaly"
+    if not has_events:
+        return Finding(check, "ok", "The broken stream's span arrived and counts its anomaly.")
+    named = {event.get("otel_llm.anomaly.type") for event in _events(span) if event.get("event") == events.ANOMALY}
+    if ANOMALY in named:
+        return Finding(check, "ok", f"The anomaly of the broken stream is named: {ANOMALY}.")
+    sentence = (
+        f"The broken stream's span arrived, but {ANOMALY} is not named on it: a processor of the collector drops or "
+        "changes span events."
+    )
+    return Finding(check, "failed", sentence)
+
+
+def _tags(thing: dict[str, Any], key: str = "tags") -> dict[str, Any]:
+    return {tag["key"]: tag["value"] for tag in thing.get(key) or ()}
+
+
+def _events(span: dict[str, Any]) -> list[dict[str, Any]]:
+    return [_tags(log, "fields") for log in sorted(span.get("logs") or (), key=_time)]
+
+
+def _time(log: dict[str, Any]) -> int:
+    return int(log["timestamp"])

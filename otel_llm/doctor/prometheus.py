@@ -1,0 +1,163 @@
+"""Asks Prometheus whether it reads the collector, and whether it has what the test streams measured."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from otel_llm.doctor.finding import Finding
+from otel_llm.doctor.trial import BROKEN_CALLS, HEALTHY_CALLS
+from otel_llm.doctor.web import NoAnswer, get_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_POLL_INTERVAL: Final = 1.0  # seconds
+_METRIC: Final = "otel_llm_tool_call_count_total"
+_WITH_EXEMPLARS: Final = "otel_llm_tool_call_duration_seconds_bucket"
+_CALLS: Final = len(HEALTHY_CALLS) + len(BROKEN_CALLS)
+# The label with the service's name: as the dashboards expect it, then as a scrape makes it that overwrites labels.
+_JOB: Final = "job"
+_OVERWRITTEN: Final = "exported_job"
+_CHECK: Final = "Prometheus"
+
+
+def is_there(url: str) -> Finding:
+    """Ask whether a Prometheus answers at `url`."""
+    try:
+        _api(url, "query", query="1")
+    except NoAnswer as why:
+        sentence = (
+            f"Prometheus cannot be asked at {url}: {why}. Start it, or say where it is (--prometheus), or that there "
+            "is none (--no-prometheus)."
+        )
+        return Finding(_CHECK, "failed", sentence)
+    return Finding(_CHECK, "ok", f"Prometheus answers at {url}.")
+
+
+def target_findings(url: str, *, wait: float) -> Iterator[Finding]:
+    """What it reads: whether all of it is up, and a collector among it. One just started has up to `wait` seconds."""
+    check = "targets"
+    deadline = time.monotonic() + wait
+    try:
+        while not _are_known(targets := _api(url, "targets", state="active")["activeTargets"]):
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(_POLL_INTERVAL)
+        own = _query(url, '{__name__=~"otelcol_process_uptime.*"}')
+    except (NoAnswer, KeyError, TypeError) as why:
+        yield Finding(check, "skipped", f"Prometheus does not say what it reads ({why}).")
+        return
+    if not targets:
+        sentence = (
+            "Prometheus reads nothing: its configuration has no targets (grafana/prometheus/prometheus.yaml has)."
+        )
+        yield Finding(check, "failed", sentence)
+        return
+    down = [target for target in targets if target.get("health") == "down"]
+    for target in down:
+        sentence = (
+            f"Prometheus cannot read {target.get('scrapeUrl')} (job {target.get('scrapePool')}): "
+            f"{target.get('lastError') or 'it does not say why'}. If the collector is meant, start it or correct the "
+            "address."
+        )
+        yield Finding(check, "warning", sentence)
+    if own:
+        yield Finding(check, "ok", "Prometheus reads the collector's own metrics.")
+    elif not down:
+        sentence = (
+            "Prometheus reads no metrics of a collector about itself (otelcol_*), so that no alert tells of telemetry "
+            "that is lost. Add its port 8888 to the targets."
+        )
+        yield Finding(check, "warning", sentence)
+
+
+def _are_known(targets: list[Any]) -> bool:
+    return bool(targets) and all(target.get("health") != "unknown" for target in targets)
+
+
+def metric_finding(url: str, service: str, *, wait: float) -> Finding:
+    """Wait up to `wait` seconds for a scrape that has the test's tool calls."""
+    check = "metrics"
+    deadline = time.monotonic() + wait
+    try:
+        while not (found := _calls(url, service)):
+            if time.monotonic() >= deadline:
+                return _no_metric(url, service, wait)
+            time.sleep(_POLL_INTERVAL)
+    except NoAnswer as why:
+        return Finding(check, "failed", f"Prometheus at {url} could not be asked for {service}: {why}.")
+    label, count = found
+    if label == _OVERWRITTEN:
+        sentence = (
+            f"The metrics arrive, but with the application's name in {label}: the dashboards look for it in {_JOB}. "
+            "Set honor_labels: true for that target."
+        )
+        return Finding(check, "warning", sentence)
+    if count < _CALLS:
+        sentence = f"Prometheus has {count:.0f} of the {_CALLS} tool calls of {service}: something drops measurements."
+        return Finding(check, "warning", sentence)
+    return Finding(check, "ok", f"Prometheus has the {_CALLS} tool calls of {service}.")
+
+
+def _no_metric(url: str, service: str, wait: float) -> Finding:
+    sentence = (
+        f"The metrics were sent, and Prometheus has none of {service} after {wait:.0f} s. It reads another collector, "
+        "or does not read where the exporter `prometheus` of the collector serves them (port 8889), or more seldom."
+    )
+    try:
+        targets = _api(url, "targets", state="active")["activeTargets"]
+        read = [str(target.get("scrapeUrl")) for target in targets]
+    except (NoAnswer, KeyError, TypeError):
+        read = []
+    if read:
+        sentence += f" It reads {', '.join(read[:5])}{' and more' if len(read) > 5 else ''}."
+    return Finding("metrics", "failed", sentence)
+
+
+def exemplar_finding(url: str, service: str) -> Finding:
+    """Whether metrics lead to traces."""
+    check = "exemplars"
+    now = time.time()
+    query = f'{_WITH_EXEMPLARS}{{{_JOB}="{service}"}} or {_WITH_EXEMPLARS}{{{_OVERWRITTEN}="{service}"}}'
+    try:
+        found = _api(url, "query_exemplars", query=query, start=now - 600, end=now + 60)
+        if found:
+            return Finding(check, "ok", "Exemplars lead from the metrics to the traces.")
+        features = str(_api(url, "status/flags").get("enable-feature", ""))
+    except (NoAnswer, AttributeError) as why:
+        return Finding(check, "skipped", f"Prometheus does not say whether it keeps exemplars ({why}).")
+    if "exemplar-storage" not in features:
+        sentence = (
+            "Prometheus keeps no exemplars, so that no dot on a graph leads to a trace. Start it with "
+            "--enable-feature=exemplar-storage."
+        )
+    else:
+        sentence = (
+            "Prometheus keeps exemplars and has none of these metrics: the exporter `prometheus` of the collector "
+            "needs enable_open_metrics: true."
+        )
+    return Finding(check, "warning", sentence)
+
+
+def _calls(url: str, service: str) -> tuple[str, float] | None:
+    for label in (_JOB, _OVERWRITTEN):
+        samples = _query(url, f'{_METRIC}{{{label}="{service}"}}')
+        if samples:
+            return label, sum(float(sample["value"][1]) for sample in samples)
+    return None
+
+
+def _query(url: str, expression: str) -> list[Any]:
+    try:
+        return list(_api(url, "query", query=expression)["result"])
+    except (KeyError, TypeError) as error:
+        raise NoAnswer("its answer is not that of Prometheus's API") from error
+
+
+def _api(url: str, path: str, **query: object) -> Any:
+    """The data of an answer. Raises NoAnswer."""
+    answer = get_json(f"{url}/api/v1/{path}", **query)
+    if not isinstance(answer, dict) or answer.get("status") != "success" or "data" not in answer:
+        raise NoAnswer("its answer is not that of Prometheus's API: something else listens there")
+    return answer["data"]

@@ -1,0 +1,244 @@
+"""Files that are one document with many exchanges in it: VCR cassettes, HTTP archives (HAR), OTLP JSON.  Pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from otel_llm.exchanges.bodies import BodyReader, decompressed, is_chat_completion, parse, whole_parts
+from otel_llm.exchanges.parts import Begins, Part, Told, UnreadableFileError
+
+_MOST_VALUES = 200_000
+
+
+def document_parts(document: Any) -> Iterator[Part]:
+    """The parts of what the document holds. Raises UnreadableFileError where it is none of the known ones."""
+    if isinstance(document, Mapping):
+        if isinstance(document.get("interactions"), list):
+            yield from _cassette(document["interactions"])
+            return
+        if isinstance(_map(document.get("log")).get("entries"), list):
+            yield from _archive(document["log"]["entries"])
+            return
+        if isinstance(document.get("resourceSpans"), list):
+            yield from otlp_parts(document)
+            return
+        if is_chat_completion(document):
+            yield Begins("response")
+            yield from whole_parts(document, json.dumps(document)[:1000])
+            return
+    if isinstance(document, list) and document and all(is_chat_completion(one) for one in document):
+        yield Begins("list of chunks")
+        yield from whole_parts(document, "")
+        return
+    raise UnreadableFileError(
+        "it is neither a stream, nor chunks, a recording, a VCR cassette, an HTTP archive nor OTLP JSON"
+    )
+
+
+def _cassette(interactions: Sequence[Any]) -> Iterator[Part]:
+    for number, entry in enumerate(interactions, 1):
+        request, response = _map(_map(entry).get("request")), _map(_map(entry).get("response"))
+        body = response.get("body")
+        data = _bytes(_map(body).get("string") if isinstance(body, Mapping) else body)
+        encoding = _header(response.get("headers"), "content-encoding")
+        asked = request.get("body")
+        asked = asked.get("string") if isinstance(asked, Mapping) else asked
+        # Some recorders keep JSON as what it is.
+        asked = request.get("parsed_body") if asked is None else asked
+        if not data and response.get("parsed_body") is not None:
+            data = _bounded_json(response["parsed_body"])
+        yield from _exchange(number, str(request.get("uri", "")), _request(asked), data, encoding)
+
+
+def _archive(entries: Sequence[Any]) -> Iterator[Part]:
+    for number, entry in enumerate(entries, 1):
+        request, response = _map(_map(entry).get("request")), _map(_map(entry).get("response"))
+        content = _map(response.get("content"))
+        data = _bytes(content.get("text"))
+        if content.get("encoding") == "base64":
+            try:
+                data = base64.b64decode(data, validate=False)
+            except binascii.Error:
+                raise UnreadableFileError(f"the body of entry {number} is no base64") from None
+        asked = _request(_map(request.get("postData")).get("text"))
+        # An archive holds bodies as they are behind their compression.
+        yield from _exchange(number, str(request.get("url", "")), asked, data, "")
+
+
+def _exchange(number: int, url: str, request: Mapping[str, Any] | None, data: bytes, encoding: str) -> Iterator[Part]:
+    """The parts of one exchange; none where it is no chat completion."""
+    if not _is_ours(url, request):
+        return
+    if not data.lstrip()[:1] or data[:2] == b"\x1f\x8b" or encoding:
+        # Some recorders decompress and keep the header.
+        compressed = data[:2] == b"\x1f\x8b" or (encoding not in {"gzip", "deflate", ""} and not _is_text(data))
+        data = b"".join(decompressed([data], encoding or "gzip")) if compressed else data
+    path = url.partition("?")[0].partition("://")[2]
+    body = BodyReader(f"exchange {number} {path[path.find('/') :]}", request)
+    yield from body.feed(data)
+    yield from body.finish()
+
+
+def _is_ours(url: str, request: Mapping[str, Any] | None) -> bool:
+    if "/completions" in url or "/chat" in url:
+        return True
+    return request is not None and isinstance(request.get("messages"), list)
+
+
+def _is_text(data: bytes) -> bool:
+    return b"\0" not in data[:1024] and data[:1].isascii()
+
+
+def _request(body: Any) -> Mapping[str, Any] | None:
+    data = _bounded_json(body) if isinstance(body, Mapping) else _bytes(body)
+    if not data:
+        return None
+    try:
+        value = parse(data.decode("utf-8", "surrogateescape"))
+    except UnreadableFileError:
+        return None
+    return value if isinstance(value, Mapping) else None
+
+
+def _bounded_json(value: Any) -> bytes:
+    """A value as JSON. In YAML a few lines can stand for any number of values. Raises UnreadableFileError."""
+    pending, count = [value], 0
+    while pending:
+        one = pending.pop()
+        count += 1
+        if count > _MOST_VALUES:
+            raise UnreadableFileError(f"a body has more than {_MOST_VALUES} values")
+        if isinstance(one, Mapping):
+            pending.extend(one.values())
+        elif isinstance(one, list):
+            pending.extend(one)
+    return json.dumps(value, default=str).encode("ascii")
+
+
+def _bytes(body: Any) -> bytes:
+    if isinstance(body, bytes):
+        return body
+    return body.encode("utf-8", "surrogatepass") if isinstance(body, str) else b""
+
+
+def _header(headers: Any, name: str) -> str:
+    for key, value in _map(headers).items():
+        if str(key).lower() == name:
+            return str(value[0] if isinstance(value, list) and value else value)
+    return ""
+
+
+def _map(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+# OTLP ---------------------------------------------------------------------------------------------------------
+
+
+def otlp_parts(document: Mapping[str, Any]) -> Iterator[Part]:
+    """The spans of chat completions: ours as they were told, others by their messages."""
+    for resource in _list(document.get("resourceSpans")):
+        for scope in _list(_map(resource).get("scopeSpans")):
+            for span in _list(_map(scope).get("spans")):
+                yield from _span(_map(span))
+
+
+def _span(span: Mapping[str, Any]) -> Iterator[Part]:
+    attributes = _attributes(span.get("attributes"))
+    events = [
+        (
+            str(_map(event).get("name", "")),
+            _nanoseconds(_map(event).get("timeUnixNano")),
+            _attributes(event.get("attributes")),
+        )
+        for event in _list(span.get("events"))
+        if isinstance(event, Mapping)
+    ]
+    name = str(span.get("name", "span"))
+    if any(key.startswith("otel_llm.") for key in attributes) or any(
+        name.startswith("otel_llm.") for name, *_ in events
+    ):
+        started = _nanoseconds(span.get("startTimeUnixNano"))
+        ended = _nanoseconds(span.get("endTimeUnixNano")) or started
+        status = _map(span.get("status"))
+        error = str(status.get("message", "")) if status.get("code") in {2, "STATUS_CODE_ERROR"} else ""
+        yield Told(name, attributes, events, started, ended, error)
+        return
+    messages = _json(attributes.get("gen_ai.output.messages"))
+    if isinstance(messages, list) and messages:
+        tools = _json(attributes.get("gen_ai.tool.definitions"))
+        request = {"tools": [_tool(one) for one in tools]} if isinstance(tools, list) else None
+        yield Begins(f"span {name}", request)
+        choices = [_choice(index, _map(message)) for index, message in enumerate(messages)]
+        response = {"model": attributes.get("gen_ai.response.model"), "choices": choices}
+        yield from whole_parts(response, json.dumps(response)[:1000])
+
+
+def _choice(index: int, message: Mapping[str, Any]) -> dict[str, Any]:
+    """A choice of the API from a message of the GenAI conventions, whose arguments are parsed already."""
+    calls = []
+    texts = []
+    for part in map(_map, _list(message.get("parts"))):
+        if part.get("type") == "tool_call":
+            arguments = part.get("arguments")
+            text = arguments if isinstance(arguments, str) else "" if arguments is None else json.dumps(arguments)
+            function = {"name": part.get("name"), "arguments": text}
+            calls.append({"id": part.get("id"), "type": "function", "function": function})
+        elif part.get("type") == "text":
+            texts.append(str(part.get("content", "")))
+    reason = message.get("finish_reason")
+    return {
+        "index": index,
+        "message": {"role": "assistant", "content": "".join(texts) or None, "tool_calls": calls or None},
+        "finish_reason": "tool_calls" if reason == "tool_call" else reason,
+    }
+
+
+def _tool(definition: Any) -> Any:
+    return definition if "function" in _map(definition) else {"type": "function", "function": definition}
+
+
+def _json(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse(value)
+    except UnreadableFileError:
+        return None
+
+
+def _attributes(entries: Any) -> dict[str, Any]:
+    return {str(_map(entry).get("key", "")): _any_value(_map(entry).get("value"), 0) for entry in _list(entries)}
+
+
+def _any_value(value: Any, depth: int) -> Any:
+    value = _map(value)
+    for kind in ("stringValue", "boolValue", "doubleValue"):
+        if kind in value:
+            return value[kind]
+    if "intValue" in value:
+        return _nanoseconds(value["intValue"])
+    if depth > 50:
+        return None
+    if "arrayValue" in value:
+        return [_any_value(one, depth + 1) for one in _list(_map(value["arrayValue"]).get("values"))]
+    if "kvlistValue" in value:
+        entries = _list(_map(value["kvlistValue"]).get("values"))
+        return {str(_map(one).get("key", "")): _any_value(_map(one).get("value"), depth + 1) for one in entries}
+    return None
+
+
+def _nanoseconds(value: Any) -> int:
+    # 64-bit integers are strings in OTLP JSON.
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return 0
+
+
+def _list(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list) else ()

@@ -1,0 +1,120 @@
+"""The bytes that show an anomaly: which chunks it was read from.  Pure.
+
+Of each call, and of each choice, the first chunks and the last are kept, and how many there were.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from otel_llm.diagnosis import Anomaly
+from otel_llm.fields import field, index_of, items_of
+
+_FIRST = 4
+_LAST = 2
+_SHOWN = 1000
+_MOST_KEYS = 1024
+
+
+class Excerpt(NamedTuple):
+    """A chunk: its number from 1, the byte it begins at, and its beginning."""
+
+    number: int
+    offset: int
+    text: str
+
+
+class _Kept:
+    def __init__(self) -> None:
+        self.first: list[Excerpt] = []
+        self.last: deque[Excerpt] = deque(maxlen=_LAST)
+
+    def add(self, excerpt: Excerpt) -> None:
+        if len(self.first) < _FIRST:
+            self.first.append(excerpt)
+        else:
+            self.last.append(excerpt)
+
+    def all(self) -> list[Excerpt]:
+        return [*self.first, *self.last]
+
+
+# Anomalies of a choice, and the kind of chunks that show them.
+_SHOWN_BY = {
+    "finish_reason_mismatch": ("finish", "calls"),
+    "missing_finish_reason": ("any",),
+    "missing_index": ("no_index",),
+    "delta_after_finish": ("finish", "late"),
+    "text_leak": ("text",),
+    "tool_choice_violated": ("calls", "text"),
+    "parallel_violated": ("calls",),
+    "duplicate_id": ("calls",),
+}
+
+
+class Evidence:
+    """Takes every chunk of a response; then tells which of them show an anomaly."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[Any, ...], _Kept] = {}
+        self._finished: set[int] = set()
+        self._count = 0
+        self._longest_wait: list[Excerpt] = []
+
+    def take(self, chunk: Any, raw: str, offset: int, *, longest_wait: bool = False) -> None:
+        self._count += 1
+        excerpt = Excerpt(self._count, offset, raw[:_SHOWN])
+        if longest_wait:
+            self._longest_wait = [excerpt]
+        for choice in items_of(field(chunk, "choices")):
+            index = index_of(field(choice, "index")) or 0
+            body = field(choice, "delta") or field(choice, "message")
+            self._add(excerpt, "any", index)
+            if field(body, "content"):
+                self._add(excerpt, "text", index)
+            deltas = [*items_of(field(body, "tool_calls"))]
+            if field(body, "function_call") is not None:
+                deltas.append({"index": 0})
+            for place, delta in enumerate(deltas):
+                call = index_of(field(delta, "index"))
+                if call is None and field(choice, "message") is not None:
+                    call = place
+                self._add(excerpt, "call", index, call)
+                self._add(excerpt, "calls", index)
+                if call is None:
+                    self._add(excerpt, "no_index", index)
+                if index in self._finished:
+                    self._add(excerpt, "late", index)
+            if field(choice, "finish_reason"):
+                self._add(excerpt, "finish", index)
+                if len(self._finished) < _MOST_KEYS:
+                    self._finished.add(index)
+
+    def _add(self, excerpt: Excerpt, *key: Any) -> None:
+        kept = self._kept.get(key)
+        if kept is None:
+            if len(self._kept) >= _MOST_KEYS:
+                return
+            kept = self._kept[key] = _Kept()
+        kept.add(excerpt)
+
+    def of(self, anomaly: Anomaly) -> list[Excerpt]:
+        """The chunks that show it, as far as they were kept, in order."""
+        if anomaly.type == "stalled":
+            return self._longest_wait
+        found = {excerpt for key in self._keys(anomaly) if key in self._kept for excerpt in self._kept[key].all()}
+        return sorted(found)
+
+    def _keys(self, anomaly: Anomaly) -> Iterator[tuple[Any, ...]]:
+        choice = anomaly.choice_index
+        if choice is None:
+            return
+        if anomaly.tool_call_index is not None:
+            yield ("call", choice, anomaly.tool_call_index)
+            if ("call", choice, anomaly.tool_call_index) not in self._kept:
+                yield ("call", choice, None)
+        else:
+            for kind in _SHOWN_BY.get(anomaly.type, ("any",)):
+                yield (kind, choice)

@@ -1,0 +1,181 @@
+"""A file of any known kind, told by its beginning, as parts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import IO, Any
+
+from otel_llm.exchanges.bodies import BodyReader, is_chat_completion, parse
+from otel_llm.exchanges.documents import document_parts, otlp_parts
+from otel_llm.exchanges.parts import MEGABYTE, Begins, Chunk, Ends, Part, UnreadableFileError
+from otel_llm.exchanges.recorded import LONGEST_LINE, MARK, lines_of, open_recording, recorded_parts
+
+_HEAD = 65_536
+_BLOCK = 65_536
+_LONGEST_DOCUMENT = 32 * MEGABYTE
+# A reader of YAML takes some hundred bytes for each.
+_LONGEST_YAML = 16 * MEGABYTE
+_DEEPEST_YAML = 100
+
+_EVENT_FIELD = re.compile(r"(?:data|event|id|retry)?:")
+_STATUS_LINE = re.compile(r"HTTP/[\d.]+ \d{3}")
+_HEADERS = re.compile(rb"(?:[^\r\n]+\r?\n)+\r?\n")
+_YAML_CASSETTE = re.compile(r"(?:---\s*)?(?:#[^\n]*\n\s*)*(?:interactions|version)\s*:")
+
+
+def read_exchanges(path: Path) -> Iterator[Part]:
+    """The parts of a file. Raises UnreadableFileError (also behind parts that could be read) and OSError."""
+    with path.open("rb") as file:
+        yield from _read(file, path.name)
+
+
+def _read(file: IO[bytes], title: str) -> Iterator[Part]:
+    head = file.read(_HEAD)
+    if not head.strip():
+        raise UnreadableFileError("it is empty")
+    if b"\0" in head:
+        raise UnreadableFileError("it is no text")
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    text = start.decode("utf-8", "replace")
+    if _STATUS_LINE.match(text):
+        # `curl -i`: the headers stand before the body.
+        headers = _HEADERS.match(start)
+        if headers is None:
+            raise UnreadableFileError("its headers do not end")
+        yield from _body(chain([start[headers.end() :]], _blocks(file)), title)
+    elif _EVENT_FIELD.match(text):
+        yield from _body(chain([head], _blocks(file)), title)
+    elif text.startswith(("{", "[")):
+        file.seek(0)
+        yield from _json(file, title)
+    elif _YAML_CASSETTE.match(text):
+        file.seek(0)
+        yield from document_parts(_yaml(file))
+    else:
+        raise UnreadableFileError(
+            "it is neither a stream, nor chunks, a recording, a VCR cassette, an HTTP archive nor OTLP JSON"
+        )
+
+
+def _blocks(file: IO[bytes]) -> Iterator[bytes]:
+    while block := file.read(_BLOCK):
+        yield block
+
+
+def _body(blocks: Iterator[bytes], title: str) -> Iterator[Part]:
+    body = BodyReader(title)
+    broken: Ends | None = None
+    for block in blocks:
+        for part in body.feed(block):
+            broken = part if isinstance(part, Ends) and part.outcome == "error" else broken
+            yield part
+    for part in body.finish():
+        broken = part if isinstance(part, Ends) and part.outcome == "error" else broken
+        yield part
+    if broken is not None and not broken.note.startswith("an error"):
+        raise UnreadableFileError(broken.note)
+
+
+def _json(file: IO[bytes], title: str) -> Iterator[Part]:
+    """One JSON document, or one a line."""
+    first = file.readline(LONGEST_LINE).decode("utf-8-sig", "surrogateescape")
+    try:
+        value = parse(first)
+    except UnreadableFileError:
+        # The document goes on behind its first line, or is none.
+        file.seek(0)
+        yield from document_parts(_document(file))
+        return
+    lines = lines_of(file)
+    if isinstance(value, dict) and MARK in value:
+        yield from recorded_parts(title, open_recording(first, lines))
+        return
+    second = next((line for line in lines if line.strip()), None)
+    if second is None and not (isinstance(value, dict) and _is_chunk(value)):
+        yield from document_parts(value)
+        return
+    lines = chain([first], [second] if second is not None else [], lines)
+    if isinstance(value, dict) and "resourceSpans" in value:
+        for number, line in enumerate(lines, 1):
+            yield from otlp_parts(_line(line, number)) if line.strip() else ()
+        return
+    if not is_chat_completion(value):
+        raise UnreadableFileError("its lines are no chunks of a chat completion")
+    yield from _chunk_lines(lines, title)
+
+
+def _is_chunk(value: dict[str, Any]) -> bool:
+    choices = value.get("choices")
+    return isinstance(choices, list) and (not choices or (isinstance(choices[0], dict) and "delta" in choices[0]))
+
+
+def _chunk_lines(lines: Iterator[str], title: str) -> Iterator[Part]:
+    """A chunk a line; where another id begins behind a finish reason, another response does."""
+    current: Any = None
+    begun = finished = False
+    offset = count = 0
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            offset += len(line)
+            continue
+        value = _line(line, number)
+        response_id = value.get("id")
+        if begun and finished and response_id and current and response_id != current:
+            yield Ends("completed")
+            begun = finished = False
+        if not begun:
+            count += 1
+            yield Begins(title if count == 1 else f"{title} ({count})")
+            begun = True
+        current = response_id or current
+        yield Chunk(value, line.strip(), offset)
+        offset += len(line.encode("utf-8", "surrogateescape"))
+        finished = finished or any(
+            isinstance(choice, dict) and choice.get("finish_reason") for choice in value.get("choices") or ()
+        )
+    if begun:
+        yield Ends("completed")
+
+
+def _line(line: str, number: int) -> dict[str, Any]:
+    try:
+        value = parse(line)
+    except UnreadableFileError as error:
+        raise UnreadableFileError(f"line {number}: {error}") from None
+    if not isinstance(value, dict):
+        raise UnreadableFileError(f"line {number} is no object")
+    return value
+
+
+def _document(file: IO[bytes]) -> Any:
+    data = file.read(_LONGEST_DOCUMENT + 1)
+    if len(data) > _LONGEST_DOCUMENT:
+        raise UnreadableFileError(f"it is one document of more than {_LONGEST_DOCUMENT // MEGABYTE} MB")
+    return parse(data.decode("utf-8-sig", "surrogateescape"))
+
+
+def _yaml(file: IO[bytes]) -> Any:
+    try:
+        import yaml
+    except ImportError:
+        raise UnreadableFileError("it is YAML, which needs PyYAML: pip install 'otel-llm[cli]'") from None
+    data = file.read(_LONGEST_YAML + 1)
+    if len(data) > _LONGEST_YAML:
+        raise UnreadableFileError(f"it is a YAML document of more than {_LONGEST_YAML // MEGABYTE} MB")
+    parser, loader = getattr(yaml, "CParser", yaml.SafeLoader), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        depth = 0
+        # Looked at first: the loader recurses, in C where no limit stops it.
+        for event in yaml.parse(data, Loader=parser):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEEPEST_YAML:
+                raise UnreadableFileError("it is nested too deep")
+        document = yaml.load(data, Loader=loader)  # noqa: S506  a safe one
+    except (yaml.YAMLError, ValueError) as error:
+        raise UnreadableFileError(f"it is no YAML ({' '.join(str(error).split())[:200]})") from None
+    if not isinstance(document, dict) or "interactions" not in document:
+        raise UnreadableFileError("it is YAML, and no VCR cassette")
+    return document

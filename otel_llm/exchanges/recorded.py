@@ -1,0 +1,128 @@
+"""Recordings: what `otel-llm record` writes, the exact bytes of one response and when each came.
+
+A recording is JSON Lines, so that one that was cut is readable as far as it goes. The first line is an object with
+`otel_llm_recording` (1), `started` (RFC 3339), `request` (`method`, `path`, `headers`, `body`) and `response`
+(`status`, `headers`). A line for each read of the body follows: `t`, seconds since the request was sent, and `text`,
+or `base64` where the bytes are no UTF-8. The last line has `t` and `end`: `completed`, or how it ended otherwise.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterator, Mapping
+from typing import IO, Any
+
+from otel_llm.exchanges.bodies import BodyReader, decompressed, parse
+from otel_llm.exchanges.parts import MEGABYTE, Part, UnreadableFileError
+from otel_llm.recording import Outcome
+
+MARK = "otel_llm_recording"
+LONGEST_LINE = 32 * MEGABYTE
+_OUTCOMES: Mapping[str, Outcome] = {"completed": "completed", "closed": "closed", "error": "error"}
+
+
+def head_line(started: str, request: Mapping[str, Any], response: Mapping[str, Any]) -> str:
+    """The first line of a recording."""
+    return json.dumps({MARK: 1, "started": started, "request": request, "response": response}) + "\n"
+
+
+def data_line(seconds: float, data: bytes) -> str:
+    """The line of one read."""
+    try:
+        return json.dumps({"t": round(seconds, 6), "text": data.decode("utf-8")}, ensure_ascii=False) + "\n"
+    except UnicodeDecodeError:
+        return json.dumps({"t": round(seconds, 6), "base64": base64.b64encode(data).decode("ascii")}) + "\n"
+
+
+def end_line(seconds: float, end: str) -> str:
+    """The last line."""
+    return json.dumps({"t": round(seconds, 6), "end": end}) + "\n"
+
+
+class Recorded:
+    """A recording that is open: its head, and its body read by read."""
+
+    def __init__(self, head: Mapping[str, Any], lines: Iterator[str]) -> None:
+        self.head = head
+        self._lines = lines
+        self.end: str | None = None
+        """How it ended; None while it is read, and where the file was cut."""
+        self.ended_ns: int | None = None
+
+    @property
+    def request_body(self) -> Mapping[str, Any] | None:
+        body = _mapping(self.head.get("request")).get("body")
+        return body if isinstance(body, Mapping) else None
+
+    @property
+    def status(self) -> int:
+        status = _mapping(self.head.get("response")).get("status")
+        return status if isinstance(status, int) else 200
+
+    @property
+    def response_headers(self) -> Mapping[str, Any]:
+        return _mapping(_mapping(self.head.get("response")).get("headers"))
+
+    def reads(self) -> Iterator[tuple[int, bytes]]:
+        """When each read came (ns since the request), and its bytes. Raises UnreadableFileError."""
+        for number, line in enumerate(self._lines, 2):
+            if not line.strip():
+                continue
+            try:
+                value = parse(line)
+                time_ns = int(float(value["t"]) * 1e9)
+                if "end" in value:
+                    self.end, self.ended_ns = str(value["end"]), time_ns
+                    return
+                text = value.get("text")
+                data = base64.b64decode(value["base64"], validate=True) if text is None else text.encode("utf-8")
+            except (
+                UnreadableFileError,
+                KeyError,
+                TypeError,
+                AttributeError,
+                ValueError,
+                OverflowError,
+                binascii.Error,
+            ):
+                raise UnreadableFileError(f"line {number} is none of a recording") from None
+            yield time_ns, data
+
+
+def open_recording(first_line: str, lines: Iterator[str]) -> Recorded:
+    """A recording whose first line was read. Raises UnreadableFileError."""
+    head = parse(first_line)
+    if not isinstance(head, Mapping) or head.get(MARK) != 1:
+        raise UnreadableFileError(f"it is a recording of another version ({str(_mapping(head).get(MARK))[:20]})")
+    return Recorded(head, lines)
+
+
+def recorded_parts(title: str, recorded: Recorded) -> Iterator[Part]:
+    """The parts of a recording. Raises UnreadableFileError."""
+    body = BodyReader(title, recorded.request_body)
+    encoding = str(recorded.response_headers.get("content-encoding", ""))
+    if encoding.strip().lower() in {"", "identity"}:
+        for time_ns, data in recorded.reads():
+            yield from body.feed(data, time_ns)
+    else:
+        for piece in decompressed((data for _, data in recorded.reads()), encoding):
+            yield from body.feed(piece)
+    if recorded.end is None:
+        yield from body.finish("error", "the recording breaks off")
+        raise UnreadableFileError("the recording breaks off: its last line is missing")
+    note = "" if recorded.end in _OUTCOMES else recorded.end
+    yield from body.finish(_OUTCOMES.get(recorded.end, "error"), note, recorded.ended_ns)
+
+
+def lines_of(file: IO[bytes]) -> Iterator[str]:
+    """The lines of a file. Raises UnreadableFileError for one that is too long."""
+    while line := file.readline(LONGEST_LINE):
+        if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+            raise UnreadableFileError(f"a line is longer than {LONGEST_LINE // MEGABYTE} MB")
+        yield line.decode("utf-8", "surrogateescape")
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

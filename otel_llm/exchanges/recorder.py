@@ -1,0 +1,225 @@
+"""A proxy that hands each request on to a server, hands back what the server says as it comes, and writes it down.
+
+It needs httpx (towards the server) and an ASGI server (towards the client), see `listening`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from time import perf_counter
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from otel_llm.exchanges.bodies import parse
+from otel_llm.exchanges.parts import MEGABYTE, UnreadableFileError
+from otel_llm.exchanges.recorded import data_line, end_line, head_line
+from otel_llm.exchanges.redaction import Redactor, harmless_headers, secrets_in
+
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+
+_RECORDED_PATH = "/completions"
+_LONGEST_REQUEST = 64 * MEGABYTE
+# They are of one connection, and not of the message.
+_HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+# They are made for what is sent on.
+_MADE_ANEW = frozenset({"accept-encoding", "content-length", "host"})
+
+
+class RecordingProxy:
+    """An ASGI application. `folder`: where recordings go, a file each; `tell`: is told a sentence about each."""
+
+    def __init__(self, upstream: str, folder: Path, tell: Callable[[str], None]) -> None:
+        parts = urlsplit(upstream)
+        if parts.scheme not in {"http", "https"} or not parts.netloc:
+            raise ValueError(f"{upstream!r} is no URL of a server")
+        self._origin = f"{parts.scheme}://{parts.netloc}"
+        self.path = parts.path.rstrip("/")
+        self._folder = folder
+        self._tell = tell
+        self._numbers = itertools.count(1)
+        # A model may think for as long as it wants; the client's own timeouts count.
+        self._client = httpx.AsyncClient(timeout=httpx.Timeout(None, connect=30), follow_redirects=False)
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return None
+        body = await _request_body(receive)
+        if body is None:
+            return await _answer(send, 413, "the request is too long to be handed on")
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+        query = scope["query_string"].decode("latin-1")
+        path: str = scope["path"]
+        target = self._origin + (path if path.startswith(f"{self.path}/") else self.path + path)
+        request = self._client.build_request(
+            scope["method"],
+            f"{target}?{query}" if query else target,
+            headers=[
+                # What is compressed cannot be read by whoever looks at the recording, nor searched for secrets.
+                *((name, value) for name, value in headers if name not in _HOP_BY_HOP | _MADE_ANEW),
+                ("accept-encoding", "identity"),
+            ],
+            content=body,
+        )
+        exchange = None
+        if path.endswith(_RECORDED_PATH) and scope["method"] == "POST":
+            exchange = _Exchange(path, headers, query, body)
+        watch = asyncio.ensure_future(_disconnected(receive))
+        work = asyncio.ensure_future(self._hand_on(request, send, exchange))
+        try:
+            await asyncio.wait({watch, work}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                work.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await work
+                self._end(exchange, "closed")
+                return None
+            work.result()
+        finally:
+            watch.cancel()
+            work.cancel()
+            self._end(exchange, "closed")
+        return None
+
+    async def _hand_on(self, request: httpx.Request, send: Send, exchange: _Exchange | None) -> None:
+        try:
+            response = await self._client.send(request, stream=True)
+        except httpx.HTTPError as error:
+            self._tell(f"the server cannot be reached: {type(error).__name__} {error}")
+            await _answer(send, 502, f"otel-llm record: the server cannot be reached ({type(error).__name__})")
+            return
+        try:
+            if exchange is not None:
+                exchange.begin(self._folder, self._numbers, response)
+            raw = [(name.lower(), value) for name, value in response.headers.raw]
+            headers = [(name, value) for name, value in raw if name.decode("latin-1") not in _HOP_BY_HOP]
+            await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+            async for data in response.aiter_raw():
+                if exchange is not None:
+                    exchange.data(data)
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+        except httpx.HTTPError as error:
+            self._end(exchange, f"error: {type(error).__name__}")
+            # Whatever is not ended properly is dropped, as the server did it.
+            raise
+        finally:
+            await response.aclose()
+        self._end(exchange, "completed")
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _end(self, exchange: _Exchange | None, end: str) -> None:
+        if exchange is not None and exchange.path is not None and exchange.end(end):
+            self._tell(f"{exchange.path}: {end}")
+
+
+class _Exchange:
+    """One recording that is being written."""
+
+    def __init__(self, path: str, headers: list[tuple[str, str]], query: str, body: bytes) -> None:
+        self._started = datetime.now(timezone.utc)
+        self._clock = perf_counter()
+        self._redactor = Redactor(secrets := secrets_in(headers, query))
+        once = Redactor(secrets)
+        text = (once.feed(body) + once.finish()).decode("utf-8", "replace")
+        try:
+            value = parse(text)
+        except UnreadableFileError:
+            value = text
+        self._request = {"method": "POST", "path": path, "headers": harmless_headers(headers), "body": value}
+        self._file: IO[str] | None = None
+        self._readable = True
+        self.path: Path | None = None
+
+    def begin(self, folder: Path, numbers: itertools.count[int], response: httpx.Response) -> None:
+        self._file, self.path = _new_file(folder, numbers)
+        encoding = response.headers.get("content-encoding", "identity")
+        # Nobody can say whether a secret is in it.
+        self._readable = encoding.lower() in {"identity", ""}
+        head = {"status": response.status_code, "headers": harmless_headers(response.headers.items())}
+        self._write(head_line(self._started.isoformat(), self._request, head))
+
+    def data(self, data: bytes) -> None:
+        if self._readable and (data := self._redactor.feed(data)):
+            self._write(data_line(self._seconds(), data))
+
+    def end(self, end: str) -> bool:
+        """Whether this was its end, which comes once."""
+        if self._file is None:
+            return False
+        rest = self._redactor.finish()
+        if rest:
+            self._write(data_line(self._seconds(), rest))
+        self._write(end_line(self._seconds(), end if self._readable else "error: the server sent it compressed"))
+        self._file.close()
+        self._file = None
+        return True
+
+    def _seconds(self) -> float:
+        return perf_counter() - self._clock
+
+    def _write(self, line: str) -> None:
+        if self._file is not None:
+            self._file.write(line)
+            # What was written is there, however this ends.
+            self._file.flush()
+
+
+def _new_file(folder: Path, numbers: itertools.count[int]) -> tuple[IO[str], Path]:
+    """The next file that is not there yet, for its owner's eyes alone: prompts are nobody else's business."""
+    for number in numbers:
+        path = folder / f"{number:04}.jsonl"
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            continue
+        return os.fdopen(handle, "w", encoding="utf-8"), path
+    raise AssertionError("numbers do not end")
+
+
+async def _request_body(receive: Receive) -> bytes | None:
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return bytes(body)
+        body += message.get("body", b"")
+        if len(body) > _LONGEST_REQUEST:
+            return None
+        if not message.get("more_body"):
+            return bytes(body)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _answer(send: Send, status: int, message: str) -> None:
+    import json
+
+    body = json.dumps({"error": {"message": message, "type": "proxy_error", "code": None}}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -1,0 +1,107 @@
+"""A server that says what a recording holds, with its timing. An ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from otel_llm.exchanges.parts import UnreadableFileError
+from otel_llm.exchanges.recorded import MARK, Recorded, lines_of, open_recording
+
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+
+_BLOCK = 65_536
+
+
+class DroppedError(Exception):
+    """The connection ends here, as the recorded one did."""
+
+
+class Replay:
+    """Answers every POST with the recordings in turn, and begins again behind the last.
+
+    A file that is no recording is sent as it is, at once, as the body of an event stream. `speed`: how many times
+    faster than it was recorded, 0 for at once.
+    """
+
+    def __init__(self, paths: Sequence[Path], speed: float = 1.0) -> None:
+        self._paths = itertools.cycle(paths)
+        self._speed = speed
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        while (message := await receive()).get("more_body"):
+            pass
+        if message["type"] == "http.disconnect":
+            return
+        if scope["method"] != "POST":
+            models = {"object": "list", "data": [{"id": "recorded", "object": "model", "owned_by": "otel-llm"}]}
+            await _send_json(send, models if scope["path"].rstrip("/").endswith("/models") else {})
+            return
+        watch = asyncio.ensure_future(receive())
+        work = asyncio.ensure_future(self._play(next(self._paths), send))
+        try:
+            await asyncio.wait({watch, work}, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                work.result()
+        finally:
+            watch.cancel()
+            work.cancel()
+
+    async def _play(self, path: Path, send: Send) -> None:
+        began = perf_counter()
+        with closing(open_replay(path)) as replay:
+            status, headers = next(replay)
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            for seconds, data in replay:
+                wait = began + seconds / self._speed - perf_counter() if self._speed else 0.0
+                if wait > 0:
+                    await asyncio.sleep(wait)
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def open_replay(path: Path) -> Generator[Any, None, None]:
+    """Status and headers, then each read (seconds, bytes). Raises UnreadableFileError, OSError, and DroppedError at the
+    end of what did not end properly."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+        file.seek(0)
+        if not head.lstrip().startswith(b"{") or MARK.encode() not in head[:200]:
+            if b"\0" in head or not head.strip():
+                raise UnreadableFileError("it is neither a recording nor the text of a stream")
+            yield 200, [(b"content-type", b"text/event-stream")]
+            while block := file.read(_BLOCK):
+                yield 0.0, block
+            return
+        lines = lines_of(file)
+        recorded = open_recording(next(lines), lines)
+        yield recorded.status, _headers(recorded)
+        for time_ns, data in recorded.reads():
+            yield time_ns / 1e9, data
+        if recorded.end != "completed":
+            raise DroppedError(recorded.end or "the recording breaks off")
+
+
+def _headers(recorded: Recorded) -> list[tuple[bytes, bytes]]:
+    kept = ("content-type", "content-encoding", "retry-after", "x-request-id")
+    return [
+        (name.encode("latin-1"), str(value).encode("latin-1", "replace"))
+        for name, value in recorded.response_headers.items()
+        if name in kept
+    ]
+
+
+async def _send_json(send: Send, value: Any) -> None:
+    body = json.dumps(value).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

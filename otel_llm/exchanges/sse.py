@@ -1,0 +1,81 @@
+"""Server-sent events as they come, bytes in and events out (the HTML standard, "Server-sent events").  Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from otel_llm.exchanges.parts import MEGABYTE, UnreadableFileError
+
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+_LONGEST_EVENT = 16 * MEGABYTE
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class ServerSentEvent(NamedTuple):
+    """An event's `data`, which began at byte `offset`."""
+
+    data: bytes
+    offset: int
+
+
+class EventReader:
+    """Reads one body. Lines are searched once, however they are cut. Raises UnreadableFileError for long ones."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._searched = 0
+        self._offset = 0
+        self._data: list[bytes] = []
+        self._data_length = 0
+        self._data_offset = 0
+
+    def feed(self, data: bytes) -> Iterator[ServerSentEvent]:
+        """The events that are complete with this."""
+        self._buffer += data
+        if self._offset == 0 and self._buffer.startswith(_BYTE_ORDER_MARK):
+            self._take(len(_BYTE_ORDER_MARK))
+        start = 0
+        while match := _LINE_END.search(self._buffer, max(start, self._searched)):
+            if match.group() == b"\r" and match.end() == len(self._buffer):
+                # A line feed may follow.
+                self._searched = match.start()
+                break
+            yield from self._line(bytes(self._buffer[start : match.start()]), self._offset + start)
+            start = self._searched = match.end()
+        else:
+            self._searched = len(self._buffer)
+        self._take(start)
+        if len(self._buffer) > _LONGEST_EVENT:
+            raise UnreadableFileError(f"a line is longer than {_LONGEST_EVENT // MEGABYTE} MB")
+
+    def finish(self) -> Iterator[ServerSentEvent]:
+        """The body is over: an event that only lacks its last line ends."""
+        if self._buffer:
+            yield from self._line(bytes(self._buffer).rstrip(b"\r"), self._offset)
+            self._buffer.clear()
+        yield from self._line(b"", self._offset)
+
+    def _take(self, length: int) -> None:
+        if length:
+            del self._buffer[:length]
+            self._offset += length
+            self._searched = max(0, self._searched - length)
+
+    def _line(self, line: bytes, offset: int) -> Iterator[ServerSentEvent]:
+        if not line:
+            if self._data:
+                data, self._data, self._data_length = b"\n".join(self._data), [], 0
+                yield ServerSentEvent(data, self._data_offset)
+            return
+        field, _, value = line.partition(b":")
+        if field != b"data":
+            return
+        if not self._data:
+            self._data_offset = offset
+        value = value.removeprefix(b" ")
+        self._data.append(value)
+        self._data_length += len(value)
+        if self._data_length > _LONGEST_EVENT:
+            raise UnreadableFileError(f"an event is longer than {_LONGEST_EVENT // MEGABYTE} MB")

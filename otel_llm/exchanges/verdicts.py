@@ -1,0 +1,153 @@
+"""The parts of a file through the machine that watches live streams: one verdict a response."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from otel_llm.diagnosis import Anomaly, Case, diagnose
+from otel_llm.events import ANOMALY, build_timeline
+from otel_llm.exchanges.evidence import Evidence, Excerpt
+from otel_llm.exchanges.parts import Begins, Chunk, Ends, Part, Told, Whole
+from otel_llm.recording import Recording
+from otel_llm.request import ChatRequest, read_request
+
+# Between two chunks whose times nobody kept.
+_STEP_NS = 1_000_000
+
+
+@dataclass
+class Verdict:
+    """One response: what happened, and what is wrong with it."""
+
+    title: str
+    outcome: str
+    note: str = ""
+    """A sentence where it did not just end."""
+    timed: bool = False
+    """Whether times are those of the response, and not just an order."""
+    started_ns: int = 0
+    ended_ns: int = 0
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    events: list[tuple[str, int, Mapping[str, Any]]] = field(default_factory=list)
+    anomalies: list[tuple[Anomaly, list[Excerpt]]] = field(default_factory=list)
+    recording: Recording | None = None
+    """What it was told from, where it was not told already."""
+
+
+def judge(
+    parts: Iterable[Part], *, request: Mapping[str, Any] | None = None, stall_seconds: float = 10.0
+) -> Iterator[Verdict]:
+    """A verdict for each response. `request`: the arguments of `create`, for files that do not tell them.
+
+    Raises what reading the parts raises, behind the verdict on what could be read.
+    """
+    running: _Response | None = None
+    try:
+        for part in parts:
+            if isinstance(part, Told):
+                yield _told(part)
+            elif isinstance(part, Begins):
+                running = _Response(part, request, stall_seconds)
+            elif running is not None:
+                if isinstance(part, Ends):
+                    ended, running = running, None
+                    yield ended.verdict(part)
+                else:
+                    running.take(part)
+    except Exception:
+        if running is not None:
+            yield running.verdict(Ends("error", "the file ends here"))
+        raise
+
+
+class _Response:
+    def __init__(self, begins: Begins, request: Mapping[str, Any] | None, stall_seconds: float) -> None:
+        asked = begins.request if begins.request is not None else request
+        self._title = begins.title
+        self._request: ChatRequest | None = None if asked is None else read_request(asked)
+        self._model = "" if self._request is None else self._request.model
+        self._stall_seconds = stall_seconds
+        self._recording = Recording(
+            declared=None if self._request is None else self._request.tool_names,
+            watch_text=self._request is not None and bool(self._request.tools),
+        )
+        self._evidence = Evidence()
+        self._now = 0
+        self._timed = False
+
+    def take(self, part: Chunk | Whole) -> None:
+        before = self._now
+        if part.time_ns is not None:
+            self._timed = True
+            self._now = max(before, part.time_ns)
+        else:
+            self._now += _STEP_NS
+        if isinstance(part, Whole):
+            self._recording.read_response(part.value, self._now)
+            self._evidence.take(part.value, part.raw, 0)
+            return
+        longest = self._recording.max_wait_ns
+        # Without times there are no waits.
+        asked = before if self._timed else self._now
+        self._recording.feed(part.value, asked, self._now)
+        self._evidence.take(part.value, part.raw, part.offset, longest_wait=self._recording.max_wait_ns > longest)
+
+    def verdict(self, ends: Ends) -> Verdict:
+        recording = self._recording
+        before = self._now
+        self._now = max(before, ends.time_ns) if ends.time_ns is not None else before + (0 if self._timed else _STEP_NS)
+        recording.end(ends.outcome, self._now)
+        unheard = ends.outcome == "error" and not recording.choices
+        anomalies = [] if unheard else diagnose(Case(recording, self._request, self._stall_seconds))
+        timeline = build_timeline(recording, anomalies, limit=None, preview=recording.preview)
+        attributes: dict[str, Any] = {
+            "gen_ai.request.model": self._model or recording.response_model or "",
+            "otel_llm.stream.outcome": ends.outcome,
+            "otel_llm.stream.tool_call_count": recording.tool_call_count,
+            "otel_llm.stream.anomaly_count": len(timeline.anomalies),
+        }
+        if recording.streamed:
+            attributes["otel_llm.stream.chunk_count"] = recording.chunk_count
+        if self._timed and recording.streamed:
+            attributes["otel_llm.stream.max_chunk_gap"] = recording.max_wait_ns / 1e9
+            if recording.first_tool_call_ns is not None:
+                attributes["otel_llm.stream.time_to_first_tool_call"] = recording.first_tool_call_ns / 1e9
+        return Verdict(
+            self._title,
+            ends.outcome,
+            ends.note,
+            self._timed,
+            0,
+            self._now,
+            attributes,
+            [(event.name, event.time_ns, event.attributes) for event in timeline.events],
+            [(anomaly, self._evidence.of(anomaly)) for anomaly in timeline.anomalies],
+            recording,
+        )
+
+
+def _told(part: Told) -> Verdict:
+    """What was judged when it happened is not judged again: a trace holds but the beginnings of arguments."""
+    anomalies = [
+        Anomaly(
+            str(attributes.get("otel_llm.anomaly.type", "")),
+            str(attributes.get("otel_llm.anomaly.detail", "")),
+            attributes.get("otel_llm.choice.index"),
+            attributes.get("otel_llm.tool_call.index"),
+        )
+        for name, _, attributes in part.events
+        if name == ANOMALY
+    ]
+    return Verdict(
+        part.title,
+        str(part.attributes.get("otel_llm.stream.outcome", "error" if part.error else "completed")),
+        part.error,
+        True,
+        part.started_ns,
+        part.ended_ns,
+        part.attributes,
+        list(part.events),
+        [(anomaly, []) for anomaly in anomalies],
+    )

@@ -1,0 +1,155 @@
+"""One request to a server, streamed or not, and what the diagnosis says of the answer. It needs httpx."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from time import perf_counter_ns
+from typing import Any, NamedTuple
+
+import httpx
+
+from otel_llm import json_values
+from otel_llm.exchanges.bodies import BodyReader
+from otel_llm.exchanges.parts import Part, UnreadableFileError
+from otel_llm.exchanges.verdicts import Verdict, judge
+from otel_llm.recording import Choice, Recording
+from otel_llm.unicode_text import one_line
+
+_SHOWN_OF_AN_ERROR = 200
+
+
+class Call(NamedTuple):
+    """A call of an answer: its arguments as they came, and in the one spelling of all that means the same."""
+
+    name: str
+    arguments: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class ChoiceTold:
+    """A choice of an answer, as far as two answers are compared."""
+
+    index: int
+    calls: tuple[Call, ...]
+    has_text: bool
+    finish_reason: str | None
+
+    def __str__(self) -> str:
+        what = [f"{call.name}({call.arguments[:60]})" for call in self.calls] or [
+            "text" if self.has_text else "nothing"
+        ]
+        return f"{', '.join(what)}, then {self.finish_reason}"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back. `error`: why there is nothing to judge. `status`: of HTTP, 0 where none came."""
+
+    streamed: bool
+    status: int
+    error: str = ""
+    verdict: Verdict | None = None
+    recording: Recording | None = None
+
+    @property
+    def refused(self) -> bool:
+        """Whether the server says that it does not do this."""
+        return 400 <= self.status < 500
+
+    @property
+    def way(self) -> str:
+        return "streamed" if self.streamed else "not streamed"
+
+    def choices(self) -> list[ChoiceTold]:
+        recording = self.recording
+        if recording is None:
+            return []
+        told = [
+            ChoiceTold(choice.index, tuple(_calls(choice)), choice.has_text, choice.finish_reason)
+            for choice in recording.choices
+        ]
+        return sorted(told, key=lambda choice: choice.index)
+
+    @property
+    def calls(self) -> list[Call]:
+        return [call for choice in self.choices() for call in choice.calls]
+
+
+def _calls(choice: Choice) -> Iterator[Call]:
+    for call in choice.calls:
+        reading = json_values.read(call.arguments)
+        whole = reading.shape in {json_values.Shape.OBJECT, json_values.Shape.OTHER}
+        empty = reading.shape is json_values.Shape.NOTHING
+        meaning = json_values.canonical(reading.value) if whole else "{}" if empty else call.arguments
+        yield Call(call.name or "", call.arguments, meaning)
+
+
+class Server:
+    """Asks one server. `extra`: fields that every request gets."""
+
+    def __init__(
+        self, base_url: str, model: str, *, api_key: str, extra: Mapping[str, Any], timeout: float, stall_seconds: float
+    ) -> None:
+        self._url = base_url.rstrip("/") + "/chat/completions"
+        self._defaults = {"model": model, "temperature": 0, "seed": 7, "max_tokens": 512}
+        self._extra = extra
+        self._stall_seconds = stall_seconds
+        headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+        # Each request has a connection of its own: a server may close one behind an answer that went wrong.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        self._client = httpx.AsyncClient(timeout=timeout, headers=headers, limits=limits)
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+    async def ask(self, request: Mapping[str, Any], *, stream: bool, chunks: int | None = None) -> Answer:
+        """The answer to a request. `chunks`: stop reading behind so many reads of the body."""
+        body = {**self._defaults, **request, **self._extra, "stream": stream}
+        if not stream:
+            body.pop("stream_options", None)
+        began = perf_counter_ns()
+        parts: list[Part] = []
+        reader = BodyReader("answer", body)
+        status = 0
+        try:
+            async with self._client.stream("POST", self._url, json=body) as response:
+                status = response.status_code
+                if status != httpx.codes.OK:
+                    return Answer(stream, status, _message(await response.aread()))
+                count = 0
+                stopped = False
+                async for data in response.aiter_bytes():
+                    parts.extend(reader.feed(data, perf_counter_ns() - began))
+                    count += 1
+                    if chunks is not None and count >= chunks:
+                        stopped = True
+                        break
+            parts.extend(reader.finish("closed" if stopped else "completed", time_ns=perf_counter_ns() - began))
+        except httpx.HTTPError as error:
+            return Answer(stream, status, one_line(f"{type(error).__name__} {error}".strip()))
+        except UnreadableFileError as error:
+            return Answer(stream, status, f"it cannot be read: {error}")
+        verdict = next(judge(parts, stall_seconds=self._stall_seconds), None)
+        if verdict is None or verdict.recording is None:
+            return Answer(stream, status, "there is no response in it")
+        if verdict.outcome == "error":
+            return Answer(stream, status, one_line(verdict.note), verdict, verdict.recording)
+        if stream and not verdict.recording.streamed:
+            return Answer(
+                stream, status, "a stream was asked for, and a whole response came", verdict, verdict.recording
+            )
+        return Answer(stream, status, "", verdict, verdict.recording)
+
+
+def _message(body: bytes) -> str:
+    text = body.decode("utf-8", "replace")
+    try:
+        value = json.loads(text)
+        error = value.get("error", value)
+        text = str(error.get("message", error) if isinstance(error, dict) else error)
+    except (ValueError, AttributeError, RecursionError):
+        pass
+    return one_line(text.strip()[:_SHOWN_OF_AN_ERROR])

@@ -1,0 +1,159 @@
+"""Do arguments satisfy the JSON schema that a tool declares.  Pure.
+
+The rules:
+
+- A schema is the user's, arguments are a stranger's: neither can make this raise, fetch anything or take long. A schema
+  that refers to what is not in it, is no schema, or is too large is not judged by; a warning says so, once for each.
+- `format` is a note and no demand, as JSON Schema has it.
+- A validator is made when a tool is first called, and kept for as long as a few others are.
+
+The validator is `jsonschema_rs`: its patterns run in linear time (or give up after so many steps, where they look
+around), references that lead round end, and it has wheels for all platforms. A pure one's patterns can run for ever.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from decimal import Decimal, InvalidOperation
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from otel_llm.faults import swallow
+from otel_llm.json_values import LongNumber
+
+_logger = logging.getLogger("otel_llm")
+
+_LONGEST_SCHEMA = 262_144  # characters
+_DEEPEST = 128
+# An error tells how each branch failed, and so each branch below it: with references that lead round this grows as
+# their number to the power of the depth. Beyond so many it is told that there is one, and not which.
+_MOST_BRANCHES = 256
+_PATTERN_STEPS = 10_000
+_REFERENCES = ('"$ref"', '"$dynamicRef"', '"$recursiveRef"')
+
+
+class TooDeepError(ValueError):
+    """The arguments are nested deeper than what is judged."""
+
+
+class _Validator(NamedTuple):
+    native: Any
+    reference_count: int
+
+
+def violation(tool_name: str, schema: Any, arguments: dict[str, Any]) -> str | None:
+    """What of the schema the arguments break first, in the schema's own words.
+
+    Empty where they break it and nothing tells where; None where they do not, or nothing tells whether. Raises
+    TooDeepError.
+    """
+    try:
+        text = json.dumps(schema)
+    except Exception as fault:  # noqa: BLE001  whatever it is, it is no JSON
+        swallow("reading a tool's schema", fault)
+        return None
+    validator = _validator(tool_name, text)
+    if validator is None:
+        return None
+    try:
+        value, depth = _plain(arguments)
+        if validator.native.is_valid(value):
+            return None
+        if max(1, validator.reference_count) ** depth > _MOST_BRANCHES:
+            return ""
+        errors = _import().ValidationError
+        try:
+            validator.native.validate(value)
+        except errors as error:
+            return None if _gave_up(error) else _described(error)
+    except TooDeepError:
+        raise
+    except UnicodeEncodeError:
+        pass  # half a surrogate pair, which has an anomaly of its own
+    except Exception as fault:  # noqa: BLE001
+        swallow("checking arguments against a schema", fault)
+    return None
+
+
+def _import() -> Any:
+    # Only where a tool with a schema was called: it costs a start some milliseconds.
+    import jsonschema_rs
+
+    return jsonschema_rs
+
+
+@lru_cache(maxsize=256)
+def _validator(tool_name: str, schema: str) -> _Validator | None:
+    try:
+        library = _import()
+    except ImportError as fault:
+        swallow("importing jsonschema_rs, without which no schema_violation is found", fault)
+        return None
+    try:
+        if len(schema) > _LONGEST_SCHEMA:
+            raise ValueError(f"longer than {_LONGEST_SCHEMA} characters")
+        if '"nullable": true' in schema:
+            raise ValueError("`nullable` is OpenAPI's, and says what JSON Schema does not know")
+        native = library.validator_for(
+            schema,
+            validate_formats=False,
+            retriever=_refuse,
+            pattern_options=library.FancyRegexOptions(backtrack_limit=_PATTERN_STEPS),
+        )
+    except Exception as error:  # noqa: BLE001  the library has several kinds, and others come through it
+        why = str(error).partition("\n")[0][:200]
+        _logger.warning("Calls of %r are not checked against the tool's schema: %s", tool_name[:80], why)
+        return None
+    return _Validator(native, sum(schema.count(word) for word in _REFERENCES))
+
+
+def _refuse(uri: str) -> Any:
+    raise LookupError(f"{uri} is not in the schema, and nothing is fetched")
+
+
+def _plain(value: Any) -> tuple[Any, int]:
+    """The value as the validator takes it, and how deep it is nested. Raises TooDeepError."""
+    deepest = 0
+    root = [value]
+    pending: list[tuple[Any, Any, int]] = [(root, 0, 0)]
+    while pending:
+        holder, key, depth = pending.pop()
+        one = holder[key]
+        if isinstance(one, LongNumber):
+            holder[key] = _decimal(one.text)
+        elif isinstance(one, (dict, list)) and one:
+            depth += 1
+            if depth > _DEEPEST:
+                raise TooDeepError
+            deepest = max(deepest, depth)
+            # A copy, since the reading is others' too.
+            one = holder[key] = one.copy()
+            pending.extend((one, inner, depth) for inner in (one if isinstance(one, dict) else range(len(one))))
+    return root[0], deepest
+
+
+def _decimal(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        # The exponent has twenty digits.
+        return Decimal("-1e999999" if text.startswith("-") else "1e999999")
+
+
+def _gave_up(error: Any) -> bool:
+    """Whether a pattern ended for its steps, in the error or in a branch of it: then nobody knows."""
+    kind = error.kind
+    if type(kind).__name__ in {"BacktrackLimitExceeded", "RegexEngineFailure"}:
+        return True
+    return any(_gave_up(inner) for branch in getattr(kind, "context", ()) for inner in branch)
+
+
+def _described(error: Any) -> str:
+    """Where in the schema, and what it wants there. Nothing of the arguments is repeated."""
+    place = "/".join(str(part) for part in error.schema_path)
+    kind = error.kind
+    wanted = getattr(kind, "property", None)
+    if wanted is None:
+        wanted = ", ".join(getattr(kind, "types", ())[:8])
+    return f"{place}: {wanted}"[:200] if wanted else place[:200]

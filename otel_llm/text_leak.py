@@ -1,0 +1,79 @@
+"""Tool calls that a choice's text holds, where the protocol has a field for them.  Pure.
+
+The rules:
+
+- A call counts if it is whole and of a declared tool. Whether it is one is the scanner's to say (`tags/scanner.py`), so
+  what stands in reasoning, in backticks or in a fence is none.
+- A call that only its looks tell (a bare object, a list in Python's syntax, a `tool_code` fence) counts where it is all
+  there is or a block of its own: nothing but white space stands beside it in its lines. In a `json` fence it is an
+  example.
+- A text in which no declared name stands is not scanned. The rest is scanned up to a number of pieces: a text can be
+  made of nothing but openings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from otel_llm.request import Tool
+from otel_llm.tags.found import FoundCall, Piece
+from otel_llm.tags.scanner import Scanner
+
+_SLICE = 16_384
+_MOST_PIECES = 250_000
+
+
+class Leak(NamedTuple):
+    """A call in the text: its tool and the name of its syntax in `tags/formats.py`."""
+
+    name: str | None
+    format: str
+
+
+class Leaks(NamedTuple):
+    """What was found, and how many characters of the text were left unread."""
+
+    found: list[Leak]
+    unread: int = 0
+
+
+def find_leaks(text: str, tools: Mapping[str, Tool], *, ended: bool = True) -> Leaks:
+    """The calls that `text` holds. `ended`: nothing more can come behind it."""
+    if not any(name in text for name in tools):
+        return Leaks([])
+    pieces: list[Piece] = []
+    scanner = Scanner(tools)
+    unread = 0
+    for start in range(0, len(text), _SLICE):
+        if len(pieces) > _MOST_PIECES:
+            unread = len(text) - start
+            break
+        pieces.extend(scanner.feed(text[start : start + _SLICE]))
+    pieces.extend(scanner.flush())
+    calls = _of_lines(pieces, ended=ended and not unread)
+    return Leaks([Leak(call.name, call.format) for call in calls if call.name in tools and _is_whole(call)], unread)
+
+
+def _is_whole(call: FoundCall) -> bool:
+    return call.complete and call.understood and not call.fenced
+
+
+def _of_lines(pieces: list[Piece], *, ended: bool) -> Iterator[FoundCall]:
+    """The calls, without those that are told by their looks and do not have their lines to themselves."""
+    calls: list[FoundCall] = []
+    has_text = False
+    for piece in pieces:
+        if piece.kind == "begin" and piece.call is not None:
+            calls.append(piece.call)
+        elif piece.kind == "text":
+            first, line_break, rest = piece.text.partition("\n")
+            has_text = has_text or bool(first.strip())
+            if line_break:
+                yield from _of_line(calls, alone=not has_text)
+                calls, has_text = [], bool(rest.rpartition("\n")[2].strip())
+    yield from _of_line(calls, alone=ended and not has_text)
+
+
+def _of_line(calls: list[FoundCall], *, alone: bool) -> Iterator[FoundCall]:
+    return (call for call in calls if alone or call.marked)

@@ -1,0 +1,44 @@
+"""Runs an application as its user would: under `opentelemetry-instrument`, configured by the environment alone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+
+TRAFFIC = Path(__file__).with_name("traffic.py")
+_TIMEOUT = 300.0  # seconds
+
+
+def run_instrumented(*command: str, otlp_port: int, service: str = "app", **variables: str) -> str:
+    """Run ``command`` by this interpreter, its telemetry sent to 127.0.0.1:``otlp_port`` (gRPC).
+
+    The value is what it printed, on both streams. Fails the test where it ends badly.
+    """
+    ended = subprocess.run(
+        [str(Path(sys.executable).with_name("opentelemetry-instrument")), sys.executable, *command],
+        env=environment(otlp_port, service) | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=_TIMEOUT,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout
+    return ended.stdout
+
+
+def environment(otlp_port: int, service: str) -> Mapping[str, str]:
+    """This process's environment, where all that concerns telemetry is the test's own."""
+    others = {entry.name for entry in entry_points(group="opentelemetry_instrumentor")} - {"otel_llm"}
+    return {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")} | {
+        "OTEL_SERVICE_NAME": service,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{otlp_port}",
+        "OTEL_METRIC_EXPORT_INTERVAL": "1000",
+        "OTEL_LLM_LOG": "false",
+        "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": ",".join(sorted(others)),
+        "NO_PROXY": "127.0.0.1",
+    }

@@ -1,0 +1,320 @@
+"""`otel-llm doctor` where no collector, Jaeger or Prometheus runs: what the environment says, and nothing listening."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from otel_llm.cli import main
+from otel_llm.doctor.destination import Destination
+from otel_llm.doctor.environment import read_environment
+from otel_llm.doctor.exports import export_findings, read_complaints
+from otel_llm.doctor.masking import masked, secrets_of
+
+SECRET = "s3cret-token-of-the-test"
+OTHERS = ",".join(sorted({entry.name for entry in entry_points(group="opentelemetry_instrumentor")} - {"otel_llm"}))
+
+
+def found(**variables: str) -> dict[str, tuple[str, str]]:
+    """The findings about an environment: status and sentence by check, of several the last that is not ok."""
+    variables = {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": OTHERS, **variables}
+    findings = sorted(read_environment(variables).findings, key=lambda finding: finding.status != "ok")
+    return {finding.check: (finding.status, finding.sentence) for finding in findings}
+
+
+def test_nothing_set_is_nothing_wrong() -> None:
+    assert {status for status, _ in found().values()} == {"ok"}
+    assert found()["destination of traces"][1] == "Traces go to http://localhost:4317 with grpc, by default."
+
+
+@pytest.mark.parametrize(
+    ("variables", "check", "status", "said"),
+    [
+        ({"OTEL_SDK_DISABLED": "true"}, "instrumentation", "failed", "OTEL_SDK_DISABLED=true"),
+        ({"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "a, otel_llm"}, "instrumentation", "failed", "otel-llm is off"),
+        ({"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "*"}, "instrumentation", "failed", "otel-llm is off"),
+        (
+            {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": ""},
+            "instrumentation",
+            "warning",
+            "opentelemetry-instrumentation-genai-openai (as openai) also instruments",
+        ),
+        ({"OTEL_TRACES_SAMPLER": "always_off"}, "sampler", "failed", "no trace of the application's is kept"),
+        (
+            {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.05"},
+            "sampler",
+            "warning",
+            "keeps 5% of its traces, and anomalies are lost",
+        ),
+        (
+            {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0"},
+            "sampler",
+            "failed",
+            "no trace is kept",
+        ),
+        (
+            {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "5%"},
+            "sampler",
+            "warning",
+            "no share between 0 and 1",
+        ),
+        ({"OTEL_TRACES_SAMPLER": "sometimes"}, "sampler", "warning", "no sampler that is installed"),
+        ({"OTEL_TRACES_EXPORTER": "none"}, "destination of traces", "failed", "goes nowhere"),
+        ({"OTEL_TRACES_EXPORTER": "console"}, "destination of traces", "failed", "goes to console"),
+        ({"OTEL_TRACES_EXPORTER": "jaeger"}, "destination of traces", "failed", "jaeger, which is not installed"),
+        ({"OTEL_METRICS_EXPORTER": "none"}, "destination of metrics", "warning", "what is measured goes nowhere"),
+        (
+            {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"},
+            "destination of traces",
+            "failed",
+            "OTEL_EXPORTER_OTLP_PROTOCOL=http/json",
+        ),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"},
+            "destination of traces",
+            "warning",
+            "port 4318 is commonly that of http",
+        ),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"},
+            "destination of metrics",
+            "warning",
+            "port 4317 is commonly that of grpc. Set OTEL_EXPORTER_OTLP_PROTOCOL=grpc",
+        ),
+        (
+            {
+                "OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318/v1/traces",
+                "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+            },
+            "destination of traces",
+            "failed",
+            "http://c:4318/v1/traces/v1/traces. Take /v1/... off",
+        ),
+        (
+            {
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://c:4318",
+                "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
+            },
+            "destination of traces",
+            "warning",
+            "takes traces at /v1/traces",
+        ),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "c:4317"}, "destination of traces", "warning", "gRPC then speaks TLS"),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "c:4318", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"},
+            "destination of traces",
+            "failed",
+            "no http:// or https:// at its beginning",
+        ),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:port"},
+            "destination of traces",
+            "failed",
+            "no URL with a host and a port",
+        ),
+        ({"OTEL_EXPORTER_OTLP_TIMEOUT": "10000"}, "destination of traces", "warning", "in Python these are seconds"),
+        ({"HTTP_PROXY": "http://proxy:1"}, "destination of traces", "warning", "name localhost in NO_PROXY"),
+        ({"OTEL_EXPORTER_OTLP_HEADERS": "authorization: Bearer x"}, "headers", "failed", "1 of the headers in"),
+        (
+            {"OTEL_EXPORTER_OTLP_HEADERS": "authorization=x", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://far.example:4317"},
+            "headers",
+            "warning",
+            "no TLS",
+        ),
+        ({"OTEL_EXPORTER_OTLP_CERTIFICATE": "/no/such/file.pem"}, "tls", "failed", "/no/such/file.pem"),
+        ({"OTEL_LLM_STALL_SECONDS": "soon"}, "options", "warning", "OTEL_LLM_STALL_SECONDS 'soon' is not used"),
+        ({"OTEL_LLM_ARGUMENTS_LIMIT": "9"}, "options", "warning", "OTEL_LLM_ARGUMENTS_LIMIT is none of otel-llm's"),
+        ({"OTEL_LLM_EVENTS": "none"}, "options", "warning", "spans have no events"),
+        ({"OTEL_CONFIG_FILE": "otel.yaml"}, "destination", "warning", "OTEL_CONFIG_FILE configures the SDK"),
+    ],
+)
+def test_what_is_wrong_is_named(variables: dict[str, str], check: str, status: str, said: str) -> None:
+    got = found(**variables)[check]
+    assert got[0] == status
+    assert said in got[1]
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"},
+        {
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://localhost:4318/v1/traces",
+            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
+        },
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://far.example:443", "OTEL_EXPORTER_OTLP_HEADERS": "authorization=x"},
+        {"HTTP_PROXY": "http://proxy:1", "NO_PROXY": "localhost"},
+        {"OTEL_TRACES_EXPORTER": "otlp,console"},
+        {"OTEL_LLM_TOOL_CALL_TAGS": "openai", "OTEL_LLM_EVENTS": "span,log"},
+    ],
+)
+def test_what_is_right_is_not_accused(variables: dict[str, str]) -> None:
+    assert {status for status, _ in found(**variables).values()} == {"ok"}
+
+
+DESTINATION = Destination("traces", "grpc", "http://c:4317", "OTEL_EXPORTER_OTLP_ENDPOINT")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("error code: StatusCode.UNAVAILABLE, error details: ipv4:1: Connection refused", "Nothing listens at"),
+        ("error code: StatusCode.UNAVAILABLE, error details: DNS resolution failed", "is not known here"),
+        ("error code: StatusCode.PERMISSION_DENIED, error details: no", "does not let them"),
+        ("error code: StatusCode.RESOURCE_EXHAUSTED, error details: too much", "takes no more now"),
+        ("error code: StatusCode.DEADLINE_EXCEEDED, error details: late", "did not answer in time"),
+        ("batch code: 404, reason: Not Found", "is not where traces are taken"),
+        ("SSLCertVerificationError CERTIFICATE_VERIFY_FAILED", "is not trusted"),
+        ("something never seen", "The exporter says: Failed to export traces to c:4317, something never seen"),
+    ],
+)
+def test_an_exporter_s_complaint_is_put_in_words(line: str, said: str) -> None:
+    complaints = read_complaints(f"noise\nFailed to export traces to c:4317, {line}\nmore noise\n")
+    (finding,) = export_findings(complaints, {"traces": DESTINATION}, {"traces": "no token"})
+    assert finding.status == "failed"
+    assert said in finding.sentence
+
+
+def test_what_went_through_at_last_is_a_warning() -> None:
+    line = (
+        "Transient error StatusCode.UNAVAILABLE encountered while exporting traces to c, retrying: Connection refused"
+    )
+    (finding,) = export_findings(read_complaints(line), {"traces": DESTINATION}, {"traces": ""})
+    assert finding.status == "warning"
+    assert "not at the first attempt" in finding.sentence
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        f"authorization=Bearer {SECRET}",
+        f"authorization=Bearer%20{SECRET}",
+        f"x-tenant=a,api-key={SECRET}",
+        f"authorization: Bearer {SECRET}",
+        SECRET,
+    ],
+)
+def test_secrets_are_masked_however_they_are_written(headers: str) -> None:
+    secrets = secrets_of({"OTEL_EXPORTER_OTLP_TRACES_HEADERS": headers, "HTTPS_PROXY": "http://u:pass-word@p"})
+    for text in (headers, f"Header format invalid! {headers}", f"got {SECRET!r} from pass-word"):
+        assert SECRET not in masked(text, secrets)
+        assert "pass-word" not in masked(text, secrets)
+    assert masked("http://user:pw@host/x?key=1 is there", []) == "http://****@host/x?**** is there"
+
+
+# -- the command --
+
+
+def doctor(*options: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """The command in an environment without telemetry settings but these, its questions to where nothing listens."""
+    nobody = f"http://127.0.0.1:{closed_port()}"
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    settings = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": nobody,
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
+        "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": OTHERS,
+        "NO_PROXY": "127.0.0.1",
+    }
+    questions = ["--collector-health", nobody, "--collector-metrics", nobody]
+    for name in ("jaeger", "prometheus"):
+        if f"--no-{name}" not in options:
+            questions += [f"--{name}", nobody]
+    return subprocess.run(
+        [str(Path(sys.executable).with_name("otel-llm")), "doctor", *questions, *options],
+        env={**kept, **settings, **variables},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=180,
+        check=False,
+    )
+
+
+def closed_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+def test_nothing_listens_anywhere() -> None:
+    ended = doctor(OTEL_EXPORTER_OTLP_HEADERS=f"authorization=Bearer {SECRET}")
+
+    assert (ended.returncode, ended.stderr) == (1, "")
+    lines = ended.stdout.splitlines()
+    assert [
+        line for line in lines if line.startswith("ok       test streams: An instrumented application made 2 spans")
+    ]
+    for words in (
+        "collector: No collector runs",
+        "export of traces: Nothing listens at http://127.0.0.1:",
+        "export of metrics: Nothing listens at http://127.0.0.1:",
+        "Jaeger: Jaeger cannot be asked at http://127.0.0.1:",
+        "Prometheus: Prometheus cannot be asked at http://127.0.0.1:",
+    ):
+        assert [line for line in lines if line.startswith(f"failed   {words}")], ended.stdout
+    assert "skipped  trace: No span was sent that could be looked for." in lines
+    assert SECRET not in ended.stdout
+    assert "\x1b" not in ended.stdout, "colours though this is no terminal"
+
+
+def test_what_keeps_spans_from_being_made_ends_the_test() -> None:
+    ended = doctor("--no-jaeger", "--no-prometheus", "--json", OTEL_SDK_DISABLED="true")
+
+    assert (ended.returncode, ended.stderr) == (1, "")
+    report: dict[str, Any] = json.loads(ended.stdout)
+    assert report["ok"] is False
+    status = {one["check"]: one["status"] for one in report["checks"]}
+    assert status["instrumentation"] == "failed"
+    assert status["test streams"] == status["Jaeger"] == status["Prometheus"] == "skipped"
+    assert all(one["sentence"] for one in report["checks"])
+
+
+def test_an_sdk_that_does_not_start_is_told_of() -> None:
+    ended = doctor("--no-jaeger", "--no-prometheus", OTEL_PYTHON_ID_GENERATOR="no-such-generator")
+
+    assert ended.returncode == 1
+    assert "failed   test streams: No span was made of the test streams. OpenTelemetry did not start:" in ended.stdout
+    assert "no-such-generator" in ended.stdout
+
+
+def test_a_collector_far_away_is_not_looked_for_here() -> None:
+    ended = doctor("--no-jaeger", "--no-prometheus", OTEL_EXPORTER_OTLP_ENDPOINT="http://no-such-host.invalid:4317")
+
+    assert "skipped  collector: Nothing tells of a collector's health" in ended.stdout
+    assert "failed   export of traces: The name of the host in http://no-such-host.invalid:4317" in ended.stdout
+
+
+@pytest.mark.parametrize("module", ["openai", "opentelemetry.distro", "opentelemetry.exporter.otlp.proto.grpc"])
+def test_a_missing_package_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], module: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delenv("OTEL_EXPORTER_OTLP_PROTOCOL", raising=False)
+    assert main(["doctor"]) == 2
+    shown = capsys.readouterr().out
+    assert f"failed   packages: {module} cannot be imported: pip install 'otel-llm[instruments,otlp]'" in shown
+    assert "test streams" not in shown
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--jaeger", "file:///etc/passwd"],
+        ["--prometheus", "localhost:9090"],
+        ["--wait", "for ever"],
+        ["--wait", "nan"],
+        ["--jaeger", "http://localhost:1", "--no-jaeger"],
+    ],
+)
+def test_a_wrong_usage(capsys: pytest.CaptureFixture[str], wrong: list[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["doctor", *wrong])
+    assert "usage: otel-llm doctor" in capsys.readouterr().err

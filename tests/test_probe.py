@@ -1,0 +1,437 @@
+"""`otel-llm probe` against a server that is right, servers that are wrong in one way each, and llama.cpp's."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from otel_llm.cli import main
+from otel_llm.demo.llama_server import MODEL
+from otel_llm.demo.scripted_server import (
+    DONE,
+    Answer,
+    Drop,
+    ScriptedServer,
+    Sleep,
+    chunk,
+    error_event,
+    tool_call_delta,
+    usage_chunk,
+)
+from otel_llm.probe.battery import BATTERY, ESCAPED, UNICODE
+
+NAMES = [check.name for check in BATTERY]
+Calls = list[tuple[str, dict[str, Any]]]
+LONG = "The lighthouse. " * 120
+
+
+def wanted_calls(body: dict[str, Any]) -> Calls:
+    """What a model that does as it is told calls."""
+    choice, tools = body.get("tool_choice"), [tool["function"]["name"] for tool in body.get("tools") or ()]
+    last = body["messages"][-1]
+    prompt = last["content"]
+    if choice == "none" or last["role"] == "tool" or not tools:
+        return []
+    if isinstance(choice, dict):
+        return [(choice["function"]["name"], {"city": "Rome"})]
+    if "Rome" in prompt:
+        cities = ["Paris"] if body.get("parallel_tool_calls") is False else ["Paris", "Rome"]
+        return [("get_weather", {"city": city}) for city in cities]
+    if "hello" in prompt:
+        return [("list_tasks", {})] if choice == "required" else []
+    for words, call in {
+        "Paris": ("get_weather", {"city": "Paris", "unit": "celsius"}),
+        "Oslo": ("get_weather", {"city": "Oslo", "unit": "fahrenheit"}),
+        "story": ("save_note", {"text": LONG}),
+        UNICODE: ("save_note", {"text": UNICODE}),
+        ESCAPED: ("save_note", {"text": ESCAPED}),
+        "tool_37": ("tool_37", {"word": "now"}),
+        "list_tasks": ("list_tasks", {}),
+        "Review": (
+            "create_event",
+            {"event": {"title": "Review", "place": {"city": "Zurich", "room": 4}, "guests": [{"name": "Ann"}]}},
+        ),
+    }.items():
+        if words in prompt:
+            return [call]
+    raise AssertionError(prompt)
+
+
+def answer(body: dict[str, Any]) -> Iterator[Any]:
+    """A right answer: one completion, or the same as a stream."""
+    calls = wanted_calls(body)
+    ids = [f"call_{number}_{id(body) % 10**6}" for number in range(len(calls))]
+    cut = body["max_tokens"] <= 24 and bool(calls)
+    reason = "length" if cut else "tool_calls" if calls and not isinstance(body.get("tool_choice"), dict) else "stop"
+    written = [json.dumps(arguments, ensure_ascii=False) for _, arguments in calls]
+    if cut:
+        written = [text[:20] for text in written]
+    choices = range(body.get("n", 1))
+    if not body["stream"]:
+        made = [
+            {"id": id_, "type": "function", "function": {"name": name, "arguments": text}}
+            for id_, (name, _), text in zip(ids, calls, written, strict=True)
+        ]
+        message = {"role": "assistant", "content": None if made else "Hello.", **({"tool_calls": made} if made else {})}
+        choice = [{"index": index, "message": message, "finish_reason": reason} for index in choices]
+        usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+        yield Answer({"id": "x", "object": "chat.completion", "model": "m", "choices": choice, "usage": usage})
+        return
+    for index in choices:
+        if not calls:
+            yield chunk({"content": "Hello."}, index=index)
+        for number, (id_, (name, _), text) in enumerate(zip(ids, calls, written, strict=True)):
+            yield chunk(tool_call_delta(index=number, id=id_, name=name, arguments=""), index=index)
+            for at in range(0, len(text), 50):
+                yield chunk(tool_call_delta(index=number, arguments=text[at : at + 50]), index=index)
+        yield chunk(finish_reason=reason, index=index)
+    if (body.get("stream_options") or {}).get("include_usage"):
+        yield usage_chunk(1, 1)
+    yield DONE
+
+
+def deltas_of(step: Any) -> list[Any]:
+    return [
+        delta
+        for choice in (step.get("choices") or () if isinstance(step, dict) else ())
+        for delta in choice["delta"].get("tool_calls") or ()
+    ]
+
+
+Wrong = Callable[[dict[str, Any]], Iterable[Any]]
+
+
+def streamed(change: Callable[[Any], Any]) -> Wrong:
+    """A server whose streams are changed chunk by chunk."""
+
+    def wrong(body: dict[str, Any]) -> Iterator[Any]:
+        for step in answer(body):
+            yield change(copy.deepcopy(step)) if isinstance(step, dict) else step
+
+    return wrong
+
+
+@streamed
+def index_0(step: Any) -> Any:
+    for delta in deltas_of(step):
+        delta["index"] = 0
+    return step
+
+
+@streamed
+def no_ids(step: Any) -> Any:
+    for delta in deltas_of(step):
+        delta.pop("id", None)
+    return step
+
+
+@streamed
+def stops(step: Any) -> Any:
+    for choice in step["choices"]:
+        if choice["finish_reason"] == "tool_calls":
+            choice["finish_reason"] = "stop"
+    return step
+
+
+def leaks(body: dict[str, Any]) -> Iterator[Any]:
+    calls = wanted_calls(body)
+    if not body["stream"] or not calls:
+        yield from answer(body)
+        return
+    for name, arguments in calls:
+        yield chunk({"content": f"<tool_call>{json.dumps({'name': name, 'arguments': arguments})}</tool_call>\n"})
+    yield chunk(finish_reason="stop")
+    yield DONE
+
+
+def ignores_n(body: dict[str, Any]) -> Iterator[Any]:
+    return answer({**body, "n": 1})
+
+
+def refuses_n(body: dict[str, Any]) -> Iterator[Any]:
+    return iter([Answer(error_event("n is not supported"), 400)]) if "n" in body else answer(body)
+
+
+def refuses_streams_of_tools(body: dict[str, Any]) -> Iterator[Any]:
+    refused = body["stream"] and body.get("tools")
+    return iter([Answer(error_event("cannot stream tools"), 400)]) if refused else answer(body)
+
+
+def fails(body: dict[str, Any]) -> Iterator[Any]:
+    return iter([Answer(error_event("out of order"), 500)]) if body.get("tools") else answer(body)
+
+
+def error_in_stream(body: dict[str, Any]) -> Iterator[Any]:
+    steps = list(answer(body))
+    return iter([*steps[:1], error_event("lost the engine")]) if body["stream"] else iter(steps)
+
+
+def drops(body: dict[str, Any]) -> Iterator[Any]:
+    steps = list(answer(body))
+    return iter([*steps[:1], Drop()]) if body["stream"] else iter(steps)
+
+
+def violates(body: dict[str, Any]) -> Iterator[Any]:
+    """The model, and not the server: it is the same in both ways."""
+    for step in answer(body):
+        yield from _replaced(step, '"celsius"', '"kelvin"')
+
+
+def cuts_streams(body: dict[str, Any]) -> Iterator[Any]:
+    """The last piece of the arguments is lost."""
+    steps = list(answer(body))
+    places = [at for at, step in enumerate(steps) if deltas_of(step)]
+    return iter([step for at, step in enumerate(steps) if at != (places or [None])[-1]])
+
+
+def _replaced(step: Any, old: str, new: str) -> Iterator[Any]:
+    if isinstance(step, bytes):
+        yield step
+        return
+    body = step.body if isinstance(step, Answer) else step
+    text = json.dumps(body).replace(json.dumps(old)[1:-1], json.dumps(new)[1:-1])
+    yield Answer(json.loads(text)) if isinstance(step, Answer) else json.loads(text)
+
+
+def holds_back(body: dict[str, Any]) -> Iterator[Any]:
+    steps = list(answer(body))
+    if not body["stream"] or not any(map(deltas_of, steps)):
+        yield from steps
+        return
+    for number, (name, arguments) in enumerate(wanted_calls(body)):
+        text = json.dumps(arguments)
+        yield chunk(tool_call_delta(index=number, id=f"call_{number}", name=name, arguments=text[:20] if len(text) > 900 and body["max_tokens"] <= 24 else text))  # fmt: skip # noqa: E501
+    yield from steps[-2:]
+
+
+def no_usage(body: dict[str, Any]) -> Iterator[Any]:
+    return answer({name: value for name, value in body.items() if name != "stream_options"})
+
+
+def length_as_tool_calls(body: dict[str, Any]) -> Iterator[Any]:
+    for step in answer(body):
+        if isinstance(step, dict):
+            yield from _replaced(step, "length", "tool_calls")
+        else:
+            yield step
+
+
+def never_twice_alike() -> Wrong:
+    count = iter(range(10**6))
+
+    def wrong(body: dict[str, Any]) -> Iterator[Any]:
+        for step in answer(body):
+            yield from _replaced(step, "Paris", f"Paris {next(count)}" if isinstance(step, Answer) else "Paris")
+
+    return wrong
+
+
+def never_calls(body: dict[str, Any]) -> Iterator[Any]:
+    wanted = body.get("tool_choice") == "required" or isinstance(body.get("tool_choice"), dict)
+    return answer(body if wanted else {**body, "tools": None})
+
+
+def whole_for_stream(body: dict[str, Any]) -> Iterator[Any]:
+    return answer({**body, "stream": False})
+
+
+def probed(server: Wrong, capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, dict[str, Any]]:
+    """The exit status, and the findings of each check that is not ok: (status, texts)."""
+    with ScriptedServer(server) as running:
+        status = main(["probe", "--base-url", running.base_url, "--model", "m", "--json", *options])
+    told = json.loads(capsys.readouterr().out)
+    return status, {
+        check["name"]: (check["status"], [finding["text"] for finding in check["findings"]])
+        for check in told["checks"]
+        if check["status"] != "ok" or check["findings"]
+    }
+
+
+def test_a_right_server_has_no_fault(capsys: pytest.CaptureFixture[str]) -> None:
+    assert probed(answer, capsys) == (0, {})
+
+
+@pytest.mark.parametrize(
+    ("server", "name", "status", "text"),
+    [
+        (index_0, "parallel_calls", "fault", "streamed: index_reused, call_1"),
+        (no_ids, "one_call", "fault", "streamed: missing_id"),
+        (stops, "required", "fault", "streamed: finish_reason_mismatch"),
+        (
+            stops,
+            "required",
+            "fault",
+            "the answers differ, each time in the same way; streamed: list_tasks({}),",
+        ),
+        (leaks, "one_call", "fault", "streamed: text_leak, 1 call of get_weather"),
+        (leaks, "required", "fault", "streamed: tool_choice_violated"),
+        (ignores_n, "two_choices", "fault", "streamed: n=2, and the number of choices is 1"),
+        (refuses_n, "two_choices", "not judged", "the server refuses it: 400 n is not supported"),
+        (refuses_streams_of_tools, "one_call", "fault", "streamed: status 400, cannot stream tools"),
+        (fails, "required", "fault", "not streamed: status 500, out of order"),
+        (fails, "cancel", "fault", "streamed: status 500, out of order"),
+        (error_in_stream, "none", "fault", "streamed: an error event: lost the engine"),
+        (error_in_stream, "concurrent", "fault", "streamed: an error event: lost the engine"),
+        (drops, "named", "fault", "streamed: RemoteProtocolError"),
+        (violates, "one_call", "model", "streamed: schema_violation, against the schema of get_weather at"),
+        (cuts_streams, "nested_arguments", "fault", "streamed: invalid_json"),
+        (holds_back, "long_arguments", "ok", "the server holds arguments back: "),
+        (no_usage, "usage", "fault", "streamed: no usage came, though it was asked for"),
+        (length_as_tool_calls, "cut_by_max_tokens", "fault", "a call was cut, and the finish reason is tool_calls"),
+        (never_twice_alike(), "one_call", "not judged", "the server does not answer twice alike"),
+        (never_calls, "one_call", "not judged", "streamed: the model made 0 of 1 calls"),
+        (never_calls, "parallel_calls", "not judged", "streamed: the model made 0 of 2 calls"),
+        (whole_for_stream, "none", "fault", "streamed: a stream was asked for, and a whole response came"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_what_is_wrong_is_found(
+    server: Wrong, name: str, status: str, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exit_status, found = probed(server, capsys, "--only", name)
+    assert found[name][0] == status, found
+    assert any(text in finding for finding in found[name][1]), found
+    assert exit_status == (1 if status == "fault" else 0)
+
+
+def test_a_server_that_answers_nothing_in_time(capsys: pytest.CaptureFixture[str]) -> None:
+    def hangs(body: dict[str, Any]) -> Iterator[Any]:
+        if body.get("tools"):
+            yield Sleep(20)
+        yield from answer(body)
+
+    assert probed(hangs, capsys, "--only", "required", "--timeout", "0.3") == (
+        1,
+        {"required": ("fault", ["streamed: ReadTimeout", "not streamed: ReadTimeout"])},
+    )
+
+
+def test_what_follows_a_caller_who_left(capsys: pytest.CaptureFixture[str]) -> None:
+    """A server that mixes two answers up: the request behind the one that was left gets the rest of it."""
+    left: list[Any] = []
+
+    def mixes(body: dict[str, Any]) -> Iterator[Any]:
+        if left:
+            yield chunk(tool_call_delta(index=5, arguments="rest"))
+        if body.get("tools"):
+            left.append(body)
+        for step in answer(body):
+            yield step
+            if not isinstance(step, Answer):
+                yield Sleep(0.01)
+
+    status, found = probed(mixes, capsys, "--only", "cancel")
+    assert status == 1
+    assert found["cancel"][1][0].startswith("the request behind it, streamed: missing_name")
+
+
+def test_every_check_of_the_battery_can_be_asked_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in NAMES:
+        with ScriptedServer(answer) as running:
+            assert main(["probe", "--base-url", running.base_url, "--model", "m", "--only", name]) == 0
+        out = capsys.readouterr().out
+        assert out.startswith("ok         ")
+        assert name in out
+        assert out.endswith("1 ok\n")
+
+
+def test_the_table_tells_findings_under_their_check(capsys: pytest.CaptureFixture[str]) -> None:
+    with ScriptedServer(index_0) as running:
+        assert main(["probe", "--base-url", running.base_url, "--model", "m", "--only", "parallel_calls"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("fault      parallel_calls")
+    assert lines[1].startswith("           streamed: index_reused")
+    assert lines[-1] == "1 fault"
+
+
+def test_junit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "probe.xml"
+
+    def several(body: dict[str, Any]) -> Iterator[Any]:
+        if "n" in body:
+            return iter([Answer(error_event("no \x00\ud800 n"), 400)])
+        return iter(no_ids(body)) if isinstance(body.get("tool_choice"), dict) else holds_back(body)
+
+    only = [word for name in ("one_call", "named", "two_choices", "long_arguments") for word in ("--only", name)]
+    status, _ = probed(several, capsys, "--junit", str(path), *only)
+    assert status == 1
+    suite = ET.parse(path).getroot().find("testsuite")
+    assert suite is not None
+    assert {name: suite.get(name) for name in ("tests", "failures", "skipped", "errors")} == {
+        "tests": "4",
+        "failures": "1",
+        "skipped": "1",
+        "errors": "0",
+    }
+    cases = {case.get("name"): [child.tag for child in case] for case in suite}
+    assert cases == {"one_call": [], "named": ["failure"], "two_choices": ["skipped"], "long_arguments": ["system-out"]}
+
+
+def test_every_request_has_the_extra_fields_and_the_key(capsys: pytest.CaptureFixture[str]) -> None:
+    with ScriptedServer(answer) as running:
+        options = ["--only", "none", "--extra-body", '{"top_k": 3, "temperature": 1}', "--api-key", "secret"]
+        assert main(["probe", "--base-url", running.base_url, "--model", "m", "--json", *options]) == 0
+    assert {request.body["top_k"] for request in running.requests} == {3}
+    assert {request.body["temperature"] for request in running.requests} == {1}
+    assert {request.headers["authorization"] for request in running.requests} == {"Bearer secret"}
+    assert "secret" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--only", "magic"], "there is no check magic, but one_call, "),
+        (["--extra-body", "[]"], "--extra-body is no JSON object"),
+        ([], "http://127.0.0.1:9/v1: ConnectError"),
+    ],
+)
+def test_what_cannot_be_asked(options: list[str], why: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["probe", "--base-url", "http://127.0.0.1:9/v1", "--model", "m", *options]) == 2
+    assert why in capsys.readouterr().err
+
+
+def test_a_key_that_the_server_does_not_want(capsys: pytest.CaptureFixture[str]) -> None:
+    with ScriptedServer([Answer(error_event("wrong key"), 401)]) as running:
+        assert main(["probe", "--base-url", running.base_url, "--model", "m"]) == 2
+    assert "status 401, wrong key" in capsys.readouterr().err
+
+
+def test_a_missing_package_is_named() -> None:
+    program = """
+import sys
+sys.modules["httpx"] = None
+from otel_llm.cli import main
+sys.exit(main(["probe", "--model", "m"]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (2, "otel-llm probe needs httpx: pip install 'otel-llm[cli]'\n")
+
+
+# -- a real server --
+
+
+def test_llama_cpp(llama: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its model is noise, so most of it cannot be judged; what can, is right, but for what is said here."""
+    only = [
+        word
+        for name in ("one_call", "required", "named", "none", "many_tools", "cut_by_max_tokens", "usage", "cancel")
+        for word in ("--only", name)
+    ]
+    main(["probe", "--base-url", llama, "--model", MODEL, "--json", *only])
+    told = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
+    status = {name: check["status"] for name, check in told.items()}
+    assert {name for name in status if status[name] == "ok"} >= {"none", "cut_by_max_tokens", "usage", "cancel"}
+    assert status["required"] in {"ok", "model", "not judged"}
+    assert status["many_tools"] == "not judged"
+    assert "400 request" in told["many_tools"]["findings"][0]["text"]
+    # It wants a token that opens calls, which this model's vocabulary has not marked as one.
+    assert status["one_call"] == status["named"] == "fault"
+    assert "Grammar trigger word should be marked as preserved token" in told["named"]["findings"][0]["text"]
