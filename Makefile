@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-stack stack lint bench bench-stack clean
+.PHONY: help demo test test-all test-stack stack lint bench bench-stack clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -34,6 +34,11 @@ demo: $(VENV)/.demo ## watch tool calls, good ones and broken ones, on this term
 
 test: lint ## everything that continuous integration checks
 	$(BIN)/python -m pytest
+	$(BIN)/nox --tags quick -- --quick
+	@echo "Left for make test-all: the whole suite with other versions of Python and of the SDK, and the frameworks."
+
+test-all: test ## the same with every supported version, and the frameworks: an hour or so
+	$(BIN)/nox
 
 test-stack: $(VENV)/.test-stack ## the pipeline behind an application, on real programs; needs Go, Java, Maven and Prometheus
 	$(BIN)/python -m pytest tests/pipeline
@@ -53,7 +58,7 @@ bench: $(VENV)/.bench ## what the instrumentation costs, beside its peers
 	$(BIN)/python -m benchmarks
 
 clean: ## remove all that the others made
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .nox build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An interpreter is tried by running it: on a PATH there may be shims that only fail.

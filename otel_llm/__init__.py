@@ -4,15 +4,49 @@
 >>> OpenAIInstrumentor().instrument()
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from otel_llm._version import __version__
-from otel_llm.instrumentor import OpenAIInstrumentor
-from otel_llm.intercept import intercept_llm_requests
-from otel_llm.tracker import StreamingToolCallTracker, SyncStreamingToolCallTracker
+
+if TYPE_CHECKING:
+    from otel_llm.instrumentor import CerebrasInstrumentor, GroqInstrumentor, OpenAIInstrumentor
+    from otel_llm.intercept import intercept_llm_requests
+    from otel_llm.tool_spans import tool_execution, traced_tool
+    from otel_llm.tracker import StreamingToolCallTracker, SyncStreamingToolCallTracker
 
 __all__ = [
+    "CerebrasInstrumentor",
+    "GroqInstrumentor",
     "OpenAIInstrumentor",
     "StreamingToolCallTracker",
     "SyncStreamingToolCallTracker",
     "__version__",
     "intercept_llm_requests",
+    "tool_execution",
+    "traced_tool",
 ]
+
+# Loaded when they are asked for: pytest imports this package in every project that has it, for its plugin.
+_HOMES = {
+    "CerebrasInstrumentor": "instrumentor",
+    "GroqInstrumentor": "instrumentor",
+    "OpenAIInstrumentor": "instrumentor",
+    "StreamingToolCallTracker": "tracker",
+    "SyncStreamingToolCallTracker": "tracker",
+    "intercept_llm_requests": "intercept",
+    "tool_execution": "tool_spans",
+    "traced_tool": "tool_spans",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""What a wrapped `create` does: start a span, make the call, watch what comes back."""
+"""What a wrapped `create` or `parse` does: start a span, make the call, watch what comes back."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from otel_llm.observation import Observation, watch_exit
 from otel_llm.other_instrumentations import checked, warn_of_others_once
 from otel_llm.provider import Server, server_of
 from otel_llm.raw_response import RawResponse, WholeRawResponse, is_raw_response
-from otel_llm.request import ChatRequest, read_request
+from otel_llm.request import Api, ChatRequest, read_request
 from otel_llm.response_body import BodyClosing, watch_body
 from otel_llm.telemetry import Telemetry
 from otel_llm.tracker import EitherWayTracker, StreamingToolCallTracker, SyncStreamingToolCallTracker
@@ -77,13 +77,14 @@ def _is_part_of(request: _Request, resource: object) -> bool:
 
 
 class ChatCalls:
-    """The wrapper around every wrapped method. While `active` is False it only passes through.
+    """The wrapper around every wrapped method of one API. While `active` is False it only passes through.
 
     It may outlive its removal: the SDK caches `with_raw_response` together with the wrapped method. So it can be
     switched on again.
     """
 
-    def __init__(self, telemetry: Telemetry) -> None:
+    def __init__(self, telemetry: Telemetry, api: Api = "chat") -> None:
+        self._api: Api = api
         self.switch_on(telemetry)
 
     def switch_on(self, telemetry: Telemetry) -> None:
@@ -181,7 +182,7 @@ class ChatCalls:
             # `parse()` raises when a completion was cut short, and hands the completion over with the error.
             completion = getattr(error, "completion", None)
             if completion is not None:
-                observation.recording.read_response(completion, perf_counter_ns())
+                observation.reader.read_response(completion, perf_counter_ns())
             observation.fail(error)
         except Exception as fault:  # noqa: BLE001
             swallow("an error", fault)
@@ -207,9 +208,12 @@ class ChatCalls:
             return None
         if type(resource) not in checked:
             attempt("other instrumentations", warn_of_others_once, type(resource))
-        request = attempt("the request's arguments", read_request, kwargs)
+        request = attempt("the request's arguments", read_request, kwargs, self._api)
         telemetry = self._telemetry
-        described = request or ChatRequest(stream=bool(kwargs.get("stream")))
+        if request is not None and request.turn is not None and request.turn.previous_response is not None:
+            turn = attempt("the calls before", telemetry.calls_made.complete, request.turn)
+            request = request._replace(turn=turn)
+        described = request or ChatRequest(stream=bool(kwargs.get("stream")), api=self._api)
         logs = attempt("log lines", are_wanted, telemetry.config) or False
         if logs:
             attempt("log lines", log_request, described)
@@ -264,6 +268,8 @@ def _rewritten_stream(stream: Any, observation: Observation) -> Any:
 
 
 def _rewriting(observation: Observation) -> Any:
+    if observation.request is not None and observation.request.api != "chat":
+        return None
     # Loads the table of syntaxes, which most applications do not need.
     from otel_llm.rewriting import rewriting_of
 

@@ -42,7 +42,7 @@ def request_content(invocation: InferenceInvocation, kwargs: Mapping[str, Any], 
         if describe is not None and value is not None and (value := given(value)) is not None:
             describe(invocation, value)
     if with_messages:
-        invocation.input_messages = [_input_message(message) for message in items_of(given(kwargs.get("messages")))]
+        invocation.input_messages = list(_input_messages(kwargs))
         invocation.tool_definitions = list(_tool_definitions(kwargs)) or None
 
 
@@ -85,6 +85,27 @@ def _reasoning_effort(invocation: InferenceInvocation, value: Any) -> None:
         invocation.reasoning_level = exportable(value)
 
 
+def _reasoning(invocation: InferenceInvocation, value: Any) -> None:
+    _reasoning_effort(invocation, field(value, "effort"))
+
+
+def _text_options(invocation: InferenceInvocation, value: Any) -> None:
+    text_format = field(value, "format")
+    if text_format is not None:
+        _response_format(invocation, text_format)
+
+
+def _previous_response(invocation: InferenceInvocation, value: Any) -> None:
+    if isinstance(value, str):
+        invocation.previous_response_id = exportable(value)
+
+
+def _conversation(invocation: InferenceInvocation, value: Any) -> None:
+    conversation = value if isinstance(value, str) else text_of(field(value, "id"))
+    if conversation is not None:
+        invocation.conversation_id = exportable(conversation)
+
+
 def _service_tier(invocation: InferenceInvocation, value: Any) -> None:
     if isinstance(value, str) and value != "auto":
         invocation.attributes["openai.request.service_tier"] = exportable(value)
@@ -103,17 +124,27 @@ _REQUEST_FIELDS: dict[str, Callable[[InferenceInvocation, Any], None]] = {
     "response_format": _response_format,
     "reasoning_effort": _reasoning_effort,
     "service_tier": _service_tier,
+    # Those of the Responses API that have other names there.
+    "max_output_tokens": _most_tokens,
+    "reasoning": _reasoning,
+    "text": _text_options,
+    "text_format": _response_format,
+    "previous_response_id": _previous_response,
+    "conversation": _conversation,
 }
 
 
 def response_usage(invocation: InferenceInvocation, usage: Any) -> None:
-    """Set the token counts from a `usage` object (OpenAI API reference, "The chat completion object")."""
+    """Set the token counts from a `usage` object of a chat completion or, under its other names, of a response."""
     if usage is None:
         return
 
-    invocation.input_tokens = _count(usage, "prompt_tokens")
-    invocation.output_tokens = _count(usage, "completion_tokens")
-    prompt, completion = field(usage, "prompt_tokens_details"), field(usage, "completion_tokens_details")
+    names = ("prompt_tokens", "completion_tokens")
+    if field(usage, names[0]) is None:
+        names = ("input_tokens", "output_tokens")
+    invocation.input_tokens = _count(usage, names[0])
+    invocation.output_tokens = _count(usage, names[1])
+    prompt, completion = field(usage, f"{names[0]}_details"), field(usage, f"{names[1]}_details")
     if prompt is not None:
         invocation.cache_read_input_tokens = _count(prompt, "cached_tokens")
         invocation.audio_input_tokens = _count(prompt, "audio_tokens")
@@ -162,6 +193,35 @@ def _arguments(text: Any) -> Any:
     return value
 
 
+def _input_messages(kwargs: Mapping[str, Any]) -> Iterator[InputMessage]:
+    for message in items_of(given(kwargs.get("messages"))):
+        yield _input_message(message)
+    for role, name in (("system", "instructions"), ("user", "input")):
+        text = text_of(given(kwargs.get(name)))
+        if text is not None:
+            yield InputMessage(role, [TextPart(exportable(text))])
+    for item in items_of(given(kwargs.get("input"))):
+        message = _input_item(item)
+        if message is not None:
+            yield message
+
+
+def _input_item(item: Any) -> InputMessage | None:
+    """An item of a response's input, None where it is none that a message can say."""
+    kind = text_of(field(item, "type"))
+    call_id = text_of(field(item, "call_id"))
+    shown_id = None if call_id is None else exportable(call_id)
+    if kind in {"function_call", "custom_tool_call"}:
+        arguments = field(item, "arguments" if kind == "function_call" else "input")
+        name = exportable(str(field(item, "name") or ""))
+        return InputMessage("assistant", [ToolCallRequestPart(_arguments(arguments), name, shown_id)])
+    if kind in {"function_call_output", "custom_tool_call_output"}:
+        output = field(item, "output")
+        text = output if isinstance(output, str) else "".join(_texts(output))
+        return InputMessage("tool", [ToolCallResponsePart(exportable(text), shown_id)])
+    return None if kind not in {None, "message"} else _input_message(item)
+
+
 def _input_message(message: Any) -> InputMessage:
     role = exportable(str(field(message, "role") or ""))
     content = field(message, "content")
@@ -191,8 +251,9 @@ def _content_parts(content: Any) -> Iterator[MessagePart]:
         return
     for part in items_of(content):
         kind = field(part, "type")
-        if kind == "image_url":
-            url = field(field(part, "image_url"), "url")
+        if kind in {"image_url", "input_image"}:
+            image_url = field(part, "image_url")
+            url = image_url if isinstance(image_url, str) else field(image_url, "url")
             image = image_from_url(url) if isinstance(url, str) and url else None
             # An image in the message itself is megabytes; the address of one is what a trace has room for.
             if isinstance(image, UriPart):

@@ -13,6 +13,8 @@ from weakref import WeakKeyDictionary
 
 from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation, get_meter_provider
 
+from otel_llm.forks import renew_lock_in_children
+
 # As pairs, because attributes are a key here. Always in the same order for one counter.
 Attributes = tuple[tuple[str, str], ...]
 
@@ -25,6 +27,7 @@ class Counters:
         self.anomalies = _Sum()
         self.streams = _Sum()
         self.tag_rewrites = _Sum()
+        self.forgotten_calls = _Sum()
 
     def send_by(self, meter: Meter) -> None:
         """Have `meter` ask for the sums."""
@@ -32,17 +35,24 @@ class Counters:
             ("otel_llm.tool_call.count", "{call}", "Tool calls that models asked for", self.tool_calls),
             ("otel_llm.anomaly.count", "{anomaly}", "Faults found in tool calls and their streams", self.anomalies),
             ("otel_llm.stream.count", "{stream}", "Streamed responses, by how they ended", self.streams),
+            (
+                "otel_llm.tool_call.forgotten",
+                "{call}",
+                "Tool calls without a result that were forgotten because there were too many",
+                self.forgotten_calls,
+            ),
             ("otel_llm.tag_rewrite.count", "{call}", "Tool calls rewritten in the text", self.tag_rewrites),
         ):
             meter.create_observable_counter(name, [sums.observe], unit, description)
 
 
 class _Sum:
-    __slots__ = ("_lock", "_sums")
+    __slots__ = ("__weakref__", "_lock", "_sums")
 
     def __init__(self) -> None:
         self._sums: defaultdict[Attributes, int] = defaultdict(int)
         self._lock = threading.Lock()
+        renew_lock_in_children(self)
 
     def add(self, value: int, attributes: Attributes) -> None:
         with self._lock:

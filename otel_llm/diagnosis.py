@@ -96,6 +96,20 @@ class Case:
         return any(other.startswith(name) for other in names)
 
 
+def diagnose_request(request: ChatRequest) -> list[Anomaly]:
+    """What is wrong with the results that a request brings. A server may refuse it for that."""
+    turn = request.turn
+    if turn is None:
+        return []
+    found = []
+    for call in turn.without_call:
+        answers = f"{_shown(call)} is the id of no call" if call else "it does not say of which call"
+        found.append(Anomaly("result_without_call", f"a result, but {answers}"))
+    found += [Anomaly("unanswered_call", f"{_shown(call)} has no result") for call in turn.unanswered]
+    found += [Anomaly("duplicate_result", f"{_shown(call)} has a result already") for call in turn.repeated]
+    return found
+
+
 def diagnose(case: Case) -> list[Anomaly]:
     """All anomalies of one response, the stream's own first."""
     found: list[Anomaly] = []

@@ -110,6 +110,22 @@ _OTHER = _delta(1, "call_2", "list_tasks", "{}")
 
 ARGUMENTS, IDENTITY = "Arguments", "Identity"
 REQUEST, STREAM = "Against the request", "The stream"
+RESULTS = "The results of the calls before"
+
+
+def _asked_with(*messages: Mapping[str, Any]) -> Sample:
+    return Sample((_chunk({"content": "Done."}), _ends("stop")), {"messages": list(messages)})
+
+
+_MADE = {
+    "role": "assistant",
+    "tool_calls": [{"id": "call_1", "type": "function", "function": {"name": "list_tasks", "arguments": "{}"}}],
+}
+
+
+def _result(call_id: str) -> Mapping[str, Any]:
+    return {"role": "tool", "tool_call_id": call_id, "content": "[]"}
+
 
 EXPLANATIONS: tuple[Explanation, ...] = (
     Explanation(
@@ -359,6 +375,45 @@ EXPLANATIONS: tuple[Explanation, ...] = (
                 _ends("stop"),
             )
         ),
+    ),
+    Explanation(
+        "result_without_call",
+        RESULTS,
+        "The request brings a result whose `tool_call_id` is no call's in the whole conversation, or that has none. Named"
+        " also where the server refuses the request for it. Where the server holds a part of the conversation"
+        " (`previous_response_id`, `conversation`), only calls made in this process are known.",
+        (
+            Seen("langchain-ai/langchain#35313", "trimming the history left results without their calls"),
+            Seen("microsoft/semantic-kernel#13608", "the same of a reducer of the history"),
+            Seen("everruns/everruns#2039", "the same with the Responses API, for the rest of the session"),
+        ),
+        "The message with the calls was cut from the history, or an id was changed on the way: cut the history in front of"
+        " a message with calls, never behind it.",
+        _asked_with(_MADE, _result("call_1"), _result("call_of_before")),
+    ),
+    Explanation(
+        "unanswered_call",
+        RESULTS,
+        "A call of the model's last message has no result in the request that follows it.",
+        (
+            Seen("agno-agi/agno#3105", "servers refuse it: insufficient tool messages"),
+            Seen("langgenius/dify#32222", "DeepSeek refuses it, others do not"),
+            Seen("google/adk-python#417", "several calls, of which not all were answered"),
+        ),
+        "Send a result for every call of the message; one that tells the error where the tool failed or was not run.",
+        _asked_with(_MADE, {"role": "user", "content": "And now?"}),
+    ),
+    Explanation(
+        "duplicate_result",
+        RESULTS,
+        "A call has a second result, in the same turn or in a later one.",
+        (
+            Seen("agno-agi/agno#5116", "the API refuses a duplicate value for `tool_call_id`"),
+            Seen("RooCodeInc/Roo-Code#9248", "the error of a tool and its result, both sent"),
+            Seen("charmbracelet/crush#3121", "results multiplied for an id that came twice"),
+        ),
+        "The tool ran twice, or its result was added twice, often where an error is handled: add it in one place.",
+        _asked_with(_MADE, _result("call_1"), _result("call_1")),
     ),
     Explanation(
         "finish_reason_mismatch",

@@ -24,7 +24,7 @@ def intercept_llm_requests(
     completion_hook: Any = None,
     **options: Any,
 ) -> _Client:
-    """Watch the chat completions of one client, synchronous or asynchronous, and return the client.
+    """Watch the chat completions and responses of one client, synchronous or asynchronous, and return the client.
 
     `options` are those of `otel_llm.config.Config`. Under `OpenAIInstrumentor` a request still has one span; a client
     that is intercepted already is returned as it is. Raises AttributeError where the client has no
@@ -34,23 +34,29 @@ def intercept_llm_requests(
     completions = chat.completions
     if isinstance(getattr(completions, "__dict__", {}).get("create"), InterceptedMethod):
         return client
-    calls = ChatCalls(
-        Telemetry(
-            read_config(options),
-            tracer_provider=tracer_provider,
-            meter_provider=meter_provider,
-            logger_provider=logger_provider,
-            completion_hook=completion_hook,
-        )
+    telemetry = Telemetry(
+        read_config(options),
+        tracer_provider=tracer_provider,
+        meter_provider=meter_provider,
+        logger_provider=logger_provider,
+        completion_hook=completion_hook,
     )
-    for name in ("create", "parse"):
-        if name == "create" or hasattr(type(completions), name):
-            method = getattr(completions, name)
-            setattr(completions, name, InterceptedMethod(method, calls.wrapper_for(method)))
-    for holder in (client, chat, completions):
+    _intercept(completions, ChatCalls(telemetry))
+    # The SDK has had it since 1.66, other clients have not. A mock has everything, even what nobody gave it.
+    responses = getattr(client, "responses", None) if hasattr(type(client), "responses") else None
+    if responses is not None:
+        _intercept(responses, ChatCalls(telemetry, "responses"))
+    for holder in (client, chat, completions, responses):
         for cache in _CACHES:
             getattr(holder, "__dict__", {}).pop(cache, None)
     return client
+
+
+def _intercept(resource: Any, calls: ChatCalls) -> None:
+    for name in ("create", "parse"):
+        if name == "create" or hasattr(type(resource), name):
+            method = getattr(resource, name)
+            setattr(resource, name, InterceptedMethod(method, calls.wrapper_for(method)))
 
 
 class InterceptedMethod(FunctionWrapper):

@@ -10,17 +10,18 @@ import asyncio
 import atexit
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from time import perf_counter_ns, time_ns
 from typing import Any, Protocol
 
 from otel_llm.config import Config
-from otel_llm.diagnosis import Case, diagnose
+from otel_llm.diagnosis import Anomaly, Case, diagnose, diagnose_request
 from otel_llm.events import Timeline, build_timeline
 from otel_llm.faults import attempt, swallow
 from otel_llm.log_lines import log_end, log_notices
 from otel_llm.recording import Limits, Notice, Outcome, Recording
 from otel_llm.request import ChatRequest
+from otel_llm.response_events import EitherEvents, ResponseEvents
 
 
 class Span(Protocol):
@@ -35,11 +36,21 @@ class Span(Protocol):
 
     def release(self) -> None: ...
     def first_chunk(self) -> None: ...
+    def remember_calls(self, recording: Recording, /) -> None: ...
     def finish(
         self, recording: Recording, timeline: Timeline, offset_ns: int, error: BaseException | None, /
     ) -> None: ...
 
 
+class Reader(Protocol):
+    """What reads a response: the recording itself, or what translates for it."""
+
+    def feed(self, chunk: Any, asked_ns: int, came_ns: int, /) -> list[Notice] | None: ...
+    def read_response(self, response: Any, came_ns: int, /) -> list[Notice]: ...
+
+
+# Told of every request at its start.
+listeners: list[Callable[[Observation], None]] = []
 # Observations whose end is still to come, so that they can be ended when the interpreter exits.
 _open: set[Observation] = set()
 # Observations that were garbage-collected where ending them was not safe.
@@ -56,7 +67,9 @@ class Observation:
         "_logs",
         "_offset_ns",
         "_span",
+        "anomalies",
         "config",
+        "reader",
         "recording",
         "request",
     )
@@ -84,16 +97,26 @@ class Observation:
             started_ns=now if started_ns is None else started_ns,
             declared=_declared(config, request),
             preview=config.argument_limit if config.capture_arguments else 0,
-            keep_text=keep_text,
+            keep_text=keep_text or bool(listeners),
             # A call may come as text only where there is something to call.
             watch_text=request is not None and bool(request.tools),
             limits=_limits_for(None if span is None else span.event_limit),
         )
+        self.reader: Reader = self.recording
+        """Takes the chunks, or the events, of the response for the recording."""
+        if request is None:
+            self.reader = EitherEvents(self.recording)
+        elif request.api == "responses":
+            self.reader = ResponseEvents(self.recording)
         # What was not asked for as a stream is none, whatever becomes of it; a tracker that is made all the same knows.
         self.recording.streamed = request is None or request.stream
+        self.anomalies: list[Anomaly] = []
+        """What is wrong, known at the end."""
         # Whoever takes the one item ends the observation; popping a list is atomic.
         self._ending = [True]
         _open.add(self)
+        for listener in listeners:
+            attempt("a listener", listener, self)
         if _deferred:
             _end_deferred()
 
@@ -113,14 +136,19 @@ class Observation:
     def tell(self, notices: Iterable[Notice]) -> None:
         """Something happened that is worth more than a tuple."""
         for notice in notices:
-            if notice.kind == "first_chunk" and self._span is not None:
+            if self._span is None:
+                break
+            if notice.kind == "first_chunk":
                 attempt("the first chunk", self._span.first_chunk)
+            elif notice.kind == "finish" and self.recording.first_tool_call_ns is not None:
+                # Whoever executes calls need not wait for the end of the stream.
+                attempt("the calls made", self._span.remember_calls, self.recording)
         if self._logs:
             attempt("log lines", log_notices, self.config, self.recording, notices)
 
     def read_response(self, response: Any) -> None:
         """A response that came whole: read it and end."""
-        notices = attempt("a response", self.recording.read_response, response, perf_counter_ns())
+        notices = attempt("a response", self.reader.read_response, response, perf_counter_ns())
         if notices and self._logs:
             attempt("log lines", log_notices, self.config, self.recording, notices)
         self.end("completed")
@@ -157,10 +185,13 @@ class Observation:
         judged = not unread and (error is None or bool(recording.choices))
         case = Case(recording, self.request, self.config.stall_seconds)
         anomalies = (attempt("diagnosis", diagnose, case) or []) if judged else []
+        if self.request is not None and self.request.turn is not None:
+            anomalies = [*(attempt("diagnosis", diagnose_request, self.request) or []), *anomalies]
         preview = self.config.argument_limit if self.config.capture_arguments else None
         timeline = attempt("the timeline", build_timeline, recording, anomalies, limit, preview)
         if timeline is None:
             timeline = Timeline([], 0, anomalies)
+        self.anomalies = timeline.anomalies
         if self._logs:
             attempt("log lines", log_end, self.config, recording, timeline.anomalies)
         if span is not None:

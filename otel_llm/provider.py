@@ -1,11 +1,12 @@
-"""Who answers: `gen_ai.provider.name` and the server's address, told by the client's base URL.
+"""Who answers: `gen_ai.provider.name` and the server's address, told by the client's base URL and class.
 
-Names are the well-known values of the GenAI semantic conventions; an OpenAI-compatible server that has none of its
-own keeps `openai`, the protocol it speaks.
+Names are the well-known values of the GenAI semantic conventions, and for servers that have none there their own in the
+same style. An OpenAI-compatible server that cannot be told keeps `openai`, the protocol it speaks.
 """
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -24,7 +25,21 @@ _PROVIDER_BY_HOST = {
     "aiplatform.googleapis.com": "gcp.vertex_ai",
     "api.anthropic.com": "anthropic",
     "api.cohere.com": "cohere",
+    "openrouter.ai": "openrouter",
+    "api.together.xyz": "together",
+    "api.fireworks.ai": "fireworks",
+    "router.huggingface.co": "huggingface",
 }
+# Where the base URL is a gateway's, the client's own class tells: these names, or these packages.
+_PROVIDER_BY_CLASS = {"AzureOpenAI": "azure.ai.openai", "AsyncAzureOpenAI": "azure.ai.openai"}
+_PROVIDER_BY_PACKAGE = {"groq": "groq", "cerebras": "cerebras"}
+# A server of one's own is often called what it is (`http://ollama:11434`, `http://vllm-0.models.svc:8000`).
+_PROVIDER_BY_WORD = {"ollama": "ollama", "vllm": "vllm", "sglang": "sglang", "llamacpp": "llama_cpp"}
+_PROVIDER_BY_WORDS = {"llama-cpp": "llama_cpp", "llama-server": "llama_cpp"}
+_OLLAMA_PORT = 11434
+# What servers put into `system_fingerprint`: llama.cpp its build, Ollama its name.
+_PROVIDER_BY_FINGERPRINT = ((re.compile(r"b\d+-\w+"), "llama_cpp"), (re.compile(r"fp_ollama"), "ollama"))
+_UNTOLD = "openai"
 
 
 class Server(NamedTuple):
@@ -36,36 +51,77 @@ class Server(NamedTuple):
 
 
 # Most applications have one client, and writing its URL out takes longer than all else here.
-_last: tuple[Any, Server] = (None, Server("openai"))
+_last: tuple[Any, Server] = (None, Server(_UNTOLD))
+# What responses told of servers that nothing else tells.
+_told: dict[tuple[str | None, int | None], str] = {}
+_MOST_TOLD = 256
 
 
 def server_of(resource: Any) -> Server:
     """The server that a resource of an SDK client (`client.chat.completions`) talks to."""
-    base_url = getattr(getattr(resource, "_client", None), "base_url", None)
+    client = getattr(resource, "_client", None)
+    base_url = getattr(client, "base_url", None)
     if base_url is None:
-        return Server("openai")
+        return Server(_UNTOLD)
     global _last  # noqa: PLW0603
     known, server = _last
     if known is not base_url:
-        server = _server_at(str(base_url))
+        kind: type = type(client)
+        server = _server_at(str(base_url), _provider_of_class(kind))
         _last = (base_url, server)
+    if _told and server.provider == _UNTOLD:
+        return server._replace(provider=_told.get(server[1:], _UNTOLD))
+    return server
+
+
+def server_told_by(fingerprint: str | None, server: Server) -> Server:
+    """The server, as its response's `system_fingerprint` tells it where nothing told it before."""
+    if fingerprint is None or server.provider != _UNTOLD or server.address == "api.openai.com":
+        return server
+    for pattern, provider in _PROVIDER_BY_FINGERPRINT:
+        if pattern.fullmatch(fingerprint):
+            if len(_told) < _MOST_TOLD:
+                _told[server[1:]] = provider
+            return server._replace(provider=provider)
     return server
 
 
 @lru_cache(maxsize=64)
-def _server_at(base_url: str) -> Server:
+def _server_at(base_url: str, by_class: str | None = None) -> Server:
     url = urlsplit(base_url)
     host = url.hostname
     if not host:
-        return Server("openai")
+        return Server(by_class or _UNTOLD)
     port = url.port or (80 if url.scheme == "http" else 443)
-    return Server(_provider(host), host, None if port == 443 else port)
+    provider = _by_host(host) or by_class or _by_words(host) or ("ollama" if port == _OLLAMA_PORT else _UNTOLD)
+    return Server(provider, host, None if port == 443 else port)
 
 
-def _provider(host: str) -> str:
+@lru_cache(maxsize=64)
+def _provider_of_class(kind: type) -> str | None:
+    for base in kind.__mro__:
+        package = base.__module__.partition(".")[0]
+        name = _PROVIDER_BY_CLASS.get(base.__name__) or _PROVIDER_BY_PACKAGE.get(package)
+        if name is not None:
+            return name
+    return None
+
+
+def _by_host(host: str) -> str | None:
     labels = host.split(".")
     for start in range(len(labels)):
         name = _PROVIDER_BY_HOST.get(".".join(labels[start:]))
         if name is not None:
             return name
-    return "openai"
+    return None
+
+
+def _by_words(host: str) -> str | None:
+    text = host.replace("_", "-")
+    for words, name in _PROVIDER_BY_WORDS.items():
+        if words in text:
+            return name
+    for word in re.split(r"[.-]", text):
+        if word in _PROVIDER_BY_WORD:
+            return _PROVIDER_BY_WORD[word]
+    return None

@@ -40,6 +40,7 @@ __all__ = [
     "CUTTING_FINISH_REASONS",
     "Choice",
     "Delta",
+    "Failure",
     "Limits",
     "Notice",
     "Outcome",
@@ -79,6 +80,13 @@ class Notice(NamedTuple):
     kind: Literal["first_chunk", "detected", "name", "text", "finish"]
     choice: Choice | None = None
     call: ToolCall | None = None
+
+
+class Failure(NamedTuple):
+    """What a server says of its own failure within a response. `type` is a word of the API (`server_error`)."""
+
+    type: str
+    message: str
 
 
 _FIRST_CHUNK = Notice("first_chunk")
@@ -163,6 +171,12 @@ _DELTA_COST = 256
 _HEAD = ("id", "model", "service_tier", "system_fingerprint")
 
 
+def _may_call_functions(delta: Any) -> bool:
+    """Whether the class of a delta has the legacy `function_call`: in some SDKs it has not, and asking raises."""
+    fields = getattr(type(delta), "model_fields", None)
+    return not isinstance(fields, dict) or "function_call" in fields
+
+
 class _LegacyKey:
     """The key of the `function_call` among a choice's indexes: equal to nothing that a server can send."""
 
@@ -190,6 +204,7 @@ class Recording:
         "_awaiting_head",
         "_by_index",
         "_calls_kept",
+        "_has_function_calls",
         "_keep_text",
         "_keeps_content",
         "_news",
@@ -199,6 +214,7 @@ class Recording:
         "chunk_count",
         "declared",
         "ended_ns",
+        "failure",
         "first_chunk_ns",
         "first_tool_call_ns",
         "has_text",
@@ -237,6 +253,7 @@ class Recording:
         self.limits = limits or Limits()
         self.streamed = True
         self.outcome: Outcome | None = None
+        self.failure: Failure | None = None
         self.ended_ns: int | None = None
         self.chunk_count = 0
         self.first_chunk_ns: int | None = None
@@ -265,6 +282,7 @@ class Recording:
         self._awaiting_head = True
         self._room = _ROOM
         self._calls_kept = 0
+        self._has_function_calls = True
         self._keep_text = keep_text
         self._keeps_content = keep_text or watch_text
         self._text_kept = 0
@@ -294,7 +312,7 @@ class Recording:
         if usage is not None:
             self.usage = usage
         if self._awaiting_head:
-            self._read_head(chunk)
+            self.read_head(chunk)
         if type(choices) is not list:
             choices = items_of(choices)
 
@@ -304,7 +322,7 @@ class Recording:
                 delta = choice.delta
                 content = delta.content
                 tool_calls = delta.tool_calls
-                function_call = delta.function_call
+                function_call = delta.function_call if self._has_function_calls else None
                 # What this asks may raise, so it is asked here.
                 extra = delta.__pydantic_extra__ or None
                 index = choice.index
@@ -318,6 +336,7 @@ class Recording:
                 tool_calls = field(delta, "tool_calls")
                 function_call = field(delta, "function_call")
                 extra = field(delta, "__pydantic_extra__")
+                self._has_function_calls = self._has_function_calls and _may_call_functions(delta)
             if known is None:
                 known = self._choice(index)
                 if known is None:
@@ -333,8 +352,11 @@ class Recording:
                 if known.text_started_ns is None:
                     # The text is empty.
                     self._rest_of_delta(known, delta, came_ns)
-            if extra is not None and (known.reasoning_started_ns is None or self._keep_text):
-                self._reasoning(known, extra, came_ns)
+            if extra is not None:
+                if known.reasoning_started_ns is None or self._keep_text:
+                    self._reasoning(known, extra, came_ns)
+                if not self._has_function_calls:
+                    function_call = field(extra, "function_call")
 
             if tool_calls is not None:
                 if type(tool_calls) is not list:
@@ -362,6 +384,9 @@ class Recording:
                 self._legacy_call(known, function_call, came_ns)
             if finish_reason is not None:
                 self._finish_reason(known, finish_reason, came_ns)
+                if usage is None and self.usage is None:
+                    # Where Groq has it.
+                    self.usage = field(field(chunk, "x_groq"), "usage")
 
         if self._news:
             news, self._news = self._news, []
@@ -386,7 +411,7 @@ class Recording:
         self.streamed = False
         self.first_chunk_ns = came_ns
         self.usage = field(response, "usage")
-        self._read_head(response)
+        self.read_head(response)
         for position, choice in enumerate(items_of(field(response, "choices"))):
             index = field(choice, "index")
             known = self._choice(position if index is None else index)
@@ -418,6 +443,8 @@ class Recording:
         """
         if self.outcome is not None:
             return []
+        if self.failure is not None:
+            outcome = "error"
         self.outcome = outcome
         self.ended_ns = ended_ns
         if waited_since_ns is not None and self.chunk_count:
@@ -439,8 +466,8 @@ class Recording:
 
     # Off the straight way ---------------------------------------------------------------------------------
 
-    def _read_head(self, chunk: Any) -> None:
-        """What says which model answered. Some servers leave it empty in the first chunks."""
+    def read_head(self, chunk: Any) -> None:
+        """Take from a chunk or response what says which model answered. Some servers leave it empty at first."""
         try:
             response_id, model = chunk.id, chunk.model
             service_tier, fingerprint = chunk.service_tier, chunk.system_fingerprint

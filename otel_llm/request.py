@@ -1,6 +1,6 @@
 """What the caller asked for, read from the keyword arguments of `create` without consuming anything of them.
 
-Arguments and their shapes: the OpenAI API reference, "Create chat completion".
+Arguments and their shapes: the OpenAI API reference, "Create chat completion" and "Create a model response".
 """
 
 from __future__ import annotations
@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
+from otel_llm.conversation import Turn, read_turn
 from otel_llm.fields import arguments_given, field, is_a, items_of, text_of
 
+Api = Literal["chat", "responses"]
 ToolChoiceMode = Literal["auto", "none", "required", "named"]
 
 
@@ -48,6 +50,9 @@ class ChatRequest(NamedTuple):
     tool_choice: ToolChoice = ToolChoice()
     tool_choice_text: str = ""
     parallel_tool_calls: bool | None = None
+    api: Api = "chat"
+    turn: Turn | None = None
+    """What it answers, None where its conversation does not end with calls or their results."""
 
     @property
     def tool_names(self) -> frozenset[str] | None:
@@ -58,10 +63,12 @@ class ChatRequest(NamedTuple):
 
 
 _AUTO = ToolChoice()
-_READ = frozenset({"model", "stream", "tools", "functions", "tool_choice", "function_call", "parallel_tool_calls"})
+_READ = frozenset(
+    {"model", "stream", "tools", "functions", "tool_choice", "function_call", "parallel_tool_calls", "prompt"}
+)
 
 
-def read_request(kwargs: Mapping[str, Any]) -> ChatRequest:
+def read_request(kwargs: Mapping[str, Any], api: Api = "chat") -> ChatRequest:
     """Read the arguments of one `create` call; `extra_body` wins, as it does on the wire."""
     extra = kwargs.get("extra_body")
     if extra is not None and is_a(extra, Mapping):
@@ -69,7 +76,8 @@ def read_request(kwargs: Mapping[str, Any]) -> ChatRequest:
     get = arguments_given(kwargs, _READ).get
 
     tools: dict[str, Tool] | None = {}
-    server_tools = False
+    # A stored prompt may bring tools of its own.
+    server_tools = get("prompt") is not None
     for source in (get("tools"), get("functions")):
         if source is None:
             continue
@@ -95,6 +103,8 @@ def read_request(kwargs: Mapping[str, Any]) -> ChatRequest:
         _AUTO if choice is None else _read_tool_choice(choice),
         "" if choice is None else _describe_tool_choice(choice),
         parallel if parallel is True or parallel is False else None,
+        api,
+        read_turn(kwargs),
     )
 
 
@@ -118,7 +128,12 @@ def read_tool(entry: Any) -> Tool | None:
     if body is None:
         if name := text_of(field(field(entry, "custom"), "name")):
             return Tool(name, "custom")
-        body = entry
+        # The Responses API has it without a shell.
+        body, kind = entry, field(entry, "type")
+        if kind == "custom" and (name := text_of(field(entry, "name"))):
+            return Tool(name, "custom")
+        if kind is not None and kind != "function":
+            return None
     name = text_of(field(body, "name"))
     return None if name is None else Tool(name, "function", field(body, "parameters"))
 
@@ -130,14 +145,16 @@ def _read_tool_choice(choice: Any) -> ToolChoice:
         if word in {"required", "any"}:
             return ToolChoice("required")
         return ToolChoice("none") if word == "none" else ToolChoice()
-    allowed = field(choice, "allowed_tools")
+    kind = text_of(field(choice, "type"))
+    allowed = field(choice, "allowed_tools") or (choice if kind == "allowed_tools" else None)
     if allowed is not None:
         mode: ToolChoiceMode = "required" if text_of(field(allowed, "mode")) == "required" else "auto"
         entries = items_of(field(allowed, "tools"))
         names = [*_names_of(entries)]
         # A tool that the server runs has no name that its calls must bear.
         return ToolChoice(mode, frozenset(names) if names and len(names) == len(entries) else None)
-    names = [*_names_of([choice])]
+    # A tool that the server runs is named too, but its calls are none of ours.
+    names = [*_names_of([choice])] if kind in {None, "function", "custom"} else []
     return ToolChoice("named", frozenset(names)) if names else ToolChoice()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter_ns
 from typing import Any
 
 from opentelemetry import metrics, trace
@@ -28,13 +29,15 @@ from opentelemetry.util.genai.invocation import InferenceInvocation
 from opentelemetry.util.genai.types import Error
 
 from otel_llm._version import __version__
+from otel_llm.calls_made import CallsMade
 from otel_llm.config import Config
 from otel_llm.content import output_messages, request_content, response_usage
+from otel_llm.conversation import Turn
 from otel_llm.counters import Attributes, counters_of
 from otel_llm.events import Event, Timeline
 from otel_llm.faults import attempt
-from otel_llm.provider import Server
-from otel_llm.recording import Recording
+from otel_llm.provider import Server, server_told_by
+from otel_llm.recording import Recording, ToolCall
 from otel_llm.request import ChatRequest
 from otel_llm.unicode_text import exportable
 
@@ -77,7 +80,9 @@ class Telemetry:
             meter_provider = NoOpMeterProvider()
             instruments = Instruments(meter_provider.get_meter(SCOPE), meter_provider)
         self.instruments = instruments
-        self._handler = TelemetryHandler(
+        forgotten = instruments.forgotten_calls
+        self.calls_made = CallsMade(lambda: forgotten.add(1, ()))
+        self.handler = TelemetryHandler(
             tracer_provider=tracer_provider,
             meter_provider=meter_provider,
             logger_provider=logger_provider,
@@ -85,7 +90,7 @@ class Telemetry:
             instrumentation_scope_name=SCOPE,
             instrumentation_scope_version=__version__,
         )
-        self.captures_content = self._handler.should_capture_content()
+        self.captures_content = self.handler.should_capture_content()
         """Whether the user opted in to messages and tool definitions on spans or events."""
         self.is_settled = False
         """Whether what is sent goes to the same providers for good."""
@@ -116,7 +121,7 @@ class Telemetry:
         for the same one.
         """
         model = exportable(request.model) or None
-        invocation = self._handler.inference(
+        invocation = self.handler.inference(
             server.provider,
             request_model=model,
             server_address=server.address,
@@ -126,8 +131,10 @@ class Telemetry:
         common: Attributes = (("gen_ai.provider.name", server.provider),)
         if model is not None:
             common += (("gen_ai.request.model", model),)
-        span = RequestSpan(self, request, common, invocation)
+        span = RequestSpan(self, request, server, common, invocation)
         attempt("request attributes", span.describe_request, kwargs)
+        if request.turn is not None:
+            attempt("links", span.link_calls, request.turn)
         return span
 
 
@@ -144,6 +151,7 @@ class Instruments:
         counters = counters_of(meter, provider)
         self.tool_calls, self.anomalies, self.streams = counters.tool_calls, counters.anomalies, counters.streams
         self.tag_rewrites = counters.tag_rewrites
+        self.forgotten_calls = counters.forgotten_calls
         self.time_to_first_tool_call = histogram(
             "otel_llm.stream.time_to_first_tool_call",
             "s",
@@ -152,6 +160,9 @@ class Instruments:
         )
         self.tool_call_duration = histogram(
             "otel_llm.tool_call.duration", "s", "From a call's first delta to its last", seconds
+        )
+        self.tool_call_turnaround = histogram(
+            "otel_llm.tool_call.turnaround", "s", "From a call's completion to its result being sent back", seconds
         )
         self.tag_rewrite_duration = histogram(
             "otel_llm.tag_rewrite.duration",
@@ -167,20 +178,53 @@ class Instruments:
 class RequestSpan:
     """The span of one request, from its start to the end of its response. `common`: attributes of all its metrics."""
 
-    __slots__ = ("_common", "_invocation", "_request", "_telemetry")
+    __slots__ = ("_common", "_invocation", "_remembered", "_request", "_server", "_telemetry")
 
     def __init__(
-        self, telemetry: Telemetry, request: ChatRequest, common: Attributes, invocation: InferenceInvocation
+        self,
+        telemetry: Telemetry,
+        request: ChatRequest,
+        server: Server,
+        common: Attributes,
+        invocation: InferenceInvocation,
     ) -> None:
         self._telemetry = telemetry
         self._request = request
+        self._server = server
         self._common = common
         self._invocation = invocation
+        self._remembered = 0
 
     def describe_request(self, kwargs: Mapping[str, Any]) -> None:
         request_content(self._invocation, kwargs, with_messages=self._telemetry.captures_content)
+        if self._request.api == "responses":
+            self._invocation.attributes["openai.api.type"] = "responses"
         if self._request.stream:
             self._invocation.request_stream = True
+
+    def link_calls(self, turn: Turn) -> None:
+        """Link this span to those whose calls it answers."""
+        span, telemetry = self._invocation.span, self._telemetry
+        answers = telemetry.calls_made.answer(turn, span.get_span_context().trace_id, perf_counter_ns())
+        for call_id, tool, made_by, turnaround_ns in answers:
+            attributes = {"gen_ai.tool.call.id": exportable(call_id), "gen_ai.tool.name": tool}
+            span.add_link(made_by, attributes)
+            if turnaround_ns is not None:
+                measured = dict((*self._common, ("gen_ai.tool.name", tool)))
+                turnaround = telemetry.instruments.tool_call_turnaround
+                turnaround.record(turnaround_ns / 1e9, measured, self._invocation.context)
+
+    def remember_calls(self, recording: Recording) -> None:
+        """Keep the completed calls for the request that will answer them."""
+        calls = recording.calls
+        if len(calls) == self._remembered:
+            return
+        self._remembered = len(calls)
+        completed_ns = recording.ended_ns or perf_counter_ns()
+        tools = [(call.id, _tool_label(recording, call)) for call in calls if call.id is not None]
+        made_by = self._invocation.span.get_span_context()
+        response_id = recording.response_id if self._request.api == "responses" else None
+        self._telemetry.calls_made.remember(tools, made_by, completed_ns, response_id)
 
     @property
     def event_limit(self) -> int | None:
@@ -201,16 +245,29 @@ class RequestSpan:
         if timeline.events:
             attempt("events", emit_events, self._telemetry, span, context, timeline.events, offset_ns)
         attempt("metrics", self._measure, recording, timeline, context)
-        if error is None:
-            attempt("the end of the span", invocation.stop)
-        else:
+        if recording.outcome == "completed" and recording.first_tool_call_ns is not None:
+            attempt("the calls made", self.remember_calls, recording)
+        failure = recording.failure
+        if error is not None:
             attempt("the end of the span", self._fail, error)
+        elif failure is not None:
+            message, kind = exportable(failure.message[:_LONGEST_MESSAGE]), exportable(failure.type)
+            attempt("the end of the span", invocation.fail, Error(message=message, type=kind))
+        else:
+            attempt("the end of the span", invocation.stop)
 
     def _fail(self, error: BaseException) -> None:
         self._invocation.fail(_error(error))
 
     def _describe_response(self, recording: Recording, timeline: Timeline) -> None:
         invocation = self._invocation
+        server = server_told_by(recording.system_fingerprint, self._server)
+        if server is not self._server:
+            self._server = server
+            self._common = (("gen_ai.provider.name", server.provider), *self._common[1:])
+            invocation.data.provider_name = server.provider
+            # What a span had at its start util-genai does not write again.
+            invocation.span.set_attribute("gen_ai.provider.name", server.provider)
         if recording.response_id:
             invocation.response_id = exportable(recording.response_id)
         if recording.response_model:
@@ -232,10 +289,8 @@ class RequestSpan:
             if recording.first_tool_call_ns is not None:
                 waited = (recording.first_tool_call_ns - recording.started_ns) / 1e9
                 instruments.time_to_first_tool_call.record(waited, dict(common), context)
-        declared = recording.declared or ()
         for call in recording.calls:
-            tool = exportable(call.name) if call.name is not None and call.name in declared else _OTHER_TOOL
-            attributes = (*common, ("gen_ai.tool.name", tool))
+            attributes = (*common, ("gen_ai.tool.name", _tool_label(recording, call)))
             instruments.tool_calls.add(1, attributes)
             instruments.arguments_size.record(call.length, dict(attributes), context)
             if recording.streamed:
@@ -268,6 +323,9 @@ class CurrentSpan:
     def first_chunk(self) -> None:
         """Its owner measures it, if anybody does."""
 
+    def remember_calls(self, _recording: Recording) -> None:
+        """Its owner's requests are not watched."""
+
     def finish(self, _recording: Recording, timeline: Timeline, offset_ns: int, _error: BaseException | None) -> None:
         if "span" in self._config.events:
             attempt("events", _add_span_events, self._span, timeline.events, offset_ns)
@@ -295,6 +353,12 @@ def _add_span_events(span: Span, events: Sequence[Event], offset_ns: int) -> Non
         return
     for event in events:
         span.add_event(event.name, event.attributes, event.time_ns + offset_ns)
+
+
+def _tool_label(recording: Recording, call: ToolCall) -> str:
+    """The name of a tool as a metric may have it: any name, but for those that nobody declared."""
+    declared = recording.declared or frozenset()
+    return exportable(call.name) if call.name is not None and call.name in declared else _OTHER_TOOL
 
 
 def _response_attributes(recording: Recording, timeline: Timeline) -> dict[str, Any]:

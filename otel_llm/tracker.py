@@ -251,7 +251,7 @@ def _chunks(
     if iterator is None:
         iterator = iter(stream) if hasattr(type(stream), "__iter__") else stream
     read = iterator.__next__
-    feed, clock = observation.recording.feed, perf_counter_ns
+    feed, clock = observation.reader.feed, perf_counter_ns
     while True:
         asked_ns = clock()
         try:
@@ -279,7 +279,7 @@ class _Reader:
     def __init__(self, stream: Any, observation: Observation) -> None:
         self._stream = stream
         self._observation = observation
-        self._feed = observation.recording.feed
+        self._feed = observation.reader.feed
         self._iterator: Any = None if goes_round(stream, "__next__", "__iter__") else _NOT_BEGUN
 
     def next(self) -> Any:
@@ -316,7 +316,7 @@ class _AsyncReader:
     def __init__(self, stream: Any, observation: Observation) -> None:
         self._stream = stream
         self._observation = observation
-        self._feed = observation.recording.feed
+        self._feed = observation.reader.feed
         self._iterator: Any = _NOT_BEGUN
 
     async def __anext__(self) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import openai
 
 MESSAGES = [{"role": "user", "content": "add a task"}]
-ADD_TASK = {
+ADD_TASK: dict[str, Any] = {
     "type": "function",
     "function": {
         "name": "add_task",
@@ -15,6 +15,9 @@ ADD_TASK = {
         "parameters": {"type": "object", "required": ["title"], "properties": {"title": {"type": "string"}}},
     },
 }
+# The same, as the Responses API has it.
+RESPONSE_TOOL: dict[str, Any] = {"type": "function", **ADD_TASK["function"]}
+RESPONSE_REQUEST: dict[str, Any] = {"model": "tiny", "input": "add a task", "tools": [RESPONSE_TOOL]}
 REQUEST: dict[str, Any] = {"model": "tiny", "messages": MESSAGES, "tools": [ADD_TASK]}
 
 
@@ -32,6 +35,10 @@ class SyncCaller:
 
     async def stream(self, **kwargs: Any) -> Any:
         return await self.create(stream=True, **kwargs)
+
+    async def respond(self, **kwargs: Any) -> Any:
+        """A request of the Responses API."""
+        return await self.result(self.client.responses.create(**{**RESPONSE_REQUEST, **kwargs}))
 
     async def read(self, stream: Any, count: int | None = None) -> list[Any]:
         chunks: list[Any] = []

@@ -1,3 +1,3 @@
 """Fixtures for all tests. What telemetry was seen: `seen.py`."""
 
-pytest_plugins = ["seen", "servers"]
+pytest_plugins = ["pytester", "seen", "servers"]

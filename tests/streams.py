@@ -11,7 +11,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from otel_llm.demo.scripted_server import ABSENT, completion, tool_call_delta
 from otel_llm.demo.scripted_server import chunk as chunk_dict
-from otel_llm.diagnosis import Anomaly, Case, diagnose
+from otel_llm.diagnosis import Anomaly, Case, diagnose, diagnose_request
 from otel_llm.recording import Outcome, Recording
 from otel_llm.request import ChatRequest, read_request
 
@@ -141,7 +141,8 @@ def anomalies_of(
 ) -> list[Anomaly]:
     """What a stream is accused of. `asked`: the keyword arguments of `create`, None where nobody knows them."""
     request = None if asked is None else read_request(asked)
-    return diagnose(Case(record(chunks, request, outcome, **options), request))
+    of_request = [] if request is None else diagnose_request(request)
+    return [*of_request, *diagnose(Case(record(chunks, request, outcome, **options), request))]
 
 
 def types_of(anomalies: Iterable[Anomaly]) -> list[str]:

@@ -19,6 +19,7 @@ from wrapt import wrap_function_wrapper
 from callers import AsyncCaller, SyncCaller
 from otel_llm import OpenAIInstrumentor, StreamingToolCallTracker, SyncStreamingToolCallTracker, intercept_llm_requests
 from otel_llm.demo.scripted_server import DONE, Answer, ScriptedServer, chunk, completion, text, tool_call_chunks
+from sdk_versions import takes_key_functions
 from seen import Seen
 
 Serve = Callable[..., ScriptedServer]
@@ -29,7 +30,9 @@ TRACKERS = (StreamingToolCallTracker, SyncStreamingToolCallTracker)
 
 
 def methods() -> list[Any]:
-    return [vars(owner)[name] for owner in (Completions, AsyncCompletions) for name in ("create", "parse", "stream")]
+    return [
+        vars(owner).get(name) for owner in (Completions, AsyncCompletions) for name in ("create", "parse", "stream")
+    ]
 
 
 def test_the_sdk_is_left_as_found() -> None:
@@ -222,6 +225,7 @@ async def test_with_the_instrumentor_it_is_one_span(
 # Requests while a request is made -----------------------------------------------------------------------------
 
 
+@takes_key_functions
 async def test_a_request_for_the_sake_of_a_request(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     """Made by the function that gives the API key, on the same client: it has a span of its own."""
     caller = connect(serve(*HEALTHY))

@@ -72,7 +72,8 @@ async def test_a_call_cut_by_max_tokens(instrumented: Seen, caller: SyncCaller) 
 
 
 async def test_whole_response(instrumented: Seen, caller: SyncCaller) -> None:
-    response = await caller.create(**{name: value for name, value in CALLING.items() if name != "stream_options"})
+    asked = {name: value for name, value in CALLING.items() if name != "stream_options"}
+    response = await caller.create(**asked, seed=3)
     assert response.choices[0].message.tool_calls
     assert set(instrumented.anomalies) <= {"duplicate_call"}
     count = len(response.choices[0].message.tool_calls)

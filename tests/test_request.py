@@ -9,9 +9,10 @@ from typing import Any
 import openai
 import pydantic
 import pytest
-from openai import NOT_GIVEN, NotGiven, omit
+from openai import NOT_GIVEN, NotGiven
 
 from otel_llm.request import ChatRequest, Tool, ToolChoice, read_request
+from sdk_versions import OMIT
 from streams import REQUEST_FIELDS, custom_tool, tool
 
 FUNCTION = tool("add_task", "title")
@@ -30,7 +31,7 @@ def test_nothing_passed_is_nothing_asked() -> None:
     assert read_request({}).tool_names == frozenset()
 
 
-@pytest.mark.parametrize("mark", [NOT_GIVEN, NotGiven(), omit, None], ids=["NOT_GIVEN", "NotGiven()", "omit", "None"])
+@pytest.mark.parametrize("mark", [NOT_GIVEN, NotGiven(), OMIT, None], ids=["NOT_GIVEN", "NotGiven()", "omit", "None"])
 def test_an_argument_that_was_not_passed_is_no_argument(mark: Any) -> None:
     assert read_request(dict.fromkeys(REQUEST_FIELDS, mark)) == NOTHING_ASKED
 

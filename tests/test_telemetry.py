@@ -28,6 +28,7 @@ from otel_llm.demo.scripted_server import (
     usage_chunk,
 )
 from otel_llm.provider import server_of
+from sdk_versions import TAKES_REASONING_EFFORT
 from seen import Seen
 
 Serve = Callable[..., ScriptedServer]
@@ -53,8 +54,8 @@ async def test_span(instrumented: Seen, serve: Serve, connect: Connect) -> None:
             seed=4,
             stop=["END"],
             n=1,
-            reasoning_effort="low",
             tool_choice="auto",
+            **({"reasoning_effort": "low"} if TAKES_REASONING_EFFORT else {"extra_body": {}}),
         )
     )
     span = instrumented.span
@@ -82,7 +83,7 @@ async def test_span(instrumented: Seen, serve: Serve, connect: Connect) -> None:
         "gen_ai.request.max_tokens": 100,
         "gen_ai.request.seed": 4,
         "gen_ai.request.stop_sequences": ("END",),
-        "gen_ai.request.reasoning.level": "low",
+        **({"gen_ai.request.reasoning.level": "low"} if TAKES_REASONING_EFFORT else {}),
         "gen_ai.response.finish_reasons": ("tool_calls",),
         "gen_ai.response.id": "chatcmpl-scripted",
         "gen_ai.response.model": "scripted-model",

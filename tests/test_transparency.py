@@ -33,6 +33,7 @@ from otel_llm.demo.scripted_server import (
     tool_call_delta,
     usage_chunk,
 )
+from sdk_versions import helpers, strict
 from seen import Seen, sum_of_delta_counts
 
 Serve = Callable[..., ScriptedServer]
@@ -338,12 +339,13 @@ def test_a_method_is_copied_and_pickled(instrumented: Seen) -> None:
 
 async def test_helper_stream(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(*HEALTHY))
+    asked = REQUEST | {"tools": [strict(ADD_TASK)]}
     if isinstance(caller, AsyncCaller):
-        async with caller.client.chat.completions.stream(**REQUEST) as stream:
+        async with helpers(caller.client).stream(**asked) as stream:
             kinds = [event.type async for event in stream]
             final = await stream.get_final_completion()
     else:
-        with caller.client.chat.completions.stream(**REQUEST) as stream:
+        with helpers(caller.client).stream(**asked) as stream:
             kinds = [event.type for event in stream]
             final = stream.get_final_completion()
     assert "tool_calls.function.arguments.done" in kinds
@@ -358,7 +360,7 @@ class Task(BaseModel):
 
 async def test_parse(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(Answer(completion(text('{"title": "x"}')))))
-    answer = caller.client.chat.completions.parse(model="tiny", messages=MESSAGES, response_format=Task)
+    answer = helpers(caller.client).parse(model="tiny", messages=MESSAGES, response_format=Task)
     parsed = await caller.result(answer)
     assert parsed.choices[0].message.parsed == Task(title="x")
     assert instrumented.attributes["gen_ai.output.type"] == "json"
@@ -369,7 +371,7 @@ async def test_parse_of_a_completion_cut_short(instrumented: Seen, serve: Serve,
     message = {"tool_calls": [{"id": "a", "type": "function", "function": {"name": "t", "arguments": '{"tit'}}]}
     caller = connect(serve(Answer(completion(message, "length"))))
     with pytest.raises(openai.LengthFinishReasonError):
-        await caller.result(caller.client.chat.completions.parse(**{**REQUEST, "tools": []}, response_format=Task))
+        await caller.result(helpers(caller.client).parse(**{**REQUEST, "tools": []}, response_format=Task))
     assert instrumented.attributes["error.type"] == "openai.LengthFinishReasonError"
     assert "truncated" in instrumented.anomalies
 

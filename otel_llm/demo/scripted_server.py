@@ -259,7 +259,7 @@ def _as_scripts(script: Sequence[Any]) -> Sequence[Sequence[Step]] | None:
 
 class _HTTPServer(ThreadingHTTPServer):
     daemon_threads = True
-    request_queue_size = 128
+    request_queue_size = 1024
 
     def __init__(self, owner: ScriptedServer) -> None:
         self.owner = owner

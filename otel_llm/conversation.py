@@ -1,0 +1,149 @@
+"""What a request says of the calls before it: which results it brings, and which calls it leaves open.  Pure.
+
+A conversation is sent whole each time, so only its end is new: the results behind the last message of the model.
+Nothing here reads further than it must, and nothing is read of a conversation that is an iterator, which is the
+caller's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from otel_llm.fields import field, given, items_of, text_of
+
+# How many results and calls of one turn are looked at, and how many messages before it.
+_MOST = 256
+_EARLIER = 16
+_CALLS = frozenset({"function_call", "custom_tool_call"})
+_RESULTS = frozenset({"function_call_output", "custom_tool_call_output"})
+
+_Kind = Literal["model", "result", "other"]
+
+
+class Turn(NamedTuple):
+    """The end of a conversation, where it has to do with calls. All are ids of calls, in order."""
+
+    results: tuple[str, ...] = ()
+    """Calls that this request answers."""
+    earlier: tuple[str, ...] = ()
+    """Calls that were answered further up, the last one first: new too, if nobody sent their results so far."""
+    without_call: tuple[str, ...] = ()
+    """Results of calls that nobody made; empty strings for results that do not say of which call."""
+    unanswered: tuple[str, ...] = ()
+    """Calls of the model's last message that have no result."""
+    repeated: tuple[str, ...] = ()
+    """Calls that are answered twice, or again."""
+    previous_response: str | None = None
+    """The response that this request goes on from, whose calls it does not repeat."""
+
+
+def read_turn(kwargs: Mapping[str, Any]) -> Turn | None:
+    """The last turn of the conversation in the arguments of `create`, None where it has nothing to do with calls."""
+    messages = given(kwargs.get("messages"))
+    if messages is not None:
+        return _read(items_of(messages), _message, whole=True)
+    items = items_of(given(kwargs.get("input")))
+    previous = text_of(given(kwargs.get("previous_response_id")))
+    # Where the server holds a part of the conversation, what is not here may be there.
+    whole = previous is None and given(kwargs.get("conversation")) is None
+    turn = _read(items, _item, whole=whole)
+    if previous is not None:
+        return (turn or Turn())._replace(previous_response=previous)
+    return turn
+
+
+class _Entry(NamedTuple):
+    """A message or item as far as calls go."""
+
+    kind: _Kind
+    calls: tuple[str, ...] = ()
+    result: str | None = None
+    # A reference to something that the server holds.
+    is_reference: bool = False
+
+
+_OTHER = _Entry("other")
+_Reader = Callable[[Any], _Entry]
+
+
+def _message(message: Any) -> _Entry:
+    role = field(message, "role")
+    if role == "assistant":
+        calls = items_of(field(message, "tool_calls"))
+        return _Entry("model", tuple(call_id for call in calls[:_MOST] if (call_id := text_of(field(call, "id")))))
+    if role == "tool":
+        return _Entry("result", result=text_of(field(message, "tool_call_id")) or "")
+    return _OTHER
+
+
+def _item(item: Any) -> _Entry:
+    kind = text_of(field(item, "type")) or ""
+    if kind in _RESULTS:
+        return _Entry("result", result=text_of(field(item, "call_id")) or "")
+    if kind == "reasoning" or kind.endswith("_call") or field(item, "role") == "assistant":
+        call_id = text_of(field(item, "call_id")) if kind in _CALLS else None
+        return _Entry("model", () if call_id is None else (call_id,))
+    if kind == "item_reference":
+        return _Entry("model", is_reference=True)
+    return _OTHER
+
+
+def _read(messages: Sequence[Any], read: _Reader, *, whole: bool) -> Turn | None:
+    results: list[str] = []
+    calls: dict[str, None] = {}
+    at = len(messages) - 1
+    entry = _OTHER
+    # Behind the model's last message; then that message, which may be several: a response's items are.
+    while at >= 0 and (entry := read(messages[at])).kind != "model":
+        if entry.result is not None and len(results) < _MOST:
+            results.append(entry.result)
+        at -= 1
+    while at >= 0 and (entry := read(messages[at])).kind == "model":
+        calls.update(dict.fromkeys(reversed(entry.calls)))
+        whole = whole and not entry.is_reference
+        at -= 1
+    if not results and not calls:
+        return None
+    results.reverse()
+    made = tuple(reversed(calls))[:_MOST]
+    answered = dict.fromkeys(result for result in results if result)
+    repeated = [result for result in answered if results.count(result) > 1] if len(results) > len(answered) else []
+    without_call: list[str] = []
+    strangers = [result for result in dict.fromkeys(results) if result not in calls]
+    if strangers and whole:
+        known, earlier_results = _all_of(messages[: at + 1], read)
+        if known is not None:
+            repeated += [result for result in strangers if result in earlier_results and result not in repeated]
+            without_call = [result for result in strangers if result not in known and result not in earlier_results]
+    return Turn(
+        tuple(answered),
+        tuple(_earlier(messages, at, read)),
+        tuple(without_call),
+        tuple(call for call in made if call not in answered),
+        tuple(repeated),
+    )
+
+
+def _earlier(messages: Sequence[Any], at: int, read: _Reader) -> Iterator[str]:
+    """Results before the model's last message, back to the message that is neither result nor the model's."""
+    for position in range(at, max(-1, at - _EARLIER), -1):
+        entry = read(messages[position])
+        if entry.kind == "other":
+            return
+        if entry.result:
+            yield entry.result
+
+
+def _all_of(messages: Sequence[Any], read: _Reader) -> tuple[set[str] | None, set[str]]:
+    """All calls and all results of a conversation; None for the calls where some of them cannot be seen."""
+    calls: set[str] = set()
+    results: set[str] = set()
+    for message in messages:
+        entry = read(message)
+        if entry.is_reference:
+            return None, results
+        calls.update(entry.calls)
+        if entry.result:
+            results.add(entry.result)
+    return calls, results

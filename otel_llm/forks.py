@@ -1,0 +1,29 @@
+"""A forked child has its parent's locks as they were, also those that a thread held which the child has not."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Protocol
+from weakref import WeakSet
+
+
+class _Owner(Protocol):
+    _lock: threading.Lock
+
+
+_owners: WeakSet[_Owner] = WeakSet()
+
+
+def renew_lock_in_children(owner: _Owner) -> None:
+    """Give `owner` a new lock in every child that is forked from now on."""
+    _owners.add(owner)
+
+
+def _renew() -> None:
+    for owner in list(_owners):
+        owner._lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)

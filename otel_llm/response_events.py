@@ -1,0 +1,359 @@
+"""The events of the Responses API, read into the recording that also takes chat completions.  Pure.
+
+Events and their fields: the OpenAI API reference, "Responses: streaming events". What this file makes of them:
+
+- A response is one choice. Its calls are the output items `function_call` and `custom_tool_call`; a call's index is its
+  `output_index`, its id the `call_id`. Items that the server runs itself (searches, MCP, code) are no calls.
+- `max_output_tokens` is the finish reason `length`; a response that is complete ends with `tool_calls` or `stop`.
+- What a later event repeats (`…done`, the items of `response.completed`) counts only as far as it is new: some servers
+  send no deltas, some send them without an index, some name a call only at its end.
+- `response.failed` and `error` are how a server says within a stream that it failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from otel_llm.fields import field, index_of, items_of, text_of
+from otel_llm.recording import Failure, Notice, Recording
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_TEXT_DELTA = "response.output_text.delta"
+_ARGUMENTS_DELTAS = frozenset({"response.function_call_arguments.delta", "response.custom_tool_call_input.delta"})
+# The items that the caller answers, and the field with what they pass to the tool.
+_ARGUMENTS_OF = {"function_call": "arguments", "custom_tool_call": "input"}
+_FINISH_REASONS = {"max_output_tokens": "length", "max_tokens": "length"}
+
+_Chunk = dict[str, Any]
+_NOTHING: _Chunk = {"choices": []}
+
+
+class ResponseEvents:
+    """Takes the events of one response (`feed`), or a whole one (`read_response`), for `recording`."""
+
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+        self._feed = recording.feed
+        self._by_index: dict[int, _Call] = {}
+        self._by_item: dict[str, _Call] = {}
+        self._by_id: dict[str, _Call] = {}
+        self._has_calls = self._has_text = self._has_reasoning = False
+        # Made once and filled again for each delta: the recording keeps nothing of a chunk but its text.
+        self._text_delta = _Delta()
+        self._text_chunk = _chunk(self._text_delta)
+        self._function = _Function()
+        self._tool_call = _ToolCall(self._function)
+        self._call_chunk = _chunk(_Delta([self._tool_call]))
+
+    def feed(self, event: Any, asked_ns: int, came_ns: int) -> list[Notice] | None:
+        """Take one event, as `Recording.feed` takes a chunk."""
+        try:
+            kind = event.type
+            if kind in _ARGUMENTS_DELTAS:
+                index = event.output_index
+                call = self._by_index[index]
+                text = event.delta
+                if type(text) is str:
+                    call.received += len(text)
+                    self._tool_call.index = index
+                    self._function.arguments = text
+                    return self._feed(self._call_chunk, asked_ns, came_ns)
+            elif kind == _TEXT_DELTA:
+                self._text_delta.content = event.delta
+                self._has_text = True
+                return self._feed(self._text_chunk, asked_ns, came_ns)
+        except Exception:  # noqa: BLE001  no event of an SDK, or one that lacks what the protocol says
+            kind = field(event, "type")
+        read = _READERS.get(kind) if isinstance(kind, str) else None
+        return self._feed(_NOTHING if read is None else read(self, event) or _NOTHING, asked_ns, came_ns)
+
+    def read_response(self, response: Any, came_ns: int) -> list[Notice]:
+        """Take a whole, unstreamed response (the shape of the API's `response` object)."""
+        self._recording.streamed = False
+        return self._feed(self._ended(response, field(response, "status")), came_ns, came_ns) or []
+
+    # What each event is as a chunk ------------------------------------------------------------------------
+
+    def _begun(self, event: Any) -> _Chunk | None:
+        self._recording.read_head(field(event, "response"))
+        return None
+
+    def _completed(self, event: Any) -> _Chunk:
+        return self._ended(field(event, "response"), "completed")
+
+    def _incomplete(self, event: Any) -> _Chunk:
+        return self._ended(field(event, "response"), "incomplete")
+
+    def _failed(self, event: Any) -> _Chunk:
+        return self._ended(field(event, "response"), "failed")
+
+    def _error(self, event: Any) -> _Chunk | None:
+        self._fail(event, "error")
+        return None
+
+    def _text(self, event: Any) -> _Chunk | None:
+        """Text, or a refusal, which is what the model says too."""
+        self._has_text = True
+        return _said(content=field(event, "delta"))
+
+    def _reasoning(self, event: Any) -> _Chunk | None:
+        self._has_reasoning = True
+        return _said(reasoning=field(event, "delta"))
+
+    def _item_added(self, event: Any) -> _Chunk | None:
+        return _chunk_of(self._call_of(field(event, "item"), index_of(field(event, "output_index"))))
+
+    def _item_done(self, event: Any) -> _Chunk | None:
+        return self._rest_of([field(event, "item")], index_of(field(event, "output_index")))
+
+    def _arguments_delta(self, event: Any) -> _Chunk | None:
+        """A delta of a call that is known by its item alone, or not at all."""
+        index, text = index_of(field(event, "output_index")), field(event, "delta")
+        call = self._known(index, event)
+        if call is None:
+            call = self._begin(index, text_of(field(event, "item_id")), None)
+        if isinstance(text, str):
+            call.received += len(text)
+        return _chunk_of([_delta(index, call.id, arguments=text)])
+
+    def _arguments_done(self, event: Any) -> _Chunk | None:
+        call = self._known(index_of(field(event, "output_index")), event)
+        whole = field(event, "arguments")
+        rest = "" if call is None else call.rest_of(field(event, "input") if whole is None else whole)
+        return _chunk_of([_delta(call.index, call.id, arguments=rest)]) if call is not None and rest else None
+
+    # Their parts ------------------------------------------------------------------------------------------
+
+    def _ended(self, response: Any, status: Any) -> _Chunk:
+        """The end of a response, with what nothing said before."""
+        self._recording.read_head(response)
+        chunk = self._rest_of(items_of(field(response, "output")))
+        reason: Any = status
+        if status == "failed":
+            self._fail(field(response, "error"), "failed")
+            reason = None
+        elif status == "incomplete":
+            told = text_of(field(field(response, "incomplete_details"), "reason"))
+            reason = status if told is None else _FINISH_REASONS.get(told, told)
+        elif status is None or status == "completed":
+            reason = "tool_calls" if self._has_calls else "stop"
+        if chunk is None:
+            chunk = {"choices": [_choice({})] if reason is not None else []}
+        for choice in chunk["choices"]:
+            choice["finish_reason"] = reason
+        chunk["usage"] = field(response, "usage")
+        return chunk
+
+    def _fail(self, error: Any, kind: str) -> None:
+        code = text_of(field(error, "code")) or text_of(field(error, "type")) or kind
+        self._recording.failure = Failure(code, text_of(field(error, "message")) or code)
+
+    def _rest_of(self, items: Sequence[Any], index: int | None = None) -> _Chunk | None:
+        """What is new in items that are whole. `index`: of the one item, where the items are not in their places."""
+        calls: list[_Chunk] = []
+        texts: list[str] = []
+        thoughts: list[str] = []
+        for place, item in enumerate(items):
+            kind = field(item, "type")
+            if kind in _ARGUMENTS_OF:
+                calls += self._call_of(item, index if len(items) == 1 and index is not None else place)
+            elif kind == "message" and not self._has_text:
+                texts += _texts(field(item, "content"))
+            elif kind == "reasoning" and not self._has_reasoning:
+                thoughts += [*_texts(field(item, "summary")), *_texts(field(item, "content"))]
+        self._has_text = self._has_text or bool(texts)
+        self._has_reasoning = self._has_reasoning or bool(thoughts)
+        return _said(calls, content="".join(texts) or None, reasoning="".join(thoughts) or None)
+
+    def _call_of(self, item: Any, index: int | None) -> list[_Chunk]:
+        """The delta with what an item says that is new of its call, none where nothing is."""
+        kind = field(item, "type")
+        arguments_field = _ARGUMENTS_OF.get(kind) if isinstance(kind, str) else None
+        if arguments_field is None:
+            return []
+        call_id, name = text_of(field(item, "call_id")), text_of(field(item, "name"))
+        item_id, arguments = text_of(field(item, "id")), field(item, arguments_field)
+        call = self._by_id.get(call_id or "") or self._by_item.get(item_id or "")
+        if call is None and index is not None:
+            call = self._by_index.get(index)
+            if call is not None and call.id is not None and call_id is not None:
+                # Another call at the same place.
+                call = None
+        if call is None:
+            call = self._begin(index, item_id, call_id)
+            call.name = name
+            given = call.rest_of(arguments)
+            return [_delta(index, call_id, name, given, custom=kind == "custom_tool_call")]
+        rest, is_news = call.rest_of(arguments), (call_id, name) != (call.id, call.name)
+        if not rest and not (is_news and (call_id or name)):
+            return []
+        call.id, call.name = call.id or call_id, call.name or name
+        self._by_id.setdefault(call.id or "", call)
+        return [_delta(call.index, call_id, name, rest, custom=kind == "custom_tool_call")]
+
+    def _known(self, index: int | None, event: Any) -> _Call | None:
+        call = None if index is None else self._by_index.get(index)
+        return call or self._by_item.get(text_of(field(event, "item_id")) or "")
+
+    def _begin(self, index: int | None, item_id: str | None, call_id: str | None) -> _Call:
+        self._has_calls = True
+        call = _Call(index, call_id)
+        if len(self._by_index) + len(self._by_item) < 2 * self._recording.limits.calls:
+            if index is not None:
+                self._by_index[index] = call
+            for known, key in ((self._by_item, item_id), (self._by_id, call_id)):
+                if key is not None and len(key) <= self._recording.limits.id:
+                    known[key] = call
+        return call
+
+
+_READERS: dict[str, Callable[[ResponseEvents, Any], _Chunk | None]] = {
+    "response.created": ResponseEvents._begun,
+    "response.queued": ResponseEvents._begun,
+    "response.in_progress": ResponseEvents._begun,
+    "response.output_item.added": ResponseEvents._item_added,
+    "response.output_item.done": ResponseEvents._item_done,
+    "response.function_call_arguments.delta": ResponseEvents._arguments_delta,
+    "response.function_call_arguments.done": ResponseEvents._arguments_done,
+    "response.custom_tool_call_input.delta": ResponseEvents._arguments_delta,
+    "response.custom_tool_call_input.done": ResponseEvents._arguments_done,
+    "response.output_text.delta": ResponseEvents._text,
+    "response.refusal.delta": ResponseEvents._text,
+    "response.reasoning_text.delta": ResponseEvents._reasoning,
+    "response.reasoning_summary_text.delta": ResponseEvents._reasoning,
+    "response.completed": ResponseEvents._completed,
+    "response.incomplete": ResponseEvents._incomplete,
+    "response.failed": ResponseEvents._failed,
+    "error": ResponseEvents._error,
+}
+
+
+class EitherEvents:
+    """For a stream of which nobody says what it carries: its first event does."""
+
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+        self._read: Callable[[Any, int, int], list[Notice] | None] | None = None
+
+    def feed(self, event: Any, asked_ns: int, came_ns: int) -> list[Notice] | None:
+        read = self._read
+        if read is None:
+            kind = text_of(field(event, "type"))
+            is_response = kind is not None and (kind == "error" or kind.startswith("response."))
+            read = self._read = ResponseEvents(self._recording).feed if is_response else self._recording.feed
+        return read(event, asked_ns, came_ns)
+
+    def read_response(self, response: Any, came_ns: int) -> list[Notice]:
+        is_response = text_of(field(response, "object")) == "response"
+        return (ResponseEvents(self._recording) if is_response else self._recording).read_response(response, came_ns)
+
+
+class _Call:
+    """How much of a call has been handed on."""
+
+    __slots__ = ("id", "index", "name", "received")
+
+    def __init__(self, index: int | None, call_id: str | None) -> None:
+        self.index = index
+        self.id = call_id
+        self.name: str | None = None
+        self.received = 0
+
+    def rest_of(self, arguments: Any) -> Any:
+        """What the whole arguments add to what came; what is no string at all is handed on once."""
+        if isinstance(arguments, str):
+            rest = arguments[self.received :]
+            self.received += len(rest)
+            return rest
+        if arguments is None or self.received:
+            return ""
+        self.received = 1
+        return arguments
+
+
+# A chunk of the shape that is read fastest, and chunks of the shape that is written shortest.
+
+
+class _Function:
+    __slots__ = ("arguments", "name")
+
+    def __init__(self) -> None:
+        self.name = None
+        self.arguments = ""
+
+
+class _ToolCall:
+    __slots__ = ("function", "id", "index")
+
+    def __init__(self, function: _Function) -> None:
+        self.id = None
+        self.index = 0
+        self.function = function
+
+
+class _Delta:
+    __slots__ = ("__pydantic_extra__", "content", "function_call", "tool_calls")
+
+    def __init__(self, tool_calls: list[_ToolCall] | None = None) -> None:
+        self.content: Any = None
+        self.tool_calls = tool_calls
+        self.function_call = None
+        self.__pydantic_extra__ = None
+
+
+class _Choice:
+    __slots__ = ("delta", "finish_reason", "index")
+
+    def __init__(self, delta: _Delta) -> None:
+        self.index = 0
+        self.finish_reason = None
+        self.delta = delta
+
+
+class _DeltaChunk:
+    __slots__ = ("choices", "usage")
+
+    def __init__(self, choice: _Choice) -> None:
+        self.choices = [choice]
+        self.usage = None
+
+
+def _chunk(delta: _Delta) -> _DeltaChunk:
+    return _DeltaChunk(_Choice(delta))
+
+
+def _choice(delta: _Chunk) -> _Chunk:
+    return {"index": 0, "delta": delta}
+
+
+def _said(calls: list[_Chunk] | None = None, *, content: Any = None, reasoning: Any = None) -> _Chunk | None:
+    delta: _Chunk = {}
+    if content is not None:
+        delta["content"] = content
+    if reasoning is not None:
+        # Where the recording looks for what is no field of the protocol's.
+        delta["__pydantic_extra__"] = {"reasoning_content": reasoning}
+    if calls:
+        delta["tool_calls"] = calls
+    return {"choices": [_choice(delta)]} if delta else None
+
+
+def _chunk_of(calls: list[_Chunk]) -> _Chunk | None:
+    return _said(calls)
+
+
+def _delta(
+    index: int | None, call_id: str | None, name: str | None = None, arguments: Any = "", *, custom: bool = False
+) -> _Chunk:
+    body = {"name": name, "input" if custom else "arguments": arguments}
+    return {"index": index, "id": call_id, "custom" if custom else "function": body}
+
+
+def _texts(parts: Any) -> Iterator[str]:
+    for part in items_of(parts):
+        text = text_of(field(part, "text")) or text_of(field(part, "refusal"))
+        if text is not None:
+            yield text

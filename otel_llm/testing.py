@@ -1,0 +1,156 @@
+"""A pytest fixture that shows what models really sent in a test: the plugin `otel_llm`, found by itself.
+
+>>> def test_my_agent(llm_streams):
+...     run_my_agent("buy milk")
+...     (stream,) = llm_streams
+...     assert stream.tool_calls[0].name == "add_task"
+...     assert stream.tool_calls[0].parsed == {"title": "buy milk"}
+...     assert stream.anomalies == []
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, overload
+
+import pytest
+
+if TYPE_CHECKING:
+    from otel_llm.observation import Observation
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """One call as the model sent it. `arguments` is its text, whatever that is."""
+
+    name: str | None
+    arguments: str
+    id: str | None = None
+    index: int = 0
+    choice: int = 0
+
+    @property
+    def parsed(self) -> Any:
+        """The arguments as JSON. Raises ValueError where they are none."""
+        return json.loads(self.arguments)
+
+
+class Stream:
+    """One request and its response, streamed or not, as far as it has come."""
+
+    def __init__(self, observation: Observation) -> None:
+        self._observation = observation
+        request = observation.request
+        self.model: str = "" if request is None else request.model
+        """The model that was asked for."""
+
+    @property
+    def streamed(self) -> bool:
+        return self._observation.recording.streamed
+
+    @property
+    def outcome(self) -> str | None:
+        """`completed`, `closed`, `abandoned`, `cancelled` or `error`; None while it is open."""
+        return self._observation.recording.outcome
+
+    @property
+    def chunk_count(self) -> int:
+        return self._observation.recording.chunk_count
+
+    @property
+    def tool_calls(self) -> list[ToolCall]:
+        """The calls in the order in which they began, of all choices."""
+        return [
+            ToolCall(call.name, call.arguments_so_far(), call.id, call.index, call.choice_index)
+            for call in self._observation.recording.calls
+        ]
+
+    @property
+    def text(self) -> str:
+        return "".join(part for choice in self._observation.recording.choices for part in choice.text_parts)
+
+    @property
+    def reasoning(self) -> str:
+        return "".join(part for choice in self._observation.recording.choices for part in choice.reasoning_parts)
+
+    @property
+    def finish_reason(self) -> str | None:
+        """That of the first choice."""
+        choices = self._observation.recording.choices
+        return choices[0].finish_reason if choices else None
+
+    @property
+    def anomalies(self) -> list[str]:
+        """The types of what is wrong (docs/anomalies.md), known when the stream is over."""
+        return [anomaly.type for anomaly in self._observation.anomalies]
+
+    @property
+    def anomaly_details(self) -> list[str]:
+        """The same, each with what there is to say of it."""
+        return [f"{anomaly.type}: {anomaly.detail}" for anomaly in self._observation.anomalies]
+
+    def __repr__(self) -> str:
+        calls = ", ".join(f"{call.name}({call.arguments})" for call in self.tool_calls)
+        return f"<Stream {self.model!r} {self.outcome or 'open'}: calls=[{calls}] anomalies={self.anomaly_details}>"
+
+
+class Streams(Sequence[Stream]):
+    """The streams in the order in which they were asked for."""
+
+    def __init__(self) -> None:
+        self._streams: list[Stream] = []
+
+    def _begun(self, observation: Observation) -> None:
+        self._streams.append(Stream(observation))
+
+    @overload
+    def __getitem__(self, index: int) -> Stream: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Stream]: ...
+    def __getitem__(self, index: int | slice) -> Stream | list[Stream]:
+        return self._streams[index]
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    @property
+    def tool_calls(self) -> list[ToolCall]:
+        """The calls of all streams."""
+        return [call for stream in self._streams for call in stream.tool_calls]
+
+    @property
+    def anomalies(self) -> list[str]:
+        """The anomalies of all streams."""
+        return [anomaly for stream in self._streams for anomaly in stream.anomalies]
+
+    def __repr__(self) -> str:
+        return f"Streams({self._streams!r})"
+
+
+@contextmanager
+def watch_streams() -> Iterator[Streams]:
+    """The streams that begin within the `with` block. SDKs that are not instrumented are, for as long as it lasts."""
+    from otel_llm import observation
+    from otel_llm.instrumentor import instrumentors
+
+    streams = Streams()
+    idle = [one for one in instrumentors() if not one.is_instrumented_by_opentelemetry]
+    observation.listeners.append(streams._begun)
+    for one in idle:
+        one.instrument(skip_dep_check=True)
+    try:
+        yield streams
+    finally:
+        for one in idle:
+            one.uninstrument()
+        observation.listeners.remove(streams._begun)
+
+
+@pytest.fixture
+def llm_streams() -> Iterator[Streams]:
+    """What models sent to this test: `llm_streams[0].tool_calls[0].name`, `.arguments`, `llm_streams[0].anomalies`."""
+    with watch_streams() as streams:
+        yield streams

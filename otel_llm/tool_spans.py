@@ -1,0 +1,156 @@
+"""Spans for the execution of a user's own tools, where no framework makes them: `execute_tool {name}`.
+
+They are what the GenAI semantic conventions call tool execution, and go through opentelemetry-util-genai.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import partial, wraps
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+from opentelemetry.util.genai.handler import TelemetryHandler
+from opentelemetry.util.genai.invocation import ToolInvocation
+from opentelemetry.util.genai.utils import object_to_any_value
+
+from otel_llm._version import __version__
+from otel_llm.faults import attempt
+from otel_llm.unicode_text import exportable
+
+if TYPE_CHECKING:
+    from typing_extensions import ParamSpec, Self
+
+    from otel_llm.telemetry import Telemetry
+
+    _Params = ParamSpec("_Params")
+_Result = TypeVar("_Result")
+
+# Those of the instrumentations there are. Their providers are the ones that the application wants.
+telemetries: list[Telemetry] = []
+_global: TelemetryHandler | None = None
+
+
+def _handler() -> TelemetryHandler:
+    if telemetries:
+        return telemetries[-1].handler
+    global _global  # noqa: PLW0603
+    if _global is None:
+        _global = TelemetryHandler(instrumentation_scope_name="otel_llm", instrumentation_scope_version=__version__)
+    return _global
+
+
+def _captures() -> bool:
+    return _handler().should_capture_content()
+
+
+class tool_execution:  # noqa: N801  it reads as a function
+    """The span of one execution of a tool: the body of the `with` block, synchronous or asynchronous.
+
+    `call_id`: the id of the call that is carried out; the span is then linked to the one of the request that made it.
+    `arguments`, and what is set as `result`, are recorded only where message content is (see the README). What the
+    body raises passes through and is the span's error.
+
+    >>> with tool_execution("add_task", call_id=call.id, arguments=call.function.arguments) as execution:
+    ...     execution.result = add_task(**json.loads(call.function.arguments))
+    """
+
+    def __init__(self, name: str, *, call_id: str | None = None, arguments: Any = None) -> None:
+        self._name = name
+        self._call_id = call_id
+        self._arguments = arguments
+        self._invocation: ToolInvocation | None = None
+        self.result: Any = None
+        """What the tool gave, for telemetry alone."""
+
+    def __enter__(self) -> Self:
+        self._invocation = attempt("the start of a tool's span", self._start)
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        invocation, self._invocation = self._invocation, None
+        if invocation is not None:
+            attempt("the end of a tool's span", self._end, invocation, error)
+
+    def _start(self) -> ToolInvocation | None:
+        if not is_instrumentation_enabled():
+            return None
+        invocation = _handler().tool(exportable(str(self._name)), tool_type="function")
+        if self._call_id is not None:
+            attempt("a tool's call", self._link, invocation, str(self._call_id))
+        return invocation
+
+    def _link(self, invocation: ToolInvocation, call_id: str) -> None:
+        invocation.tool_call_id = exportable(call_id)
+        for telemetry in telemetries:
+            made_by = telemetry.calls_made.span_of(call_id, invocation.span.get_span_context().trace_id)
+            if made_by is not None:
+                invocation.span.add_link(made_by, {"gen_ai.tool.call.id": exportable(call_id)})
+
+    def _end(self, invocation: ToolInvocation, error: BaseException | None) -> None:
+        if attempt("a tool's arguments", _captures):
+            attempt("a tool's arguments", self._describe, invocation)
+        if error is None:
+            invocation.stop()
+        else:
+            invocation.fail(error)
+
+    def _describe(self, invocation: ToolInvocation) -> None:
+        for field, value in (("arguments", self._arguments), ("tool_result", self.result)):
+            if value is not None:
+                setattr(invocation, field, exportable(value) if isinstance(value, str) else object_to_any_value(value))
+
+
+@overload
+def traced_tool(function: Callable[_Params, _Result], /, *, name: str | None = None) -> Callable[_Params, _Result]: ...
+@overload
+def traced_tool(
+    function: None = None, /, *, name: str | None = None
+) -> Callable[[Callable[_Params, _Result]], Callable[_Params, _Result]]: ...
+def traced_tool(function: Any = None, /, *, name: str | None = None) -> Any:
+    """Decorate a tool's function, synchronous or asynchronous: each of its calls is a span `execute_tool {name}`.
+
+    `name` is that of the function unless given. The function keeps its signature, which frameworks read.
+
+    >>> @traced_tool
+    ... def add_task(title: str) -> str:
+    ...     return "added"
+    """
+    if function is None:
+        return partial(traced_tool, name=name)
+    tool = str(name or getattr(function, "__name__", type(function).__name__))
+
+    def execution(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tool_execution:
+        captures = attempt("a tool's arguments", _captures)
+        return tool_execution(tool, arguments=_bound(function, args, kwargs) if captures else None)
+
+    if inspect.iscoroutinefunction(function):
+
+        @wraps(function)
+        async def call_async(*args: Any, **kwargs: Any) -> Any:
+            with execution(args, kwargs) as running:
+                running.result = result = await function(*args, **kwargs)
+            return result
+
+        return call_async
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with execution(args, kwargs) as running:
+            running.result = result = function(*args, **kwargs)
+        return result
+
+    return call
+
+
+def _bound(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Arguments by name; None where they do not fit, which the function itself will say."""
+    try:
+        bound = inspect.signature(function).bind(*args, **kwargs)
+    except (TypeError, ValueError):
+        return None
+    return {name: value for name, value in bound.arguments.items() if name not in {"self", "cls"}}

@@ -1,0 +1,58 @@
+"""What differs between versions of the OpenAI SDK, and of Python, as far as tests see it. All else is the same."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+from typing import Any
+
+import openai
+import pytest
+from openai import _streaming
+
+try:
+    import httpx2 as httpx
+except ModuleNotFoundError:  # SDKs before 3.0
+    import httpx
+
+try:
+    from openai import omit as OMIT  # noqa: N812
+except ImportError:  # SDKs before 1.110
+    OMIT = openai.NOT_GIVEN  # type: ignore[assignment]
+
+_TRANSLATES = "APIConnectionError" in inspect.getsource(_streaming)
+TIMED_OUT: Any = openai.APITimeoutError if _TRANSLATES else httpx.TimeoutException
+"""What a stream raises when the server says nothing for too long."""
+DISCONNECTED: Any = openai.APIConnectionError if _TRANSLATES else httpx.TransportError
+"""What a stream raises when the connection breaks in the middle."""
+DISCONNECTION = "Connection error. (" if _TRANSLATES else ""
+"""How the description of the span begins then."""
+
+HAS_RESPONSES = importlib.util.find_spec("openai.resources.responses") is not None
+needs_responses = pytest.mark.skipif(not HAS_RESPONSES, reason="this SDK has no Responses API")
+takes_key_functions = pytest.mark.skipif(
+    "Callable" not in str(inspect.signature(openai.OpenAI).parameters["api_key"].annotation),
+    reason="this SDK takes no function for the key",
+)
+survives_open_streams = pytest.mark.skipif(
+    sys.version_info[:3] == (3, 13, 0),
+    reason="Python 3.13.0 crashes at exit while a stream is open, with the SDK alone too",
+)
+TAKES_REASONING_EFFORT = "reasoning_effort" in inspect.signature(openai.resources.chat.Completions.create).parameters
+
+
+def helpers(client: Any) -> Any:
+    """Where a client has `stream()` and `parse()` of chat completions: outside of beta since 1.92."""
+    completions = client.chat.completions
+    return completions if hasattr(completions, "parse") else client.beta.chat.completions
+
+
+def strict(tool: dict[str, Any]) -> dict[str, Any]:
+    """The tool as the helpers of some versions want it."""
+    return {**tool, "function": {**tool["function"], "strict": True}}
+
+
+def full_name(error: BaseException) -> str:
+    """An exception's type as `error.type` has it."""
+    return f"{type(error).__module__}.{type(error).__qualname__}"

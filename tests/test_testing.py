@@ -1,0 +1,128 @@
+"""The pytest plugin, used as its users do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import otel_llm
+from callers import AsyncCaller, SyncCaller
+from otel_llm import OpenAIInstrumentor
+from otel_llm.demo.scripted_responses import function_call, response_events
+from otel_llm.demo.scripted_server import DONE, Answer, ScriptedServer, chunk, completion, text, tool_call_chunks
+from otel_llm.testing import Streams, ToolCall
+from sdk_versions import needs_responses
+from seen import Seen
+
+Serve = Callable[..., ScriptedServer]
+Connect = Callable[..., SyncCaller]
+
+STEPS = [
+    chunk({"reasoning_content": "hm"}),
+    chunk(text("Sure.")),
+    *tool_call_chunks("add_task", '{"title": "a"}'),
+    *tool_call_chunks("list_tasks", '{"limit', id="call_2", index=1),
+    chunk(finish_reason="tool_calls"),
+    DONE,
+]
+
+
+async def test_streams(llm_streams: Streams, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(*STEPS))
+    await caller.read(await caller.stream())
+    (stream,) = llm_streams
+    assert stream.tool_calls == [
+        ToolCall("add_task", '{"title": "a"}', "call_1"),
+        ToolCall("list_tasks", '{"limit', "call_2", 1),
+    ]
+    assert stream.tool_calls[0].parsed == {"title": "a"}
+    with pytest.raises(ValueError, match="Unterminated"):
+        _ = stream.tool_calls[1].parsed
+    assert sorted(stream.anomalies) == ["invalid_json", "unknown_tool"]
+    assert stream.anomaly_details[0].startswith(stream.anomalies[0])
+    assert (stream.model, stream.outcome, stream.finish_reason) == ("tiny", "completed", "tool_calls")
+    assert (stream.text, stream.reasoning, stream.streamed) == ("Sure.", "hm", True)
+    assert stream.chunk_count == len(STEPS) - 1
+    assert llm_streams.tool_calls == stream.tool_calls
+    assert llm_streams.anomalies == stream.anomalies
+    assert "add_task" in repr(llm_streams)
+
+
+async def test_a_stream_that_is_still_open(llm_streams: Streams, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(*STEPS))
+    stream = await caller.stream()
+    await caller.read(stream, 5)
+    assert llm_streams[0].outcome is None
+    assert llm_streams[0].tool_calls[0].arguments == '{"title"'
+    assert llm_streams[0].anomalies == []
+    await caller.close(stream)
+    assert llm_streams[0].outcome == "closed"
+
+
+@needs_responses
+async def test_other_requests(llm_streams: Streams, serve: Serve, connect: Connect) -> None:
+    whole = completion(text("Hi"))
+    server = serve([Answer(whole)], response_events(function_call("add_task", "{}")))
+    caller = connect(server)
+    await caller.create()
+    await caller.read(await caller.respond(stream=True))
+    assert [stream.streamed for stream in llm_streams] == [False, True]
+    assert llm_streams[0].text == "Hi"
+    assert [call.name for call in llm_streams[1:][0].tool_calls] == ["add_task"]
+
+
+async def test_beside_an_instrumentor(instrumented: Seen, llm_streams: Streams, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(*STEPS))
+    await caller.read(await caller.stream())
+    assert len(instrumented.spans) == len(llm_streams) == 1
+
+
+PLUGIN_USER = """
+import openai
+import pytest
+
+def ask(url):
+    client = openai.OpenAI(api_key="x", base_url=url)
+    with client.chat.completions.create(model="m", messages=[], stream=True) as stream:
+        for _ in stream:
+            pass
+
+def test_agent(llm_streams):
+    ask({url!r})
+    assert llm_streams[0].tool_calls[0].name == "add_task"
+    assert llm_streams[0].anomalies == []
+
+def test_agent_again(llm_streams):
+    assert len(llm_streams) == 0
+"""
+
+
+def test_the_plugin_is_found_by_itself(pytester: pytest.Pytester, serve: Serve) -> None:
+    server = serve(*tool_call_chunks("add_task", '{"title": "a"}'), chunk(finish_reason="tool_calls"), DONE)
+    pytester.makepyfile(PLUGIN_USER.format(url=server.base_url))
+    result: Any = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*add_task({*unknown_tool*"])
+
+
+def test_the_plugin_loads_nothing_else() -> None:
+    """pytest loads it in every project of an environment, also in those that have nothing to do with models."""
+    program = "import otel_llm.testing, sys; print([name for name in sys.modules if name.startswith('opentelemetry')])"
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert told.stdout == "[]\n"
+
+
+def test_the_public_face() -> None:
+    assert set(otel_llm.__all__) <= set(dir(otel_llm))
+    assert all(getattr(otel_llm, name) is not None for name in otel_llm.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'Anything'"):
+        _ = otel_llm.Anything
+
+
+@pytest.mark.parametrize("caller_class", [SyncCaller, AsyncCaller])
+async def test_nothing_is_left_behind(caller_class: type[SyncCaller]) -> None:
+    assert not OpenAIInstrumentor().is_instrumented_by_opentelemetry
