@@ -6,6 +6,9 @@ the cursor, forge a line or be read as markup.
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
 from copy import copy
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -76,12 +79,41 @@ class TimelineSpanExporter(SpanExporter):
 
     def _reader_is_gone(self) -> None:
         self._console.quiet = True
-        raise BrokenPipeError("nobody reads the timelines any more")
+        # Without a handler the warning would go where the timelines went.
+        if logging.getLogger("otel_llm").hasHandlers():
+            raise BrokenPipeError("nobody reads the timelines any more")
 
     def _print(self, lines: list[Line]) -> None:
-        # One call, so that the timelines of two threads do not mingle; soft_wrap, so that nothing is cut off.
         text = self._text("\n").join(self._text.assemble(*line) for line in [*lines, []])
-        self._console.print(text, soft_wrap=True, highlight=False, markup=False, emoji=False)
+        # soft_wrap, so that nothing is cut off.
+        with self._console.capture() as captured:
+            self._console.print(text, soft_wrap=True, highlight=False, markup=False, emoji=False)
+        if not self._console.quiet:
+            try:
+                _write(self._console.file, captured.get())
+            except BrokenPipeError:
+                self._reader_is_gone()
+
+
+def _write(file: Any, text: str) -> None:
+    """Write all at once, so that the timelines of two threads do not mingle, and past the file's own buffer.
+
+    What a buffer cannot get rid of, because nobody reads any more, it tries again when the interpreter exits, whose
+    status is then that of a failure.
+    """
+    file.flush()
+    try:
+        # Windows' consoles are not written to by bytes.
+        descriptor = None if sys.platform == "win32" else file.fileno()
+    except (AttributeError, OSError, ValueError):
+        descriptor = None
+    if descriptor is None:
+        file.write(text)
+        file.flush()
+        return
+    rest = memoryview(text.encode(file.encoding or "utf-8", "backslashreplace"))
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
 
 
 def _is_ours(span: ReadableSpan) -> bool:

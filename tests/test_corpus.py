@@ -440,6 +440,23 @@ def _(_: Labelled, one: Call) -> Broken | None:
     return one.done()
 
 
+def _of_results(stream: Labelled, call: Call, *behind: dict[str, Any], call_id: str = "call_r") -> Broken:
+    """The same stream as the answer to a request that ends with a call and these messages."""
+    function = {"name": "add_task", "arguments": '{"title": "a"}'}
+    made = {"role": "assistant", "tool_calls": [{"id": call_id, "type": "function", "function": function}]}
+    call.request["messages"] = [{"role": "user", "content": "hi"}, made, *behind]
+    return call.done()
+
+
+def _result(call_id: str = "call_r") -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": call_id, "content": "done"}
+
+
+MUTATIONS |= {
+    "result_without_call": lambda stream, call: _of_results(stream, call, _result(), _result("call_s")),
+    "unanswered_call": lambda stream, call: _of_results(stream, call),
+    "duplicate_result": lambda stream, call: _of_results(stream, call, _result(), _result()),
+}
 HEALTHY = [path for path in PATHS if load(path).is_healthy]
 
 

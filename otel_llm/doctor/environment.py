@@ -37,6 +37,7 @@ _EXPORTER_MODULES: Final = {
     GRPC: "opentelemetry.exporter.otlp.proto.grpc",
     HTTP: "opentelemetry.exporter.otlp.proto.http",
 }
+_OUR_PACKAGE: Final = "otel-llm"
 _OUR_NAME: Final = "otel_llm"
 _RATIO_SAMPLERS: Final = frozenset({"traceidratio", "parentbased_traceidratio"})
 _OPENAI_REQUIREMENT: Final = re.compile(r"openai(?![\w.-])", re.IGNORECASE)
@@ -133,7 +134,7 @@ def _instrumentations(read: Environment, environ: Mapping[str, str]) -> None:
 def _other_instrumentations(disabled: set[str]) -> Iterator[tuple[str, str]]:
     """Package and entry point of each that says it instruments the `openai` package."""
     for entry in entry_points(group="opentelemetry_instrumentor"):
-        if entry.name == _OUR_NAME or entry.name in disabled or entry.dist is None:
+        if entry.dist is None or entry.dist.name == _OUR_PACKAGE or entry.name in disabled:
             continue
         if any(_OPENAI_REQUIREMENT.match(requirement) for requirement in entry.dist.requires or ()):
             yield entry.dist.name, entry.name
