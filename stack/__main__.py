@@ -42,7 +42,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\nStopped.")
         return 0
-    except (tools.MissingToolError, BuildError, ProgramError) as error:
+    except (tools.MissingToolError, BuildError, ProgramError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     return 1

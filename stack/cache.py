@@ -25,13 +25,20 @@ def built(name: str, made_from: str, build: Callable[[Path], None]) -> Path:
     ``build`` gets an empty folder. It is renamed into place when it is whole, so that an interrupted build leaves
     nothing that looks finished; of two processes that want the same, one waits for the other.
 
-    Raises BuildError where ``build`` does, and OSError where the cache cannot be written.
+    Raises BuildError where ``build`` does and where the cache cannot be written.
     """
     digest = hashlib.sha256(made_from.encode()).hexdigest()[:16]
     root = _root()
-    root.mkdir(parents=True, exist_ok=True)
     whole = root / f"{name}-{digest}"
-    with (root / f"{name}.lock").open("w") as lock:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        opened = (root / f"{name}.lock").open("w")
+    except OSError as error:
+        raise BuildError(
+            f"What is built is kept in {root}, which cannot be written ({error.strerror}). "
+            "XDG_CACHE_HOME names another folder."
+        ) from error
+    with opened as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if whole.is_dir():
             return whole

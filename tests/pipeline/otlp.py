@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import Sequence
 from typing import Any
 
-SENT_TO_ANY_PATH = ("attribute", "list", "event", "resource", "status", "name", "delta")
+SENT_TO_ANY_PATH = ("attribute", "list", "event", "event name", "resource", "status", "name", "delta")
 """The places of a span that hold text and that Jaeger shows."""
 
 Attributes = dict[str, Any]
@@ -29,6 +29,8 @@ def send_spans(port: int, token: str, *, service: str, path: str, value: str) ->
     }
     if path == "event":
         made["events"] = [("app.event", {"app.note": value})]
+    if path == "event name":
+        made["events"] = [(value, {})]
     if path == "delta":
         # One character an event: no single one of them is a secret.
         made["events"] = [
@@ -108,6 +110,10 @@ def _value(value: Any) -> dict[str, Any]:
         return {"boolValue": value}
     if isinstance(value, int):
         return {"intValue": str(value)}
+    if isinstance(value, float):
+        return {"doubleValue": value}
+    if isinstance(value, dict):
+        return {"kvlistValue": {"values": _attributes(value)}}
     if isinstance(value, list):
         return {"arrayValue": {"values": [_value(one) for one in value]}}
     return {"stringValue": str(value)}

@@ -71,7 +71,11 @@ def test_every_address_is_of_the_loopback_interface_unless_a_variable_says_other
 @pytest.mark.parametrize(
     ("one", "other", "processors"),
     [
-        ("gateway.yaml", "scale-producer.yaml", ("transform/join_pieces", "redaction", "transform/drop_pieces")),
+        (
+            "gateway.yaml",
+            "scale-producer.yaml",
+            ("filter/no_trace", "transform/join_pieces", "redaction", "transform/drop_pieces"),
+        ),
         (
             "gateway.yaml",
             "scale-consumer.yaml",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from application import TRAFFIC, run_instrumented
 from backends import events, eventually, tags
-from otlp import SENT_TO_ANY_PATH, send_spans
+from otlp import SENT_TO_ANY_PATH, post_spans, send_spans, span
 from tier import TOKEN, new_tier, running_tier
 from traffic import SECRETS
 
@@ -68,9 +69,104 @@ def test_wherever_a_span_holds_a_secret_it_is_masked(redacting_tier, path: str, 
     assert "so be it" in raw
 
 
+def _in_json(text: str, *, times: int = 1) -> str:
+    for _ in range(times):
+        text = json.dumps({"text": text})
+    return text
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        # At the beginning of a line: in JSON a letter stands before it.
+        (_in_json("keys:\n" + SECRETS["key"]), "AbCdEf"),
+        (_in_json("keys:\t" + SECRETS["key"], times=3), "AbCdEf"),
+        (_in_json("paid with\n" + SECRETS["card"]), "1111"),
+        (_in_json("paid with\n4111111111111111"), "1111"),
+        (_in_json("paid with\n378282246310005"), "2463"),
+        (_in_json("header:\n" + SECRETS["bearer"]), "mF_9"),
+        ('{"text": "\\u0022' + SECRETS["key"] + '\\u0022"}', "AbCdEf"),
+        ("https://example.com/?q=%20" + SECRETS["key"], "AbCdEf"),
+        (_in_json("alice\\u0040example.com"), "alice"),
+        # Whole, whatever stands in it, and at any depth of JSON in JSON.
+        ('{"password": "my long one"}', "long"),
+        ('{"password": "hunter,2;is}not"}', "2;is}not"),
+        (json.dumps({"password": 'hunt"er2isnot\\good'}), "er2is"),
+        (json.dumps({"password": "pässwort-geheim"}), "geheim"),
+        (_in_json(json.dumps({"password": 'my "long" one'})), "long"),
+        (_in_json(json.dumps({"password": "my long one"}), times=3), "long"),
+        ("{'password': 'my long one'}", "long"),
+        (_in_json('export DB_PASSWORD="my long one" && run'), "long"),
+        ('{"password": "abc12"}', "abc12"),
+        ('{"secret_key": "abcdefgh12345"}', "abcdefgh"),
+        ('{"refresh_token": "abcdefgh12345"}', "abcdefgh"),
+        ('{"Authorization": "token abcdefgh12345"}', "abcdefgh"),
+        ("auth_token: Bearer abcdefgh12345", "abcdefgh"),
+        ("postgres://user:p#ss!word@db.example.com/x", "p#ss"),
+        ("redis://:p@ssword@db:6379/0", "ssword"),
+        ("jürgen.müller@exämple.de", "mple.de"),
+        (
+            "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nMIIEabcd\n-----END RSA PRIVATE KEY-----",
+            "MIIE",
+        ),
+    ],
+)
+def test_a_secret_in_any_writing_is_masked(redacting_tier, text: str, secret: str) -> None:
+    """The patterns are tried in an order that changes from value to value, so each is sent in many."""
+    service = "writing-" + text.encode().hex()[:200]
+    notes = {f"app.note.{number}": text for number in range(20)}
+    post_spans(redacting_tier.gateway_ports.http, TOKEN, [span(attributes=notes)], resource={"service.name": service})
+
+    (sent,) = eventually(lambda: redacting_tier.traces.spans(service), bool)
+    assert not [value for key, value in tags(sent).items() if key in notes and secret in value]
+
+
+def test_what_its_name_calls_a_secret_is_masked_in_a_map(redacting_tier) -> None:
+    secrets = {"password": "abc", "inner": {"api_key": "q7q7"}}
+    post_spans(
+        redacting_tier.gateway_ports.http,
+        TOKEN,
+        [span(attributes={"app.map": secrets, "app.refresh_token": "q7q7"})],
+        resource={"service.name": "in-a-map"},
+    )
+
+    (sent,) = eventually(lambda: redacting_tier.traces.spans("in-a-map"), bool)
+    assert "****" in tags(sent)["app.map"]
+    assert not [value for value in tags(sent).values() if "abc" in str(value) or "q7q7" in str(value)]
+
+
+def test_behind_a_piece_that_was_cut_no_piece_is_kept(redacting_tier) -> None:
+    """The secret's beginning was in what was cut off."""
+    first, second, third = "a 'quoted' " * 18, "xyzAbCdEf0123", "and on"
+    lengths = (400, 400 + len(second), 400 + len(second) + len(third))
+    pieces = [_delta(text, length) for text, length in zip((first, second, third), lengths, strict=True)]
+    uncut = [_delta("ä" * 200, 200, call=1), _delta("2026-11-23", 210, call=1)]
+    post_spans(
+        redacting_tier.gateway_ports.http, TOKEN, [span(events=pieces + uncut)], resource={"service.name": "cut"}
+    )
+
+    (sent,) = eventually(lambda: redacting_tier.traces.spans("cut"), bool)
+    kept = [event["gen_ai.tool.call.arguments"] for event in events(sent)]
+    assert kept == [first, "****", "****", "ä" * 200, "2026-11-23"]
+
+
+def _delta(text: str, length: int, *, call: int = 0):
+    return "otel_llm.tool_call.arguments.delta", {
+        "gen_ai.tool.call.arguments": text,
+        "otel_llm.arguments.length": length,
+        "otel_llm.choice.index": 0,
+        "otel_llm.tool_call.index": call,
+    }
+
+
 @pytest.mark.parametrize(
     "harmless",
     [
+        '{"lon": 13.404953999999975, "share": 0.4512345678901234}',
+        "44655440-4111-4111-8111-111111111111",
+        "412345678901234567",
+        "hf-internal-testing",
+        '{"token_count": 123456789}',
         "a title of 1234567 words",
         "1764000000000000000",
         "e-mail me @ home",

@@ -84,6 +84,18 @@ def test_without_prometheus_it_says_what_to_install(tmp_path: Path) -> None:
     )
 
 
+def test_without_a_place_for_what_it_builds_it_says_so(tmp_path: Path) -> None:
+    (tmp_path / "prometheus").symlink_to("/bin/true")
+    (tmp_path / "a-file").touch()
+    ended = _run_with_path(tmp_path, {"XDG_CACHE_HOME": str(tmp_path / "a-file")})
+
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        f"What is built is kept in {tmp_path}/a-file/otel-llm/stack, which cannot be written (Not a directory). "
+        "XDG_CACHE_HOME names another folder.\n"
+    )
+
+
 def _run_with_path(path: Path, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "stack"],
