@@ -6,7 +6,8 @@ They are what the GenAI semantic conventions call tool execution, and go through
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial, wraps
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -76,6 +77,15 @@ class tool_execution:  # noqa: N801  it reads as a function
         if invocation is not None:
             attempt("the end of a tool's span", self._end, invocation, error)
 
+    def _suspend(self) -> None:
+        """No longer the current span, until `_active`."""
+        if self._invocation is not None:
+            attempt("a tool's span", self._invocation.suspend)
+
+    def _active(self) -> AbstractContextManager[None]:
+        """The span is current in this block."""
+        return nullcontext() if self._invocation is None else self._invocation.activate()
+
     def _start(self) -> ToolInvocation | None:
         if not is_instrumentation_enabled():
             return None
@@ -94,7 +104,8 @@ class tool_execution:  # noqa: N801  it reads as a function
     def _end(self, invocation: ToolInvocation, error: BaseException | None) -> None:
         if attempt("a tool's arguments", _captures):
             attempt("a tool's arguments", self._describe, invocation)
-        if error is None:
+        if error is None or isinstance(error, GeneratorExit):
+            # Whoever takes no more of a generator is content.
             invocation.stop()
         else:
             invocation.fail(error)
@@ -114,7 +125,8 @@ def traced_tool(
 def traced_tool(function: Any = None, /, *, name: str | None = None) -> Any:
     """Decorate a tool's function, synchronous or asynchronous: each of its calls is a span `execute_tool {name}`.
 
-    `name` is that of the function unless given. The function keeps its signature, which frameworks read.
+    `name` is that of the function unless given. The function keeps its signature, which frameworks read. The span of a
+    generator lasts until it is exhausted or closed, and is current while it runs, not while its reader does.
 
     >>> @traced_tool
     ... def add_task(title: str) -> str:
@@ -122,13 +134,53 @@ def traced_tool(function: Any = None, /, *, name: str | None = None) -> Any:
     """
     if function is None:
         return partial(traced_tool, name=name)
-    tool = str(name or getattr(function, "__name__", type(function).__name__))
+    if isinstance(function, (classmethod, staticmethod)):
+        return type(function)(traced_tool(function.__func__, name=name))
+    tool = str(name or _name_of(function))
 
     def execution(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tool_execution:
         captures = attempt("a tool's arguments", _captures)
         return tool_execution(tool, arguments=_bound(function, args, kwargs) if captures else None)
 
-    if inspect.iscoroutinefunction(function):
+    if inspect.isgeneratorfunction(function):
+
+        @wraps(function)
+        def generate(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+            with execution(args, kwargs) as running:
+                running._suspend()
+                running.result = result = yield from _Steps(function(*args, **kwargs), running)
+            return result
+
+        return generate
+
+    if inspect.isasyncgenfunction(function):
+
+        @wraps(function)
+        async def generate_async(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+            with execution(args, kwargs) as running:
+                running._suspend()
+                generator = function(*args, **kwargs)
+                step, value = generator.asend, None
+                try:
+                    while True:
+                        with running._active():
+                            chunk = await step(value)
+                        step, value = generator.asend, None
+                        try:
+                            value = yield chunk
+                        except GeneratorExit:
+                            raise
+                        except BaseException as error:  # noqa: BLE001  the generator's to judge
+                            step, value = generator.athrow, error
+                except StopAsyncIteration:
+                    return
+                finally:
+                    with running._active():
+                        await generator.aclose()
+
+        return generate_async
+
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
 
         @wraps(function)
         async def call_async(*args: Any, **kwargs: Any) -> Any:
@@ -145,6 +197,28 @@ def traced_tool(function: Any = None, /, *, name: str | None = None) -> Any:
         return result
 
     return call
+
+
+def _name_of(function: Any) -> str:
+    while isinstance(function, partial):
+        function = function.func
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+class _Steps(Generator[Any, Any, Any]):
+    """A generator whose span is current in each of its steps."""
+
+    def __init__(self, generator: Generator[Any, Any, Any], running: tool_execution) -> None:
+        self._generator = generator
+        self._running = running
+
+    def send(self, value: Any) -> Any:
+        with self._running._active():
+            return self._generator.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        with self._running._active():
+            return self._generator.throw(*error)
 
 
 def _bound(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any] | None:

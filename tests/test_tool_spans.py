@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -70,6 +72,111 @@ def test_frameworks_read_the_signature() -> None:
     assert list(inspect.signature(add_task).parameters) == ["title", "urgent"]
     assert add_task.__doc__ == "Put a task on the list."
     assert add_task.__name__ == "add_task"
+
+
+def is_current(name: str) -> bool:
+    return getattr(trace.get_current_span(), "name", None) == f"execute_tool {name}"
+
+
+@traced_tool
+def steps(fails: bool = False) -> Iterator[Any]:
+    try:
+        received = yield is_current("steps")
+    except KeyError:
+        received = "thrown"
+    yield received, is_current("steps")
+    if fails:
+        raise LookupError
+    return
+
+
+@traced_tool
+async def steps_async(fails: bool = False) -> AsyncIterator[Any]:
+    try:
+        received = yield is_current("steps_async")
+    except KeyError:
+        received = "thrown"
+    await asyncio.sleep(0)
+    yield received, is_current("steps_async")
+    if fails:
+        raise LookupError
+
+
+def test_a_generator(instrumented: Seen) -> None:
+    assert inspect.isgeneratorfunction(steps)
+    generator: Any = steps()
+    assert next(generator) is True
+    assert not is_current("steps")
+    assert generator.send("hello") == ("hello", True)
+    assert instrumented.spans == []
+    assert list(generator) == []
+    assert instrumented.span.name == "execute_tool steps"
+    assert instrumented.span.status.is_unset
+
+
+async def test_an_asynchronous_generator(instrumented: Seen) -> None:
+    assert inspect.isasyncgenfunction(steps_async)
+    generator: Any = steps_async()
+    assert await anext(generator) is True
+    assert not is_current("steps_async")
+    assert await generator.asend("hello") == ("hello", True)
+    assert instrumented.spans == []
+    assert [part async for part in generator] == []
+    assert instrumented.span.name == "execute_tool steps_async"
+    assert instrumented.span.status.is_unset
+
+
+async def test_generators_that_end_otherwise(instrumented: Seen) -> None:
+    left: Any = steps()
+    next(left)
+    left.close()
+    left = steps_async()
+    await anext(left)
+    await left.aclose()
+    assert [span.status.status_code for span in instrumented.spans] == [StatusCode.UNSET] * 2
+    thrown: Any = steps()
+    next(thrown)
+    assert thrown.throw(KeyError()) == ("thrown", True)
+    thrown = steps_async()
+    await anext(thrown)
+    assert await thrown.athrow(KeyError()) == ("thrown", True)
+    await thrown.aclose()
+    with pytest.raises(LookupError):
+        list(steps(fails=True))
+    with pytest.raises(LookupError):
+        [part async for part in steps_async(fails=True)]
+    assert [span.status.status_code for span in instrumented.spans[-2:]] == [StatusCode.ERROR] * 2
+    assert not trace.get_current_span().is_recording()
+
+
+class Toolbox:
+    @traced_tool
+    def method(self, title: str) -> str:
+        return title
+
+    @traced_tool
+    @staticmethod
+    def static(title: str) -> str:
+        return title
+
+    @traced_tool(name="of_class")
+    @classmethod
+    def of_the_class(cls, title: str) -> str:
+        return cls.__name__ + title
+
+    async def __call__(self, title: str) -> str:
+        await asyncio.sleep(0)
+        return f"{title} {is_current('boxed')}"
+
+
+async def test_methods_and_other_callables(instrumented: Seen) -> None:
+    box = Toolbox()
+    assert [box.method("a"), box.static("a"), Toolbox.static("a")] == ["a"] * 3
+    assert [box.of_the_class("a"), Toolbox.of_the_class("a")] == ["Toolboxa"] * 2
+    assert await traced_tool(box, name="boxed")("a") == "a True"
+    assert traced_tool(partial(box.method, "a"))() == "a"
+    names = [span.name.partition(" ")[2] for span in instrumented.spans]
+    assert names == ["method", *["static"] * 2, *["of_class"] * 2, "boxed", "method", "method"]
 
 
 async def test_it_is_linked_to_the_call(instrumented: Seen, serve: Serve, connect: Connect) -> None:
