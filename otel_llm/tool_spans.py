@@ -19,6 +19,7 @@ from opentelemetry.util.genai.utils import object_to_any_value
 
 from otel_llm._version import __version__
 from otel_llm.faults import attempt
+from otel_llm.telemetry import error_of
 from otel_llm.unicode_text import exportable
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class tool_execution:  # noqa: N801  it reads as a function
             # Whoever takes no more of a generator is content.
             invocation.stop()
         else:
-            invocation.fail(error)
+            invocation.fail(error_of(error))
 
     def _describe(self, invocation: ToolInvocation) -> None:
         for field, value in (("arguments", self._arguments), ("tool_result", self.result)):

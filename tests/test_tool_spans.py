@@ -68,6 +68,21 @@ def test_what_it_raises(instrumented: Seen) -> None:
     assert instrumented.attributes["error.type"] == "LookupError"
 
 
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize("error", [ValueError("half \ud800"), ValueError("long" * 1000), Unspeakable()])
+def test_errors_that_cannot_be_sent_as_they_are(instrumented: Seen, error: Exception) -> None:
+    with pytest.raises(type(error)), tool_execution("add_task"):
+        raise error
+    assert instrumented.span.status.status_code is StatusCode.ERROR
+    assert len(instrumented.span.status.description or "") <= 1000
+    assert not trace.get_current_span().is_recording()
+    instrumented.encode()
+
+
 def test_frameworks_read_the_signature() -> None:
     assert list(inspect.signature(add_task).parameters) == ["title", "urgent"]
     assert add_task.__doc__ == "Put a task on the list."
