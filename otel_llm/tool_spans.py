@@ -6,11 +6,12 @@ They are what the GenAI semantic conventions call tool execution, and go through
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Generator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial, wraps
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
+from weakref import WeakSet
 
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.util.genai.handler import TelemetryHandler
@@ -23,6 +24,7 @@ from otel_llm.telemetry import error_of
 from otel_llm.unicode_text import exportable
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext
     from typing_extensions import ParamSpec, Self
 
     from otel_llm.telemetry import Telemetry
@@ -32,6 +34,8 @@ _Result = TypeVar("_Result")
 
 # Those of the instrumentations there are. Their providers are the ones that the application wants.
 telemetries: list[Telemetry] = []
+# Those of single clients: they know calls, too, but whose spans of tools are theirs nobody can tell.
+of_clients: WeakSet[Telemetry] = WeakSet()
 _global: TelemetryHandler | None = None
 
 
@@ -42,6 +46,12 @@ def _handler() -> TelemetryHandler:
     if _global is None:
         _global = TelemetryHandler(instrumentation_scope_name="otel_llm", instrumentation_scope_version=__version__)
     return _global
+
+
+def _spans_of(call_id: str, trace_id: int, among: Iterable[Telemetry]) -> list[SpanContext]:
+    """The spans of the requests that made this call."""
+    found = [telemetry.calls_made.span_of(call_id, trace_id) for telemetry in among]
+    return [span for span in found if span is not None]
 
 
 def _captures() -> bool:
@@ -97,10 +107,13 @@ class tool_execution:  # noqa: N801  it reads as a function
 
     def _link(self, invocation: ToolInvocation, call_id: str) -> None:
         invocation.tool_call_id = exportable(call_id)
-        for telemetry in telemetries:
-            made_by = telemetry.calls_made.span_of(call_id, invocation.span.get_span_context().trace_id)
-            if made_by is not None:
-                invocation.span.add_link(made_by, {"gen_ai.tool.call.id": exportable(call_id)})
+        trace_id = invocation.span.get_span_context().trace_id
+        known = _spans_of(call_id, trace_id, telemetries) or _spans_of(call_id, trace_id, of_clients)
+        if len(known) > 1:
+            # Several servers use the same id; which one is meant only the trace can tell.
+            known = [made_by for made_by in known if made_by.trace_id == trace_id]
+        for made_by in known:
+            invocation.span.add_link(made_by, {"gen_ai.tool.call.id": exportable(call_id)})
 
     def _end(self, invocation: ToolInvocation, error: BaseException | None) -> None:
         if attempt("a tool's arguments", _captures):

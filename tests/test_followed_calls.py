@@ -9,9 +9,10 @@ from typing import Any
 import openai
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import NoOpTracerProvider
 
 from callers import ADD_TASK, MESSAGES, SyncCaller
-from otel_llm import calls_made
+from otel_llm import OpenAIInstrumentor, calls_made
 from otel_llm.calls_made import CallsMade
 from otel_llm.conversation import Turn, read_turn
 from otel_llm.demo.scripted_responses import function_call, message, response, response_events
@@ -373,6 +374,18 @@ def test_many_threads() -> None:
         thread.join()
     assert found == [200] * 8
     assert forgotten == []
+
+
+async def test_turnarounds_where_nothing_is_traced(instrument: Callable[..., Seen], serve: Serve) -> None:
+    """All requests have the same span then, which is none."""
+    seen = Seen()
+    OpenAIInstrumentor().instrument(**seen.providers | {"tracer_provider": NoOpTracerProvider()})
+    caller = SyncCaller(serve(calling("call_0"), calling("call_0"), FINAL).base_url)
+    answered = [USER, calls("call_0"), result("call_0")]
+    await turns(caller, [USER], answered, [*answered, calls("call_0"), result("call_0")])
+    ((_, (count, _)),) = seen.metric("otel_llm.tool_call.turnaround")
+    assert count == 2
+    await caller.close_client()
 
 
 def test_a_tool_that_nobody_declared_has_no_name_in_metrics(instrumented: Seen, serve: Serve) -> None:

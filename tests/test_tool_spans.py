@@ -16,7 +16,7 @@ from opentelemetry.trace import StatusCode
 from opentelemetry.util.genai.handler import TelemetryHandler
 
 from callers import SyncCaller
-from otel_llm import tool_execution, traced_tool
+from otel_llm import intercept_llm_requests, tool_execution, tool_spans, traced_tool
 from otel_llm.demo.scripted_server import DONE, ScriptedServer, chunk, tool_call_chunks
 from seen import Seen
 
@@ -206,6 +206,28 @@ async def test_it_is_linked_to_the_call(instrumented: Seen, serve: Serve, connec
     assert [link.context.span_id for link in executed.links] == [made.context.span_id]
     assert (executed.attributes or {})["gen_ai.tool.call.id"] == "call_1"
     assert other.links == ()
+
+
+async def test_it_is_linked_to_the_call_of_an_intercepted_client(
+    seen: Seen, serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler = TelemetryHandler(tracer_provider=seen.tracer_provider, meter_provider=seen.meter_provider)
+    monkeypatch.setattr(tool_spans, "_global", handler)
+    caller, other = connect(serve(*CALLING)), connect(serve(*CALLING))
+    for one in (caller, other):
+        intercept_llm_requests(one.client, **seen.providers)
+    with seen.tracer_provider.get_tracer("app").start_as_current_span("turn"):
+        await caller.read(await caller.stream())
+        with tool_execution("add_task", call_id="call_1"):
+            pass
+    # Another client's server uses the same id: outside of a trace, nobody can tell whose call it is.
+    await other.read(await other.stream())
+    with tool_execution("add_task", call_id="call_1"):
+        pass
+    made, executed, _turn, _made, unknown = seen.spans
+    assert made.context is not None
+    assert [link.context.span_id for link in executed.links] == [made.context.span_id]
+    assert unknown.links == ()
 
 
 @pytest.mark.parametrize("captures", [True, False])
