@@ -2,6 +2,9 @@
 
 >>> from otel_llm import OpenAIInstrumentor
 >>> OpenAIInstrumentor().instrument()
+
+PYTEST_DONT_REWRITE: where this package is imported before pytest finds its plugin, as it is under
+`opentelemetry-instrument pytest`, pytest would warn, which is an error in many projects.
 """
 
 from importlib import import_module

@@ -64,7 +64,8 @@ class CallsMade:
         with self._lock:
             for call_id, tool in made:
                 known = self._calls.pop(call_id, None)
-                if known is not None and known.span == span:
+                # Where nothing is traced, all spans are the same one.
+                if known is not None and known.span == span and span.is_valid:
                     self._calls[call_id] = known
                     continue
                 call = self._calls[call_id] = _Made(tool, span, completed_ns)

@@ -7,16 +7,19 @@ caller's.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from otel_llm.fields import field, given, items_of, text_of
 
-# How many results and calls of one turn are looked at, and how many messages before it.
+# How many faults of each kind are named, and how many messages before the turn are looked at.
 _MOST = 256
 _EARLIER = 16
 _CALLS = frozenset({"function_call", "custom_tool_call"})
 _RESULTS = frozenset({"function_call_output", "custom_tool_call_output"})
+# Items that stand for others, which the server has.
+_REFERENCES = frozenset({"item_reference", "compaction"})
 
 _Kind = Literal["model", "result", "other"]
 
@@ -35,7 +38,7 @@ class Turn(NamedTuple):
     repeated: tuple[str, ...] = ()
     """Calls that are answered twice, or again."""
     previous_response: str | None = None
-    """The response that this request goes on from, whose calls it does not repeat."""
+    """The response that this request goes on from, where nothing of the model's is in between."""
 
 
 def read_turn(kwargs: Mapping[str, Any]) -> Turn | None:
@@ -48,7 +51,7 @@ def read_turn(kwargs: Mapping[str, Any]) -> Turn | None:
     # Where the server holds a part of the conversation, what is not here may be there.
     whole = previous is None and given(kwargs.get("conversation")) is None
     turn = _read(items, _item, whole=whole)
-    if previous is not None:
+    if previous is not None and all(_item(item).kind != "model" for item in items):
         return (turn or Turn())._replace(previous_response=previous)
     return turn
 
@@ -71,7 +74,7 @@ def _message(message: Any) -> _Entry:
     role = field(message, "role")
     if role == "assistant":
         calls = items_of(field(message, "tool_calls"))
-        return _Entry("model", tuple(call_id for call in calls[:_MOST] if (call_id := text_of(field(call, "id")))))
+        return _Entry("model", tuple(call_id for call in calls if (call_id := text_of(field(call, "id")))))
     if role == "tool":
         return _Entry("result", result=text_of(field(message, "tool_call_id")) or "")
     return _OTHER
@@ -84,44 +87,48 @@ def _item(item: Any) -> _Entry:
     if kind == "reasoning" or kind.endswith("_call") or field(item, "role") == "assistant":
         call_id = text_of(field(item, "call_id")) if kind in _CALLS else None
         return _Entry("model", () if call_id is None else (call_id,))
-    if kind == "item_reference":
+    # A reference may come without its type.
+    if kind in _REFERENCES or (not kind and field(item, "id") is not None and field(item, "role") is None):
         return _Entry("model", is_reference=True)
     return _OTHER
 
 
 def _read(messages: Sequence[Any], read: _Reader, *, whole: bool) -> Turn | None:
     results: list[str] = []
-    calls: dict[str, None] = {}
+    calls: Counter[str] = Counter()
     at = len(messages) - 1
     entry = _OTHER
+    # What the model shall go on writing is no turn of it. (No request ends with a message of the model otherwise.)
+    while at >= 0 and (entry := read(messages[at])).kind == "model" and not (entry.calls or entry.is_reference):
+        at -= 1
     # Behind the model's last message; then that message, which may be several: a response's items are.
     while at >= 0 and (entry := read(messages[at])).kind != "model":
-        if entry.result is not None and len(results) < _MOST:
+        if entry.result is not None:
             results.append(entry.result)
         at -= 1
     while at >= 0 and (entry := read(messages[at])).kind == "model":
-        calls.update(dict.fromkeys(reversed(entry.calls)))
+        calls.update(reversed(entry.calls))
         whole = whole and not entry.is_reference
         at -= 1
     if not results and not calls:
         return None
     results.reverse()
-    made = tuple(reversed(calls))[:_MOST]
-    answered = dict.fromkeys(result for result in results if result)
-    repeated = [result for result in answered if results.count(result) > 1] if len(results) > len(answered) else []
+    times = Counter(results)
+    # Calls that share an id have a result each.
+    repeated = [call for call, count in times.items() if call and count > max(1, calls[call])]
     without_call: list[str] = []
-    strangers = [result for result in dict.fromkeys(results) if result not in calls]
+    strangers = [result for result in times if result not in calls]
     if strangers and whole:
         known, earlier_results = _all_of(messages[: at + 1], read)
         if known is not None:
             repeated += [result for result in strangers if result in earlier_results and result not in repeated]
             without_call = [result for result in strangers if result not in known and result not in earlier_results]
     return Turn(
-        tuple(answered),
+        tuple(call for call in times if call),
         tuple(_earlier(messages, at, read)),
-        tuple(without_call),
-        tuple(call for call in made if call not in answered),
-        tuple(repeated),
+        tuple(without_call[:_MOST]),
+        tuple(call for call in reversed(calls) if call not in times)[:_MOST],
+        tuple(repeated[:_MOST]),
     )
 
 

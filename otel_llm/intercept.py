@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+from otel_llm import tool_spans
 from otel_llm.chat_calls import ChatCalls
 from otel_llm.config import read_config
 from otel_llm.proxies import FunctionWrapper
@@ -41,6 +42,7 @@ def intercept_llm_requests(
         logger_provider=logger_provider,
         completion_hook=completion_hook,
     )
+    tool_spans.of_clients.add(telemetry)
     _intercept(completions, ChatCalls(telemetry))
     # The SDK has had it since 1.66, other clients have not. A mock has everything, even what nobody gave it.
     responses = getattr(client, "responses", None) if hasattr(type(client), "responses") else None

@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 _PROVIDER_BY_HOST = {
     "api.openai.com": "openai",
     "openai.azure.com": "azure.ai.openai",
+    "openai.azure.us": "azure.ai.openai",
+    "cognitiveservices.azure.com": "azure.ai.openai",
     "services.ai.azure.com": "azure.ai.inference",
     "api.groq.com": "groq",
     "api.cerebras.ai": "cerebras",
@@ -25,13 +27,25 @@ _PROVIDER_BY_HOST = {
     "aiplatform.googleapis.com": "gcp.vertex_ai",
     "api.anthropic.com": "anthropic",
     "api.cohere.com": "cohere",
+    "api.cohere.ai": "cohere",
     "openrouter.ai": "openrouter",
     "api.together.xyz": "together",
     "api.fireworks.ai": "fireworks",
     "router.huggingface.co": "huggingface",
 }
+# Hosts that have a region in them.
+_PROVIDER_BY_REGIONAL_HOST = (
+    (re.compile(r"[a-z0-9-]+-aiplatform\.googleapis\.com"), "gcp.vertex_ai"),
+    (re.compile(r"bedrock-runtime(-fips)?\.[a-z0-9-]+\.amazonaws\.com(\.cn)?"), "aws.bedrock"),
+    (re.compile(r"bedrock-mantle\.[a-z0-9-]+\.api\.aws"), "aws.bedrock"),
+)
 # Where the base URL is a gateway's, the client's own class tells: these names, or these packages.
-_PROVIDER_BY_CLASS = {"AzureOpenAI": "azure.ai.openai", "AsyncAzureOpenAI": "azure.ai.openai"}
+_PROVIDER_BY_CLASS = {
+    "AzureOpenAI": "azure.ai.openai",
+    "AsyncAzureOpenAI": "azure.ai.openai",
+    "BedrockOpenAI": "aws.bedrock",
+    "AsyncBedrockOpenAI": "aws.bedrock",
+}
 _PROVIDER_BY_PACKAGE = {"groq": "groq", "cerebras": "cerebras"}
 # A server of one's own is often called what it is (`http://ollama:11434`, `http://vllm-0.models.svc:8000`).
 _PROVIDER_BY_WORD = {"ollama": "ollama", "vllm": "vllm", "sglang": "sglang", "llamacpp": "llama_cpp"}
@@ -93,7 +107,9 @@ def _server_at(base_url: str, by_class: str | None = None) -> Server:
     if not host:
         return Server(by_class or _UNTOLD)
     port = url.port or (80 if url.scheme == "http" else 443)
-    provider = _by_host(host) or by_class or _by_words(host) or ("ollama" if port == _OLLAMA_PORT else _UNTOLD)
+    provider = (
+        _by_host(host, url.path) or by_class or _by_words(host) or ("ollama" if port == _OLLAMA_PORT else _UNTOLD)
+    )
     return Server(provider, host, None if port == 443 else port)
 
 
@@ -107,11 +123,17 @@ def _provider_of_class(kind: type) -> str | None:
     return None
 
 
-def _by_host(host: str) -> str | None:
+def _by_host(host: str, path: str) -> str | None:
+    if path.startswith("/openai/") and host.endswith(".services.ai.azure.com"):
+        # It speaks several protocols.
+        return "azure.ai.openai"
     labels = host.split(".")
     for start in range(len(labels)):
         name = _PROVIDER_BY_HOST.get(".".join(labels[start:]))
         if name is not None:
+            return name
+    for pattern, name in _PROVIDER_BY_REGIONAL_HOST:
+        if pattern.fullmatch(host):
             return name
     return None
 

@@ -51,7 +51,8 @@ __all__ = [
 Outcome = Literal["completed", "closed", "abandoned", "cancelled", "error"]
 
 # Finish reasons that stop a choice in the middle of whatever it was writing.
-CUTTING_FINISH_REASONS = frozenset({"length", "content_filter"})
+# The last is a response of the Responses API that does not say why.
+CUTTING_FINISH_REASONS = frozenset({"length", "content_filter", "incomplete"})
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ Events and their fields: the OpenAI API reference, "Responses: streaming events"
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from otel_llm.fields import field, index_of, items_of, text_of
@@ -107,7 +107,7 @@ class ResponseEvents:
         return _chunk_of(self._call_of(field(event, "item"), index_of(field(event, "output_index"))))
 
     def _item_done(self, event: Any) -> _Chunk | None:
-        return self._rest_of([field(event, "item")], index_of(field(event, "output_index")))
+        return self._rest_of([(index_of(field(event, "output_index")), field(event, "item"))])
 
     def _arguments_delta(self, event: Any) -> _Chunk | None:
         """A delta of a call that is known by its item alone, or not at all."""
@@ -130,7 +130,7 @@ class ResponseEvents:
     def _ended(self, response: Any, status: Any) -> _Chunk:
         """The end of a response, with what nothing said before."""
         self._recording.read_head(response)
-        chunk = self._rest_of(items_of(field(response, "output")))
+        chunk = self._rest_of(enumerate(items_of(field(response, "output"))), at_end=True)
         reason: Any = status
         if status == "failed":
             self._fail(field(response, "error"), "failed")
@@ -148,18 +148,21 @@ class ResponseEvents:
         return chunk
 
     def _fail(self, error: Any, kind: str) -> None:
+        if error is None and self._recording.failure is not None:
+            # An error event said it before.
+            return
         code = text_of(field(error, "code")) or text_of(field(error, "type")) or kind
         self._recording.failure = Failure(code, text_of(field(error, "message")) or code)
 
-    def _rest_of(self, items: Sequence[Any], index: int | None = None) -> _Chunk | None:
-        """What is new in items that are whole. `index`: of the one item, where the items are not in their places."""
+    def _rest_of(self, items: Iterable[tuple[int | None, Any]], *, at_end: bool = False) -> _Chunk | None:
+        """What is new in items that are whole, each with its index. `at_end`: they are all there are."""
         calls: list[_Chunk] = []
         texts: list[str] = []
         thoughts: list[str] = []
-        for place, item in enumerate(items):
+        for index, item in items:
             kind = field(item, "type")
             if kind in _ARGUMENTS_OF:
-                calls += self._call_of(item, index if len(items) == 1 and index is not None else place)
+                calls += self._call_of(item, index, at_end=at_end)
             elif kind == "message" and not self._has_text:
                 texts += _texts(field(item, "content"))
             elif kind == "reasoning" and not self._has_reasoning:
@@ -168,7 +171,7 @@ class ResponseEvents:
         self._has_reasoning = self._has_reasoning or bool(thoughts)
         return _said(calls, content="".join(texts) or None, reasoning="".join(thoughts) or None)
 
-    def _call_of(self, item: Any, index: int | None) -> list[_Chunk]:
+    def _call_of(self, item: Any, index: int | None, *, at_end: bool = False) -> list[_Chunk]:
         """The delta with what an item says that is new of its call, none where nothing is."""
         kind = field(item, "type")
         arguments_field = _ARGUMENTS_OF.get(kind) if isinstance(kind, str) else None
@@ -176,12 +179,7 @@ class ResponseEvents:
             return []
         call_id, name = text_of(field(item, "call_id")), text_of(field(item, "name"))
         item_id, arguments = text_of(field(item, "id")), field(item, arguments_field)
-        call = self._by_id.get(call_id or "") or self._by_item.get(item_id or "")
-        if call is None and index is not None:
-            call = self._by_index.get(index)
-            if call is not None and call.id is not None and call_id is not None:
-                # Another call at the same place.
-                call = None
+        call = self._call_at(index, item_id, call_id, at_end=at_end)
         if call is None:
             call = self._begin(index, item_id, call_id)
             call.name = name
@@ -191,8 +189,28 @@ class ResponseEvents:
         if not rest and not (is_news and (call_id or name)):
             return []
         call.id, call.name = call.id or call_id, call.name or name
-        self._by_id.setdefault(call.id or "", call)
+        if call_id is not None and call_id not in self._by_id and self._has_room:
+            self._keep(self._by_id, call_id, call)
         return [_delta(call.index, call_id, name, rest, custom=kind == "custom_tool_call")]
+
+    def _call_at(self, index: int | None, item_id: str | None, call_id: str | None, *, at_end: bool) -> _Call | None:
+        """The call that an item is, None where it is a new one.
+
+        Servers repeat ids of calls and of items, change them between events, leave them out, or give every item the
+        index 0; so no one of them decides alone. At the end an item's index is no more than its place in a list.
+        """
+        here = None if index is None else self._by_index.get(index)
+        if here is not None and here.has_id(call_id):
+            return here
+        known = None if call_id is None else self._by_id.get(call_id)
+        if known is None and item_id is not None:
+            known = self._by_item.get(item_id)
+            if known is not None and not known.has_id(call_id) and known.index != index:
+                known = None
+        elif known is not None and not at_end and None not in {index, known.index} and known.index != index:
+            # Two calls that share an id.
+            known = None
+        return known or (here if here is not None and (here.id is None or call_id is None) else None)
 
     def _known(self, index: int | None, event: Any) -> _Call | None:
         call = None if index is None else self._by_index.get(index)
@@ -201,13 +219,22 @@ class ResponseEvents:
     def _begin(self, index: int | None, item_id: str | None, call_id: str | None) -> _Call:
         self._has_calls = True
         call = _Call(index, call_id)
-        if len(self._by_index) + len(self._by_item) < 2 * self._recording.limits.calls:
+        if self._has_room:
             if index is not None:
                 self._by_index[index] = call
-            for known, key in ((self._by_item, item_id), (self._by_id, call_id)):
-                if key is not None and len(key) <= self._recording.limits.id:
-                    known[key] = call
+            if item_id is not None:
+                self._keep(self._by_item, item_id, call)
+            if call_id is not None:
+                self._keep(self._by_id, call_id, call)
         return call
+
+    @property
+    def _has_room(self) -> bool:
+        return len(self._by_index) + len(self._by_item) + len(self._by_id) < 3 * self._recording.limits.calls
+
+    def _keep(self, calls: dict[str, _Call], key: str, call: _Call) -> None:
+        if len(key) <= self._recording.limits.id:
+            calls[key] = call
 
 
 _READERS: dict[str, Callable[[ResponseEvents, Any], _Chunk | None]] = {
@@ -261,6 +288,9 @@ class _Call:
         self.id = call_id
         self.name: str | None = None
         self.received = 0
+
+    def has_id(self, call_id: str | None) -> bool:
+        return call_id is not None and call_id == self.id
 
     def rest_of(self, arguments: Any) -> Any:
         """What the whole arguments add to what came; what is no string at all is handed on once."""

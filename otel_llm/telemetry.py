@@ -257,7 +257,7 @@ class RequestSpan:
             attempt("the end of the span", invocation.stop)
 
     def _fail(self, error: BaseException) -> None:
-        self._invocation.fail(_error(error))
+        self._invocation.fail(error_of(error))
 
     def _describe_response(self, recording: Recording, timeline: Timeline) -> None:
         invocation = self._invocation
@@ -404,13 +404,17 @@ def _event_limit(span: Span, config: Config) -> int | None:
         return max(0, most - held)
 
 
-def _error(error: BaseException) -> Error:
+def error_of(error: BaseException) -> Error:
+    """An exception as a span has it: fit to be exported, and cut."""
     text = _message(error)
     # The SDK says "Connection error."; what happened to the connection is in the cause.
     cause = error.__cause__
     if cause is not None and (reason := _message(cause)) not in text:
         text = f"{text} ({type(cause).__name__}: {reason})"
-    return Error(message=text, type=exportable(Error.from_exception(error).type), exception=error)
+    # It reads the message, too, which may raise.
+    known = attempt("an error's type", Error.from_exception, error)
+    kind = type(error).__qualname__ if known is None else known.type
+    return Error(message=text, type=exportable(kind), exception=error)
 
 
 def _message(error: BaseException) -> str:

@@ -6,10 +6,12 @@ They are what the GenAI semantic conventions call tool execution, and go through
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial, wraps
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
+from weakref import WeakSet
 
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.util.genai.handler import TelemetryHandler
@@ -18,9 +20,11 @@ from opentelemetry.util.genai.utils import object_to_any_value
 
 from otel_llm._version import __version__
 from otel_llm.faults import attempt
+from otel_llm.telemetry import error_of
 from otel_llm.unicode_text import exportable
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext
     from typing_extensions import ParamSpec, Self
 
     from otel_llm.telemetry import Telemetry
@@ -30,6 +34,8 @@ _Result = TypeVar("_Result")
 
 # Those of the instrumentations there are. Their providers are the ones that the application wants.
 telemetries: list[Telemetry] = []
+# Those of single clients: they know calls, too, but whose spans of tools are theirs nobody can tell.
+of_clients: WeakSet[Telemetry] = WeakSet()
 _global: TelemetryHandler | None = None
 
 
@@ -40,6 +46,12 @@ def _handler() -> TelemetryHandler:
     if _global is None:
         _global = TelemetryHandler(instrumentation_scope_name="otel_llm", instrumentation_scope_version=__version__)
     return _global
+
+
+def _spans_of(call_id: str, trace_id: int, among: Iterable[Telemetry]) -> list[SpanContext]:
+    """The spans of the requests that made this call."""
+    found = [telemetry.calls_made.span_of(call_id, trace_id) for telemetry in among]
+    return [span for span in found if span is not None]
 
 
 def _captures() -> bool:
@@ -76,6 +88,15 @@ class tool_execution:  # noqa: N801  it reads as a function
         if invocation is not None:
             attempt("the end of a tool's span", self._end, invocation, error)
 
+    def _suspend(self) -> None:
+        """No longer the current span, until `_active`."""
+        if self._invocation is not None:
+            attempt("a tool's span", self._invocation.suspend)
+
+    def _active(self) -> AbstractContextManager[None]:
+        """The span is current in this block."""
+        return nullcontext() if self._invocation is None else self._invocation.activate()
+
     def _start(self) -> ToolInvocation | None:
         if not is_instrumentation_enabled():
             return None
@@ -86,18 +107,22 @@ class tool_execution:  # noqa: N801  it reads as a function
 
     def _link(self, invocation: ToolInvocation, call_id: str) -> None:
         invocation.tool_call_id = exportable(call_id)
-        for telemetry in telemetries:
-            made_by = telemetry.calls_made.span_of(call_id, invocation.span.get_span_context().trace_id)
-            if made_by is not None:
-                invocation.span.add_link(made_by, {"gen_ai.tool.call.id": exportable(call_id)})
+        trace_id = invocation.span.get_span_context().trace_id
+        known = _spans_of(call_id, trace_id, telemetries) or _spans_of(call_id, trace_id, of_clients)
+        if len(known) > 1:
+            # Several servers use the same id; which one is meant only the trace can tell.
+            known = [made_by for made_by in known if made_by.trace_id == trace_id]
+        for made_by in known:
+            invocation.span.add_link(made_by, {"gen_ai.tool.call.id": exportable(call_id)})
 
     def _end(self, invocation: ToolInvocation, error: BaseException | None) -> None:
         if attempt("a tool's arguments", _captures):
             attempt("a tool's arguments", self._describe, invocation)
-        if error is None:
+        if error is None or isinstance(error, GeneratorExit):
+            # Whoever takes no more of a generator is content.
             invocation.stop()
         else:
-            invocation.fail(error)
+            invocation.fail(error_of(error))
 
     def _describe(self, invocation: ToolInvocation) -> None:
         for field, value in (("arguments", self._arguments), ("tool_result", self.result)):
@@ -114,7 +139,8 @@ def traced_tool(
 def traced_tool(function: Any = None, /, *, name: str | None = None) -> Any:
     """Decorate a tool's function, synchronous or asynchronous: each of its calls is a span `execute_tool {name}`.
 
-    `name` is that of the function unless given. The function keeps its signature, which frameworks read.
+    `name` is that of the function unless given. The function keeps its signature, which frameworks read. The span of a
+    generator lasts until it is exhausted or closed, and is current while it runs, not while its reader does.
 
     >>> @traced_tool
     ... def add_task(title: str) -> str:
@@ -122,13 +148,53 @@ def traced_tool(function: Any = None, /, *, name: str | None = None) -> Any:
     """
     if function is None:
         return partial(traced_tool, name=name)
-    tool = str(name or getattr(function, "__name__", type(function).__name__))
+    if isinstance(function, (classmethod, staticmethod)):
+        return type(function)(traced_tool(function.__func__, name=name))
+    tool = str(name or _name_of(function))
 
     def execution(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tool_execution:
         captures = attempt("a tool's arguments", _captures)
         return tool_execution(tool, arguments=_bound(function, args, kwargs) if captures else None)
 
-    if inspect.iscoroutinefunction(function):
+    if inspect.isgeneratorfunction(function):
+
+        @wraps(function)
+        def generate(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+            with execution(args, kwargs) as running:
+                running._suspend()
+                running.result = result = yield from _Steps(function(*args, **kwargs), running)
+            return result
+
+        return generate
+
+    if inspect.isasyncgenfunction(function):
+
+        @wraps(function)
+        async def generate_async(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+            with execution(args, kwargs) as running:
+                running._suspend()
+                generator = function(*args, **kwargs)
+                step, value = generator.asend, None
+                try:
+                    while True:
+                        with running._active():
+                            chunk = await step(value)
+                        step, value = generator.asend, None
+                        try:
+                            value = yield chunk
+                        except GeneratorExit:
+                            raise
+                        except BaseException as error:  # noqa: BLE001  the generator's to judge
+                            step, value = generator.athrow, error
+                except StopAsyncIteration:
+                    return
+                finally:
+                    with running._active():
+                        await generator.aclose()
+
+        return generate_async
+
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
 
         @wraps(function)
         async def call_async(*args: Any, **kwargs: Any) -> Any:
@@ -145,6 +211,28 @@ def traced_tool(function: Any = None, /, *, name: str | None = None) -> Any:
         return result
 
     return call
+
+
+def _name_of(function: Any) -> str:
+    while isinstance(function, partial):
+        function = function.func
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+class _Steps(Generator[Any, Any, Any]):
+    """A generator whose span is current in each of its steps."""
+
+    def __init__(self, generator: Generator[Any, Any, Any], running: tool_execution) -> None:
+        self._generator = generator
+        self._running = running
+
+    def send(self, value: Any) -> Any:
+        with self._running._active():
+            return self._generator.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        with self._running._active():
+            return self._generator.throw(*error)
 
 
 def _bound(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any] | None:

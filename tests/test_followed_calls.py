@@ -9,9 +9,10 @@ from typing import Any
 import openai
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import NoOpTracerProvider
 
 from callers import ADD_TASK, MESSAGES, SyncCaller
-from otel_llm import calls_made
+from otel_llm import OpenAIInstrumentor, calls_made
 from otel_llm.calls_made import CallsMade
 from otel_llm.conversation import Turn, read_turn
 from otel_llm.demo.scripted_responses import function_call, message, response, response_events
@@ -56,6 +57,7 @@ def says(content: str) -> dict[str, Any]:
 
 
 USER = MESSAGES[0]
+MANY = [f"c{number}" for number in range(300)]
 
 
 def links(span: ReadableSpan) -> list[tuple[int, Any]]:
@@ -120,6 +122,13 @@ async def test_results_sent_before_the_stream_is_over(instrumented: Seen, serve:
     await turns(caller, [USER, calls("c1"), result("c1")])
     await caller.close(stream)
     two, one = instrumented.spans
+    assert links(two) == [(span_id(one), "c1")]
+
+
+async def test_an_answer_that_is_begun_for_the_model(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(calling("c1"), FINAL))
+    await turns(caller, [USER], [USER, calls("c1"), result("c1"), says("The tasks are")])
+    one, two = instrumented.spans
     assert links(two) == [(span_id(one), "c1")]
 
 
@@ -235,8 +244,23 @@ async def test_responses_of_which_nothing_is_known(instrumented: Seen, serve: Se
     caller = connect(serve(Answer(response(message("Done.")))))
     await caller.respond(input=[output("c1")], previous_response_id="resp_of_another_process")
     await caller.respond(input=[output("c1")], conversation="conv_1")
-    await caller.respond(input=[{"type": "item_reference", "id": "fc_1"}, output("c1")])
-    assert [anomalies(span) for span in instrumented.spans] == [[], [], []]
+    for item in ({"type": "item_reference", "id": "fc_1"}, {"id": "fc_1"}, {"type": "compaction", "id": "cmp_1"}):
+        await caller.respond(input=[item, output("c1")])
+    assert [anomalies(span) for span in instrumented.spans] == [[]] * 5
+
+
+@needs_responses
+async def test_responses_that_go_on_from_another_and_bring_calls_of_their_own(
+    instrumented: Seen, serve: Serve, connect: Connect
+) -> None:
+    """A framework that hands a conversation over, say: it made the second call itself."""
+    first, second = (function_call("add_task", ARGUMENTS, call_id=one) for one in ("c1", "c2"))
+    caller = connect(serve([Answer(response(first))], [Answer(response(message("Done.")))]))
+    before = await caller.respond()
+    await caller.respond(input=[output("c1"), second, output("c2")], previous_response_id=before.id)
+    one, two = instrumented.spans
+    assert links(two) == [(span_id(one), "c1")]
+    assert anomalies(two) == []
 
 
 # What does not fit --------------------------------------------------------------------------------------------
@@ -261,6 +285,14 @@ async def test_responses_of_which_nothing_is_known(instrumented: Seen, serve: Se
         # Of an earlier turn only that turn's request is accused.
         ([USER, calls("c1"), USER, says("well"), USER], []),
         ([USER, calls("c1"), result("c1"), calls("c1"), result("c1")], []),
+        # The start of an answer that the model shall go on writing.
+        ([USER, calls("c1"), result("c1"), says("It is")], []),
+        ([USER, calls("c1"), says("It is")], ["unanswered_call"]),
+        # The model's fault, which was named when it made them.
+        ([USER, calls("c1", "c1"), result("c1"), result("c1")], []),
+        ([USER, calls("c1", "c1"), *[result("c1")] * 3], ["duplicate_result"]),
+        ([USER, calls(*MANY), *map(result, MANY)], []),
+        ([USER, calls(*MANY), USER, says("well"), *map(result, MANY)], []),
         ([USER, {"role": "assistant", "function_call": {}}, {"role": "function", "name": "f", "content": ""}], []),
     ],
 )
@@ -342,6 +374,18 @@ def test_many_threads() -> None:
         thread.join()
     assert found == [200] * 8
     assert forgotten == []
+
+
+async def test_turnarounds_where_nothing_is_traced(instrument: Callable[..., Seen], serve: Serve) -> None:
+    """All requests have the same span then, which is none."""
+    seen = Seen()
+    OpenAIInstrumentor().instrument(**seen.providers | {"tracer_provider": NoOpTracerProvider()})
+    caller = SyncCaller(serve(calling("call_0"), calling("call_0"), FINAL).base_url)
+    answered = [USER, calls("call_0"), result("call_0")]
+    await turns(caller, [USER], answered, [*answered, calls("call_0"), result("call_0")])
+    ((_, (count, _)),) = seen.metric("otel_llm.tool_call.turnaround")
+    assert count == 2
+    await caller.close_client()
 
 
 def test_a_tool_that_nobody_declared_has_no_name_in_metrics(instrumented: Seen, serve: Serve) -> None:

@@ -25,7 +25,9 @@ from otel_llm.demo.scripted_responses import (
     response_events,
 )
 from otel_llm.demo.scripted_server import MODEL, Answer, Drop, ScriptedServer, error_event
+from otel_llm.recording import Recording
 from otel_llm.request import read_request
+from otel_llm.response_events import ResponseEvents
 from sdk_versions import DISCONNECTED, full_name, needs_responses
 from seen import Seen, sum_of_delta_counts
 
@@ -271,10 +273,10 @@ async def test_raw_whole_response(instrumented: Seen, serve: Serve, connect: Con
 @pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
 @pytest.mark.parametrize(
     ("reason", "finish_reason"),
-    [("max_output_tokens", "length"), ("content_filter", "content_filter")],
+    [("max_output_tokens", "length"), ("content_filter", "content_filter"), (None, "incomplete")],
 )
 async def test_an_incomplete_response(
-    instrumented: Seen, serve: Serve, connect: Connect, reason: str, finish_reason: str, streamed: bool
+    instrumented: Seen, serve: Serve, connect: Connect, reason: str | None, finish_reason: str, streamed: bool
 ) -> None:
     fields: dict[str, Any] = {"status": "incomplete", "incomplete_details": {"reason": reason}}
     item = function_call("add_task", '{"title": "bu')
@@ -310,6 +312,62 @@ async def test_an_error_event(instrumented: Seen, serve: Serve, connect: Connect
     assert instrumented.attributes["error.type"] == "rate_limit_exceeded"
     assert instrumented.outcome == "error"
     assert instrumented.anomalies == []
+
+
+async def test_an_error_event_and_an_end_that_says_no_more(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    error = {"type": "error", "code": "rate_limit_exceeded", "message": "slow down", "param": None}
+    await run(connect, serve(*response_events(CALL)[:5], error, *response_events(status="failed")[-1:]))
+    assert instrumented.attributes["error.type"] == "rate_limit_exceeded"
+
+
+A, B = '{"title": "a"}', '{"title": "b"}'
+
+
+@pytest.mark.parametrize(
+    ("second", "shown"),
+    [
+        ({"call_id": "call_1", "id": "fc_2"}, ("call_1", ["duplicate_id"])),
+        ({"call_id": "call_2", "id": "fc_call_1"}, ("call_2", [])),
+    ],
+    ids=["call_id", "item_id"],
+)
+async def test_two_calls_that_share_an_id(
+    instrumented: Seen, serve: Serve, connect: Connect, second: dict[str, Any], shown: tuple[str, list[str]]
+) -> None:
+    call_id, named = shown
+    await run(connect, serve(*response_events(function_call("add_task", A), function_call("add_task", B) | second)))
+    assert completed(instrumented) == [(0, "add_task", "call_1", A), (1, "add_task", call_id, B)]
+    assert instrumented.anomalies == named
+
+
+async def test_calls_without_an_id_whose_arguments_come_with_the_item(
+    instrumented: Seen, serve: Serve, connect: Connect
+) -> None:
+    """Nothing tells them apart but their indexes."""
+    calls = [function_call("add_task", A), function_call("add_task", B, call_id="call_2")]
+    steps = without(response_events(*calls), "arguments")
+    for step in steps:
+        for item in (step.get("item", {}), *step.get("response", {}).get("output", ())):
+            item.pop("call_id", None)
+    await run(connect, serve(*steps))
+    assert completed(instrumented) == [(0, "add_task", None, A), (1, "add_task", None, B)]
+    assert instrumented.anomalies == ["missing_id", "missing_id"]
+
+
+async def test_items_that_come_whole_and_without_an_index(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    calls = [function_call("add_task", A), function_call("add_task", B, call_id="call_2")]
+    await run(connect, serve(*without_indexes(without(response_events(*calls), "arguments", "added"))))
+    assert [entry[1:] for entry in completed(instrumented)] == [("add_task", "call_1", A), ("add_task", "call_2", B)]
+    assert instrumented.anomalies == ["missing_index"]
+
+
+def test_calls_without_number_are_not_all_kept() -> None:
+    recording = Recording(started_ns=0)
+    events = ResponseEvents(recording)
+    for number in range(5000):
+        item = {"type": "function_call", "call_id": f"call_{number}", "name": "t"}
+        events.feed({"type": "response.output_item.added", "item": item}, 0, 0)
+    assert len(events._by_id) <= 3 * recording.limits.calls
 
 
 @pytest.mark.parametrize(

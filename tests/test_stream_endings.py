@@ -11,6 +11,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from contextlib import aclosing, closing
+from types import SimpleNamespace
 from typing import Any
 
 import openai
@@ -19,6 +20,7 @@ from openai.types.chat import ChatCompletionChunk
 from opentelemetry.trace import StatusCode
 
 from callers import ADD_TASK, REQUEST, AsyncCaller, SyncCaller
+from otel_llm import intercept_llm_requests
 from otel_llm.demo.scripted_server import (
     DONE,
     Answer,
@@ -416,3 +418,21 @@ async def test_collected_while_the_sdk_may_hold_a_lock(
     await caller.read(await caller.stream())
     outcomes = {(span.attributes or {})["otel_llm.stream.outcome"] for span in instrumented.spans}
     assert outcomes == {"abandoned", "completed"}
+
+
+def test_an_error_that_cannot_be_told(seen: Seen) -> None:
+    """Whose text raises: the span ends all the same, and is not current any more."""
+
+    class Unspeakable(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    class Completions:
+        def create(self, **_kwargs: Any) -> Any:
+            raise Unspeakable
+
+    client = intercept_llm_requests(SimpleNamespace(chat=SimpleNamespace(completions=Completions())), **seen.providers)
+    with pytest.raises(Unspeakable):
+        client.chat.completions.create(model="m", messages=[])
+    assert seen.span.status.status_code is StatusCode.ERROR
+    assert seen.attributes["error.type"].endswith("Unspeakable")

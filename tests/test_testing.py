@@ -52,6 +52,19 @@ async def test_streams(llm_streams: Streams, serve: Serve, connect: Connect) -> 
     assert "add_task" in repr(llm_streams)
 
 
+def test_a_process_that_imported_the_package_before(pytester: pytest.Pytester) -> None:
+    """As `opentelemetry-instrument pytest` does. A project may make errors of warnings."""
+    # What an installed wheel says of itself; the tests' own environment has no list of the package's files.
+    installed = pytester.mkdir("otel_llm_again-1.dist-info")
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: otel-llm-again\nVersion: 1\n")
+    (installed / "RECORD").write_text("otel_llm/__init__.py,,\notel_llm/testing.py,,\n")
+    (installed / "entry_points.txt").write_text("[pytest11]\nother = other_plugin\n")
+    pytester.makepyfile(other_plugin="", test_it="def test_it():\n    pass\n")
+    options = ["-W", "error::pytest.PytestAssertRewriteWarning"]
+    program = f"import otel_llm, pytest; raise SystemExit(pytest.main({options}))"
+    pytester.run(sys.executable, "-c", program).assert_outcomes(passed=1)
+
+
 async def test_a_stream_that_is_still_open(llm_streams: Streams, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(*STEPS))
     stream = await caller.stream()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from opentelemetry.trace import StatusCode
 from opentelemetry.util.genai.handler import TelemetryHandler
 
 from callers import SyncCaller
-from otel_llm import tool_execution, traced_tool
+from otel_llm import intercept_llm_requests, tool_execution, tool_spans, traced_tool
 from otel_llm.demo.scripted_server import DONE, ScriptedServer, chunk, tool_call_chunks
 from seen import Seen
 
@@ -66,10 +68,130 @@ def test_what_it_raises(instrumented: Seen) -> None:
     assert instrumented.attributes["error.type"] == "LookupError"
 
 
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize("error", [ValueError("half \ud800"), ValueError("long" * 1000), Unspeakable()])
+def test_errors_that_cannot_be_sent_as_they_are(instrumented: Seen, error: Exception) -> None:
+    with pytest.raises(type(error)), tool_execution("add_task"):
+        raise error
+    assert instrumented.span.status.status_code is StatusCode.ERROR
+    assert len(instrumented.span.status.description or "") <= 1000
+    assert not trace.get_current_span().is_recording()
+    instrumented.encode()
+
+
 def test_frameworks_read_the_signature() -> None:
     assert list(inspect.signature(add_task).parameters) == ["title", "urgent"]
     assert add_task.__doc__ == "Put a task on the list."
     assert add_task.__name__ == "add_task"
+
+
+def is_current(name: str) -> bool:
+    return getattr(trace.get_current_span(), "name", None) == f"execute_tool {name}"
+
+
+@traced_tool
+def steps(fails: bool = False) -> Iterator[Any]:
+    try:
+        received = yield is_current("steps")
+    except KeyError:
+        received = "thrown"
+    yield received, is_current("steps")
+    if fails:
+        raise LookupError
+    return
+
+
+@traced_tool
+async def steps_async(fails: bool = False) -> AsyncIterator[Any]:
+    try:
+        received = yield is_current("steps_async")
+    except KeyError:
+        received = "thrown"
+    await asyncio.sleep(0)
+    yield received, is_current("steps_async")
+    if fails:
+        raise LookupError
+
+
+def test_a_generator(instrumented: Seen) -> None:
+    assert inspect.isgeneratorfunction(steps)
+    generator: Any = steps()
+    assert next(generator) is True
+    assert not is_current("steps")
+    assert generator.send("hello") == ("hello", True)
+    assert instrumented.spans == []
+    assert list(generator) == []
+    assert instrumented.span.name == "execute_tool steps"
+    assert instrumented.span.status.is_unset
+
+
+async def test_an_asynchronous_generator(instrumented: Seen) -> None:
+    assert inspect.isasyncgenfunction(steps_async)
+    generator: Any = steps_async()
+    assert await anext(generator) is True
+    assert not is_current("steps_async")
+    assert await generator.asend("hello") == ("hello", True)
+    assert instrumented.spans == []
+    assert [part async for part in generator] == []
+    assert instrumented.span.name == "execute_tool steps_async"
+    assert instrumented.span.status.is_unset
+
+
+async def test_generators_that_end_otherwise(instrumented: Seen) -> None:
+    left: Any = steps()
+    next(left)
+    left.close()
+    left = steps_async()
+    await anext(left)
+    await left.aclose()
+    assert [span.status.status_code for span in instrumented.spans] == [StatusCode.UNSET] * 2
+    thrown: Any = steps()
+    next(thrown)
+    assert thrown.throw(KeyError()) == ("thrown", True)
+    thrown = steps_async()
+    await anext(thrown)
+    assert await thrown.athrow(KeyError()) == ("thrown", True)
+    await thrown.aclose()
+    with pytest.raises(LookupError):
+        list(steps(fails=True))
+    with pytest.raises(LookupError):
+        [part async for part in steps_async(fails=True)]
+    assert [span.status.status_code for span in instrumented.spans[-2:]] == [StatusCode.ERROR] * 2
+    assert not trace.get_current_span().is_recording()
+
+
+class Toolbox:
+    @traced_tool
+    def method(self, title: str) -> str:
+        return title
+
+    @traced_tool
+    @staticmethod
+    def static(title: str) -> str:
+        return title
+
+    @traced_tool(name="of_class")
+    @classmethod
+    def of_the_class(cls, title: str) -> str:
+        return cls.__name__ + title
+
+    async def __call__(self, title: str) -> str:
+        await asyncio.sleep(0)
+        return f"{title} {is_current('boxed')}"
+
+
+async def test_methods_and_other_callables(instrumented: Seen) -> None:
+    box = Toolbox()
+    assert [box.method("a"), box.static("a"), Toolbox.static("a")] == ["a"] * 3
+    assert [box.of_the_class("a"), Toolbox.of_the_class("a")] == ["Toolboxa"] * 2
+    assert await traced_tool(box, name="boxed")("a") == "a True"
+    assert traced_tool(partial(box.method, "a"))() == "a"
+    names = [span.name.partition(" ")[2] for span in instrumented.spans]
+    assert names == ["method", *["static"] * 2, *["of_class"] * 2, "boxed", "method", "method"]
 
 
 async def test_it_is_linked_to_the_call(instrumented: Seen, serve: Serve, connect: Connect) -> None:
@@ -84,6 +206,28 @@ async def test_it_is_linked_to_the_call(instrumented: Seen, serve: Serve, connec
     assert [link.context.span_id for link in executed.links] == [made.context.span_id]
     assert (executed.attributes or {})["gen_ai.tool.call.id"] == "call_1"
     assert other.links == ()
+
+
+async def test_it_is_linked_to_the_call_of_an_intercepted_client(
+    seen: Seen, serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler = TelemetryHandler(tracer_provider=seen.tracer_provider, meter_provider=seen.meter_provider)
+    monkeypatch.setattr(tool_spans, "_global", handler)
+    caller, other = connect(serve(*CALLING)), connect(serve(*CALLING))
+    for one in (caller, other):
+        intercept_llm_requests(one.client, **seen.providers)
+    with seen.tracer_provider.get_tracer("app").start_as_current_span("turn"):
+        await caller.read(await caller.stream())
+        with tool_execution("add_task", call_id="call_1"):
+            pass
+    # Another client's server uses the same id: outside of a trace, nobody can tell whose call it is.
+    await other.read(await other.stream())
+    with tool_execution("add_task", call_id="call_1"):
+        pass
+    made, executed, _turn, _made, unknown = seen.spans
+    assert made.context is not None
+    assert [link.context.span_id for link in executed.links] == [made.context.span_id]
+    assert unknown.links == ()
 
 
 @pytest.mark.parametrize("captures", [True, False])
