@@ -8,10 +8,11 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
-from otel_llm.exchanges.bodies import BodyReader, is_chat_completion, parse
-from otel_llm.exchanges.documents import document_parts, otlp_parts
+from otel_llm.exchanges.bodies import BodyReader, error_in, is_chat_completion, parse
+from otel_llm.exchanges.documents import CASSETTE_KEYS, document_parts, otlp_parts
 from otel_llm.exchanges.parts import MEGABYTE, Begins, Chunk, Ends, Part, UnreadableFileError
 from otel_llm.exchanges.recorded import LONGEST_LINE, MARK, lines_of, open_recording, recorded_parts
+from otel_llm.fields import items_of
 
 _HEAD = 65_536
 _BLOCK = 65_536
@@ -21,9 +22,11 @@ _LONGEST_YAML = 16 * MEGABYTE
 _DEEPEST_YAML = 100
 
 _EVENT_FIELD = re.compile(r"(?:data|event|id|retry)?:")
-_STATUS_LINE = re.compile(r"HTTP/[\d.]+ \d{3}")
+_STATUS_LINE = re.compile(rb"HTTP/[\d.]+ (\d{3})")
 _HEADERS = re.compile(rb"(?:[^\r\n]+\r?\n)+\r?\n")
-_YAML_CASSETTE = re.compile(r"(?:---\s*)?(?:#[^\n]*\n\s*)*(?:interactions|version)\s*:")
+_YAML_CASSETTE = re.compile(
+    r"(?:%YAML [\d.]+\s+)?(?:---\s*)?(?:#[^\n]*\n\s*)*(?:interactions|http_interactions|version|recorded_with)\s*:"
+)
 
 
 def read_exchanges(path: Path) -> Iterator[Part]:
@@ -40,12 +43,16 @@ def _read(file: IO[bytes], title: str) -> Iterator[Part]:
         raise UnreadableFileError("it is no text")
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     text = start.decode("utf-8", "replace")
-    if _STATUS_LINE.match(text):
-        # `curl -i`: the headers stand before the body.
-        headers = _HEADERS.match(start)
-        if headers is None:
-            raise UnreadableFileError("its headers do not end")
-        yield from _body(chain([start[headers.end() :]], _blocks(file)), title)
+    if _STATUS_LINE.match(start):
+        # `curl -i`: the headers stand before the body, those of a proxy and of `100 Continue` too.
+        status = 200
+        while line := _STATUS_LINE.match(start):
+            status = int(line.group(1))
+            headers = _HEADERS.match(start)
+            if headers is None:
+                raise UnreadableFileError("its headers do not end")
+            start = start[headers.end() :]
+        yield from _body(chain([start], _blocks(file)), title, status)
     elif _EVENT_FIELD.match(text):
         yield from _body(chain([head], _blocks(file)), title)
     elif text.startswith(("{", "[")):
@@ -65,8 +72,8 @@ def _blocks(file: IO[bytes]) -> Iterator[bytes]:
         yield block
 
 
-def _body(blocks: Iterator[bytes], title: str) -> Iterator[Part]:
-    body = BodyReader(title)
+def _body(blocks: Iterator[bytes], title: str, status: int = 200) -> Iterator[Part]:
+    body = BodyReader(title, status=status)
     broken: Ends | None = None
     for block in blocks:
         for part in body.feed(block):
@@ -75,13 +82,15 @@ def _body(blocks: Iterator[bytes], title: str) -> Iterator[Part]:
     for part in body.finish():
         broken = part if isinstance(part, Ends) and part.outcome == "error" else broken
         yield part
-    if broken is not None and not broken.note.startswith("an error"):
+    if broken is not None and not broken.note.startswith(("an error", "status ")):
         raise UnreadableFileError(broken.note)
 
 
 def _json(file: IO[bytes], title: str) -> Iterator[Part]:
     """One JSON document, or one a line."""
     first = file.readline(LONGEST_LINE).decode("utf-8-sig", "surrogateescape")
+    while not first.strip():
+        first = file.readline(LONGEST_LINE).decode("utf-8", "surrogateescape")
     try:
         value = parse(first)
     except UnreadableFileError:
@@ -131,10 +140,14 @@ def _chunk_lines(lines: Iterator[str], title: str) -> Iterator[Part]:
             yield Begins(title if count == 1 else f"{title} ({count})")
             begun = True
         current = response_id or current
-        yield Chunk(value, line.strip(), offset)
+        if error := error_in(value):
+            yield Ends("error", f"an error: {error}")
+            begun = finished = False
+        else:
+            yield Chunk(value, line.strip(), offset)
         offset += len(line.encode("utf-8", "surrogateescape"))
         finished = finished or any(
-            isinstance(choice, dict) and choice.get("finish_reason") for choice in value.get("choices") or ()
+            isinstance(choice, dict) and choice.get("finish_reason") for choice in items_of(value.get("choices"))
         )
     if begun:
         yield Ends("completed")
@@ -176,6 +189,6 @@ def _yaml(file: IO[bytes]) -> Any:
         document = yaml.load(data, Loader=loader)  # noqa: S506  a safe one
     except (yaml.YAMLError, ValueError) as error:
         raise UnreadableFileError(f"it is no YAML ({' '.join(str(error).split())[:200]})") from None
-    if not isinstance(document, dict) or "interactions" not in document:
+    if not isinstance(document, dict) or not document.keys() & CASSETTE_KEYS:
         raise UnreadableFileError("it is YAML, and no VCR cassette")
     return document
