@@ -467,6 +467,27 @@ def test_a_broken_connection_breaks_again() -> None:
             list(stream)
 
 
+def test_a_stream_saved_with_its_headers_is_served_with_its_status(tmp_path: Path) -> None:
+    path = tmp_path / "saved"
+    path.write_bytes(
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/2 503\r\nContent-Type: text/html\r\nRetry-After: 3\r\n\r\n<p>no"
+    )
+    with running("replay", str(path)) as url:
+        answer = httpx.post(f"{url}/chat/completions", json=ASK)
+    assert (answer.status_code, answer.content) == (503, b"<p>no")
+    assert (answer.headers["content-type"], answer.headers["retry-after"]) == ("text/html", "3")
+
+
+@pytest.mark.parametrize("content", ['{"choices": []}\n{"choices": []}\n', "interactions: []\n", "Dear reader"])
+def test_a_file_that_is_no_stream_is_not_served(
+    content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "file"
+    path.write_text(content)
+    assert main(["replay", str(path)]) == 2
+    assert "it is neither a recording nor the text of a stream" in capsys.readouterr().err
+
+
 def test_raw_events_are_served(tmp_path: Path) -> None:
     path = tmp_path / "stream"
     path.write_text('data: {"choices": []}\n\ndata: [DONE]\n\n')

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from otel_llm.exchanges.bodies import BodyReader, error_in, is_chat_completion, parse
 from otel_llm.exchanges.documents import CASSETTE_KEYS, document_parts, otlp_parts
@@ -21,7 +21,7 @@ _LONGEST_DOCUMENT = 32 * MEGABYTE
 _LONGEST_YAML = 16 * MEGABYTE
 _DEEPEST_YAML = 100
 
-_EVENT_FIELD = re.compile(r"(?:data|event|id|retry)?:")
+_EVENT_FIELD = re.compile(rb"(?:data|event|id|retry)?:")
 _STATUS_LINE = re.compile(rb"HTTP/[\d.]+ (\d{3})")
 _HEADERS = re.compile(rb"(?:[^\r\n]+\r?\n)+\r?\n")
 _YAML_CASSETTE = re.compile(
@@ -43,17 +43,10 @@ def _read(file: IO[bytes], title: str) -> Iterator[Part]:
         raise UnreadableFileError("it is no text")
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     text = start.decode("utf-8", "replace")
-    if _STATUS_LINE.match(start):
-        # `curl -i`: the headers stand before the body, those of a proxy and of `100 Continue` too.
-        status = 200
-        while line := _STATUS_LINE.match(start):
-            status = int(line.group(1))
-            headers = _HEADERS.match(start)
-            if headers is None:
-                raise UnreadableFileError("its headers do not end")
-            start = start[headers.end() :]
-        yield from _body(chain([start], _blocks(file)), title, status)
-    elif _EVENT_FIELD.match(text):
+    saved = saved_head(start)
+    if saved is not None:
+        yield from _body(chain([start[saved.length :]], _blocks(file)), title, saved.status)
+    elif is_stream(start):
         yield from _body(chain([head], _blocks(file)), title)
     elif text.startswith(("{", "[")):
         file.seek(0)
@@ -65,6 +58,31 @@ def _read(file: IO[bytes], title: str) -> Iterator[Part]:
         raise UnreadableFileError(
             "it is neither a stream, nor chunks, a recording, a VCR cassette, an HTTP archive nor OTLP JSON"
         )
+
+
+class SavedHead(NamedTuple):
+    """What `curl -i` wrote before a body: the last status, the headers of it as they came, and the length of all."""
+
+    status: int
+    headers: bytes
+    length: int
+
+
+def saved_head(start: bytes) -> SavedHead | None:
+    """The head that a file begins with, None where it has none. Raises UnreadableFileError where it does not end."""
+    saved = None
+    # Those of a proxy and of `100 Continue` stand there too.
+    while line := _STATUS_LINE.match(start, saved.length if saved else 0):
+        headers = _HEADERS.match(start, line.start())
+        if headers is None:
+            raise UnreadableFileError("its headers do not end")
+        saved = SavedHead(int(line.group(1)), headers.group().partition(b"\n")[2], headers.end())
+    return saved
+
+
+def is_stream(start: bytes) -> bool:
+    """Whether a file that begins so holds server-sent events."""
+    return _EVENT_FIELD.match(start) is not None
 
 
 def _blocks(file: IO[bytes]) -> Iterator[bytes]:
