@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from otel_llm.diagnosis import Case, diagnose
+from otel_llm.diagnosis import Case, diagnose, diagnose_request
 from otel_llm.exchanges.parts import Begins, Chunk, Ends
 from otel_llm.exchanges.reading import read_exchanges
 from otel_llm.exchanges.recorded import open_recording
@@ -73,4 +73,4 @@ def judged(
         recording.feed(sdk_chunk(chunk) if as_sdk else chunk, now, came)
         now = came
     recording.end(ends.outcome, max(now, ends.time_ns or 0))
-    return sorted(anomaly.type for anomaly in diagnose(Case(recording, asked)))
+    return sorted(anomaly.type for anomaly in [*diagnose_request(asked), *diagnose(Case(recording, asked))])

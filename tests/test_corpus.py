@@ -440,6 +440,29 @@ def _(_: Labelled, one: Call) -> Broken | None:
     return one.done()
 
 
+# -- the results that a request brings --
+
+
+def with_results(*results: str) -> Mutation:
+    """The request goes on from a turn with the calls `a` and `b`, and these results."""
+
+    def mutation(stream: Labelled, one: Call) -> Broken | None:
+        if not isinstance(one.request.get("messages"), list):
+            return None
+        function = {"name": "list_tasks", "arguments": "{}"}
+        calls = [{"id": call, "type": "function", "function": function} for call in "ab"]
+        turn: list[dict[str, Any]] = [{"role": "assistant", "content": None, "tool_calls": calls}]
+        turn += [{"role": "tool", "tool_call_id": result, "content": "[]"} for result in results]
+        return Broken(one.chunks, {**one.request, "messages": [*one.request["messages"], *turn]}, one.times)
+
+    return mutation
+
+
+breaks("result_without_call")(with_results("a", "b", "c"))
+breaks("unanswered_call")(with_results("b"))
+breaks("duplicate_result")(with_results("a", "b", "a"))
+
+
 HEALTHY = [path for path in PATHS if load(path).is_healthy]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from otel_llm.diagnosis import Anomaly, Case, diagnose
+from otel_llm.diagnosis import Anomaly, Case, diagnose, diagnose_request
 from otel_llm.events import ANOMALY, build_timeline
 from otel_llm.exchanges.evidence import Evidence, Excerpt
 from otel_llm.exchanges.parts import Begins, Chunk, Ends, Part, Told, Whole
@@ -101,6 +101,8 @@ class _Response:
         recording.end(ends.outcome, self._now)
         unheard = ends.outcome == "error" and not recording.choices
         anomalies = [] if unheard else diagnose(Case(recording, self._request, self._stall_seconds))
+        if self._request is not None:
+            anomalies = [*diagnose_request(self._request), *anomalies]
         timeline = build_timeline(recording, anomalies, limit=None, preview=recording.preview)
         attributes: dict[str, Any] = {
             "gen_ai.request.model": self._model or recording.response_model or "",
