@@ -297,7 +297,9 @@ def text_leak(case: Case, choice: Choice, found: list[Anomaly]) -> None:
         return
     from otel_llm.text_leak import find_leaks  # not before there is a text to look at
 
-    leaks, unread = find_leaks("".join(choice.text_parts), request.tools, ended=case.settled(choice))
+    leaks, unread = find_leaks(
+        "".join(choice.text_parts), request.tools, ended=case.settled(choice), marked_only=request.wants_json
+    )
     if leaks:
         syntaxes = _listed(sorted({leak.format for leak in leaks}))
         names = _listed(sorted({leak.name or "" for leak in leaks}))

@@ -358,7 +358,8 @@ EXPLANATIONS: tuple[Explanation, ...] = (
         REQUEST,
         "The text holds a whole call of a declared tool, in one of the syntaxes of models; with markup, or as an object, a"
         " list in Python's syntax or a `tool_code` fence that has its lines to itself. What stands in reasoning, in"
-        " backticks or in any other fence is talk; what `tool_call_tags` rewrote was asked for.",
+        " backticks or in any other fence is talk; what `tool_call_tags` rewrote was asked for, and so was an object where"
+        " the request has a `response_format` of JSON.",
         (
             Seen("vllm-project/vllm#21571", "Qwen3-Coder behind the hermes parser"),
             Seen("vllm-project/vllm#25560", "gpt-oss"),

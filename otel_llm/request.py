@@ -50,6 +50,8 @@ class ChatRequest(NamedTuple):
     tool_choice: ToolChoice = ToolChoice()
     tool_choice_text: str = ""
     parallel_tool_calls: bool | None = None
+    wants_json: bool = False
+    """Whether the text is to be JSON (`response_format`), and so an object in it is what was asked for."""
     api: Api = "chat"
     turn: Turn | None = None
     """What it answers, None where its conversation does not end with calls or their results."""
@@ -64,7 +66,19 @@ class ChatRequest(NamedTuple):
 
 _AUTO = ToolChoice()
 _READ = frozenset(
-    {"model", "stream", "tools", "functions", "tool_choice", "function_call", "parallel_tool_calls", "prompt"}
+    {
+        "model",
+        "stream",
+        "tools",
+        "functions",
+        "tool_choice",
+        "function_call",
+        "parallel_tool_calls",
+        "prompt",
+        "response_format",
+        "text",
+        "text_format",
+    }
 )
 
 
@@ -103,6 +117,7 @@ def read_request(kwargs: Mapping[str, Any], api: Api = "chat") -> ChatRequest:
         _AUTO if choice is None else _read_tool_choice(choice),
         "" if choice is None else _describe_tool_choice(choice),
         parallel if parallel is True or parallel is False else None,
+        any(map(_is_json, (get("response_format"), get("text_format"), field(get("text"), "format")))),
         api,
         read_turn(kwargs),
     )
@@ -136,6 +151,11 @@ def read_tool(entry: Any) -> Tool | None:
             return None
     name = text_of(field(body, "name"))
     return None if name is None else Tool(name, "function", field(body, "parameters"))
+
+
+def _is_json(format_: Any) -> bool:
+    """Whether a `response_format` asks for JSON; a class asks for JSON of its shape."""
+    return is_a(format_, type) or text_of(field(format_, "type")) in {"json_object", "json_schema"}
 
 
 def _read_tool_choice(choice: Any) -> ToolChoice:

@@ -6,7 +6,8 @@ The rules:
   what stands in reasoning, in backticks or in a fence is none.
 - A call that only its looks tell (a bare object, a list in Python's syntax, a `tool_code` fence) counts where it is all
   there is or a block of its own: nothing but white space stands beside it in its lines. In a `json` fence it is an
-  example.
+  example; where the request wants JSON, it is the answer. What says a tool's schema declares the tool.
+- A text that begins within reasoning, whose opening the template wrote, has but the closing.
 - A text in which no declared name stands is not scanned. The rest is scanned up to a number of pieces: a text can be
   made of nothing but openings.
 """
@@ -16,9 +17,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from otel_llm import json_values
+from otel_llm.fields import field
 from otel_llm.request import Tool
 from otel_llm.tags.found import FoundCall, Piece
-from otel_llm.tags.scanner import Scanner
+from otel_llm.tags.scanner import REASONING, Scanner
 
 _SLICE = 16_384
 _MOST_PIECES = 250_000
@@ -38,8 +41,9 @@ class Leaks(NamedTuple):
     unread: int = 0
 
 
-def find_leaks(text: str, tools: Mapping[str, Tool], *, ended: bool = True) -> Leaks:
-    """The calls that `text` holds. `ended`: nothing more can come behind it."""
+def find_leaks(text: str, tools: Mapping[str, Tool], *, ended: bool = True, marked_only: bool = False) -> Leaks:
+    """The calls that `text` holds. `ended`: nothing more can come behind it. `marked_only`: looks tell none."""
+    text = _behind_reasoning(text)
     if not any(name in text for name in tools):
         return Leaks([])
     pieces: list[Piece] = []
@@ -51,8 +55,35 @@ def find_leaks(text: str, tools: Mapping[str, Tool], *, ended: bool = True) -> L
             break
         pieces.extend(scanner.feed(text[start : start + _SLICE]))
     pieces.extend(scanner.flush())
-    calls = _of_lines(pieces, ended=ended and not unread)
-    return Leaks([Leak(call.name, call.format) for call in calls if call.name in tools and _is_whole(call)], unread)
+    bodies: dict[FoundCall, list[str]] = {}
+    for piece in pieces:
+        if piece.kind == "arguments" and piece.call is not None and not piece.call.marked:
+            bodies.setdefault(piece.call, []).append(piece.text)
+    found = [
+        Leak(call.name, call.format)
+        for call in _of_lines(pieces, ended=ended and not unread)
+        if call.name is not None
+        and call.name in tools
+        and _is_whole(call)
+        and (call.marked or not (marked_only or _is_schema("".join(bodies.get(call, ())), tools[call.name])))
+    ]
+    return Leaks(found, unread)
+
+
+def _behind_reasoning(text: str) -> str:
+    for opening, closing in REASONING.items():
+        before, _, behind = text.partition(closing)
+        if behind and opening not in before:
+            return behind
+    return text
+
+
+def _is_schema(arguments: str, tool: Tool) -> bool:
+    """Whether the arguments are a schema, of a tool that does not take one."""
+    value = json_values.read(arguments).value
+    if not isinstance(value, dict) or value.get("type") != "object" or not isinstance(value.get("properties"), dict):
+        return False
+    return field(field(tool.parameters, "properties"), "properties") is None
 
 
 def _is_whole(call: FoundCall) -> bool:

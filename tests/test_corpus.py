@@ -440,23 +440,29 @@ def _(_: Labelled, one: Call) -> Broken | None:
     return one.done()
 
 
-def _of_results(stream: Labelled, call: Call, *behind: dict[str, Any], call_id: str = "call_r") -> Broken:
-    """The same stream as the answer to a request that ends with a call and these messages."""
-    function = {"name": "add_task", "arguments": '{"title": "a"}'}
-    made = {"role": "assistant", "tool_calls": [{"id": call_id, "type": "function", "function": function}]}
-    call.request["messages"] = [{"role": "user", "content": "hi"}, made, *behind]
-    return call.done()
+# -- the results that a request brings --
 
 
-def _result(call_id: str = "call_r") -> dict[str, Any]:
-    return {"role": "tool", "tool_call_id": call_id, "content": "done"}
+def with_results(*results: str) -> Mutation:
+    """The request goes on from a turn with the calls `a` and `b`, and these results."""
+
+    def mutation(stream: Labelled, one: Call) -> Broken | None:
+        if not isinstance(one.request.get("messages"), list):
+            return None
+        function = {"name": "list_tasks", "arguments": "{}"}
+        calls = [{"id": call, "type": "function", "function": function} for call in "ab"]
+        turn: list[dict[str, Any]] = [{"role": "assistant", "content": None, "tool_calls": calls}]
+        turn += [{"role": "tool", "tool_call_id": result, "content": "[]"} for result in results]
+        return Broken(one.chunks, {**one.request, "messages": [*one.request["messages"], *turn]}, one.times)
+
+    return mutation
 
 
-MUTATIONS |= {
-    "result_without_call": lambda stream, call: _of_results(stream, call, _result(), _result("call_s")),
-    "unanswered_call": lambda stream, call: _of_results(stream, call),
-    "duplicate_result": lambda stream, call: _of_results(stream, call, _result(), _result()),
-}
+breaks("result_without_call")(with_results("a", "b", "c"))
+breaks("unanswered_call")(with_results("b"))
+breaks("duplicate_result")(with_results("a", "b", "a"))
+
+
 HEALTHY = [path for path in PATHS if load(path).is_healthy]
 
 

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,12 +78,27 @@ def other_span() -> dict[str, Any]:
     }
 
 
+def in_base64(document: dict[str, Any]) -> dict[str, Any]:
+    document["interactions"][1]["response"]["body"] = {"base64_string": base64.b64encode(STREAM).decode()}
+    return {"http_interactions": document["interactions"], "recorded_with": "betamax"}
+
+
+def bare_deflate(data: bytes) -> bytes:
+    """`deflate` as some servers understand it, without zlib's head."""
+    return zlib.compress(data)[2:-4]
+
+
 WITH_REQUEST = {
     "vcr.yaml": yaml.safe_dump(cassette(STREAM.decode())),
     "vcr-bytes.yaml": yaml.safe_dump(cassette(STREAM)),
     "vcr-gzip.yaml": yaml.safe_dump(cassette(gzip.compress(STREAM), {"Content-Encoding": ["gzip"]})),
     "vcr-decompressed.yaml": yaml.safe_dump(cassette(STREAM.decode(), {"content-encoding": ["gzip"]})),
     "vcr-parsed.yaml": yaml.safe_dump(cassette(None, parsed_body=COMPLETION)),
+    "vcr-deflate.yaml": yaml.safe_dump(cassette(bare_deflate(STREAM), {"Content-Encoding": ["deflate"]})),
+    "vcr-directive.yaml": "%YAML 1.1\n---\n" + yaml.safe_dump(cassette(STREAM.decode())),
+    "vcr-ruby.yaml": yaml.safe_dump({"http_interactions": cassette(STREAM.decode())["interactions"]}),
+    "vcr-of-httpx.json": json.dumps(cassette("", content=STREAM.decode())).replace('"body": {"string": ""}, ', ""),
+    "betamax.json": json.dumps(in_base64(cassette(""))),
     "vcr.json": json.dumps(cassette(STREAM.decode())),
     "vcr-indented.json": json.dumps(cassette(json.dumps(COMPLETION)), indent=1),
     "archive.har": json.dumps(archive(STREAM.decode())),
@@ -91,13 +107,16 @@ WITH_REQUEST = {
     "other-span.json": json.dumps(other_span()),
     "other-spans.jsonl": json.dumps(other_span()) + "\n\n",
 }
+WHOLE = json.dumps(COMPLETION).encode()
 WITHOUT_REQUEST = {
     "saved-by-curl": STREAM,
     "saved-by-curl-i": b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" + STREAM,
+    "saved-behind-a-proxy": b"HTTP/1.1 200 Connection established\r\n\r\nHTTP/2 200\r\nx: y\r\n\r\n" + WHOLE,
     "with-comments": b": hello\n\n" + STREAM,
     "without-the-last-line-end": STREAM.rstrip(),
     "byte-order-mark": b"\xef\xbb\xbf" + STREAM,
     "chunks.jsonl": "\n".join(json.dumps(chunk) for chunk in CHUNKS),
+    "blank-lines-first.jsonl": "\n\n" + "\n".join(json.dumps(chunk) for chunk in CHUNKS),
     "chunks.json": json.dumps(CHUNKS),
     "chunks-indented.json": json.dumps(CHUNKS, indent=2),
     "response.json": json.dumps(COMPLETION),
@@ -195,6 +214,65 @@ def test_an_error_event_ends_the_stream(tmp_path: Path, capsys: pytest.CaptureFi
     content = f"data: {json.dumps(CHUNKS[0])}\n\ndata: {json.dumps(error)}\n\ndata: {json.dumps(CHUNKS[0])}\n\n"
     assert main(["inspect", written(tmp_path, "stream", content)]) == 0
     assert "an error event: overloaded" in capsys.readouterr().out
+
+
+# -- what is no answer, and so accused of nothing --
+
+
+CHUNK = json.dumps(CHUNKS[0])
+ERROR = b'{"error": {"message": "slow down"}}'
+FAILED = {
+    "a page of a gateway": (b"HTTP/1.1 503 Unavailable\r\n\r\n<html>no</html>", "status 503: <html>no</html>"),
+    "an error of another shape": (b'HTTP/1.1 422 No\r\n\r\n{"detail": "no"}', 'status 422: {"detail": "no"}'),
+    "an error": (b"HTTP/1.1 429 No\r\n\r\n" + ERROR, "status 429: slow down"),
+    "an error in a cassette": (
+        yaml.safe_dump(cassette("upstream error", status={"code": 502})),
+        "status 502: upstream error",
+    ),
+    "a request nobody answered": (json.dumps(archive("")).replace('"status": 200', '"status": 0'), "no answer came"),
+    "an error behind chunks": (f"{CHUNK}\n{ERROR.decode()}", "an error: slow down"),
+    "an error in a list": (f"[{CHUNK}, {ERROR.decode()}]", "an error: slow down"),
+    "an error beside choices": (
+        f'data: {CHUNK}\n\ndata: {{"error": {{"message": "no"}}, "choices": [{{"finish_reason": "error"}}]}}\n\n',
+        "an error event: no",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAILED)
+def test_an_error_is_told_and_nobody_is_accused(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content, note = FAILED[name]
+    assert main(["inspect", "--json", written(tmp_path, "file", content)]) == 0
+    (told,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (told["outcome"], told["note"], told["anomalies"]) == ("error", note, [])
+
+
+def test_a_recorded_error_is_none_of_the_diagnosis(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    head = '{"otel_llm_recording": 1, "request": {}, "response": {"status": 502, "headers": {}}}'
+    lines = (head, '{"t": 0.1, "text": "<html>bad gateway"}', '{"t": 0.1, "end": "completed"}')
+    assert main(["inspect", "--json", written(tmp_path, "file", "\n".join(lines))]) == 0
+    assert json.loads(capsys.readouterr().out)["note"] == "status 502: <html>bad gateway"
+
+
+OTHERS = {
+    "a preflight": {"request": {"url": URL, "method": "OPTIONS"}, "response": {"status": 204, "content": {"text": ""}}},
+    "a page": {"request": {"url": "https://x/chat/a.html", "method": "GET"}, "response": {"content": {"text": "<p>"}}},
+    "a body left out": {"request": {"url": URL, "method": "POST"}, "response": {"status": 200, "content": {"size": 9}}},
+    "another API": {
+        "request": {"url": "https://x/v1/messages", "method": "POST", "postData": {"text": json.dumps(REQUEST)}},
+        "response": {"status": 200, "content": {"text": 'data: {"type": "message_start"}\n\n'}},
+    },
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_else_an_archive_holds_is_passed_over(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    har = archive(STREAM.decode())
+    har["log"]["entries"].insert(0, OTHERS[name])
+    assert main(["inspect", "--json", written(tmp_path, "archive.har", json.dumps(har))]) == 1
+    assert [json.loads(line)["title"][:10] for line in capsys.readouterr().out.splitlines()] == ["exchange 3"]
 
 
 # -- what cannot be read --

@@ -165,6 +165,11 @@ def refuses_streams_of_tools(body: dict[str, Any]) -> Iterator[Any]:
     return iter([Answer(error_event("cannot stream tools"), 400)]) if refused else answer(body)
 
 
+def busy(body: dict[str, Any]) -> Iterator[Any]:
+    refused = body["stream"] and body.get("tools")
+    return iter([Answer(error_event("slow down"), 429)]) if refused else answer(body)
+
+
 def fails(body: dict[str, Any]) -> Iterator[Any]:
     return iter([Answer(error_event("out of order"), 500)]) if body.get("tools") else answer(body)
 
@@ -276,6 +281,8 @@ def test_a_right_server_has_no_fault(capsys: pytest.CaptureFixture[str]) -> None
         (ignores_n, "two_choices", "fault", "streamed: n=2, and the number of choices is 1"),
         (refuses_n, "two_choices", "not judged", "the server refuses it: 400 n is not supported"),
         (refuses_streams_of_tools, "one_call", "fault", "streamed: status 400, cannot stream tools"),
+        (busy, "one_call", "not judged", "streamed: the server has no time: 429 slow down"),
+        (busy, "concurrent", "not judged", "the server refuses it: 429 slow down"),
         (fails, "required", "fault", "not streamed: status 500, out of order"),
         (fails, "cancel", "fault", "streamed: status 500, out of order"),
         (error_in_stream, "none", "fault", "streamed: an error event: lost the engine"),
@@ -391,6 +398,7 @@ def test_every_request_has_the_extra_fields_and_the_key(capsys: pytest.CaptureFi
         (["--only", "magic"], "there is no check magic, but one_call, "),
         (["--extra-body", "[]"], "--extra-body is no JSON object"),
         ([], "http://127.0.0.1:9/v1: ConnectError"),
+        (["--base-url", "http://[::bad/v1"], "http://[::bad/v1: "),
     ],
 )
 def test_what_cannot_be_asked(options: list[str], why: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -398,10 +406,15 @@ def test_what_cannot_be_asked(options: list[str], why: str, capsys: pytest.Captu
     assert why in capsys.readouterr().err
 
 
-def test_a_key_that_the_server_does_not_want(capsys: pytest.CaptureFixture[str]) -> None:
-    with ScriptedServer([Answer(error_event("wrong key"), 401)]) as running:
+@pytest.mark.parametrize(
+    ("status", "why"), [(401, "wrong key"), (400, "max_tokens is not supported"), (429, "slow down")]
+)
+def test_a_server_that_refuses_everything_is_not_said_to_be_right(
+    status: int, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ScriptedServer([Answer(error_event(why), status)]) as running:
         assert main(["probe", "--base-url", running.base_url, "--model", "m"]) == 2
-    assert "status 401, wrong key" in capsys.readouterr().err
+    assert f"status {status}, {why}" in capsys.readouterr().err
 
 
 def test_a_missing_package_is_named() -> None:

@@ -11,8 +11,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import openai
@@ -72,6 +74,31 @@ def running(*command: str) -> Iterator[str]:
         process.stderr.close()
 
 
+@pytest.fixture
+def cookies() -> Iterator[tuple[str, list[str | None]]]:
+    """A server that sets a cookie, and the cookies that were sent to it."""
+    sent: list[str | None] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            sent.append(self.headers["cookie"])
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(200)
+            self.send_header("set-cookie", "session=one; path=/")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/v1", sent
+        server.shutdown()
+        thread.join()
+
+
 @contextmanager
 def recording(server: ScriptedServer | str, folder: Path) -> Iterator[str]:
     upstream = server if isinstance(server, str) else server.base_url
@@ -128,6 +155,33 @@ def test_the_sdk_does_not_notice(tmp_path: Path, serve: Callable[..., Any]) -> N
     assert sent.headers["authorization"] == f"Bearer {KEY}"
     assert sent.headers["host"] == server.base_url.removeprefix("http://").removesuffix("/v1")
     assert len(recordings(tmp_path)) == 1, "only completions are recorded"
+
+
+def test_a_secret_in_a_path_or_a_harmless_header(tmp_path: Path, serve: Callable[..., Any]) -> None:
+    server = serve(*STREAM)
+    headers = {"x-api-key": KEY, "user-agent": f"application/{KEY}"}
+    with recording(server, tmp_path) as url:
+        httpx.post(f"{url}/{KEY}/chat/completions", json=ASK | {"api_key": "sk-in-the-body"}, headers=headers)
+    (path,) = recordings(tmp_path)
+    written = path.read_text(encoding="utf-8")
+    assert KEY not in written
+    assert "sk-in-the-body" not in written
+    assert head(path)["request"]["path"] == f"/v1/{'*' * len(KEY)}/chat/completions"
+
+
+def test_an_escape_in_a_path_stays_one(tmp_path: Path, serve: Callable[..., Any]) -> None:
+    server = serve(*STREAM)
+    with recording(server, tmp_path) as url:
+        httpx.get(f"{url}/models/org%2Fname%3Fx")
+    assert server.requests[-1].path == "/v1/models/org%2Fname%3Fx"
+
+
+def test_no_clients_cookie_is_sent_for_another(tmp_path: Path, cookies: tuple[str, list[str | None]]) -> None:
+    upstream, sent = cookies
+    with recording(upstream, tmp_path) as url:
+        for _ in range(2):
+            assert httpx.post(f"{url}/chat/completions", json=ASK).cookies["session"] == "one"
+    assert sent == [None, None]
 
 
 def test_each_piece_is_handed_on_when_it_comes_and_its_time_is_kept(tmp_path: Path, serve: Callable[..., Any]) -> None:
@@ -199,7 +253,34 @@ def test_what_counts_as_secret() -> None:
                ("x-stainless-lang", "python"), ("cookie", "a=token-three; b=token-four")]  # fmt: skip
     found = secrets_in(headers, "api-version=2024-10-21&key=token%2Dfive&x=ab")
     assert {b"token-one", b"token-two", b"token-three", b"token-four", b"token-five", b"token%2Dfive"} <= set(found)
-    assert not {b"python", b"python-client", b"2024-10-21", b"Bearer"[:3], b"ab"} & set(found)
+    assert not {b"python", b"python-client", b"2024-10-21", b"Bearer", b"ab"} & set(found)
+
+
+def test_a_secret_is_found_however_it_is_spelled() -> None:
+    secret = "sk-ab/c+d=öffne"
+    redactor = Redactor(secrets_in([("authorization", f"Bearer {secret}")], ""))
+    for spelled in (secret, quote(secret, safe=""), json.dumps(secret), json.dumps(secret).replace("/", "\\/")):
+        hidden = redactor.hide(f"key: {spelled}.")
+        assert not re.search("sk-ab|c.?d|ffne", hidden), hidden
+        assert "Bearer tokens" in redactor.hide("Bearer tokens")
+
+
+def test_keys_in_the_body_of_a_request_are_secrets_too() -> None:
+    body = {
+        "model": "model-name",
+        "messages": [{"role": "user", "content": "a", "key": "said-by-the-user"}],
+        "api_key": "token-one",
+        "prompt_cache_key": "conversation-7",
+        "max_tokens": 100,
+        "data_sources": [{"parameters": {"authentication": {"type": "api_key", "key": "token-two"}}}],
+        "tools": [
+            {"type": "mcp", "headers": {"Authorization": "Bearer token-three"}},
+            {"type": "function", "function": {"name": "open_door", "parameters": {"properties": {"key": "string"}}}},
+        ],
+    }
+    assert {b"token-one", b"token-two", b"token-three"} == {
+        one for one in secrets_in([], "", body) if b"%" not in one and b" " not in one and b"+" not in one
+    }
 
 
 def test_a_caller_who_leaves(tmp_path: Path) -> None:
@@ -384,6 +465,27 @@ def test_a_broken_connection_breaks_again() -> None:
         stream = client.chat.completions.create(**ASK, stream=True)
         with pytest.raises((openai.APIConnectionError, httpx.HTTPError)):
             list(stream)
+
+
+def test_a_stream_saved_with_its_headers_is_served_with_its_status(tmp_path: Path) -> None:
+    path = tmp_path / "saved"
+    path.write_bytes(
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/2 503\r\nContent-Type: text/html\r\nRetry-After: 3\r\n\r\n<p>no"
+    )
+    with running("replay", str(path)) as url:
+        answer = httpx.post(f"{url}/chat/completions", json=ASK)
+    assert (answer.status_code, answer.content) == (503, b"<p>no")
+    assert (answer.headers["content-type"], answer.headers["retry-after"]) == ("text/html", "3")
+
+
+@pytest.mark.parametrize("content", ['{"choices": []}\n{"choices": []}\n', "interactions: []\n", "Dear reader"])
+def test_a_file_that_is_no_stream_is_not_served(
+    content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "file"
+    path.write_text(content)
+    assert main(["replay", str(path)]) == 2
+    assert "it is neither a recording nor the text of a stream" in capsys.readouterr().err
 
 
 def test_raw_events_are_served(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -33,6 +34,8 @@ def leaks_in(content: str, *, size: int | None = None, outcome: Any = "completed
 
 
 LEAKS = [
+    f"I think so.\n</think>\n{MARKED}",
+    '{"name": "add_task", "arguments": {"title": "x", "type": "object"}}',
     MARKED,
     f"Sure.\n{MARKED}",
     f"Sure. {MARKED} Anything else?",
@@ -74,6 +77,14 @@ TALK = [
     f"```python\n{PYTHONIC}\n```",
     f"<think>\n{MARKED}\n</think>\nI did not call it.",
     f"<think>{MARKED}",
+    f"I could write\n{MARKED}\n</think>\nI did not call it.",
+    f"{BODY}\n</think>\n\nI did not call it.",
+    f"<thought>\n{MARKED}\n</thought>\nI did not call it.",
+    f"<reasoning>{MARKED}</reasoning>\nI did not call it.",
+    f"<|START_THINKING|>{MARKED}<|END_THINKING|>I did not call it.",
+    f"◁think▷{MARKED}◁/think▷I did not call it.",
+    json.dumps({"name": "add_task", "parameters": tool("add_task", "title")["function"]["parameters"]}),
+    json.dumps([{"name": "add_task", "parameters": {"type": "object", "properties": {}}}], indent=1),
     MARKED.replace("add_task", "delete_all"),
     BODY.replace("add_task", "delete_all"),
     f"<tool_call>{BODY[:-8]}",
@@ -233,3 +244,20 @@ async def test_text_that_is_kept_to_be_judged_is_not_sent(
     caller = connect(serve(*steps("A secret.")))
     await caller.read(await caller.stream())
     assert "secret" not in seen.span.to_json()
+
+
+JSON_WANTED = [
+    {"response_format": {"type": "json_object"}},
+    {"response_format": {"type": "json_schema", "json_schema": {"name": "step"}}},
+    {"response_format": type("Step", (), {})},
+    {"text": {"format": {"type": "json_schema", "name": "step"}}},
+]
+
+
+@pytest.mark.parametrize("wanted", JSON_WANTED, ids=str)
+def test_an_object_that_the_request_asked_for_is_an_answer(wanted: dict[str, Any]) -> None:
+    for content in (BODY, f"[{BODY}]"):
+        assert types_of(anomalies_of([says(content), ends("stop")], {**ASKED, **wanted})) == []
+    assert types_of(anomalies_of([says(MARKED), ends("stop")], {**ASKED, **wanted})) == ["text_leak"]
+    as_text = {**ASKED, "response_format": {"type": "text"}}
+    assert types_of(anomalies_of([says(BODY), ends("stop")], as_text)) == ["text_leak"]

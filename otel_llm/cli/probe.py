@@ -97,7 +97,8 @@ async def _probe(
     )
     try:
         hello = await server.ask({"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}, stream=False)
-        if hello.status == 0 or hello.status in {401, 403, 404}:
+        # Who refuses this refuses all, be it for the key, the model or a field that every request has.
+        if hello.status == 0 or hello.refused:
             status = f"status {hello.status}, " if hello.status else ""
             print(f"otel-llm probe: {base_url}: {status}{hello.error}", file=sys.stderr)
             return None

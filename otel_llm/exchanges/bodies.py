@@ -14,17 +14,21 @@ from otel_llm.recording import Outcome
 _LONGEST_DOCUMENT = 32 * MEGABYTE
 _LONGEST_EXPANDED = 64 * MEGABYTE
 _SHOWN_OF_AN_ERROR = 300
+_READ_OF_AN_ERROR = 65_536
 
 
 class BodyReader:
     """Reads one body. `title` and `request` are of the exchange; a stream behind the end of one is an exchange anew.
+    `status`: of HTTP; where it is of an error there is nothing to judge, whatever the body says.
 
     Raises UnreadableFileError where it is too long to be read.
     """
 
-    def __init__(self, title: str, request: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, title: str, request: Mapping[str, Any] | None = None, status: int = 200) -> None:
         self._title = title
         self._request = request
+        self._error_status = None if 200 <= status < 300 else status
+        self._error_body = b""
         self._count = 0
         self._events: EventReader | None = None
         self._document: bytearray | None = None
@@ -33,6 +37,9 @@ class BodyReader:
         self._undecided = b""
 
     def feed(self, data: bytes, time_ns: int | None = None) -> Iterator[Part]:
+        if self._error_status is not None:
+            self._error_body += data[: max(0, _READ_OF_AN_ERROR - len(self._error_body))]
+            return
         if self._events is None and self._document is None:
             self._undecided += data
             head = self._undecided.removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -55,6 +62,12 @@ class BodyReader:
 
     def finish(self, outcome: Outcome = "completed", note: str = "", time_ns: int | None = None) -> Iterator[Part]:
         """The body is over, in the way that the file tells."""
+        if self._error_status is not None:
+            # An archive has status 0 where no answer came.
+            status = f"status {self._error_status}" if self._error_status else "no answer came"
+            yield self._begins()
+            yield Ends("error", f"{status}: {message_in(self._error_body)}".rstrip(": "), time_ns)
+            return
         if self._document is not None:
             yield from self._whole(bytes(self._document), time_ns)
             return
@@ -95,9 +108,10 @@ class BodyReader:
             self._open, self._failed = False, True
             yield Ends("error", f"{where}, at byte {event.offset}: {error}", time_ns)
             return
-        if isinstance(value, Mapping) and value.get("error") and not value.get("choices"):
+        message = error_in(value)
+        if message:
             self._open, self._failed = False, True
-            yield Ends("error", f"an error event: {_shown(value['error'])}", time_ns)
+            yield Ends("error", f"an error event: {message}", time_ns)
             return
         yield Chunk(value, text, event.offset, time_ns)
 
@@ -114,14 +128,16 @@ class BodyReader:
 
 def whole_parts(value: Any, text: str, time_ns: int | None = None) -> Iterator[Part]:
     """The parts of a JSON document that is a response, or a list of chunks, behind its beginning."""
-    if isinstance(value, list):
-        for place, chunk in enumerate(value):
+    chunks = value if isinstance(value, list) else [value]
+    for place, chunk in enumerate(chunks):
+        error = error_in(chunk)
+        if error:
+            yield Ends("error", f"an error: {error}", time_ns)
+            return
+        if chunks is value:
             yield Chunk(chunk, json.dumps(chunk)[:1000], place, time_ns)
-    elif isinstance(value, Mapping) and value.get("error") and not value.get("choices"):
-        yield Ends("error", f"an error: {_shown(value['error'])}", time_ns)
-        return
-    else:
-        yield Whole(value, text, time_ns)
+        else:
+            yield Whole(value, text, time_ns)
     yield Ends("completed", "", time_ns)
 
 
@@ -135,9 +151,22 @@ def parse(text: str) -> Any:
         raise UnreadableFileError(f"it is no JSON ({error})") from None
 
 
-def _shown(error: Any) -> str:
+def error_in(value: Any) -> str:
+    """What a chunk or a response says of an error, empty where it says none. An SDK raises there, choices or not."""
+    error = value.get("error") if isinstance(value, Mapping) else None
+    if not error:
+        return ""
     message = error.get("message") if isinstance(error, Mapping) else None
     return str(message or error)[:_SHOWN_OF_AN_ERROR]
+
+
+def message_in(body: bytes) -> str:
+    """What the body of an HTTP error says: its message, or its beginning."""
+    text = body.decode("utf-8", "replace").strip()
+    try:
+        return error_in(parse(text)) or text[:_SHOWN_OF_AN_ERROR]
+    except UnreadableFileError:
+        return text[:_SHOWN_OF_AN_ERROR]
 
 
 def is_chat_completion(value: Any) -> bool:
@@ -153,9 +182,15 @@ def decompressed(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
         return
     if name not in {"gzip", "x-gzip", "deflate"}:
         raise UnreadableFileError(f"a body is compressed with {name[:20]!r}: record it without compression")
-    expander = zlib.decompressobj(47)  # gzip or zlib, by its head
+    expander = None
     length = 0
     for piece in pieces:
+        if expander is None and piece:
+            # gzip or zlib, by its head. Some servers' `deflate` has none; no zlib head begins with another nibble.
+            bare = name == "deflate" and piece[0] & 15 != 8
+            expander = zlib.decompressobj(-15 if bare else 47)
+        if expander is None:
+            continue
         rest = piece
         while rest:
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,15 +12,18 @@ from typing import Any
 from otel_llm.exchanges.bodies import BodyReader, decompressed, is_chat_completion, parse, whole_parts
 from otel_llm.exchanges.parts import Begins, Part, Told, UnreadableFileError
 
+# vcrpy's; those of betamax and of Ruby's VCR.
+CASSETTE_KEYS = ("interactions", "http_interactions")
 _MOST_VALUES = 200_000
 
 
 def document_parts(document: Any) -> Iterator[Part]:
     """The parts of what the document holds. Raises UnreadableFileError where it is none of the known ones."""
     if isinstance(document, Mapping):
-        if isinstance(document.get("interactions"), list):
-            yield from _cassette(document["interactions"])
-            return
+        for key in CASSETTE_KEYS:
+            if isinstance(document.get(key), list):
+                yield from _cassette(document[key])
+                return
         if isinstance(_map(document.get("log")).get("entries"), list):
             yield from _archive(document["log"]["entries"])
             return
@@ -42,8 +46,11 @@ def document_parts(document: Any) -> Iterator[Part]:
 def _cassette(interactions: Sequence[Any]) -> Iterator[Part]:
     for number, entry in enumerate(interactions, 1):
         request, response = _map(_map(entry).get("request")), _map(_map(entry).get("response"))
-        body = response.get("body")
+        # vcrpy had `content` and `status_code` for what httpx sent.
+        body = response.get("body", response.get("content"))
         data = _bytes(_map(body).get("string") if isinstance(body, Mapping) else body)
+        if isinstance(body, Mapping) and "base64_string" in body:
+            data = _base64(body["base64_string"], number)
         encoding = _header(response.get("headers"), "content-encoding")
         asked = request.get("body")
         asked = asked.get("string") if isinstance(asked, Mapping) else asked
@@ -51,7 +58,9 @@ def _cassette(interactions: Sequence[Any]) -> Iterator[Part]:
         asked = request.get("parsed_body") if asked is None else asked
         if not data and response.get("parsed_body") is not None:
             data = _bounded_json(response["parsed_body"])
-        yield from _exchange(number, str(request.get("uri", "")), _request(asked), data, encoding)
+        told = response.get("status", response.get("status_code"))
+        status = _status(told.get("code") if isinstance(told, Mapping) else told)
+        yield from _exchange(number, str(request.get("uri", "")), request, _request(asked), data, encoding, status)
 
 
 def _archive(entries: Sequence[Any]) -> Iterator[Part]:
@@ -60,37 +69,61 @@ def _archive(entries: Sequence[Any]) -> Iterator[Part]:
         content = _map(response.get("content"))
         data = _bytes(content.get("text"))
         if content.get("encoding") == "base64":
-            try:
-                data = base64.b64decode(data, validate=False)
-            except binascii.Error:
-                raise UnreadableFileError(f"the body of entry {number} is no base64") from None
+            data = _base64(data, number)
+        status = _status(response.get("status"))
+        if content.get("text") is None and status == 200:
+            # What saved the archive left the body out.
+            continue
         asked = _request(_map(request.get("postData")).get("text"))
         # An archive holds bodies as they are behind their compression.
-        yield from _exchange(number, str(request.get("url", "")), asked, data, "")
+        yield from _exchange(number, str(request.get("url", "")), request, asked, data, "", status)
 
 
-def _exchange(number: int, url: str, request: Mapping[str, Any] | None, data: bytes, encoding: str) -> Iterator[Part]:
+def _exchange(
+    number: int,
+    url: str,
+    sent: Mapping[str, Any],
+    request: Mapping[str, Any] | None,
+    data: bytes,
+    encoding: str,
+    status: int,
+) -> Iterator[Part]:
     """The parts of one exchange; none where it is no chat completion."""
-    if not _is_ours(url, request):
+    if str(sent.get("method", "POST")).upper() != "POST":
+        # Another site's question whether it may ask, or a stored completion.
         return
-    if not data.lstrip()[:1] or data[:2] == b"\x1f\x8b" or encoding:
-        # Some recorders decompress and keep the header.
-        compressed = data[:2] == b"\x1f\x8b" or (encoding not in {"gzip", "deflate", ""} and not _is_text(data))
-        data = b"".join(decompressed([data], encoding or "gzip")) if compressed else data
     path = url.partition("?")[0].partition("://")[2]
-    body = BodyReader(f"exchange {number} {path[path.find('/') :]}", request)
+    if "/completions" not in path and not isinstance(_map(request).get("messages"), list):
+        return
+    # Some recorders decompress and keep the header, others lose it.
+    if data[:2] == b"\x1f\x8b" or (encoding and not _is_text(data)):
+        data = b"".join(decompressed([data], encoding or "gzip"))
+    if "/completions" not in path and b'"choices"' not in data:
+        # Messages are sent to other APIs too.
+        return
+    body = BodyReader(f"exchange {number} {path[path.find('/') :]}", request, status)
     yield from body.feed(data)
     yield from body.finish()
 
 
-def _is_ours(url: str, request: Mapping[str, Any] | None) -> bool:
-    if "/completions" in url or "/chat" in url:
-        return True
-    return request is not None and isinstance(request.get("messages"), list)
+def _status(value: Any) -> int:
+    """The status of HTTP, 200 where nothing tells. An archive has 0 where no answer came."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else 200
+
+
+def _base64(data: Any, number: int) -> bytes:
+    try:
+        return base64.b64decode(data, validate=False)
+    except (binascii.Error, ValueError, TypeError):
+        raise UnreadableFileError(f"the body of exchange {number} is no base64") from None
 
 
 def _is_text(data: bytes) -> bool:
-    return b"\0" not in data[:1024] and data[:1].isascii()
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(data[:1024])
+    except UnicodeDecodeError:
+        return False
+    return "\0" not in text
 
 
 def _request(body: Any) -> Mapping[str, Any] | None:

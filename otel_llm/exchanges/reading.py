@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
-from otel_llm.exchanges.bodies import BodyReader, is_chat_completion, parse
-from otel_llm.exchanges.documents import document_parts, otlp_parts
+from otel_llm.exchanges.bodies import BodyReader, error_in, is_chat_completion, parse
+from otel_llm.exchanges.documents import CASSETTE_KEYS, document_parts, otlp_parts
 from otel_llm.exchanges.parts import MEGABYTE, Begins, Chunk, Ends, Part, UnreadableFileError
 from otel_llm.exchanges.recorded import LONGEST_LINE, MARK, lines_of, open_recording, recorded_parts
+from otel_llm.fields import items_of
 
 _HEAD = 65_536
 _BLOCK = 65_536
@@ -20,10 +21,12 @@ _LONGEST_DOCUMENT = 32 * MEGABYTE
 _LONGEST_YAML = 16 * MEGABYTE
 _DEEPEST_YAML = 100
 
-_EVENT_FIELD = re.compile(r"(?:data|event|id|retry)?:")
-_STATUS_LINE = re.compile(r"HTTP/[\d.]+ \d{3}")
+_EVENT_FIELD = re.compile(rb"(?:data|event|id|retry)?:")
+_STATUS_LINE = re.compile(rb"HTTP/[\d.]+ (\d{3})")
 _HEADERS = re.compile(rb"(?:[^\r\n]+\r?\n)+\r?\n")
-_YAML_CASSETTE = re.compile(r"(?:---\s*)?(?:#[^\n]*\n\s*)*(?:interactions|version)\s*:")
+_YAML_CASSETTE = re.compile(
+    r"(?:%YAML [\d.]+\s+)?(?:---\s*)?(?:#[^\n]*\n\s*)*(?:interactions|http_interactions|version|recorded_with)\s*:"
+)
 
 
 def read_exchanges(path: Path) -> Iterator[Part]:
@@ -40,13 +43,10 @@ def _read(file: IO[bytes], title: str) -> Iterator[Part]:
         raise UnreadableFileError("it is no text")
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     text = start.decode("utf-8", "replace")
-    if _STATUS_LINE.match(text):
-        # `curl -i`: the headers stand before the body.
-        headers = _HEADERS.match(start)
-        if headers is None:
-            raise UnreadableFileError("its headers do not end")
-        yield from _body(chain([start[headers.end() :]], _blocks(file)), title)
-    elif _EVENT_FIELD.match(text):
+    saved = saved_head(start)
+    if saved is not None:
+        yield from _body(chain([start[saved.length :]], _blocks(file)), title, saved.status)
+    elif is_stream(start):
         yield from _body(chain([head], _blocks(file)), title)
     elif text.startswith(("{", "[")):
         file.seek(0)
@@ -60,13 +60,38 @@ def _read(file: IO[bytes], title: str) -> Iterator[Part]:
         )
 
 
+class SavedHead(NamedTuple):
+    """What `curl -i` wrote before a body: the last status, the headers of it as they came, and the length of all."""
+
+    status: int
+    headers: bytes
+    length: int
+
+
+def saved_head(start: bytes) -> SavedHead | None:
+    """The head that a file begins with, None where it has none. Raises UnreadableFileError where it does not end."""
+    saved = None
+    # Those of a proxy and of `100 Continue` stand there too.
+    while line := _STATUS_LINE.match(start, saved.length if saved else 0):
+        headers = _HEADERS.match(start, line.start())
+        if headers is None:
+            raise UnreadableFileError("its headers do not end")
+        saved = SavedHead(int(line.group(1)), headers.group().partition(b"\n")[2], headers.end())
+    return saved
+
+
+def is_stream(start: bytes) -> bool:
+    """Whether a file that begins so holds server-sent events."""
+    return _EVENT_FIELD.match(start) is not None
+
+
 def _blocks(file: IO[bytes]) -> Iterator[bytes]:
     while block := file.read(_BLOCK):
         yield block
 
 
-def _body(blocks: Iterator[bytes], title: str) -> Iterator[Part]:
-    body = BodyReader(title)
+def _body(blocks: Iterator[bytes], title: str, status: int = 200) -> Iterator[Part]:
+    body = BodyReader(title, status=status)
     broken: Ends | None = None
     for block in blocks:
         for part in body.feed(block):
@@ -75,13 +100,15 @@ def _body(blocks: Iterator[bytes], title: str) -> Iterator[Part]:
     for part in body.finish():
         broken = part if isinstance(part, Ends) and part.outcome == "error" else broken
         yield part
-    if broken is not None and not broken.note.startswith("an error"):
+    if broken is not None and not broken.note.startswith(("an error", "status ")):
         raise UnreadableFileError(broken.note)
 
 
 def _json(file: IO[bytes], title: str) -> Iterator[Part]:
     """One JSON document, or one a line."""
     first = file.readline(LONGEST_LINE).decode("utf-8-sig", "surrogateescape")
+    while not first.strip():
+        first = file.readline(LONGEST_LINE).decode("utf-8", "surrogateescape")
     try:
         value = parse(first)
     except UnreadableFileError:
@@ -131,10 +158,14 @@ def _chunk_lines(lines: Iterator[str], title: str) -> Iterator[Part]:
             yield Begins(title if count == 1 else f"{title} ({count})")
             begun = True
         current = response_id or current
-        yield Chunk(value, line.strip(), offset)
+        if error := error_in(value):
+            yield Ends("error", f"an error: {error}")
+            begun = finished = False
+        else:
+            yield Chunk(value, line.strip(), offset)
         offset += len(line.encode("utf-8", "surrogateescape"))
         finished = finished or any(
-            isinstance(choice, dict) and choice.get("finish_reason") for choice in value.get("choices") or ()
+            isinstance(choice, dict) and choice.get("finish_reason") for choice in items_of(value.get("choices"))
         )
     if begun:
         yield Ends("completed")
@@ -176,6 +207,6 @@ def _yaml(file: IO[bytes]) -> Any:
         document = yaml.load(data, Loader=loader)  # noqa: S506  a safe one
     except (yaml.YAMLError, ValueError) as error:
         raise UnreadableFileError(f"it is no YAML ({' '.join(str(error).split())[:200]})") from None
-    if not isinstance(document, dict) or "interactions" not in document:
+    if not isinstance(document, dict) or not document.keys() & CASSETTE_KEYS:
         raise UnreadableFileError("it is YAML, and no VCR cassette")
     return document

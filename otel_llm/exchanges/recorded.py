@@ -101,7 +101,7 @@ def open_recording(first_line: str, lines: Iterator[str]) -> Recorded:
 
 def recorded_parts(title: str, recorded: Recorded) -> Iterator[Part]:
     """The parts of a recording. Raises UnreadableFileError."""
-    body = BodyReader(title, recorded.request_body)
+    body = BodyReader(title, recorded.request_body, recorded.status)
     encoding = str(recorded.response_headers.get("content-encoding", ""))
     if encoding.strip().lower() in {"", "identity"}:
         for time_ns, data in recorded.reads():

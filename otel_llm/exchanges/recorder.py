@@ -9,12 +9,13 @@ import asyncio
 import contextlib
 import itertools
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime, timezone
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from time import perf_counter
 from typing import IO, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 
@@ -58,7 +59,12 @@ class RecordingProxy:
         self._tell = tell
         self._numbers = itertools.count(1)
         # A model may think for as long as it wants; the client's own timeouts count.
-        self._client = httpx.AsyncClient(timeout=httpx.Timeout(None, connect=30), follow_redirects=False)
+        self._client = httpx.AsyncClient(
+            timeout=httpx.Timeout(None, connect=30),
+            follow_redirects=False,
+            # A cookie is the client's to keep and to send.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+        )
 
     async def aclose(self) -> None:
         await self._client.aclose()
@@ -72,7 +78,9 @@ class RecordingProxy:
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
         query = scope["query_string"].decode("latin-1")
         path: str = scope["path"]
-        target = self._origin + (path if path.startswith(f"{self.path}/") else self.path + path)
+        # As it came: in `/models/org%2Fname` the escape is part of the name.
+        asked = (scope.get("raw_path") or quote(path).encode()).decode("latin-1")
+        target = self._origin + (asked if asked.startswith(f"{self.path}/") else self.path + asked)
         request = self._client.build_request(
             scope["method"],
             f"{target}?{query}" if query else target,
@@ -140,14 +148,14 @@ class _Exchange:
     def __init__(self, path: str, headers: list[tuple[str, str]], query: str, body: bytes) -> None:
         self._started = datetime.now(timezone.utc)
         self._clock = perf_counter()
-        self._redactor = Redactor(secrets := secrets_in(headers, query))
-        once = Redactor(secrets)
-        text = (once.feed(body) + once.finish()).decode("utf-8", "replace")
-        try:
-            value = parse(text)
-        except UnreadableFileError:
-            value = text
-        self._request = {"method": "POST", "path": path, "headers": harmless_headers(headers), "body": value}
+        self._redactor = Redactor(secrets_in(headers, query, _json(body.decode("utf-8", "replace"))))
+        hide = self._redactor.hide
+        self._request = {
+            "method": "POST",
+            "path": hide(path),
+            "headers": self._headers(headers),
+            "body": _json(hide(body.decode("utf-8", "replace"))),
+        }
         self._file: IO[str] | None = None
         self._readable = True
         self.path: Path | None = None
@@ -157,7 +165,7 @@ class _Exchange:
         encoding = response.headers.get("content-encoding", "identity")
         # Nobody can say whether a secret is in it.
         self._readable = encoding.lower() in {"identity", ""}
-        head = {"status": response.status_code, "headers": harmless_headers(response.headers.items())}
+        head = {"status": response.status_code, "headers": self._headers(response.headers.items())}
         self._write(head_line(self._started.isoformat(), self._request, head))
 
     def data(self, data: bytes) -> None:
@@ -176,6 +184,9 @@ class _Exchange:
         self._file = None
         return True
 
+    def _headers(self, headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+        return {name: self._redactor.hide(value) for name, value in harmless_headers(headers).items()}
+
     def _seconds(self) -> float:
         return perf_counter() - self._clock
 
@@ -184,6 +195,14 @@ class _Exchange:
             self._file.write(line)
             # What was written is there, however this ends.
             self._file.flush()
+
+
+def _json(text: str) -> Any:
+    """The value of a JSON text, or a text that is none as it is."""
+    try:
+        return parse(text)
+    except UnreadableFileError:
+        return text
 
 
 def _new_file(folder: Path, numbers: itertools.count[int]) -> tuple[IO[str], Path]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable
-from urllib.parse import parse_qsl, unquote_plus
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+from urllib.parse import parse_qsl, quote, quote_plus, unquote_plus
 
 # What may be written of a request's and a response's headers. Whatever is not named here may be a secret.
 _HARMLESS = frozenset(
@@ -24,7 +26,14 @@ _HARMLESS = frozenset(
         "x-request-id",
     }
 )
-_SECRET_NAME = re.compile(r"auth|cookie|credential|key|pass|secret|session|sign|token", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r"assertion|auth|bearer|cookie|credential|jwt|key|pass|secret|session|sign|token", re.IGNORECASE
+)
+# The word before a key is none.
+_SCHEMES = frozenset({"apikey", "basic", "bearer", "digest", "negotiate", "token"})
+# What a model is told is not looked at, nor a function's schema; the cache's key opens nothing.
+_NO_SECRETS_IN = frozenset({"function", "functions", "messages", "prompt_cache_key", "response_format"})
+_MOST_VALUES = 100_000
 # A shorter one would stand in any text.
 _SHORTEST = 6
 
@@ -34,19 +43,54 @@ def harmless_headers(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers if name.lower() in _HARMLESS}
 
 
-def secrets_in(headers: Iterable[tuple[str, str]], query: str) -> list[bytes]:
-    """What in a request's headers and query must not be found in what is written."""
+def secrets_in(headers: Iterable[tuple[str, str]], query: str, body: Any = None) -> list[bytes]:
+    """What in a request's headers, query and body (a JSON value) must not be found in what is written.
+
+    Each as it is, and as JSON and a URL spell it.
+    """
     found: set[str] = set()
-    for name, value in headers:
-        if _SECRET_NAME.search(name) and name.lower() not in _HARMLESS:
+    named = [(name, value) for name, value in headers if name.lower() not in _HARMLESS]
+    for name, value in (*named, *_texts_in(body)):
+        if _SECRET_NAME.search(name):
             found.add(value)
-            found.update(re.split(r"[\s,;=]+", value))
+            # A key may hold a mark of those that stand between keys.
+            words = {*value.split(), *re.split(r"[\s,;=]+", value)}
+            found.update(word for word in words if word.lower() not in _SCHEMES)
     for _, value in parse_qsl(query, keep_blank_values=False):
         found.update((value, unquote_plus(value)))
     found.update(part.partition("=")[2] for part in query.split("&"))
-    longest_first = sorted((secret.encode() for secret in found if len(secret) >= _SHORTEST), key=len, reverse=True)
+    spelled = {way for secret in found if len(secret) >= _SHORTEST for way in _spellings(secret)}
+    longest_first = sorted((way.encode("utf-8", "replace") for way in spelled), key=len, reverse=True)
     # The value of an API version is no secret, and stands in many a text.
     return [secret for secret in longest_first if not re.fullmatch(rb"[\d.\-]+(?:-?preview)?", secret)]
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    yield secret
+    for escaped in (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]):
+        yield escaped
+        # Some gateways escape it, which JSON allows.
+        yield escaped.replace("/", "\\/")
+    yield quote(secret, safe="", errors="replace")
+    yield quote_plus(secret, errors="replace")
+
+
+def _texts_in(body: Any) -> Iterator[tuple[str, str]]:
+    """The texts in a request's body, with the names of their fields: some servers take keys there."""
+    pending, count = [body], 0
+    while pending and count < _MOST_VALUES:
+        value = pending.pop()
+        count += 1
+        if isinstance(value, Mapping):
+            for name, inner in value.items():
+                if name in _NO_SECRETS_IN:
+                    continue
+                if isinstance(inner, str):
+                    yield name, inner
+                else:
+                    pending.append(inner)
+        elif isinstance(value, list):
+            pending.extend(value)
 
 
 class Redactor:
@@ -64,6 +108,10 @@ class Redactor:
         keep = self._begun(data)
         self._held = data[len(data) - keep :]
         return data[: len(data) - keep]
+
+    def hide(self, text: str) -> str:
+        """A text that is whole, without the secrets."""
+        return self._hidden(text.encode("utf-8", "replace")).decode("utf-8", "replace")
 
     def finish(self) -> bytes:
         """What was held back, which is none after all."""

@@ -12,7 +12,8 @@ from time import perf_counter
 from typing import Any
 
 from otel_llm.exchanges.parts import UnreadableFileError
-from otel_llm.exchanges.recorded import MARK, Recorded, lines_of, open_recording
+from otel_llm.exchanges.reading import is_stream, saved_head
+from otel_llm.exchanges.recorded import MARK, lines_of, open_recording
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -27,8 +28,8 @@ class DroppedError(Exception):
 class Replay:
     """Answers every POST with the recordings in turn, and begins again behind the last.
 
-    A file that is no recording is sent as it is, at once, as the body of an event stream. `speed`: how many times
-    faster than it was recorded, 0 for at once.
+    A stream that `curl -N` saved is sent as it is, at once, and what `curl -iN` saved with its status. `speed`: how
+    many times faster than it was recorded, 0 for at once.
     """
 
     def __init__(self, paths: Sequence[Path], speed: float = 1.0) -> None:
@@ -76,26 +77,34 @@ def open_replay(path: Path) -> Generator[Any, None, None]:
         head = file.read(4096)
         file.seek(0)
         if not head.lstrip().startswith(b"{") or MARK.encode() not in head[:200]:
-            if b"\0" in head or not head.strip():
-                raise UnreadableFileError("it is neither a recording nor the text of a stream")
-            yield 200, [(b"content-type", b"text/event-stream")]
+            saved = saved_head(head)
+            if saved is None:
+                if b"\0" in head or not is_stream(head.removeprefix(b"\xef\xbb\xbf").lstrip()):
+                    raise UnreadableFileError("it is neither a recording nor the text of a stream")
+                yield 200, [(b"content-type", b"text/event-stream")]
+            else:
+                file.seek(saved.length)
+                fields = dict(
+                    line.split(":", 1) for line in saved.headers.decode("latin-1").splitlines() if ":" in line
+                )
+                yield saved.status, _headers({name.lower(): value.strip() for name, value in fields.items()})
             while block := file.read(_BLOCK):
                 yield 0.0, block
             return
         lines = lines_of(file)
         recorded = open_recording(next(lines), lines)
-        yield recorded.status, _headers(recorded)
+        yield recorded.status, _headers(recorded.response_headers)
         for time_ns, data in recorded.reads():
             yield time_ns / 1e9, data
         if recorded.end != "completed":
             raise DroppedError(recorded.end or "the recording breaks off")
 
 
-def _headers(recorded: Recorded) -> list[tuple[bytes, bytes]]:
+def _headers(recorded: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:
     kept = ("content-type", "content-encoding", "retry-after", "x-request-id")
     return [
         (name.encode("latin-1"), str(value).encode("latin-1", "replace"))
-        for name, value in recorded.response_headers.items()
+        for name, value in recorded.items()
         if name in kept
     ]
 

@@ -100,9 +100,9 @@ class _Response:
         self._now = max(before, ends.time_ns) if ends.time_ns is not None else before + (0 if self._timed else _STEP_NS)
         recording.end(ends.outcome, self._now)
         unheard = ends.outcome == "error" and not recording.choices
-        anomalies = [] if self._request is None else diagnose_request(self._request)
-        if not unheard:
-            anomalies += diagnose(Case(recording, self._request, self._stall_seconds))
+        anomalies = [] if unheard else diagnose(Case(recording, self._request, self._stall_seconds))
+        if self._request is not None:
+            anomalies = [*diagnose_request(self._request), *anomalies]
         timeline = build_timeline(recording, anomalies, limit=None, preview=recording.preview)
         attributes: dict[str, Any] = {
             "gen_ai.request.model": self._model or recording.response_model or "",

@@ -60,6 +60,11 @@ class Answer:
         return 400 <= self.status < 500
 
     @property
+    def busy(self) -> bool:
+        """Whether the server says that it may do it at another time."""
+        return self.status in {408, 425, 429}
+
+    @property
     def way(self) -> str:
         return "streamed" if self.streamed else "not streamed"
 
@@ -128,7 +133,7 @@ class Server:
                         stopped = True
                         break
             parts.extend(reader.finish("closed" if stopped else "completed", time_ns=perf_counter_ns() - began))
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             return Answer(stream, status, one_line(f"{type(error).__name__} {error}".strip()))
         except UnreadableFileError as error:
             return Answer(stream, status, f"it cannot be read: {error}")

@@ -4,7 +4,8 @@
   and not streamed. All others, and those that only one of the two has, are the server's.
 - Where the two answers differ they are asked for once more. If each is like its first, streaming is at fault; else the
   server does not answer twice alike, and nothing can be said.
-- What the server refuses (status 4xx), streamed and not streamed alike, it does not have; that is no fault.
+- What the server refuses (status 4xx), streamed and not streamed alike, it does not have; that is no fault. Nor is that
+  it has no time (408, 425, 429), which it says when it wants.
 """
 
 from __future__ import annotations
@@ -84,7 +85,9 @@ def _failures(*answers: Answer) -> Iterator[Finding]:
         yield Finding("unjudged", f"the server refuses it: {answers[0].status} {answers[0].error}")
         return
     for answer in answers:
-        if answer.error:
+        if answer.busy:
+            yield Finding("unjudged", f"{answer.way}: the server has no time: {answer.status} {answer.error}")
+        elif answer.error:
             status = f"status {answer.status}, " if answer.status not in {0, 200} else ""
             yield Finding("fault", f"{answer.way}: {status}{answer.error}")
 

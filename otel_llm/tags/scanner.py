@@ -29,11 +29,15 @@ from otel_llm.tags.found import Findings, Piece
 from otel_llm.tags.grammars import Context
 
 # Between these a model thinks; nothing that stands there is a call.
-_REASONING = {
+REASONING = {
     "<think>": "</think>",
     "<thinking>": "</thinking>",
+    "<thought>": "</thought>",
+    "<reasoning>": "</reasoning>",
     "<seed:think>": "</seed:think>",
     "[THINK]": "[/THINK]",
+    "<|START_THINKING|>": "<|END_THINKING|>",
+    "◁think▷": "◁/think▷",
 }
 # The same for markers that stand anywhere.
 _ANALYSIS = {
@@ -56,7 +60,7 @@ _ANYWHERE, _AT_LINE, _AT_START = _openers("anywhere"), _openers("line"), _opener
 (_TOOL_CODE,) = (entry for entry in FORMATS if entry.openers == ("```tool_code",))
 
 _FIRSTS = "".join(sorted({re.escape(opener[0]) for opener in _ANYWHERE} | {"{", "`", r"\["}))
-_LINE_FIRSTS = "".join(sorted({re.escape(opener[0]) for opener in _AT_LINE} | {"~"}))
+_LINE_FIRSTS = "".join(sorted({re.escape(opener[0]) for opener in [*_AT_LINE, *REASONING]} | {"~"}))
 # Text in which none of these stands passes at once.
 _NOT_PLAIN = re.compile(rf"[{_FIRSTS}\n]")
 _TRIGGER = re.compile(rf"[{_FIRSTS}]|\n[^\S\n]*[{_LINE_FIRSTS}]")
@@ -75,8 +79,8 @@ def _by_first(words: Sequence[str]) -> dict[str, tuple[str, ...]]:
 
 
 _WORDS = _by_first([*_ANYWHERE, *_ANALYSIS])
-_LINE_WORDS = _by_first([*_ANYWHERE, *_ANALYSIS, *_AT_LINE, *_REASONING])
-_START_WORDS = _by_first([*_ANYWHERE, *_ANALYSIS, *_AT_LINE, *_AT_START, *_REASONING])
+_LINE_WORDS = _by_first([*_ANYWHERE, *_ANALYSIS, *_AT_LINE, *REASONING])
+_START_WORDS = _by_first([*_ANYWHERE, *_ANALYSIS, *_AT_LINE, *_AT_START, *REASONING])
 
 
 class Scanner:
@@ -190,7 +194,7 @@ class Scanner:
         words = _START_WORDS if self._at_start else _LINE_WORDS if at_line_start else _WORDS
         if mark in words:
             opening = yield from one_of(cursor, words[mark])
-            thinks_to = _ANALYSIS.get(opening or "") or (_REASONING.get(opening or "") if at_line_start else None)
+            thinks_to = _ANALYSIS.get(opening or "") or (REASONING.get(opening or "") if at_line_start else None)
             if thinks_to is not None:
                 self._found.text(cursor.settle())
                 _, end = yield from until(cursor, (thinks_to,), found.text)
