@@ -50,6 +50,8 @@ def wanted_calls(body: dict[str, Any]) -> Calls:
     for words, call in {
         "Paris": ("get_weather", {"city": "Paris", "unit": "celsius"}),
         "Oslo": ("get_weather", {"city": "Oslo", "unit": "fahrenheit"}),
+        "Lima": ("get_weather", {"city": "Lima"}),
+        "Cairo": ("get_weather", {"city": "Cairo"}),
         "story": ("save_note", {"text": LONG}),
         UNICODE: ("save_note", {"text": UNICODE}),
         ESCAPED: ("save_note", {"text": ESCAPED}),
@@ -239,6 +241,17 @@ def never_twice_alike() -> Wrong:
     return wrong
 
 
+def answers_another() -> Wrong:
+    """Each request gets the answer to the one before it; the first, that to itself."""
+    before: list[dict[str, Any]] = []
+
+    def wrong(body: dict[str, Any]) -> Iterator[Any]:
+        before.append(body)
+        yield from answer(before[max(0, len(before) - 2)])
+
+    return wrong
+
+
 def never_calls(body: dict[str, Any]) -> Iterator[Any]:
     wanted = body.get("tool_choice") == "required" or isinstance(body.get("tool_choice"), dict)
     return answer(body if wanted else {**body, "tools": None})
@@ -287,6 +300,7 @@ def test_a_right_server_has_no_fault(capsys: pytest.CaptureFixture[str]) -> None
         (fails, "cancel", "fault", "streamed: status 500, out of order"),
         (error_in_stream, "none", "fault", "streamed: an error event: lost the engine"),
         (error_in_stream, "concurrent", "fault", "streamed: an error event: lost the engine"),
+        (answers_another(), "concurrent", "fault", "it answers another request, for "),
         (drops, "named", "fault", "streamed: RemoteProtocolError"),
         (violates, "one_call", "model", "streamed: schema_violation, against the schema of get_weather at"),
         (cuts_streams, "nested_arguments", "fault", "streamed: invalid_json"),

@@ -73,6 +73,9 @@ EVENT = _tool(
 )
 _ALL = [WEATHER, TIME, NOTE, TASKS]
 
+CITIES = ("Paris", "Oslo", "Lima", "Cairo")
+"""What the requests that are made at the same time ask for, one each."""
+
 UNICODE = "Zürich 牛乳 🥛 עברית"
 ESCAPED = 'a "quoted" word, a C:\\path\\new, and a\nsecond line'
 
@@ -327,7 +330,7 @@ BATTERY: Sequence[Check] = (
     Check(
         "concurrent",
         "four requests at the same time",
-        {"messages": _says("Call get_weather for Paris."), "tools": [WEATHER], "tool_choice": "required"},
+        {"messages": _says(f"Call get_weather for {CITIES[0]}."), "tools": [WEATHER], "tool_choice": "required"},
         (_calls(1),),
         way="concurrent",
     ),

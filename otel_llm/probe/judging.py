@@ -17,7 +17,7 @@ from time import perf_counter
 from typing import Literal
 
 from otel_llm.probe.answers import Answer, Server
-from otel_llm.probe.battery import FOLLOWING, Check, Finding
+from otel_llm.probe.battery import CITIES, FOLLOWING, Check, Finding
 
 Status = Literal["ok", "fault", "model", "not judged"]
 
@@ -33,7 +33,6 @@ _MODELS_OWN = frozenset(
         "unknown_tool",
     }
 )
-_AT_THE_SAME_TIME = 4
 
 
 @dataclass(frozen=True)
@@ -154,10 +153,19 @@ async def _cancelled(server: Server, check: Check) -> list[Finding]:
 
 
 async def _concurrent(server: Server, check: Check) -> list[Finding]:
-    asked = [server.ask(check.request, stream=True) for _ in range(_AT_THE_SAME_TIME)]
-    answers = await asyncio.gather(*asked)
+    """One request for each city. An answer that names another request's city is that request's."""
+    question = check.request["messages"][0]["content"]
+    requests = [
+        {**check.request, "messages": [{"role": "user", "content": question.replace(CITIES[0], city)}]}
+        for city in CITIES
+    ]
+    answers = await asyncio.gather(*(server.ask(request, stream=True) for request in requests))
     findings = []
-    for answer in answers:
+    for city, answer in zip(CITIES, answers, strict=True):
+        written = " ".join(call.arguments for call in answer.calls)
+        others = [other for other in CITIES if other in written]
+        if others and city not in others:
+            findings.append(Finding("fault", f"asked for {city}, it answers another request, for {others[0]}"))
         findings += [*_failures(answer), *_anomalies(check, answer)]
         for expect in check.expects if not answer.error else ():
             findings += expect(answer)
