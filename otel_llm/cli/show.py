@@ -70,7 +70,11 @@ def _messages(arguments: argparse.Namespace) -> Iterator[ResourceSpans]:
     from otel_llm.view.store import Store, StoreError, default_path
 
     if arguments.file is not None:
-        for message in spans.single_spans(spans.parse_json(arguments.file.read_bytes())):
+        try:
+            request = spans.parse_json(arguments.file.read_bytes())
+        except spans.MalformedError as error:
+            raise spans.MalformedError(f"{arguments.file}: {error}") from None
+        for message in spans.single_spans(request):
             span = spans.read(message, deltas=False)
             if requests.is_request(span) and arguments.request in {
                 None,
@@ -87,9 +91,9 @@ def _messages(arguments: argparse.Namespace) -> Iterator[ResourceSpans]:
         if arguments.request is None:
             wanted = [one["id"] for one in reversed(store.page({}, arguments.last).requests)]
         for request_id in wanted:
-            message = store.message(request_id)
-            if message is not None:
-                yield message
+            found = store.message(request_id)
+            if found is not None:
+                yield found
     finally:
         store.close()
 
