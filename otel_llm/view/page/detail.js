@@ -1,0 +1,121 @@
+// One request.
+
+import * as api from "./api.js";
+import { anomalySection } from "./anomalies.js";
+import { callSection } from "./calls.js";
+import { copier } from "./copying.js";
+import { button, fill, h, icon } from "./dom.js";
+import { messageSection, parameterSection, rawSection } from "./facts.js";
+import { Lanes } from "./lanes.js";
+import { rewriteSection } from "./rewrites.js";
+import { outcome } from "./row.js";
+import { Scrubber } from "./scrubber.js";
+import { count, duration, exactly, number, oneLine, visible } from "./text.js";
+import { Timeline } from "./timeline.js";
+import { turnSection } from "./turns.js";
+
+export class Detail {
+  /** `back()` leaves it. `mark(id)`: choose it for comparison. */
+  constructor({ back, mark }) {
+    this.back = back;
+    this.mark = mark;
+    this.body = h("div", { class: "request-body" });
+    this.element = h("article", { class: "request", "aria-label": "Request", tabindex: "-1" }, this.body);
+  }
+
+  async open(id) {
+    this.close();
+    this.id = id;
+    this.aborter = new AbortController();
+    this.element.setAttribute("aria-busy", "true");
+    // A quick answer shall not flicker.
+    const late = setTimeout(() => fill(this.body, this.#bar(), h("p", { class: "aside", role: "status" }, "Reading the request…")), 150);
+    try {
+      const detail = await api.request(id, this.aborter.signal);
+      clearTimeout(late);
+      this.#show(detail);
+    } catch (failure) {
+      clearTimeout(late);
+      if (failure.name === "AbortError") return;
+      fill(this.body, this.#bar(), h("div", { class: "failure", role: "alert" }, h("p", {}, failure.message), button("Try again", null, () => this.open(id))));
+    }
+    this.element.removeAttribute("aria-busy");
+    this.element.scrollTop = 0;
+  }
+
+  close() {
+    this.aborter?.abort();
+    this.scrubber?.stop();
+    this.timeline?.close();
+    this.scrubber = this.timeline = null;
+    this.id = null;
+  }
+
+  redraw() {
+    this.timeline?.draw();
+  }
+
+  #bar(...actions) {
+    return h("div", { class: "request-bar" }, button("Back to the list", "back", () => this.back(), { quiet: true, "aria-keyshortcuts": "Escape" }), h("span", { class: "spring" }), actions);
+  }
+
+  #show(detail) {
+    this.timeline?.close();
+    const lanes = new Lanes(detail);
+    this.timeline = new Timeline(lanes, { scrubbed: (ms) => this.scrubber.show(ms) });
+    this.scrubber = new Scrubber(lanes, (ms) => this.timeline.at(ms));
+    const point = (anomaly) => {
+      this.scrubber.stop();
+      this.scrubber.show(anomaly.at_ms);
+      this.timeline.at(Math.min(anomaly.at_ms, lanes.duration));
+      this.timeline.point(anomaly.lane);
+      this.timeline.element.scrollIntoView({ block: "nearest" });
+    };
+    const choices = new Set(lanes.lanes.map((lane) => lane.facts.choice)).size;
+    fill(this.body,
+      this.#bar(
+        detail.copy?.curl ? copier("Copy as curl", () => detail.copy.curl) : null,
+        copier("Copy as JSON", () => api.exported(detail.id)),
+        detail.copy?.test ? copier("Copy as test", () => detail.copy.test) : null,
+        h("a", { class: "button", href: api.exportAddress(detail.id), download: `request-${detail.span_id}.json` }, icon("download"), "Export"),
+        button("Compare", "compare", () => this.mark(detail.id), { "aria-keyshortcuts": "c" })),
+      header(detail),
+      anomalySection(detail.anomalies_explained, point),
+      h("section", { class: "when", "aria-labelledby": "when-title" }, h("h3", { id: "when-title" }, "Timeline"), this.timeline.element, this.scrubber.element),
+      callSection(lanes, { choices }),
+      rewriteSection(lanes),
+      turnSection(detail),
+      messageSection(detail),
+      parameterSection(detail),
+      rawSection(detail));
+    this.timeline.draw();
+  }
+}
+
+function header(detail) {
+  return h("header", { class: "request-head" },
+    h("h2", {}, h("bdi", {}, oneLine(detail.model ?? detail.name, 120)), outcome(detail)),
+    detail.status?.message ? h("p", { class: "wrong" }, visible(detail.status.message)) : null,
+    h("dl", { class: "numbers" }, numbersOf(detail).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))));
+}
+
+/** The figures of a request: [name, value]. */
+export function numbersOf(detail) {
+  const { attributes = {} } = detail;
+  const seconds = (name) => (typeof attributes[name] === "number" ? duration(attributes[name] * 1000) : null);
+  const finishes = [...new Set(detail.finish_reasons.map((one) => visible(one.reason)))].join(", ");
+  return [
+    ["started", exactly(detail.started)],
+    ["duration", duration(detail.duration_ms)],
+    ["first tool call", seconds("otel_llm.stream.time_to_first_tool_call")],
+    ["longest wait", seconds("otel_llm.stream.max_chunk_gap")],
+    ["chunks", detail.stream ? number(detail.chunk_count) : "not streamed"],
+    ["tool calls", number(detail.tool_call_count)],
+    ["finish reason", finishes || null],
+    ["tokens", detail.input_tokens === null && detail.output_tokens === null ? null : `${number(detail.input_tokens)} in, ${number(detail.output_tokens)} out`],
+    ["provider", detail.provider ? visible(detail.provider) : null],
+    ["service", detail.service ? visible(detail.service) : null],
+    ["folded", attributes["otel_llm.stream.coalesced_delta_count"] ? count(attributes["otel_llm.stream.coalesced_delta_count"], "delta") : null],
+    ["trace", detail.trace_id.slice(0, 16)],
+  ].filter(([, value]) => value !== null && value !== undefined);
+}
