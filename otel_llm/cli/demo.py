@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-import shutil
 import socket
 import subprocess
 import sys
 import textwrap
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from otel_llm.cli.instrumented import opentelemetry_instrument
 
 if TYPE_CHECKING:
     import argparse
@@ -99,7 +99,7 @@ def _play(module: str, base_url: str, *, expected: str) -> bool:
 
     The value is whether it ended well and its timeline has ``expected`` in it.
     """
-    command = [*_opentelemetry_instrument(), sys.executable, "-m", module, base_url]
+    command = [*opentelemetry_instrument(), sys.executable, "-m", module, base_url]
     try:
         ended = subprocess.run(  # noqa: S603 - our own module
             command,
@@ -122,14 +122,6 @@ def _play(module: str, base_url: str, *, expected: str) -> bool:
         print(f"This part shows no timeline with {expected} in it, though it should.", file=sys.stderr)
         return False
     return True
-
-
-def _opentelemetry_instrument() -> list[str]:
-    """The command of that name that belongs to this interpreter, whatever is on the PATH."""
-    script = shutil.which("opentelemetry-instrument", path=str(Path(sys.executable).parent))
-    if script:
-        return [script]
-    return [sys.executable, "-c", "from opentelemetry.instrumentation.auto_instrumentation import run; run()"]
 
 
 def _environment() -> dict[str, str]:

@@ -1,0 +1,15 @@
+"""How a program is started under ``opentelemetry-instrument``."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+
+def opentelemetry_instrument() -> list[str]:
+    """The command of that name that belongs to this interpreter, whatever is on the PATH."""
+    script = shutil.which("opentelemetry-instrument", path=str(Path(sys.executable).parent))
+    if script:
+        return [script]
+    return [sys.executable, "-c", "from opentelemetry.instrumentation.auto_instrumentation import run; run()"]

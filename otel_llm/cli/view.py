@@ -1,0 +1,231 @@
+"""``otel-llm view``: receives spans, keeps them in a file, and serves a page that shows them.
+
+otel-llm view
+otel-llm view --run python app.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import importlib.util
+import os
+import re
+import signal
+import sys
+import threading
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from otel_llm.cli.instrumented import opentelemetry_instrument
+
+if TYPE_CHECKING:
+    import socket
+
+    from otel_llm.view.server import Addresses, Running
+
+_PORT: Final = 4320
+_OTLP_HTTP: Final = 4318
+_OTLP_GRPC: Final = 4317
+_SECONDS_TO_END: Final = 5
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._~-]+")  # what needs no quoting in a header, a cookie or an address
+
+
+def add_parser(commands: Any) -> None:
+    """Add the subcommand to what ``ArgumentParser.add_subparsers`` returned."""
+    parser = commands.add_parser(
+        "view",
+        help="a local page that shows requests as they arrive over OTLP",
+        description="Receives OTLP (HTTP and gRPC) on the loopback interface, keeps it in a file and serves a page."
+        " With --run, starts a program under opentelemetry-instrument that sends here.",
+    )
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="OTLP JSON to show, too")
+    parser.add_argument("--port", type=_port, metavar="N", help=f"of the page ({_PORT}, or any free one)")
+    parser.add_argument(
+        "--otlp-http", type=_port, metavar="N", help=f"the port of OTLP/HTTP ({_OTLP_HTTP}, or any free one)"
+    )
+    parser.add_argument(
+        "--otlp-grpc", type=_port, metavar="N", help=f"the port of OTLP/gRPC ({_OTLP_GRPC}, or any free one)"
+    )
+    parser.add_argument("--db", type=Path, metavar="FILE", help="where spans are kept (in the user's state directory)")
+    parser.add_argument("--max-size", type=_positive, default=1024, metavar="MB", help="of the file (1024)")
+    parser.add_argument("--max-age", type=_positive, default=30, metavar="DAYS", help="of what is kept (30)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", metavar="ADDRESS", help="another address than 127.0.0.1; needs --token"
+    )
+    parser.add_argument("--token", metavar="TOKEN", help="what everybody who asks must show (OTEL_LLM_VIEW_TOKEN)")
+    parser.add_argument("--no-open", action="store_true", help="do not open the page in a browser")
+    parser.add_argument("--keep", action="store_true", help="go on when the program of --run has ended")
+    parser.add_argument(
+        "--run",
+        nargs=argparse.REMAINDER,
+        dest="command",
+        metavar="COMMAND",
+        help="the rest of the line: a program to run, instrumented; its exit status is this one's",
+    )
+    parser.set_defaults(run=run)
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise ValueError
+    return port
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not number > 0:
+        raise ValueError
+    return number
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until it is interrupted (0) or the program has ended (its exit status); 2 where it cannot begin."""
+    try:
+        from otel_llm.view import safety, server
+        from otel_llm.view.store import StoreError
+    except ImportError as error:
+        return _fail(f"needs {error.name}: pip install 'otel-llm[view]'")
+    if arguments.command is not None:
+        if not arguments.command:
+            return _fail("--run needs a command")
+        if importlib.util.find_spec("opentelemetry.distro") is None:
+            return _fail("--run needs opentelemetry-distro: pip install 'otel-llm[otlp]'")
+    token = arguments.token or os.environ.get("OTEL_LLM_VIEW_TOKEN") or None
+    if token is not None and not _TOKEN.fullmatch(token):
+        return _fail("a token has letters, digits, -, _, . and ~ only")
+    if not safety.is_loopback(arguments.host) and token is None:
+        return _fail(f"{arguments.host} can be reached by others: --token is needed, too")
+    sockets: list[socket.socket] = []
+    try:
+        for wanted, usual in (
+            (arguments.port, _PORT),
+            (arguments.otlp_http, _OTLP_HTTP),
+            (arguments.otlp_grpc, _OTLP_GRPC),
+        ):
+            sockets.append(server.listen(arguments.host, usual if wanted is None else wanted, or_any=wanted is None))
+        addresses = server.Addresses(*(server.address_of(one) for one in sockets))
+        return asyncio.run(_serve(arguments, sockets, addresses, token))
+    except (OSError, StoreError) as error:
+        return _fail(str(error))
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def _fail(sentence: str) -> int:
+    _tell(sentence)
+    return 2
+
+
+def _tell(sentence: str) -> None:
+    print(f"otel-llm view: {sentence}", file=sys.stderr, flush=True)
+
+
+async def _serve(
+    arguments: argparse.Namespace, sockets: list[socket.socket], addresses: Addresses, token: str | None
+) -> int:
+    from otel_llm.view.server import serving
+    from otel_llm.view.store import DAY, MEGABYTE, default_path
+
+    interrupted = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # Windows, where an interrupt is an exception
+            loop.add_signal_handler(number, interrupted.set)
+    path = arguments.db or default_path()
+    bounds = {"most_bytes": int(arguments.max_size * MEGABYTE), "most_seconds": arguments.max_age * DAY}
+    async with serving(path, sockets, token=token, **bounds) as running:
+        for file in arguments.files:
+            if not await _show_file(file, running):
+                return 2
+        _tell(f"the page is at {addresses.page}" + (", for who has the token" if token else ""))
+        _tell(f"OTLP is received at {addresses.otlp_http} (HTTP) and {addresses.otlp_grpc} (gRPC)")
+        for wanted, usual, address in (
+            (arguments.otlp_http, _OTLP_HTTP, addresses.otlp_http),
+            (arguments.otlp_grpc, _OTLP_GRPC, addresses.otlp_grpc),
+        ):
+            if wanted is None and not address.endswith(f":{usual}"):
+                _tell(f"another program listens on {usual}: set OTEL_EXPORTER_OTLP_ENDPOINT to the address above")
+        if not arguments.no_open and _has_browser():
+            url = f"{addresses.page}/?token={token}" if token else addresses.page
+            threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
+        wait: set[asyncio.Future[Any]] = {running.task, asyncio.ensure_future(interrupted.wait())}
+        if arguments.command is None:
+            await asyncio.wait(wait, return_when=asyncio.FIRST_COMPLETED)
+            return 0
+        status = await _run_command(arguments.command, addresses, token, wait)
+        if arguments.keep and not interrupted.is_set():
+            _tell(f"the program ended with status {status}; the page stays until it is interrupted")
+            await asyncio.wait(wait, return_when=asyncio.FIRST_COMPLETED)
+        return status
+
+
+async def _show_file(file: Path, running: Running) -> bool:
+    from otel_llm.view import spans
+    from otel_llm.view.http import RefusedError
+
+    try:
+        body = file.read_bytes()
+        taken = await running.intake.take(lambda: spans.parse_json(body))
+    except (OSError, RefusedError) as error:
+        _tell(f"{file}: {getattr(error, 'strerror', None) or error}")
+        return False
+    _tell(f"{file}: {len(taken)} request{'' if len(taken) == 1 else 's'}")
+    return True
+
+
+async def _run_command(
+    command: list[str], addresses: Addresses, token: str | None, wait: set[asyncio.Future[Any]]
+) -> int:
+    """The exit status of a program that sends here."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *opentelemetry_instrument(), *command, env=_environment(command, addresses, token)
+        )
+    except OSError as error:
+        _tell(f"{command[0]}: {error.strerror}")
+        return 127
+    ended = asyncio.ensure_future(process.wait())
+    await asyncio.wait({ended, *wait}, return_when=asyncio.FIRST_COMPLETED)
+    # An interrupt at a terminal reaches the program by itself.
+    for stop in (process.terminate, process.kill):
+        if not ended.done():
+            await asyncio.wait({ended}, timeout=_SECONDS_TO_END)
+        if not ended.done():
+            stop()
+    status = await ended
+    return status if status >= 0 else 128 - status
+
+
+def _environment(command: list[str], addresses: Addresses, token: str | None) -> dict[str, str]:
+    """This process's environment, where traces go here."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_EXPORTER_OTLP_")}
+    environment |= {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": addresses.otlp_http,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "OTEL_TRACES_EXPORTER": "otlp",
+        # Through no proxy to this machine.
+        "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY", os.environ.get("no_proxy")), "127.0.0.1"])),
+    }
+    if token is not None:
+        environment["OTEL_EXPORTER_OTLP_HEADERS"] = f"authorization=Bearer%20{token}"
+    program = next((Path(word).stem for word in command if word.endswith(".py")), Path(command[0]).stem)
+    for name, value in {
+        "OTEL_SERVICE_NAME": program,
+        "OTEL_METRICS_EXPORTER": "none",
+        "OTEL_LOGS_EXPORTER": "none",
+        "OTEL_BSP_SCHEDULE_DELAY": "200",  # ms; somebody is looking
+    }.items():
+        environment.setdefault(name, value)
+    return environment
+
+
+def _has_browser() -> bool:
+    """Whether there is one with a window: a browser of the terminal would take the terminal."""
+    if sys.platform in {"darwin", "win32"}:
+        return True
+    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))

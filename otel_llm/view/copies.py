@@ -1,0 +1,152 @@
+"""A request to take along: as a curl command, and as a test case.  Pure."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+_PARAMETERS = {
+    "gen_ai.request.temperature": "temperature",
+    "gen_ai.request.top_p": "top_p",
+    "gen_ai.request.frequency_penalty": "frequency_penalty",
+    "gen_ai.request.presence_penalty": "presence_penalty",
+    "gen_ai.request.seed": "seed",
+    "gen_ai.request.max_tokens": "max_completion_tokens",
+    "gen_ai.request.choice.count": "n",
+    "gen_ai.request.stop_sequences": "stop",
+}
+_MOST_CHUNKS = 2000
+
+
+def curl(document: Mapping[str, Any]) -> str:
+    """The request as a command for a POSIX shell. What was not captured stands in capitals in its place."""
+    attributes = document["attributes"]
+    body: dict[str, Any] = {"model": document["model"], "messages": _messages(document["messages"])}
+    if document["declared_tools"]:
+        body["tools"] = [_tool(tool) for tool in document["declared_tools"]]
+    body |= {key: attributes[name] for name, key in _PARAMETERS.items() if name in attributes}
+    if document["stream"]:
+        body["stream"] = True
+    host, port = attributes.get("server.address"), attributes.get("server.port")
+    base = "$OPENAI_BASE_URL"
+    if host:
+        scheme = "http" if port not in {None, 443} else "https"
+        base = shlex.quote(f"{scheme}://{host}{f':{port}' if port not in {None, 443} else ''}/v1")
+    lines = [
+        f"curl -N {base}/chat/completions",
+        '-H "Authorization: Bearer $OPENAI_API_KEY"',
+        "-H 'Content-Type: application/json'",
+        f"-d {shlex.quote(json.dumps(body, ensure_ascii=False, indent=1))}",
+    ]
+    return " \\\n  ".join(lines)
+
+
+def _messages(messages: Mapping[str, Any] | None) -> list[Any]:
+    captured = (messages or {}).get("input")
+    if not isinstance(captured, list):
+        return [{"role": "user", "content": "THE MESSAGES WERE NOT CAPTURED"}]
+    system = (messages or {}).get("system")
+    head = [{"role": "system", "content": _text(system)}] if isinstance(system, list) and system else []
+    return [*head, *(one for message in captured if isinstance(message, dict) for one in _message(message))]
+
+
+def _message(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    parts = [part for part in message.get("parts") or () if isinstance(part, dict)]
+    for part in parts:
+        if part.get("type") == "tool_call_response":
+            response = part.get("response", part.get("result", ""))
+            content = response if isinstance(response, str) else json.dumps(response)
+            yield {"role": "tool", "tool_call_id": part.get("id"), "content": content}
+    calls = [_call(part) for part in parts if part.get("type") == "tool_call"]
+    text = _text(parts)
+    if calls:
+        yield {"role": message.get("role"), "content": text or None, "tool_calls": calls}
+    elif text or message.get("role") != "tool":
+        yield {"role": message.get("role"), "content": text}
+
+
+def _call(part: Mapping[str, Any]) -> dict[str, Any]:
+    arguments = part.get("arguments")
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    return {"id": part.get("id"), "type": "function", "function": {"name": part.get("name"), "arguments": text}}
+
+
+def _text(parts: Sequence[Any]) -> str:
+    return "".join(
+        str(part.get("content", "")) for part in parts if isinstance(part, dict) and part.get("type") == "text"
+    )
+
+
+def _tool(tool: Any) -> Any:
+    if not isinstance(tool, dict) or "function" in tool:
+        return tool
+    return {"type": "function", "function": {name: value for name, value in tool.items() if name != "type"}}
+
+
+def test_case(document: Mapping[str, Any]) -> str:
+    """A test for pytest: the chunks of the request's tool calls, for the code that is to understand them."""
+    chunks, is_whole = _chunks(document)
+    called = [
+        [lane["name"], lane["arguments"] if not lane["arguments_cut"] else None]
+        for lane in document["lanes"]
+        if lane["kind"] == "tool_call"
+    ]
+    told = "as they streamed" if is_whole else "as far as they were recorded (what is missing was cut or folded)"
+    lines = ",\n".join(f"    {_literal(chunk)}" for chunk in chunks)
+    return f'''"""The tool calls of request {document["id"]}, {told}."""
+
+CHUNKS = [
+{lines},
+]
+EXPECTED = {_literal(called)}
+
+
+def tool_calls(chunks):
+    """Replace this by the code that is to be tested: chunks in, [name, arguments] of each call out."""
+    calls = []
+    for chunk in chunks:
+        for choice in chunk["choices"]:
+            for delta in choice["delta"].get("tool_calls", ()):
+                if delta.get("id") is not None or not calls:
+                    calls.append([None, ""])
+                calls[-1][0] = delta["function"].get("name") or calls[-1][0]
+                calls[-1][1] += delta["function"].get("arguments") or ""
+    return calls
+
+
+def test_tool_calls():
+    assert tool_calls(CHUNKS) == EXPECTED
+'''
+
+
+def _chunks(document: Mapping[str, Any]) -> tuple[list[dict[str, Any]], bool]:
+    """Chunks that say what the deltas said, and whether nothing of them is missing."""
+    lanes = document["lanes"]
+    begun: set[int] = set()
+    lengths: dict[int, int] = {}
+    is_whole = len(document["deltas"]) <= _MOST_CHUNKS
+    chunks = []
+    for _, number, text, length, folded in document["deltas"][:_MOST_CHUNKS]:
+        lane = lanes[number]
+        function: dict[str, Any] = {"arguments": text or ""}
+        delta: dict[str, Any] = {"index": lane["index"], "function": function}
+        if number not in begun:
+            begun.add(number)
+            delta |= {"id": lane["call_id"], "type": "function"}
+            function["name"] = lane["name"]
+        lengths[number] = lengths.get(number, 0) + len(text or "")
+        is_whole = is_whole and folded == 1 and lengths[number] >= length
+        chunks.append(_chunk(lane["choice"], {"tool_calls": [delta]}))
+    chunks += [_chunk(finish["choice"], {}, finish["reason"]) for finish in document["finish_reasons"]]
+    return chunks, is_whole
+
+
+def _chunk(choice: int, delta: dict[str, Any], finish_reason: Any = None) -> dict[str, Any]:
+    return {"choices": [{"index": choice, "delta": delta, "finish_reason": finish_reason}]}
+
+
+def _literal(value: Any) -> str:
+    # Python's own spelling; what a model wrote stays a literal.
+    return ascii(value)

@@ -1,0 +1,173 @@
+"""Requests and answers of ASGI: bodies within limits, refusals, and what every answer carries."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import zlib
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import parse_qsl
+
+from otel_llm.view.safety import HEADERS, LONGEST_BODY, MEGABYTE, MOST_AT_ONCE
+
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+Headers = Sequence[tuple[bytes, bytes]]
+
+_SECONDS_FOR_A_BODY = 60.0
+# A client that is told before it has sent all sees a broken connection instead of the answer.
+_READ_TO_BE_POLITE = 4 * LONGEST_BODY
+_WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+_PIECE = MEGABYTE
+
+
+class RefusedError(Exception):
+    """A request that is answered with a status of 400 and above."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.sentence = sentence
+
+
+class ClientGoneError(Exception):
+    """Nobody waits for an answer."""
+
+
+class Room:
+    """How many bytes of bodies are held at the same time, in all."""
+
+    def __init__(self, most: int = MOST_AT_ONCE) -> None:
+        self._most = most
+        self._held = 0
+
+    @contextmanager
+    def share(self) -> Iterator[Callable[[int], None]]:
+        """Gives what takes a number of bytes, given back at the end. It raises RefusedError where all are taken."""
+        mine = 0
+
+        def take(size: int) -> None:
+            nonlocal mine
+            if self._held + size > self._most:
+                raise RefusedError(503, "Too much is being received at the same time.")
+            self._held += size
+            mine += size
+
+        try:
+            yield take
+        finally:
+            self._held -= mine
+
+
+class Request:
+    """One HTTP request. Header names are lower case; of several of one name the last counts."""
+
+    def __init__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        self.method: str = "GET" if scope["method"] == "HEAD" else scope["method"]
+        self.path: str = scope["path"]
+        self.headers: dict[bytes, bytes] = {name.lower(): value for name, value in scope["headers"]}
+        self.query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+        self._receive = receive
+        self._send = send
+        self.has_answered = False
+
+    @property
+    def content_type(self) -> str:
+        """Without its parameters, in lower case."""
+        return self.headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
+
+    async def body(self, take: Callable[[int], None]) -> bytes:
+        """The body as it came, taken out of the room. Raises RefusedError and ClientGoneError."""
+        try:
+            return await asyncio.wait_for(self._body(take), _SECONDS_FOR_A_BODY)
+        except asyncio.TimeoutError:
+            raise RefusedError(408, "The body did not come in time.") from None
+
+    async def _body(self, take: Callable[[int], None]) -> bytes:
+        body = bytearray()
+        read = 0
+        refused = None
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGoneError
+            piece = message.get("body", b"")
+            read += len(piece)
+            if refused is None:
+                try:
+                    if read > LONGEST_BODY:
+                        raise RefusedError(413, f"A body may have {LONGEST_BODY} bytes.")
+                    take(len(piece))
+                    body += piece
+                except RefusedError as error:
+                    refused = error
+                    body.clear()
+            if not message.get("more_body"):
+                break
+            if read > _READ_TO_BE_POLITE:
+                break
+        if refused is not None:
+            raise refused
+        return bytes(body)
+
+    async def disconnected(self) -> None:
+        """Returns when the client is gone."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def start(self, status: int, headers: Headers, *, trailers: bool = False) -> None:
+        self.has_answered = True
+        message = {"type": "http.response.start", "status": status, "headers": [*headers, *HEADERS]}
+        await self._send({**message, "trailers": True} if trailers else message)
+
+    async def write(self, body: bytes, *, more: bool = False) -> None:
+        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+
+    async def end_with(self, trailers: Headers) -> None:
+        await self._send({"type": "http.response.trailers", "headers": list(trailers), "more_trailers": False})
+
+    async def answer(self, status: int, body: bytes, content_type: str, headers: Headers = ()) -> None:
+        await self.start(
+            status,
+            [
+                (b"content-type", content_type.encode()),
+                (b"content-length", str(len(body)).encode()),
+                (b"cache-control", b"no-store"),
+                *headers,
+            ],
+        )
+        await self.write(body)
+
+    async def answer_json(self, document: Any, status: int = 200, headers: Headers = ()) -> None:
+        await self.answer(status, json.dumps(document).encode(), "application/json", headers)
+
+
+def decompress(body: bytes, encoding: str, limit: int = LONGEST_BODY) -> bytes:
+    """A body without its content encoding. Raises RefusedError: 415 for another encoding, 413 above the limit, 400."""
+    encoding = encoding.strip().lower()
+    if encoding in {"", "identity"}:
+        return body
+    if encoding not in _WINDOW_BITS:
+        raise RefusedError(415, "The encodings here are gzip and deflate.")
+    bits = _WINDOW_BITS[encoding]
+    if encoding == "deflate" and (len(body) < 2 or body[0] & 0x0F != 8 or (body[0] << 8 | body[1]) % 31):
+        bits = -15  # what some send under this name: without the head and the sum of zlib
+    out = bytearray()
+    rest = body
+    while rest:
+        stream = zlib.decompressobj(bits)
+        try:
+            while not stream.eof:
+                piece = stream.decompress(rest, _PIECE)
+                out += piece
+                if len(out) > limit:
+                    raise RefusedError(413, f"Decompressed, a body may have {limit} bytes.")
+                rest = stream.unconsumed_tail
+                if not piece and not rest and not stream.eof:
+                    raise RefusedError(400, "The compressed body ends too early.")
+        except zlib.error as error:
+            raise RefusedError(400, f"The body is not {encoding}: {error}") from None
+        rest = stream.unused_data
+    return bytes(out)

@@ -1,0 +1,349 @@
+"""What the page shows of a request: its span in, a summary and a detail document out.  Pure.
+
+Offsets are milliseconds since the request's start.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from otel_llm import events, json_values
+from otel_llm.explanations import BY_TYPE
+from otel_llm.view import copies
+
+if TYPE_CHECKING:
+    from otel_llm.view.spans import Event, Span
+
+Document = dict[str, Any]
+
+_OURS = "otel_llm."
+_INFERENCE = frozenset({"chat", "generate_content", "text_completion"})
+_LENGTH = "otel_llm.arguments.length"
+_COUNT = "otel_llm.delta.count"
+_CHOICE = "otel_llm.choice.index"
+_INDEX = "otel_llm.tool_call.index"
+_ARGUMENTS = "gen_ai.tool.call.arguments"
+_POSITION = re.compile(r"^(.*) at character (\d+) of \d+$", re.DOTALL)
+_LONGEST_SEARCHED = 2000  # characters
+_MOST_NAMED = 100  # tools and anomalies in a summary
+_MESSAGES = {
+    "input": "gen_ai.input.messages",
+    "output": "gen_ai.output.messages",
+    "system": "gen_ai.system_instructions",
+}
+
+
+def request_id(trace_id: str, span_id: str) -> str:
+    """The id under which the page knows a request."""
+    return f"{trace_id}-{span_id}"
+
+
+def is_request(span: Span) -> bool:
+    """Whether a span is of one request to a model: of ours, or of anybody who names it as the conventions do."""
+    if span.attributes.get("gen_ai.operation.name") in _INFERENCE:
+        return True
+    return any(name.startswith(_OURS) for name in span.attributes) or any(
+        event.name.startswith(_OURS) for event in span.events
+    )
+
+
+def summarize(span: Span) -> Document:
+    """A row of the list of requests."""
+    attributes = span.attributes
+    tools: list[str] = []
+    anomalies: list[str] = []
+    for event in span.events:
+        if event.name == events.NAME and len(tools) < _MOST_NAMED:
+            tools.append(str(event.attributes.get("gen_ai.tool.name", "")))
+        elif event.name == events.ANOMALY and len(anomalies) < _MOST_NAMED:
+            kind = str(event.attributes.get("otel_llm.anomaly.type", ""))
+            if kind not in anomalies:
+                anomalies.append(kind)
+    outcome = attributes.get("otel_llm.stream.outcome")
+    error = attributes.get("error.type")
+    if outcome is None and span.status == "error":
+        outcome = "error"
+    return {
+        "id": request_id(span.trace_id, span.span_id),
+        "trace_id": span.trace_id,
+        "span_id": span.span_id,
+        "parent_span_id": span.parent_span_id,
+        "service": str(span.resource.get("service.name", "")),
+        "model": str(attributes.get("gen_ai.request.model") or attributes.get("gen_ai.response.model") or ""),
+        "provider": str(attributes.get("gen_ai.provider.name") or attributes.get("gen_ai.system") or ""),
+        "name": span.name,
+        "started": span.started_ns / 1e6,
+        "duration_ms": _ms(span.ended_ns, span),
+        "outcome": None if outcome is None else str(outcome),
+        "error": None if error is None else str(error),
+        "stream": "otel_llm.stream.outcome" in attributes or attributes.get("gen_ai.request.stream") is True,
+        "text_only": attributes.get("otel_llm.stream.text_only") is True,
+        "tools": tools,
+        "tool_call_count": _number(attributes, "otel_llm.stream.tool_call_count", len(tools)),
+        "anomalies": anomalies,
+        "input_tokens": _number(attributes, "gen_ai.usage.input_tokens", None),
+        "output_tokens": _number(attributes, "gen_ai.usage.output_tokens", None),
+        "chunk_count": _number(attributes, "otel_llm.stream.chunk_count", None),
+        "caused_by": list(dict.fromkeys(request_id(link.trace_id, link.span_id) for link in span.links))[:_MOST_NAMED],
+    }
+
+
+def searched_text(span: Span, summary: Mapping[str, Any]) -> str:
+    """What a search looks at, in one case."""
+    parts = [
+        summary["id"],
+        summary["service"],
+        summary["model"],
+        summary["provider"],
+        summary["name"],
+        summary["outcome"] or "",
+        summary["error"] or "",
+        *summary["anomalies"],
+        span.message,
+        str(span.attributes.get("gen_ai.response.id", "")),
+    ]
+    room = _LONGEST_SEARCHED
+    for event in span.events:
+        if room <= 0:
+            break
+        if event.name in {events.COMPLETED, events.ANOMALY}:
+            for name in ("gen_ai.tool.name", "gen_ai.tool.call.id", _ARGUMENTS, "otel_llm.anomaly.detail"):
+                text = str(event.attributes.get(name, ""))[:room]
+                if text:
+                    parts.append(text)
+                    room -= len(text)
+    return "\n".join([*summary["tools"], *parts]).casefold()[: 2 * _LONGEST_SEARCHED]
+
+
+# -- one request --
+
+
+def detail(span: Span) -> Document:
+    """All of one request but for what only the store knows: `leads_to` and `trace`."""
+    lanes = _Lanes(span)
+    for event in span.events:
+        lanes.take(event)
+    lanes.end()
+    attributes = span.attributes
+    parameters = {name: value for name, value in attributes.items() if name.startswith("gen_ai.request.")}
+    tools = _json(attributes.get("gen_ai.tool.definitions"))
+    messages = {kind: _json(attributes.get(name)) for kind, name in _MESSAGES.items()}
+    document: Document = {
+        **summarize(span),
+        "attributes": attributes,
+        "resource": span.resource,
+        "scope": span.scope,
+        "status": {"code": span.status, "message": span.message},
+        "dropped_events": span.dropped_events,
+        "lanes": lanes.lanes,
+        "deltas": lanes.deltas,
+        "finish_reasons": lanes.finish_reasons,
+        "anomalies_explained": lanes.anomalies,
+        "rewrites": lanes.rewrites,
+        "events": lanes.others,
+        "parameters": parameters,
+        "declared_tools": tools if isinstance(tools, list) else None,
+        "messages": messages if any(value is not None for value in messages.values()) else None,
+    }
+    document["copy"] = {"curl": copies.curl(document), "test": copies.test_case(document)}
+    return document
+
+
+class _Lanes:
+    """A lane for each call and for each choice's text and reasoning, in the order in which they began."""
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+        self.lanes: list[Document] = []
+        self.deltas: list[list[Any]] = []
+        self.finish_reasons: list[Document] = []
+        self.anomalies: list[Document] = []
+        self.rewrites: list[Document] = []
+        self.others: list[Document] = []
+        self._latest: dict[tuple[Any, Any], int] = {}
+        """The lane of the call that last began at a choice and an index."""
+        self._joined: dict[int, list[str]] = {}
+        """The texts of a lane's deltas, as far as none is missing between them."""
+        self._joined_length: dict[int, int] = {}
+
+    def take(self, event: Event) -> None:
+        name, at = event.name, _ms(event.time_ns, self._span)
+        attributes = event.attributes
+        if name == events.ARGUMENTS_DELTA:
+            self._delta(at, attributes)
+        elif name == events.DETECTED:
+            self._call(self._new(attributes), "detected_ms", at, attributes)
+        elif name == events.NAME:
+            self._call(self._lane(attributes), "named_ms", at, attributes)
+        elif name == events.COMPLETED:
+            self._completed(at, attributes)
+        elif name in {events.TEXT_STARTED, events.REASONING_STARTED}:
+            kind = "text" if name == events.TEXT_STARTED else "reasoning"
+            self.lanes.append(_lane(kind, _integer(attributes.get(_CHOICE), 0), None) | {"first_ms": at})
+        elif name == events.FINISH_REASON:
+            reason = {"choice": _integer(attributes.get(_CHOICE), 0), "reason": attributes.get(events.FINISH_REASON)}
+            self.finish_reasons.append(reason | {"at_ms": at})
+        elif name == events.ANOMALY:
+            self._anomaly(at, attributes)
+        elif name == events.TAG_REWRITE:
+            rewrite = {part: attributes.get(f"otel_llm.tag_rewrite.{part}") for part in ("format", "target", "length")}
+            self.rewrites.append({"at_ms": at, "name": attributes.get("gen_ai.tool.name"), **rewrite})
+        else:
+            self.others.append({"name": name, "at_ms": at, "attributes": attributes})
+
+    def _key(self, attributes: Mapping[str, Any]) -> tuple[int, int | None]:
+        return _integer(attributes.get(_CHOICE), 0), _integer(attributes.get(_INDEX), None)
+
+    def _new(self, attributes: Mapping[str, Any]) -> int:
+        choice, index = key = self._key(attributes)
+        self._latest[key] = number = len(self.lanes)
+        self.lanes.append(_lane("tool_call", choice, index))
+        return number
+
+    def _lane(self, attributes: Mapping[str, Any]) -> int:
+        number = self._latest.get(self._key(attributes))
+        return self._new(attributes) if number is None else number
+
+    def _call(self, number: int, when: str, at: float, attributes: Mapping[str, Any]) -> Document:
+        lane = self.lanes[number]
+        lane[when] = at
+        for field, name in (("call_id", "gen_ai.tool.call.id"), ("name", "gen_ai.tool.name")):
+            if name in attributes:
+                lane[field] = str(attributes[name])
+        return lane
+
+    def _delta(self, at: float, attributes: Mapping[str, Any]) -> None:
+        number = self._lane(attributes)
+        lane = self.lanes[number]
+        text = attributes.get(_ARGUMENTS)
+        folded = _integer(attributes.get(_COUNT), 1)
+        length = _integer(attributes.get(_LENGTH), lane["arguments_length"])
+        self.deltas.append([at, number, text, length, folded])
+        if lane["first_ms"] is None:
+            lane["first_ms"] = at
+        lane["last_ms"] = at
+        lane["delta_count"] += folded
+        lane["arguments_length"] = length
+        if isinstance(text, str):
+            joined = self._joined.setdefault(number, [])
+            held = self._joined_length.get(number, 0)
+            # Behind a delta that was cut nothing joins any more.
+            if held >= 0:
+                joined.append(text)
+                held += len(text)
+                self._joined_length[number] = held if held >= length else -1
+
+    def _completed(self, at: float, attributes: Mapping[str, Any]) -> None:
+        key, call_id = self._key(attributes), attributes.get("gen_ai.tool.call.id")
+        number = next(
+            (
+                number
+                for number, lane in enumerate(self.lanes)
+                if (lane["choice"], lane["index"], lane["kind"]) == (*key, "tool_call")
+                and lane["completed_ms"] is None
+                and lane["call_id"] in {None, call_id}
+            ),
+            None,
+        )
+        lane = self._call(self._lane(attributes) if number is None else number, "completed_ms", at, attributes)
+        arguments = attributes.get(_ARGUMENTS)
+        lane["arguments"] = arguments if isinstance(arguments, str) else None
+        lane["arguments_length"] = _integer(attributes.get(_LENGTH), lane["arguments_length"])
+        lane["delta_count"] = _integer(attributes.get(_COUNT), lane["delta_count"])
+
+    def _anomaly(self, at: float, attributes: Mapping[str, Any]) -> None:
+        kind = str(attributes.get("otel_llm.anomaly.type", ""))
+        index = _integer(attributes.get(_INDEX), None)
+        known = BY_TYPE.get(kind)
+        self.anomalies.append(
+            {
+                "type": kind,
+                "detail": str(attributes.get("otel_llm.anomaly.detail", "")),
+                "choice": _integer(attributes.get(_CHOICE), None),
+                "index": index,
+                "lane": None if index is None else self._latest.get(self._key(attributes)),
+                "at_ms": at,
+                "meaning": known.means if known else "",
+                "causes": [f"{seen.where}: {seen.what}" for seen in known.seen] if known else [],
+                "advice": known.do if known else "",
+            }
+        )
+
+    def end(self) -> None:
+        """When all events were taken."""
+        ended = _ms(self._span.ended_ns, self._span)
+        for number, lane in enumerate(self.lanes):
+            if lane["kind"] == "tool_call":
+                joined = "".join(self._joined.get(number, ()))
+                if joined and len(joined) > len(lane["arguments"] or ""):
+                    lane["arguments"] = joined
+                if lane["arguments"] is not None:
+                    lane["arguments_cut"] = len(lane["arguments"]) < lane["arguments_length"]
+                    if not lane["arguments_cut"]:
+                        lane["arguments_error"] = _arguments_error(lane["arguments"])
+            else:
+                # When text ends nobody says: at the latest with its choice.
+                ends = [one["at_ms"] for one in self.finish_reasons if one["choice"] == lane["choice"]]
+                lane["last_ms"] = min([*(at for at in ends if at >= lane["first_ms"]), ended])
+
+
+def _lane(kind: str, choice: int, index: int | None) -> Document:
+    return {
+        "kind": kind,
+        "choice": choice,
+        "index": index,
+        "call_id": None,
+        "name": None,
+        "detected_ms": None,
+        "named_ms": None,
+        "first_ms": None,
+        "last_ms": None,
+        "completed_ms": None,
+        "arguments": None,
+        "arguments_length": 0,
+        "arguments_cut": False,
+        "delta_count": 0,
+        "arguments_error": None,
+    }
+
+
+def _arguments_error(text: str) -> Document | None:
+    """Where and why arguments are not one JSON value; None where they are one, or nothing."""
+    reading = json_values.read(text)
+    if reading.shape is json_values.Shape.INVALID:
+        found = _POSITION.match(reading.error)
+        if found:
+            return {"position": int(found.group(2)), "message": found.group(1)}
+        return {"position": 0, "message": reading.error}
+    if reading.shape is json_values.Shape.SEVERAL:
+        _, end = json.JSONDecoder().raw_decode(text, len(text) - len(text.lstrip(" \t\r\n")))
+        behind = text[end:]
+        position = end + len(behind) - len(behind.lstrip(" \t\r\n"))
+        return {"position": position, "message": "Another JSON value begins"}
+    return None
+
+
+def _ms(time_ns: int, span: Span) -> float:
+    return round((time_ns - span.started_ns) / 1e6, 6) if time_ns else 0.0
+
+
+def _integer(value: Any, otherwise: Any) -> Any:
+    return value if isinstance(value, int) and not isinstance(value, bool) else otherwise
+
+
+def _number(attributes: Mapping[str, Any], name: str, otherwise: int | None) -> int | None:
+    found: int | None = _integer(attributes.get(name), otherwise)
+    return found
+
+
+def _json(value: Any) -> Any:
+    """An attribute that holds a value, or its JSON."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value, parse_constant=str)
+    except (ValueError, RecursionError):
+        return value

@@ -1,0 +1,92 @@
+"""Who may ask, and for how much.  Pure.
+
+A page of any site may make the browser that shows it send requests to 127.0.0.1, and by DNS rebinding also read the
+answers. So the Host must be a name of this machine's loopback, an Origin must be our own, and what changes something
+must come with a content type that a page cannot send to another origin without asking first. On any other address a
+token takes the place of the Host's name.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from http.cookies import CookieError, SimpleCookie
+from typing import NamedTuple
+
+MEGABYTE = 2**20
+
+COOKIE = "otel_llm_token"
+LONGEST_BODY = 64 * MEGABYTE
+"""Of a request, as it comes and also decompressed."""
+MOST_AT_ONCE = 128 * MEGABYTE
+"""Of all bodies that are being read or stored; whoever comes when it is full is told to come again."""
+RETRY_AFTER = 2  # seconds
+
+HEADERS = (
+    (b"content-security-policy", b"default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+)
+"""Of every answer."""
+
+
+class Refusal(NamedTuple):
+    """An HTTP status and a sentence."""
+
+    status: int
+    sentence: str
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address, with or without a port, is of the loopback interface."""
+    name = _name(host)
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def refusal(headers: dict[bytes, bytes], given_token: str | None, token: str | None) -> Refusal | None:
+    """Why a request is not answered, None where it is. `given_token`: of the query, if any."""
+    host = headers.get(b"host", b"").decode("latin-1").lower()
+    if token is not None:
+        if not _has_token(headers, given_token, token):
+            return Refusal(401, "A token is needed: `Authorization: Bearer TOKEN`, or ?token=TOKEN once.")
+    elif not is_loopback(host):
+        return Refusal(403, "This server answers only to names of the loopback interface.")
+    origin = headers.get(b"origin")
+    if origin is not None and origin.decode("latin-1").lower() not in {f"http://{host}", f"https://{host}"}:
+        return Refusal(403, "This server answers no page but its own.")
+    if headers.get(b"sec-fetch-site", b"none") not in {b"none", b"same-origin"} and (
+        headers.get(b"sec-fetch-mode") != b"navigate"
+    ):
+        return Refusal(403, "This server answers no page but its own.")
+    return None
+
+
+def is_token(given: str | None, token: str) -> bool:
+    """Compared in a time that tells nothing."""
+    return given is not None and hmac.compare_digest(given.encode(), token.encode())
+
+
+def _has_token(headers: dict[bytes, bytes], given: str | None, token: str) -> bool:
+    scheme, _, credentials = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    if scheme.lower() == "bearer" and is_token(credentials.strip(), token):
+        return True
+    try:
+        cookies = SimpleCookie(headers.get(b"cookie", b"").decode("latin-1"))
+    except CookieError:
+        cookies = SimpleCookie()
+    return is_token(cookies[COOKIE].value if COOKIE in cookies else None, token) or is_token(given, token)
+
+
+def _name(host: str) -> str:
+    host = host.strip().lower()
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host if host.count(":") > 1 else host.partition(":")[0]
