@@ -22,8 +22,13 @@ function article(same, point) {
     h("ul", { class: "details" }, same.slice(0, SHOWN).map((one) => h("li", {}, h("span", { class: "detail" }, visible(one.detail)),
       typeof one.at_ms === "number" ? button(`Show at ${duration(one.at_ms)}`, null, () => point(one), { class: "link" }) : null)),
       same.length > SHOWN ? h("li", { class: "aside" }, `and ${same.length - SHOWN} more like it`) : null),
-    meaning ? h("p", {}, visible(meaning)) : null,
+    meaning ? h("p", {}, prose(meaning)) : null,
     h("div", { class: "why" },
-      causes?.length ? h("div", {}, h("h5", {}, causes.length === 1 ? "Known cause" : "Known causes"), h("ul", {}, causes.map((cause) => h("li", {}, visible(cause))))) : null,
-      advice ? h("div", {}, h("h5", {}, "What to try"), h("p", {}, visible(advice))) : null));
+      causes?.length ? h("div", {}, h("h5", {}, causes.length === 1 ? "Known cause" : "Known causes"), h("ul", {}, causes.map((cause) => h("li", {}, prose(cause))))) : null,
+      advice ? h("div", {}, h("h5", {}, "What to try"), h("p", {}, prose(advice))) : null));
+}
+
+// What stands between backticks is code.
+function prose(text) {
+  return visible(text).split("`").map((part, at) => (at % 2 ? h("code", {}, part) : part));
 }

@@ -3,7 +3,7 @@
 import { copier } from "./copying.js";
 import { laneColour } from "./colours.js";
 import { h } from "./dom.js";
-import { indented, isJson, jsonBlock, place } from "./json.js";
+import { indented, jsonBlock, place } from "./json.js";
 import { count, duration, number, visible, words } from "./text.js";
 
 const SHOWN = 100; // calls, beyond which only their number is told
@@ -46,8 +46,8 @@ function argumentsOf(facts) {
   return parts;
 }
 
-/** The arguments of a call as one would compare them: laid out where they are JSON. */
+/** The arguments of a call as one would compare them: laid out where they are JSON, or began as such. */
 export function readable(facts) {
   if (facts.arguments === null) return "(not recorded)";
-  return isJson(facts.arguments) ? indented(facts.arguments) : facts.arguments;
+  return /^\s*[[{]/.test(facts.arguments) ? indented(facts.arguments) : facts.arguments;
 }

@@ -54,7 +54,7 @@ export class Comparison {
       this.timelines[at].at(ms);
     });
     this.timelines = lanes.map((one, at) => new Timeline(one, { extent, scrubbed: move, label: `Timeline ${"AB"[at]}` }));
-    this.scrubbers = lanes.map((one) => new Scrubber(one, move));
+    this.scrubbers = lanes.map((one) => new Scrubber(one, move, { extent }));
     fill(this.element, bar,
       h("div", { class: "sides" }, both.map((detail, at) => h("h3", { class: "side-title" }, h("span", { class: "side" }, "AB"[at]), h("a", { href: toRequest(detail.id) }, h("bdi", {}, oneLine(detail.model ?? detail.name, 80))), h("span", { class: "aside" }, when(detail.started))))),
       figures(both),
@@ -71,6 +71,8 @@ function figures(both) {
     ["outcome", null],
     ["anomalies", [...new Set(detail.anomalies.map(words))].join(", ") || "none"],
     ["tools called", detail.tools.map((name) => oneLine(name, 60)).join(", ") || "none"],
+    ["service", visible(detail.service)],
+    ["provider", visible(detail.provider)],
     ...numbersOf(detail),
   ]));
   const names = [...new Set([...a.keys(), ...b.keys()])];
@@ -78,7 +80,7 @@ function figures(both) {
     const isOutcome = name === "outcome";
     const said = both.map((detail, at) => (isOutcome ? outcome(detail) : ([a, b][at].get(name) ?? "–")));
     const differs = isOutcome ? said[0].textContent !== said[1].textContent : said[0] !== said[1];
-    return line(name, said, differs && name !== "started" && name !== "trace");
+    return line(name, said, differs);
   });
   return h("table", { class: "compared" }, h("thead", {}, h("tr", {}, h("td", {}), h("th", { scope: "col" }, "A"), h("th", { scope: "col" }, "B"))), h("tbody", {}, rows));
 }
@@ -98,8 +100,8 @@ function callsOf(lanes) {
 
 function pair(a, b) {
   const title = (lane) => h("h4", {}, lane ? h("bdi", {}, lane.title) : h("span", { class: "aside" }, "no such call"));
-  const [left, right] = [a, b].map((lane) => (lane ? readable(lane.facts) : ""));
-  const rows = linesSideBySide(left, right);
+  const [left, right] = [a, b].map((lane) => (lane ? readable(lane.facts) : null));
+  const rows = left === null || right === null ? (left ?? right).split("\n").map((one) => [left && one, right && one, false]) : linesSideBySide(left, right);
   const differ = left !== right || a?.title !== b?.title;
   const cell = (text, same, which) => h("td", { class: same ? "" : text === null ? "absent" : `changed ${which}` }, text === null ? "" : [same ? null : h("span", { class: "sign", "aria-label": which === "left" ? "only in A" : "only in B" }, which === "left" ? "− " : "+ "), visible(text)]);
   return h("div", { class: "pair" }, h("div", { class: "sides" }, title(a), title(b)), h("p", { class: "aside" }, differ ? "These differ." : "These are the same."),

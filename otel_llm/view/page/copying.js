@@ -3,16 +3,15 @@
 import { announce, button } from "./dom.js";
 
 /** A button that copies what `text()` gives, a string or a promise of one. */
-export function copier(words, text, { quiet = false } = {}) {
-  const made = button(words, "copy", async () => {
+export function copier(words, text, { quiet = false, label = null } = {}) {
+  return button(words, label ? null : "copy", async () => {
     try {
       await put(await text());
       announce("Copied.");
     } catch (failure) {
       announce(failure.message ? `Not copied: ${failure.message}` : "Not copied.");
     }
-  }, { quiet });
-  return made;
+  }, { quiet, ...(label && { "aria-label": label }) });
 }
 
 async function put(text) {

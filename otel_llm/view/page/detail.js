@@ -74,13 +74,14 @@ export class Detail {
     const choices = new Set(lanes.lanes.map((lane) => lane.facts.choice)).size;
     fill(this.body,
       this.#bar(
-        detail.copy?.curl ? copier("Copy as curl", () => detail.copy.curl) : null,
-        copier("Copy as JSON", () => api.exported(detail.id)),
-        detail.copy?.test ? copier("Copy as test", () => detail.copy.test) : null,
+        h("div", { class: "copies", role: "group", "aria-label": "Copy" }, h("span", { class: "aside" }, "Copy as"),
+          detail.copy?.curl ? copier("curl", () => detail.copy.curl, { label: "Copy as curl" }) : null,
+          copier("JSON", () => api.exported(detail.id), { label: "Copy as JSON" }),
+          detail.copy?.test ? copier("test", () => detail.copy.test, { label: "Copy as a test case" }) : null),
         h("a", { class: "button", href: api.exportAddress(detail.id), download: `request-${detail.span_id}.json` }, icon("download"), "Export"),
         button("Compare", "compare", () => this.mark(detail.id), { "aria-keyshortcuts": "c" })),
       header(detail),
-      anomalySection(detail.anomalies_explained, point),
+      anomalySection(lanes.anomalies, point),
       h("section", { class: "when", "aria-labelledby": "when-title" }, h("h3", { id: "when-title" }, "Timeline"), this.timeline.element, this.scrubber.element),
       callSection(lanes, { choices }),
       rewriteSection(lanes),
@@ -95,6 +96,7 @@ export class Detail {
 function header(detail) {
   return h("header", { class: "request-head" },
     h("h2", {}, h("bdi", {}, oneLine(detail.model ?? detail.name, 120)), outcome(detail)),
+    h("p", { class: "aside" }, [exactly(detail.started), detail.service, detail.provider, `trace ${detail.trace_id.slice(0, 16)}`].filter(Boolean).map(visible).join(" · ")),
     detail.status?.message ? h("p", { class: "wrong" }, visible(detail.status.message)) : null,
     h("dl", { class: "numbers" }, numbersOf(detail).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))));
 }
@@ -105,7 +107,6 @@ export function numbersOf(detail) {
   const seconds = (name) => (typeof attributes[name] === "number" ? duration(attributes[name] * 1000) : null);
   const finishes = [...new Set(detail.finish_reasons.map((one) => visible(one.reason)))].join(", ");
   return [
-    ["started", exactly(detail.started)],
     ["duration", duration(detail.duration_ms)],
     ["first tool call", seconds("otel_llm.stream.time_to_first_tool_call")],
     ["longest wait", seconds("otel_llm.stream.max_chunk_gap")],
@@ -113,9 +114,7 @@ export function numbersOf(detail) {
     ["tool calls", number(detail.tool_call_count)],
     ["finish reason", finishes || null],
     ["tokens", detail.input_tokens === null && detail.output_tokens === null ? null : `${number(detail.input_tokens)} in, ${number(detail.output_tokens)} out`],
-    ["provider", detail.provider ? visible(detail.provider) : null],
-    ["service", detail.service ? visible(detail.service) : null],
     ["folded", attributes["otel_llm.stream.coalesced_delta_count"] ? count(attributes["otel_llm.stream.coalesced_delta_count"], "delta") : null],
-    ["trace", detail.trace_id.slice(0, 16)],
+    ["dropped by the SDK", detail.dropped_events ? count(detail.dropped_events, "event") : null],
   ].filter(([, value]) => value !== null && value !== undefined);
 }

@@ -29,7 +29,7 @@ export class Filters {
     this.count = h("span", { class: "total", role: "status" });
     const more = h("div", { class: "selects", id: "filters" }, [...this.selects.values()], h("label", { class: "check" }, this.group, "Group by trace"));
     this.toggle = button("Filters", "filter", () => this.toggle.setAttribute("aria-expanded", String(more.classList.toggle("shown"))), { "aria-expanded": "false", "aria-controls": "filters", class: "toggle-filters" });
-    this.element = h("div", { class: "filters", role: "search" }, h("label", { class: "search-box" }, icon("search"), this.search), this.toggle, more, this.trace, this.clear, this.count);
+    this.element = h("div", { class: "filters", role: "search" }, h("label", { class: "search-box" }, icon("search"), this.search), this.toggle, more, this.trace, this.clear);
     this.facets({});
   }
 

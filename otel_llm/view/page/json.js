@@ -16,15 +16,15 @@ export function* laidOut(text) {
     const next = tokens[at + 1];
     if (token === "}" || token === "]") {
       depth -= 1;
-      if (before !== "{" && before !== "[") yield ["space", `\n${"  ".repeat(depth)}`];
+      if (before !== "{" && before !== "[") yield ["space", `\n${"  ".repeat(Math.max(0, depth))}`];
       yield ["sign", token];
     } else if (token === "{" || token === "[") {
       depth += 1;
       yield ["sign", token];
-      if (next !== "}" && next !== "]") yield ["space", `\n${"  ".repeat(depth)}`];
+      if (next !== "}" && next !== "]") yield ["space", `\n${"  ".repeat(Math.max(0, depth))}`];
     } else if (token === ",") {
       yield ["sign", token];
-      yield ["space", `\n${"  ".repeat(depth)}`];
+      yield ["space", `\n${"  ".repeat(Math.max(0, depth))}`];
     } else if (token === ":") {
       yield ["sign", token];
       yield ["space", " "];
@@ -102,10 +102,9 @@ function broken(block, text, error, most) {
   if (to < text.length) block.append(`\n… ${(text.length - to).toLocaleString("en")} characters after`);
 }
 
-/** Where a position (in characters) is, as people say it. */
+/** Where a position (in characters) is, as people say it, and as the anomaly's detail does. */
 export function place(text, position) {
   const before = text.slice(0, unitsOf(text, position));
   const lines = before.split("\n");
-  const column = [...lines[lines.length - 1]].length + 1;
-  return lines.length > 1 ? `line ${lines.length}, column ${column}` : `character ${column}`;
+  return lines.length > 1 ? `line ${lines.length}, column ${[...lines[lines.length - 1]].length + 1}` : `character ${position}`;
 }

@@ -117,11 +117,13 @@ export class Lanes {
       this.lanes[delta[1]]?.push(delta);
     });
     this.finishes = detail.finish_reasons;
-    this.anomalies = detail.anomalies_explained;
     this.rewrites = detail.rewrites;
     const ends = [detail.duration_ms ?? 0, ...this.lanes.map((lane) => lane.ends), ...this.finishes.map((one) => one.at_ms)];
     this.duration = Math.max(1e-3, ...ends.filter((value) => Number.isFinite(value)));
     this.waits = waitsOf(this);
+    // All are named at the end of the stream; a stall has a place of its own.
+    const [longest] = this.waits;
+    this.anomalies = detail.anomalies_explained.map((one) => (one.type === "stalled" && longest ? { ...one, at_ms: longest.to } : one));
   }
 
   /** Every moment at which something came, in order: what the arrow keys stop at. */

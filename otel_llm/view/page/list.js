@@ -23,7 +23,7 @@ export class List {
       on: { scroll: () => this.#scrolled(), click: (event) => this.#clicked(event), keydown: (event) => this.#key(event), focus: () => this.#focused() },
     }, this.space);
     this.head = h("div", { class: "row-head", "aria-hidden": "true" }, COLUMNS.map(([name, words]) => h("div", { class: `cell ${name}` }, words)));
-    this.fresh = h("button", { type: "button", class: "button fresh", hidden: true, on: { click: () => this.toTop() } });
+    this.fresh = h("button", { type: "button", class: "button arrived", hidden: true, on: { click: () => this.toTop() } });
     this.state = h("div", { class: "list-state", hidden: true });
     this.element = h("div", { class: "list" }, this.head, this.scroll, this.state, this.fresh);
     kept.addEventListener("change", (event) => this.update(event.detail.fresh));
@@ -85,13 +85,15 @@ export class List {
   // -- where the lines are --
 
   #measure() {
-    const style = getComputedStyle(this.element);
+    const style = getComputedStyle(this.scroll);
     const [high, low] = ["--row-height", "--trace-height"].map((name) => parseFloat(style.getPropertyValue(name)));
     if (high !== this.rowHeight || low !== this.traceHeight) {
       [this.rowHeight, this.traceHeight] = [high, low];
       this.#place();
       this.#reveal();
     }
+    // The columns of the head stand over those of the lines, whatever room a scroll bar takes.
+    this.head.style.marginRight = `${this.scroll.offsetWidth - this.scroll.clientWidth}px`;
     this.paint();
     this.#wantMore();
   }

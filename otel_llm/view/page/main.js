@@ -133,7 +133,7 @@ function follow() {
 }
 
 fill(document.getElementById("app"),
-  h("header", { class: "page-head" }, h("h1", {}, h("a", { href: "#/" }, "otel-llm")), connection, h("span", { class: "spring" }),
+  h("header", { class: "page-head" }, h("h1", {}, h("a", { href: "#/" }, "otel-llm")), connection, filters.count, h("span", { class: "spring" }),
     button("Open a file", "upload", () => chooser.click(), { quiet: true }), button("Forget all requests", "trash", clear, { quiet: true }), themeButton,
     button("Keys", "help", () => help.showModal(), { quiet: true, "aria-keyshortcuts": "?" }), chooser),
   filters.element, choice,

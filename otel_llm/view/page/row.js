@@ -4,17 +4,20 @@ import { h, icon } from "./dom.js";
 import { causesOf } from "./groups.js";
 import { count, duration, number, oneLine, visible, when, words } from "./text.js";
 
-const OUTCOMES = { completed: "good", error: "bad" }; // the others: the caller stopped reading
-
-export function outcome({ outcome: how, error }) {
-  const said = error ? (how === "error" || !how ? visible(error) : `${how}: ${visible(error)}`) : (how ?? "not streamed");
-  return h("span", { class: `outcome ${error ? "bad" : (OUTCOMES[how] ?? "plain")}` }, said);
+/** How it ended; `short` leaves out the module of an error's type. */
+export function outcome({ outcome: how, error }, { short = false } = {}) {
+  if (!error && how !== "error") return h("span", { class: "outcome" }, how ? visible(how) : "not streamed");
+  const type = visible(error ?? "error");
+  const said = short ? type.replace(/^[\w.]+\.(?=\w)/, "") : type;
+  return h("span", { class: "outcome bad", title: type }, icon("warning"), how && how !== "error" ? `${visible(how)}: ${said}` : said);
 }
 
 export function anomalies(types) {
   const each = new Map();
   for (const type of types) each.set(type, (each.get(type) ?? 0) + 1);
-  return [...each].map(([type, times]) => h("span", { class: "anomaly" }, icon("warning"), words(type), times > 1 ? ` ×${times}` : null));
+  const told = [...each].map(([type, times]) => h("span", { class: "anomaly" }, icon("warning"), words(type), times > 1 ? ` ×${times}` : null));
+  if (told.length > 1) told.push(h("span", { class: "anomaly further", "aria-hidden": "true" }, `+${told.length - 1}`));
+  return told;
 }
 
 export function tools(summary) {
@@ -59,7 +62,7 @@ function requestRow(line, { id, index, isActive, isOpen, isMarked }) {
       causes.length ? h("span", { class: "cause", title: `Carries the result of a call of turn ${causes.join(", ")}` }, icon("link"), `from ${causes.join(", ")}`) : null,
       isMarked ? h("span", { class: "mark" }, "to compare") : null),
     cell("tools", tools(one)),
-    cell("how", outcome(one)),
+    cell("how", outcome(one, { short: true })),
     cell("wrongs", anomalies(one.anomalies)),
     cell("tokens", tokens(one)),
     cell("took", duration(one.duration_ms)));

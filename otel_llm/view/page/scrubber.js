@@ -10,19 +10,20 @@ const MOST = 8; // calls shown at a time: those that grew last
 const PLAYED = [1500, 12_000]; // ms that playing takes at the least and at the most
 
 export class Scrubber {
-  /** `moved(ms)` is called for every new moment. */
-  constructor(lanes, moved) {
+  /** `moved(ms)` is called for every new moment. `extent`: ms that the slider spans at the least, to compare two. */
+  constructor(lanes, moved, { extent = 0 } = {}) {
     this.lanes = lanes;
+    this.extent = Math.max(extent, lanes.duration);
     this.moved = moved;
     this.calls = lanes.lanes.filter((lane) => lane.facts.kind === "tool_call");
     this.slider = h("input", {
       type: "range", class: "scrub", min: 0, max: STEPS, step: 1, "aria-label": "Moment of the request",
-      on: { input: () => this.#go((this.slider.valueAsNumber / STEPS) * lanes.duration), keydown: (event) => this.#key(event) },
+      on: { input: () => this.#go((this.slider.valueAsNumber / STEPS) * this.extent), keydown: (event) => this.#key(event) },
     });
     this.player = button("Play", "play", () => (this.playing ? this.stop() : this.play()), { quiet: true });
     this.clock = h("output", { class: "clock" });
     this.rows = h("ul", { class: "growing", "aria-label": "Arguments at this moment" });
-    this.element = h("div", { class: "scrubber" }, h("div", { class: "scrub-bar" }, this.player, this.slider, this.clock), this.calls.length ? this.rows : null);
+    this.element = h("div", { class: "scrubber" }, h("div", { class: "scrub-bar" }, h("div", { class: "scrub-clock" }, this.player, this.clock), this.slider), this.calls.length ? this.rows : null);
     this.lines = new Map();
     this.rows.style.setProperty("--rows", Math.min(MOST, this.calls.length));
     this.show(lanes.duration);
@@ -30,10 +31,10 @@ export class Scrubber {
 
   /** Show the moment `ms` that was chosen elsewhere. */
   show(ms) {
-    this.time = Math.min(Math.max(0, ms), this.lanes.duration);
-    this.slider.value = Math.round((this.time / this.lanes.duration) * STEPS);
+    this.time = Math.min(Math.max(0, ms), this.extent);
+    this.slider.value = Math.round((this.time / this.extent) * STEPS);
     this.slider.setAttribute("aria-valuetext", this.#spoken());
-    this.clock.textContent = `${duration(this.time)} of ${duration(this.lanes.duration)}`;
+    this.clock.textContent = `${duration(this.time)} of ${duration(this.extent)}`;
     if (!this.asked)
       this.asked = requestAnimationFrame(() => {
         this.asked = null;
@@ -48,16 +49,16 @@ export class Scrubber {
 
   /** From here (or from the start) to the end, in the request's own time where that is neither too short nor too long. */
   play() {
-    const whole = Math.min(Math.max(this.lanes.duration, PLAYED[0]), PLAYED[1]);
-    const speed = this.lanes.duration / whole;
-    const from = this.time >= this.lanes.duration ? 0 : this.time;
+    const whole = Math.min(Math.max(this.extent, PLAYED[0]), PLAYED[1]);
+    const speed = this.extent / whole;
+    const from = this.time >= this.extent ? 0 : this.time;
     const began = performance.now();
     this.#button("Pause", "pause");
     const step = () => {
       if (!this.element.isConnected) return;
       const at = from + (performance.now() - began) * speed;
       this.#go(at);
-      if (at >= this.lanes.duration) this.stop();
+      if (at >= this.extent) this.stop();
       else this.playing = requestAnimationFrame(step);
     };
     this.playing = requestAnimationFrame(step);
@@ -115,7 +116,7 @@ export class Scrubber {
     const known = text.slice(-TAIL);
     const cut = Math.max(0, known.length - fresh);
     const recorded = lane.facts.arguments !== null || text !== "";
-    fill(code, text.length > TAIL ? "…" : "", visible(known.slice(0, cut)), h("span", { class: "fresh" }, visible(known.slice(cut))),
+    fill(code, text.length > TAIL ? "…" : "", visible(known.slice(0, cut)), h("span", { class: "newest" }, visible(known.slice(cut))),
       recorded ? null : h("span", { class: "aside" }, lane.size ? "not recorded" : ""));
     size.textContent = `${number(lane.lengthAt(this.time))} / ${number(lane.facts.arguments_length)}`;
     code.scrollTop = code.scrollHeight;

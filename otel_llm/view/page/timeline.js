@@ -4,7 +4,7 @@
 // beside it; screen readers get the lanes' facts from there and the moment's from the scrubber.
 
 import { colours, laneColour } from "./colours.js";
-import { button, fill, h } from "./dom.js";
+import { button, fill, h, icon } from "./dom.js";
 import { count, duration, number, oneLine, visible, words } from "./text.js";
 
 const AXIS = 46; // px: a row of times, a row of flags
@@ -87,14 +87,14 @@ export class Timeline {
     const { facts } = lane;
     const wrong = this.lanes.anomalies.filter((one) => one.lane === lane.number);
     const calls = facts.kind === "tool_call";
+    const badge = wrong.length ? h("span", { class: "lane-wrong", title: wrong.map((one) => words(one.type)).join(", ") }, icon("warning"), wrong.length > 1 ? String(wrong.length) : null, h("span", { class: "unseen" }, ` ${wrong.map((one) => words(one.type)).join(", ")}`)) : null;
     const about = calls
       ? `${number(facts.arguments_length)} chars · ${count(facts.delta_count, "delta")}`
       : `from ${duration(lane.starts)}`;
     return h("li", { class: "lane-label", data: { colour: laneColour(lane) } },
       h("span", { class: "lane-name" }, h("span", { class: "swatch" }), h("bdi", {}, lane.title),
-        calls && facts.index !== null ? h("span", { class: "lane-index" }, `[${facts.index}]`) : null),
-      h("span", { class: "lane-about" }, about,
-        wrong.length ? h("span", { class: "wrong" }, ` · ${wrong.length === 1 ? words(wrong[0].type) : count(wrong.length, "anomaly", "anomalies")}`) : null));
+        calls && facts.index !== null ? h("span", { class: "lane-index" }, `[${facts.index}]`) : null, badge),
+      h("span", { class: "lane-about" }, about));
   }
 
   #listen() {
@@ -155,7 +155,7 @@ export class Timeline {
   }
 
   #paint() {
-    const style = getComputedStyle(this.element);
+    const style = getComputedStyle(this.scroll);
     this.laneHeight = parseFloat(style.getPropertyValue("--lane-height")) || 48;
     this.laneTop = parseFloat(style.getPropertyValue("--lane-top")) || 0;
     const all = this.lanes.lanes.length * this.laneHeight;
@@ -187,23 +187,25 @@ export class Timeline {
     const flag = (x, label, colour, mark) => {
       if (x < -1 || x > this.width + 1) return;
       const wide = to.measureText(label).width + 6;
-      const left = x + 4 + wide > this.width ? x - 4 - wide : x + 4;
+      const [right, left] = [x + (mark ? 10 : 4), x - (mark ? 10 : 4) - wide].map((at) => (at + wide > this.width || !places.isFree(at - 2, at + wide + 2) ? null : at));
+      const at = right ?? left;
       to.fillStyle = colour;
       if (mark) triangle(to, x, 32, colour, ink.panel);
-      if (places.take(left - 2, left + wide + 2)) {
-        to.fillStyle = ink.panel;
-        to.fillRect(left, 22, wide, 18);
-        to.fillStyle = colour;
-        to.fillText(label, left + 3, 31.5);
-      }
+      if (at === null) return;
+      places.take(at - 2, at + wide + 2);
+      to.fillStyle = ink.panel;
+      to.fillRect(at, 22, wide, 18);
+      to.fillStyle = colour;
+      to.fillText(label, at + 3, 31.5);
     };
+    const ofAll = this.lanes.anomalies.filter(({ lane }) => lane === null || lane === undefined);
+    for (const { at_ms } of ofAll) places.take(this.#x(at_ms) - 8, this.#x(at_ms) + 8);
     for (const { at_ms, reason } of this.lanes.finishes) {
       const x = Math.round(this.#x(at_ms)) + 0.5;
       line(to, ink.ink, x, 22, x, AXIS);
       flag(x, oneLine(reason, 30), ink.ink, false);
     }
-    for (const { lane, at_ms, type } of this.lanes.anomalies)
-      if (lane === null || lane === undefined) flag(this.#x(at_ms), words(type), ink.danger, true);
+    for (const { at_ms, type } of ofAll) flag(this.#x(at_ms), words(type), ink.danger, true);
     for (const wait of this.lanes.waits) {
       const [left, right] = [this.#x(wait.from), this.#x(wait.to)];
       const label = wait.from === 0 ? duration(wait.ms) : `${duration(wait.ms)} of nothing`;
@@ -518,8 +520,12 @@ class Places {
     this.taken = [];
   }
 
+  isFree(from, to) {
+    return !this.taken.some(([left, right]) => from < right && to > left);
+  }
+
   take(from, to) {
-    if (this.taken.some(([left, right]) => from < right && to > left)) return false;
+    if (!this.isFree(from, to)) return false;
     this.taken.push([from, to]);
     return true;
   }
