@@ -26,10 +26,12 @@ export class Detail {
   async open(id) {
     this.close();
     this.id = id;
+    // What is still to be seen of another request is not to be used any more.
+    this.body.inert = true;
     this.aborter = new AbortController();
     this.element.setAttribute("aria-busy", "true");
     // A quick answer shall not flicker.
-    const late = setTimeout(() => fill(this.body, this.#bar(), h("p", { class: "aside", role: "status" }, "Reading the request…")), 150);
+    const late = setTimeout(() => this.#say(h("p", { class: "aside", role: "status" }, "Reading the request…")), 150);
     try {
       const detail = await api.request(id, this.aborter.signal);
       clearTimeout(late);
@@ -37,7 +39,7 @@ export class Detail {
     } catch (failure) {
       clearTimeout(late);
       if (failure.name === "AbortError") return;
-      fill(this.body, this.#bar(), h("div", { class: "failure", role: "alert" }, h("p", {}, failure.message), button("Try again", null, () => this.open(id))));
+      this.#say(h("div", { class: "failure", role: "alert" }, h("p", {}, failure.message), button("Try again", null, () => this.open(id))));
     }
     this.element.removeAttribute("aria-busy");
     this.element.scrollTop = 0;
@@ -55,21 +57,28 @@ export class Detail {
     this.timeline?.draw();
   }
 
+  #say(words) {
+    this.body.inert = false;
+    fill(this.body, this.#bar(), words);
+  }
+
   #bar(...actions) {
     return h("div", { class: "request-bar" }, button("Back to the list", "back", () => this.back(), { quiet: true, "aria-keyshortcuts": "Escape" }), h("span", { class: "spring" }), actions);
   }
 
   #show(detail) {
     this.timeline?.close();
+    this.body.inert = false;
     const lanes = new Lanes(detail);
-    this.timeline = new Timeline(lanes, { scrubbed: (ms) => this.scrubber.show(ms) });
-    this.scrubber = new Scrubber(lanes, (ms) => this.timeline.at(ms));
+    const timeline = new Timeline(lanes, { scrubbed: (ms) => scrubber.show(ms) });
+    const scrubber = new Scrubber(lanes, (ms) => timeline.at(ms));
+    Object.assign(this, { timeline, scrubber });
     const point = (anomaly) => {
-      this.scrubber.stop();
-      this.scrubber.show(anomaly.at_ms);
-      this.timeline.at(Math.min(anomaly.at_ms, lanes.duration));
-      this.timeline.point(anomaly.lane);
-      this.timeline.element.scrollIntoView({ block: "nearest" });
+      scrubber.stop();
+      scrubber.show(anomaly.at_ms);
+      timeline.at(Math.min(anomaly.at_ms, lanes.duration));
+      timeline.point(anomaly.lane);
+      timeline.element.scrollIntoView({ block: "nearest" });
     };
     const choices = new Set(lanes.lanes.map((lane) => lane.facts.choice)).size;
     fill(this.body,
@@ -82,14 +91,14 @@ export class Detail {
         button("Compare", "compare", () => this.mark(detail.id), { "aria-keyshortcuts": "c" })),
       header(detail),
       anomalySection(lanes.anomalies, point),
-      h("section", { class: "when", "aria-labelledby": "when-title" }, h("h3", { id: "when-title" }, "Timeline"), this.timeline.element, this.scrubber.element),
+      h("section", { class: "when", "aria-labelledby": "when-title" }, h("h3", { id: "when-title" }, "Timeline"), timeline.element, scrubber.element),
       callSection(lanes, { choices }),
       rewriteSection(lanes),
       turnSection(detail),
       messageSection(detail),
       parameterSection(detail),
       rawSection(detail));
-    this.timeline.draw();
+    timeline.draw();
   }
 }
 

@@ -6,7 +6,7 @@ import { go } from "./route.js";
 import { count } from "./text.js";
 
 export function fileChooser() {
-  const chooser = h("input", { type: "file", accept: "application/json,.json", multiple: true, class: "unseen", tabindex: "-1", "aria-hidden": "true" });
+  const chooser = h("input", { type: "file", accept: "application/json,.json", multiple: true, hidden: true });
   chooser.addEventListener("change", () => {
     take([...chooser.files]);
     chooser.value = "";

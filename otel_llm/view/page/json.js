@@ -4,7 +4,7 @@ import { h } from "./dom.js";
 import { unitsOf, visible } from "./text.js";
 
 const TOKEN = /\s+|"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s{}[\],:"]+|"[\s\S]*$/g;
-const SHOWN = 50_000; // characters, until somebody asks for all of them
+const SHOWN = 10_000; // characters, until somebody asks for all of them
 
 /** The tokens of valid JSON with the white space of two-space indentation: [kind, text]. */
 export function* laidOut(text) {

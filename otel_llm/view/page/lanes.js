@@ -152,20 +152,24 @@ function waitsOf(lanes) {
   for (const lane of lanes.lanes) {
     const { facts } = lane;
     for (const at of [facts.detected_ms, facts.first_ms, facts.completed_ms]) if (typeof at === "number") marks.push(at);
-    for (let at = 0; at < lane.size; at += 1) {
-      marks.push(lane.times[at]);
-      // Nobody waited while what is folded here came.
-      if (lane.folded[at] > 1) marks.push(lane.lasts(at));
-    }
+    // Nobody waited while what is folded here came.
+    for (let at = 0; at < lane.size; at += 1) if (lane.folded[at] > 1) marks.push(lane.lasts(at));
   }
   for (const { at_ms } of lanes.finishes) marks.push(at_ms);
-  const times = Float64Array.from(marks).sort();
-  const gaps = [];
-  for (let at = 1; at < times.length; at += 1) if (times[at] > times[at - 1]) gaps.push({ from: times[at - 1], to: times[at], ms: times[at] - times[at - 1] });
-  if (!gaps.length) return [];
-  const usual = Float64Array.from(gaps, (gap) => gap.ms).sort()[gaps.length >> 1];
-  const covered = (gap) => lanes.lanes.some((lane) => isFoldedOver(lane, gap));
-  const long = gaps.filter((gap) => gap.from === 0 || (gap.ms > 4 * usual && gap.ms > 0.06 * lanes.duration && !covered(gap)));
+  const times = new Float64Array(marks.length + lanes.times.length);
+  times.set(marks);
+  times.set(lanes.times, marks.length);
+  times.sort();
+  const waits = new Float64Array(times.length - 1);
+  for (let at = 1; at < times.length; at += 1) waits[at - 1] = times[at] - times[at - 1];
+  const sorted = waits.filter((ms) => ms > 0).sort();
+  const usual = sorted[sorted.length >> 1];
+  const long = [];
+  for (let at = 0; at < waits.length; at += 1) {
+    const wait = { from: times[at], to: times[at + 1], ms: waits[at] };
+    const isFirst = wait.from === 0 && wait.ms > 0;
+    if (isFirst || (wait.ms > 4 * usual && wait.ms > 0.06 * lanes.duration && !lanes.lanes.some((lane) => isFoldedOver(lane, wait)))) long.push(wait);
+  }
   return long.sort((a, b) => b.ms - a.ms).slice(0, MOST_WAITS + 1);
 }
 

@@ -4,6 +4,8 @@ import { h, icon } from "./dom.js";
 import { causesOf } from "./groups.js";
 import { count, duration, number, oneLine, visible, when, words } from "./text.js";
 
+const MOST_TOOLS = 3; // told by name in a line
+
 /** How it ended; `short` leaves out the module of an error's type. */
 export function outcome({ outcome: how, error }, { short = false } = {}) {
   if (!error && how !== "error") return h("span", { class: "outcome" }, how ? visible(how) : "not streamed");
@@ -28,7 +30,9 @@ export function tools(summary) {
     if (last && last.name === name) last.times += 1;
     else each.push({ name, times: 1 });
   }
-  return each.map(({ name, times }) => h("span", { class: "tool" }, h("bdi", {}, oneLine(name, 60)), times > 1 ? ` ×${times}` : null));
+  const shown = each.slice(0, MOST_TOOLS).map(({ name, times }) => h("span", { class: "tool" }, h("bdi", {}, oneLine(name, 60)), times > 1 ? ` ×${times}` : null));
+  if (each.length > MOST_TOOLS) shown.push(h("span", { class: "aside" }, `+${number(each.length - MOST_TOOLS)}`));
+  return shown;
 }
 
 export function tokens({ input_tokens: into, output_tokens: out }) {
