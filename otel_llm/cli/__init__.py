@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Raises SystemExit as argparse does: for ``--help`` and ``--version``, and with status 2 for a wrong usage.
     """
-    from otel_llm.cli import chat, demo, explain, inspect, probe, record, replay, view
+    from otel_llm.cli import chat, demo, explain, inspect, probe, record, replay, show, view
 
     parser = argparse.ArgumentParser(
         prog="otel-llm", description="OpenTelemetry for streaming tool calls of language models."
@@ -31,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     probe.add_parser(commands)
     explain.add_parser(commands)
     view.add_parser(commands)
+    show.add_parser(commands)
     arguments = parser.parse_args(argv)
     try:
         status: int = arguments.run(arguments)

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from otel_llm import events, json_values
 from otel_llm.explanations import BY_TYPE
 from otel_llm.view import copies
+from otel_llm.view.spans import Event
 
 if TYPE_CHECKING:
-    from otel_llm.view.spans import Event, Span
+    from otel_llm.view.spans import Delta, Span
 
 Document = dict[str, Any]
 
@@ -46,8 +47,12 @@ def is_request(span: Span) -> bool:
     if span.attributes.get("gen_ai.operation.name") in _INFERENCE:
         return True
     return any(name.startswith(_OURS) for name in span.attributes) or any(
-        event.name.startswith(_OURS) for event in span.events
+        event.name.startswith(_OURS) for event in _told(span)
     )
+
+
+def _told(span: Span) -> Iterator[Event]:
+    return (event for event in span.events if isinstance(event, Event))
 
 
 def summarize(span: Span) -> Document:
@@ -55,7 +60,7 @@ def summarize(span: Span) -> Document:
     attributes = span.attributes
     tools: list[str] = []
     anomalies: list[str] = []
-    for event in span.events:
+    for event in _told(span):
         if event.name == events.NAME and len(tools) < _MOST_NAMED:
             tools.append(str(event.attributes.get("gen_ai.tool.name", "")))
         elif event.name == events.ANOMALY and len(anomalies) < _MOST_NAMED:
@@ -106,7 +111,7 @@ def searched_text(span: Span, summary: Mapping[str, Any]) -> str:
         str(span.attributes.get("gen_ai.response.id", "")),
     ]
     room = _LONGEST_SEARCHED
-    for event in span.events:
+    for event in _told(span):
         if room <= 0:
             break
         if event.name in {events.COMPLETED, events.ANOMALY}:
@@ -125,7 +130,10 @@ def detail(span: Span) -> Document:
     """All of one request but for what only the store knows: `leads_to` and `trace`."""
     lanes = _Lanes(span)
     for event in span.events:
-        lanes.take(event)
+        if isinstance(event, Event):
+            lanes.take(event)
+        else:
+            lanes.delta(event)
     lanes.end()
     attributes = span.attributes
     parameters = {name: value for name, value in attributes.items() if name.startswith("gen_ai.request.")}
@@ -158,7 +166,7 @@ class _Lanes:
     def __init__(self, span: Span) -> None:
         self._span = span
         self.lanes: list[Document] = []
-        self.deltas: list[list[Any]] = []
+        self.deltas: list[tuple[Any, ...]] = []
         self.finish_reasons: list[Document] = []
         self.anomalies: list[Document] = []
         self.rewrites: list[Document] = []
@@ -172,10 +180,8 @@ class _Lanes:
     def take(self, event: Event) -> None:
         name, at = event.name, _ms(event.time_ns, self._span)
         attributes = event.attributes
-        if name == events.ARGUMENTS_DELTA:
-            self._delta(at, attributes)
-        elif name == events.DETECTED:
-            self._call(self._new(attributes), "detected_ms", at, attributes)
+        if name == events.DETECTED:
+            self._call(self._new(*self._key(attributes)), "detected_ms", at, attributes)
         elif name == events.NAME:
             self._call(self._lane(attributes), "named_ms", at, attributes)
         elif name == events.COMPLETED:
@@ -197,15 +203,14 @@ class _Lanes:
     def _key(self, attributes: Mapping[str, Any]) -> tuple[int, int | None]:
         return _integer(attributes.get(_CHOICE), 0), _integer(attributes.get(_INDEX), None)
 
-    def _new(self, attributes: Mapping[str, Any]) -> int:
-        choice, index = key = self._key(attributes)
-        self._latest[key] = number = len(self.lanes)
+    def _new(self, choice: int, index: int | None) -> int:
+        self._latest[choice, index] = number = len(self.lanes)
         self.lanes.append(_lane("tool_call", choice, index))
         return number
 
     def _lane(self, attributes: Mapping[str, Any]) -> int:
         number = self._latest.get(self._key(attributes))
-        return self._new(attributes) if number is None else number
+        return self._new(*self._key(attributes)) if number is None else number
 
     def _call(self, number: int, when: str, at: float, attributes: Mapping[str, Any]) -> Document:
         lane = self.lanes[number]
@@ -215,26 +220,27 @@ class _Lanes:
                 lane[field] = str(attributes[name])
         return lane
 
-    def _delta(self, at: float, attributes: Mapping[str, Any]) -> None:
-        number = self._lane(attributes)
+    def delta(self, delta: Delta) -> None:
+        time_ns, choice, index, text, length, folded = delta
+        at = _ms(time_ns, self._span)
+        number = self._latest.get((choice, index))
+        if number is None:
+            number = self._new(choice, index)
         lane = self.lanes[number]
-        text = attributes.get(_ARGUMENTS)
-        folded = _integer(attributes.get(_COUNT), 1)
-        length = _integer(attributes.get(_LENGTH), lane["arguments_length"])
-        self.deltas.append([at, number, text, length, folded])
+        if length is None:
+            length = lane["arguments_length"]
+        self.deltas.append((at, number, text, length, folded))
         if lane["first_ms"] is None:
             lane["first_ms"] = at
         lane["last_ms"] = at
         lane["delta_count"] += folded
         lane["arguments_length"] = length
-        if isinstance(text, str):
-            joined = self._joined.setdefault(number, [])
-            held = self._joined_length.get(number, 0)
-            # Behind a delta that was cut nothing joins any more.
-            if held >= 0:
-                joined.append(text)
-                held += len(text)
-                self._joined_length[number] = held if held >= length else -1
+        # Behind a delta that was cut nothing joins any more.
+        held = self._joined_length.get(number, 0)
+        if text is not None and held >= 0:
+            self._joined.setdefault(number, []).append(text)
+            held += len(text)
+            self._joined_length[number] = held if held >= length else -1
 
     def _completed(self, at: float, attributes: Mapping[str, Any]) -> None:
         key, call_id = self._key(attributes), attributes.get("gen_ai.tool.call.id")

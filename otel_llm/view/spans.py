@@ -19,6 +19,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 
+from otel_llm.events import ARGUMENTS_DELTA
+
 Attributes = dict[str, Any]
 
 _IDS = ("traceId", "spanId", "parentSpanId")
@@ -31,8 +33,13 @@ class MalformedError(ValueError):
     """A body is not the message that it should be; the text says why."""
 
 
+# A delta of a call's arguments: its time (ns of the epoch), the choice, the index, the text, the length so far and
+# how many deltas it stands for. A plain tuple, since a span may have a hundred thousand of them.
+Delta = tuple[int, int, int | None, str | None, int | None, int]
+
+
 class Event(NamedTuple):
-    """`time_ns` of the epoch."""
+    """Any other event. `time_ns` of the epoch."""
 
     name: str
     time_ns: int
@@ -48,7 +55,10 @@ class Link(NamedTuple):
 
 
 class Span(NamedTuple):
-    """One span. Ids are hex, times are of the epoch; `status` is `unset`, `ok` or `error`."""
+    """One span. Ids are hex, times are of the epoch; `status` is `unset`, `ok` or `error`.
+
+    `events` and deltas are in the order in which they came.
+    """
 
     trace_id: str
     span_id: str
@@ -57,7 +67,7 @@ class Span(NamedTuple):
     started_ns: int
     ended_ns: int
     attributes: Attributes
-    events: list[Event]
+    events: list[Event | Delta]
     links: list[Link]
     status: str
     message: str
@@ -143,8 +153,8 @@ def single_spans(request: ExportTraceServiceRequest) -> Iterator[ResourceSpans]:
                 yield single
 
 
-def read(message: ResourceSpans) -> Span:
-    """The one span of a message that `single_spans` made."""
+def read(message: ResourceSpans, *, deltas: bool = True) -> Span:
+    """The one span of a message that `single_spans` made, without its deltas if so asked."""
     scope_spans = message.scope_spans[0]
     span = scope_spans.spans[0]
     started = span.start_time_unix_nano
@@ -155,18 +165,41 @@ def read(message: ResourceSpans) -> Span:
         name=span.name,
         started_ns=started,
         ended_ns=max(started, span.end_time_unix_nano),
-        attributes=_attributes(span.attributes),
-        events=[Event(event.name, event.time_unix_nano, _attributes(event.attributes)) for event in span.events],
-        links=[Link(link.trace_id.hex(), link.span_id.hex(), _attributes(link.attributes)) for link in span.links],
+        attributes=attributes_of(span.attributes),
+        events=list(_events(span.events, deltas=deltas)),
+        links=[Link(link.trace_id.hex(), link.span_id.hex(), attributes_of(link.attributes)) for link in span.links],
         status={1: "ok", 2: "error"}.get(span.status.code, "unset"),
         message=span.status.message,
-        resource=_attributes(message.resource.attributes),
+        resource=attributes_of(message.resource.attributes),
         scope=scope_spans.scope.name,
         dropped_events=span.dropped_events_count,
     )
 
 
-def _attributes(entries: Any) -> Attributes:
+def _events(events: Any, *, deltas: bool) -> Iterator[Event | Delta]:
+    for event in events:
+        name = event.name
+        if name != ARGUMENTS_DELTA:
+            yield Event(name, event.time_unix_nano, attributes_of(event.attributes))
+        elif deltas:
+            choice, index, text, length, count = 0, None, None, None, 1
+            for entry in event.attributes:
+                match entry.key:
+                    case "gen_ai.tool.call.arguments":
+                        text = entry.value.string_value
+                    case "otel_llm.arguments.length":
+                        length = entry.value.int_value
+                    case "otel_llm.choice.index":
+                        choice = entry.value.int_value
+                    case "otel_llm.tool_call.index":
+                        index = entry.value.int_value
+                    case "otel_llm.delta.count":
+                        count = entry.value.int_value
+            yield event.time_unix_nano, choice, index, text, length, count
+
+
+def attributes_of(entries: Any) -> Attributes:
+    """What a list of `KeyValue` says."""
     found: Attributes = {}
     for entry in entries:
         value = entry.value

@@ -1,0 +1,150 @@
+"""``otel-llm show``: the timelines of the view's requests, or of a file of OTLP JSON, in the terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterator
+
+    from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
+
+
+def add_parser(commands: Any) -> None:
+    """Add the subcommand to what ``ArgumentParser.add_subparsers`` returned."""
+    parser = commands.add_parser(
+        "show",
+        help="the timelines of stored requests, in the terminal",
+        description="Prints what `otel-llm view` keeps, the newest last, or the requests of a file of OTLP JSON.",
+    )
+    parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="OTLP JSON, instead of what is kept")
+    parser.add_argument("--db", type=Path, metavar="FILE", help="where `otel-llm view` keeps them, if told so")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--request", metavar="ID", help="this one")
+    which.add_argument("--last", type=int, default=10, metavar="N", help="the newest N (10)")
+    parser.add_argument("--json", action="store_true", help="print JSON, a line a request")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print them: 0, 1 where there is none, 2 where nothing can be read."""
+    try:
+        from otel_llm.view import spans
+        from otel_llm.view.store import StoreError
+    except ImportError as error:
+        return _fail(f"needs {error.name}: pip install 'otel-llm[view]'")
+    show = _show_json if arguments.json else _text_shower()
+    if show is None:
+        return _fail("needs rich and opentelemetry-sdk: pip install 'otel-llm[timeline]' (or use --json)")
+    count = 0
+    try:
+        for message in _messages(arguments):
+            show(message)
+            count += 1
+    except BrokenPipeError:
+        # `otel-llm show | head`: what is still to be written at exit shall not fail, too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (OSError, StoreError, spans.MalformedError) as error:
+        return _fail(str(error))
+    if not count:
+        print("otel-llm show: there is no such request", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _fail(sentence: str) -> int:
+    from otel_llm.unicode_text import one_line
+
+    print(one_line(f"otel-llm show: {sentence}"), file=sys.stderr)
+    return 2
+
+
+def _messages(arguments: argparse.Namespace) -> Iterator[ResourceSpans]:
+    from otel_llm.view import requests, spans
+    from otel_llm.view.store import Store, StoreError, default_path
+
+    if arguments.file is not None:
+        try:
+            request = spans.parse_json(arguments.file.read_bytes())
+        except spans.MalformedError as error:
+            raise spans.MalformedError(f"{arguments.file}: {error}") from None
+        for message in spans.single_spans(request):
+            span = spans.read(message, deltas=False)
+            if requests.is_request(span) and arguments.request in {
+                None,
+                requests.request_id(span.trace_id, span.span_id),
+            }:
+                yield message
+        return
+    path = arguments.db or default_path()
+    if not path.exists():
+        raise StoreError(f"{path} is not there: `otel-llm view` makes it")
+    store = Store(path)
+    try:
+        wanted = [arguments.request]
+        if arguments.request is None:
+            wanted = [one["id"] for one in reversed(store.page({}, arguments.last).requests)]
+        for request_id in wanted:
+            found = store.message(request_id)
+            if found is not None:
+                yield found
+    finally:
+        store.close()
+
+
+def _show_json(message: ResourceSpans) -> None:
+    from otel_llm.view import requests, spans
+
+    print(json.dumps(requests.detail(spans.read(message))), flush=True)
+
+
+def _text_shower() -> Callable[[ResourceSpans], None] | None:
+    """What prints a timeline, None where it cannot be had."""
+    try:
+        from rich.console import Console
+        from rich.text import Text
+
+        from otel_llm import terminal
+    except ImportError:
+        return None
+    console = Console()
+    console.on_broken_pipe = _nobody_reads  # type: ignore[method-assign]
+    if console.width < 1:
+        console.width = 80
+
+    def show(message: ResourceSpans) -> None:
+        lines = terminal.timeline(_readable(message))
+        text = Text("\n").join(Text.assemble(*line) for line in [*lines, []])
+        console.print(text, soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+    return show
+
+
+def _nobody_reads() -> None:
+    raise BrokenPipeError("nobody reads what is printed")
+
+
+def _readable(message: ResourceSpans) -> Any:
+    """The span as the SDK would have given it to an exporter."""
+    from opentelemetry.sdk.trace import Event, ReadableSpan
+    from opentelemetry.trace import SpanContext, Status, StatusCode
+
+    from otel_llm.view.spans import attributes_of
+
+    span = message.scope_spans[0].spans[0]
+    is_error = span.status.code == 2
+    return ReadableSpan(
+        span.name,
+        context=SpanContext(int.from_bytes(span.trace_id, "big"), int.from_bytes(span.span_id, "big"), is_remote=True),
+        attributes=attributes_of(span.attributes),
+        events=[Event(event.name, attributes_of(event.attributes), event.time_unix_nano) for event in span.events],
+        status=Status(StatusCode.ERROR, span.status.message) if is_error else Status(),
+        start_time=span.start_time_unix_nano,
+        end_time=span.end_time_unix_nano,
+    )
