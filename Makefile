@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-stack stack lint bench bench-stack clean
+.PHONY: help demo test test-stack test-browser stack lint bench bench-stack clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -37,6 +37,9 @@ test: lint ## everything that continuous integration checks
 
 test-stack: $(VENV)/.test-stack ## the pipeline behind an application, on real programs; needs Go, Java, Maven and Prometheus
 	$(BIN)/python -m pytest tests/pipeline
+
+test-browser: $(VENV)/.test-browser ## the page of otel-llm view, in a real browser; needs Chromium
+	$(BIN)/python -m pytest tests/browser
 
 stack: $(VENV)/.stack ## start the collector, Jaeger and Prometheus here; needs Go and Prometheus
 	@$(BIN)/python -m stack
@@ -72,10 +75,11 @@ $(VENV)/.made:
 $(VENV)/.demo: WHAT := --editable '.[demo]'
 $(VENV)/.test: WHAT := --editable '.[cli,demo]' --group test --group lint
 $(VENV)/.test-stack: WHAT := --editable '.[cli,demo]' --group test --group stack --group grafana
+$(VENV)/.test-browser: WHAT := --editable '.[cli,demo]' --group browser
 $(VENV)/.stack: WHAT := --group stack
 $(VENV)/.bench: WHAT := --editable '.[demo]' --group bench
 
-$(VENV)/.demo $(VENV)/.test $(VENV)/.test-stack $(VENV)/.stack $(VENV)/.bench: $(VENV)/.made pyproject.toml constraints.txt
+$(VENV)/.demo $(VENV)/.test $(VENV)/.test-stack $(VENV)/.test-browser $(VENV)/.stack $(VENV)/.bench: $(VENV)/.made pyproject.toml constraints.txt
 	@echo "Installing what 'make $(subst .,,$(notdir $@))' needs."
 	@$(INSTALL) $(WHAT)
 	@$(if $(findstring bench,$@),$(INSTALL) --no-deps abstractcore)

@@ -66,7 +66,7 @@ def agent(view: View) -> Iterator[Agent]:
 
 @pytest.fixture
 def open_page(chromium: Browser, view: View) -> Iterator[Callable[..., Page]]:
-    """`open_page(path, **context_options)`: a page that fails its test where a script fails or anything is asked of elsewhere."""
+    """`open_page(path, **context_options)`. A script that fails, or asks for anything elsewhere, fails the test."""
     wrong: list[str] = []
     contexts = []
 
@@ -77,11 +77,17 @@ def open_page(chromium: Browser, view: View) -> Iterator[Callable[..., Page]]:
     def start(path: str = "", *, width: int = 1400, height: int = 900, **options: Any) -> Page:
         context = chromium.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
+        context.add_init_script(path=Path(__file__).with_name("measures.js"))
         page = context.new_page()
         page.set_default_timeout(10_000)
         page.on("request", refuse)
         page.on("pageerror", lambda error: wrong.append(f"a script failed: {error}"))
-        page.on("console", lambda said: wrong.append(said.text) if said.type == "error" and "Failed to load resource" not in said.text else None)
+        page.on(
+            "console",
+            lambda said: (
+                wrong.append(said.text) if said.type == "error" and "Failed to load resource" not in said.text else None
+            ),
+        )
         page.goto(f"{view.url}/{path}")
         return page
 

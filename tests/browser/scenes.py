@@ -1,10 +1,10 @@
-"""What an agent goes through, played by the scripted server to a real SDK, and sent to the view by the real exporter."""
+"""What an agent goes through: a scripted server, the real SDK, and the real exporter that sends it to the view."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import openai
@@ -73,7 +73,10 @@ def _end(reason: str = "tool_calls", tokens: tuple[int, int] = (412, 57)) -> lis
 
 
 def _searches() -> list[Any]:
-    both = _interleaved(tool_call_chunks("search_flights", FLIGHTS, id="call_7Hq2"), tool_call_chunks("get_weather", WEATHER, id="call_9Kd4", index=1))
+    both = _interleaved(
+        tool_call_chunks("search_flights", FLIGHTS, id="call_7Hq2"),
+        tool_call_chunks("get_weather", WEATHER, id="call_9Kd4", index=1),
+    )
     return [
         Sleep(0.15),
         *_paced(0.006, _words("Let me look for flights and for the weather.")),
@@ -84,33 +87,43 @@ def _searches() -> list[Any]:
     ]
 
 
-SCENES: Mapping[str, Callable[[], list[Any]]] = {
-    "searches": _searches,
-    "books": lambda: [Sleep(0.1), *_paced(0.008, tool_call_chunks("book_flight", BOOKING, id="call_b81")), *_end(tokens=(934, 48))],
-    "says": lambda: [Sleep(0.06), *_paced(0.006, _words("Booked: TP939, seat 14A. It will be sunny, 17 degrees.")), *_end("stop", (1012, 21))],
-    "thinks": lambda: [
-        Sleep(0.05),
-        *_paced(0.005, [chunk({"reasoning_content": word}) for word in ("Which ", "tool ", "fits ", "here? ")]),
-        *_paced(0.005, tool_call_chunks("list_tasks", "{}", id="call_t1")),
-        *_end(tokens=(120, 33)),
+_BROKEN = '{"origin": "ZRH", "destination": LIS, "date": "2026-12-04"}'
+_LONG = json.dumps({"flight": "TP939", "seat": "14A", "notes": "as discussed, " * 60})
+_STALLING = tool_call_chunks("get_weather", WEATHER, id="call_s")
+_THOUGHTS = [chunk({"reasoning_content": word}) for word in ("Which ", "tool ", "fits ", "here? ")]
+_AT_ONE_INDEX = [
+    chunk(tool_call_delta(index=0, id=f"call_{city}", name="get_weather", arguments=json.dumps({"city": city})))
+    for city in ("Lisbon", "Porto")
+]
+
+
+def _calls(name: str, arguments: str, seconds: float = 0.008, tokens: tuple[int, int] = (412, 57)) -> list[Any]:
+    return [Sleep(0.08), *_paced(seconds, tool_call_chunks(name, arguments, id="call_b81")), *_end(tokens=tokens)]
+
+
+SCENES: Mapping[str, Sequence[Any]] = {
+    "searches": _searches(),
+    "books": _calls("book_flight", BOOKING, tokens=(934, 48)),
+    "says": [
+        Sleep(0.06),
+        *_paced(0.006, _words("Booked: TP939, seat 14A. It will be sunny, 17 degrees.")),
+        *_end("stop", (1012, 21)),
     ],
-    "broken": lambda: [Sleep(0.08), *_paced(0.01, tool_call_chunks("search_flights", '{"origin": "ZRH", "destination": LIS, "date": "2026-12-04"}', id="call_x")), *_end(tokens=(403, 31))],
-    "truncated": lambda: [Sleep(0.04), *_paced(0.006, tool_call_chunks("book_flight", BOOKING[:61], id="call_y")), *_end("length", (903, 24))],
-    "same index": lambda: [
-        *_paced(0.02, [chunk(tool_call_delta(index=0, id="call_1", name="get_weather", arguments='{"city": "Lisbon"}')), chunk(tool_call_delta(index=0, id="call_2", name="get_weather", arguments='{"city": "Porto"}'))]),
-        *_end("stop"),
+    "thinks": [*_paced(0.005, _THOUGHTS), *_calls("list_tasks", "{}", tokens=(120, 33))],
+    "broken": _calls("search_flights", _BROKEN, 0.01, (403, 31)),
+    "truncated": [*_paced(0.006, tool_call_chunks("book_flight", BOOKING[:61])), *_end("length", (903, 24))],
+    "same index": [*_paced(0.02, _AT_ONE_INDEX), *_end("stop")],
+    "nobody's tool": _calls("send_email", '{"to": "ada@example.org"}', 0.004),
+    "leaks": [
+        *_paced(0.004, [chunk(text(LEAKED[at : at + 6])) for at in range(0, len(LEAKED), 6)]),
+        *_end("stop", (377, 29)),
     ],
-    "nobody's tool": lambda: [*_paced(0.004, tool_call_chunks("send_email", '{"to": "ada@example.org"}', id="call_z")), *_end()],
-    "leaks": lambda: [Sleep(0.03), *_paced(0.004, [chunk(text(LEAKED[at : at + 6])) for at in range(0, len(LEAKED), 6)]), *_end("stop", (377, 29))],
-    "stalls": lambda: [*_paced(0.01, tool_call_chunks("get_weather", WEATHER, id="call_s")[:6]), Sleep(1.3), *_paced(0.01, tool_call_chunks("get_weather", WEATHER, id="call_s")[6:]), *_end()],
-    "drops": lambda: [*_paced(0.01, tool_call_chunks("get_weather", WEATHER, id="call_d")[:8]), Drop()],
-    "fails": lambda: [*_paced(0.01, _words("One moment")), error_event("the engine ran out of memory")],
-    "overloaded": lambda: [Answer(error_event("too many requests", code="rate_limit"), status=429)],
-    "writes long": lambda: [
-        *_paced(0.0008, tool_call_chunks("book_flight", json.dumps({"flight": "TP939", "seat": "14A", "notes": "as discussed, " * 60}), id="call_l", size=3)),
-        *_end(tokens=(800, 410)),
-    ],
-}  # fmt: skip
+    "stalls": [*_paced(0.01, _STALLING[:6]), Sleep(1.3), *_paced(0.01, _STALLING[6:]), *_end()],
+    "drops": [*_paced(0.01, _STALLING[:8]), Drop()],
+    "fails": [*_paced(0.01, _words("One moment")), error_event("the engine ran out of memory")],
+    "overloaded": [Answer(error_event("too many requests", code="rate_limit"), status=429)],
+    "writes long": [*_paced(0.0008, tool_call_chunks("book_flight", _LONG, size=3)), *_end(tokens=(800, 410))],
+}
 
 
 class Agent:
@@ -125,7 +138,7 @@ class Agent:
 
     def plays(self, scene: str, **kwargs: Any) -> None:
         """One request, read to its end whatever that is."""
-        with ScriptedServer(SCENES[scene]()) as server:
+        with ScriptedServer(SCENES[scene]) as server:
             self.asks(server.base_url, **kwargs)
 
     def asks(self, base_url: str, **kwargs: Any) -> None:

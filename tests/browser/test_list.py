@@ -107,7 +107,13 @@ def mixed(view):
 
 @pytest.mark.parametrize(
     ("label", "choice", "found"),
-    [("Model", "alpha", 2), ("Tool", "pay", 1), ("Anomaly", "truncated", 1), ("Outcome", "closed", 1), ("Service", "other", 1)],
+    [
+        ("Model", "alpha", 2),
+        ("Tool", "pay", 1),
+        ("Anomaly", "truncated", 1),
+        ("Outcome", "closed", 1),
+        ("Service", "other", 1),
+    ],
 )
 def test_each_filter_finds_its_requests_and_says_how_many(mixed, open_page, label, choice, found):
     page = open_page()
@@ -187,7 +193,9 @@ def test_a_turn_says_whose_result_it_carries(view, open_page):
 
 def test_of_ten_thousand_only_what_is_seen_is_made(view, open_page):
     for begin in range(0, 10_000, 1000):
-        view.receive(body(made(call("work", json.dumps({"n": n})), model=f"m{n}", at_ms=n) for n in range(begin, begin + 1000)))
+        view.receive(
+            body(made(call("work", json.dumps({"n": n})), model=f"m{n}", at_ms=n) for n in range(begin, begin + 1000))
+        )
     page = open_page()
     expect(page.locator(".total")).to_have_text("10,000 requests")
     list_ = page.locator(".rows")
@@ -198,24 +206,12 @@ def test_of_ten_thousand_only_what_is_seen_is_made(view, open_page):
         if before == 10_000:
             break
         list_.evaluate("e => { e.scrollTop = e.scrollHeight; }")
-        page.wait_for_function("([e, n]) => Number(e.getAttribute('aria-rowcount')) > n", arg=[list_.element_handle(), before])
+        page.wait_for_function(
+            "([e, n]) => Number(e.getAttribute('aria-rowcount')) > n", arg=[list_.element_handle(), before]
+        )
     list_.evaluate("e => { e.scrollTop = e.scrollHeight; }")
     expect(page.get_by_text("m0", exact=True)).to_be_visible()
-    # The work of one step of scrolling, which a frame of the screen has room for many times over.
-    rows = page.evaluate(
-        """async () => {
-          const rows = document.querySelector(".rows");
-          let most = 0;
-          for (let at = 0; at < 60; at += 1) {
-            rows.scrollTop = at * 4000;
-            await new Promise(requestAnimationFrame);
-            await new Promise(requestAnimationFrame);
-            most = Math.max(most, document.querySelectorAll(".request-row").length);
-          }
-          return most;
-        }"""
-    )
-    assert 20 < rows < 60
+    assert 20 < page.evaluate("measures.linesWhileScrolling(4000, 60)") < 60
 
 
 # -- keys --
@@ -262,10 +258,10 @@ def test_what_has_the_focus_can_be_seen(mixed, open_page):
     seen = set()
     for _ in range(20):
         page.keyboard.press("Tab")
-        style = page.evaluate("() => { const e = document.activeElement; const s = getComputedStyle(e); return [e.tagName + '.' + e.className, s.outlineStyle, s.outlineWidth]; }")
-        if style[0].startswith("BODY"):
+        tag, style, width = page.evaluate("measures.focused()")
+        if tag == "BODY":
             break
-        seen.add(style[0].split(".")[0])
-        assert style[1] != "none", style
-        assert style[2] != "0px", style
+        seen.add(tag)
+        assert style != "none", tag
+        assert width != "0px", tag
     assert {"BUTTON", "INPUT", "SELECT", "DIV"} <= seen

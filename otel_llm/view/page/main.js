@@ -124,7 +124,8 @@ function follow() {
     },
     cleared: () => { kept.load(); count(); },
     connected: (isThere) => {
-      connection.textContent = isThere ? "live" : "not connected, trying again";
+      connection.textContent = isThere ? "live" : "not connected";
+      connection.title = isThere ? "What arrives is shown at once." : "Trying again, every second.";
       connection.classList.toggle("lost", !isThere);
       if (isThere && wasLost) { kept.load(); count(); }
       wasLost = !isThere;

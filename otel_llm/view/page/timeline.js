@@ -208,10 +208,13 @@ export class Timeline {
     for (const { at_ms, type } of ofAll) flag(this.#x(at_ms), words(type), ink.danger, true);
     for (const wait of this.lanes.waits) {
       const [left, right] = [this.#x(wait.from), this.#x(wait.to)];
-      const label = wait.from === 0 ? duration(wait.ms) : `${duration(wait.ms)} of nothing`;
+      const room = Math.min(right, this.width) - Math.max(left, 0) - 12;
+      const long = wait.from === 0 ? `first sign after ${duration(wait.ms)}` : `${duration(wait.ms)} of nothing`;
+      const label = [long, duration(wait.ms)].find((one) => to.measureText(one).width <= room);
+      if (!label) continue;
       const wide = to.measureText(label).width;
       const middle = (Math.max(left, 0) + Math.min(right, this.width)) / 2 - wide / 2;
-      if (Math.min(right, this.width) - Math.max(left, 0) < wide + 12 || !places.take(middle - 2, middle + wide + 2)) continue;
+      if (!places.take(middle - 2, middle + wide + 2)) continue;
       to.fillStyle = wait.from === 0 ? ink.muted : ink.wait;
       to.fillText(label, middle, 31.5);
     }
