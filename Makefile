@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-stack test-browser stack lint bench bench-stack clean
+.PHONY: help demo test test-stack test-browser stack lint bench bench-stack bench-view clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -51,6 +51,9 @@ lint: $(VENV)/.test ## style and types only
 
 bench-stack: $(VENV)/.test-stack ## how many spans the pipeline takes, and how large they are; needs what test-stack needs
 	$(BIN)/python -m benchmarks.pipeline
+
+bench-view: $(VENV)/.test-stack ## what the local view costs, and how fast it answers
+	$(BIN)/python -m benchmarks.view
 
 bench: $(VENV)/.bench ## what the instrumentation costs, beside its peers
 	$(BIN)/python -m benchmarks

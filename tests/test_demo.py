@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -97,7 +99,7 @@ def test_without_a_llama_server_it_says_so_and_goes_on() -> None:
 
 
 def test_a_part_without_its_timeline_is_a_failure() -> None:
-    no_telemetry = "demo._opentelemetry_instrument = lambda: []"
+    no_telemetry = "demo.opentelemetry_instrument = lambda: []"
     ended = run(sys.executable, "-c", ONLY_THE_AGENT.format(no_telemetry))
     assert ended.returncode == 1
     assert "shows no timeline" in ended.stderr
@@ -149,3 +151,28 @@ def timelines(stderr: str) -> list[str]:
         elif line.startswith("   "):
             timelines[-1] += "\n" + line
     return timelines
+
+
+def test_it_ends_in_a_view_of_its_spans(tmp_path: Path) -> None:
+    code = ONLY_THE_AGENT.format("").replace('["demo"]', '["demo", "--view"]')
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    command = [sys.executable, "-u", "-c", code]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as demo:
+        assert demo.stdout is not None
+        page = None
+        for line in demo.stdout:
+            if found := re.search(r"drawn at (\S+) until", line):
+                page = found.group(1)
+                break
+        try:
+            assert page, "it did not say where"
+            shown = httpx.get(f"{page}/api/requests", trust_env=False).json()
+            assert [one["service"] for one in shown["requests"]] == ["otel-llm-demo"] * 2
+            assert shown["requests"][1]["tools"] == ["add_task", "list_tasks"]
+        finally:
+            demo.send_signal(signal.SIGINT)
+        assert demo.wait(30) == 0
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(page, trust_env=False)

@@ -199,6 +199,9 @@ def test_what_grpc_is_told(view: Viewer) -> None:
     assert "ExportTraceServiceRequest" in broken.details()
     other: Any = unary(view, "/opentelemetry.proto.collector.trace.v1.TraceService/Import", b"")
     assert other.code() is grpc.StatusCode.UNIMPLEMENTED
+    # Refused before its body has come: the connection stays whole all the same.
+    unread: Any = unary(view, "/no.such.Service/Method", bytes(5 * 2**20))
+    assert unread.code() is grpc.StatusCode.UNIMPLEMENTED
     large: Any = unary(view, TRACE_METHOD, bytes(65 * 2**20))
     assert large.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     bomb: Any = unary(view, TRACE_METHOD, bytes(100 * 2**20), compression=grpc.Compression.Gzip)

@@ -126,6 +126,7 @@ def test_with_a_token(tmp_path: Path) -> None:
             assert httpx.post(traces, json=otlp(span())).status_code == 401
             bearer = {"authorization": f"Bearer {TOKEN}"}
             assert httpx.post(traces, json=otlp(span()), headers=bearer).status_code == 200
+            assert httpx.post(traces, params={"token": TOKEN}, content=b"{").status_code == 415, "no page to lead to"
             # By whatever name it is known there.
             assert client.get("/api/requests", headers=bearer | {"host": "box.example"}).status_code == 200
             assert client.get("/api/requests", headers=bearer | {"origin": "http://evil.example"}).status_code == 403

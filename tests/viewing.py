@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -106,7 +107,7 @@ def _value(value: Any) -> dict[str, Any]:
         case int():
             return {"intValue": str(value)}
         case float():
-            return {"doubleValue": value}
+            return {"doubleValue": value if math.isfinite(value) else str(value).replace("inf", "Infinity")}
         case list():
             return {"arrayValue": {"values": [_value(one) for one in value]}}
     return {"stringValue": value}

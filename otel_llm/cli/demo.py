@@ -9,20 +9,25 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import re
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
+import threading
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from otel_llm.cli.instrumented import opentelemetry_instrument
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
 _PART_TIMEOUT: Final = 60.0  # seconds
-_NEEDED: Final = ("openai", "rich", "opentelemetry.sdk", "opentelemetry.distro")
+_NEEDED: Final = ("openai", "rich", "opentelemetry.sdk", "opentelemetry.distro", "hypercorn")
 _SERVICE: Final = "otel-llm-demo"
 _COLLECTOR: Final = ("127.0.0.1", 4317)  # where an SDK sends unless it is told otherwise
 _SUMMARY_MARK: Final = "━━"  # how the terminal exporter begins a timeline
@@ -35,15 +40,60 @@ def add_parser(commands: Any) -> None:
         help="watch tool calls, good ones and broken ones, on this terminal",
         description="A small agent and some broken streams, instrumented from outside, with their timelines.",
     )
+    parser.add_argument(
+        "--view", action="store_true", help="end in `otel-llm view`, as it does where standard output is a terminal"
+    )
     parser.set_defaults(run=run)
 
 
-def run(_arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Play all parts; 0 if each showed what it is there to show, 1 if not, 2 where a package is missing."""
     missing = [name for name in _NEEDED if not _is_installed(name)]
     if missing:
         print(f"The demo needs {' and '.join(missing)}: pip install 'otel-llm[demo]'", file=sys.stderr)
         return 2
+    collector = _collector()
+    if collector or not (arguments.view or sys.stdout.isatty()):
+        status = _play_all()
+        if status == 0 and collector:
+            print(f"They went to the collector at {collector}, too, as the service {_SERVICE}.")
+        return status
+    with _view() as page:
+        status = _play_all()
+        if status == 0:
+            print(f"See them drawn at {page} until you press Ctrl-C.", flush=True)
+            with contextlib.suppress(KeyboardInterrupt):
+                threading.Event().wait()
+    return status
+
+
+@contextlib.contextmanager
+def _view() -> Iterator[str]:
+    """A view of its own, where the demo's spans go for the length of a block; the value is its page's address."""
+    code = "import sys; from otel_llm.cli import main; sys.exit(main())"
+    with tempfile.TemporaryDirectory() as folder:
+        process = subprocess.Popen(  # noqa: S603 - our own command
+            [sys.executable, "-c", code, "view", "--no-open", "--db", str(Path(folder) / "demo.sqlite3")],
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            start_new_session=True,  # an interrupt is for the demo, which ends it
+        )
+        assert process.stderr is not None  # noqa: S101 - for the type checker
+        try:
+            said = process.stderr.readline() + process.stderr.readline()
+            found = re.search(r"page is at (\S+)\n.* and (\S+) \(gRPC\)", said)
+            if not found:
+                raise RuntimeError(f"the view did not start: {said}")
+            os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = found.group(2)
+            yield found.group(1)
+        finally:
+            process.terminate()
+            process.wait()
+            process.stderr.close()
+            os.environ.pop("OTEL_EXPORTER_OTLP_ENDPOINT", None)
+
+
+def _play_all() -> int:
     try:
         passed = [_play_agent(), *_play_broken_streams()]
     except BrokenPipeError:
@@ -54,9 +104,6 @@ def run(_arguments: argparse.Namespace) -> int:
         print(f"\n{passed.count(False)} of {len(passed)} parts did not show what they should.", file=sys.stderr)
         return 1
     print("\nThat was one span for each request. Where they go is for OTEL_TRACES_EXPORTER to say.")
-    collector = _collector()
-    if collector:
-        print(f"They went to the collector at {collector}, too, as the service {_SERVICE}.")
     return 0
 
 

@@ -156,6 +156,8 @@ async def _serve(
         wait: set[asyncio.Future[Any]] = {running.task, asyncio.ensure_future(interrupted.wait())}
         if arguments.command is None:
             await asyncio.wait(wait, return_when=asyncio.FIRST_COMPLETED)
+            if running.task.done():
+                running.task.result()
             return 0
         status = await _run_command(arguments.command, addresses, token, wait)
         if arguments.keep and not interrupted.is_set():

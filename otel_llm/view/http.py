@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import zlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -17,10 +17,9 @@ Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 Headers = Sequence[tuple[bytes, bytes]]
 
 _SECONDS_FOR_A_BODY = 60.0
-# A client that is told before it has sent all sees a broken connection instead of the answer.
 _READ_TO_BE_POLITE = 4 * LONGEST_BODY
 _WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
-_PIECE = MEGABYTE
+_PIECE = 8 * MEGABYTE
 
 
 class RefusedError(Exception):
@@ -43,7 +42,7 @@ class Room:
         self._most = most
         self._held = 0
 
-    @contextmanager
+    @contextlib.contextmanager
     def share(self) -> Iterator[Callable[[int], None]]:
         """Gives what takes a number of bytes, given back at the end. It raises RefusedError where all are taken."""
         mine = 0
@@ -71,6 +70,7 @@ class Request:
         self.query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
         self._receive = receive
         self._send = send
+        self._is_read = False
         self.has_answered = False
 
     @property
@@ -85,7 +85,18 @@ class Request:
         except asyncio.TimeoutError:
             raise RefusedError(408, "The body did not come in time.") from None
 
+    async def discard(self) -> None:
+        """Read what nobody wants, so that the client sees the answer instead of a broken connection."""
+
+        def take(_: int) -> None:
+            raise RefusedError(400, "Nobody wants it.")
+
+        if not self._is_read:
+            with contextlib.suppress(RefusedError):
+                await self.body(take)
+
     async def _body(self, take: Callable[[int], None]) -> bytes:
+        self._is_read = True
         body = bytearray()
         read = 0
         refused = None
@@ -99,7 +110,8 @@ class Request:
                 try:
                     if read > LONGEST_BODY:
                         raise RefusedError(413, f"A body may have {LONGEST_BODY} bytes.")
-                    take(len(piece))
+                    if piece:
+                        take(len(piece))
                     body += piece
                 except RefusedError as error:
                     refused = error

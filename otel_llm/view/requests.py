@@ -44,7 +44,7 @@ def request_id(trace_id: str, span_id: str) -> str:
 
 def is_request(span: Span) -> bool:
     """Whether a span is of one request to a model: of ours, or of anybody who names it as the conventions do."""
-    if span.attributes.get("gen_ai.operation.name") in _INFERENCE:
+    if str(span.attributes.get("gen_ai.operation.name")) in _INFERENCE:
         return True
     return any(name.startswith(_OURS) for name in span.attributes) or any(
         event.name.startswith(_OURS) for event in _told(span)
@@ -243,14 +243,15 @@ class _Lanes:
             self._joined_length[number] = held if held >= length else -1
 
     def _completed(self, at: float, attributes: Mapping[str, Any]) -> None:
-        key, call_id = self._key(attributes), attributes.get("gen_ai.tool.call.id")
+        key = self._key(attributes)
+        named = {None, str(attributes.get("gen_ai.tool.call.id"))}
         number = next(
             (
                 number
                 for number, lane in enumerate(self.lanes)
                 if (lane["choice"], lane["index"], lane["kind"]) == (*key, "tool_call")
                 and lane["completed_ms"] is None
-                and lane["call_id"] in {None, call_id}
+                and lane["call_id"] in named
             ),
             None,
         )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -56,16 +56,18 @@ class Application:
             refused = refusal(request.headers, request.query.get("token"), self._token)
             if refused is not None:
                 raise RefusedError(*refused)
-            if self._token is not None and is_token(request.query.get("token"), self._token):
-                await _keep_token(request, self._token)
-            elif otlp.is_otlp(request):
+            if otlp.is_otlp(request):
                 await self._receiver.answer(request)
+            elif self._token is not None and is_token(request.query.get("token"), self._token):
+                await _keep_token(request, self._token)
             else:
                 await self._api.answer(request)
         except ClientGoneError:
             pass
         except RefusedError as error:
-            await _refuse(request, error)
+            with contextlib.suppress(ClientGoneError):
+                await request.discard()
+                await _refuse(request, error)
         except Exception:  # noqa: BLE001 - one request's fault is not the next one's
             _log.exception("a request could not be answered")
             await _refuse(request, RefusedError(500, "Something is wrong here; the log says what."))
@@ -118,8 +120,9 @@ def listen(host: str, port: int, *, or_any: bool) -> socket.socket:
 
 
 def address_of(bound: socket.socket) -> str:
-    """The URL of what listens there."""
+    """The URL of what listens there, on this machine where it listens on all addresses."""
     host, port = bound.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - nothing is bound here
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
@@ -130,7 +133,7 @@ class Running(NamedTuple):
     task: asyncio.Task[None]
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def serving(
     path: Path, sockets: list[socket.socket], *, token: str | None = None, most_bytes: int, most_seconds: float
 ) -> AsyncIterator[Running]:
@@ -139,9 +142,9 @@ async def serving(
     Raises StoreError where the store cannot be used.
     """
     live, room = Live(), Room()
-    intake = Intake(
-        Store(path, most_bytes=most_bytes, most_seconds=most_seconds), lambda told: live.tell("request", told)
-    )
+    store = Store(path, most_bytes=most_bytes, most_seconds=most_seconds)
+    store.keep_bounds()
+    intake = Intake(store, lambda told: live.tell("request", told))
     api = Api(Store(path), intake, live, room)
     ending = asyncio.Event()
     application = Application(api, Otlp(intake, room), token)

@@ -211,7 +211,7 @@ class Store:
                 self._add(one, now)
                 if one.summary is not None:
                     added.append(one.summary)
-        self._keep_bounds(now)
+        self.keep_bounds()
         return added
 
     def _add(self, one: Prepared, now: int) -> None:
@@ -257,9 +257,10 @@ class Store:
             execute("INSERT OR IGNORE INTO links (target, number) VALUES (?, ?)", (target, number))
         execute("INSERT INTO messages (number, message) VALUES (?, ?)", (number, one.message))
 
-    def _keep_bounds(self, now: int) -> None:
+    def keep_bounds(self) -> None:
+        """Let go of what is too old, and of what is too much."""
         execute = self._connection.execute
-        oldest = now - int(self._most_seconds * 1e9)
+        oldest = time.time_ns() - int(self._most_seconds * 1e9)
         if execute("SELECT 1 FROM spans WHERE stored_ns < ? LIMIT 1", (oldest,)).fetchone():
             execute("DELETE FROM spans WHERE stored_ns < ?", (oldest,))
         if self.used_bytes() <= self._most_bytes:

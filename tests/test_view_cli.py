@@ -1,0 +1,143 @@
+"""`otel-llm view --run`, its options, and `otel-llm show`, as processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from otel_llm.demo.scripted_server import DONE, ScriptedServer, chunk, tool_call_chunks
+from viewing import OTEL_LLM, call, id_of, lines_of, span, viewing
+
+BROKEN = [*tool_call_chunks("add_task", '{"title": "buy mi'), chunk(finish_reason="tool_calls"), DONE]
+
+
+def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [OTEL_LLM, *command],
+        # Another instrumentation of the same calls is installed here, too.
+        env=os.environ | {"PYTHONUTF8": "1", "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "openai"} | environment,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_program_is_run_and_what_it_asked_is_kept(tmp_path: Path) -> None:
+    db = str(tmp_path / "v.db")
+    with ScriptedServer(BROKEN) as server:
+        command = [sys.executable, "-m", "otel_llm.demo.broken_stream", server.base_url]
+        done = run("view", "--no-open", "--port", "0", "--db", db, "--run", *command)
+    assert done.returncode == 0, done.stderr
+    assert "the application saw" in done.stdout
+    shown = run("show", "--db", db)
+    assert shown.returncode == 0, shown.stderr
+    assert "━━ chat scripted-model" in shown.stdout
+    assert "invalid_json" in shown.stdout
+    (detail,) = lines_of(run("show", "--db", db, "--json").stdout)
+    assert detail["anomalies"] == ["invalid_json"]
+    assert detail["lanes"][0]["arguments_error"]
+    one = run("show", "--db", db, "--request", detail["id"])
+    assert one.stdout == shown.stdout
+
+
+def test_the_timeline_is_the_one_that_the_exporter_prints(tmp_path: Path) -> None:
+    db = str(tmp_path / "v.db")
+    with ScriptedServer(BROKEN) as server:
+        command = [sys.executable, "-m", "otel_llm.demo.broken_stream", server.base_url]
+        both = {"OTEL_TRACES_EXPORTER": "otel_llm_timeline,otlp", "COLUMNS": "200"}
+        # --run says where traces go; a program that adds an exporter keeps it.
+        code = (
+            "import runpy, sys; from opentelemetry import trace; from opentelemetry.sdk.trace.export import"
+            " SimpleSpanProcessor; from otel_llm.terminal import TimelineSpanExporter;"
+            " trace.get_tracer_provider().add_span_processor(SimpleSpanProcessor(TimelineSpanExporter()));"
+            f" sys.argv = {command[2:]!r}; runpy.run_module('otel_llm.demo.broken_stream', run_name='__main__')"
+        )
+        done = run("view", "--no-open", "--port", "0", "--db", db, "--run", sys.executable, "-c", code, **both)
+    assert done.returncode == 0, done.stderr
+    timeline = done.stderr[done.stderr.index("━━") :].strip()
+    assert run("show", "--db", db, COLUMNS="200").stdout.strip() == timeline
+
+
+@pytest.mark.parametrize(("code", "status"), [("raise SystemExit(7)", 7), ("import os; os.kill(os.getpid(), 9)", 137)])
+def test_its_end_is_the_programs(tmp_path: Path, code: str, status: int) -> None:
+    db = str(tmp_path / "v.db")
+    done = run("view", "--no-open", "--port", "0", "--db", db, "--run", sys.executable, "-c", code)
+    assert done.returncode == status, done.stderr
+
+
+def test_it_stays_where_it_is_asked_to(tmp_path: Path) -> None:
+    command = [OTEL_LLM, "view", "--no-open", "--port", "0", "--keep", "--db", str(tmp_path / "v.db")]
+    process = subprocess.Popen(
+        [*command, "--run", sys.executable, "-c", "raise SystemExit(3)"], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    with process:
+        for line in process.stderr:
+            if "the page stays" in line:
+                break
+        else:
+            pytest.fail("it ended")
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        process.stderr.read()
+        assert process.wait(30) == 3
+
+
+def test_a_taken_port_is_told_and_another_one_found(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run("view", "--no-open", "--port", str(port), "--db", str(tmp_path / "v.db"))
+        # A port that was asked for is not silently another one.
+        assert done.returncode == 2
+        assert "in use" in done.stderr
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "broken.json").write_text("{", encoding="utf-8")
+    for name in ("broken.json", "missing.json"):
+        done = run("view", "--no-open", "--port", "0", "--db", str(tmp_path / "v.db"), str(tmp_path / name))
+        assert done.returncode == 2
+        assert name in done.stderr
+        shown = run("show", str(tmp_path / name))
+        assert shown.returncode == 2
+        assert name in shown.stderr
+    assert run("show", "--db", str(tmp_path / "missing.db")).returncode == 2
+
+
+def test_what_is_shown(tmp_path: Path) -> None:
+    db = tmp_path / "v.db"
+    made = [span(*call(0, f"tool_{number}", "{}"), started_ms=number) for number in range(4)]
+    with viewing(db) as view:
+        view.send(*made)
+        exported = view.client.get(f"/api/requests/{id_of(made[0])}/export").text
+        # While it serves, too.
+        last = lines_of(run("show", "--db", str(db), "--last", "2", "--json").stdout)
+        assert [one["id"] for one in last] == [id_of(made[2]), id_of(made[3])]
+    file = tmp_path / "one.json"
+    file.write_text(exported, encoding="utf-8")
+    assert "tool_0" in run("show", str(file)).stdout
+    assert run("show", "--db", str(db), "--request", "0-0").returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("missing", "command", "extra"),
+    [
+        ("hypercorn", ["view"], "otel-llm[view]"),
+        ("opentelemetry.proto", ["view"], "otel-llm[view]"),
+        ("opentelemetry.proto", ["show"], "otel-llm[view]"),
+        ("rich", ["show"], "otel-llm[timeline]"),
+    ],
+)
+def test_a_missing_package_is_named(missing: str, command: list[str], extra: str) -> None:
+    code = f"import sys; sys.modules[{missing!r}] = None; from otel_llm.cli import main; sys.exit(main({command!r}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert extra in done.stderr
+    assert len(done.stderr.splitlines()) == 1
