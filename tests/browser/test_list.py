@@ -265,3 +265,21 @@ def test_what_has_the_focus_can_be_seen(mixed, open_page):
         assert style != "none", tag
         assert width != "0px", tag
     assert {"BUTTON", "INPUT", "SELECT", "DIV"} <= seen
+
+
+def test_what_arrives_while_the_list_is_being_read_is_not_lost(view, open_page):
+    view.receive(body([made(model="early")]))
+    page = open_page("#/?q=nothing")
+    expect(page.locator(".empty")).to_be_visible()
+    expect(page.locator(".connection")).to_have_text("live")
+
+    def answer_late(route):
+        answer = route.fetch()
+        view.receive(body([made(model="late", at_ms=10)]))
+        page.wait_for_timeout(200)  # its event overtakes the answer
+        route.fulfill(response=answer)
+
+    page.route("**/api/requests?*", answer_late, times=1)
+    page.get_by_role("button", name="Clear filters").click()
+    expect(_rows(page).locator(".model")).to_have_text(["late", "early"])
+    expect(page.locator(".total")).to_have_text("2 requests")

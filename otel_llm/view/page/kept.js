@@ -19,6 +19,7 @@ export class Kept extends EventTarget {
     this.total = 0;
     this.isLoaded = false;
     this.failure = null;
+    this.early = [];
     this.round = (this.round ?? 0) + 1;
   }
 
@@ -32,10 +33,12 @@ export class Kept extends EventTarget {
 
   /** Start anew with `filters`. */
   async load(filters = this.filters) {
+    const isBare = !this.requests.length;
     this.filters = filters;
     this.forget();
     this.busy = false;
-    this.#changed();
+    // What is listed stays until there is something else to list.
+    if (isBare) this.#changed();
     await this.more();
   }
 
@@ -59,11 +62,16 @@ export class Kept extends EventTarget {
       if (round === this.round) this.busy = false;
     }
     this.#changed();
+    if (this.isLoaded && this.early.length) this.arrived(this.early.splice(0));
   }
 
   /** What arrived by itself. Where there are filters, the backend says which of it is meant. */
   arrived(summaries) {
-    if (!this.isLoaded) return;
+    if (!this.isLoaded) {
+      // The page that was asked for may be older than these.
+      this.early.push(...summaries);
+      return;
+    }
     if (this.isFiltered) {
       this.#ask();
       return;

@@ -84,7 +84,10 @@ function show() {
   shown = next;
   document.body.dataset.view = next.view;
   filters.show(next.filters);
-  if (!before || JSON.stringify(before.filters) !== JSON.stringify(next.filters)) kept.load(next.filters);
+  if (!before || JSON.stringify(before.filters) !== JSON.stringify(next.filters)) {
+    kept.load(next.filters);
+    list.toTop();
+  }
   if (next.view !== "request") detail.close();
   if (next.view !== "compare") comparison.close();
   if (next.view === "request" && detail.id !== next.ids[0]) detail.open(next.ids[0]);
