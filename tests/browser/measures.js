@@ -30,6 +30,19 @@ window.measures = (() => {
   return {
     frame,
 
+    /** When what was asked for is there and drawn, and nothing moves any more. */
+    async settled() {
+      const isThere = () => !document.querySelector("[aria-busy]") && document.querySelector(".connection")?.textContent === "live";
+      let before = null;
+      for (;;) {
+        await frame();
+        const boxes = seen(".request h3, .lanes-picture, .request-row").map((one) => Object.values(one.getBoundingClientRect().toJSON()));
+        const now = JSON.stringify(boxes);
+        if (isThere() && boxes.length && now === before) return;
+        before = now;
+      }
+    },
+
     /** Texts whose contrast with what is behind them is below 4.5 to 1. */
     faint() {
       const found = [];

@@ -32,9 +32,7 @@ def story(agent, view):
 
 
 def _settled(page):
-    page.wait_for_function("() => document.querySelector('.connection').textContent === 'live'")
-    page.wait_for_function("() => !document.querySelector('[aria-busy]')")
-    page.evaluate("measures.frame()")
+    page.evaluate("measures.settled()")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -13,7 +13,9 @@ from scenes import BOOKING, FLIGHTS, WEATHER, Agent
 
 def _open(view, open_page, **options):
     """The page of the newest request."""
-    return open_page(f"#/requests/{view.requests()[0]['id']}", **options)
+    page = open_page(f"#/requests/{view.requests()[0]['id']}", **options)
+    page.evaluate("measures.settled()")
+    return page
 
 
 def _scrub_to(page, share):
@@ -313,8 +315,11 @@ def test_it_is_copied_as_curl_as_json_and_as_a_test(agent, view, open_page):
     for what in ("Copy as curl", "Copy as JSON", "Copy as a test case"):
         page.evaluate("() => navigator.clipboard.writeText('')")
         page.get_by_role("button", name=what, exact=True).click()
-        page.wait_for_function("async () => (await navigator.clipboard.readText()) !== ''")
-        copied[what] = page.evaluate("() => navigator.clipboard.readText()")
+        for _ in range(100):
+            copied[what] = page.evaluate("() => navigator.clipboard.readText()")
+            if copied[what]:
+                break
+            page.wait_for_timeout(50)
     assert copied["Copy as curl"].startswith("curl ")
     assert "resourceSpans" in json.loads(copied["Copy as JSON"])
     assert "def test_" in copied["Copy as a test case"]
