@@ -377,6 +377,28 @@ def test_values_that_json_has_not(empty: Viewer) -> None:
     assert (attributes["large"], attributes["nan"], attributes["list"]) == (str(2**60), "nan", ["a", 1])
 
 
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ("", None),
+        ("{}", None),
+        ('"text"', None),
+        ("{}{}", 2),
+        (' {"a": 1}  {"b": 2}', 11),
+        ("1" * 5000 + " {}", 5001),
+        ('{"a": 1', 7),
+        ('{"a": tru}', 6),
+        ("NaN", 0),
+        ("[" * 100_000, None),
+    ],
+)
+def test_where_arguments_are_broken(empty: Viewer, arguments: str, error: int | None) -> None:
+    made = span(*call(0, "t", *[arguments[at : at + 5000] for at in range(0, len(arguments), 5000)]))
+    empty.send(made)
+    (lane,) = empty.detail(id_of(made))["lanes"]
+    assert (lane["arguments_error"] or {}).get("position") == error
+
+
 # -- live --
 
 
@@ -515,3 +537,12 @@ def test_the_chunks_of_the_demo_are_understood(empty: Viewer) -> None:
     (lane,) = got["lanes"]
     assert lane["arguments_error"]["position"] == len('{"title": ')
     assert [one["type"] for one in got["anomalies_explained"]] == ["invalid_json"]
+
+
+def test_a_thousand_calls_at_one_index_find_their_lanes(empty: Viewer) -> None:
+    began = [call(0, "t", str(number), call_id=f"call_{number}") for number in range(1000)]
+    # All are completed at the end, as they are where a stream has one index for all.
+    made = span(*(event for one in began for event in one[:-1]), *(one[-1] for one in reversed(began)))
+    empty.send(made)
+    lanes = empty.detail(id_of(made))["lanes"]
+    assert [(lane["call_id"], lane["arguments"]) for lane in lanes] == [(f"call_{n}", str(n)) for n in range(1000)]

@@ -14,6 +14,7 @@ import pytest
 from otel_llm.demo.scripted_server import DONE, ScriptedServer, chunk, tool_call_chunks
 from viewing import OTEL_LLM, call, id_of, lines_of, span, viewing
 
+FREE = ("--no-open", "--port", "0", "--otlp-http", "0", "--otlp-grpc", "0")
 BROKEN = [*tool_call_chunks("add_task", '{"title": "buy mi'), chunk(finish_reason="tool_calls"), DONE]
 
 
@@ -33,7 +34,7 @@ def test_a_program_is_run_and_what_it_asked_is_kept(tmp_path: Path) -> None:
     db = str(tmp_path / "v.db")
     with ScriptedServer(BROKEN) as server:
         command = [sys.executable, "-m", "otel_llm.demo.broken_stream", server.base_url]
-        done = run("view", "--no-open", "--port", "0", "--db", db, "--run", *command)
+        done = run("view", *FREE, "--db", db, "--run", *command)
     assert done.returncode == 0, done.stderr
     assert "the application saw" in done.stdout
     shown = run("show", "--db", db)
@@ -59,7 +60,7 @@ def test_the_timeline_is_the_one_that_the_exporter_prints(tmp_path: Path) -> Non
             " trace.get_tracer_provider().add_span_processor(SimpleSpanProcessor(TimelineSpanExporter()));"
             f" sys.argv = {command[2:]!r}; runpy.run_module('otel_llm.demo.broken_stream', run_name='__main__')"
         )
-        done = run("view", "--no-open", "--port", "0", "--db", db, "--run", sys.executable, "-c", code, **both)
+        done = run("view", *FREE, "--db", db, "--run", sys.executable, "-c", code, **both)
     assert done.returncode == 0, done.stderr
     timeline = done.stderr[done.stderr.index("━━") :].strip()
     assert run("show", "--db", db, COLUMNS="200").stdout.strip() == timeline
@@ -68,12 +69,12 @@ def test_the_timeline_is_the_one_that_the_exporter_prints(tmp_path: Path) -> Non
 @pytest.mark.parametrize(("code", "status"), [("raise SystemExit(7)", 7), ("import os; os.kill(os.getpid(), 9)", 137)])
 def test_its_end_is_the_programs(tmp_path: Path, code: str, status: int) -> None:
     db = str(tmp_path / "v.db")
-    done = run("view", "--no-open", "--port", "0", "--db", db, "--run", sys.executable, "-c", code)
+    done = run("view", *FREE, "--db", db, "--run", sys.executable, "-c", code)
     assert done.returncode == status, done.stderr
 
 
 def test_it_stays_where_it_is_asked_to(tmp_path: Path) -> None:
-    command = [OTEL_LLM, "view", "--no-open", "--port", "0", "--keep", "--db", str(tmp_path / "v.db")]
+    command = [OTEL_LLM, "view", *FREE, "--keep", "--db", str(tmp_path / "v.db")]
     process = subprocess.Popen(
         [*command, "--run", sys.executable, "-c", "raise SystemExit(3)"], stderr=subprocess.PIPE, text=True
     )
@@ -90,19 +91,36 @@ def test_it_stays_where_it_is_asked_to(tmp_path: Path) -> None:
         assert process.wait(30) == 3
 
 
+def test_the_program_is_told_to_end_and_its_last_spans_are_kept(tmp_path: Path) -> None:
+    code = (
+        "import signal, sys, threading; from opentelemetry import trace; ended = threading.Event();"
+        " signal.signal(signal.SIGTERM, lambda *_: ended.set()); print('ready', flush=True); ended.wait(60);"
+        " trace.get_tracer('t').start_span('last', attributes={'gen_ai.operation.name': 'chat'}).end(); sys.exit(5)"
+    )
+    db = str(tmp_path / "v.db")
+    command = [OTEL_LLM, "view", *FREE, "--db", db, "--run", sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.terminate()
+        assert process.wait(60) == 5
+    assert [one["name"] for one in lines_of(run("show", "--db", db, "--json").stdout)] == ["last"]
+
+
 def test_a_taken_port_is_told_and_another_one_found(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = run("view", "--no-open", "--port", str(port), "--db", str(tmp_path / "v.db"))
+        done = run("view", *FREE, "--port", str(port), "--db", str(tmp_path / "v.db"))
         # A port that was asked for is not silently another one.
         assert done.returncode == 2
+        assert f"port {port}" in done.stderr
         assert "in use" in done.stderr
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "broken.json").write_text("{", encoding="utf-8")
     for name in ("broken.json", "missing.json"):
-        done = run("view", "--no-open", "--port", "0", "--db", str(tmp_path / "v.db"), str(tmp_path / name))
+        done = run("view", *FREE, "--db", str(tmp_path / "v.db"), str(tmp_path / name))
         assert done.returncode == 2
         assert name in done.stderr
         shown = run("show", str(tmp_path / name))

@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import threading
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -269,6 +270,31 @@ def test_deflate_with_and_without_the_head_of_zlib() -> None:
     raw = zlib.compressobj(wbits=-15)
     assert http.decompress(raw.compress(b"abc") + raw.flush(), "deflate") == b"abc"
     assert http.decompress(zlib.compress(b"abc"), "deflate") == b"abc"
+
+
+def test_it_ends_quietly_while_exporters_send(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ended = threading.Event()
+
+    def export(view: Viewer) -> None:
+        exporter = exporter_of(view, "grpc", timeout=1)
+        while not ended.is_set() and exporter.export(made_by_the_sdk("busy", 200)) is SpanExportResult.SUCCESS:
+            pass
+        exporter.shutdown()
+
+    with viewing(tmp_path / "v.db") as view:
+        threads = [threading.Thread(target=export, args=(view,)) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        while view.get("/api/requests")["total"] < 1000:
+            time.sleep(0.05)
+        view.process.terminate()
+        assert view.process.wait(30) == 0
+        ended.set()
+        for thread in threads:
+            thread.join(60)
+        assert view.said_later() == ""
+    # All of it may be tried again.
+    assert "UNKNOWN, error" not in caplog.text
 
 
 @pytest.mark.parametrize("how", ["http", "grpc"])

@@ -27,6 +27,19 @@ class Viewer:
         self.process = process
         self.page, self.http, self.grpc = page, http, grpc
         self.client = httpx.Client(base_url=page, timeout=30, trust_env=False)
+        self._said: list[str] = []
+        self._listening = threading.Thread(target=self._listen, daemon=True)
+        self._listening.start()
+
+    def _listen(self) -> None:
+        # What it says must not fill its pipe.
+        assert self.process.stderr is not None
+        self._said.extend(self.process.stderr)
+
+    def said_later(self) -> str:
+        """What it said after its addresses, when it has ended."""
+        self._listening.join(30)
+        return "".join(self._said)
 
     def get(self, path: str, **params: Any) -> Any:
         answer = self.client.get(path, params=params)
@@ -131,6 +144,7 @@ def viewing(db: Path, *options: str, **environment: str) -> Iterator[Viewer]:
     too_late = threading.Timer(120, process.kill)
     too_late.start()
     said = ""
+    viewer = None
     try:
         while not (found := re.search(r"received at (\S+) \(HTTP\) and (\S+) \(gRPC\)", said)):
             line = process.stderr.readline()
@@ -138,8 +152,6 @@ def viewing(db: Path, *options: str, **environment: str) -> Iterator[Viewer]:
             said += line
         page = re.search(r"the page is at ([^\s,]+)", said)
         assert page, said
-        # What it says must not fill its pipe.
-        threading.Thread(target=process.stderr.read, daemon=True).start()
         viewer = Viewer(process, page.group(1), *found.groups())
         yield viewer
         viewer.client.close()
@@ -150,6 +162,8 @@ def viewing(db: Path, *options: str, **environment: str) -> Iterator[Viewer]:
         process.kill()
         process.wait(30)
         too_late.cancel()
+        if viewer is not None:
+            viewer.said_later()
         process.stderr.close()
 
 

@@ -70,10 +70,11 @@ def run(arguments: argparse.Namespace) -> int:
 @contextlib.contextmanager
 def _view() -> Iterator[str]:
     """A view of its own, where the demo's spans go for the length of a block; the value is its page's address."""
+    ports = ("--otlp-http", "0", "--otlp-grpc", "0")
     code = "import sys; from otel_llm.cli import main; sys.exit(main())"
     with tempfile.TemporaryDirectory() as folder:
         process = subprocess.Popen(  # noqa: S603 - our own command
-            [sys.executable, "-c", code, "view", "--no-open", "--db", str(Path(folder) / "demo.sqlite3")],
+            [sys.executable, "-c", code, "view", "--no-open", *ports, "--db", str(Path(folder) / "demo.sqlite3")],
             stderr=subprocess.PIPE,
             encoding="utf-8",
             start_new_session=True,  # an interrupt is for the demo, which ends it

@@ -106,7 +106,11 @@ def run(arguments: argparse.Namespace) -> int:
             (arguments.otlp_http, _OTLP_HTTP),
             (arguments.otlp_grpc, _OTLP_GRPC),
         ):
-            sockets.append(server.listen(arguments.host, usual if wanted is None else wanted, or_any=wanted is None))
+            port = usual if wanted is None else wanted
+            try:
+                sockets.append(server.listen(arguments.host, port, or_any=wanted is None))
+            except OSError as error:
+                return _fail(f"{arguments.host}, port {port}: {error.strerror}")
         addresses = server.Addresses(*(server.address_of(one) for one in sockets))
         return asyncio.run(_serve(arguments, sockets, addresses, token))
     except (OSError, StoreError) as error:
@@ -131,11 +135,11 @@ async def _serve(
     from otel_llm.view.server import serving
     from otel_llm.view.store import DAY, MEGABYTE, default_path
 
-    interrupted = asyncio.Event()
     loop = asyncio.get_running_loop()
+    interrupted: asyncio.Future[int] = loop.create_future()
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):  # Windows, where an interrupt is an exception
-            loop.add_signal_handler(number, interrupted.set)
+            loop.add_signal_handler(number, _interrupt, interrupted, number)
     path = arguments.db or default_path()
     bounds = {"most_bytes": int(arguments.max_size * MEGABYTE), "most_seconds": arguments.max_age * DAY}
     async with serving(path, sockets, token=token, **bounds) as running:
@@ -153,17 +157,22 @@ async def _serve(
         if not arguments.no_open and _has_browser():
             url = f"{addresses.page}/?token={token}" if token else addresses.page
             threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
-        wait: set[asyncio.Future[Any]] = {running.task, asyncio.ensure_future(interrupted.wait())}
-        if arguments.command is None:
-            await asyncio.wait(wait, return_when=asyncio.FIRST_COMPLETED)
-            if running.task.done():
-                running.task.result()
-            return 0
-        status = await _run_command(arguments.command, addresses, token, wait)
-        if arguments.keep and not interrupted.is_set():
+        status = 0
+        if arguments.command is not None:
+            status = await _run_command(arguments.command, addresses, token, interrupted)
+            if not arguments.keep:
+                return status
             _tell(f"the program ended with status {status}; the page stays until it is interrupted")
-            await asyncio.wait(wait, return_when=asyncio.FIRST_COMPLETED)
+        ends: set[asyncio.Future[Any]] = {running.task, interrupted}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if running.task.done():
+            running.task.result()
         return status
+
+
+def _interrupt(interrupted: asyncio.Future[int], by: int) -> None:
+    if not interrupted.done():
+        interrupted.set_result(by)
 
 
 async def _show_file(file: Path, running: Running) -> bool:
@@ -181,7 +190,7 @@ async def _show_file(file: Path, running: Running) -> bool:
 
 
 async def _run_command(
-    command: list[str], addresses: Addresses, token: str | None, wait: set[asyncio.Future[Any]]
+    command: list[str], addresses: Addresses, token: str | None, interrupted: asyncio.Future[int]
 ) -> int:
     """The exit status of a program that sends here."""
     try:
@@ -192,7 +201,10 @@ async def _run_command(
         _tell(f"{command[0]}: {error.strerror}")
         return 127
     ended = asyncio.ensure_future(process.wait())
-    await asyncio.wait({ended, *wait}, return_when=asyncio.FIRST_COMPLETED)
+    ends: set[asyncio.Future[Any]] = {ended, interrupted}
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    if not ended.done() and interrupted.result() == signal.SIGTERM:
+        process.terminate()
     # An interrupt at a terminal reaches the program by itself.
     for stop in (process.terminate, process.kill):
         if not ended.done():

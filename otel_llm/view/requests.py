@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -173,6 +174,8 @@ class _Lanes:
         self.others: list[Document] = []
         self._latest: dict[tuple[Any, Any], int] = {}
         """The lane of the call that last began at a choice and an index."""
+        self._open: dict[tuple[Any, ...], deque[int]] = {}
+        """The lanes of the calls that are not completed, by choice, index and id, in the order in which they began."""
         self._joined: dict[int, list[str]] = {}
         """The texts of a lane's deltas, as far as none is missing between them."""
         self._joined_length: dict[int, int] = {}
@@ -181,7 +184,8 @@ class _Lanes:
         name, at = event.name, _ms(event.time_ns, self._span)
         attributes = event.attributes
         if name == events.DETECTED:
-            self._call(self._new(*self._key(attributes)), "detected_ms", at, attributes)
+            number = self._new(*self._key(attributes), _text(attributes.get("gen_ai.tool.call.id")))
+            self._call(number, "detected_ms", at, attributes)
         elif name == events.NAME:
             self._call(self._lane(attributes), "named_ms", at, attributes)
         elif name == events.COMPLETED:
@@ -203,8 +207,9 @@ class _Lanes:
     def _key(self, attributes: Mapping[str, Any]) -> tuple[int, int | None]:
         return _integer(attributes.get(_CHOICE), 0), _integer(attributes.get(_INDEX), None)
 
-    def _new(self, choice: int, index: int | None) -> int:
+    def _new(self, choice: int, index: int | None, call_id: str | None = None) -> int:
         self._latest[choice, index] = number = len(self.lanes)
+        self._open.setdefault((choice, index, call_id), deque()).append(number)
         self.lanes.append(_lane("tool_call", choice, index))
         return number
 
@@ -243,19 +248,10 @@ class _Lanes:
             self._joined_length[number] = held if held >= length else -1
 
     def _completed(self, at: float, attributes: Mapping[str, Any]) -> None:
-        key = self._key(attributes)
-        named = {None, str(attributes.get("gen_ai.tool.call.id"))}
-        number = next(
-            (
-                number
-                for number, lane in enumerate(self.lanes)
-                if (lane["choice"], lane["index"], lane["kind"]) == (*key, "tool_call")
-                and lane["completed_ms"] is None
-                and lane["call_id"] in named
-            ),
-            None,
-        )
-        lane = self._call(self._lane(attributes) if number is None else number, "completed_ms", at, attributes)
+        key, call_id = self._key(attributes), _text(attributes.get("gen_ai.tool.call.id"))
+        waiting = self._open.get((*key, call_id)) or self._open.get((*key, None))
+        number = waiting.popleft() if waiting else self._lane(attributes)
+        lane = self._call(number, "completed_ms", at, attributes)
         arguments = attributes.get(_ARGUMENTS)
         lane["arguments"] = arguments if isinstance(arguments, str) else None
         lane["arguments_length"] = _integer(attributes.get(_LENGTH), lane["arguments_length"])
@@ -282,6 +278,7 @@ class _Lanes:
     def end(self) -> None:
         """When all events were taken."""
         ended = _ms(self._span.ended_ns, self._span)
+        finished = {one["choice"]: one["at_ms"] for one in reversed(self.finish_reasons)}
         for number, lane in enumerate(self.lanes):
             if lane["kind"] == "tool_call":
                 joined = "".join(self._joined.get(number, ()))
@@ -293,8 +290,8 @@ class _Lanes:
                         lane["arguments_error"] = _arguments_error(lane["arguments"])
             else:
                 # When text ends nobody says: at the latest with its choice.
-                ends = [one["at_ms"] for one in self.finish_reasons if one["choice"] == lane["choice"]]
-                lane["last_ms"] = min([*(at for at in ends if at >= lane["first_ms"]), ended])
+                end = finished.get(lane["choice"], ended)
+                lane["last_ms"] = end if end >= lane["first_ms"] else ended
 
 
 def _lane(kind: str, choice: int, index: int | None) -> Document:
@@ -326,7 +323,8 @@ def _arguments_error(text: str) -> Document | None:
             return {"position": int(found.group(2)), "message": found.group(1)}
         return {"position": 0, "message": reading.error}
     if reading.shape is json_values.Shape.SEVERAL:
-        _, end = json.JSONDecoder().raw_decode(text, len(text) - len(text.lstrip(" \t\r\n")))
+        # Where the first value ends; numbers may have any number of digits.
+        _, end = json.JSONDecoder(parse_int=str).raw_decode(text, len(text) - len(text.lstrip(" \t\r\n")))
         behind = text[end:]
         position = end + len(behind) - len(behind.lstrip(" \t\r\n"))
         return {"position": position, "message": "Another JSON value begins"}
@@ -335,6 +333,10 @@ def _arguments_error(text: str) -> Document | None:
 
 def _ms(time_ns: int, span: Span) -> float:
     return round((time_ns - span.started_ns) / 1e6, 6) if time_ns else 0.0
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
 
 
 def _integer(value: Any, otherwise: Any) -> Any:

@@ -24,6 +24,7 @@ from otel_llm.view.store import Store
 
 _log = logging.getLogger("otel_llm.view")
 _SECONDS_TO_END = 2.0
+_SECONDS_BETWEEN_LOOKS = 0.01
 _FOR_GOOD = 24 * 3600  # seconds: an exporter's connection that is closed while it sends costs it a batch
 
 
@@ -42,6 +43,14 @@ class Application:
         self._api = api
         self._receiver = receiver
         self._token = token
+        self._busy = 0
+        self._is_ending = False
+
+    async def end(self) -> None:
+        """Answer what has come, and tell all else to come again; what a broken connection held would be lost."""
+        self._is_ending = True
+        while self._busy:
+            await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -49,10 +58,16 @@ class Application:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close"})
         else:
-            await self._answer(Request(scope, receive, send))
+            self._busy += 1
+            try:
+                await self._answer(Request(scope, receive, send))
+            finally:
+                self._busy -= 1
 
     async def _answer(self, request: Request) -> None:
         try:
+            if self._is_ending:
+                raise RefusedError(503, "This server is about to end.")
             refused = refusal(request.headers, request.query.get("token"), self._token)
             if refused is not None:
                 raise RefusedError(*refused)
@@ -146,6 +161,7 @@ async def serving(
     store.keep_bounds()
     intake = Intake(store, lambda told: live.tell("request", told))
     api = Api(Store(path), intake, live, room)
+    asyncio.get_running_loop().set_exception_handler(_connection_failed)
     ending = asyncio.Event()
     application = Application(api, Otlp(intake, room), token)
     task = asyncio.ensure_future(serve(application, _config(sockets), shutdown_trigger=ending.wait))  # type: ignore[arg-type]
@@ -153,14 +169,26 @@ async def serving(
         yield Running(intake, task)
     finally:
         live.end()
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(application.end(), _SECONDS_TO_END)
         ending.set()
         await asyncio.wait({task}, timeout=_SECONDS_TO_END)
         if not task.done():
             # A client that neither sends nor goes.
             task.cancel()
             await asyncio.wait({task}, timeout=_SECONDS_TO_END)
+        if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+            _log.info("the server did not end well", exc_info=error)
         intake.close()
         api.close()
+
+
+def _connection_failed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    # Hypercorn trips over what still arrives on a stream of HTTP/2 that it has reset, as it does at the end.
+    if "client_connected_cb" in context.get("message", ""):
+        _log.info("a connection ended badly", exc_info=context.get("exception"))
+    else:
+        loop.default_exception_handler(context)
 
 
 def _config(sockets: list[socket.socket]) -> Config:
