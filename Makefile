@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all test-stack stack lint bench bench-stack bench-view clean
+.PHONY: help demo test test-all test-stack test-browser stack lint bench bench-stack bench-view clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -43,6 +43,9 @@ test-all: test ## the same with every supported version, and the frameworks: an 
 test-stack: $(VENV)/.test-stack ## the pipeline behind an application, on real programs; needs Go, Java, Maven and Prometheus
 	$(BIN)/python -m pytest tests/pipeline
 
+test-browser: $(VENV)/.test-browser ## the page of otel-llm view, in a real browser; needs Chromium
+	$(BIN)/python -m pytest tests/browser
+
 stack: $(VENV)/.stack ## start the collector, Jaeger and Prometheus here; needs Go and Prometheus
 	@$(BIN)/python -m stack
 
@@ -80,10 +83,11 @@ $(VENV)/.made:
 $(VENV)/.demo: WHAT := --editable '.[demo]'
 $(VENV)/.test: WHAT := --editable '.[cli,demo]' --group test --group lint
 $(VENV)/.test-stack: WHAT := --editable '.[cli,demo]' --group test --group stack --group grafana
+$(VENV)/.test-browser: WHAT := --editable '.[cli,demo]' --group browser
 $(VENV)/.stack: WHAT := --group stack
 $(VENV)/.bench: WHAT := --editable '.[demo]' --group bench
 
-$(VENV)/.demo $(VENV)/.test $(VENV)/.test-stack $(VENV)/.stack $(VENV)/.bench: $(VENV)/.made pyproject.toml constraints.txt
+$(VENV)/.demo $(VENV)/.test $(VENV)/.test-stack $(VENV)/.test-browser $(VENV)/.stack $(VENV)/.bench: $(VENV)/.made pyproject.toml constraints.txt
 	@echo "Installing what 'make $(subst .,,$(notdir $@))' needs."
 	@$(INSTALL) $(WHAT)
 	@$(if $(findstring bench,$@),$(INSTALL) --no-deps abstractcore)

@@ -1,0 +1,104 @@
+"""A real Chromium before the real view."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, Request, sync_playwright
+from scenes import Agent
+from view_server import View
+
+from servers import llama  # noqa: F401 - a fixture
+
+_FLAGS = [
+    "--no-sandbox",
+    "--headless",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """The browser; skips, in words, where there is none, or fails where OTEL_LLM_REQUIRE_BROWSER says so."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        reason = "there is no chromium on the PATH (on Debian: apt-get install chromium)"
+        if os.environ.get("OTEL_LLM_REQUIRE_BROWSER"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=_FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def running_view(tmp_path_factory: pytest.TempPathFactory) -> Iterator[View]:
+    running = View(tmp_path_factory.mktemp("view"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def view(running_view: View) -> View:
+    """The view, with nothing in it."""
+    running_view.clear()
+    return running_view
+
+
+@pytest.fixture
+def agent(view: View) -> Iterator[Agent]:
+    """An application that sends its spans to the view."""
+    one = Agent(view.url)
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def open_page(chromium: Browser, view: View) -> Iterator[Callable[..., Page]]:
+    """`open_page(path, **context_options)`. A script that fails, or asks for anything elsewhere, fails the test."""
+    wrong: list[str] = []
+    contexts = []
+
+    def refuse(request: Request) -> None:
+        if not request.url.startswith((view.url, "blob:", "data:")):
+            wrong.append(f"asked elsewhere: {request.url}")
+
+    def start(path: str = "", *, width: int = 1400, height: int = 900, **options: Any) -> Page:
+        context = chromium.new_context(viewport={"width": width, "height": height}, **options)
+        contexts.append(context)
+        context.add_init_script(path=Path(__file__).with_name("measures.js"))
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.on("request", refuse)
+        page.on("pageerror", lambda error: wrong.append(f"a script failed: {error}"))
+        page.on(
+            "console",
+            lambda said: (
+                wrong.append(said.text) if said.type == "error" and "Failed to load resource" not in said.text else None
+            ),
+        )
+        page.goto(f"{view.url}/{path}")
+        return page
+
+    yield start
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+@pytest.fixture(scope="session")
+def pictures() -> Path | None:
+    """Where screenshots for the documentation go, if anywhere."""
+    folder = os.environ.get("OTEL_LLM_SCREENSHOTS")
+    return Path(folder) if folder else None

@@ -1,0 +1,74 @@
+"""Two requests side by side."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+
+@pytest.fixture
+def compared(agent, view, open_page):
+    """The page of a comparison of a good request (A) and a broken one (B)."""
+    agent.plays("searches")
+    agent.plays("broken")
+    broken, good = (one["id"] for one in view.requests())
+    return open_page(f"#/compare/{good}/{broken}")
+
+
+def test_two_are_chosen_with_c_and_opened(agent, open_page):
+    agent.plays("searches")
+    agent.plays("broken")
+    page = open_page()
+    expect(page.locator(".request-row")).to_have_count(2)
+    page.keyboard.press("c")
+    expect(page.locator(".choice")).to_contain_text("Compare qwen3-coder-30b with")
+    expect(page.locator(".request-row").first).to_contain_text("to compare")
+    page.keyboard.press("j")
+    page.keyboard.press("c")
+    expect(page).to_have_url(re.compile("#/compare/"))
+    expect(page.locator(".side-title")).to_have_count(2)
+    page.keyboard.press("Escape")
+    expect(page.locator(".request-row")).to_have_count(2)
+
+
+def test_the_same_again_is_no_longer_chosen(agent, open_page):
+    agent.plays("searches")
+    page = open_page()
+    expect(page.locator(".request-row")).to_have_count(1)
+    page.keyboard.press("c")
+    expect(page.locator(".choice")).to_be_visible()
+    page.keyboard.press("c")
+    expect(page.locator(".choice")).to_be_hidden()
+
+
+def test_figures_that_differ_are_told(compared):
+    row = compared.locator(".compared tr", has_text="anomalies")
+    expect(row).to_have_class("differs")
+    expect(row).to_contain_text("(differs)")
+    expect(row.locator("td")).to_have_text(["none", "invalid json"])
+    same = compared.locator(".compared tr", has=compared.get_by_role("rowheader", name="outcome"))
+    expect(same).not_to_have_class("differs")
+
+
+def test_arguments_are_compared_line_by_line(compared):
+    lines = compared.locator(".lines").first
+    expect(lines.locator("tr", has_text='"origin": "ZRH"').locator(".changed")).to_have_count(0)
+    expect(lines.locator(".changed.right").filter(has_text='"destination": LIS')).to_have_count(1)
+    expect(lines.locator(".changed.left").filter(has_text='"destination": "LIS"')).to_have_count(1)
+    expect(compared.locator(".pair").nth(1)).to_contain_text("no such call")
+
+
+def test_both_timelines_have_one_scale_and_one_moment(compared):
+    expect(compared.locator(".side-timeline .timeline")).to_have_count(2)
+    compared.locator(".scrub").first.evaluate("e => { e.value = e.max / 2; e.dispatchEvent(new Event('input')); }")
+    values = [one.evaluate("e => e.value / e.max") for one in compared.locator(".scrub").all()]
+    assert values == [0.5, 0.5]
+    clocks = compared.locator(".clock").all_inner_texts()
+    assert clocks[0] == clocks[1]
+
+
+def test_a_request_that_is_gone_is_told(compared, view):
+    compared.goto(f"{view.url}/#/compare/00-11/00-22")
+    expect(compared.get_by_role("alert")).to_contain_text("There is no such request")

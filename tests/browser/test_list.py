@@ -1,0 +1,285 @@
+"""The list: what stands in it, search and filters, traces, keys, and what arrives while one looks."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from made_spans import body, call, made
+from playwright.sync_api import expect
+
+ROWS = ".request-row"
+
+
+def _rows(page):
+    return page.locator(ROWS)
+
+
+def test_the_empty_list_says_how_to_send_spans(view, open_page):
+    page = open_page()
+    expect(page.locator(".empty")).to_contain_text("No request yet")
+    expect(page.locator(".empty")).to_contain_text(f"OTEL_EXPORTER_OTLP_ENDPOINT={view.url}")
+    expect(page.locator(".empty")).to_contain_text("otel-llm view --run python app.py")
+
+
+def test_a_row_tells_what_happened(agent, open_page):
+    agent.plays("broken")
+    page = open_page()
+    row = _rows(page).first
+    expect(row.locator(".model")).to_have_text("qwen3-coder-30b")
+    expect(row.locator(".tools")).to_have_text("search_flights")
+    expect(row.locator(".how")).to_have_text("completed")
+    expect(row.locator(".anomaly")).to_have_text("invalid json")
+    expect(row.locator(".tokens")).to_have_text("403 → 31")
+    expect(row.locator(".took")).to_have_text(re.compile(r"\d (m?s)$"))
+    expect(row.locator(".time")).to_have_text(re.compile(r"\d\d:\d\d:\d\d"))
+
+
+def test_an_anomaly_is_told_in_red_and_in_words(agent, open_page):
+    agent.plays("nobody's tool")
+    page = open_page()
+    anomaly = _rows(page).first.locator(".anomaly")
+    expect(anomaly).to_have_text("unknown tool")
+    assert anomaly.evaluate("e => getComputedStyle(e).color") == "rgb(180, 35, 27)"
+
+
+@pytest.mark.parametrize(("scene", "error"), [("overloaded", "RateLimitError"), ("drops", "APIConnectionError")])
+def test_an_error_is_told_by_its_name(agent, open_page, scene, error):
+    agent.plays(scene)
+    expect(_rows(open_page()).first.locator(".how")).to_contain_text(error)
+
+
+def test_what_arrives_is_shown_by_itself(agent, open_page):
+    agent.plays("says")
+    page = open_page()
+    expect(_rows(page)).to_have_count(1)
+    agent.plays("broken")
+    expect(_rows(page)).to_have_count(2)
+    expect(_rows(page).first.locator(".anomaly")).to_have_text("invalid json")
+    expect(page.locator(".total")).to_have_text("2 requests")
+
+
+def test_what_arrives_above_does_not_move_what_one_reads(view, open_page):
+    view.receive(body(made(model=f"model-{number}", at_ms=number) for number in range(300)))
+    page = open_page()
+    expect(page.locator(".total")).to_have_text("300 requests")
+    page.locator(".rows").evaluate("e => { e.scrollTop = 38 * 50; }")
+    expect(page.get_by_text("model-249", exact=True)).to_be_visible()
+    before = page.get_by_text("model-249", exact=True).bounding_box()
+    view.receive(body(made(model="late", at_ms=5000 + number) for number in range(3)))
+    expect(page.locator(".arrived")).to_have_text("3 new above")
+    assert page.get_by_text("model-249", exact=True).bounding_box() == before
+    page.locator(".arrived").click()
+    expect(page.locator(".arrived")).to_be_hidden()
+    expect(_rows(page).first.locator(".model")).to_have_text("late")
+
+
+def test_another_window_empties_the_list(agent, view, open_page):
+    agent.plays("says")
+    page = open_page()
+    expect(_rows(page)).to_have_count(1)
+    view.clear()
+    expect(page.locator(".empty")).to_contain_text("No request yet")
+
+
+def test_forgetting_all_asks_first(agent, view, open_page):
+    agent.plays("says")
+    page = open_page()
+    page.get_by_role("button", name="Forget all requests").click()
+    page.get_by_role("button", name="Cancel").click()
+    expect(_rows(page)).to_have_count(1)
+    page.get_by_role("button", name="Forget all requests").click()
+    page.get_by_role("button", name="Forget them").click()
+    expect(page.locator(".empty")).to_be_visible()
+    assert view.requests() == []
+
+
+# -- search and filters --
+
+
+@pytest.fixture
+def mixed(view):
+    view.receive(body([made(model="alpha", at_ms=1), made(call("pay", '{"sum": "zebra"}'), model="beta", at_ms=2)]))
+    wrong = ("anomaly", 900, {"otel_llm.anomaly.type": "truncated", "otel_llm.anomaly.detail": "cut"})
+    view.receive(body([made([wrong], model="alpha", at_ms=3, otel_llm__stream__outcome="closed")], service="other"))
+
+
+@pytest.mark.parametrize(
+    ("label", "choice", "found"),
+    [
+        ("Model", "alpha", 2),
+        ("Tool", "pay", 1),
+        ("Anomaly", "truncated", 1),
+        ("Outcome", "closed", 1),
+        ("Service", "other", 1),
+    ],
+)
+def test_each_filter_finds_its_requests_and_says_how_many(mixed, open_page, label, choice, found):
+    page = open_page()
+    expect(_rows(page)).to_have_count(3)
+    option = page.get_by_label(label, exact=True).locator(f'option[value="{choice}"]')
+    expect(option).to_have_text(f"{choice} ({found})")
+    page.get_by_label(label, exact=True).select_option(choice)
+    expect(_rows(page)).to_have_count(found)
+    expect(page.locator(".total")).to_have_text(f"{found} found")
+    page.get_by_role("button", name="Clear filters").click()
+    expect(_rows(page)).to_have_count(3)
+
+
+def test_a_search_finds_arguments(mixed, open_page):
+    page = open_page()
+    page.keyboard.press("/")
+    page.keyboard.type("zebra")
+    expect(_rows(page)).to_have_count(1)
+    expect(_rows(page).first).to_contain_text("beta")
+
+
+def test_a_search_that_finds_nothing_says_so(mixed, open_page):
+    page = open_page("#/?q=nowhere")
+    expect(page.locator(".empty")).to_contain_text("Nothing fits")
+    expect(page.get_by_label("Search requests")).to_have_value("nowhere")
+
+
+def test_filters_are_in_the_address_and_come_back_with_it(mixed, open_page):
+    page = open_page()
+    page.get_by_label("Tool", exact=True).select_option("pay")
+    expect(page).to_have_url(re.compile("tool=pay"))
+    page.reload()
+    expect(_rows(page)).to_have_count(1)
+    page.go_back()
+    expect(_rows(page)).to_have_count(3)
+
+
+def test_what_arrives_is_filtered_too(mixed, view, open_page):
+    page = open_page("#/?model=alpha")
+    expect(_rows(page)).to_have_count(2)
+    view.receive(body([made(model="beta", at_ms=10), made(model="alpha", at_ms=11)]))
+    expect(_rows(page)).to_have_count(3)
+    expect(page.locator(".total")).to_have_text("3 found")
+
+
+# -- traces --
+
+
+def test_the_turns_of_an_agent_stand_together_in_their_order(agent, open_page):
+    with agent.turns():
+        agent.plays("books")
+        agent.plays("says")
+    agent.plays("thinks")
+    page = open_page()
+    expect(_rows(page)).to_have_count(3)
+    expect(page.locator(".trace-row")).to_contain_text("2 requests")
+    turns = page.locator(".in-trace")
+    expect(turns.locator(".turn")).to_have_text(["1", "2"])
+    expect(turns.first.locator(".tools")).to_have_text("book_flight")
+    page.get_by_label("Group by trace").uncheck()
+    expect(page.locator(".trace-row")).to_have_count(0)
+
+
+def test_a_turn_says_whose_result_it_carries(view, open_page):
+    first = made(call("pay", "{}"), trace=b"t" * 16, at_ms=0)
+    second = made(trace=b"t" * 16, at_ms=2000, links=[first])
+    view.receive(body([first, second]))
+    page = open_page()
+    expect(page.locator(".in-trace").nth(1).locator(".cause")).to_have_text("from 1")
+    page.locator(".in-trace").nth(1).click()
+    page.get_by_role("link", name="turn 1").click()
+    expect(page.locator(".links")).to_contain_text("Its result was sent with turn 2")
+
+
+# -- ten thousand --
+
+
+def test_of_ten_thousand_only_what_is_seen_is_made(view, open_page):
+    for begin in range(0, 10_000, 1000):
+        view.receive(
+            body(made(call("work", json.dumps({"n": n})), model=f"m{n}", at_ms=n) for n in range(begin, begin + 1000))
+        )
+    page = open_page()
+    expect(page.locator(".total")).to_have_text("10,000 requests")
+    list_ = page.locator(".rows")
+    while True:
+        expect(page.get_by_role("grid")).to_have_attribute("aria-rowcount", re.compile(r"\d"))
+        before = int(list_.get_attribute("aria-rowcount"))
+        assert _rows(page).count() < 60
+        if before == 10_000:
+            break
+        list_.evaluate("e => { e.scrollTop = e.scrollHeight; }")
+        page.wait_for_function(
+            "([e, n]) => Number(e.getAttribute('aria-rowcount')) > n", arg=[list_.element_handle(), before]
+        )
+    list_.evaluate("e => { e.scrollTop = e.scrollHeight; }")
+    expect(page.get_by_text("m0", exact=True)).to_be_visible()
+    assert 20 < page.evaluate("measures.linesWhileScrolling(4000, 60)") < 60
+
+
+# -- keys --
+
+
+def test_the_list_is_walked_with_j_and_k_and_opened_with_enter(mixed, open_page):
+    page = open_page()
+    expect(_rows(page)).to_have_count(3)
+    page.keyboard.press("j")
+    expect(_rows(page).nth(1)).to_have_class(re.compile(r"\bactive\b"))
+    page.keyboard.press("k")
+    expect(_rows(page).nth(0)).to_have_class(re.compile(r"\bactive\b"))
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    expect(page.locator(".request h2")).to_contain_text("beta")
+    page.keyboard.press("Escape")
+    expect(page.locator(".request")).to_be_hidden()
+    expect(page.locator(".rows")).to_be_focused()
+    active = page.locator(".rows").get_attribute("aria-activedescendant")
+    expect(page.locator(f"#{active}")).to_contain_text("beta")
+
+
+def test_a_letter_in_the_search_is_a_letter(mixed, open_page):
+    page = open_page()
+    page.keyboard.press("/")
+    page.keyboard.type("jc?")
+    expect(page.get_by_label("Search requests")).to_have_value("jc?")
+    expect(page.locator("dialog[open]")).to_have_count(0)
+    page.keyboard.press("Escape")
+    expect(page.locator(".rows, .list-state").first).to_be_attached()
+
+
+def test_help_tells_the_keys_and_goes_with_escape(view, open_page):
+    page = open_page()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_contain_text("next, previous request")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_what_has_the_focus_can_be_seen(mixed, open_page):
+    page = open_page()
+    expect(_rows(page)).to_have_count(3)
+    seen = set()
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        tag, style, width = page.evaluate("measures.focused()")
+        if tag == "BODY":
+            break
+        seen.add(tag)
+        assert style != "none", tag
+        assert width != "0px", tag
+    assert {"BUTTON", "INPUT", "SELECT", "DIV"} <= seen
+
+
+def test_what_arrives_while_the_list_is_being_read_is_not_lost(view, open_page):
+    view.receive(body([made(model="early")]))
+    page = open_page("#/?q=nothing")
+    expect(page.locator(".empty")).to_be_visible()
+    expect(page.locator(".connection")).to_have_text("live")
+
+    def answer_late(route):
+        answer = route.fetch()
+        view.receive(body([made(model="late", at_ms=10)]))
+        page.wait_for_timeout(200)  # its event overtakes the answer
+        route.fulfill(response=answer)
+
+    page.route("**/api/requests?*", answer_late, times=1)
+    page.get_by_role("button", name="Clear filters").click()
+    expect(_rows(page).locator(".model")).to_have_text(["late", "early"])
+    expect(page.locator(".total")).to_have_text("2 requests")

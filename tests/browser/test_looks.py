@@ -1,0 +1,129 @@
+"""How it looks, and how it sounds: themes, widths, roles. OTEL_LLM_SCREENSHOTS=docs/images makes the pictures there."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+PAGES = ["list", "request", "compare"]
+
+
+@pytest.fixture
+def story(agent, view):
+    """What the pictures show: the addresses of the list, of a request, of a comparison."""
+    for scene in ("thinks", "overloaded", "nobody's tool", "truncated", "writes long", "stalls"):
+        agent.plays(scene)
+    for scene in ("leaks", "same index"):
+        agent.plays(scene, model="llama-3.3-70b")
+    with agent.turns():
+        for scene in ("searches", "books", "says"):
+            agent.plays(scene)
+    agent.plays("broken")
+    ids = {(*one["tools"], *one["anomalies"]): one["id"] for one in view.requests()}
+    good, broken = ids["search_flights", "get_weather"], ids["search_flights", "invalid_json"]
+    return {
+        "list": "",
+        "request": f"#/requests/{good}",
+        "broken": f"#/requests/{broken}",
+        "compare": f"#/compare/{good}/{broken}",
+    }
+
+
+def _settled(page):
+    page.evaluate("measures.settled()")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_can_be_read_on_its_ground(story, open_page, scheme):
+    """WCAG's contrast of 4.5 to 1, for all texts that are to be seen."""
+    for name, path in story.items():
+        page = open_page(path, color_scheme=scheme)
+        _settled(page)
+        faint = page.evaluate("measures.faint()")
+        assert faint == [], name
+
+
+def test_the_theme_is_switched_and_kept(story, open_page):
+    page = open_page(color_scheme="light")
+    ground = "() => getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(ground)
+    page.get_by_role("button", name="Theme: system").click()
+    page.get_by_role("button", name="Theme: light").click()
+    expect(page.get_by_role("button", name="Theme: dark")).to_be_visible()
+    dark = page.evaluate(ground)
+    assert dark != light
+    page.reload()
+    assert page.evaluate(ground) == dark
+
+
+def test_the_picture_follows_the_theme(story, open_page):
+    page = open_page(story["request"], color_scheme="light")
+    _settled(page)
+    picture = page.locator(".lanes-picture")
+    light = picture.evaluate("e => e.toDataURL()")
+    page.keyboard.press("t")
+    page.keyboard.press("t")
+    _settled(page)
+    assert picture.evaluate("e => e.toDataURL()") != light
+
+
+@pytest.mark.parametrize("width", [360, 768, 1100, 1400])
+def test_nothing_stands_out_of_the_page(story, open_page, width):
+    for path in story.values():
+        page = open_page(path, width=width, height=740)
+        _settled(page)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate("measures.outside()") == []
+
+
+def test_the_columns_stand_under_their_heads(story, open_page):
+    page = open_page()
+    _settled(page)
+    for name in ("time", "model", "tools", "how", "wrongs", "tokens", "took"):
+        edge = "right" if name in {"tokens", "took"} else "left"
+        head, cell = (
+            page.locator(f"{row} .{name}").last.evaluate("(e, edge) => e.getBoundingClientRect()[edge]", edge)
+            for row in (".row-head", ".request-row")
+        )
+        assert abs(head - cell) < 1.5, name
+
+
+def test_what_can_be_done_has_a_name_and_a_role(story, open_page):
+    for path in story.values():
+        page = open_page(path)
+        _settled(page)
+        assert page.evaluate("measures.nameless()") == []
+
+
+def test_a_screen_reader_is_told_the_lines_of_the_grid(story, open_page):
+    page = open_page()
+    _settled(page)
+    grid = page.get_by_role("grid", name="Requests")
+    expect(grid).to_have_attribute("aria-rowcount", "13")
+    first = page.locator(".request-row").first
+    expect(first).to_have_attribute("role", "row")
+    assert int(first.get_attribute("aria-rowindex")) >= 1
+    expect(page.get_by_role("slider", name="Moment of the request")).to_have_count(0)
+    first.click()
+    expect(page.get_by_role("slider", name="Moment of the request")).to_have_attribute(
+        "aria-valuetext", re.compile("characters")
+    )
+
+
+def test_pictures(story, open_page, pictures):
+    """The pictures of the documentation."""
+    if pictures is None:
+        pytest.skip("OTEL_LLM_SCREENSHOTS names no folder for pictures")
+    for name, path, options in (
+        ("view-list-light", "list", {"color_scheme": "light", "width": 1280, "height": 640}),
+        ("view-request-light", "request", {"color_scheme": "light", "width": 1280, "height": 860}),
+        ("view-anomaly-dark", "broken", {"color_scheme": "dark", "width": 1280, "height": 980}),
+        ("view-compare-light", "compare", {"color_scheme": "light", "width": 1280, "height": 1250}),
+        ("view-narrow-dark", "request", {"color_scheme": "dark", "width": 360, "height": 780}),
+    ):
+        page = open_page(story[path], **options)
+        _settled(page)
+        page.wait_for_timeout(200)
+        page.screenshot(path=pictures / f"{name}.png")

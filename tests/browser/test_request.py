@@ -1,0 +1,396 @@
+"""One request: its timeline, the scrubber, the arguments, the anomalies, what can be copied."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from made_spans import body, call, made
+from playwright.sync_api import expect
+from scenes import BOOKING, FLIGHTS, WEATHER, Agent
+
+
+def _open(view, open_page, **options):
+    """The page of the newest request."""
+    page = open_page(f"#/requests/{view.requests()[0]['id']}", **options)
+    page.evaluate("measures.settled()")
+    return page
+
+
+def _scrub_to(page, share):
+    page.locator(".scrub").evaluate(
+        "(e, share) => { e.value = share * e.max; e.dispatchEvent(new Event('input')); }", share
+    )
+
+
+def _ink(page):
+    return page.evaluate("measures.ink()")
+
+
+def _pixels(page):
+    return page.evaluate("measures.picture()")
+
+
+# -- the timeline --
+
+
+def test_there_is_a_lane_for_each_call_and_for_text(agent, view, open_page):
+    agent.plays("searches")
+    page = _open(view, open_page)
+    expect(page.locator(".lane-name bdi")).to_have_text(["text", "search_flights", "get_weather"])
+    expect(page.locator(".lane-about").nth(1)).to_contain_text(f"{len(FLIGHTS)} chars")
+    assert _ink(page) > 1000
+
+
+def test_the_picture_says_in_words_what_it_shows(agent, view, open_page):
+    agent.plays("searches")
+    page = _open(view, open_page)
+    said = page.get_by_role("img").get_attribute("aria-label")
+    assert "2 tool calls" in said
+    assert "search_flights from" in said
+    # The server is silent for 420 ms in the middle of both calls.
+    assert re.search(r"nothing came for 4\d\d ms", said)
+
+
+def test_a_delta_is_drawn_where_it_fell_in_time(view, open_page):
+    where = {"otel_llm.choice.index": 0, "otel_llm.tool_call.index": 0}
+    deltas = [
+        (
+            "tool_call.arguments.delta",
+            ms,
+            {
+                **where,
+                "gen_ai.tool.call.arguments": text,
+                "otel_llm.delta.count": 1,
+                "otel_llm.arguments.length": length,
+            },
+        )
+        for ms, text, length in ((250, '{"a"', 4), (750, ":1}", 7))
+    ]
+    view.receive(body([made([("tool_call.detected", 100, where), *deltas], duration_ms=1000)]))
+    page = _open(view, open_page)
+    picture = page.locator(".lanes-picture")
+    expect(picture).to_be_visible()
+    columns = page.evaluate("measures.deltas()")
+    edge = 10 / picture.evaluate("e => e.clientWidth")
+    for share in (0.25, 0.75):
+        at = edge + share * (1 - 2 * edge)
+        assert any(abs(column - at) < 0.005 for column in columns), (at, columns)
+    assert not any(0.3 < column < 0.7 for column in columns)
+
+
+def test_it_can_be_zoomed_by_keys_and_buttons_and_shown_whole_again(agent, view, open_page):
+    agent.plays("searches")
+    page = _open(view, open_page)
+    whole = _pixels(page)
+    page.get_by_role("button", name="Zoom in").click()
+    near = _pixels(page)
+    assert near != whole
+    page.locator(".lanes-scroll").focus()
+    page.keyboard.press("+")
+    assert _pixels(page) != near
+    page.keyboard.press("0")
+    assert _pixels(page) == whole
+    expect(page.get_by_role("button", name="Zoom out")).to_be_disabled()
+
+
+def test_the_wheel_zooms_with_control_where_the_pointer_is(agent, view, open_page):
+    agent.plays("searches")
+    page = _open(view, open_page)
+    whole = _pixels(page)
+    page.locator(".lanes-picture").hover()
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -200)
+    page.keyboard.up("Control")
+    page.wait_for_function("() => !document.querySelector('[title=\"Zoom out\"]').disabled")
+    assert _pixels(page) != whole
+
+
+def test_pointing_at_a_delta_tells_of_it(agent, view, open_page):
+    agent.plays("books")
+    page = _open(view, open_page)
+    _ink(page)
+    box = page.locator(".lanes-picture").bounding_box()
+    page.mouse.move(box["x"] + box["width"] - 11, box["y"] + 30)
+    expect(page.locator(".tip")).to_contain_text("book_flight at")
+    expect(page.locator(".tip")).to_contain_text(f"{len(BOOKING)} so far")
+
+
+def test_a_long_stream_tells_how_many_deltas_were_folded(agent, view, open_page):
+    agent.plays("writes long")
+    page = _open(view, open_page)
+    expect(page.locator(".numbers")).to_contain_text("folded")
+    deltas = view.requests()[0]
+    shown = page.locator(".lane-about").first.inner_text()
+    # All deltas that came are told, however few events stand for them.
+    assert int(re.search(r"([\d,]+) deltas", shown).group(1).replace(",", "")) > 128, (shown, deltas)
+
+
+# -- the scrubber --
+
+
+def test_the_arguments_grow_along_the_scrubber(agent, view, open_page):
+    agent.plays("searches")
+    page = _open(view, open_page)
+    texts = page.locator(".growing-text")
+    expect(texts).to_have_text([FLIGHTS, WEATHER])
+    _scrub_to(page, 0)
+    expect(texts).to_have_text(["", ""])
+    _scrub_to(page, 0.6)
+    page.wait_for_function("() => document.querySelector('.growing-text').textContent.length > 10")
+    grown = texts.first.inner_text()
+    assert FLIGHTS.startswith(grown)
+    assert 10 < len(grown) < len(FLIGHTS)
+    expect(page.locator(".growing-size").first).to_have_text(f"{len(grown)} / {len(FLIGHTS)}")
+
+
+def test_the_arrows_go_from_delta_to_delta(agent, view, open_page):
+    agent.plays("broken")
+    page = _open(view, open_page)
+    _scrub_to(page, 0)
+    page.locator(".scrub").focus()
+    page.keyboard.press("ArrowRight")  # to the call's beginning
+    lengths = []
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function(
+            "n => document.querySelector('.growing-text').textContent.length > n", arg=lengths[-1] if lengths else 0
+        )
+        lengths.append(len(page.locator(".growing-text").inner_text()))
+    assert lengths == [4, 8, 12]
+    assert "search_flights 12 of" in page.locator(".scrub").get_attribute("aria-valuetext")
+
+
+def test_pointing_into_the_picture_moves_the_scrubber(agent, view, open_page):
+    agent.plays("books")
+    page = _open(view, open_page)
+    _ink(page)
+    box = page.locator(".lanes-picture").bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 20)
+    share = page.locator(".scrub").evaluate("e => e.value / e.max")
+    assert 0.49 < share < 0.51
+
+
+def test_playing_comes_to_the_end(agent, view, open_page):
+    agent.plays("nobody's tool")
+    page = _open(view, open_page)
+    page.get_by_role("button", name="Play").click()
+    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    expect(page.get_by_role("button", name="Play")).to_be_visible()
+    assert page.locator(".scrub").evaluate("e => e.value === e.max")
+
+
+# -- the calls --
+
+
+def test_final_arguments_are_laid_out_without_changing_a_token(view, open_page):
+    arguments = '{"n":12345678901234567890,"n":1.0,"s":"a\\u00e9 , : {","l":[],"o":{},"t":[true,null]}'
+    view.receive(body([made(call("keep", arguments))]))
+    shown = _open(view, open_page).locator(".call .json").text_content()
+    assert shown.split("\n") == [
+        "{",
+        '  "n": 12345678901234567890,',
+        '  "n": 1.0,',
+        '  "s": "a\\u00e9 , : {",',
+        '  "l": [],',
+        '  "o": {},',
+        '  "t": [',
+        "    true,",
+        "    null",
+        "  ]",
+        "}",
+    ]
+
+
+def test_where_arguments_are_broken_is_marked(agent, view, open_page):
+    agent.plays("broken")
+    page = _open(view, open_page)
+    mark = page.locator(".call mark")
+    expect(mark).to_have_text("error here: L")
+    expect(page.locator(".call")).to_contain_text("Not JSON at character 33: Expecting value")
+    before = mark.evaluate("e => e.previousSibling.textContent")
+    assert before == '{"origin": "ZRH", "destination": '
+
+
+def test_the_mark_counts_characters_and_not_their_halves(view, open_page):
+    arguments = '{"a": "🛫🛬", "b": x}'
+    anomaly = (
+        "anomaly",
+        900,
+        {"otel_llm.anomaly.type": "invalid_json", "otel_llm.anomaly.detail": "Expecting value at character 17 of 19"},
+    )
+    view.receive(body([made([*call("fly", arguments, size=20), anomaly])]))
+    mark = _open(view, open_page).locator(".call mark")
+    expect(mark).to_have_text("error here: x")
+
+
+def test_arguments_that_end_too_early_are_marked_at_their_end(view, open_page):
+    view.receive(body([made(call("fly", '{"a": "b"'))]))
+    page = _open(view, open_page)
+    expect(page.locator(".call mark")).to_have_text("error here: end")
+
+
+def test_arguments_that_were_not_recorded_are_said_to_be_so(view, open_page):
+    agent = Agent(view.url, capture_arguments=False)
+    agent.plays("books")
+    agent.close()
+    page = _open(view, open_page)
+    expect(page.locator(".call")).to_contain_text("were not recorded")
+    expect(page.locator(".call")).to_contain_text(f"{len(BOOKING)} characters")
+
+
+# -- anomalies --
+
+
+@pytest.mark.parametrize(
+    ("scene", "type_"),
+    [
+        ("broken", "invalid json"),
+        ("truncated", "truncated"),
+        ("nobody's tool", "unknown tool"),
+        ("leaks", "text leak"),
+        ("stalls", "stalled"),
+    ],
+)
+def test_an_anomaly_is_explained_with_its_causes_and_advice(agent, view, open_page, scene, type_):
+    agent.plays(scene)
+    page = _open(view, open_page)
+    wrong = page.locator(".wrong-one", has=page.get_by_role("heading", name=type_))
+    expect(wrong.get_by_text(re.compile("Known cause"))).to_be_visible()
+    expect(wrong.get_by_text("What to try")).to_be_visible()
+    assert len(wrong.locator(".why p").inner_text()) > 20
+
+
+def test_a_healthy_request_is_accused_of_nothing(agent, view, open_page):
+    agent.plays("books")
+    page = _open(view, open_page)
+    expect(page.locator(".call")).to_be_visible()
+    expect(page.locator(".anomalies, .wrong")).to_have_count(0)
+
+
+def test_an_anomaly_is_shown_on_the_timeline(agent, view, open_page):
+    agent.plays("stalls")
+    page = _open(view, open_page)
+    page.get_by_role("button", name=re.compile("Show at")).click()
+    # Where the long wait ended, not where the stream did.
+    share = page.locator(".scrub").evaluate("e => e.value / e.max")
+    assert 0.8 < share < 0.99
+
+
+# -- everything else that is known --
+
+
+def test_a_rewritten_call_is_shown_before_and_after(view, open_page):
+    agent = Agent(view.url, tool_call_tags="openai")
+    agent.plays("leaks")
+    agent.close()
+    page = _open(view, open_page)
+    expect(page.locator(".before-after")).to_contain_text("hermes")
+    expect(page.locator(".before-after > div").nth(1)).to_contain_text('"city": "Lisbon"')
+
+
+def test_parameters_are_listed(agent, view, open_page):
+    agent.plays("books")
+    table = _open(view, open_page).get_by_role("table", name="Parameters")
+    expect(table.locator("tr", has_text="temperature")).to_contain_text("0.2")
+    expect(table.locator("tr", has_text="max_tokens")).to_contain_text("512")
+
+
+def test_declared_tools_and_messages_are_shown_where_they_were_captured(view, open_page):
+    tools = [{"type": "function", "name": "pay", "description": "Pay somebody.", "parameters": {"type": "object"}}]
+    output = [{"role": "assistant", "parts": [{"type": "text", "content": "Paid."}], "finish_reason": "stop"}]
+    given = {"gen_ai__tool__definitions": json.dumps(tools), "gen_ai__output__messages": json.dumps(output)}
+    view.receive(body([made(**given)]))
+    page = _open(view, open_page)
+    page.get_by_text("Declared tools (1)").click()
+    expect(page.locator(".declared").first).to_contain_text("Pay somebody.")
+    expect(page.locator(".said")).to_have_text("Paid.")
+
+
+def test_it_is_copied_as_curl_as_json_and_as_a_test(agent, view, open_page):
+    agent.plays("books")
+    page = _open(view, open_page, permissions=["clipboard-read", "clipboard-write"])
+    copied = {}
+    for what in ("Copy as curl", "Copy as JSON", "Copy as a test case"):
+        page.evaluate("() => navigator.clipboard.writeText('')")
+        page.get_by_role("button", name=what, exact=True).click()
+        for _ in range(100):
+            copied[what] = page.evaluate("() => navigator.clipboard.readText()")
+            if copied[what]:
+                break
+            page.wait_for_timeout(50)
+    assert copied["Copy as curl"].startswith("curl ")
+    assert "resourceSpans" in json.loads(copied["Copy as JSON"])
+    assert "def test_" in copied["Copy as a test case"]
+    compile(copied["Copy as a test case"], "copied", "exec")
+
+
+def test_what_was_exported_is_opened_again(agent, view, open_page, tmp_path):
+    agent.plays("broken")
+    page = _open(view, open_page)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Export").click()
+    file = tmp_path / "request.json"
+    download.value.save_as(file)
+    view.clear()
+    page.goto(f"{view.url}/#/")
+    expect(page.locator(".empty")).to_be_visible()
+    page.locator("input[type=file]").set_input_files(file)
+    expect(page.locator(".request h2")).to_contain_text("qwen3-coder-30b")
+    expect(page.locator(".call mark")).to_have_text("error here: L")
+
+
+def test_a_file_that_is_no_telemetry_is_refused_in_a_sentence(view, open_page, tmp_path):
+    file = tmp_path / "photo.json"
+    file.write_text("{not json")
+    page = open_page()
+    page.locator("input[type=file]").set_input_files(file)
+    expect(page.locator("#announcements")).to_contain_text("photo.json was not read: ")
+
+
+# -- a hundred thousand --
+
+
+def test_a_request_of_a_hundred_thousand_deltas_is_drawn_and_scrubbed(view, open_page):
+    arguments = json.dumps({"items": [f"item {number:06}" for number in range(25_000)]})
+    view.receive(body([made(call("write", arguments, every_ms=0.3), duration_ms=31_000)]))
+    page = _open(view, open_page)
+    expect(page.locator(".lane-about")).to_have_text(f"{len(arguments):,} chars · {-(-len(arguments) // 4):,} deltas")
+    assert _ink(page) > 1000
+    for share in (0.1, 0.5, 0.9):
+        _scrub_to(page, share)
+        page.wait_for_function("() => document.querySelector('.growing-text').textContent.length > 300")
+    # Of all this the page holds what one can read.
+    assert page.evaluate("document.querySelectorAll('*').length") < 5000
+    page.get_by_role("button", name=re.compile("Show the other")).click()
+    expect(page.locator(".call .json")).to_contain_text("item 024999")
+
+
+# -- failures --
+
+
+def test_a_request_that_is_gone_is_told_in_a_sentence(view, open_page):
+    page = open_page("#/requests/00-11")
+    expect(page.get_by_role("alert")).to_contain_text("There is no such request")
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (500, "The view answered with status 500."),
+        (401, "This view wants its token"),
+        (None, "The view does not answer. Does otel-llm view still run?"),
+    ],
+)
+def test_a_failure_is_told_in_a_sentence_and_can_be_tried_again(agent, view, open_page, status, said):
+    agent.plays("says")
+    page = open_page()
+    expect(page.locator(".request-row")).to_have_count(1)
+    address = re.compile(r"/api/requests\?")
+    page.route(address, lambda route: route.fulfill(status=status, body="no") if status else route.abort())
+    page.get_by_label("Search requests").fill("qwen")
+    expect(page.get_by_role("alert")).to_contain_text(said)
+    page.unroute(address)
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator(".request-row")).to_have_count(1)
