@@ -93,7 +93,7 @@ def sdk(session: nox.Session, openai: str, beside: str | None) -> None:
     wanted = [openai] if beside is None else [openai, beside]
     group = nox.project.load_toml("pyproject.toml")["dependency-groups"]["test"]
     tests = [part for part in group if not part.startswith("nox")]
-    session.install("--constraint", str(constraints), "--editable", ".[demo]", *wanted, *tests)
+    session.install("--constraint", str(constraints), "--editable", ".[cli,demo]", *wanted, *tests)
     if "--quick" in session.posargs:
         _test(session, "openai", "what an SDK can change", *SDK_TESTS)
     else:
