@@ -94,22 +94,27 @@ def _item(item: Any) -> _Entry:
 
 
 def _read(messages: Sequence[Any], read: _Reader, *, whole: bool) -> Turn | None:
-    results: list[str] = []
-    calls: Counter[str] = Counter()
     at = len(messages) - 1
-    entry = _OTHER
     # What the model shall go on writing is no turn of it. (No request ends with a message of the model otherwise.)
     while at >= 0 and (entry := read(messages[at])).kind == "model" and not (entry.calls or entry.is_reference):
         at -= 1
+    results: list[str] = []
     # Behind the model's last message; then that message, which may be several: a response's items are.
-    while at >= 0 and (entry := read(messages[at])).kind != "model":
+    while at >= 0 and entry.kind != "model":
         if entry.result is not None:
             results.append(entry.result)
         at -= 1
-    while at >= 0 and (entry := read(messages[at])).kind == "model":
+        if at >= 0:
+            entry = read(messages[at])
+    if at < 0 and not results:
+        return None
+    calls: Counter[str] = Counter()
+    while at >= 0 and entry.kind == "model":
         calls.update(reversed(entry.calls))
         whole = whole and not entry.is_reference
         at -= 1
+        if at >= 0:
+            entry = read(messages[at])
     if not results and not calls:
         return None
     results.reverse()

@@ -117,7 +117,7 @@ def read_request(kwargs: Mapping[str, Any], api: Api = "chat") -> ChatRequest:
         _AUTO if choice is None else _read_tool_choice(choice),
         "" if choice is None else _describe_tool_choice(choice),
         parallel if parallel is True or parallel is False else None,
-        any(map(_is_json, (get("response_format"), get("text_format"), field(get("text"), "format")))),
+        _asks_for_json(get("response_format"), get("text_format"), get("text")),
         api,
         read_turn(kwargs),
     )
@@ -151,6 +151,12 @@ def read_tool(entry: Any) -> Tool | None:
             return None
     name = text_of(field(body, "name"))
     return None if name is None else Tool(name, "function", field(body, "parameters"))
+
+
+def _asks_for_json(response_format: Any, text_format: Any, text: Any) -> bool:
+    if response_format is None and text_format is None and text is None:
+        return False
+    return any(map(_is_json, (response_format, text_format, field(text, "format"))))
 
 
 def _is_json(format_: Any) -> bool:
