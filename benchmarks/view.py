@@ -1,10 +1,10 @@
-"""What `otel-llm view` costs and how fast it answers, beside Jaeger where it was built.
+"""What `otel-llm view` costs and how fast it answers, beside Jaeger (where it was built) and Phoenix (if on the PATH).
 
 usage: python -m benchmarks.view [--spans N] [--requests N]        (make bench-view)
 
 The spans of the first part are those of `benchmarks.pipeline`; they are sent over gRPC to both, by the same four
-senders, and to the view over HTTP as well. Those of the second have a thousand deltas each. Sender and receiver share
-this machine.
+senders, and to the view over HTTP as well; to Phoenix a thousand of them, over HTTP. Those of the second part have a
+thousand deltas each. Sender and receiver share this machine.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from packaging.requirements import Requirement
 
+from benchmarks import phoenix
 from benchmarks.pipeline import BATCH, encoded_batches
 from stack import programs, tools
 from stack.cache import BuildError
@@ -43,6 +44,8 @@ _SENDERS: Final = 4
 _DELTAS: Final = 1000
 _MANY_DELTAS: Final = 100_000
 _MB: Final = 2**20
+_FEW_BATCHES: Final = 2
+_SECONDS_TO_REST: Final = 3
 _ASKED: Final = 15  # times, of which the median counts
 _QUESTIONS: Final = (
     ("the list", "/api/requests"),
@@ -77,8 +80,29 @@ def main() -> int:
                 )
         except (tools.MissingToolError, BuildError, ProgramError) as error:
             print(f"without Jaeger: {error}", file=sys.stderr)
+        if phoenix.is_there():
+            _beside_phoenix(Path(folder), batches[:_FEW_BATCHES])
         _answers(Path(folder) / "answers.db", asked.requests)
     return 0
+
+
+def _beside_phoenix(folder: Path, batches: list[bytes]) -> None:
+    count = len(batches) * BATCH
+    with _view(folder / "few.db") as view:
+        _ingest(f"view, {count} spans, HTTP", view.process, batches, view.http, "HTTP")
+    with phoenix.phoenix(folder / "phoenix") as other:
+        idle = other.process.memory_info().rss
+        print(f"Phoenix, from the command to the page: {other.seconds:.2f} s; {idle / _MB:.0f} MB of memory")
+        began = time.perf_counter()
+        _send_http(other.address, batches)
+        answered = time.perf_counter() - began
+        other.wait_for(count)
+        seconds = time.perf_counter() - began
+        memory = other.process.memory_info().rss
+        print(
+            f"Phoenix, {count} spans, HTTP: answered after {answered:.1f} s, stored after {seconds:.1f} s,"
+            f" {count / seconds:.0f} spans per second; {memory / _MB:.0f} MB of memory then"
+        )
 
 
 class _View:
@@ -156,9 +180,11 @@ def _ingest(name: str, process: psutil.Process, batches: list[bytes], address: s
     after = process.cpu_times()
     count = len(batches) * BATCH
     cpu = after.user + after.system - before.user - before.system
+    most = process.memory_info().rss
+    time.sleep(_SECONDS_TO_REST)
     print(
         f"{name}: {count / seconds:.0f} spans per second, {cpu / count * 1e6:.0f} us of CPU a span,"
-        f" {process.memory_info().rss / _MB:.0f} MB of memory then",
+        f" {most / _MB:.0f} MB of memory then, {process.memory_info().rss / _MB:.0f} MB {_SECONDS_TO_REST} s later",
         flush=True,
     )
 

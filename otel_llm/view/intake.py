@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from otel_llm.view import spans
+from otel_llm.view import memory, spans
 from otel_llm.view.http import RefusedError
 from otel_llm.view.store import Prepared, Store, prepare
 
@@ -21,6 +21,7 @@ Summaries = list[Mapping[str, Any]]
 
 _log = logging.getLogger("otel_llm.view")
 _MOST_TOGETHER = 64  # requests of exporters in one transaction
+_SECONDS_TO_GIVE_BACK = 1.0
 
 
 class Intake:
@@ -31,6 +32,7 @@ class Intake:
         self._told = told
         self._waiting: deque[tuple[Callable[[], ExportTraceServiceRequest], asyncio.Future[Summaries]]] = deque()
         self._thread = ThreadPoolExecutor(1, "otel-llm-intake")
+        self._giving_back: asyncio.TimerHandle | None = None
 
     async def take(self, decode: Callable[[], ExportTraceServiceRequest]) -> Summaries:
         """Store what `decode` gives; it runs in the thread. What is returned is on the disk.
@@ -40,7 +42,13 @@ class Intake:
         future: asyncio.Future[Summaries] = asyncio.get_running_loop().create_future()
         self._waiting.append((decode, future))
         self._thread.submit(self._work, asyncio.get_running_loop())
-        return await future
+        try:
+            return await future
+        finally:
+            # Bodies are held until they are answered, and take several times as much when they are decoded.
+            if self._giving_back is None:
+                loop = asyncio.get_running_loop()
+                self._giving_back = loop.call_later(_SECONDS_TO_GIVE_BACK, self._give_back)
 
     async def clear(self) -> None:
         """Forget everything that was stored."""
@@ -48,8 +56,14 @@ class Intake:
 
     def close(self) -> None:
         """Waits for what was taken."""
+        if self._giving_back is not None:
+            self._giving_back.cancel()
         self._thread.shutdown()
         self._store.close()
+
+    def _give_back(self) -> None:
+        self._giving_back = None
+        self._thread.submit(memory.give_back)
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         ready: list[tuple[asyncio.Future[Summaries], list[Prepared]]] = []
