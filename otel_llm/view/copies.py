@@ -7,6 +7,8 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from otel_llm.view.spans import number_of
+
 _PARAMETERS = {
     "gen_ai.request.temperature": "temperature",
     "gen_ai.request.top_p": "top_p",
@@ -29,7 +31,7 @@ def curl(document: Mapping[str, Any]) -> str:
     body |= {key: attributes[name] for name, key in _PARAMETERS.items() if name in attributes}
     if document["stream"]:
         body["stream"] = True
-    host, port = attributes.get("server.address"), attributes.get("server.port")
+    host, port = attributes.get("server.address"), number_of(attributes, "server.port")
     base = "$OPENAI_BASE_URL"
     if host:
         scheme = "http" if port not in {None, 443} else "https"
@@ -53,7 +55,8 @@ def _messages(messages: Mapping[str, Any] | None) -> list[Any]:
 
 
 def _message(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    parts = [part for part in message.get("parts") or () if isinstance(part, dict)]
+    told = message.get("parts")
+    parts = [part for part in told if isinstance(part, dict)] if isinstance(told, list) else []
     for part in parts:
         if part.get("type") == "tool_call_response":
             response = part.get("response", part.get("result", ""))
