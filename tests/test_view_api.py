@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -589,3 +590,40 @@ def test_the_file_of_a_collector_is_opened(empty: Viewer) -> None:
     assert answer.status_code == 400
     assert "line 2" in answer.text
     assert len(empty.requests()) == 2
+
+
+def test_a_request_of_the_responses_api_is_copied_as_one(empty: Viewer) -> None:
+    tools = [
+        {"type": "function", "name": "add_task", "description": None, "parameters": {"type": "object"}},
+        {"type": "web_search", "name": "web"},
+    ]
+    call_made = {"type": "tool_call", "id": "c", "name": "add_task", "arguments": {"title": "a"}}
+    asked = [
+        {"role": "user", "parts": [{"type": "text", "content": "go"}]},
+        {"role": "assistant", "parts": [{"type": "text", "content": "I do"}, call_made]},
+        {"role": "tool", "parts": [{"type": "tool_call_response", "id": "c", "response": "added"}]},
+    ]
+    made = span(
+        attributes={
+            "openai.api.type": "responses",
+            "gen_ai.request.max_tokens": 5,
+            "gen_ai.request.previous_response.id": "resp_1",
+            "gen_ai.tool.definitions": json.dumps(tools),
+            "gen_ai.input.messages": json.dumps(asked),
+        }
+    )
+    empty.send(made)
+    command = shlex.split(empty.detail(id_of(made))["copy"]["curl"])
+    assert command[2] == "$OPENAI_BASE_URL/responses"
+    assert json.loads(command[command.index("-d") + 1]) == {
+        "model": "m",
+        "max_output_tokens": 5,
+        "previous_response_id": "resp_1",
+        "tools": [{"type": "function", "name": "add_task", "parameters": {"type": "object"}}, tools[1]],
+        "input": [
+            {"role": "user", "content": "go"},
+            {"role": "assistant", "content": "I do"},
+            {"type": "function_call", "call_id": "c", "name": "add_task", "arguments": '{"title": "a"}'},
+            {"type": "function_call_output", "call_id": "c", "output": "added"},
+        ],
+    }
