@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from otel_llm.demo.scripted_server import DONE, ScriptedServer, chunk, tool_call_chunks, tool_call_delta
 from otel_llm.view import requests, spans
-from viewing import Viewer, call, id_of, otlp, span, viewing
+from viewing import Viewer, call, id_of, otlp, result_of, span, viewing
 
 WHERE = {"otel_llm.choice.index": 0, "otel_llm.tool_call.index": 0}
 HOSTILE = [
@@ -58,7 +59,7 @@ def test_a_summary(empty: Viewer) -> None:
         anomaly("duplicate_call"),
         anomaly("duplicate_call"),
         started_ms=1_700_000_000_000,
-        links=[{"traceId": cause["traceId"], "spanId": cause["spanId"]}],
+        links=[result_of(cause)],
         parentSpanId="00000000000000aa",
         attributes={
             "gen_ai.request.model": "asked",
@@ -306,7 +307,7 @@ def test_links_lead_both_ways_and_turns_are_found_by_their_trace(empty: Viewer) 
     root = span(name="agent") | {"attributes": []}
     trace = root["traceId"]
     first = span(started_ms=1000, trace_id=trace, parentSpanId=root["spanId"])
-    second = span(started_ms=2000, trace_id=trace, links=[{"traceId": trace, "spanId": first["spanId"]}])
+    second = span(started_ms=2000, trace_id=trace, links=[result_of(first)])
     empty.send(root, second, first)
     assert empty.detail(id_of(first))["leads_to"] == [id_of(second)]
     got = empty.detail(id_of(second))
@@ -442,7 +443,7 @@ def test_a_request_as_a_file_is_opened_again_elsewhere(empty: Viewer, tmp_path: 
     made = span(
         *call(0, "add_task", '{"title": "a"}'),
         anomaly("stalled"),
-        links=[{"traceId": cause["traceId"], "spanId": cause["spanId"]}],
+        links=[result_of(cause)],
         attributes={"traceId": "not an id", "spanId": "neither", "n": 2**60},
         status={"code": 2, "message": "broken"},
         parentSpanId="00000000000000aa",
@@ -546,3 +547,83 @@ def test_a_thousand_calls_at_one_index_find_their_lanes(empty: Viewer) -> None:
     empty.send(made)
     lanes = empty.detail(id_of(made))["lanes"]
     assert [(lane["call_id"], lane["arguments"]) for lane in lanes] == [(f"call_{n}", str(n)) for n in range(1000)]
+
+
+def test_a_link_that_is_no_tool_result_is_no_cause(empty: Viewer) -> None:
+    first = span()
+    second = span(links=[{"traceId": first["traceId"], "spanId": first["spanId"]}])
+    empty.send(first, second)
+    assert empty.detail(id_of(second))["caused_by"] == []
+    assert empty.detail(id_of(first))["leads_to"] == []
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        {"gen_ai.input.messages": '[{"role": "user", "parts": 5}]'},
+        {"gen_ai.input.messages": '[{"role": "user", "parts": {"type": "text"}}]'},
+        {"gen_ai.input.messages": "[1e999, -1e999, NaN]"},
+        {"gen_ai.tool.definitions": '[{"parameters": {"maximum": 1e999}}]'},
+        {"server.address": "h", "server.port": [1, 2]},
+        {"server.address": ["h"], "server.port": "443"},
+    ],
+)
+def test_attributes_that_are_not_what_they_should_be(empty: Viewer, strange: dict[str, Any]) -> None:
+    def refuse(constant: str) -> None:
+        pytest.fail(f"{constant} is not JSON")
+
+    made = span(attributes=strange)
+    empty.send(made)
+    answer = empty.client.get(f"/api/requests/{id_of(made)}")
+    assert answer.status_code == 200
+    assert json.loads(answer.content, parse_constant=refuse)["id"] == id_of(made)
+
+
+def test_the_file_of_a_collector_is_opened(empty: Viewer) -> None:
+    lines = [json.dumps(otlp(span())), '{"resourceMetrics": []}', json.dumps(otlp(span()))]
+    answer = empty.client.post("/api/import", content="\n".join(lines), headers={"content-type": "application/json"})
+    assert answer.status_code == 200, answer.text
+    assert len(answer.json()["requests"]) == len(empty.requests()) == 2
+    answer = empty.client.post(
+        "/api/import", content=f"{lines[0]}\n{lines[2][:-9]}", headers={"content-type": "application/json"}
+    )
+    assert answer.status_code == 400
+    assert "line 2" in answer.text
+    assert len(empty.requests()) == 2
+
+
+def test_a_request_of_the_responses_api_is_copied_as_one(empty: Viewer) -> None:
+    tools = [
+        {"type": "function", "name": "add_task", "description": None, "parameters": {"type": "object"}},
+        {"type": "web_search", "name": "web"},
+    ]
+    call_made = {"type": "tool_call", "id": "c", "name": "add_task", "arguments": {"title": "a"}}
+    asked = [
+        {"role": "user", "parts": [{"type": "text", "content": "go"}]},
+        {"role": "assistant", "parts": [{"type": "text", "content": "I do"}, call_made]},
+        {"role": "tool", "parts": [{"type": "tool_call_response", "id": "c", "response": "added"}]},
+    ]
+    made = span(
+        attributes={
+            "openai.api.type": "responses",
+            "gen_ai.request.max_tokens": 5,
+            "gen_ai.request.previous_response.id": "resp_1",
+            "gen_ai.tool.definitions": json.dumps(tools),
+            "gen_ai.input.messages": json.dumps(asked),
+        }
+    )
+    empty.send(made)
+    command = shlex.split(empty.detail(id_of(made))["copy"]["curl"])
+    assert command[2] == "$OPENAI_BASE_URL/responses"
+    assert json.loads(command[command.index("-d") + 1]) == {
+        "model": "m",
+        "max_output_tokens": 5,
+        "previous_response_id": "resp_1",
+        "tools": [{"type": "function", "name": "add_task", "parameters": {"type": "object"}}, tools[1]],
+        "input": [
+            {"role": "user", "content": "go"},
+            {"role": "assistant", "content": "I do"},
+            {"type": "function_call", "call_id": "c", "name": "add_task", "arguments": '{"title": "a"}'},
+            {"type": "function_call_output", "call_id": "c", "output": "added"},
+        ],
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from otel_llm.demo.scripted_server import DONE, ScriptedServer, chunk, tool_call_chunks
-from viewing import OTEL_LLM, call, id_of, lines_of, span, viewing
+from otel_llm.demo.scripts import HEALTHY_CONVERSATION
+from viewing import OTEL_LLM, call, id_of, lines_of, otlp, span, viewing
 
 FREE = ("--no-open", "--port", "0", "--otlp-http", "0", "--otlp-grpc", "0")
 BROKEN = [*tool_call_chunks("add_task", '{"title": "buy mi'), chunk(finish_reason="tool_calls"), DONE]
@@ -159,3 +161,87 @@ def test_a_missing_package_is_named(missing: str, command: list[str], extra: str
     assert done.returncode == 2
     assert extra in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_broken_store_is_told_in_a_line(tmp_path: Path) -> None:
+    db = tmp_path / "v.db"
+    with viewing(db) as view:
+        view.send(*[span() for _ in range(100)])
+    body = bytearray(db.read_bytes())
+    body[4096:] = b"\xa5" * (len(body) - 4096)
+    db.write_bytes(body)
+    for command in (["show"], ["show", "--json"], ["view", *FREE]):
+        done = run(*command, "--db", str(db))
+        assert done.returncode == 2
+        assert len(done.stderr.splitlines()) == 1
+        assert "malformed" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--port", "--otlp-http", "--max-size", "--max-age"])
+@pytest.mark.parametrize("value", ["inf", "nan", "1e300", "-1", "much", "70000000"])
+def test_a_number_that_is_none(tmp_path: Path, option: str, value: str) -> None:
+    done = run("view", *FREE, "--db", str(tmp_path / "v.db"), f"{option}={value}")
+    assert done.returncode == 2
+    assert f"argument {option}: a " in done.stderr
+
+
+def test_the_largest_bounds(tmp_path: Path) -> None:
+    with viewing(tmp_path / "v.db", "--max-size", "10000000", "--max-age", "10000000") as view:
+        view.send(span())
+        assert len(view.requests()) == 1
+
+
+def test_the_lines_of_a_collector_are_shown(tmp_path: Path) -> None:
+    file = tmp_path / "traces.jsonl"
+    file.write_text("".join(json.dumps(otlp(span(name=f"chat {n}"))) + "\n" for n in range(3)), encoding="utf-8")
+    assert [one["name"] for one in lines_of(run("show", str(file), "--json").stdout)] == ["chat 0", "chat 1", "chat 2"]
+    done = run("view", *FREE, "--db", str(tmp_path / "v.db"), str(file), "--run", sys.executable, "-c", "")
+    assert done.returncode == 0
+    assert "traces.jsonl: 3 requests" in done.stderr
+
+
+def test_spans_do_not_go_through_a_proxy(tmp_path: Path) -> None:
+    db = str(tmp_path / "v.db")
+    code = (
+        "from opentelemetry import trace;"
+        " trace.get_tracer('t').start_span('sent', attributes={'gen_ai.operation.name': 'chat'}).end()"
+    )
+    nowhere = {"http_proxy": "http://127.0.0.1:9", "no_proxy": "example.org"}
+    done = run("view", *FREE, "--db", db, "--run", sys.executable, "-c", code, **nowhere)
+    assert done.returncode == 0, done.stderr
+    assert [one["name"] for one in lines_of(run("show", "--db", db, "--json").stdout)] == ["sent"]
+
+
+AGENT = """
+import json, sys, openai, otel_llm
+from otel_llm.demo.agent import Tasks, stream_turn
+from opentelemetry import trace
+
+with openai.OpenAI(base_url=sys.argv[1], api_key="unused") as client:
+    with trace.get_tracer("agent").start_as_current_span("agent"):
+        messages = [{"role": "user", "content": "go"}]
+        messages.append(stream_turn(client, messages))
+        for call in messages[-1]["tool_calls"]:
+            name = call["function"]["name"]
+            with otel_llm.tool_execution(name, call_id=call["id"]):
+                result = Tasks().run(name, call["function"]["arguments"])
+            messages.append({"role": "tool", "tool_call_id": call["id"], "content": result})
+        stream_turn(client, messages)
+"""
+
+
+def test_the_turns_of_an_agent_are_linked(tmp_path: Path) -> None:
+    db = tmp_path / "v.db"
+    with ScriptedServer(HEALTHY_CONVERSATION) as server:
+        done = run("view", *FREE, "--db", str(db), "--run", sys.executable, "-c", AGENT, server.base_url)
+    assert done.returncode == 0, done.stderr
+    with viewing(db) as view:
+        second, first = view.requests()
+        assert second["caused_by"] == [first["id"]]
+        assert first["tools"] == ["add_task", "list_tasks"]
+        assert view.detail(first["id"])["leads_to"] == [second["id"]]
+        told = view.get(f"/api/traces/{first['trace_id']}")
+    # The execution of a tool stands in the trace and is no request.
+    names = [one["name"] for one in told["spans"]]
+    assert {"agent", "execute_tool add_task", "execute_tool list_tasks"} < set(names)
+    assert len(told["requests"]) == 2

@@ -352,3 +352,27 @@ def test_a_file_that_is_not_ours(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "is a database of something else" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_full_disk_is_told_and_forgotten_when_there_is_room_again(tmp_path: Path) -> None:
+    resource: Any = pytest.importorskip("resource")
+    if not hasattr(resource, "prlimit"):
+        pytest.skip("the disk is filled by a limit of Linux")
+    db = tmp_path / "v.db"
+    with viewing(db) as view:
+        before = span()
+        view.send(before)
+        written = (tmp_path / "v.db-wal").stat().st_size
+        no_limit = resource.prlimit(view.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(view.process.pid, resource.RLIMIT_FSIZE, (written + 10_000, no_limit[1]))
+        for size in (100_000, 8_000_000):  # written when it is committed; before that
+            refused = span(attributes={"noise": os.urandom(size).hex()})
+            answer = httpx.post(f"{view.http}/v1/traces", json=otlp(refused), timeout=30, trust_env=False)
+            assert answer.status_code == 503
+            assert "retry-after" in answer.headers
+            assert "disk" in answer.json()["message"]
+            assert [one["id"] for one in view.requests()] == [id_of(before)]
+        resource.prlimit(view.process.pid, resource.RLIMIT_FSIZE, no_limit)
+        after = span()
+        view.send(after)
+        assert {one["id"] for one in view.requests()} == {id_of(before), id_of(after)}

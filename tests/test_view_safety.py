@@ -146,7 +146,10 @@ def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
 def test_what_counts_as_loopback() -> None:
     assert all(map(is_loopback, ["127.0.0.1", "127.1.2.3:80", "localhost:4318", "[::1]:1", "::1"]))
     assert not any(
-        map(is_loopback, ["", "0.0.0.0", "[::]", "10.0.0.1", "example.org", "127.0.0.1.nip.io", "localhost@a"])
+        map(
+            is_loopback,
+            ["", "0.0.0.0", "[::]", "10.0.0.1", "example.org", "127.0.0.1.nip.io", "localhost@a", "[::1].a"],
+        )
     )
 
 

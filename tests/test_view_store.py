@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from otel_llm.view import spans, store
 from otel_llm.view.store import MEGABYTE, Store, StoreError
-from viewing import call, id_of, otlp, span
+from viewing import call, id_of, otlp, result_of, span
 
 
 def add(to: Store, *made: dict[str, Any]) -> None:
@@ -46,7 +47,7 @@ def test_the_oldest_go_where_the_file_is_full(tmp_path: Path) -> None:
 
 def test_nothing_of_what_went_is_left(tmp_path: Path) -> None:
     bounded = Store(tmp_path / "v.db", most_bytes=MEGABYTE)
-    linked = span(*call(0, "old_tool", "{}"), links=[{"traceId": "00" * 15 + "01", "spanId": "00" * 7 + "01"}])
+    linked = span(*call(0, "old_tool", "{}"), links=[result_of(span())])
     add(bounded, linked, span(name="not a request") | {"attributes": []})
     for _ in range(60):
         add(bounded, noisy(40_000))
@@ -94,7 +95,7 @@ def test_a_batch_is_stored_whole_or_not(tmp_path: Path) -> None:
     opened = Store(tmp_path / "v.db")
     request = spans.parse_json(json.dumps(otlp(span(), span())))
     first, second = map(store.prepare, spans.single_spans(request))
-    broken = second._replace(span=second.span._replace(name=None))  # type: ignore[arg-type]
+    broken = second._replace(span=second.span._replace(trace_id=None))  # type: ignore[arg-type]
     with pytest.raises(sqlite3.Error):
         opened.add([first, broken])
     assert ids(opened) == set()
@@ -144,3 +145,70 @@ def test_no_list_reads_what_is_large(tmp_path: Path) -> None:
     ).fetchall()
     assert "requests_started" in str(plan)
     opened.close()
+
+
+def test_a_broken_file_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "v.db"
+    whole = Store(path)
+    made = [span(*call(0, "add_task", "{}")) for _ in range(200)]
+    add(whole, *made)
+    whole.close()
+    body = bytearray(path.read_bytes())
+    page = 4096
+    body[page:] = b"\xa5" * (len(body) - page)
+    path.write_bytes(body)
+    broken = Store(path)
+    try:
+        for read in (
+            lambda: broken.page({}),
+            lambda: broken.message(id_of(made[0])),
+            lambda: broken.detail(id_of(made[0])),
+            lambda: broken.trace(made[0]["traceId"]),
+            broken.facets,
+        ):
+            with pytest.raises(StoreError, match="malformed"):
+                read()
+    finally:
+        broken.close()
+
+
+def test_a_broken_message_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "v.db"
+    made = span()
+    kept = Store(path)
+    add(kept, made)
+    with sqlite3.connect(path) as plain:
+        for message in (b"\x00", zlib.compress(b"\xff\xff")):
+            plain.execute("UPDATE messages SET message = ?", (message,))
+            plain.commit()
+            with pytest.raises(StoreError):
+                kept.detail(id_of(made))
+    kept.close()
+    plain.close()
+
+
+def test_a_name_of_a_megabyte_does_not_get_into_the_list(tmp_path: Path) -> None:
+    kept = Store(tmp_path / "v.db")
+    long = "x" * MEGABYTE
+    made = span(
+        *call(0, long, "{}"),
+        ("otel_llm.anomaly", 5, {"otel_llm.anomaly.type": long}),
+        name=long,
+        attributes={
+            "gen_ai.request.model": long,
+            "gen_ai.provider.name": long,
+            "otel_llm.stream.outcome": long,
+            "error.type": long,
+        },
+    )
+    request = spans.parse_json(json.dumps(otlp(made, resource={"service.name": long})))
+    kept.add(map(store.prepare, spans.single_spans(request)))
+    assert len(json.dumps(kept.page({})._asdict())) < 10_000
+    assert len(json.dumps(kept.facets())) < 10_000
+    assert len(json.dumps(kept.trace(made["traceId"]))) < 20_000
+    (tool,) = (name for name, _ in kept.facets()["tools"])
+    assert kept.page({"tool": tool, "model": kept.facets()["models"][0][0]}).total == 1
+    detail = kept.detail(id_of(made))
+    assert detail is not None
+    assert detail["attributes"]["gen_ai.request.model"] == detail["lanes"][0]["name"] == long
+    kept.close()

@@ -109,6 +109,12 @@ def call(index: int, name: str, *pieces: str, call_id: str | None = None, at: fl
     return [*events, ("otel_llm.tool_call.completed", at, {**told, "otel_llm.delta.count": len(pieces)})]
 
 
+def result_of(cause: dict[str, Any]) -> dict[str, Any]:
+    """The link from a request that carries the result of a call of `cause`."""
+    told = attributes({"gen_ai.tool.call.id": "call_0", "gen_ai.tool.name": "add_task"})
+    return {"traceId": cause["traceId"], "spanId": cause["spanId"], "attributes": told}
+
+
 def attributes(values: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"key": key, "value": _value(value)} for key, value in values.items()]
 

@@ -71,7 +71,7 @@ def _messages(arguments: argparse.Namespace) -> Iterator[ResourceSpans]:
 
     if arguments.file is not None:
         try:
-            request = spans.parse_json(arguments.file.read_bytes())
+            request = spans.parse_file(arguments.file.read_bytes())
         except spans.MalformedError as error:
             raise spans.MalformedError(f"{arguments.file}: {error}") from None
         for message in spans.single_spans(request):

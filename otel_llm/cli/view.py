@@ -30,6 +30,7 @@ _PORT: Final = 4320
 _OTLP_HTTP: Final = 4318
 _OTLP_GRPC: Final = 4317
 _SECONDS_TO_END: Final = 5
+_MOST: Final = 10_000_000  # megabytes, or days
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~-]+")  # what needs no quoting in a header, a cookie or an address
 
 
@@ -69,16 +70,18 @@ def add_parser(commands: Any) -> None:
 
 
 def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65535:
-        raise ValueError
-    return port
+    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"a port is a number up to 65535, not {text!r}")
+    return int(text)
 
 
 def _positive(text: str) -> float:
-    number = float(text)
-    if not number > 0:
-        raise ValueError
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= _MOST:
+        raise argparse.ArgumentTypeError(f"a number above 0, up to {_MOST}, not {text!r}")
     return number
 
 
@@ -181,7 +184,7 @@ async def _show_file(file: Path, running: Running) -> bool:
 
     try:
         body = file.read_bytes()
-        taken = await running.intake.take(lambda: spans.parse_json(body))
+        taken = await running.intake.take(lambda: spans.parse_file(body))
     except (OSError, RefusedError) as error:
         _tell(f"{file}: {getattr(error, 'strerror', None) or error}")
         return False
@@ -218,12 +221,14 @@ async def _run_command(
 def _environment(command: list[str], addresses: Addresses, token: str | None) -> dict[str, str]:
     """This process's environment, where traces go here."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_EXPORTER_OTLP_")}
+    # Through no proxy to this machine. Who reads both names reads the small one first.
+    direct = ",".join(filter(None, [os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), "127.0.0.1"]))
     environment |= {
         "OTEL_EXPORTER_OTLP_ENDPOINT": addresses.otlp_http,
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
         "OTEL_TRACES_EXPORTER": "otlp",
-        # Through no proxy to this machine.
-        "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY", os.environ.get("no_proxy")), "127.0.0.1"])),
+        "NO_PROXY": direct,
+        "no_proxy": direct,
     }
     if token is not None:
         environment["OTEL_EXPORTER_OTLP_HEADERS"] = f"authorization=Bearer%20{token}"

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 from otel_llm.view import spans
 from otel_llm.view.http import RefusedError, Request, Room, decompress
 from otel_llm.view.intake import Intake
-from otel_llm.view.store import Store
+from otel_llm.view.store import Store, StoreError
 
 _PAGE: Final = Path(__file__).with_name("page")
 _FILTERS: Final = ("q", "model", "service", "tool", "anomaly", "outcome", "trace")
@@ -97,7 +97,10 @@ class Api:
         self._store.close()
 
     async def _read(self, read: Callable[[], Given]) -> Given:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, read)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, read)
+        except StoreError as error:
+            raise RefusedError(500, str(error)) from None
 
     async def answer(self, request: Request) -> None:
         """Answer. Raises RefusedError, for whoever called."""
@@ -165,7 +168,7 @@ class Api:
         encoding = request.headers.get(b"content-encoding", b"").decode("latin-1")
         with self._room.share() as take:
             body = await request.body(take)
-            summaries = await self._intake.take(lambda: spans.parse_json(decompress(body, encoding)))
+            summaries = await self._intake.take(lambda: spans.parse_file(decompress(body, encoding)))
         if not summaries:
             raise RefusedError(400, "There is no request to a model in it.")
         await request.answer_json({"requests": [summary["id"] for summary in summaries]})

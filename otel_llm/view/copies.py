@@ -7,6 +7,8 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from otel_llm.view.spans import number_of
+
 _PARAMETERS = {
     "gen_ai.request.temperature": "temperature",
     "gen_ai.request.top_p": "top_p",
@@ -17,25 +19,37 @@ _PARAMETERS = {
     "gen_ai.request.choice.count": "n",
     "gen_ai.request.stop_sequences": "stop",
 }
+_PARAMETERS_OF_RESPONSES = {
+    "gen_ai.request.max_tokens": "max_output_tokens",
+    "gen_ai.request.previous_response.id": "previous_response_id",
+}
 _MOST_CHUNKS = 2000
 
 
 def curl(document: Mapping[str, Any]) -> str:
     """The request as a command for a POSIX shell. What was not captured stands in capitals in its place."""
     attributes = document["attributes"]
-    body: dict[str, Any] = {"model": document["model"], "messages": _messages(document["messages"])}
+    is_responses = attributes.get("openai.api.type") == "responses"
+    messages = _messages(document["messages"])
+    body: dict[str, Any] = {"model": document["model"]}
+    if is_responses:
+        body["input"] = [item for message in messages for item in _items(message)]
+    else:
+        body["messages"] = messages
     if document["declared_tools"]:
-        body["tools"] = [_tool(tool) for tool in document["declared_tools"]]
-    body |= {key: attributes[name] for name, key in _PARAMETERS.items() if name in attributes}
+        tools = [_tool(tool) for tool in document["declared_tools"]]
+        body["tools"] = [_flat(tool) for tool in tools] if is_responses else tools
+    parameters = _PARAMETERS | _PARAMETERS_OF_RESPONSES if is_responses else _PARAMETERS
+    body |= {key: attributes[name] for name, key in parameters.items() if name in attributes}
     if document["stream"]:
         body["stream"] = True
-    host, port = attributes.get("server.address"), attributes.get("server.port")
+    host, port = attributes.get("server.address"), number_of(attributes, "server.port")
     base = "$OPENAI_BASE_URL"
     if host:
         scheme = "http" if port not in {None, 443} else "https"
         base = shlex.quote(f"{scheme}://{host}{f':{port}' if port not in {None, 443} else ''}/v1")
     lines = [
-        f"curl -N {base}/chat/completions",
+        f"curl -N {base}/{'responses' if is_responses else 'chat/completions'}",
         '-H "Authorization: Bearer $OPENAI_API_KEY"',
         "-H 'Content-Type: application/json'",
         f"-d {shlex.quote(json.dumps(body, ensure_ascii=False, indent=1))}",
@@ -53,7 +67,8 @@ def _messages(messages: Mapping[str, Any] | None) -> list[Any]:
 
 
 def _message(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    parts = [part for part in message.get("parts") or () if isinstance(part, dict)]
+    told = message.get("parts")
+    parts = [part for part in told if isinstance(part, dict)] if isinstance(told, list) else []
     for part in parts:
         if part.get("type") == "tool_call_response":
             response = part.get("response", part.get("result", ""))
@@ -82,7 +97,28 @@ def _text(parts: Sequence[Any]) -> str:
 def _tool(tool: Any) -> Any:
     if not isinstance(tool, dict) or "function" in tool:
         return tool
-    return {"type": "function", "function": {name: value for name, value in tool.items() if name != "type"}}
+    if tool.get("type", "function") != "function":
+        return tool
+    told = {name: value for name, value in tool.items() if name != "type" and value is not None}
+    return {"type": "function", "function": told}
+
+
+def _flat(tool: Any) -> Any:
+    """A tool as the Responses API declares it."""
+    if isinstance(tool, dict) and isinstance(tool.get("function"), dict):
+        return {"type": "function", **tool["function"]}
+    return tool
+
+
+def _items(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A message as items of the Responses API's input."""
+    if "tool_call_id" in message:
+        yield {"type": "function_call_output", "call_id": message["tool_call_id"], "output": message["content"]}
+        return
+    if message["content"] is not None:
+        yield {"role": message["role"], "content": message["content"]}
+    for call in message.get("tool_calls", ()):
+        yield {"type": "function_call", "call_id": call["id"], **call["function"]}
 
 
 def test_case(document: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ Offsets are milliseconds since the request's start.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -28,8 +29,10 @@ _COUNT = "otel_llm.delta.count"
 _CHOICE = "otel_llm.choice.index"
 _INDEX = "otel_llm.tool_call.index"
 _ARGUMENTS = "gen_ai.tool.call.arguments"
+_CALL_ID = "gen_ai.tool.call.id"
 _POSITION = re.compile(r"^(.*) at character (\d+) of \d+$", re.DOTALL)
 _LONGEST_SEARCHED = 2000  # characters
+_LONGEST_NAME = 500  # characters
 _MOST_NAMED = 100  # tools and anomalies in a summary
 _MESSAGES = {
     "input": "gen_ai.input.messages",
@@ -63,9 +66,9 @@ def summarize(span: Span) -> Document:
     anomalies: list[str] = []
     for event in _told(span):
         if event.name == events.NAME and len(tools) < _MOST_NAMED:
-            tools.append(str(event.attributes.get("gen_ai.tool.name", "")))
+            tools.append(short(event.attributes.get("gen_ai.tool.name", "")))
         elif event.name == events.ANOMALY and len(anomalies) < _MOST_NAMED:
-            kind = str(event.attributes.get("otel_llm.anomaly.type", ""))
+            kind = short(event.attributes.get("otel_llm.anomaly.type", ""))
             if kind not in anomalies:
                 anomalies.append(kind)
     outcome = attributes.get("otel_llm.stream.outcome")
@@ -77,14 +80,14 @@ def summarize(span: Span) -> Document:
         "trace_id": span.trace_id,
         "span_id": span.span_id,
         "parent_span_id": span.parent_span_id,
-        "service": str(span.resource.get("service.name", "")),
-        "model": str(attributes.get("gen_ai.request.model") or attributes.get("gen_ai.response.model") or ""),
-        "provider": str(attributes.get("gen_ai.provider.name") or attributes.get("gen_ai.system") or ""),
-        "name": span.name,
+        "service": short(span.resource.get("service.name", "")),
+        "model": short(attributes.get("gen_ai.request.model") or attributes.get("gen_ai.response.model") or ""),
+        "provider": short(attributes.get("gen_ai.provider.name") or attributes.get("gen_ai.system") or ""),
+        "name": short(span.name),
         "started": span.started_ns / 1e6,
         "duration_ms": _ms(span.ended_ns, span),
-        "outcome": None if outcome is None else str(outcome),
-        "error": None if error is None else str(error),
+        "outcome": None if outcome is None else short(outcome),
+        "error": None if error is None else short(error),
         "stream": "otel_llm.stream.outcome" in attributes or attributes.get("gen_ai.request.stream") is True,
         "text_only": attributes.get("otel_llm.stream.text_only") is True,
         "tools": tools,
@@ -93,8 +96,19 @@ def summarize(span: Span) -> Document:
         "input_tokens": _number(attributes, "gen_ai.usage.input_tokens", None),
         "output_tokens": _number(attributes, "gen_ai.usage.output_tokens", None),
         "chunk_count": _number(attributes, "otel_llm.stream.chunk_count", None),
-        "caused_by": list(dict.fromkeys(request_id(link.trace_id, link.span_id) for link in span.links))[:_MOST_NAMED],
+        "caused_by": _answered(span),
     }
+
+
+def _answered(span: Span) -> list[str]:
+    """The requests whose calls' results this one carries. A link may say anything else, too."""
+    answered = (request_id(link.trace_id, link.span_id) for link in span.links if _CALL_ID in link.attributes)
+    return list(dict.fromkeys(answered))[:_MOST_NAMED]
+
+
+def short(text: Any) -> str:
+    """A name as a list has it: nobody reads a megabyte there."""
+    return str(text)[:_LONGEST_NAME]
 
 
 def searched_text(span: Span, summary: Mapping[str, Any]) -> str:
@@ -184,7 +198,7 @@ class _Lanes:
         name, at = event.name, _ms(event.time_ns, self._span)
         attributes = event.attributes
         if name == events.DETECTED:
-            number = self._new(*self._key(attributes), _text(attributes.get("gen_ai.tool.call.id")))
+            number = self._new(*self._key(attributes), _text(attributes.get(_CALL_ID)))
             self._call(number, "detected_ms", at, attributes)
         elif name == events.NAME:
             self._call(self._lane(attributes), "named_ms", at, attributes)
@@ -248,7 +262,7 @@ class _Lanes:
             self._joined_length[number] = held if held >= length else -1
 
     def _completed(self, at: float, attributes: Mapping[str, Any]) -> None:
-        key, call_id = self._key(attributes), _text(attributes.get("gen_ai.tool.call.id"))
+        key, call_id = self._key(attributes), _text(attributes.get(_CALL_ID))
         waiting = self._open.get((*key, call_id)) or self._open.get((*key, None))
         number = waiting.popleft() if waiting else self._lane(attributes)
         lane = self._call(number, "completed_ms", at, attributes)
@@ -353,6 +367,12 @@ def _json(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value, parse_constant=str)
+        return json.loads(value, parse_constant=str, parse_float=_float)
     except (ValueError, RecursionError):
         return value
+
+
+def _float(text: str) -> float | str:
+    # JSON has no infinity, and reading it makes one of 1e999.
+    number = float(text)
+    return number if math.isfinite(number) else text

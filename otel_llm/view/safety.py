@@ -88,5 +88,6 @@ def _has_token(headers: dict[bytes, bytes], given: str | None, token: str) -> bo
 def _name(host: str) -> str:
     host = host.strip().lower()
     if host.startswith("["):
-        return host[1:].partition("]")[0]
+        address, _, rest = host[1:].partition("]")
+        return address if not rest or rest.startswith(":") else host
     return host if host.count(":") > 1 else host.partition(":")[0]

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import sqlite3
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ from otel_llm.view.http import ClientGoneError, Receive, RefusedError, Request, 
 from otel_llm.view.intake import Intake
 from otel_llm.view.otlp import Otlp
 from otel_llm.view.safety import COOKIE, is_token, refusal
-from otel_llm.view.store import Store
+from otel_llm.view.store import Store, StoreError
 
 _log = logging.getLogger("otel_llm.view")
 _SECONDS_TO_END = 2.0
@@ -158,7 +159,10 @@ async def serving(
     """
     live, room = Live(), Room()
     store = Store(path, most_bytes=most_bytes, most_seconds=most_seconds)
-    store.keep_bounds()
+    try:
+        store.keep_bounds()
+    except sqlite3.Error as broken:
+        raise StoreError(f"{path}: {broken}") from None
     intake = Intake(store, lambda told: live.tell("request", told))
     api = Api(Store(path), intake, live, room)
     asyncio.get_running_loop().set_exception_handler(_connection_failed)

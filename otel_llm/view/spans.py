@@ -102,6 +102,25 @@ def parse_json(body: bytes | str) -> ExportTraceServiceRequest:
     return request
 
 
+def parse_file(body: bytes) -> ExportTraceServiceRequest:
+    """What a file of OTLP JSON holds: one request, or one a line, as the collector's file exporter writes.
+
+    Raises MalformedError.
+    """
+    first, *others = (line for line in body.splitlines() if line.strip()) if body.strip() else (b"",)
+    try:
+        request = parse_json(first)
+    except MalformedError:
+        return parse_json(body)
+    number = 1
+    try:
+        for number, line in enumerate(others, 2):  # noqa: B007 - told below
+            request.MergeFrom(parse_json(line))
+    except MalformedError as error:
+        raise MalformedError(f"line {number}: {error}") from None
+    return request
+
+
 def to_json(message: ResourceSpans) -> dict[str, Any]:
     """A message as OTLP JSON, which `parse_json` and every OTLP receiver read."""
     document: dict[str, Any] = {

@@ -13,14 +13,18 @@ import os
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
+from google.protobuf.message import DecodeError
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 
 from otel_llm.view import requests, spans
+
+Read = TypeVar("Read", bound=Callable[..., Any])
 
 MEGABYTE = 2**20
 DAY = 24 * 3600
@@ -98,6 +102,19 @@ class StoreError(Exception):
     """The file cannot be used; the text says why."""
 
 
+def _reading(read: Read) -> Read:
+    """Makes a method raise StoreError where the file is broken."""
+
+    @wraps(read)
+    def checked(store: Store, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return read(store, *args, **kwargs)
+        except (sqlite3.Error, zlib.error, DecodeError) as error:
+            raise StoreError(f"{store.path}: {error}") from None
+
+    return cast("Read", checked)
+
+
 class Prepared(NamedTuple):
     """A span made ready to be stored. `summary` and what follows it are None where it is of no request."""
 
@@ -143,7 +160,7 @@ class Store:
     """
 
     def __init__(self, path: Path, *, most_bytes: int = 1024 * MEGABYTE, most_seconds: float = 30 * DAY) -> None:
-        self._path = path
+        self.path = path
         self._most_bytes = most_bytes
         self._most_seconds = most_seconds
         try:
@@ -164,9 +181,9 @@ class Store:
         application = execute("PRAGMA application_id").fetchone()[0]
         is_empty = execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
         if not is_empty and application != _APPLICATION_ID:
-            raise StoreError(f"{self._path} is a database of something else")
+            raise StoreError(f"{self.path} is a database of something else")
         if version > VERSION:
-            raise StoreError(f"{self._path} was written by a newer otel-llm")
+            raise StoreError(f"{self.path} was written by a newer otel-llm")
         if is_empty:
             execute("PRAGMA auto_vacuum = INCREMENTAL")
         execute("PRAGMA journal_mode = WAL")
@@ -191,10 +208,12 @@ class Store:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._connection.execute("COMMIT")
         except BaseException:
-            self._connection.execute("ROLLBACK")
+            # Some errors, of a full disk above all, have ended it already; others leave it open for good.
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
             raise
-        self._connection.execute("COMMIT")
 
     # -- in --
 
@@ -225,8 +244,8 @@ class Store:
                 span.trace_id,
                 span.span_id,
                 span.parent_span_id,
-                span.name,
-                str(span.resource.get("service.name", "")),
+                requests.short(span.name),
+                requests.short(span.resource.get("service.name", "")),
                 _int64(span.started_ns),
                 _int64(span.ended_ns),
                 now,
@@ -260,7 +279,7 @@ class Store:
     def keep_bounds(self) -> None:
         """Let go of what is too old, and of what is too much."""
         execute = self._connection.execute
-        oldest = time.time_ns() - int(self._most_seconds * 1e9)
+        oldest = max(0, time.time_ns() - int(self._most_seconds * 1e9))
         if execute("SELECT 1 FROM spans WHERE stored_ns < ? LIMIT 1", (oldest,)).fetchone():
             execute("DELETE FROM spans WHERE stored_ns < ?", (oldest,))
         if self.used_bytes() <= self._most_bytes:
@@ -291,6 +310,7 @@ class Store:
 
     # -- out --
 
+    @_reading
     def page(self, filters: Mapping[str, str], limit: int = 100, after: str | None = None) -> Page:
         """Requests, the newest first. Raises ValueError for an `after` that was never given."""
         limit = max(1, min(limit, _MOST_LISTED))
@@ -311,6 +331,7 @@ class Store:
         following = f"{rows[limit - 1][1]}-{rows[limit - 1][2]}" if len(rows) > limit else None
         return Page([json.loads(row[0]) for row in rows[:limit]], following, total)
 
+    @_reading
     def message(self, request_id: str) -> ResourceSpans | None:
         """A request's span as the message it came in, None where there is no such request."""
         trace_id, _, span_id = request_id.partition("-")
@@ -320,6 +341,7 @@ class Store:
         ).fetchone()
         return None if row is None else ResourceSpans.FromString(zlib.decompress(row[0]))
 
+    @_reading
     def detail(self, request_id: str) -> dict[str, Any] | None:
         """A request's detail document, None where there is no such request."""
         message = self.message(request_id)
@@ -334,6 +356,7 @@ class Store:
         document["trace"] = [one for one in self._of_trace(document["trace_id"]) if one["id"] != request_id]
         return document
 
+    @_reading
     def trace(self, trace_id: str) -> dict[str, Any]:
         """All spans of a trace that came here, and its requests, in the order in which they began."""
         rows = self._connection.execute(
@@ -364,6 +387,7 @@ class Store:
         )
         return [json.loads(row[0]) for row in rows]
 
+    @_reading
     def facets(self) -> dict[str, list[Sequence[Any]]]:
         """How many requests there are of each model, service, outcome, tool and anomaly, the most first."""
         found = {}

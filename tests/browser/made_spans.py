@@ -50,7 +50,12 @@ def made(
             )
             for name, when, of in events
         ],
-        links=[Span.Link(trace_id=link.trace_id, span_id=link.span_id) for link in links],
+        links=[
+            Span.Link(
+                trace_id=link.trace_id, span_id=link.span_id, attributes=_attributes({"gen_ai.tool.call.id": "call_1"})
+            )
+            for link in links
+        ],
     )
 
 
