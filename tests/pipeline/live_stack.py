@@ -39,11 +39,14 @@ class LiveStack:
     losing_agent: str
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def live_stack(
     go_programs: None, prometheus_programs: None, scripted: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LiveStack]:
-    """Two applications made requests of every kind, and a collector lost telemetry. Nothing is added any more."""
+    """Two applications made requests of every kind, and a collector lost telemetry. Nothing is added any more.
+
+    One for each module: what rates are made of is gone after some minutes.
+    """
     folder = tmp_path_factory.mktemp("live-stack")
     collector_ports, agent_ports = programs.CollectorPorts.free(), programs.CollectorPorts.free()
     jaeger_ports = programs.JaegerPorts.free()

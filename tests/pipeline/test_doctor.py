@@ -240,7 +240,7 @@ def test_prometheus_does_not_read_the_collector(parts: Parts, tmp_path: Path) ->
     other = Parts(parts.local, parts.gateway, parts.jaeger, free_ports(1)[0])
     (nobody,) = free_ports(1)
     with programs.prometheus(other.prometheus, {"applications": [nobody]}, tmp_path, every="1s"):
-        report = consult(other.local, other, "--no-jaeger", "--wait", "3")
+        report = consult(other.local, other, "--no-jaeger", "--wait", "10")
 
     assert report.status == 1, report.text
     assert report.failed() == {"metrics"}, report.text
