@@ -20,7 +20,7 @@ from otel_llm import events
 from otel_llm.faults import swallow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from opentelemetry.sdk.trace import Event, ReadableSpan
     from rich.console import Console
@@ -114,6 +114,30 @@ def _write(file: Any, text: str) -> None:
     rest = memoryview(text.encode(file.encoding or "utf-8", "backslashreplace"))
     while rest:
         rest = rest[os.write(descriptor, rest) :]
+
+
+def line_printer() -> Callable[[Iterable[Line]], None]:
+    """What prints lines, and an empty one behind them, to standard output; BrokenPipeError where nobody reads it.
+
+    Raises ImportError where `rich` is not installed.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console()
+    console.on_broken_pipe = _nobody_reads  # type: ignore[method-assign]
+    if console.width < 1:
+        console.width = _WIDTH
+
+    def show(lines: Iterable[Line]) -> None:
+        text = Text("\n").join(Text.assemble(*line) for line in [*lines, []])
+        console.print(text, soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+    return show
+
+
+def _nobody_reads() -> None:
+    raise BrokenPipeError("nobody reads what is printed")
 
 
 def _is_ours(span: ReadableSpan) -> bool:

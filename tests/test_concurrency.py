@@ -100,7 +100,8 @@ def test_threads(instrumented: Seen, server: ScriptedServer) -> None:
 # The SDK leaves generators of httpx2 to the garbage collector, and trio tells.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 def test_trio(instrumented: Seen, server: ScriptedServer) -> None:
-    trio: Any = pytest.importorskip("trio")
+    import trio
+
     tracer = instrumented.tracer_provider.get_tracer("agents")
 
     async def main() -> None:
@@ -121,9 +122,11 @@ def test_trio(instrumented: Seen, server: ScriptedServer) -> None:
     assert_each_has_its_own(instrumented.spans, 20)
 
 
+# As above.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 def test_a_stream_that_trio_cancels(instrumented: Seen, serve: Callable[..., ScriptedServer]) -> None:
-    trio: Any = pytest.importorskip("trio")
+    import trio
+
     server = serve(*tool_call_chunks("add_task", "{}")[:1], Sleep(5))
 
     async def main() -> None:
@@ -233,7 +236,6 @@ def assert_turns(told: list[list[Any]], count: int) -> None:
 
 
 def test_gevent(server: ScriptedServer, tmp_path: Path) -> None:
-    pytest.importorskip("gevent")
     assert_turns(run(GEVENT, server, tmp_path), 3)
 
 

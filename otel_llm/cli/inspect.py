@@ -125,29 +125,18 @@ def _show_json(path: Path, verdict: Verdict) -> None:
 def _text_shower() -> Any:
     """What prints a verdict as text, None where it cannot be had."""
     try:
-        from rich.console import Console
-        from rich.text import Text
-
         from otel_llm import terminal
+
+        print_lines = terminal.line_printer()
     except ImportError:
         return None
-    console = Console()
-    console.on_broken_pipe = _nobody_reads  # type: ignore[method-assign]
-    if console.width < 1:
-        console.width = 80
 
     def show(path: Path, verdict: Verdict) -> None:
         lines: list[terminal.Line] = [[(f"{terminal.plain(path, 1000)}: ", "dim"), (terminal.plain(verdict.title), "")]]
         lines += terminal.timeline(_span(verdict), timed=verdict.timed)
-        lines += _evidence(verdict)
-        text = Text("\n").join(Text.assemble(*line) for line in [*lines, []])
-        console.print(text, soft_wrap=True, highlight=False, markup=False, emoji=False)
+        print_lines([*lines, *_evidence(verdict)])
 
     return show
-
-
-def _nobody_reads() -> None:
-    raise BrokenPipeError("nobody reads what is printed")
 
 
 def _evidence(verdict: Verdict) -> Iterator[list[tuple[str, str]]]:

@@ -15,13 +15,14 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from otel_llm.cli.base_url import OPENAI, chosen_base_url
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
     from otel_llm.probe.judging import Result
 
-_DEFAULT_URL: Final = "https://api.openai.com/v1"
 _STYLES: Final = {"ok": "green", "fault": "bold red", "model": "yellow", "not judged": "dim"}
 
 
@@ -33,7 +34,7 @@ def add_parser(commands: Any) -> None:
         description="Sends a battery of requests, streamed and not streamed, and judges each answer. Exit status 1:"
         " there is a fault; 2: nothing could be asked.",
     )
-    parser.add_argument("--base-url", metavar="URL", help=f"default: OPENAI_BASE_URL, or {_DEFAULT_URL}")
+    parser.add_argument("--base-url", metavar="URL", help=f"default: OPENAI_BASE_URL, or {OPENAI}")
     parser.add_argument("--model", required=True, help="the model's name")
     parser.add_argument("--api-key", help="default: OPENAI_API_KEY; local servers mostly want none")
     parser.add_argument("--only", action="append", metavar="CHECK", help="only this check; may be given several times")
@@ -63,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"otel-llm probe: {why}", file=sys.stderr)
         return 2
     checks = [check for check in BATTERY if not arguments.only or check.name in arguments.only]
-    base_url = arguments.base_url or os.environ.get("OPENAI_BASE_URL") or _DEFAULT_URL
+    base_url = chosen_base_url(arguments.base_url)
     results = asyncio.run(_probe(base_url, arguments, checks, show))
     if results is None:
         return 2

@@ -12,12 +12,12 @@ import asyncio
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
+
+from otel_llm.cli.base_url import OPENAI, chosen_base_url
 
 if TYPE_CHECKING:
     import argparse
-
-_DEFAULT_URL: Final = "https://api.openai.com/v1"
 
 
 def add_parser(commands: Any) -> None:
@@ -33,7 +33,7 @@ def add_parser(commands: Any) -> None:
         "--upstream",
         "--base-url",
         metavar="URL",
-        help=f"the server (default: OPENAI_BASE_URL, or {_DEFAULT_URL})",
+        help=f"the server (default: OPENAI_BASE_URL, or {OPENAI})",
     )
     parser.add_argument("--listen", metavar="HOST:PORT", default="127.0.0.1:0", help="default: any free port")
     parser.add_argument(
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     except ImportError as error:
         print(f"otel-llm record needs {error.name}: pip install 'otel-llm[cli]'", file=sys.stderr)
         return 2
-    upstream = arguments.upstream or os.environ.get("OPENAI_BASE_URL") or _DEFAULT_URL
+    upstream = chosen_base_url(arguments.upstream)
     try:
         arguments.out.mkdir(parents=True, exist_ok=True)
         proxy = RecordingProxy(upstream, arguments.out, _tell)

@@ -107,27 +107,12 @@ def _show_json(message: ResourceSpans) -> None:
 def _text_shower() -> Callable[[ResourceSpans], None] | None:
     """What prints a timeline, None where it cannot be had."""
     try:
-        from rich.console import Console
-        from rich.text import Text
-
         from otel_llm import terminal
+
+        print_lines = terminal.line_printer()
     except ImportError:
         return None
-    console = Console()
-    console.on_broken_pipe = _nobody_reads  # type: ignore[method-assign]
-    if console.width < 1:
-        console.width = 80
-
-    def show(message: ResourceSpans) -> None:
-        lines = terminal.timeline(_readable(message))
-        text = Text("\n").join(Text.assemble(*line) for line in [*lines, []])
-        console.print(text, soft_wrap=True, highlight=False, markup=False, emoji=False)
-
-    return show
-
-
-def _nobody_reads() -> None:
-    raise BrokenPipeError("nobody reads what is printed")
+    return lambda message: print_lines(terminal.timeline(_readable(message)))
 
 
 def _readable(message: ResourceSpans) -> Any:

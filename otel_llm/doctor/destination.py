@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
+
+from otel_llm.loopback import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,16 +52,6 @@ class Destination(NamedTuple):
     def is_local(self) -> bool:
         """Whether it is this machine, by its name or address."""
         return self.address is not None and is_loopback(self.address[0])
-
-
-def is_loopback(host: str) -> bool:
-    """Whether the name or address is one of the loopback interface."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def exporters(signal: Signal, environ: Mapping[str, str]) -> list[str]:

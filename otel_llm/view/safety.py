@@ -9,9 +9,10 @@ token takes the place of the Host's name.
 from __future__ import annotations
 
 import hmac
-import ipaddress
 from http.cookies import CookieError, SimpleCookie
 from typing import NamedTuple
+
+from otel_llm import loopback
 
 MEGABYTE = 2**20
 
@@ -42,13 +43,7 @@ class Refusal(NamedTuple):
 
 def is_loopback(host: str) -> bool:
     """Whether a host name or address, with or without a port, is of the loopback interface."""
-    name = _name(host)
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
+    return loopback.is_loopback(_name(host))
 
 
 def refusal(headers: dict[bytes, bytes], given_token: str | None, token: str | None) -> Refusal | None:
