@@ -35,7 +35,6 @@ class Span(Protocol):
         """How many more events fit, None for any number."""
 
     def release(self) -> None: ...
-    def first_chunk(self) -> None: ...
     def remember_calls(self, recording: Recording, /) -> None: ...
     def finish(
         self, recording: Recording, timeline: Timeline, offset_ns: int, error: BaseException | None, /
@@ -138,9 +137,7 @@ class Observation:
         for notice in notices:
             if self._span is None:
                 break
-            if notice.kind == "first_chunk":
-                attempt("the first chunk", self._span.first_chunk)
-            elif notice.kind == "finish" and self.recording.first_tool_call_ns is not None:
+            if notice.kind == "finish" and self.recording.first_tool_call_ns is not None:
                 # Whoever executes calls need not wait for the end of the stream.
                 attempt("the calls made", self._span.remember_calls, self.recording)
         if self._logs:

@@ -78,8 +78,8 @@ class Limits:
 class Notice(NamedTuple):
     """Something that a person watching the stream would want to know now."""
 
-    kind: Literal["first_chunk", "detected", "name", "text", "finish"]
-    choice: Choice | None = None
+    kind: Literal["detected", "name", "text", "finish"]
+    choice: Choice
     call: ToolCall | None = None
 
 
@@ -88,9 +88,6 @@ class Failure(NamedTuple):
 
     type: str
     message: str
-
-
-_FIRST_CHUNK = Notice("first_chunk")
 
 
 class Choice:
@@ -302,7 +299,6 @@ class Recording:
                 self._settle_text()
         else:
             self.first_chunk_ns = came_ns
-            self._news.append(_FIRST_CHUNK)
 
         try:
             choices = chunk.choices
