@@ -159,7 +159,8 @@ def response_usage(invocation: InferenceInvocation, usage: Any) -> None:
 
 
 def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    # What no 64 bits hold would cost the exporter all that goes out with it.
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63 else None
 
 
 def output_messages(recording: Recording) -> list[OutputMessage]:

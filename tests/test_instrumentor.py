@@ -198,6 +198,48 @@ async def test_intercepting_twice_is_once(seen: Seen, serve: Serve, connect: Con
     assert len(seen.spans) == 1
 
 
+@pytest.mark.parametrize("way", ["with_options", "copy"])
+async def test_what_one_client_makes_of_itself(seen: Seen, serve: Serve, connect: Connect, way: str) -> None:
+    caller = connect(serve(*HEALTHY))
+    original = intercept_llm_requests(caller.client, **seen.providers)
+    caller.client = getattr(original, way)(timeout=5)
+    assert type(caller.client) is type(original)
+    await caller.read(await caller.stream())
+    caller.client = getattr(caller.client, way)(max_retries=1)
+    await caller.read(await caller.stream())
+    assert [span.attributes["gen_ai.request.model"] for span in seen.spans if span.attributes] == ["tiny", "tiny"]
+
+
+async def test_a_client_that_makes_its_resources_anew_is_told(
+    seen: Seen, serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    caller = connect(serve(*HEALTHY))
+
+    class Anew(type(caller.client)):  # type: ignore[misc]
+        chat = property(lambda self: type(caller.client.chat)(self))
+
+    client = Anew(api_key="unused", base_url=caller.client.base_url)
+    assert intercept_llm_requests(client, **seen.providers) is client
+    assert "Anew" in caplog.text
+    assert "OpenAIInstrumentor" in caplog.text
+
+
+async def test_the_completion_hook_of_the_environment(
+    seen: Seen, serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Any] = []
+
+    class Hook:
+        def on_completion(self, **told: Any) -> None:
+            calls.append(told)
+
+    monkeypatch.setattr("otel_llm.intercept.load_completion_hook", Hook)
+    caller = connect(serve(*HEALTHY))
+    intercept_llm_requests(caller.client, **seen.providers)
+    await caller.read(await caller.stream())
+    assert len(calls) == 1
+
+
 async def test_raw_responses_of_one_client(seen: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(*HEALTHY))
     assert caller.client.chat.completions.with_raw_response  # cached before the interception
