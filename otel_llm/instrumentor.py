@@ -148,6 +148,7 @@ class OpenAIInstrumentor(_SDKInstrumentor):
         # Where `parse()` lived before it left beta.
         _Place("openai.resources.beta.chat.completions", _COMPLETIONS),
         _Place("openai.resources.responses.responses", _RESPONSES, "responses"),
+        _Place("openai.resources.beta.responses.responses", _RESPONSES, "responses"),
     )
 
 

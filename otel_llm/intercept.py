@@ -28,8 +28,8 @@ def intercept_llm_requests(
     """Watch the chat completions and responses of one client, synchronous or asynchronous, and return the client.
 
     `options` are those of `otel_llm.config.Config`. Under `OpenAIInstrumentor` a request still has one span; a client
-    that is intercepted already is returned as it is. Raises AttributeError where the client has no
-    `chat.completions.create`.
+    that is intercepted already is returned as it is. `client.beta.responses` is not watched. Raises AttributeError
+    where the client has no `chat.completions.create`.
     """
     chat = client.chat  # type: ignore[attr-defined]
     completions = chat.completions
