@@ -42,7 +42,7 @@ def intercept_llm_requests(
         logger_provider=logger_provider,
         completion_hook=completion_hook,
     )
-    tool_spans.of_clients.add(telemetry)
+    tool_spans.of_clients[telemetry] = tracer_provider
     _intercept(completions, ChatCalls(telemetry))
     # The SDK has had it since 1.66, other clients have not. A mock has everything, even what nobody gave it.
     responses = getattr(client, "responses", None) if hasattr(type(client), "responses") else None
