@@ -9,6 +9,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import openai
 import pytest
@@ -238,7 +239,8 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Seen:
     seen = Seen()
     handler = TelemetryHandler(tracer_provider=seen.tracer_provider, meter_provider=seen.meter_provider)
     monkeypatch.setattr(tool_spans, "_global", handler)
-    gc.collect()  # clients of other tests
+    # Clients of other tests may be alive.
+    monkeypatch.setattr(tool_spans, "of_clients", WeakKeyDictionary())
     return seen
 
 
