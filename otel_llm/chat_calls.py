@@ -21,7 +21,7 @@ from otel_llm.raw_response import RawResponse, WholeRawResponse, is_raw_response
 from otel_llm.request import Api, ChatRequest, read_request
 from otel_llm.response_body import BodyClosing, watch_body
 from otel_llm.telemetry import Telemetry
-from otel_llm.tracker import EitherWayTracker, StreamingToolCallTracker, SyncStreamingToolCallTracker
+from otel_llm.tracker import EitherWayTracker, StreamingToolCallTracker, SyncStreamingToolCallTracker, is_reading
 
 
 class _Request:
@@ -297,6 +297,6 @@ def _watch(result: Any, observation: Observation, closing: BodyClosing) -> Any:
         _rewrite_response(result, observation)
         observation.read_response(result)
         return result
-    closing.read_by(result)
+    closing.read_by(result, is_reading)
     attempt("a response's body", watch_body, getattr(result, "response", None), closing)
     return tracker

@@ -139,22 +139,26 @@ def response_usage(invocation: InferenceInvocation, usage: Any) -> None:
     if usage is None:
         return
 
-    names = ("prompt_tokens", "completion_tokens")
-    if field(usage, names[0]) is None:
-        names = ("input_tokens", "output_tokens")
-    invocation.input_tokens = _count(usage, names[0])
-    invocation.output_tokens = _count(usage, names[1])
-    prompt, completion = field(usage, f"{names[0]}_details"), field(usage, f"{names[1]}_details")
-    if prompt is not None:
-        invocation.cache_read_input_tokens = _count(prompt, "cached_tokens")
-        invocation.audio_input_tokens = _count(prompt, "audio_tokens")
-    if completion is not None:
-        invocation.thinking_tokens = _count(completion, "reasoning_tokens")
-        invocation.audio_output_tokens = _count(completion, "audio_tokens")
+    try:
+        taken, made = usage.prompt_tokens, usage.completion_tokens
+        taken_details, made_details = usage.prompt_tokens_details, usage.completion_tokens_details
+    except Exception:  # noqa: BLE001  that of a response, a mapping, a mock
+        names = ("prompt_tokens", "completion_tokens")
+        if field(usage, names[0]) is None:
+            names = ("input_tokens", "output_tokens")
+        taken, made = field(usage, names[0]), field(usage, names[1])
+        taken_details, made_details = field(usage, f"{names[0]}_details"), field(usage, f"{names[1]}_details")
+    invocation.input_tokens = _count(taken)
+    invocation.output_tokens = _count(made)
+    if taken_details is not None:
+        invocation.cache_read_input_tokens = _count(field(taken_details, "cached_tokens"))
+        invocation.audio_input_tokens = _count(field(taken_details, "audio_tokens"))
+    if made_details is not None:
+        invocation.thinking_tokens = _count(field(made_details, "reasoning_tokens"))
+        invocation.audio_output_tokens = _count(field(made_details, "audio_tokens"))
 
 
-def _count(thing: Any, name: str) -> int | None:
-    value = field(thing, name)
+def _count(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 

@@ -71,7 +71,9 @@ _Reader = Callable[[Any], _Entry]
 
 
 def _message(message: Any) -> _Entry:
-    role = field(message, "role")
+    role = message.get("role") if type(message) is dict else field(message, "role")
+    if role == "user":
+        return _OTHER
     if role == "assistant":
         calls = items_of(field(message, "tool_calls"))
         return _Entry("model", tuple(call_id for call in calls if (call_id := text_of(field(call, "id")))))

@@ -56,8 +56,6 @@ def _prefix(recording: Recording) -> str:
 
 def _lines(config: Config, prefix: str, notice: Notice) -> Iterator[str]:
     choice, call = notice.choice, notice.call
-    if choice is None:
-        return
     if notice.kind == "detected" and call is not None:
         yield f"{prefix} New tool call detected at index {call.index}{_which(choice)}"
     elif notice.kind == "name" and call is not None:

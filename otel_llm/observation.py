@@ -36,7 +36,6 @@ class Span(Protocol):
         """How many more events fit, None for any number."""
 
     def release(self) -> None: ...
-    def first_chunk(self) -> None: ...
     def remember_calls(self, recording: Recording, /) -> None: ...
     def remember_call(self, recording: Recording, call: ToolCall, /) -> None: ...
     def finish(
@@ -140,9 +139,7 @@ class Observation:
         for notice in notices:
             if self._span is None:
                 break
-            if notice.kind == "first_chunk":
-                attempt("the first chunk", self._span.first_chunk)
-            elif notice.kind == "finish" and self.recording.first_tool_call_ns is not None:
+            if notice.kind == "finish" and self.recording.first_tool_call_ns is not None:
                 # Whoever executes calls need not wait for the end of the stream.
                 attempt("the calls made", self._span.remember_calls, self.recording)
             else:
@@ -211,7 +208,7 @@ def _whole_since(notice: Notice) -> ToolCall | None:
     """The call that is known to be whole by this, as the one before a call that begins."""
     if notice.kind == "completed":
         return notice.call
-    if notice.kind == "detected" and notice.choice is not None and len(notice.choice.calls) > 1:
+    if notice.kind == "detected" and len(notice.choice.calls) > 1:
         return notice.choice.calls[-2]
     return None
 

@@ -92,12 +92,20 @@ def server_told_by(fingerprint: str | None, server: Server) -> Server:
     """The server, as its response's `system_fingerprint` tells it where nothing told it before."""
     if fingerprint is None or server.provider != _UNTOLD or server.address == "api.openai.com":
         return server
+    provider = _provider_of_fingerprint(fingerprint)
+    if provider is None:
+        return server
+    if len(_told) < _MOST_TOLD:
+        _told[server[1:]] = provider
+    return server._replace(provider=provider)
+
+
+@lru_cache(maxsize=64)
+def _provider_of_fingerprint(fingerprint: str) -> str | None:
     for pattern, provider in _PROVIDER_BY_FINGERPRINT:
         if pattern.fullmatch(fingerprint):
-            if len(_told) < _MOST_TOLD:
-                _told[server[1:]] = provider
-            return server._replace(provider=provider)
-    return server
+            return provider
+    return None
 
 
 @lru_cache(maxsize=64)

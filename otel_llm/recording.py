@@ -78,8 +78,8 @@ class Limits:
 class Notice(NamedTuple):
     """Something that a person watching the stream would want to know now."""
 
-    kind: Literal["first_chunk", "detected", "name", "text", "completed", "finish"]
-    choice: Choice | None = None
+    kind: Literal["detected", "name", "text", "completed", "finish"]
+    choice: Choice
     call: ToolCall | None = None
 
 
@@ -88,9 +88,6 @@ class Failure(NamedTuple):
 
     type: str
     message: str
-
-
-_FIRST_CHUNK = Notice("first_chunk")
 
 
 class Choice:
@@ -205,6 +202,7 @@ class Recording:
         "_awaiting_head",
         "_by_index",
         "_calls_kept",
+        "_finishing",
         "_has_function_calls",
         "_keep_text",
         "_keeps_content",
@@ -283,6 +281,7 @@ class Recording:
         self._awaiting_head = True
         self._room = _ROOM
         self._calls_kept = 0
+        self._finishing: Any = None
         self._has_function_calls = True
         self._keep_text = keep_text
         self._keeps_content = keep_text or watch_text
@@ -302,7 +301,6 @@ class Recording:
                 self._settle_text()
         else:
             self.first_chunk_ns = came_ns
-            self._news.append(_FIRST_CHUNK)
 
         try:
             choices = chunk.choices
@@ -385,9 +383,7 @@ class Recording:
                 self._legacy_call(known, function_call, came_ns)
             if finish_reason is not None:
                 self._finish_reason(known, finish_reason, came_ns)
-                if usage is None and self.usage is None:
-                    # Where Groq has it.
-                    self.usage = field(field(chunk, "x_groq"), "usage")
+                self._finishing = chunk
 
         if self._news:
             news, self._news = self._news, []
@@ -448,6 +444,10 @@ class Recording:
             outcome = "error"
         self.outcome = outcome
         self.ended_ns = ended_ns
+        if self.usage is None and self._finishing is not None:
+            # Where Groq has it. A chunk is slow to say that it has no such field, so most are never asked.
+            self.usage = field(field(self._finishing, "x_groq"), "usage")
+        self._finishing = None
         if waited_since_ns is not None and self.chunk_count:
             self.max_wait_ns = max(self.max_wait_ns, ended_ns - waited_since_ns)
         self._settle(at_end=True, most_deltas=most_deltas)

@@ -65,7 +65,8 @@ class ChatRequest(NamedTuple):
 
 
 _AUTO = ToolChoice()
-_READ = frozenset(
+_FORMATS = frozenset({"response_format", "text_format", "text"})
+_READ = _FORMATS | frozenset(
     {
         "model",
         "stream",
@@ -75,9 +76,6 @@ _READ = frozenset(
         "function_call",
         "parallel_tool_calls",
         "prompt",
-        "response_format",
-        "text",
-        "text_format",
     }
 )
 
@@ -87,7 +85,8 @@ def read_request(kwargs: Mapping[str, Any], api: Api = "chat") -> ChatRequest:
     extra = kwargs.get("extra_body")
     if extra is not None and is_a(extra, Mapping):
         kwargs = {**kwargs, **extra}
-    get = arguments_given(kwargs, _READ).get
+    given = arguments_given(kwargs, _READ)
+    get = given.get
 
     tools: dict[str, Tool] | None = {}
     # A stored prompt may bring tools of its own.
@@ -117,7 +116,7 @@ def read_request(kwargs: Mapping[str, Any], api: Api = "chat") -> ChatRequest:
         _AUTO if choice is None else _read_tool_choice(choice),
         "" if choice is None else _describe_tool_choice(choice),
         parallel if parallel is True or parallel is False else None,
-        _asks_for_json(get("response_format"), get("text_format"), get("text")),
+        not _FORMATS.isdisjoint(given) and _asks_for_json(get("response_format"), get("text_format"), get("text")),
         api,
         read_turn(kwargs),
     )
@@ -139,6 +138,11 @@ def _is_true(value: Any) -> bool:
 
 def read_tool(entry: Any) -> Tool | None:
     """The tool an entry of `tools` or `functions` declares, None where it is one that the server runs."""
+    if type(entry) is dict and type(function := entry.get("function")) is dict:
+        # As nearly all are written, and an agent sends dozens of them with every request.
+        name, parameters = function.get("name"), function.get("parameters")
+        if type(name) is str and name and type(parameters) is dict:
+            return Tool(name, "function", parameters)
     body = field(entry, "function")
     if body is None:
         if name := text_of(field(field(entry, "custom"), "name")):
@@ -154,8 +158,6 @@ def read_tool(entry: Any) -> Tool | None:
 
 
 def _asks_for_json(response_format: Any, text_format: Any, text: Any) -> bool:
-    if response_format is None and text_format is None and text is None:
-        return False
     return any(map(_is_json, (response_format, text_format, field(text, "format"))))
 
 

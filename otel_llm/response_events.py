@@ -117,7 +117,7 @@ class ResponseEvents:
         for choice in self._recording.choices:
             call = None if call_id is None else choice.by_id.get(call_id)
             if call is not None:
-                yield Notice("completed", None, call)
+                yield Notice("completed", choice, call)
 
     def _arguments_delta(self, event: Any) -> _Chunk | None:
         """A delta of a call that is known by its item alone, or not at all."""

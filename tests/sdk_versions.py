@@ -43,13 +43,22 @@ survives_open_streams = pytest.mark.skipif(
     sys.version_info[:3] == (3, 13, 0),
     reason="Python 3.13.0 crashes at exit while a stream is open, with the SDK alone too",
 )
-TAKES_REASONING_EFFORT = "reasoning_effort" in inspect.signature(openai.resources.chat.Completions.create).parameters
+READS_NAMED_EVENTS = "thread." in inspect.getsource(_streaming)
+"""Whether a chunk in an event with a name is a chunk; to others it is the field `data` of an empty one."""
+_ARGUMENTS = inspect.signature(openai.resources.chat.Completions.create).parameters
+TAKES_REASONING_EFFORT = "reasoning_effort" in _ARGUMENTS
 
 
 def helpers(client: Any) -> Any:
     """Where a client has `stream()` and `parse()` of chat completions: outside of beta since 1.92."""
     completions = client.chat.completions
     return completions if hasattr(completions, "parse") else client.beta.chat.completions
+
+
+def known(request: dict[str, Any]) -> dict[str, Any]:
+    """The same request to `create`; what this version has no argument for is in `extra_body`."""
+    extra = {name: value for name, value in request.items() if name not in _ARGUMENTS}
+    return {name: value for name, value in request.items() if name in _ARGUMENTS} | {"extra_body": extra or None}
 
 
 def strict(tool: dict[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from otel_llm.exchanges.parts import Ends
 from otel_llm.exchanges.reading import read_exchanges
 from otel_llm.exchanges.verdicts import judge
 from otel_llm.explanations import BY_TYPE
+from sdk_versions import READS_NAMED_EVENTS, known
 from seen import Seen
 from streams import anomalies_of, call, calls, ends, says
 
@@ -102,7 +103,9 @@ def test_over_http_the_sdk_is_told_the_same(path: Path, client: openai.OpenAI, i
     stream = load(path)
     seen = instrument(log=False)
     request: Any = stream.request | {"model": path.stem}
-    chunks = list(client.chat.completions.create(**request))
+    if path.stem == "healthy-framing-event-fields" and not READS_NAMED_EVENTS:
+        pytest.skip("to this SDK a chunk in an event with a name is no chunk")
+    chunks = list(client.chat.completions.create(**known(request)))
     assert len(chunks) == len(stream.chunks)
     # Of 257 calls not all events fit a span, which is one limit more.
     assert set(seen.anomalies) == set(stream.expected)

@@ -79,7 +79,7 @@ def test_times_are_those_of_the_chunks() -> None:
 
 def test_text_is_told_once_and_kept_only_where_it_is_asked_for() -> None:
     chunks = [says(""), says("Hel"), says("lo")]
-    assert news(chunks) == news(chunks, keep_text=True) == [["first_chunk"], ["text"], []]
+    assert news(chunks) == news(chunks, keep_text=True) == [[], ["text"], []]
     kept, not_kept = record(chunks, keep_text=True), record(chunks)
     assert ("".join(kept.choices[0].text_parts), not_kept.choices[0].text_parts) == ("Hello", [])
     assert kept.choices[0].text_started_ns == not_kept.choices[0].text_started_ns == 2 * STEP_NS
@@ -135,7 +135,7 @@ def test_text_and_reasoning_share_one_limit() -> None:
 
 def test_a_call_is_told_when_it_is_detected_and_when_it_is_named() -> None:
     chunks = [calls(call(0)), calls(call(0, "a")), calls(call(0, name="add")), calls(call(0, name="add")), ends()]
-    assert news(chunks) == [["first_chunk", "detected"], [], ["name"], [], ["finish"]]
+    assert news(chunks) == [["detected"], [], ["name"], [], ["finish"]]
 
 
 def test_calls_without_an_index_get_free_ones() -> None:
@@ -261,4 +261,4 @@ def test_a_whole_response_is_one_delta_a_call() -> None:
 def test_declared_names_are_told_as_soon_as_they_are_whole() -> None:
     declared = frozenset({"add", "add_task"})
     chunks = [calls(call(0, "a", "ad")), calls(call(0, name="d")), calls(call(0, name="_task"))]
-    assert news(chunks, declared=declared) == [["first_chunk", "detected"], ["name"], []]
+    assert news(chunks, declared=declared) == [["detected"], ["name"], []]

@@ -95,7 +95,7 @@ BROKEN_STREAMS: Final = (
     ),
     BrokenStream(
         "The connection breaks in the middle of a tool call.",
-        "openai.APIConnectionError",
+        "peer closed connection",
         [*_paced(*tool_call_chunks("add_task", '{"title": "buy'), Drop())],
     ),
 )
