@@ -51,6 +51,7 @@ SDK_TESTS = [
         "recording",
         "request",
         "responses",
+        "startup",
         "stream_endings",
         "tags_stage",
         "telemetry",

@@ -66,6 +66,8 @@ class CallsMade:
                 known = self._calls.pop(call_id, None)
                 # Where nothing is traced, all spans are the same one.
                 if known is not None and known.span == span and span.is_valid:
+                    if not known.answered:
+                        known.completed_ns = completed_ns
                     self._calls[call_id] = known
                     continue
                 call = self._calls[call_id] = _Made(tool, span, completed_ns)

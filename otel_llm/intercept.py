@@ -35,9 +35,10 @@ def intercept_llm_requests(
 ) -> _Client:
     """Watch the chat completions and responses of one client, synchronous or asynchronous, and return the client.
 
-    The clients that its `with_options` and `copy` make are watched too. `options` are those of
-    `otel_llm.config.Config`. Under `OpenAIInstrumentor` a request still has one span; a client that is intercepted
-    already is returned as it is. Raises AttributeError where the client has no `chat.completions.create`.
+    The clients that its `with_options` and `copy` make are watched too; `client.beta` is not, but for `parse()` of SDKs
+    before 1.92. `options` are those of `otel_llm.config.Config`. Under `OpenAIInstrumentor` a request still has one
+    span; a client that is intercepted already is returned as it is. Raises AttributeError where the client has no
+    `chat.completions.create`.
     """
     completions = client.chat.completions  # type: ignore[attr-defined]
     if completions.create and isinstance(getattr(completions, "__dict__", {}).get("create"), InterceptedMethod):
@@ -49,7 +50,7 @@ def intercept_llm_requests(
         logger_provider=logger_provider,
         completion_hook=completion_hook or attempt("the completion hook", load_completion_hook),
     )
-    tool_spans.of_clients.add(telemetry)
+    tool_spans.of_clients[telemetry] = tracer_provider
     _intercept_client(client, telemetry)
     return client
 
@@ -69,7 +70,7 @@ def _intercept_client(client: Any, telemetry: Telemetry) -> None:
     if responses is not None:
         _intercept(responses, ChatCalls(telemetry, "responses"))
         holders.append(responses)
-    # Where `parse()` was before 1.92. In newer SDKs loading the module takes most of a second, for an old name.
+    # Where `parse()` was before 1.92. In newer SDKs it loads every beta there is, which takes most of a second.
     if "openai.resources.beta" in sys.modules and hasattr(type(client), "beta"):
         beta = getattr(getattr(client.beta, "chat", None), "completions", None)
         if beta is not None:

@@ -17,7 +17,14 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from wrapt import wrap_function_wrapper
 
 from callers import AsyncCaller, SyncCaller
-from otel_llm import OpenAIInstrumentor, StreamingToolCallTracker, SyncStreamingToolCallTracker, intercept_llm_requests
+from otel_llm import (
+    CerebrasInstrumentor,
+    GroqInstrumentor,
+    OpenAIInstrumentor,
+    StreamingToolCallTracker,
+    SyncStreamingToolCallTracker,
+    intercept_llm_requests,
+)
 from otel_llm.demo.scripted_server import DONE, Answer, ScriptedServer, chunk, completion, text, tool_call_chunks
 from sdk_versions import takes_key_functions
 from seen import Seen
@@ -360,13 +367,17 @@ async def test_one_warning_when_another_instruments_the_same_calls(
     if first == "ours":
         seen = instrument()
     peer.instrument(**(seen or Seen()).providers)
+    others = [GroqInstrumentor(), CerebrasInstrumentor()]
     try:
         if first == "theirs":
             seen = instrument()
-        for _ in range(2):
+        for other in others:
             await caller.read(await caller.stream())
+            other.instrument(**(seen or Seen()).providers)
+        await caller.read(await caller.stream())
     finally:
-        OpenAIInstrumentor().uninstrument()
+        for instrumentor in (OpenAIInstrumentor(), *others):
+            instrumentor.uninstrument()
         peer.uninstrument()
     (warning,) = warnings_of(caplog)
     assert warning.startswith("opentelemetry.instrumentation.genai.openai")
