@@ -25,8 +25,8 @@ _GIVE_UP_SECONDS = 300
 class Plan:
     """How long is measured. More rounds find quieter moments of the machine."""
 
-    rounds: int = 3
-    seconds: float = 2.5
+    rounds: int = 8
+    seconds: float = 1.5
     length_rounds: int = 2
     length_seconds: float = 6.0
     seed_repeats: int = 200
@@ -40,8 +40,8 @@ class Plan:
 
 
 _QUICK = Plan(
-    rounds=2,
-    seconds=1.0,
+    rounds=5,
+    seconds=0.8,
     length_rounds=1,
     length_seconds=3.0,
     seed_repeats=50,

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar, Token
 from time import perf_counter_ns
-from types import FrameType
+from types import CoroutineType, FrameType
 from typing import Any
 
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
@@ -124,10 +124,11 @@ class ChatCalls:
     ) -> Any:
         # The SDK looks at the arguments when it is called; it starts when it is awaited, and so do we.
         pending = wrapped(*args, **kwargs)
-        if not (self.active and hasattr(type(pending), "__await__")):
+        is_coroutine = type(pending) is CoroutineType
+        if not (self.active and (is_coroutine or hasattr(type(pending), "__await__"))):
             return pending
         coroutine: Any = self._await(_Unawaited(pending), wrapped if instance is None else instance, kwargs)
-        if inspect.iscoroutine(pending):
+        if is_coroutine:
             # What Python calls it when nobody awaits it.
             coroutine.__name__, coroutine.__qualname__ = pending.__name__, pending.__qualname__
         return coroutine
