@@ -6,8 +6,8 @@ They are what the GenAI semantic conventions call tool execution, and go through
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable, Mapping
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial, wraps
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -235,11 +235,23 @@ def traced_tool(function: Any = None, /, *, name: str | None = None) -> Any:
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        with execution(args, kwargs) as running:
-            running.result = result = function(*args, **kwargs)
+        with ExitStack() as stack:
+            running = stack.enter_context(execution(args, kwargs))
+            result = function(*args, **kwargs)
+            if inspect.iscoroutine(result):
+                running._suspend()
+                return _awaited(result, running, stack.pop_all())
+            running.result = result
         return result
 
     return call
+
+
+async def _awaited(coroutine: Coroutine[Any, Any, Any], running: tool_execution, stack: ExitStack) -> Any:
+    """What a coroutine gives that a plain function made. `stack` holds the span, which ends with it."""
+    with stack, running._active():
+        running.result = result = await coroutine
+    return result
 
 
 def _name_of(function: Any) -> str:

@@ -64,6 +64,33 @@ async def test_an_asynchronous_function(instrumented: Seen) -> None:
     assert instrumented.span.name == "execute_tool list_tasks"
 
 
+async def test_a_plain_function_that_gives_a_coroutine(instrumented: Seen) -> None:
+    tracer = instrumented.tracer_provider.get_tracer("tools")
+
+    async def work(title: str) -> str:
+        await asyncio.sleep(0)
+        with tracer.start_as_current_span("inside"):
+            if not title:
+                raise ValueError("no title")
+        return title
+
+    @traced_tool
+    def add_task(title: str) -> Any:
+        return work(title)
+
+    pending = add_task("a")
+    assert not trace.get_current_span().is_recording()
+    assert instrumented.spans == []
+    assert await pending == "a"
+    inside, span = instrumented.spans
+    assert (inside.name, span.name) == ("inside", "execute_tool add_task")
+    assert inside.parent is not None
+    assert inside.parent.span_id == span.context.span_id
+    with pytest.raises(ValueError, match="no title"):
+        await add_task("")
+    assert (instrumented.spans[-1].attributes or {})["error.type"] == "ValueError"
+
+
 def test_what_it_raises(instrumented: Seen) -> None:
     with pytest.raises(LookupError, match="no such task"):
         broken()
