@@ -29,6 +29,7 @@ from opentelemetry.util.genai.types import (
 )
 from opentelemetry.util.genai.utils import object_to_any_value
 
+from otel_llm.faults import attempt
 from otel_llm.fields import field, given, is_a, items_of, text_of
 from otel_llm.message_parts import Blobs, content_parts, texts_of
 from otel_llm.recording import Choice, Recording, ToolCall
@@ -260,14 +261,17 @@ def _exportable_value(value: Any) -> Any:
 
 def _input_messages(kwargs: Mapping[str, Any]) -> Iterator[InputMessage]:
     blobs = Blobs()
-    messages = [_input_message(message, blobs) for message in items_of(given(kwargs.get("messages")))]
+    # One that raises when it is looked at costs the others nothing.
+    given_messages = items_of(given(kwargs.get("messages")))
+    messages = [attempt("a message", _input_message, message, blobs) for message in given_messages]
     for role, name in (("system", "instructions"), ("user", "input")):
         text = text_of(given(kwargs.get(name)))
         if text is not None:
             messages.append(InputMessage(role, [TextPart(exportable(text))]))
-    messages += [_input_item(item, blobs) for item in items_of(given(kwargs.get("input")))]
+    items = items_of(given(kwargs.get("input")))
+    messages += [attempt("an item", _input_item, item, blobs) for item in items]
     # What has nothing that a part can say is no message to the conventions.
-    return (message for message in messages if message.parts)
+    return (message for message in messages if message is not None and message.parts)
 
 
 def _input_item(item: Any, blobs: Blobs) -> InputMessage:

@@ -1,6 +1,6 @@
 """The content of a message, as the conventions' parts: text, reasoning, files, and bytes as far as there is room.
 
-Nothing here raises, whatever a caller put into a message.
+Whatever a caller put into a message is either such a part or none.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from opentelemetry.util.genai.types import (
 )
 from opentelemetry.util.genai.utils import decode_base64, get_content_capturing_mode
 
-from otel_llm.fields import field, is_a, items_of, text_of
+from otel_llm.fields import field, items_of, text_of
 from otel_llm.unicode_text import exportable
 
 # What the bytes in one request may be together where they go with a span or a log record. These travel in batches of
@@ -89,9 +89,9 @@ class Blobs:
 
 def content_parts(content: Any, blobs: Blobs) -> Iterator[MessagePart]:
     """Text, or a list of parts as chat completions and the Responses API have them."""
-    if is_a(content, str):
-        if content:
-            yield TextPart(exportable(content))
+    text = text_of(content)
+    if text is not None:
+        yield TextPart(exportable(text))
         return
     for item in items_of(content):
         part = _part(item, blobs)

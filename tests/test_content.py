@@ -360,3 +360,18 @@ async def test_a_custom_tool_is_passed_text(capturing: Seen, serve: Serve, conne
     await caller.read(await caller.respond(stream=True))
     (answered,) = await told(capturing, "output")
     assert answered["parts"] == [calls("shell", "12", "call_1")]
+
+
+class Unruly(str):
+    """Raises where nobody expects a string to."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        raise RuntimeError
+
+
+async def test_a_message_that_raises_costs_the_others_nothing(capturing: Seen, serve: Serve, connect: Connect) -> None:
+    await ask(connect, serve, {"role": Unruly("user"), "content": "hi"}, *MESSAGES)
+    (asked,) = await told(capturing)
+    assert asked["parts"] == [says(MESSAGES[0]["content"])]
