@@ -27,12 +27,12 @@ from otel_llm.request import Api
 from otel_llm.telemetry import Telemetry
 
 # `stream()` and the raw-response variants all come through `create`; `parse()` does not.
-_METHODS = ("create", "parse")
+METHODS = ("create", "parse")
 _COMPLETIONS = ("Completions", "AsyncCompletions")
 _RESPONSES = ("Responses", "AsyncResponses")
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """Where an SDK makes requests: classes of one module, as `vars` has them, and the API that these speak."""
 
     module: str
@@ -47,7 +47,7 @@ class _SDKInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     opentelemetry-util-genai) and the options of `otel_llm.config.Config` by name.
     """
 
-    _PLACES: ClassVar[tuple[_Place, ...]] = ()
+    PLACES: ClassVar[tuple[Place, ...]] = ()
     _VERSIONS: ClassVar[str] = ""
     """The SDK, and the versions of it that are supported."""
 
@@ -73,7 +73,7 @@ class _SDKInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             completion_hook=hook,
         )
         if not self._calls:
-            self._calls = {place.api: ChatCalls(telemetry, place.api) for place in self._PLACES}
+            self._calls = {place.api: ChatCalls(telemetry, place.api) for place in self.PLACES}
             renew_lock_in_children(self)
         for calls in self._calls.values():
             # What is still wrapped from the last time, as the SDK's cached raw responses, counts again.
@@ -81,17 +81,17 @@ class _SDKInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         tool_spans.telemetries.append(telemetry)
         self._telemetry = telemetry
         with self._lock:
-            places = [place for place in self._PLACES if place.module not in self._awaited]
+            places = [place for place in self.PLACES if place.module not in self._awaited]
             self._awaited |= {place.module for place in places}
         for place in places:
             # Called at once where it is imported already.
             wrapt.register_post_import_hook(partial(self._imported, place), place.module)
 
-    def _imported(self, place: _Place, _module: ModuleType) -> None:
+    def _imported(self, place: Place, _module: ModuleType) -> None:
         # Whoever imports it would get what we raise.
         attempt("an import", self._wrap_and_warn, place)
 
-    def _wrap_and_warn(self, place: _Place) -> None:
+    def _wrap_and_warn(self, place: Place) -> None:
         with self._lock:
             self._awaited -= {place.module}
         # Another thread may be at it still, and will call no hook that came this late: this waits for it.
@@ -99,7 +99,7 @@ class _SDKInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         for owner in self._wrap(module, place):
             attempt("other instrumentations", other_instrumentations.warn_of_others, owner)
 
-    def _wrap(self, module: ModuleType, place: _Place) -> list[type]:
+    def _wrap(self, module: ModuleType, place: Place) -> list[type]:
         """Wrap the classes of a module; gives those that were not wrapped before."""
         owners: list[type] = []
         with self._lock:
@@ -111,7 +111,7 @@ class _SDKInstrumentor(BaseInstrumentor):  # type: ignore[misc]
                 if not isinstance(owner, type) or any(entry[0] is owner for entry in self._wrapped):
                     continue
                 owners.append(owner)
-                for method_name in _METHODS:
+                for method_name in METHODS:
                     original = owner.__dict__.get(method_name)
                     if original is not None:
                         wrapper = FunctionWrapper(original, self._calls[place.api].wrapper_for(original))
@@ -141,14 +141,14 @@ class OpenAIInstrumentor(_SDKInstrumentor):
     """
 
     _VERSIONS = "openai >= 1.40, < 4"
-    _PLACES = (
+    PLACES = (
         # A module of its own in old versions, a package in later ones.
-        _Place("openai.resources.chat.completions", _COMPLETIONS),
-        _Place("openai.resources.chat.completions.completions", _COMPLETIONS),
+        Place("openai.resources.chat.completions", _COMPLETIONS),
+        Place("openai.resources.chat.completions.completions", _COMPLETIONS),
         # Where `parse()` lived before it left beta.
-        _Place("openai.resources.beta.chat.completions", _COMPLETIONS),
-        _Place("openai.resources.responses.responses", _RESPONSES, "responses"),
-        _Place("openai.resources.beta.responses.responses", _RESPONSES, "responses"),
+        Place("openai.resources.beta.chat.completions", _COMPLETIONS),
+        Place("openai.resources.responses.responses", _RESPONSES, "responses"),
+        Place("openai.resources.beta.responses.responses", _RESPONSES, "responses"),
     )
 
 
@@ -156,15 +156,15 @@ class GroqInstrumentor(_SDKInstrumentor):
     """The same for chat completions of the `groq` package."""
 
     _VERSIONS = "groq >= 0.13, < 2"
-    _PLACES = (_Place("groq.resources.chat.completions", _COMPLETIONS),)
+    PLACES = (Place("groq.resources.chat.completions", _COMPLETIONS),)
 
 
 class CerebrasInstrumentor(_SDKInstrumentor):
     """The same for chat completions of the `cerebras-cloud-sdk` package."""
 
     _VERSIONS = "cerebras-cloud-sdk >= 1.0, < 2"
-    _PLACES = (
-        _Place(
+    PLACES = (
+        Place(
             "cerebras.cloud.sdk.resources.chat.completions",
             # The last two are what they were called before.
             ("CompletionsResource", "AsyncCompletionsResource", *_COMPLETIONS),

@@ -199,3 +199,22 @@ end()
     (warning,) = told["logged"]
     assert warning.startswith("opentelemetry.instrumentation.genai.openai also instruments")
     assert told["spans"] == 2
+
+
+@pytest.mark.parametrize("own", ["", "instrument()"])
+def test_streams_of_a_test_that_is_the_first_to_import_the_sdk(own: str) -> None:
+    told = run(f"""
+from otel_llm.testing import watch_streams
+with watch_streams():
+    pass
+with watch_streams() as streams:
+    before = loaded("openai")
+    {own or "pass"}
+    chat(client())
+calls = [call.name for call in streams.tool_calls]
+OpenAIInstrumentor().uninstrument()
+from openai.resources.chat.completions import Completions
+end(before=before, streams=len(streams), named=calls, left=type(vars(Completions)["create"]).__name__)
+""")
+    watched = {"before": [], "streams": 1, "named": ["add_task"], "left": "function"}
+    assert told == {**watched, "spans": int(bool(own)), "calls": int(bool(own)), "logged": []}
