@@ -254,6 +254,19 @@ class ChatCalls:
         return (WholeRawResponse if has_methods else RawResponse)(result, observation, _watch)
 
 
+def calls_of(method: Any) -> ChatCalls | None:
+    """Those whose wrapper a method is, None where it is none of ours."""
+    calls = getattr(getattr(method, "_self_wrapper", None), "__self__", None)
+    return calls if isinstance(calls, ChatCalls) else None
+
+
+def without_idle(method: Any) -> Any:
+    """The method without those wrappers of this package that were switched off while another one was around them."""
+    while (calls := calls_of(method)) is not None and not calls.active:
+        method = method.__wrapped__
+    return method
+
+
 def _streams(observation: Observation) -> bool:
     return observation.request is not None and observation.request.stream
 

@@ -18,7 +18,7 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type:
 from opentelemetry.util.genai.completion_hook import load_completion_hook
 
 from otel_llm import other_instrumentations, tool_spans
-from otel_llm.chat_calls import ChatCalls
+from otel_llm.chat_calls import ChatCalls, without_idle
 from otel_llm.config import read_config
 from otel_llm.faults import attempt
 from otel_llm.forks import renew_lock_in_children
@@ -127,7 +127,7 @@ class _SDKInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             for owner, method_name, original, wrapper in self._wrapped:
                 # Where somebody wrapped ours, taking it out would take theirs out; ours only passes through now.
                 if owner.__dict__.get(method_name) is wrapper:
-                    setattr(owner, method_name, original)
+                    setattr(owner, method_name, without_idle(original))
             self._wrapped = ()
         other_instrumentations.forget()
         if telemetry in tool_spans.telemetries:

@@ -21,7 +21,7 @@ from opentelemetry.trace import INVALID_SPAN_CONTEXT, NoOpTracerProvider
 
 from otel_llm import observation
 from otel_llm.calls_made import CallsMade
-from otel_llm.chat_calls import ChatCalls
+from otel_llm.chat_calls import ChatCalls, calls_of, without_idle
 from otel_llm.config import read_config
 from otel_llm.events import Timeline
 from otel_llm.faults import attempt
@@ -152,7 +152,7 @@ def _wrap_classes(place: Place) -> None:
         for method_name in METHODS:
             method = owner.__dict__.get(method_name)
             if method is not None:
-                method = _without_idle(method)
+                method = without_idle(method)
                 wrapper = FunctionWrapper(method, calls.wrapper_for(method))
                 setattr(owner, method_name, wrapper)
                 _wrapped.append((owner, method_name, method, wrapper))
@@ -164,25 +164,13 @@ def _unwrap() -> None:
     for owner, method_name, method, wrapper in _wrapped:
         # Where the application wrapped ours, ours stays until the application takes its own away.
         if owner.__dict__.get(method_name) is wrapper:
-            setattr(owner, method_name, _without_idle(method))
+            setattr(owner, method_name, without_idle(method))
     _wrapped.clear()
-
-
-def _calls_of(method: Any) -> ChatCalls | None:
-    calls = getattr(getattr(method, "_self_wrapper", None), "__self__", None)
-    return calls if isinstance(calls, ChatCalls) else None
-
-
-def _without_idle(method: Any) -> Any:
-    """The method without those wrappers of this package that were switched off while another one was around them."""
-    while (calls := _calls_of(method)) is not None and not calls.active:
-        method = method.__wrapped__
-    return method
 
 
 def _is_observed(method: Any) -> bool:
     while method is not None:
-        calls = _calls_of(method)
+        calls = calls_of(method)
         if calls is not None and calls.active:
             return True
         method = getattr(method, "__wrapped__", None)
