@@ -518,6 +518,17 @@ async def test_nonsense(instrumented: Seen, serve: Serve, connect: Connect, valu
     instrumented.encode()
 
 
+@pytest.mark.parametrize("kind", [["function_call"], {"a": 1}, 7])
+async def test_an_item_whose_type_is_no_word(instrumented: Seen, serve: Serve, connect: Connect, kind: Any) -> None:
+    """The rest of the last event counts all the same."""
+    events = response_events(CALL)
+    events[-1]["response"]["output"].insert(0, {"type": kind, "id": "i0"})
+    await run(connect, serve(*events))
+    assert instrumented.anomalies == []
+    assert instrumented.attributes["gen_ai.usage.output_tokens"] == 4
+    assert instrumented.attributes["gen_ai.response.finish_reasons"] == ("tool_calls",)
+
+
 # The request --------------------------------------------------------------------------------------------------
 
 
