@@ -22,6 +22,7 @@ from otel_llm.forks import renew_lock_in_children
 
 _MOST_CALLS = 4096
 _MOST_OF_AN_ID = 8
+_MOST_ANSWERED = 64
 _LONGEST_ID = 512
 # What a tool that was not declared is called here.
 _OTHER_TOOL = "_OTHER"
@@ -104,6 +105,8 @@ class CallsMade:
         self._most = most
         self._calls: OrderedDict[str, _SameId] = OrderedDict()
         self._of_response: OrderedDict[str, tuple[SpanContext, tuple[str, ...]]] = OrderedDict()
+        # By response: the calls that were answered in front of it, as far back as the responses are known.
+        self._answered_before: OrderedDict[str, tuple[str, ...]] = OrderedDict()
         self._lock = threading.Lock()
         renew_lock_in_children(self)
 
@@ -130,6 +133,22 @@ class CallsMade:
                 forgotten += oldest.unanswered()
         for _ in range(forgotten):
             self._forgot()
+
+    def remember_answers(self, turn: Turn, span: SpanContext, response_id: str) -> None:
+        """The server took the results of `turn`: it answered with this response, after its calls were remembered."""
+        if len(response_id) > _LONGEST_ID:
+            return
+        with self._lock:
+            made_by, made = self._of_response.get(response_id, (span, ()))
+            before = self._answered_before.get(turn.previous_response or "", ())
+            results = [call_id for call_id in turn.results[-_MOST_ANSWERED:] if len(call_id) <= _LONGEST_ID]
+            answered = [call_id for call_id in dict.fromkeys((*before, *results)) if call_id not in made]
+            # A server that gives several responses one id does not say which of them a request goes on from.
+            if made_by != span or response_id in self._answered_before or response_id == turn.previous_response:
+                answered = []
+            self._answered_before[response_id] = tuple(answered[-_MOST_ANSWERED:])
+            if len(self._answered_before) > self._most:
+                self._answered_before.popitem(last=False)
 
     def answer(self, turn: Turn, trace_id: int, now_ns: int) -> list[Answer]:
         """The calls whose results a request of the trace `trace_id` brings, as far as they are known."""
@@ -178,12 +197,16 @@ class CallsMade:
         """The turn, with what it leaves to the response that it goes on from."""
         with self._lock:
             before = self._of_response.get(turn.previous_response or "")
+            answered = self._answered_before.get(turn.previous_response or "", ())
+        again = tuple(call for call in turn.results if call in answered and call not in turn.repeated)
+        if again:
+            turn = turn._replace(repeated=turn.repeated + again)
         if before is None:
             return turn
         _, made = before
         return turn._replace(
             unanswered=tuple(call for call in made if call not in turn.results),
-            without_call=tuple(call for call in turn.results if call not in made),
+            without_call=tuple(call for call in turn.results if call not in made and call not in answered),
         )
 
 

@@ -407,7 +407,9 @@ EXPLANATIONS: tuple[Explanation, ...] = (
     Explanation(
         "duplicate_result",
         RESULTS,
-        "A call has a second result, in the same turn or in a later one.",
+        "A call has a second result, in the same turn or in a later one; in one that goes on from a later response"
+        " (`previous_response_id`), too, where both responses were watched in this process. What is sent again after a"
+        " failure, or to go on from the same response once more, is no second result.",
         (
             Seen("agno-agi/agno#5116", "the API refuses a duplicate value for `tool_call_id`"),
             Seen("RooCodeInc/Roo-Code#9248", "the error of a tool and its result, both sent"),

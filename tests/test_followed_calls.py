@@ -350,6 +350,91 @@ async def test_responses_that_go_on_from_another(
     assert anomalies(two) == named
 
 
+def answered_with(*items: dict[str, Any], id_: str, **fields: Any) -> list[Any]:
+    return [Answer(response(*items, id=id_, **fields))]
+
+
+@needs_responses
+async def test_a_result_that_a_response_has_already(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    """Sent again behind the response to it, and again further on."""
+    made = function_call("add_task", ARGUMENTS, call_id="c1")
+    answers = [answered_with(made, id_="r1"), *(answered_with(message("Hm."), id_=f"r{n}") for n in (2, 3, 4, 5))]
+    caller = connect(serve(*answers))
+    await caller.respond()
+    await caller.respond(input=[output("c1")], previous_response_id="r1")
+    await caller.respond(input=[output("c1")], previous_response_id="r2")
+    await caller.respond(input="And now?", previous_response_id="r3")
+    await caller.respond(input=[output("c1")], previous_response_id="r4")
+    assert [anomalies(span) for span in instrumented.spans] == [[], [], ["duplicate_result"], [], ["duplicate_result"]]
+    assert turnarounds(instrumented) == {"tiny": 1}
+
+
+@needs_responses
+async def test_one_fault_has_one_name(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    made = [function_call("add_task", ARGUMENTS, call_id=one) for one in ("c1", "c2")]
+    caller = connect(serve(*(answered_with(one, id_=one["call_id"]) for one in made), answered_with(id_="r3")))
+    await caller.respond()
+    await caller.respond(input=[output("c1")], previous_response_id="c1")
+    await caller.respond(input=[output("c1"), output("c1"), output("c2")], previous_response_id="c2")
+    assert [anomalies(span) for span in instrumented.spans] == [[], [], ["duplicate_result"]]
+
+
+@needs_responses
+async def test_a_result_that_is_rightly_sent_again(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    """The server refused it, or failed, or the caller takes another way from the same response."""
+    made = function_call("add_task", ARGUMENTS, call_id="c1")
+    failed = response_events(status="failed", error={"code": "server_error", "message": "sorry"}, id="r2")
+    answers = [answered_with(made, id_="r1"), [Answer(error_event("busy"), status=400)], failed]
+    caller = connect(serve(*answers, *(answered_with(message("Hm."), id_=f"r{n}") for n in (3, 4))))
+    await caller.respond()
+    again = {"input": [output("c1")], "previous_response_id": "r1"}
+    with pytest.raises(openai.BadRequestError):
+        await caller.respond(**again)
+    await caller.read(await caller.respond(**again, stream=True))
+    await caller.respond(**again)
+    await caller.respond(**again)
+    assert [anomalies(span) for span in instrumented.spans if "error.type" not in (span.attributes or {})] == [[]] * 3
+
+
+@needs_responses
+async def test_a_result_that_a_failed_request_brought(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    """It is not in the response that the caller went on to."""
+    made = function_call("add_task", ARGUMENTS, call_id="c1")
+    answers = [answered_with(made, id_="r1"), [Answer(error_event("busy"), status=400)]]
+    caller = connect(serve(*answers, *(answered_with(message("Hm."), id_=f"r{n}") for n in (2, 3))))
+    await caller.respond()
+    with pytest.raises(openai.BadRequestError):
+        await caller.respond(input=[output("c1")], previous_response_id="r1")
+    await caller.respond(input="Never mind.", previous_response_id="r1")
+    await caller.respond(input=[output("c1")], previous_response_id="r2")
+    assert "duplicate_result" not in [name for span in instrumented.spans for name in anomalies(span)]
+
+
+@needs_responses
+@pytest.mark.parametrize("ids", [["r1", "r2", "r3"], ["r", "r", "r"], ["r1", "r2", "r2"]])
+async def test_a_result_under_an_id_that_is_used_again(
+    instrumented: Seen, serve: Serve, connect: Connect, ids: list[str]
+) -> None:
+    made = function_call("add_task", ARGUMENTS, call_id="c1")
+    caller = connect(serve(*(answered_with(made, id_=one) for one in ids), answered_with(message("Hm."), id_="r9")))
+    await caller.respond()
+    for one in ids:
+        await caller.respond(input=[output("c1")], previous_response_id=one)
+    assert [anomalies(span) for span in instrumented.spans] == [[]] * 4
+
+
+def test_answers_that_are_remembered_are_bounded() -> None:
+    span = Seen().tracer_provider.get_tracer("t").start_span("s").get_span_context()
+    made = CallsMade(lambda: None, most=2)
+    previous = None
+    for number in range(200):
+        made.remember_answers(Turn(results=(f"c{number}",), previous_response=previous), span, f"r{number}")
+        previous = f"r{number}"
+    results = tuple(f"c{number}" for number in range(200))
+    assert len(made.complete(Turn(results=results, previous_response="r199")).repeated) == 64
+    assert made.complete(Turn(results=results, previous_response="r197")).repeated == ()
+
+
 @needs_responses
 async def test_responses_of_which_nothing_is_known(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(Answer(response(message("Done.")))))
