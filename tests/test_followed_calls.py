@@ -500,6 +500,28 @@ async def test_results(
     assert [points[0]["otel_llm.anomaly.type"] for points in instrumented.metric("otel_llm.anomaly.count")] == named
 
 
+def details(span: ReadableSpan) -> list[Any]:
+    return [(event.attributes or {}).get("otel_llm.anomaly.detail") for event in span.events if "anomaly" in event.name]
+
+
+async def test_a_history_that_lost_its_calls(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    """The call was made, and the span says so; what the server is sent lacks it, and the detail says no more."""
+    caller = connect(serve(calling("c1"), FINAL))
+    await turns(caller, [USER], [USER, result("c1")])
+    one, two = instrumented.spans
+    assert links(two) == [(span_id(one), "c1")]
+    assert details(two) == ["a result, but c1 is the id of no call in the conversation that was sent"]
+
+
+@needs_responses
+async def test_a_result_of_no_call_of_the_response_before(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    made = function_call("add_task", ARGUMENTS, call_id="c1")
+    caller = connect(serve(answered_with(made, id_="r1"), answered_with(message("Hm."), id_="r2")))
+    await caller.respond()
+    await caller.respond(input=[output("c1"), output("c2")], previous_response_id="r1")
+    assert details(instrumented.spans[1]) == ["a result, but c2 is the id of no call in the response before"]
+
+
 async def test_they_are_named_where_the_server_refuses_them(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     """Just then somebody wants to know."""
     caller = connect(serve(Answer(error_event("no tool call c1"), status=400)))
