@@ -51,6 +51,7 @@ SDK_TESTS = [
         "recording",
         "request",
         "responses",
+        "startup",
         "stream_endings",
         "tags_stage",
         "telemetry",
@@ -107,7 +108,7 @@ def frameworks(session: nox.Session, framework: str) -> None:
     extras = [part.replace("otel-llm", ".") for part in FRAMEWORKS[framework]]
     editable = ["--editable", next((part for part in extras if part.startswith(".")), ".[otlp]")]
     others = [part for part in extras if not part.startswith(".")]
-    session.install(*editable, framework, *others, "pytest", "pytest-asyncio")
+    session.install(*editable, framework, *others, "hypothesis", "pytest", "pytest-asyncio")
     _test(session, framework, "end to end", "tests/frameworks")
 
 

@@ -111,5 +111,10 @@ def tags(ours: TagCosts, behaviour: Mapping[str, int]) -> Iterator[Target]:
     yield Target(f"tags: a text in {behaviour['cuts']} cuts", "one output", f"{outputs}", outputs == 1)
 
 
+def startup(milliseconds: float) -> Target:
+    subject = "import of otel_llm and its OpenAIInstrumentor beyond the SDKs' own"
+    return Target(subject, "at most 50 ms", f"{milliseconds:.1f} ms", milliseconds <= 50)
+
+
 def _size(subject: str, size: float, limit: float) -> Target:
     return Target(subject, f"at most {limit / _KB:,.0f} kB", f"{size / _KB:,.1f} kB", size <= limit)

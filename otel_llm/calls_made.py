@@ -61,7 +61,10 @@ class _SameId:
 
     def add(self, tool: str, span: SpanContext, completed_ns: int) -> int:
         """Take one more, once for each span; how many without a result were forgotten for it."""
-        if self.made_by(span):
+        known = self.made_by(span)
+        if known:
+            if not known[0].answered:
+                known[0].completed_ns = completed_ns
             return 0
         call = _Made(tool, span, completed_ns)
         self.is_shared = bool(self._calls)

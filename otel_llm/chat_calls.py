@@ -7,7 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar, Token
 from time import perf_counter_ns
-from types import FrameType
+from types import CoroutineType, FrameType
 from typing import Any
 
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
@@ -17,11 +17,12 @@ from otel_llm.log_lines import are_wanted, log_request
 from otel_llm.observation import Observation, watch_exit
 from otel_llm.other_instrumentations import checked, warn_of_others_once
 from otel_llm.provider import Server, server_of
-from otel_llm.raw_response import RawResponse, WholeRawResponse, is_raw_response
+from otel_llm.raw_response import RawResponse, WholeRawResponse, is_raw_response, read_body
+from otel_llm.refused_response import fail_with_response
 from otel_llm.request import Api, ChatRequest, read_request
 from otel_llm.response_body import BodyClosing, watch_body
 from otel_llm.telemetry import Telemetry
-from otel_llm.tracker import EitherWayTracker, StreamingToolCallTracker, SyncStreamingToolCallTracker
+from otel_llm.tracker import EitherWayTracker, StreamingToolCallTracker, SyncStreamingToolCallTracker, is_reading
 
 
 class _Request:
@@ -123,10 +124,11 @@ class ChatCalls:
     ) -> Any:
         # The SDK looks at the arguments when it is called; it starts when it is awaited, and so do we.
         pending = wrapped(*args, **kwargs)
-        if not (self.active and hasattr(type(pending), "__await__")):
+        is_coroutine = type(pending) is CoroutineType
+        if not (self.active and (is_coroutine or hasattr(type(pending), "__await__"))):
             return pending
         coroutine: Any = self._await(_Unawaited(pending), wrapped if instance is None else instance, kwargs)
-        if inspect.iscoroutine(pending):
+        if is_coroutine:
             # What Python calls it when nobody awaits it.
             coroutine.__name__, coroutine.__qualname__ = pending.__name__, pending.__qualname__
         return coroutine
@@ -179,11 +181,7 @@ class ChatCalls:
 
     def _failed(self, observation: Observation, error: BaseException) -> None:
         try:
-            # `parse()` raises when a completion was cut short, and hands the completion over with the error.
-            completion = getattr(error, "completion", None)
-            if completion is not None:
-                observation.reader.read_response(completion, perf_counter_ns())
-            observation.fail(error)
+            fail_with_response(observation, error)
         except Exception as fault:  # noqa: BLE001
             swallow("an error", fault)
 
@@ -243,7 +241,11 @@ class ChatCalls:
             return RawResponse(result, observation, _watch)
         if getattr(result.http_response, "is_stream_consumed", False) is True:
             # The body is here already, and the SDK keeps what it parsed for the caller.
-            response = result.parse()
+            try:
+                response = result.parse()
+            except Exception:  # noqa: BLE001  the caller will see it, who calls the same
+                read_body(result, observation)
+                return result
             _rewrite_response(response, observation)
             observation.read_response(response)
             return result
@@ -284,6 +286,10 @@ def _watch(result: Any, observation: Observation, closing: BodyClosing) -> Any:
         observation.read_response(result)
         return result
     kind = type(result)
+    if kind is str or kind is bytes:
+        # A stream that only the body asked for (`extra_body`), so that the SDK took it for a text. It is the caller's.
+        observation.end("completed", unread=True)
+        return result
     asynchronous = hasattr(kind, "__anext__") or hasattr(kind, "__aiter__")
     synchronous = hasattr(kind, "__next__") or (hasattr(kind, "__iter__") and _streams(observation))
     tracker: Any
@@ -297,6 +303,6 @@ def _watch(result: Any, observation: Observation, closing: BodyClosing) -> Any:
         _rewrite_response(result, observation)
         observation.read_response(result)
         return result
-    closing.read_by(result)
+    closing.read_by(result, is_reading)
     attempt("a response's body", watch_body, getattr(result, "response", None), closing)
     return tracker

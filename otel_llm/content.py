@@ -13,25 +13,39 @@ from typing import Any
 
 from opentelemetry.util.genai.invocation import InferenceInvocation
 from opentelemetry.util.genai.types import (
+    CompactionPart,
+    FilePart,
     FunctionToolDefinition,
     GenericToolDefinition,
     InputMessage,
     MessagePart,
+    Modality,
     OutputMessage,
     ReasoningPart,
     TextPart,
     ToolCallRequestPart,
     ToolCallResponsePart,
     ToolDefinition,
-    UriPart,
 )
-from opentelemetry.util.genai.utils import image_from_url, object_to_any_value
+from opentelemetry.util.genai.utils import object_to_any_value
 
-from otel_llm.fields import field, given, items_of, text_of
+from otel_llm.faults import attempt
+from otel_llm.fields import field, given, is_a, items_of, text_of
+from otel_llm.message_parts import Blobs, content_parts, texts_of
 from otel_llm.recording import Choice, Recording, ToolCall
 from otel_llm.unicode_text import exportable
 
 _OUTPUT_TYPES = {"json_object": "json", "json_schema": "json", "text": "text"}
+# Items of a response's input that are calls, and where they have what is passed. Those that a server makes and answers
+# by itself (searches, MCP, code) are not among them.
+_CALL_ITEMS = {
+    "function_call": ("arguments",),
+    "custom_tool_call": ("input",),
+    "computer_call": ("action", "actions"),
+    "local_shell_call": ("action",),
+    "shell_call": ("action",),
+    "apply_patch_call": ("operation",),
+}
 
 
 def request_content(invocation: InferenceInvocation, kwargs: Mapping[str, Any], *, with_messages: bool) -> None:
@@ -159,7 +173,8 @@ def response_usage(invocation: InferenceInvocation, usage: Any) -> None:
 
 
 def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    # What no 64 bits hold would cost the exporter all that goes out with it.
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63 else None
 
 
 def output_messages(recording: Recording) -> list[OutputMessage]:
@@ -180,98 +195,149 @@ def _output_parts(choice: Choice) -> Iterator[MessagePart]:
 
 
 def _requested(call: ToolCall) -> ToolCallRequestPart:
-    name, call_id = exportable(call.name or ""), None if call.id is None else exportable(call.id)
-    return ToolCallRequestPart(_arguments(call.arguments), name, call_id)
+    return _call(call.name, call.arguments, call.id, is_free_text=call.kind == "custom")
+
+
+def _call(name: Any, arguments: Any, call_id: Any, *, is_free_text: bool = False) -> ToolCallRequestPart:
+    """`is_free_text`: what is passed to a custom tool is text, also where it would be JSON."""
+    text = text_of(arguments) if is_free_text else None
+    return ToolCallRequestPart(
+        _arguments(arguments) if text is None else exportable(text),
+        exportable(text_of(name) or ""),
+        _shown(call_id),
+    )
+
+
+def _shown(text: Any) -> str | None:
+    text = text_of(text)
+    return None if text is None else exportable(text)
 
 
 def _arguments(text: Any) -> Any:
     """Arguments as the value they are, or as text where they are none."""
-    if not isinstance(text, str):
-        return object_to_any_value(text)
+    if not is_a(text, str):
+        return _value(text)
     text = exportable(text)
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_int=_whole_number, parse_constant=_no_number)
         json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         return text
     return value
 
 
+def _whole_number(digits: str) -> int:
+    value = int(digits)
+    if not _is_exportable(value):
+        raise ValueError("more than a log record can hold")
+    return value
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _is_exportable(value: int) -> bool:
+    return -(2**63) <= value < 2**63
+
+
+def _value(thing: Any) -> Any:
+    """Any object as plain values that can be exported."""
+    return _exportable_value(object_to_any_value(thing))
+
+
+def _exportable_value(value: Any) -> Any:
+    # util-genai sees to it that values are trees, and not deep ones.
+    if isinstance(value, str):
+        return exportable(value)
+    if isinstance(value, Mapping):
+        return {exportable(name): _exportable_value(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_exportable_value(inner) for inner in value]
+    if isinstance(value, int) and not _is_exportable(value):
+        # Python itself refuses to write out the longest.
+        return str(value) if value.bit_length() <= 1024 else None
+    return value
+
+
 def _input_messages(kwargs: Mapping[str, Any]) -> Iterator[InputMessage]:
-    for message in items_of(given(kwargs.get("messages"))):
-        yield _input_message(message)
+    blobs = Blobs()
+    # One that raises when it is looked at costs the others nothing.
+    given_messages = items_of(given(kwargs.get("messages")))
+    messages = [attempt("a message", _input_message, message, blobs) for message in given_messages]
     for role, name in (("system", "instructions"), ("user", "input")):
         text = text_of(given(kwargs.get(name)))
         if text is not None:
-            yield InputMessage(role, [TextPart(exportable(text))])
-    for item in items_of(given(kwargs.get("input"))):
-        message = _input_item(item)
-        if message is not None:
-            yield message
+            messages.append(InputMessage(role, [TextPart(exportable(text))]))
+    items = items_of(given(kwargs.get("input")))
+    messages += [attempt("an item", _input_item, item, blobs) for item in items]
+    # What has nothing that a part can say is no message to the conventions.
+    return (message for message in messages if message is not None and message.parts)
 
 
-def _input_item(item: Any) -> InputMessage | None:
-    """An item of a response's input, None where it is none that a message can say."""
-    kind = text_of(field(item, "type"))
-    call_id = text_of(field(item, "call_id"))
-    shown_id = None if call_id is None else exportable(call_id)
-    if kind in {"function_call", "custom_tool_call"}:
-        arguments = field(item, "arguments" if kind == "function_call" else "input")
-        name = exportable(str(field(item, "name") or ""))
-        return InputMessage("assistant", [ToolCallRequestPart(_arguments(arguments), name, shown_id)])
-    if kind in {"function_call_output", "custom_tool_call_output"}:
-        output = field(item, "output")
-        text = output if isinstance(output, str) else "".join(_texts(output))
-        return InputMessage("tool", [ToolCallResponsePart(exportable(text), shown_id)])
-    return None if kind not in {None, "message"} else _input_message(item)
+def _input_item(item: Any, blobs: Blobs) -> InputMessage:
+    """An item of a response's input, without parts where it is none that a message can say."""
+    kind = text_of(field(item, "type")) or "message"
+    if kind == "message":
+        return _input_message(item, blobs)
+    if kind in _CALL_ITEMS:
+        given_in = (field(item, name) for name in _CALL_ITEMS[kind])
+        arguments = next((value for value in given_in if value is not None), None)
+        name = text_of(field(item, "name")) or kind.removesuffix("_call")
+        call = _call(name, arguments, field(item, "call_id"), is_free_text=kind == "custom_tool_call")
+        return InputMessage("assistant", [call])
+    if kind.endswith("_call_output"):
+        return InputMessage("tool", [_answer(field(item, "output"), field(item, "call_id"), blobs)])
+    if kind == "reasoning":
+        thoughts = (*texts_of(field(item, "summary")), *texts_of(field(item, "content")))
+        return InputMessage("assistant", [ReasoningPart(exportable(text)) for text in thoughts])
+    return InputMessage("assistant", [CompactionPart(_shown(field(item, "id")))] if kind == "compaction" else [])
 
 
-def _input_message(message: Any) -> InputMessage:
-    role = exportable(str(field(message, "role") or ""))
+def _input_message(message: Any, blobs: Blobs) -> InputMessage:
+    role = _shown(field(message, "role")) or ""
     content = field(message, "content")
-    if role == "tool":
-        call_id = text_of(field(message, "tool_call_id"))
-        text = content if isinstance(content, str) else "".join(_texts(content))
-        answer = ToolCallResponsePart(exportable(text), None if call_id is None else exportable(call_id))
-        return InputMessage(role, [answer])
-    parts: list[MessagePart] = list(_content_parts(content))
+    author = _shown(field(message, "name"))
+    if role in {"tool", "function"}:
+        return InputMessage(role, [_answer(content, field(message, "tool_call_id"), blobs)], author)
+    parts: list[MessagePart] = []
+    thought = text_of(field(message, "reasoning_content")) or text_of(field(message, "reasoning"))
+    if thought is not None:
+        parts.append(ReasoningPart(exportable(thought)))
+    parts += content_parts(content, blobs)
+    audio = field(message, "audio")
+    # What the assistant said aloud is kept by the server; a message that is handed back whole has its words, too.
+    for text in (text_of(field(message, "refusal")), text_of(field(audio, "transcript"))):
+        if text is not None:
+            parts.append(TextPart(exportable(text)))
+    spoken = _shown(field(audio, "id"))
+    if spoken is not None:
+        parts.append(FilePart(None, Modality.AUDIO, spoken))
+    parts += _calls_of(message)
+    return InputMessage(role, parts, author)
+
+
+def _calls_of(message: Any) -> Iterator[ToolCallRequestPart]:
     for call in items_of(field(message, "tool_calls")):
-        body = field(call, "function") or field(call, "custom")
-        arguments = field(body, "arguments")
-        if arguments is None:
-            arguments = field(body, "input")
-        call_id = text_of(field(call, "id"))
-        tool = exportable(str(field(body, "name") or ""))
-        shown_id = None if call_id is None else exportable(call_id)
-        parts.append(ToolCallRequestPart(_arguments(arguments), tool, shown_id))
-    author = text_of(field(message, "name"))
-    return InputMessage(role, parts, None if author is None else exportable(author))
+        custom = field(call, "custom")
+        body = field(call, "function") if custom is None else custom
+        arguments = field(body, "arguments" if custom is None else "input")
+        yield _call(field(body, "name"), arguments, field(call, "id"), is_free_text=custom is not None)
+    legacy = field(message, "function_call")
+    if legacy is not None:
+        yield _call(field(legacy, "name"), field(legacy, "arguments"), None)
 
 
-def _content_parts(content: Any) -> Iterator[MessagePart]:
-    if isinstance(content, str):
-        if content:
-            yield TextPart(exportable(content))
-        return
-    for part in items_of(content):
-        kind = field(part, "type")
-        if kind in {"image_url", "input_image"}:
-            image_url = field(part, "image_url")
-            url = image_url if isinstance(image_url, str) else field(image_url, "url")
-            image = image_from_url(url) if isinstance(url, str) and url else None
-            # An image in the message itself is megabytes; the address of one is what a trace has room for.
-            if isinstance(image, UriPart):
-                yield image
-        else:
-            text = field(part, "refusal") if kind == "refusal" else field(part, "text")
-            if isinstance(text, str):
-                yield TextPart(exportable(text))
-
-
-def _texts(content: Any) -> Iterator[str]:
-    for part in _content_parts(content):
-        if isinstance(part, TextPart):
-            yield part.content
+def _answer(content: Any, call_id: Any, blobs: Blobs) -> ToolCallResponsePart:
+    """A tool's result: its text; parts where there is more to it; else the value it is."""
+    whole = content if is_a(content, (str, list, tuple)) else [content]
+    parts = list(content_parts(whole, blobs))
+    if all(isinstance(part, TextPart) for part in parts):
+        text = "".join(part.content for part in parts if isinstance(part, TextPart))
+        response = text if text or content is None else _value(content)
+    else:
+        response = parts
+    return ToolCallResponsePart(response, _shown(call_id))
 
 
 def _tool_definitions(kwargs: Mapping[str, Any]) -> Iterator[ToolDefinition]:
@@ -283,7 +349,7 @@ def _tool_definitions(kwargs: Mapping[str, Any]) -> Iterator[ToolDefinition]:
             kind = text_of(field(entry, "type")) or "function"
             if title is not None and kind == "function":
                 description = text_of(field(body, "description"))
-                parameters = object_to_any_value(field(body, "parameters"))
+                parameters = _value(field(body, "parameters"))
                 shown = None if description is None else exportable(description)
                 yield FunctionToolDefinition(exportable(title), shown, parameters)
             else:

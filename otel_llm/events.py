@@ -76,22 +76,22 @@ def build_timeline(
     placed: list[_Placed] = []
     for number, call in enumerate(calls):
         for event in _life(call, preview):
-            placed.append(_place(event, 2 if event.name == COMPLETED else 1, number, len(placed)))
+            placed.append((event.time_ns, 2 if event.name == COMPLETED else 1, number, len(placed), event))
     for choice in recording.choices:
         if choice.reasoning_started_ns is not None:
             event = Event(REASONING_STARTED, choice.reasoning_started_ns, {"otel_llm.choice.index": choice.index})
-            placed.append(_place(event, 0, 0, len(placed)))
+            placed.append((event.time_ns, 0, 0, len(placed), event))
         if choice.text_started_ns is not None:
             event = Event(TEXT_STARTED, choice.text_started_ns, {"otel_llm.choice.index": choice.index})
-            placed.append(_place(event, 0, 0, len(placed)))
+            placed.append((event.time_ns, 0, 0, len(placed), event))
         for time_ns, reason in choice.finish_reasons:
             attributes: dict[str, AttributeValue] = {
                 FINISH_REASON: exportable(reason),
                 "otel_llm.choice.index": choice.index,
             }
-            placed.append(_place(Event(FINISH_REASON, time_ns, attributes), 3, 0, len(placed)))
+            placed.append((time_ns, 3, 0, len(placed), Event(FINISH_REASON, time_ns, attributes)))
     for time_ns, rewrite in recording.rewrites:
-        placed.append(_place(_rewrite_event(rewrite, time_ns), 2, 0, len(placed)))
+        placed.append((time_ns, 2, 0, len(placed), _rewrite_event(rewrite, time_ns)))
 
     folded = [call.deltas for call in calls] if recording.streamed else []
     shown_anomalies = anomalies
@@ -120,7 +120,7 @@ def build_timeline(
             for place, event in enumerate(_delta_events(call, deltas, preview))
         ]
     for anomaly in shown_anomalies:
-        placed.append(_place(_anomaly_event(anomaly, ended_ns), 4, 0, len(placed)))
+        placed.append((ended_ns, 4, 0, len(placed), _anomaly_event(anomaly, ended_ns)))
     if missing:
         placed = _leave_out(placed, missing)
     placed.sort()
@@ -130,10 +130,6 @@ def build_timeline(
 # An event and its place: its time, and among those of one chunk its group (what ends things behind), its call, and the
 # order in which it was made, which is unique.
 _Placed = tuple[int, int, int, int, Event]
-
-
-def _place(event: Event, group: int, call: int, made: int) -> _Placed:
-    return (event.time_ns, group, call, made, event)
 
 
 def _indexes(call: ToolCall) -> dict[str, AttributeValue]:

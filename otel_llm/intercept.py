@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import sys
+from collections.abc import Callable
 from typing import Any, TypeVar
+
+from opentelemetry.util.genai.completion_hook import load_completion_hook
 
 from otel_llm import tool_spans
 from otel_llm.chat_calls import ChatCalls
 from otel_llm.config import read_config
+from otel_llm.faults import attempt
 from otel_llm.proxies import FunctionWrapper
 from otel_llm.telemetry import Telemetry
 
 _Client = TypeVar("_Client")
+
+_logger = logging.getLogger("otel_llm")
 
 # The SDK caches these together with the methods they wrap.
 _CACHES = ("with_raw_response", "with_streaming_response")
@@ -27,37 +35,65 @@ def intercept_llm_requests(
 ) -> _Client:
     """Watch the chat completions and responses of one client, synchronous or asynchronous, and return the client.
 
-    `options` are those of `otel_llm.config.Config`. Under `OpenAIInstrumentor` a request still has one span; a client
-    that is intercepted already is returned as it is. Raises AttributeError where the client has no
+    The clients that its `with_options` and `copy` make are watched too; `client.beta` is not, but for `parse()` of SDKs
+    before 1.92. `options` are those of `otel_llm.config.Config`. Under `OpenAIInstrumentor` a request still has one
+    span; a client that is intercepted already is returned as it is. Raises AttributeError where the client has no
     `chat.completions.create`.
     """
-    chat = client.chat  # type: ignore[attr-defined]
-    completions = chat.completions
-    if isinstance(getattr(completions, "__dict__", {}).get("create"), InterceptedMethod):
+    completions = client.chat.completions  # type: ignore[attr-defined]
+    if completions.create and isinstance(getattr(completions, "__dict__", {}).get("create"), InterceptedMethod):
         return client
     telemetry = Telemetry(
         read_config(options),
         tracer_provider=tracer_provider,
         meter_provider=meter_provider,
         logger_provider=logger_provider,
-        completion_hook=completion_hook,
+        completion_hook=completion_hook or attempt("the completion hook", load_completion_hook),
     )
-    tool_spans.of_clients.add(telemetry)
+    tool_spans.of_clients[telemetry] = tracer_provider
+    _intercept_client(client, telemetry)
+    return client
+
+
+def _intercept_client(client: Any, telemetry: Telemetry) -> None:
+    completions = client.chat.completions
     _intercept(completions, ChatCalls(telemetry))
+    if client.chat.completions is not completions:
+        _logger.warning(
+            "The resources of a %s are made anew whenever they are asked for, so otel-llm cannot watch this one client."
+            " OpenAIInstrumentor watches all.",
+            type(client).__name__,
+        )
+    holders = [client, client.chat, completions]
     # The SDK has had it since 1.66, other clients have not. A mock has everything, even what nobody gave it.
     responses = getattr(client, "responses", None) if hasattr(type(client), "responses") else None
     if responses is not None:
         _intercept(responses, ChatCalls(telemetry, "responses"))
-    for holder in (client, chat, completions, responses):
+        holders.append(responses)
+    # Where `parse()` was before 1.92. In newer SDKs it loads every beta there is, which takes most of a second.
+    if "openai.resources.beta" in sys.modules and hasattr(type(client), "beta"):
+        beta = getattr(getattr(client.beta, "chat", None), "completions", None)
+        if beta is not None:
+            _intercept(beta, ChatCalls(telemetry))
+    for holder in holders:
         for cache in _CACHES:
             getattr(holder, "__dict__", {}).pop(cache, None)
-    return client
+
+    def copied(wrapped: Callable[..., Any], _client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        copy = wrapped(*args, **kwargs)
+        attempt("a copy of a client", _intercept_client, copy, telemetry)
+        return copy
+
+    for name in ("copy", "with_options"):
+        if hasattr(type(client), name):
+            setattr(client, name, FunctionWrapper(getattr(client, name), copied))
 
 
 def _intercept(resource: Any, calls: ChatCalls) -> None:
     for name in ("create", "parse"):
-        if name == "create" or hasattr(type(resource), name):
-            method = getattr(resource, name)
+        # A mock has everything; the methods of a genuine client are its class's.
+        method = getattr(resource, name, None) if name == "create" or hasattr(type(resource), name) else None
+        if method is not None:
             setattr(resource, name, InterceptedMethod(method, calls.wrapper_for(method)))
 
 

@@ -22,6 +22,7 @@ from otel_llm.log_lines import log_end, log_notices
 from otel_llm.recording import Limits, Notice, Outcome, Recording
 from otel_llm.request import ChatRequest
 from otel_llm.response_events import EitherEvents, ResponseEvents
+from otel_llm.tool_call import ToolCall
 
 
 class Span(Protocol):
@@ -36,6 +37,7 @@ class Span(Protocol):
 
     def release(self) -> None: ...
     def remember_calls(self, recording: Recording, /) -> None: ...
+    def remember_call(self, recording: Recording, call: ToolCall, /) -> None: ...
     def finish(
         self, recording: Recording, timeline: Timeline, offset_ns: int, error: BaseException | None, /
     ) -> None: ...
@@ -140,6 +142,11 @@ class Observation:
             if notice.kind == "finish" and self.recording.first_tool_call_ns is not None:
                 # Whoever executes calls need not wait for the end of the stream.
                 attempt("the calls made", self._span.remember_calls, self.recording)
+            else:
+                # Nor for that of the calls behind it.
+                call = _whole_since(notice)
+                if call is not None:
+                    attempt("the calls made", self._span.remember_call, self.recording, call)
         if self._logs:
             attempt("log lines", log_notices, self.config, self.recording, notices)
 
@@ -195,6 +202,15 @@ class Observation:
             span.finish(recording, timeline, self._offset_ns, error)
         if _deferred:
             _end_deferred()
+
+
+def _whole_since(notice: Notice) -> ToolCall | None:
+    """The call that is known to be whole by this, as the one before a call that begins."""
+    if notice.kind == "completed":
+        return notice.call
+    if notice.kind == "detected" and len(notice.choice.calls) > 1:
+        return notice.choice.calls[-2]
+    return None
 
 
 def _declared(config: Config, request: ChatRequest | None) -> frozenset[str] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -39,7 +40,7 @@ def forget() -> None:
 
 def _others(resource_class: type) -> Iterator[str]:
     methods = [getattr(resource_class, "create", None)]
-    module = __import__(resource_class.__module__.partition(".")[0])
+    module = sys.modules.get(resource_class.__module__.partition(".")[0])
     # Some wrap the clients' own `request`, below every resource.
     methods += [getattr(getattr(module, name, None), "request", None) for name in ("OpenAI", "AsyncOpenAI")]
     for method in methods:

@@ -15,6 +15,7 @@ from typing import Any
 from otel_llm.faults import swallow
 from otel_llm.observation import AbandonedStream, Observation
 from otel_llm.proxies import ObjectProxy
+from otel_llm.refused_response import fail_with_response
 from otel_llm.response_body import BodyClosing, watch_body
 
 
@@ -65,7 +66,7 @@ class RawResponse(ObjectProxy):
 
     def _failed(self, error: BaseException) -> None:
         try:
-            self._self_observation.fail(error)
+            fail_with_response(self._self_observation, error)
         except Exception as fault:  # noqa: BLE001
             swallow("a raw response", fault)
 
@@ -119,10 +120,15 @@ class WholeRawResponse(RawResponse):
         if observation.ended or observation.config.tool_call_tags is not None:
             # What is to be rewritten is noted when it is parsed.
             return
-        try:
-            completion = json.loads(self.__wrapped__.http_response.content)
-        except ValueError:
-            # No JSON: the caller will say what they think of it.
-            observation.end("completed", unread=True)
-        else:
-            observation.read_response(completion)
+        read_body(self.__wrapped__, observation)
+
+
+def read_body(response: Any, observation: Observation) -> None:
+    """Read and end the observation of a raw response whose body is here, as the server sent it."""
+    try:
+        completion = json.loads(response.http_response.content)
+    except ValueError:
+        # No JSON: the caller will say what they think of it.
+        observation.end("completed", unread=True)
+    else:
+        observation.read_response(completion)

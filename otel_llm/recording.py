@@ -78,7 +78,7 @@ class Limits:
 class Notice(NamedTuple):
     """Something that a person watching the stream would want to know now."""
 
-    kind: Literal["detected", "name", "text", "finish"]
+    kind: Literal["detected", "name", "text", "completed", "finish"]
     choice: Choice
     call: ToolCall | None = None
 

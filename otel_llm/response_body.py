@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
@@ -32,32 +32,41 @@ def watch_body(response: Any, closing: BodyClosing) -> None:
 class BodyClosing:
     """Ends `observation` when the body is closed by anyone but the stream's own reader."""
 
-    __slots__ = ("_observation", "_reader", "parsing")
+    __slots__ = ("_is_reading", "_observation", "_reader", "parsing")
 
     def __init__(self, observation: Observation) -> None:
         self._observation = weakref.ref(observation)
         self._reader: weakref.ref[Any] | None = None
+        self._is_reading: Callable[[Observation], bool] | None = None
         self.parsing = False
         """Whether the body is being read for a caller who gets it parsed."""
 
-    def read_by(self, stream: Any) -> None:
-        """From now on `stream` (of the SDK) reads the body, and a tracker sees how it ends."""
+    def read_by(self, stream: Any, is_reading: Callable[[Observation], bool]) -> None:
+        """From now on `stream` reads the body, and a tracker sees how it ends.
+
+        `is_reading`: whether the tracker is reading at this moment.
+        """
         reader = own_generator(stream)
         # Held weakly: the reader holds the response, and the response holds us.
         self._reader = None if reader is None else weakref.ref(reader)
+        self._is_reading = is_reading
 
     def __call__(self) -> None:
         observation = self._observation()
         if observation is None or observation.ended or self.parsing:
             return
-        if self._reader is None:
+        if self._is_reading is None:
             # The caller took the bytes; nothing of them came past us.
             observation.end("closed", unread=True)
-            return
-        reader = self._reader()
-        running = getattr(reader, "gi_running", False) or getattr(reader, "ag_running", False)
-        if reader is not None and not running:
-            observation.end("closed")
+        elif self._reader is None:
+            # The SDK's stream is behind another library's, which hands on its end, or has chunks in hand still.
+            if not self._is_reading(observation):
+                observation.end("closed")
+        else:
+            reader = self._reader()
+            running = getattr(reader, "gi_running", False) or getattr(reader, "ag_running", False)
+            if reader is not None and not running:
+                observation.end("closed")
 
 
 def own_generator(stream: Any) -> Any:

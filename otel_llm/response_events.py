@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _TEXT_DELTA = "response.output_text.delta"
+_ITEM_DONE = "response.output_item.done"
 _ARGUMENTS_DELTAS = frozenset({"response.function_call_arguments.delta", "response.custom_tool_call_input.delta"})
 # The items that the caller answers, and the field with what they pass to the tool.
 _ARGUMENTS_OF = {"function_call": "arguments", "custom_tool_call": "input"}
@@ -67,8 +68,10 @@ class ResponseEvents:
                 return self._feed(self._text_chunk, asked_ns, came_ns)
         except Exception:  # noqa: BLE001  no event of an SDK, or one that lacks what the protocol says
             kind = field(event, "type")
-        read = _READERS.get(text_of(kind) or "")
-        return self._feed(_NOTHING if read is None else read(self, event) or _NOTHING, asked_ns, came_ns)
+        word = text_of(kind) or ""
+        read = _READERS.get(word)
+        notices = self._feed(_NOTHING if read is None else read(self, event) or _NOTHING, asked_ns, came_ns)
+        return [*(notices or ()), *self._completed_calls(event)] if word == _ITEM_DONE else notices
 
     def read_response(self, response: Any, came_ns: int) -> list[Notice]:
         """Take a whole, unstreamed response (the shape of the API's `response` object)."""
@@ -111,6 +114,14 @@ class ResponseEvents:
 
     def _item_done(self, event: Any) -> _Chunk | None:
         return self._rest_of([(index_of(field(event, "output_index")), field(event, "item"))])
+
+    def _completed_calls(self, event: Any) -> Iterator[Notice]:
+        """An item is done before the response is, and its call may be carried out."""
+        call_id = text_of(field(field(event, "item"), "call_id"))
+        for choice in self._recording.choices:
+            call = None if call_id is None else choice.by_id.get(call_id)
+            if call is not None:
+                yield Notice("completed", choice, call)
 
     def _arguments_delta(self, event: Any) -> _Chunk | None:
         """A delta of a call that is known by its item alone, or not at all."""
@@ -246,7 +257,7 @@ _READERS: dict[str, Callable[[ResponseEvents, Any], _Chunk | None]] = {
     "response.queued": ResponseEvents._begun,
     "response.in_progress": ResponseEvents._begun,
     "response.output_item.added": ResponseEvents._item_added,
-    "response.output_item.done": ResponseEvents._item_done,
+    _ITEM_DONE: ResponseEvents._item_done,
     "response.function_call_arguments.delta": ResponseEvents._arguments_delta,
     "response.function_call_arguments.done": ResponseEvents._arguments_done,
     "response.custom_tool_call_input.delta": ResponseEvents._arguments_delta,

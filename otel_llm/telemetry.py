@@ -234,6 +234,13 @@ class RequestSpan:
             made_by = self._invocation.span.get_span_context()
             self._telemetry.calls_made.remember_answers(turn, made_by, response_id)
 
+    def remember_call(self, recording: Recording, call: ToolCall) -> None:
+        """Keep one call that is whole, while the response goes on."""
+        if call.id is not None:
+            made_by = self._invocation.span.get_span_context()
+            tool = _tool_label(recording, call)
+            self._telemetry.calls_made.remember([(call.id, tool)], made_by, perf_counter_ns())
+
     @property
     def event_limit(self) -> int | None:
         return _event_limit(self._invocation.span, self._telemetry.config)
@@ -335,6 +342,9 @@ class CurrentSpan:
 
     def remember_calls(self, _recording: Recording) -> None:
         """Its owner's requests are not watched."""
+
+    def remember_call(self, _recording: Recording, _call: ToolCall) -> None:
+        """As above."""
 
     def finish(self, _recording: Recording, timeline: Timeline, offset_ns: int, _error: BaseException | None) -> None:
         if "span" in self._config.events:

@@ -132,21 +132,13 @@ class Streams(Sequence[Stream]):
 
 @contextmanager
 def watch_streams() -> Iterator[Streams]:
-    """The streams that begin within the `with` block. SDKs that are not instrumented are, for as long as it lasts."""
-    from otel_llm import observation
-    from otel_llm.instrumentor import instrumentors
+    """The streams that begin within the `with` block, of every SDK that can be instrumented, whether it is or not."""
+    # pytest loads this module in every project; OpenTelemetry only comes with the fixture.
+    from otel_llm.listening import listening
 
     streams = Streams()
-    idle = [one for one in instrumentors() if not one.is_instrumented_by_opentelemetry]
-    observation.listeners.append(streams._begun)
-    for one in idle:
-        one.instrument(skip_dep_check=True)
-    try:
+    with listening(streams._begun):
         yield streams
-    finally:
-        for one in idle:
-            one.uninstrument()
-        observation.listeners.remove(streams._begun)
 
 
 @pytest.fixture

@@ -6,20 +6,22 @@ They are what the GenAI semantic conventions call tool execution, and go through
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable, Mapping
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial, wraps
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
+from opentelemetry import trace
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.util.genai.handler import TelemetryHandler
 from opentelemetry.util.genai.invocation import ToolInvocation
-from opentelemetry.util.genai.utils import object_to_any_value
+from opentelemetry.util.genai.utils import gen_ai_json_dumps, object_to_any_value
 
 from otel_llm._version import __version__
 from otel_llm.faults import attempt
+from otel_llm.recording import Limits
 from otel_llm.telemetry import error_of
 from otel_llm.unicode_text import exportable
 
@@ -34,18 +36,33 @@ _Result = TypeVar("_Result")
 
 # Those of the instrumentations there are. Their providers are the ones that the application wants.
 telemetries: list[Telemetry] = []
-# Those of single clients: they know calls, too, but whose spans of tools are theirs nobody can tell.
-of_clients: WeakSet[Telemetry] = WeakSet()
+# Those of single clients that are alive, the last one last, with the provider that each was given.
+of_clients: WeakKeyDictionary[Telemetry, Any] = WeakKeyDictionary()
 _global: TelemetryHandler | None = None
+# Of the arguments and of the result, in characters: as much as is kept of the text of a response.
+_LONGEST_CONTENT = Limits().text
 
 
-def _handler() -> TelemetryHandler:
+def _handler(call_id: str | None = None) -> TelemetryHandler:
+    """Where spans of tools go: to an instrumentation's providers, else to a client's where one can tell whose."""
     if telemetries:
         return telemetries[-1].handler
+    clients = _clients()
+    if call_id is not None:
+        trace_id = trace.get_current_span().get_span_context().trace_id
+        makers = [client for client in clients if client.calls_made.span_of(call_id, trace_id) is not None]
+        clients = makers or clients
+    if clients and len({id(of_clients.get(client)) for client in clients}) == 1:
+        return clients[-1].handler
     global _global  # noqa: PLW0603
     if _global is None:
         _global = TelemetryHandler(instrumentation_scope_name="otel_llm", instrumentation_scope_version=__version__)
     return _global
+
+
+def _clients() -> list[Telemetry]:
+    # At once: another thread may intercept a client meanwhile.
+    return [client for reference in of_clients.keyrefs() if (client := reference()) is not None]
 
 
 def _spans_of(call_id: str, trace_id: int, among: Iterable[Telemetry]) -> list[SpanContext]:
@@ -58,12 +75,21 @@ def _captures() -> bool:
     return _handler().should_capture_content()
 
 
+def _content(value: Any) -> str | None:
+    """A value as its attribute has it. opentelemetry-util-genai would write it whole, however long."""
+    if not isinstance(value, str):
+        value = object_to_any_value(value)
+        if value is not None and not isinstance(value, str):
+            value = gen_ai_json_dumps(value)
+    return None if value is None else exportable(value[:_LONGEST_CONTENT])
+
+
 class tool_execution:  # noqa: N801  it reads as a function
     """The span of one execution of a tool: the body of the `with` block, synchronous or asynchronous.
 
     `call_id`: the id of the call that is carried out; the span is then linked to the one of the request that made it.
     `arguments`, and what is set as `result`, are recorded only where message content is (see the README). What the
-    body raises passes through and is the span's error.
+    body raises passes through and is the span's error. It may be entered again while it is running, as in a recursion.
 
     >>> with tool_execution("add_task", call_id=call.id, arguments=call.function.arguments) as execution:
     ...     execution.result = add_task(**json.loads(call.function.arguments))
@@ -73,42 +99,45 @@ class tool_execution:  # noqa: N801  it reads as a function
         self._name = name
         self._call_id = call_id
         self._arguments = arguments
-        self._invocation: ToolInvocation | None = None
+        # One for each time that it was entered and not left.
+        self._invocations: list[ToolInvocation | None] = []
         self.result: Any = None
         """What the tool gave, for telemetry alone."""
 
     def __enter__(self) -> Self:
-        self._invocation = attempt("the start of a tool's span", self._start)
+        self._invocations.append(attempt("the start of a tool's span", self._start))
         return self
 
     def __exit__(
         self, _kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
-        invocation, self._invocation = self._invocation, None
+        invocation = self._invocations.pop() if self._invocations else None
         if invocation is not None:
             attempt("the end of a tool's span", self._end, invocation, error)
 
     def _suspend(self) -> None:
         """No longer the current span, until `_active`."""
-        if self._invocation is not None:
-            attempt("a tool's span", self._invocation.suspend)
+        if self._invocations[-1] is not None:
+            attempt("a tool's span", self._invocations[-1].suspend)
 
     def _active(self) -> AbstractContextManager[None]:
         """The span is current in this block."""
-        return nullcontext() if self._invocation is None else self._invocation.activate()
+        invocation = self._invocations[-1]
+        return nullcontext() if invocation is None else invocation.activate()
 
     def _start(self) -> ToolInvocation | None:
         if not is_instrumentation_enabled():
             return None
-        invocation = _handler().tool(exportable(str(self._name)), tool_type="function")
-        if self._call_id is not None:
-            attempt("a tool's call", self._link, invocation, str(self._call_id))
+        call_id = None if self._call_id is None else attempt("a tool's call", str, self._call_id)
+        invocation = _handler(call_id).tool(exportable(str(self._name)), tool_type="function")
+        if call_id is not None:
+            attempt("a tool's call", self._link, invocation, call_id)
         return invocation
 
     def _link(self, invocation: ToolInvocation, call_id: str) -> None:
         invocation.tool_call_id = exportable(call_id)
         trace_id = invocation.span.get_span_context().trace_id
-        known = _spans_of(call_id, trace_id, telemetries) or _spans_of(call_id, trace_id, of_clients)
+        known = _spans_of(call_id, trace_id, telemetries) or _spans_of(call_id, trace_id, _clients())
         if len(known) > 1:
             # Several servers use the same id; which one is meant only the trace can tell.
             known = [made_by for made_by in known if made_by.trace_id == trace_id]
@@ -127,7 +156,7 @@ class tool_execution:  # noqa: N801  it reads as a function
     def _describe(self, invocation: ToolInvocation) -> None:
         for field, value in (("arguments", self._arguments), ("tool_result", self.result)):
             if value is not None:
-                setattr(invocation, field, exportable(value) if isinstance(value, str) else object_to_any_value(value))
+                setattr(invocation, field, _content(value))
 
 
 @overload
@@ -206,11 +235,23 @@ def traced_tool(function: Any = None, /, *, name: str | None = None) -> Any:
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        with execution(args, kwargs) as running:
-            running.result = result = function(*args, **kwargs)
+        with ExitStack() as stack:
+            running = stack.enter_context(execution(args, kwargs))
+            result = function(*args, **kwargs)
+            if inspect.iscoroutine(result):
+                running._suspend()
+                return _awaited(result, running, stack.pop_all())
+            running.result = result
         return result
 
     return call
+
+
+async def _awaited(coroutine: Coroutine[Any, Any, Any], running: tool_execution, stack: ExitStack) -> Any:
+    """What a coroutine gives that a plain function made. `stack` holds the span, which ends with it."""
+    with stack, running._active():
+        running.result = result = await coroutine
+    return result
 
 
 def _name_of(function: Any) -> str:

@@ -31,6 +31,10 @@ DISCONNECTION = "Connection error. (" if _TRANSLATES else ""
 
 HAS_RESPONSES = importlib.util.find_spec("openai.resources.responses") is not None
 needs_responses = pytest.mark.skipif(not HAS_RESPONSES, reason="this SDK has no Responses API")
+needs_beta_responses = pytest.mark.skipif(
+    importlib.util.find_spec("openai.resources.beta.responses") is None,
+    reason="this SDK has no beta of the Responses API",
+)
 takes_key_functions = pytest.mark.skipif(
     "Callable" not in str(inspect.signature(openai.OpenAI).parameters["api_key"].annotation),
     reason="this SDK takes no function for the key",

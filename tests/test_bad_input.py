@@ -10,7 +10,16 @@ import pytest
 from opentelemetry.sdk.trace import SpanLimits
 
 from callers import ADD_TASK, SyncCaller
-from otel_llm.demo.scripted_server import ABSENT, DONE, ScriptedServer, chunk, data, text, tool_call_delta
+from otel_llm.demo.scripted_server import (
+    ABSENT,
+    DONE,
+    ScriptedServer,
+    chunk,
+    data,
+    text,
+    tool_call_delta,
+    usage_chunk,
+)
 from seen import Seen, sum_of_delta_counts
 
 Serve = Callable[..., ScriptedServer]
@@ -74,6 +83,8 @@ CASES: dict[str, tuple[list[Any], set[str]]] = {
     "number as a chunk": ([data(5), call(), *END], set()),
     "object that is no chunk": ([{"hello": "world"}, call(), *END], set()),
     "line breaks in names": ([call(name="add_task\n[LLM STREAM] forged"), *END], {"unknown_tool"}),
+    "gigantic usage": ([call(), chunk(finish_reason="tool_calls"), usage_chunk(10**30, 10**30), DONE], set()),
+    "largest usage": ([call(), chunk(finish_reason="tool_calls"), usage_chunk(2**63 - 1, 2**63 - 1), DONE], set()),
     "empty stream": ([DONE], {"missing_finish_reason"}),
 }
 

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import NoOpTracerProvider, set_span_in_context
 
 from callers import ADD_TASK, MESSAGES, SyncCaller
-from otel_llm import OpenAIInstrumentor, calls_made
+from otel_llm import OpenAIInstrumentor, calls_made, tool_execution
 from otel_llm.calls_made import CallsMade
 from otel_llm.conversation import Turn, read_turn
 from otel_llm.demo.scripted_responses import function_call, message, response, response_events
@@ -124,6 +124,45 @@ async def test_results_sent_before_the_stream_is_over(instrumented: Seen, serve:
     await caller.close(stream)
     two, one = instrumented.spans
     assert links(two) == [(span_id(one), "c1")]
+
+
+async def test_results_sent_before_the_finish_reason(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    """An agent that carries out a call when the next one begins."""
+    caller = connect(serve(calling("c1", "c2"), FINAL, FINAL))
+    stream = await caller.stream()
+    await caller.read(stream, len(calling("c1")) - 1)
+    await turns(caller, [USER, calls("c1"), result("c1")])
+    with tool_execution("add_task", call_id="c1"), tool_execution("add_task", call_id="c2"):
+        pass
+    await caller.read(stream)
+    await turns(caller, [USER, calls("c1", "c2"), result("c1"), result("c2")])
+    two, open_call, whole_call, one, three = instrumented.spans
+    assert links(two) == links(whole_call) == [(span_id(one), "c1")]
+    assert links(open_call) == []
+    assert links(three) == [(span_id(one), "c1"), (span_id(one), "c2")]
+    ((_, (count, _)),) = instrumented.metric("otel_llm.tool_call.turnaround")
+    assert count == 2
+
+
+@needs_responses
+async def test_results_sent_before_the_response_is_completed(
+    instrumented: Seen, serve: Serve, connect: Connect
+) -> None:
+    """An agent that carries out a call when its item is done."""
+    events = response_events(function_call("add_task", ARGUMENTS), message("Sure."))
+    done = [event["type"] for event in events].index("response.output_item.done")
+    caller = connect(serve(events))
+    stream = await caller.respond(stream=True)
+    await caller.read(stream, done)
+    with tool_execution("add_task", call_id="call_1"):
+        pass
+    await caller.read(stream, 1)
+    with tool_execution("add_task", call_id="call_1"):
+        pass
+    await caller.read(stream)
+    open_call, whole_call, one = instrumented.spans
+    assert links(open_call) == []
+    assert links(whole_call) == [(span_id(one), "call_1")]
 
 
 async def test_an_answer_that_is_begun_for_the_model(instrumented: Seen, serve: Serve, connect: Connect) -> None:

@@ -17,7 +17,14 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from wrapt import wrap_function_wrapper
 
 from callers import AsyncCaller, SyncCaller
-from otel_llm import OpenAIInstrumentor, StreamingToolCallTracker, SyncStreamingToolCallTracker, intercept_llm_requests
+from otel_llm import (
+    CerebrasInstrumentor,
+    GroqInstrumentor,
+    OpenAIInstrumentor,
+    StreamingToolCallTracker,
+    SyncStreamingToolCallTracker,
+    intercept_llm_requests,
+)
 from otel_llm.demo.scripted_server import DONE, Answer, ScriptedServer, chunk, completion, text, tool_call_chunks
 from sdk_versions import takes_key_functions
 from seen import Seen
@@ -198,6 +205,48 @@ async def test_intercepting_twice_is_once(seen: Seen, serve: Serve, connect: Con
     assert len(seen.spans) == 1
 
 
+@pytest.mark.parametrize("way", ["with_options", "copy"])
+async def test_what_one_client_makes_of_itself(seen: Seen, serve: Serve, connect: Connect, way: str) -> None:
+    caller = connect(serve(*HEALTHY))
+    original = intercept_llm_requests(caller.client, **seen.providers)
+    caller.client = getattr(original, way)(timeout=5)
+    assert type(caller.client) is type(original)
+    await caller.read(await caller.stream())
+    caller.client = getattr(caller.client, way)(max_retries=1)
+    await caller.read(await caller.stream())
+    assert [span.attributes["gen_ai.request.model"] for span in seen.spans if span.attributes] == ["tiny", "tiny"]
+
+
+async def test_a_client_that_makes_its_resources_anew_is_told(
+    seen: Seen, serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    caller = connect(serve(*HEALTHY))
+
+    class Anew(type(caller.client)):  # type: ignore[misc]
+        chat = property(lambda self: type(caller.client.chat)(self))
+
+    client = Anew(api_key="unused", base_url=caller.client.base_url)
+    assert intercept_llm_requests(client, **seen.providers) is client
+    assert "Anew" in caplog.text
+    assert "OpenAIInstrumentor" in caplog.text
+
+
+async def test_the_completion_hook_of_the_environment(
+    seen: Seen, serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Any] = []
+
+    class Hook:
+        def on_completion(self, **told: Any) -> None:
+            calls.append(told)
+
+    monkeypatch.setattr("otel_llm.intercept.load_completion_hook", Hook)
+    caller = connect(serve(*HEALTHY))
+    intercept_llm_requests(caller.client, **seen.providers)
+    await caller.read(await caller.stream())
+    assert len(calls) == 1
+
+
 async def test_raw_responses_of_one_client(seen: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(*HEALTHY))
     assert caller.client.chat.completions.with_raw_response  # cached before the interception
@@ -318,13 +367,17 @@ async def test_one_warning_when_another_instruments_the_same_calls(
     if first == "ours":
         seen = instrument()
     peer.instrument(**(seen or Seen()).providers)
+    others = [GroqInstrumentor(), CerebrasInstrumentor()]
     try:
         if first == "theirs":
             seen = instrument()
-        for _ in range(2):
+        for other in others:
             await caller.read(await caller.stream())
+            other.instrument(**(seen or Seen()).providers)
+        await caller.read(await caller.stream())
     finally:
-        OpenAIInstrumentor().uninstrument()
+        for instrumentor in (OpenAIInstrumentor(), *others):
+            instrumentor.uninstrument()
         peer.uninstrument()
     (warning,) = warnings_of(caplog)
     assert warning.startswith("opentelemetry.instrumentation.genai.openai")

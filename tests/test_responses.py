@@ -29,7 +29,7 @@ from otel_llm.demo.scripted_server import MODEL, Answer, Drop, ScriptedServer, e
 from otel_llm.recording import Recording
 from otel_llm.request import read_request
 from otel_llm.response_events import ResponseEvents
-from sdk_versions import DISCONNECTED, full_name, needs_responses
+from sdk_versions import DISCONNECTED, full_name, needs_beta_responses, needs_responses
 from seen import Seen, sum_of_delta_counts
 
 pytestmark = needs_responses
@@ -295,6 +295,31 @@ async def test_a_response_that_is_made_in_the_background(instrumented: Seen, ser
 async def test_raw_whole_response(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(Answer(response(CALL))))
     raw = await caller.result(caller.client.responses.with_raw_response.create(**RESPONSE_REQUEST))
+    assert raw.parse().output[0].arguments == MILK
+    assert completed(instrumented) == [(0, "add_task", "call_1", MILK)]
+
+
+# The beta of the API, which has classes of its own --------------------------------------------------------------
+
+
+@needs_beta_responses
+async def test_beta(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(*response_events(*TWO_CALLS)))
+    create = caller.client.beta.responses.create
+    stream = await caller.result(create(**RESPONSE_REQUEST, stream=True, betas=["responses_multi_agent=v1"]))
+    assert isinstance(stream, caller.stream_class)
+    events = await caller.read(stream)
+    assert type(events[0]) is openai.types.beta.BetaResponseCreatedEvent
+    assert [entry[:3] for entry in completed(instrumented)] == [(2, "add_task", "call_1"), (3, "add_task", "call_2")]
+    assert instrumented.attributes["openai.api.type"] == "responses"
+    assert instrumented.outcome == "completed"
+    assert instrumented.anomalies == []
+
+
+@needs_beta_responses
+async def test_beta_whole(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(Answer(response(CALL))))
+    raw = await caller.result(caller.client.beta.responses.with_raw_response.create(**RESPONSE_REQUEST))
     assert raw.parse().output[0].arguments == MILK
     assert completed(instrumented) == [(0, "add_task", "call_1", MILK)]
 

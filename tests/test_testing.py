@@ -8,13 +8,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from opentelemetry import trace
 
 import otel_llm
-from callers import AsyncCaller, SyncCaller
-from otel_llm import OpenAIInstrumentor
-from otel_llm.demo.scripted_responses import function_call, response_events
+from callers import REQUEST, AsyncCaller, SyncCaller
+from otel_llm import OpenAIInstrumentor, intercept_llm_requests
+from otel_llm.demo.scripted_responses import RESPONSE_ID, function_call, response_events
 from otel_llm.demo.scripted_server import DONE, Answer, ScriptedServer, chunk, completion, text, tool_call_chunks
-from otel_llm.testing import Streams, ToolCall
+from otel_llm.testing import Streams, ToolCall, watch_streams
 from sdk_versions import needs_responses
 from seen import Seen
 
@@ -92,6 +93,137 @@ async def test_beside_an_instrumentor(instrumented: Seen, llm_streams: Streams, 
     caller = connect(serve(*STEPS))
     await caller.read(await caller.stream())
     assert len(instrumented.spans) == len(llm_streams) == 1
+
+
+# An application that is instrumented, or becomes so, does under the fixture what it does without it.
+
+
+def methods() -> list[Any]:
+    from openai.resources.chat.completions import AsyncCompletions, Completions
+
+    return [owner.__dict__.get(name) for owner in (Completions, AsyncCompletions) for name in ("create", "parse")]
+
+
+async def test_an_application_that_instruments_itself_meanwhile(
+    instrument: Callable[..., Seen], llm_streams: Streams, serve: Serve, connect: Connect
+) -> None:
+    caller = connect(serve(*STEPS))
+    seen = instrument()
+    await caller.read(await caller.stream())
+    assert (len(seen.spans), len(llm_streams)) == (1, 1)
+    OpenAIInstrumentor().uninstrument()
+    await caller.read(await caller.stream())
+    assert (len(seen.spans), len(llm_streams)) == (1, 2)
+    again = instrument()
+    await caller.read(await caller.stream())
+    assert (len(seen.spans), len(again.spans), len(llm_streams)) == (1, 1, 3)
+    assert [len(stream.tool_calls) for stream in llm_streams] == [2, 2, 2]
+    assert seen.outcome == again.outcome == "completed"
+
+
+async def test_an_application_that_was_instrumented_before(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect
+) -> None:
+    bare = methods()
+    caller = connect(serve(*STEPS))
+    seen = instrument()
+    with watch_streams() as streams:
+        await caller.read(await caller.stream())
+        assert (len(seen.spans), len(streams)) == (1, 1)
+        OpenAIInstrumentor().uninstrument()
+        await caller.read(await caller.stream())
+        assert (len(seen.spans), len(streams)) == (1, 2)
+    assert methods() == bare
+    again = instrument()
+    await caller.read(await caller.stream())
+    assert (len(seen.spans), len(again.spans), len(streams)) == (1, 1, 2)
+    OpenAIInstrumentor().uninstrument()
+    assert methods() == bare
+
+
+async def test_an_instrumentation_that_outlasts_the_watching(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect
+) -> None:
+    bare = methods()
+    caller = connect(serve(*STEPS))
+    with watch_streams():
+        seen = instrument()
+    await caller.read(await caller.stream())
+    with watch_streams() as streams:
+        await caller.read(await caller.stream())
+        assert (len(seen.spans), len(streams)) == (2, 1)
+    OpenAIInstrumentor().uninstrument()
+    with watch_streams() as streams:
+        await caller.read(await caller.stream())
+    assert (len(seen.spans), len(streams)) == (2, 1)
+    assert methods() == bare
+
+
+async def test_one_client_of_the_application(seen: Seen, llm_streams: Streams, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(*STEPS))
+    intercept_llm_requests(caller.client, **seen.providers)
+    await caller.read(await caller.stream())
+    assert (len(seen.spans), len(llm_streams)) == (1, 1)
+
+
+async def test_nothing_is_sent_logged_or_rewritten(
+    seen: Seen,
+    serve: Serve,
+    connect: Connect,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("OTEL_LLM_TOOL_CALL_TAGS", "openai")
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: seen.tracer_provider)
+    caplog.set_level("INFO", "otel_llm")
+    said = '<tool_call>{"name": "add_task", "arguments": {"title": "a"}}</tool_call>'
+    current: list[Any] = []
+    caller = connect(serve(chunk(text(said)), chunk(finish_reason="stop"), DONE))
+    tracer = seen.tracer_provider.get_tracer("application")
+    with watch_streams() as streams, tracer.start_as_current_span("mine") as mine:
+        create = caller.client._prepare_options
+
+        def prepare(options: Any) -> Any:
+            current.append(trace.get_current_span())
+            return create(options)
+
+        monkeypatch.setattr(caller.client, "_prepare_options", prepare)
+        chunks = await caller.read(await caller.stream())
+    assert "".join(entry.choices[0].delta.content or "" for entry in chunks) == said
+    assert streams[0].anomalies == ["text_leak"]
+    assert current == [mine]
+    assert [span.name for span in seen.spans] == ["mine"]
+    assert caplog.records == []
+
+
+async def test_watching_within_watching(serve: Serve, connect: Connect) -> None:
+    bare = methods()
+    caller = connect(serve(*STEPS))
+    with watch_streams() as outer:
+        with watch_streams() as inner:
+            await caller.read(await caller.stream())
+        await caller.read(await caller.stream())
+    assert (len(outer), len(inner)) == (2, 1)
+    assert methods() == bare
+
+
+async def test_a_client_that_lives_longer(serve: Serve, connect: Connect) -> None:
+    """The SDK keeps its raw responses with the methods that they found."""
+    caller = connect(serve(Answer(completion(text("Hi")))))
+    for _ in range(2):
+        with watch_streams() as streams:
+            await caller.result(caller.client.chat.completions.with_raw_response.create(**REQUEST))
+        assert [stream.text for stream in streams] == ["Hi"]
+
+
+@needs_responses
+async def test_a_response_that_goes_on_from_another(llm_streams: Streams, serve: Serve, connect: Connect) -> None:
+    events = response_events(function_call("add_task", "{}"))
+    caller = connect(serve(events, events))
+    await caller.read(await caller.respond(stream=True, tools=[]))
+    await caller.read(await caller.respond(stream=True, tools=[], previous_response_id=RESPONSE_ID))
+    assert "unanswered_call" not in llm_streams[0].anomalies
+    assert "unanswered_call" in llm_streams[1].anomalies
 
 
 PLUGIN_USER = """

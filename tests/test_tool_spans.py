@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
+import openai
 import pytest
 from opentelemetry import trace
 from opentelemetry.instrumentation.utils import suppress_instrumentation
@@ -59,6 +62,33 @@ async def test_an_asynchronous_function(instrumented: Seen) -> None:
     assert instrumented.spans == []
     assert await pending == [0, 1]
     assert instrumented.span.name == "execute_tool list_tasks"
+
+
+async def test_a_plain_function_that_gives_a_coroutine(instrumented: Seen) -> None:
+    tracer = instrumented.tracer_provider.get_tracer("tools")
+
+    async def work(title: str) -> str:
+        await asyncio.sleep(0)
+        with tracer.start_as_current_span("inside"):
+            if not title:
+                raise ValueError("no title")
+        return title
+
+    @traced_tool
+    def add_task(title: str) -> Any:
+        return work(title)
+
+    pending = add_task("a")
+    assert not trace.get_current_span().is_recording()
+    assert instrumented.spans == []
+    assert await pending == "a"
+    inside, span = instrumented.spans
+    assert (inside.name, span.name) == ("inside", "execute_tool add_task")
+    assert inside.parent is not None
+    assert inside.parent.span_id == span.context.span_id
+    with pytest.raises(ValueError, match="no title"):
+        await add_task("")
+    assert (instrumented.spans[-1].attributes or {})["error.type"] == "ValueError"
 
 
 def test_what_it_raises(instrumented: Seen) -> None:
@@ -228,6 +258,82 @@ async def test_it_is_linked_to_the_call_of_an_intercepted_client(
     assert made.context is not None
     assert [link.context.span_id for link in executed.links] == [made.context.span_id]
     assert unknown.links == ()
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Seen:
+    """What goes to the global providers."""
+    seen = Seen()
+    handler = TelemetryHandler(tracer_provider=seen.tracer_provider, meter_provider=seen.meter_provider)
+    monkeypatch.setattr(tool_spans, "_global", handler)
+    # Clients of other tests may be alive.
+    monkeypatch.setattr(tool_spans, "of_clients", WeakKeyDictionary())
+    return seen
+
+
+def client(server: ScriptedServer, seen: Seen) -> openai.OpenAI:
+    return intercept_llm_requests(openai.OpenAI(api_key="unused", base_url=server.base_url), **seen.providers)
+
+
+def test_spans_go_where_those_of_an_intercepted_client_go(seen: Seen, elsewhere: Seen, serve: Serve) -> None:
+    clients = [client(serve(), seen) for _ in range(2)]
+    add_task("a")
+    assert seen.span.name == "execute_tool add_task"
+    for one in clients:
+        one.close()
+    del clients, one
+    gc.collect()
+    add_task("a")
+    assert (len(seen.spans), len(elsewhere.spans)) == (1, 1)
+
+
+def test_spans_of_several_clients_are_told_apart_by_the_call(seen: Seen, elsewhere: Seen, serve: Serve) -> None:
+    """Whose providers are meant else, nobody can tell."""
+    other = Seen()
+    ours, theirs = client(serve(*CALLING), seen), client(serve(), other)
+    for _ in ours.chat.completions.create(model="m", messages=[], stream=True):
+        pass
+    with tool_execution("add_task", call_id="call_1"):
+        pass
+    add_task("a")
+    with tool_execution("add_task", call_id="call_of_another_process"):
+        pass
+    assert (len(seen.spans), len(other.spans), len(elsewhere.spans)) == (2, 0, 2)
+    for one in (ours, theirs):
+        one.close()
+
+
+def test_entered_again_while_it_is_running(instrumented: Seen) -> None:
+    execution = tool_execution("add_task")
+    with execution:
+        outer = trace.get_current_span()
+        with execution:
+            assert trace.get_current_span() is not outer
+        assert trace.get_current_span() is outer
+    assert not trace.get_current_span().is_recording()
+    inner, ended = instrumented.spans
+    assert ended.context == outer.get_span_context()
+    assert inner.parent == ended.context
+
+
+def test_a_tool_that_calls_itself(instrumented: Seen) -> None:
+    @traced_tool
+    def count(left: int) -> int:
+        return count(left - 1) + 1 if left else 0
+
+    assert count(2) == 2
+    innermost, middle, outer = instrumented.spans
+    assert (innermost.parent, middle.parent, outer.parent) == (middle.context, outer.context, None)
+
+
+@pytest.mark.parametrize("value", ["x" * 2_000_000, ["x" * 1_000_000] * 2])
+def test_content_is_cut(instrument: Callable[..., Seen], monkeypatch: pytest.MonkeyPatch, value: Any) -> None:
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "span_only")
+    seen = instrument()
+    with tool_execution("add_task", arguments=value) as execution:
+        execution.result = value
+    for name in ("arguments", "result"):
+        assert len(seen.attributes[f"gen_ai.tool.call.{name}"]) == 1_048_576
 
 
 @pytest.mark.parametrize("captures", [True, False])

@@ -376,6 +376,72 @@ async def test_parse_of_a_completion_cut_short(instrumented: Seen, serve: Serve,
     assert "truncated" in instrumented.anomalies
 
 
+class add_task(BaseModel):  # noqa: N801  the name of the tool
+    """Add a task."""
+
+    title: str
+
+
+@pytest.mark.parametrize("way", ["parse", "raw", "streaming raw"])
+@pytest.mark.parametrize(
+    ("arguments", "wrong"), [('{"title": 5}', "schema_violation"), ('{"title": "bu', "invalid_json")]
+)
+async def test_parse_of_a_call_that_breaks_its_schema(
+    instrumented: Seen, serve: Serve, connect: Connect, arguments: str, wrong: str, way: str
+) -> None:
+    call = {"id": "call_1", "type": "function", "function": {"name": "add_task", "arguments": arguments}}
+    caller = connect(serve(Answer(completion({"content": None, "tool_calls": [call]}, "tool_calls"))))
+    request: Any = {"model": "tiny", "messages": MESSAGES, "tools": [openai.pydantic_function_tool(add_task)]}
+    completions = helpers(caller.client)
+    if way != "parse" and not hasattr(completions.with_raw_response, "parse"):
+        pytest.skip("this SDK has no raw response of parse()")
+
+    async def ask() -> None:
+        if way == "parse":
+            await caller.result(completions.parse(**request))
+        elif way == "raw":
+            (await caller.result(completions.with_raw_response.parse(**request))).parse()
+        elif isinstance(caller, AsyncCaller):
+            async with completions.with_streaming_response.parse(**request) as raw:
+                await raw.parse()
+        else:
+            with completions.with_streaming_response.parse(**request) as raw:
+                raw.parse()
+
+    with pytest.raises(ValueError, match="add_task"):
+        await ask()
+    assert instrumented.attributes["gen_ai.response.id"] == "chatcmpl-scripted"
+    assert instrumented.attributes["gen_ai.usage.input_tokens"] == 1
+    assert instrumented.attributes["otel_llm.stream.tool_call_count"] == 1
+    assert instrumented.anomalies == [wrong]
+    # Who parses a raw response does so after the request.
+    failed = way != "raw"
+    assert instrumented.attributes.get("error.type") == (
+        "pydantic_core._pydantic_core.ValidationError" if failed else None
+    )
+
+
+async def test_parse_of_a_text_that_does_not_fit(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(Answer(completion(text('{"title": 5}')))))
+    with pytest.raises(ValueError, match="title"):
+        await caller.result(helpers(caller.client).parse(model="tiny", messages=MESSAGES, response_format=Task))
+    assert instrumented.attributes["otel_llm.stream.text_only"] is True
+    assert instrumented.attributes["gen_ai.response.finish_reasons"] == ("stop",)
+
+
+async def test_a_stream_that_only_the_body_asks_for(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect
+) -> None:
+    """The SDK, which does not know of it, gives the whole body as a text."""
+    caller = connect(serve(*HEALTHY))
+    bare = await caller.create(extra_body={"stream": True})
+    seen = instrument()
+    watched = await caller.create(extra_body={"stream": True})
+    assert type(watched) is type(bare) is str
+    assert watched == bare
+    assert len(seen.spans) == 1
+
+
 async def test_raw_response_streaming(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(*HEALTHY))
     create = caller.client.chat.completions.with_raw_response.create

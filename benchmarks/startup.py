@@ -1,0 +1,27 @@
+"""What an application waits for when it imports otel_llm and instruments its SDK, beyond what the SDKs themselves take.
+
+The OpenAI SDK and that of OpenTelemetry are imported before. One process measures once, because a module is imported
+once. Writes milliseconds as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from time import perf_counter_ns
+
+import openai  # noqa: F401
+import opentelemetry.sdk._logs
+import opentelemetry.sdk.metrics
+import opentelemetry.sdk.trace  # noqa: F401
+
+
+def main() -> None:
+    began = perf_counter_ns()
+    from otel_llm import OpenAIInstrumentor
+
+    OpenAIInstrumentor().instrument()
+    print(json.dumps((perf_counter_ns() - began) / 1e6))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""Lets a listener hear of every request of this process, whether or not the application instruments its SDKs.
+
+Nothing is sent, logged or rewritten for its sake. The application's own instrumentation, switched on or off before or
+meanwhile, does what it does without us: where it observes a request, the listener hears of it from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import wrapt
+from opentelemetry._logs import NoOpLoggerProvider
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, NoOpTracerProvider
+
+from otel_llm import observation
+from otel_llm.calls_made import CallsMade
+from otel_llm.chat_calls import ChatCalls
+from otel_llm.config import read_config
+from otel_llm.events import Timeline
+from otel_llm.faults import attempt
+from otel_llm.instrumentor import METHODS, Place, instrumentors
+from otel_llm.observation import Observation
+from otel_llm.other_instrumentations import checked
+from otel_llm.proxies import FunctionWrapper
+from otel_llm.recording import Recording
+from otel_llm.request import Api, ChatRequest
+from otel_llm.telemetry import Telemetry
+
+
+@contextmanager
+def listening(listener: Callable[[Observation], None]) -> Iterator[None]:
+    """Tell `listener` of each request that begins within the `with` block."""
+    if not observation.listeners:
+        _wrap()
+    observation.listeners.append(listener)
+    try:
+        yield
+    finally:
+        observation.listeners.remove(listener)
+        if not observation.listeners:
+            _unwrap()
+
+
+class _Unsent(Telemetry):
+    """Telemetry that goes nowhere, and makes no span that would be the current one of the application."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            replace(read_config(), log=False, events=frozenset(), tool_call_tags=None),
+            tracer_provider=NoOpTracerProvider(),
+            meter_provider=NoOpMeterProvider(),
+            logger_provider=NoOpLoggerProvider(),
+        )
+
+    def start(self, request: ChatRequest, *_args: Any, **_kwargs: Any) -> Any:
+        return _NoSpan(request, self.calls_made)
+
+
+class _NoSpan:
+    """An `observation.Span` that only remembers which calls a response made, for the request that goes on from it."""
+
+    event_limit: int | None = None
+
+    def __init__(self, request: ChatRequest, calls_made: CallsMade) -> None:
+        self._request = request
+        self._calls_made = calls_made
+
+    def release(self) -> None:
+        pass
+
+    def remember_calls(self, recording: Recording) -> None:
+        if self._request.api == "responses":
+            calls = [(call.id, "") for call in recording.calls if call.id is not None]
+            self._calls_made.remember(calls, INVALID_SPAN_CONTEXT, 0, recording.response_id)
+
+    def finish(self, recording: Recording, _timeline: Timeline, _offset_ns: int, _error: BaseException | None) -> None:
+        if recording.outcome == "completed":
+            self.remember_calls(recording)
+
+
+class _UnobservedCalls(ChatCalls):
+    """Observes what no instrumentation of the application does. One around this wrapper has begun before it is asked;
+    one within it comes first.
+    """
+
+    def _call(self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if _is_observed(wrapped):
+            return wrapped(*args, **kwargs)
+        return super()._call(wrapped, instance, args, kwargs)
+
+    def _call_async(
+        self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if _is_observed(wrapped):
+            return wrapped(*args, **kwargs)
+        return super()._call_async(wrapped, instance, args, kwargs)
+
+    def _begin(self, resource: Any, kwargs: Mapping[str, Any]) -> Observation | None:
+        # Beside another instrumentation nothing is traced twice on our account, so there is nothing to warn of.
+        kind = type(resource)
+        if kind in checked:
+            return super()._begin(resource, kwargs)
+        checked.add(kind)
+        try:
+            return super()._begin(resource, kwargs)
+        finally:
+            checked.discard(kind)
+
+
+# What was wrapped once, as the SDK's cached raw responses, stays so, and counts again the next time.
+_calls: dict[Api, _UnobservedCalls] = {}
+_wrapped: list[tuple[type, str, Any, FunctionWrapper]] = []
+
+
+# Modules that nobody has imported yet. A hook cannot be taken back.
+_awaited: set[str] = set()
+
+
+def _wrap() -> None:
+    telemetry = _Unsent()
+    for place in [place for one in instrumentors() for place in one.PLACES]:
+        if place.api not in _calls:
+            _calls[place.api] = _UnobservedCalls(telemetry, place.api)
+    for calls in _calls.values():
+        calls.switch_on(telemetry)
+    for place in [place for one in instrumentors() for place in one.PLACES if place.module not in _awaited]:
+        _awaited.add(place.module)
+        # Called at once where it is imported already.
+        wrapt.register_post_import_hook(partial(_imported, place), place.module)
+
+
+def _imported(place: Place, _module: ModuleType) -> None:
+    _awaited.discard(place.module)
+    attempt("an import", _wrap_classes, place)
+
+
+def _wrap_classes(place: Place) -> None:
+    calls = _calls[place.api]
+    # Another thread may be at it still: this waits for it.
+    module = import_module(place.module)
+    for name in place.classes:
+        owner = vars(module).get(name)
+        if not calls.active or not isinstance(owner, type) or any(entry[0] is owner for entry in _wrapped):
+            continue
+        for method_name in METHODS:
+            method = owner.__dict__.get(method_name)
+            if method is not None:
+                method = _without_idle(method)
+                wrapper = FunctionWrapper(method, calls.wrapper_for(method))
+                setattr(owner, method_name, wrapper)
+                _wrapped.append((owner, method_name, method, wrapper))
+
+
+def _unwrap() -> None:
+    for calls in _calls.values():
+        calls.switch_off()
+    for owner, method_name, method, wrapper in _wrapped:
+        # Where the application wrapped ours, ours stays until the application takes its own away.
+        if owner.__dict__.get(method_name) is wrapper:
+            setattr(owner, method_name, _without_idle(method))
+    _wrapped.clear()
+
+
+def _calls_of(method: Any) -> ChatCalls | None:
+    calls = getattr(getattr(method, "_self_wrapper", None), "__self__", None)
+    return calls if isinstance(calls, ChatCalls) else None
+
+
+def _without_idle(method: Any) -> Any:
+    """The method without those wrappers of this package that were switched off while another one was around them."""
+    while (calls := _calls_of(method)) is not None and not calls.active:
+        method = method.__wrapped__
+    return method
+
+
+def _is_observed(method: Any) -> bool:
+    while method is not None:
+        calls = _calls_of(method)
+        if calls is not None and calls.active:
+            return True
+        method = getattr(method, "__wrapped__", None)
+    return False

@@ -1,0 +1,152 @@
+"""The content of a message, as the conventions' parts: text, reasoning, files, and bytes as far as there is room.
+
+Whatever a caller put into a message is either such a part or none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from mimetypes import types_map
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from opentelemetry.util.genai.types import (
+    BlobPart,
+    ContentCapturingMode,
+    FilePart,
+    MessagePart,
+    Modality,
+    ReasoningPart,
+    TextPart,
+    UriPart,
+)
+from opentelemetry.util.genai.utils import decode_base64, get_content_capturing_mode
+
+from otel_llm.fields import field, items_of, text_of
+from otel_llm.unicode_text import exportable
+
+# What the bytes in one request may be together where they go with a span or a log record. These travel in batches of
+# hundreds, through receivers that commonly take 4 MB at a time and brokers that take 1 MB.
+_ROOM = 65_536
+_LONGEST_ADDRESS = 8_192
+_LONGEST_MIME_TYPE = 255
+
+# Parts that say where something is, or are it as a data URL. The field is called like the part, or `image_url`.
+_ADDRESSED = {
+    "image_url": Modality.IMAGE,
+    "input_image": Modality.IMAGE,
+    "computer_screenshot": Modality.IMAGE,
+    "video_url": Modality.VIDEO,
+    "audio_url": Modality.AUDIO,
+}
+_AUDIO_TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg"}
+
+
+class Blobs:
+    """Makes parts of the bytes that one request carries. Bytes that there is no room for, or that are not what they
+    say they are, are a part without content: that there was something is told all the same.
+    """
+
+    def __init__(self) -> None:
+        self._room: int | None = None
+
+    def at(self, address: str, modality: Modality) -> MessagePart:
+        """What is at an address, which may be a data URL."""
+        address = address.strip()
+        if address[:5].lower() != "data:":
+            if len(address) > _LONGEST_ADDRESS:
+                # Some servers take the bytes themselves where others take an address.
+                return BlobPart(None, modality, b"")
+            return UriPart(None, modality, exportable(address))
+        header, _, payload = address[5:].partition(",")
+        mime_type = header.partition(";")[0]
+        known = mime_type if 0 < len(mime_type) <= _LONGEST_MIME_TYPE else None
+        if ";base64" in header[-16:].lower():
+            return self.encoded(payload, known, modality)
+        fits = self._may_fit(payload)
+        return self._blob(unquote_to_bytes(exportable(payload)) if fits else None, known, modality)
+
+    def encoded(self, data: str, mime_type: str | None, modality: Modality) -> MessagePart:
+        """What is written in base64."""
+        return self._blob(decode_base64(data) if self._may_fit(data) else None, mime_type, modality)
+
+    def _may_fit(self, payload: str) -> bool:
+        """Whether it is worth decoding: both ways of writing bytes take at most three characters each."""
+        if self._room is None:
+            # Only a completion hook sees them otherwise, and keeping large contents elsewhere is what that is for.
+            sent = get_content_capturing_mode() is not ContentCapturingMode.NO_CONTENT
+            self._room = _ROOM if sent else 2**63
+        return len(payload) // 3 <= self._room
+
+    def _blob(self, content: bytes | None, mime_type: str | None, modality: Modality) -> BlobPart:
+        if content is None or self._room is None or len(content) > self._room:
+            content = b""
+        else:
+            self._room -= len(content)
+        return BlobPart(None if mime_type is None else exportable(mime_type), modality, content)
+
+
+def content_parts(content: Any, blobs: Blobs) -> Iterator[MessagePart]:
+    """Text, or a list of parts as chat completions and the Responses API have them."""
+    text = text_of(content)
+    if text is not None:
+        yield TextPart(exportable(text))
+        return
+    for item in items_of(content):
+        part = _part(item, blobs)
+        if part is not None:
+            yield part
+
+
+def _part(item: Any, blobs: Blobs) -> MessagePart | None:
+    kind = text_of(field(item, "type"))
+    modality = None if kind is None else _ADDRESSED.get(kind)
+    if kind is not None and modality is not None:
+        there = field(item, kind if kind.endswith("_url") else "image_url")
+        address = text_of(there) or text_of(field(there, "url"))
+        return _file(item, None, modality) if address is None else blobs.at(address, modality)
+    if kind == "input_audio":
+        audio = field(item, "input_audio")
+        data = text_of(field(audio, "data"))
+        mime_type = _AUDIO_TYPES.get(text_of(field(audio, "format")) or "")
+        return None if data is None else blobs.encoded(data, mime_type, Modality.AUDIO)
+    if kind in {"file", "input_file"}:
+        # The Responses API has the fields of a file on the part itself.
+        file = field(item, "file")
+        return _document(item if file is None else file, blobs)
+    if kind == "thinking":
+        # As Mistral writes it, in pieces, and Anthropic, at once.
+        thought = field(item, "thinking")
+        text = text_of(thought) or "".join(texts_of(thought))
+        return ReasoningPart(exportable(text)) if text else None
+    text = text_of(item) or text_of(field(item, "text")) or text_of(field(item, "refusal")) or ""
+    return TextPart(exportable(text)) if text else None
+
+
+def _document(file: Any, blobs: Blobs) -> MessagePart | None:
+    name = text_of(field(file, "filename")) or ""
+    mime_type = types_map.get(PurePosixPath(name).suffix.lower())
+    known = _file(file, mime_type, Modality.DOCUMENT)
+    if known is not None:
+        return known
+    address = text_of(field(file, "file_url"))
+    data = text_of(field(file, "file_data"))
+    if address is None and data is not None:
+        if data[:5].lower() != "data:":
+            return blobs.encoded(data, mime_type, Modality.DOCUMENT)
+        address = data
+    return None if address is None else blobs.at(address, Modality.DOCUMENT)
+
+
+def _file(item: Any, mime_type: str | None, modality: Modality) -> FilePart | None:
+    file_id = text_of(field(item, "file_id"))
+    return None if file_id is None else FilePart(mime_type, modality, exportable(file_id))
+
+
+def texts_of(items: Any) -> Iterator[str]:
+    """The texts of a list of parts."""
+    for item in items_of(items):
+        text = text_of(field(item, "text"))
+        if text is not None:
+            yield text

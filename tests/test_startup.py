@@ -1,0 +1,220 @@
+"""What `instrument()` loads, and classes that are wrapped when somebody imports them. In processes of their own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import openai
+import pytest
+
+from otel_llm.demo.scripted_responses import function_call, response_events
+from otel_llm.demo.scripted_server import DONE, ScriptedServer, chunk, tool_call_chunks
+from sdk_versions import needs_responses
+
+CHAT = [*tool_call_chunks("add_task", '{"title": "a"}'), chunk(finish_reason="tool_calls"), DONE]
+
+
+def answer(body: dict[str, Any]) -> list[Any]:
+    return CHAT if "messages" in body else response_events(function_call("add_task", '{"title": "a"}'))
+
+
+BEGINNING = """
+import json, logging, sys, threading
+from importlib import import_module
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from otel_llm import CerebrasInstrumentor, GroqInstrumentor, OpenAIInstrumentor
+
+logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+exporter = InMemorySpanExporter()
+provider = TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(exporter))
+both = threading.Barrier(2, timeout=30)
+
+def loaded(*names):
+    return [name for name in names if name in sys.modules]
+
+def instrument():
+    OpenAIInstrumentor().instrument(tracer_provider=provider)
+
+def client(package="openai", name="OpenAI"):
+    return getattr(import_module(package), name)(api_key="unused", base_url=sys.argv[1], max_retries=0)
+
+def chat(client):
+    for _ in client.chat.completions.create(model="m", messages=[], stream=True):
+        pass
+
+def respond(client):
+    for _ in client.responses.create(model="m", input="a", stream=True):
+        pass
+
+def at_once(client, *requests):
+    def run(request):
+        both.wait()
+        request(client)
+    threads = [threading.Thread(target=run, args=(request,)) for request in requests]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+def end(**told):
+    events = [event.name for span in exporter.get_finished_spans() for event in span.events]
+    calls = sum(name == "otel_llm.tool_call.completed" for name in events)
+    print(json.dumps({**told, "spans": len(exporter.get_finished_spans()), "calls": calls}))
+"""
+
+
+def run(program: str) -> dict[str, Any]:
+    """What a program tells with `end`, and what it logged."""
+    with ScriptedServer(answer) as server:
+        command = [sys.executable, "-W", "ignore", "-c", BEGINNING + program, server.base_url]
+        process = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert process.returncode == 0, process.stderr
+    told: dict[str, Any] = json.loads(process.stdout)
+    return {**told, "logged": process.stderr.splitlines()}
+
+
+def test_instrument_imports_no_sdk() -> None:
+    told = run("""
+for instrumentor in (OpenAIInstrumentor, GroqInstrumentor, CerebrasInstrumentor):
+    instrumentor().instrument(tracer_provider=provider)
+before = loaded("openai", "groq", "cerebras")
+for package, name in (("openai", "OpenAI"), ("groq", "Groq"), ("cerebras.cloud.sdk", "Cerebras")):
+    chat(client(package, name))
+end(before=before)
+""")
+    assert told == {"before": [], "spans": 3, "calls": 3, "logged": []}
+
+
+@needs_responses
+def test_first_requests_from_two_threads_at_once() -> None:
+    told = run("""
+instrument()
+import openai
+before = loaded("openai.resources.responses.responses") if openai.__version__ >= "3" else []
+ours = client()
+at_once(ours, respond, respond)
+at_once(ours, chat, chat)
+at_once(client(), respond, chat)
+end(before=before)
+""")
+    assert told == {"before": [], "spans": 6, "calls": 6, "logged": []}
+
+
+def test_taken_away_before_the_sdk_is_imported() -> None:
+    told = run("""
+for _ in range(3):
+    instrument()
+    OpenAIInstrumentor().uninstrument()
+ours = client()
+chat(ours)
+from openai.resources.chat.completions import Completions
+found = vars(Completions)["create"]
+spans = len(exporter.get_finished_spans())
+instrument()
+chat(ours)
+wrapped = vars(Completions)["create"] is not found
+OpenAIInstrumentor().uninstrument()
+end(untouched=type(found).__name__, before=spans, wrapped=wrapped, left=vars(Completions)["create"] is found)
+""")
+    untouched = {"untouched": "function", "before": 0, "wrapped": True, "left": True}
+    assert told == {**untouched, "spans": 1, "calls": 1, "logged": []}
+
+
+def test_on_again_before_the_sdk_is_imported() -> None:
+    told = run("""
+for _ in range(3):
+    instrument()
+    OpenAIInstrumentor().uninstrument()
+instrument()
+chat(client())
+from openai.resources.chat.completions import Completions
+once = type(vars(Completions)["create"].__wrapped__).__name__
+OpenAIInstrumentor().uninstrument()
+end(once=once, left=type(vars(Completions)["create"]).__name__)
+""")
+    assert told == {"once": "function", "left": "function", "spans": 1, "calls": 1, "logged": []}
+
+
+def test_a_fault_while_a_class_is_wrapped_is_not_the_imports() -> None:
+    told = run("""
+from otel_llm.chat_calls import ChatCalls
+def fail(*_):
+    raise RuntimeError("ours")
+ChatCalls.wrapper_for = fail
+instrument()
+chat(client())
+end()
+""")
+    assert told["spans"] == 0
+    assert told["logged"][0].startswith("otel-llm failed in an import and went on without it")
+
+
+@pytest.mark.skipif(openai.__version__ < "3", reason="this SDK loads it with itself")
+def test_another_thread_is_importing_the_class() -> None:
+    """Its module is there already and has no class yet; nobody will call a hook."""
+    told = run("""
+import openai
+begun, go_on = threading.Event(), threading.Event()
+
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "openai.resources.chat.completions.messages":
+            begun.set()
+            go_on.wait(30)
+
+for name in [name for name in sys.modules if name.startswith("openai.resources")]:
+    del sys.modules[name]
+sys.meta_path.insert(0, Slow())
+thread = threading.Thread(target=lambda: __import__("openai.resources.chat.completions.completions"))
+thread.start()
+begun.wait(30)
+threading.Timer(0.2, go_on.set).start()
+half = "Completions" not in vars(sys.modules["openai.resources.chat.completions.completions"])
+instrument()
+thread.join()
+from openai.resources.chat.completions import Completions
+end(half=half, wrapped=type(vars(Completions)["create"]).__name__)
+""")
+    assert (told["half"], told["wrapped"], told["logged"]) == (True, "FunctionWrapper", [])
+
+
+@pytest.mark.parametrize("first", ["theirs", "ours"])
+def test_one_warning_beside_another_instrumentation(first: str) -> None:
+    steps = ["theirs.instrument(tracer_provider=provider)", "instrument()"]
+    told = run(f"""
+from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor as Theirs
+theirs = Theirs()
+{chr(10).join(steps if first == "theirs" else reversed(steps))}
+ours = client()
+chat(ours)
+chat(ours)
+end()
+""")
+    (warning,) = told["logged"]
+    assert warning.startswith("opentelemetry.instrumentation.genai.openai also instruments")
+    assert told["spans"] == 2
+
+
+@pytest.mark.parametrize("own", ["", "instrument()"])
+def test_streams_of_a_test_that_is_the_first_to_import_the_sdk(own: str) -> None:
+    told = run(f"""
+from otel_llm.testing import watch_streams
+with watch_streams():
+    pass
+with watch_streams() as streams:
+    before = loaded("openai")
+    {own or "pass"}
+    chat(client())
+calls = [call.name for call in streams.tool_calls]
+OpenAIInstrumentor().uninstrument()
+from openai.resources.chat.completions import Completions
+end(before=before, streams=len(streams), named=calls, left=type(vars(Completions)["create"]).__name__)
+""")
+    watched = {"before": [], "streams": 1, "named": ["add_task"], "left": "function"}
+    assert told == {**watched, "spans": int(bool(own)), "calls": int(bool(own)), "logged": []}
