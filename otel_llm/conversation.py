@@ -37,6 +37,8 @@ class Turn(NamedTuple):
     """Calls of the model's last message that have no result."""
     repeated: tuple[str, ...] = ()
     """Calls that are answered twice, or again."""
+    tools: tuple[tuple[str, str], ...] = ()
+    """Id and tool of the calls of the model's last message, as far as it names them."""
     previous_response: str | None = None
     """The response that this request goes on from, where nothing of the model's is in between."""
 
@@ -111,8 +113,11 @@ def _read(messages: Sequence[Any], read: _Reader, *, whole: bool) -> Turn | None
     if at < 0 and not results:
         return None
     calls: Counter[str] = Counter()
+    tools: list[tuple[str, str]] = []
     while at >= 0 and entry.kind == "model":
         calls.update(reversed(entry.calls))
+        if entry.calls and results:
+            tools += _tools_of(messages[at])
         whole = whole and not entry.is_reference
         at -= 1
         if at >= 0:
@@ -136,7 +141,21 @@ def _read(messages: Sequence[Any], read: _Reader, *, whole: bool) -> Turn | None
         tuple(without_call[:_MOST]),
         tuple(call for call in reversed(calls) if call not in times)[:_MOST],
         tuple(repeated[:_MOST]),
+        tuple(tools),
     )
+
+
+def _tools_of(message: Any) -> Iterator[tuple[str, str]]:
+    """Id and tool of each call of a message, or of the one that an item is."""
+    call_id, name = text_of(field(message, "call_id")), text_of(field(message, "name"))
+    if call_id and name:
+        yield call_id, name
+    for call in items_of(field(message, "tool_calls")):
+        function = field(call, "function")
+        call_id = text_of(field(call, "id"))
+        name = text_of(field(field(call, "custom") if function is None else function, "name"))
+        if call_id and name:
+            yield call_id, name
 
 
 def _earlier(messages: Sequence[Any], at: int, read: _Reader) -> Iterator[str]:

@@ -102,9 +102,11 @@ def diagnose_request(request: ChatRequest) -> list[Anomaly]:
     if turn is None:
         return []
     found = []
+    # The call may have been made all the same: what counts is what the server is shown of it.
+    where = "conversation that was sent" if turn.previous_response is None else "response before"
     for call in turn.without_call:
-        answers = f"{_shown(call)} is the id of no call" if call else "it does not say of which call"
-        found.append(Anomaly("result_without_call", f"a result, but {answers}"))
+        lacks = f"{_shown(call)} is the id of no call in the {where}" if call else "it does not say of which call"
+        found.append(Anomaly("result_without_call", f"a result, but {lacks}"))
     found += [Anomaly("unanswered_call", f"{_shown(call)} has no result") for call in turn.unanswered]
     found += [Anomaly("duplicate_result", f"{_shown(call)} has a result already") for call in turn.repeated]
     return found

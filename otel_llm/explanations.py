@@ -380,9 +380,11 @@ EXPLANATIONS: tuple[Explanation, ...] = (
     Explanation(
         "result_without_call",
         RESULTS,
-        "The request brings a result whose `tool_call_id` is no call's in the whole conversation, or that has none. Named"
-        " also where the server refuses the request for it. Where the server holds a part of the conversation"
-        " (`previous_response_id`, `conversation`), only calls made in this process are known.",
+        "The request brings a result whose `tool_call_id` is no call's in the conversation that was sent, or that has none."
+        " That the call was made counts for nothing: the server sees what is sent, and OpenAI's refuses the request (400)."
+        " Where the request is linked to the span of the call, the call was made here, and its message is what is missing."
+        " With `previous_response_id` the calls are those of the response before, if that was watched in this process;"
+        " with `conversation` they are the server's, and nothing is named.",
         (
             Seen("langchain-ai/langchain#35313", "trimming the history left results without their calls"),
             Seen("microsoft/semantic-kernel#13608", "the same of a reducer of the history"),
@@ -407,7 +409,9 @@ EXPLANATIONS: tuple[Explanation, ...] = (
     Explanation(
         "duplicate_result",
         RESULTS,
-        "A call has a second result, in the same turn or in a later one.",
+        "A call has a second result, in the same turn or in a later one; in one that goes on from a later response"
+        " (`previous_response_id`), too, where both responses were watched in this process. What is sent again after a"
+        " failure, or to go on from the same response once more, is no second result.",
         (
             Seen("agno-agi/agno#5116", "the API refuses a duplicate value for `tool_call_id`"),
             Seen("RooCodeInc/Roo-Code#9248", "the error of a tool and its result, both sent"),

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from otel_llm.fields import field, index_of, items_of, text_of
+from otel_llm.fields import field, index_of, is_a, items_of, text_of
 from otel_llm.recording import Failure, Notice, Recording
 
 if TYPE_CHECKING:
@@ -68,14 +68,18 @@ class ResponseEvents:
                 return self._feed(self._text_chunk, asked_ns, came_ns)
         except Exception:  # noqa: BLE001  no event of an SDK, or one that lacks what the protocol says
             kind = field(event, "type")
-        read = _READERS.get(kind) if isinstance(kind, str) else None
+        word = text_of(kind) or ""
+        read = _READERS.get(word)
         notices = self._feed(_NOTHING if read is None else read(self, event) or _NOTHING, asked_ns, came_ns)
-        return [*(notices or ()), *self._completed_calls(event)] if kind == _ITEM_DONE else notices
+        return [*(notices or ()), *self._completed_calls(event)] if word == _ITEM_DONE else notices
 
     def read_response(self, response: Any, came_ns: int) -> list[Notice]:
         """Take a whole, unstreamed response (the shape of the API's `response` object)."""
         self._recording.streamed = False
-        return self._feed(self._ended(response, field(response, "status")), came_ns, came_ns) or []
+        status = field(response, "status")
+        # One that is no word is there all the same, and says nothing of how the response ended.
+        ended = self._ended(response, None if status is None else text_of(status) or "")
+        return self._feed(ended, came_ns, came_ns) or []
 
     # What each event is as a chunk ------------------------------------------------------------------------
 
@@ -125,7 +129,7 @@ class ResponseEvents:
         call = self._known(index, event)
         if call is None:
             call = self._begin(index, text_of(field(event, "item_id")), None)
-        if isinstance(text, str):
+        if is_a(text, str):
             call.received += len(text)
         return _chunk_of([_delta(index, call.id, arguments=text)])
 
@@ -137,7 +141,7 @@ class ResponseEvents:
 
     # Their parts ------------------------------------------------------------------------------------------
 
-    def _ended(self, response: Any, status: Any) -> _Chunk:
+    def _ended(self, response: Any, status: str | None) -> _Chunk:
         """The end of a response, with what nothing said before."""
         self._recording.read_head(response)
         chunk = self._rest_of(enumerate(items_of(field(response, "output"))), at_end=True)
@@ -170,7 +174,8 @@ class ResponseEvents:
         texts: list[str] = []
         thoughts: list[str] = []
         for index, item in items:
-            kind = field(item, "type")
+            # Whatever an item is, the rest of the response counts.
+            kind = text_of(field(item, "type"))
             if kind in _ARGUMENTS_OF:
                 calls += self._call_of(item, index, at_end=at_end)
             elif kind == "message" and not self._has_text:
@@ -183,8 +188,8 @@ class ResponseEvents:
 
     def _call_of(self, item: Any, index: int | None, *, at_end: bool = False) -> list[_Chunk]:
         """The delta with what an item says that is new of its call, none where nothing is."""
-        kind = field(item, "type")
-        arguments_field = _ARGUMENTS_OF.get(kind) if isinstance(kind, str) else None
+        kind = text_of(field(item, "type"))
+        arguments_field = _ARGUMENTS_OF.get(kind or "")
         if arguments_field is None:
             return []
         call_id, name = text_of(field(item, "call_id")), text_of(field(item, "name"))
@@ -304,7 +309,7 @@ class _Call:
 
     def rest_of(self, arguments: Any) -> Any:
         """What the whole arguments add to what came; what is no string at all is handed on once."""
-        if isinstance(arguments, str):
+        if is_a(arguments, str):
             rest = arguments[self.received :]
             self.received += len(rest)
             return rest

@@ -226,6 +226,14 @@ class RequestSpan:
         response_id = recording.response_id if self._request.api == "responses" else None
         self._telemetry.calls_made.remember(tools, made_by, completed_ns, response_id)
 
+    def _remember_answers(self, recording: Recording) -> None:
+        """Keep which calls were answered in front of a response: no request that goes on from it answers them again."""
+        turn, response_id = self._request.turn, recording.response_id
+        # Ids may be used again, by calls that were not kept, too.
+        if turn is not None and response_id is not None and not recording.over_calls:
+            made_by = self._invocation.span.get_span_context()
+            self._telemetry.calls_made.remember_answers(turn, made_by, response_id)
+
     def remember_call(self, recording: Recording, call: ToolCall) -> None:
         """Keep one call that is whole, while the response goes on."""
         if call.id is not None:
@@ -253,6 +261,8 @@ class RequestSpan:
         attempt("metrics", self._measure, recording, timeline, context)
         if recording.outcome == "completed" and recording.first_tool_call_ns is not None:
             attempt("the calls made", self.remember_calls, recording)
+        if recording.outcome == "completed" and self._request.api == "responses":
+            attempt("the calls answered", self._remember_answers, recording)
         failure = recording.failure
         if error is not None:
             attempt("the end of the span", self._fail, error)

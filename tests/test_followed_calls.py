@@ -8,8 +8,9 @@ from typing import Any
 
 import openai
 import pytest
+from opentelemetry.context import attach, detach
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.trace import NoOpTracerProvider
+from opentelemetry.trace import NoOpTracerProvider, set_span_in_context
 
 from callers import ADD_TASK, MESSAGES, SyncCaller
 from otel_llm import OpenAIInstrumentor, calls_made, tool_execution
@@ -212,6 +213,116 @@ async def test_ids_that_a_server_uses_for_every_conversation(
     assert second.get_span_context().is_valid
 
 
+async def ask(caller: SyncCaller, who: str, *messages: Any) -> None:
+    await caller.read(await caller.stream(model=who, messages=[USER, *messages]))
+
+
+def linked(seen: Seen) -> dict[Any, Any]:
+    """By the model that brings results: those whose calls it is linked to."""
+    names = {span_id(span): (span.attributes or {}).get("gen_ai.request.model") for span in seen.spans}
+    spans = [span for span in seen.spans if span.links]
+    return {names[span_id(span)]: [names[link.context.span_id] for link in span.links] for span in spans}
+
+
+def turnarounds(seen: Seen) -> dict[Any, int]:
+    points = seen.metric("otel_llm.tool_call.turnaround")
+    return {attributes["gen_ai.request.model"]: count for attributes, (count, _) in points}
+
+
+async def test_ids_that_agents_of_one_trace_share(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    """Nothing tells whose call it is: no link, and no time that the tool of another took."""
+    caller = connect(serve(calling("call_1"), calling("call_1"), FINAL, FINAL))
+    with instrumented.tracer_provider.get_tracer("agents").start_as_current_span("both"):
+        await ask(caller, "a")
+        await ask(caller, "b")
+        await ask(caller, "a", calls("call_1"), result("call_1"))
+        await ask(caller, "b", calls("call_1"), result("call_1"))
+    assert linked(instrumented) == {}
+    assert turnarounds(instrumented) == {}
+
+
+async def test_shared_ids_beside_one_that_is_not(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    """The calls of a message were made together."""
+    caller = connect(serve(calling("call_1"), calling("call_1", "call_2"), FINAL, FINAL))
+    with instrumented.tracer_provider.get_tracer("agents").start_as_current_span("both"):
+        await ask(caller, "a")
+        await ask(caller, "b")
+        await ask(caller, "b", calls("call_1", "call_2"), result("call_1"), result("call_2"))
+        # Only one of them is left.
+        await ask(caller, "a", calls("call_1"), result("call_1"))
+    assert linked(instrumented) == {"b": ["b", "b"], "a": ["a"]}
+    assert turnarounds(instrumented) == {"b": 2, "a": 1}
+
+
+async def test_shared_ids_of_other_tools(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    """As the call that ends an agent's run, and never gets a result."""
+    ends = [*tool_call_chunks("final_result", "{}", id="call_1"), chunk(finish_reason="tool_calls"), DONE]
+    caller = connect(serve(ends, calling("call_1"), FINAL))
+    tools = [ADD_TASK, {"type": "function", "function": {"name": "final_result", "parameters": {"type": "object"}}}]
+    with instrumented.tracer_provider.get_tracer("agents").start_as_current_span("both"):
+        for who, messages in (("a", []), ("b", []), ("b", [calls("call_1"), result("call_1")])):
+            await caller.read(await caller.stream(model=who, messages=[USER, *messages], tools=tools))
+    assert linked(instrumented) == {"b": ["b"]}
+    assert turnarounds(instrumented) == {"b": 1}
+
+
+async def test_shared_ids_of_earlier_turns(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    """What one agent answered long ago is not what another waits for."""
+    caller = connect(serve(calling("call_1"), calling("call_2"), calling("call_1"), FINAL))
+    first = [calls("call_1"), result("call_1")]
+    with instrumented.tracer_provider.get_tracer("agents").start_as_current_span("both"):
+        await ask(caller, "a")
+        await ask(caller, "a, again", *first)
+        await ask(caller, "b")
+        await ask(caller, "a, at last", *first, calls("call_2"), result("call_2"))
+    assert linked(instrumented) == {"a, again": ["a"], "a, at last": ["a, again"]}
+
+
+async def test_shared_ids_in_traces_of_their_own(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(calling("call_1"), calling("call_1"), FINAL, FINAL, FINAL))
+    tracer = instrumented.tracer_provider.get_tracer("agents")
+    traces = {who: set_span_in_context(tracer.start_span(who)) for who in "ab"}
+    answered = (calls("call_1"), result("call_1"))
+    for who, messages in (("a", ()), ("b", ()), ("a", answered), ("a", answered), ("b", answered)):
+        token = attach(traces[who])
+        await ask(caller, who, *messages)
+        detach(token)
+    assert linked(instrumented) == {"a": ["a"], "b": ["b"]}
+    # Sent again, it is linked again, and not measured.
+    assert [len(span.links) for span in instrumented.spans] == [0, 0, 1, 1, 1]
+    assert turnarounds(instrumented) == {"a": 1, "b": 1}
+
+
+@needs_responses
+async def test_shared_ids_of_responses(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    """The response that a request goes on from tells which call it means."""
+    made = [Answer(response(function_call("add_task", ARGUMENTS, call_id="call_1"), id=f"resp_{who}")) for who in "ab"]
+    caller = connect(serve([made[0]], [made[1]], *[[Answer(response(message("Done.")))]] * 2))
+    with instrumented.tracer_provider.get_tracer("agents").start_as_current_span("both"):
+        for who in "ab":
+            await caller.respond(model=who)
+        for who in "ab":
+            await caller.respond(model=who, input=[output("call_1")], previous_response_id=f"resp_{who}")
+    assert linked(instrumented) == {"a": ["a"], "b": ["b"]}
+    assert turnarounds(instrumented) == {"a": 1, "b": 1}
+
+
+def test_an_id_that_is_always_the_same_is_bounded() -> None:
+    """And what was forgotten of a trace makes nobody else's call the one that is meant."""
+    tracer = Seen().tracer_provider.get_tracer("t")
+    forgotten: list[None] = []
+    made = CallsMade(lambda: forgotten.append(None))
+    with tracer.start_as_current_span("all") as root:
+        spans = [tracer.start_span("s").get_span_context() for _ in range(1000)]
+    for number, span in enumerate(spans):
+        made.remember([("call_1", str(number))], span, 0)
+    assert len(forgotten) == 1000 - 8
+    for tools in ((), (("call_1", "999"),), (("call_1", "0"),)):
+        turn = Turn(results=("call_1",), tools=tools)
+        assert made.answer(turn, root.get_span_context().trace_id, 1) == []
+    assert made.span_of("call_1", root.get_span_context().trace_id) is None
+
+
 async def test_a_reused_id_after_its_result(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(calling("call_0"), calling("call_0"), FINAL))
     answered = [USER, calls("call_0"), result("call_0")]
@@ -278,6 +389,91 @@ async def test_responses_that_go_on_from_another(
     assert anomalies(two) == named
 
 
+def answered_with(*items: dict[str, Any], id_: str, **fields: Any) -> list[Any]:
+    return [Answer(response(*items, id=id_, **fields))]
+
+
+@needs_responses
+async def test_a_result_that_a_response_has_already(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    """Sent again behind the response to it, and again further on."""
+    made = function_call("add_task", ARGUMENTS, call_id="c1")
+    answers = [answered_with(made, id_="r1"), *(answered_with(message("Hm."), id_=f"r{n}") for n in (2, 3, 4, 5))]
+    caller = connect(serve(*answers))
+    await caller.respond()
+    await caller.respond(input=[output("c1")], previous_response_id="r1")
+    await caller.respond(input=[output("c1")], previous_response_id="r2")
+    await caller.respond(input="And now?", previous_response_id="r3")
+    await caller.respond(input=[output("c1")], previous_response_id="r4")
+    assert [anomalies(span) for span in instrumented.spans] == [[], [], ["duplicate_result"], [], ["duplicate_result"]]
+    assert turnarounds(instrumented) == {"tiny": 1}
+
+
+@needs_responses
+async def test_one_fault_has_one_name(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    made = [function_call("add_task", ARGUMENTS, call_id=one) for one in ("c1", "c2")]
+    caller = connect(serve(*(answered_with(one, id_=one["call_id"]) for one in made), answered_with(id_="r3")))
+    await caller.respond()
+    await caller.respond(input=[output("c1")], previous_response_id="c1")
+    await caller.respond(input=[output("c1"), output("c1"), output("c2")], previous_response_id="c2")
+    assert [anomalies(span) for span in instrumented.spans] == [[], [], ["duplicate_result"]]
+
+
+@needs_responses
+async def test_a_result_that_is_rightly_sent_again(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    """The server refused it, or failed, or the caller takes another way from the same response."""
+    made = function_call("add_task", ARGUMENTS, call_id="c1")
+    failed = response_events(status="failed", error={"code": "server_error", "message": "sorry"}, id="r2")
+    answers = [answered_with(made, id_="r1"), [Answer(error_event("busy"), status=400)], failed]
+    caller = connect(serve(*answers, *(answered_with(message("Hm."), id_=f"r{n}") for n in (3, 4))))
+    await caller.respond()
+    again = {"input": [output("c1")], "previous_response_id": "r1"}
+    with pytest.raises(openai.BadRequestError):
+        await caller.respond(**again)
+    await caller.read(await caller.respond(**again, stream=True))
+    await caller.respond(**again)
+    await caller.respond(**again)
+    assert [anomalies(span) for span in instrumented.spans if "error.type" not in (span.attributes or {})] == [[]] * 3
+
+
+@needs_responses
+async def test_a_result_that_a_failed_request_brought(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    """It is not in the response that the caller went on to."""
+    made = function_call("add_task", ARGUMENTS, call_id="c1")
+    answers = [answered_with(made, id_="r1"), [Answer(error_event("busy"), status=400)]]
+    caller = connect(serve(*answers, *(answered_with(message("Hm."), id_=f"r{n}") for n in (2, 3))))
+    await caller.respond()
+    with pytest.raises(openai.BadRequestError):
+        await caller.respond(input=[output("c1")], previous_response_id="r1")
+    await caller.respond(input="Never mind.", previous_response_id="r1")
+    await caller.respond(input=[output("c1")], previous_response_id="r2")
+    assert "duplicate_result" not in [name for span in instrumented.spans for name in anomalies(span)]
+
+
+@needs_responses
+@pytest.mark.parametrize("ids", [["r1", "r2", "r3"], ["r", "r", "r"], ["r1", "r2", "r2"]])
+async def test_a_result_under_an_id_that_is_used_again(
+    instrumented: Seen, serve: Serve, connect: Connect, ids: list[str]
+) -> None:
+    made = function_call("add_task", ARGUMENTS, call_id="c1")
+    caller = connect(serve(*(answered_with(made, id_=one) for one in ids), answered_with(message("Hm."), id_="r9")))
+    await caller.respond()
+    for one in ids:
+        await caller.respond(input=[output("c1")], previous_response_id=one)
+    assert [anomalies(span) for span in instrumented.spans] == [[]] * 4
+
+
+def test_answers_that_are_remembered_are_bounded() -> None:
+    span = Seen().tracer_provider.get_tracer("t").start_span("s").get_span_context()
+    made = CallsMade(lambda: None, most=2)
+    previous = None
+    for number in range(200):
+        made.remember_answers(Turn(results=(f"c{number}",), previous_response=previous), span, f"r{number}")
+        previous = f"r{number}"
+    results = tuple(f"c{number}" for number in range(200))
+    assert len(made.complete(Turn(results=results, previous_response="r199")).repeated) == 64
+    assert made.complete(Turn(results=results, previous_response="r197")).repeated == ()
+
+
 @needs_responses
 async def test_responses_of_which_nothing_is_known(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(Answer(response(message("Done.")))))
@@ -341,6 +537,28 @@ async def test_results(
     await turns(connect(serve(*FINAL)), messages)
     assert instrumented.anomalies == named
     assert [points[0]["otel_llm.anomaly.type"] for points in instrumented.metric("otel_llm.anomaly.count")] == named
+
+
+def details(span: ReadableSpan) -> list[Any]:
+    return [(event.attributes or {}).get("otel_llm.anomaly.detail") for event in span.events if "anomaly" in event.name]
+
+
+async def test_a_history_that_lost_its_calls(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    """The call was made, and the span says so; what the server is sent lacks it, and the detail says no more."""
+    caller = connect(serve(calling("c1"), FINAL))
+    await turns(caller, [USER], [USER, result("c1")])
+    one, two = instrumented.spans
+    assert links(two) == [(span_id(one), "c1")]
+    assert details(two) == ["a result, but c1 is the id of no call in the conversation that was sent"]
+
+
+@needs_responses
+async def test_a_result_of_no_call_of_the_response_before(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    made = function_call("add_task", ARGUMENTS, call_id="c1")
+    caller = connect(serve(answered_with(made, id_="r1"), answered_with(message("Hm."), id_="r2")))
+    await caller.respond()
+    await caller.respond(input=[output("c1"), output("c2")], previous_response_id="r1")
+    assert details(instrumented.spans[1]) == ["a result, but c2 is the id of no call in the response before"]
 
 
 async def test_they_are_named_where_the_server_refuses_them(instrumented: Seen, serve: Serve, connect: Connect) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nonsense import leaves, misplaced, nonsense_of
 from otel_llm.config import Config
 from otel_llm.demo.scripted_server import ABSENT
 from otel_llm.diagnosis import Case, diagnose
@@ -173,90 +173,12 @@ def test_what_is_sent_can_be_encoded_and_is_short(
 
 # -- anything at all --
 
-
-class Raises:
-    """Raises whatever is asked of it, but for its type."""
-
-    def __getattr__(self, name: str) -> Any:
-        raise RuntimeError(name)
-
-    def __bool__(self) -> bool:
-        raise RuntimeError("bool")
-
-    def __iter__(self) -> Any:
-        raise RuntimeError("iter")
-
-    def __eq__(self, other: object) -> bool:
-        raise RuntimeError("eq")
-
-    def __hash__(self) -> int:
-        raise RuntimeError("hash")
-
-    def __repr__(self) -> str:
-        return "Raises()"
-
-
-class RaisesForAll(Raises):
-    """Raises even when it is asked what it is."""
-
-    def __getattribute__(self, name: str) -> Any:
-        raise RuntimeError(name)
-
-
-class NotAPlainList(list[Any]):
-    def __repr__(self) -> str:
-        return f"NotAPlainList({list(self)})"
-
-
-class NotAPlainText(str):
-    __slots__ = ()
-
-
 FIELDS = (
     *("choices", "usage", "id", "model", "index", "finish_reason", "delta", "message", "content", "refusal"),
     *("tool_calls", "function_call", "function", "custom", "name", "arguments", "input", "reasoning", "extra"),
     *("reasoning_content", "__pydantic_extra__", "__dict__", "service_tier", "system_fingerprint"),
 )
-leaves = st.one_of(
-    one_of(None, True, False, 0, 1, -1, 2**70, 1.5, float("nan"), float("inf"), "", "a", "tool_calls", "length", "{}"),
-    one_of(b"bytes", "\ud83d", NotAPlainText("a"), object(), int),
-    st.builds(Raises),
-    st.builds(RaisesForAll),
-    st.text(max_size=3),
-)
-
-
-def with_fields(values: dict[str, Any]) -> Any:
-    thing = SimpleNamespace()
-    for name, value in values.items():
-        if name != "__dict__":
-            setattr(thing, name, value)
-    return thing
-
-
-def containers(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    mappings = st.dictionaries(st.sampled_from(FIELDS), inner, max_size=6)
-    lists = st.lists(inner, max_size=3)
-    return st.one_of(mappings, mappings.map(with_fields), lists, lists.map(tuple), lists.map(NotAPlainList))
-
-
-nonsense = st.recursive(leaves, containers, max_leaves=25)
-
-
-def misplaced(shape: Any, values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Chunks of the right shape with nonsense in any place of it."""
-    if isinstance(shape, dict):
-        parts = {name: misplaced(part, values) for name, part in shape.items()}
-        made = st.fixed_dictionaries(parts)
-        made = st.one_of(made.map(with_fields), made)
-    elif isinstance(shape, list):
-        made = st.tuples(*(misplaced(part, values) for part in shape)).map(list)
-    else:
-        made = st.just(shape)
-    # Once in a while, so that the rest of the chunk is reached.
-    return st.one_of(made, made, made, made, values)
-
-
+nonsense = nonsense_of(FIELDS)
 CALL_SHAPE = {"index": 0, "id": "a", "function": {"name": "add", "arguments": "{}"}, "custom": None}
 CHUNK_SHAPE = {
     "usage": None,

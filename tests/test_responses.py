@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -178,6 +179,37 @@ async def test_the_stream_helper_left_early(instrumented: Seen, serve: Serve, co
             next(stream)
     assert instrumented.outcome == "closed"
     assert instrumented.anomalies == []
+
+
+async def test_responses_that_are_fetched_later(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect
+) -> None:
+    """No model is asked for them: they come as they do without us, and have no span."""
+    caller = connect(serve(*response_events(*TWO_CALLS)))
+    responses = caller.client.responses
+    if "stream" not in inspect.signature(responses.retrieve).parameters:
+        pytest.skip("this SDK fetches no streams")
+
+    async def fetched() -> list[Any]:
+        stream = await caller.result(responses.retrieve(RESPONSE_ID, stream=True, starting_after=1))
+        assert type(stream) is caller.stream_class
+        raw = await caller.result(responses.with_raw_response.retrieve(RESPONSE_ID, stream=True))
+        parsed = raw.parse()
+        manager = responses.stream(response_id=RESPONSE_ID, tools=[RESPONSE_TOOL])
+        if isinstance(caller, AsyncCaller):
+            async with manager as helper:
+                events = [event async for event in helper]
+                events.append(await helper.get_final_response())
+        else:
+            with manager as helper:
+                events = [*helper, helper.get_final_response()]
+        return [repr(one) for one in (*await caller.read(stream), *await caller.read(parsed), *events)]
+
+    bare = await fetched()
+    seen = instrument()
+    assert await fetched() == bare
+    assert seen.spans == []
+    assert len(bare) > 3 * len(response_events(*TWO_CALLS)) - 3
 
 
 async def test_types(instrumented: Seen, serve: Serve, connect: Connect) -> None:
@@ -541,6 +573,17 @@ async def test_nonsense(instrumented: Seen, serve: Serve, connect: Connect, valu
     assert len(await caller.read(await caller.respond(stream=True))) == len(bare)
     assert {entry[2] for entry in completed(instrumented)} >= {"call_1", "call_2"}
     instrumented.encode()
+
+
+@pytest.mark.parametrize("kind", [["function_call"], {"a": 1}, 7])
+async def test_an_item_whose_type_is_no_word(instrumented: Seen, serve: Serve, connect: Connect, kind: Any) -> None:
+    """The rest of the last event counts all the same."""
+    events = response_events(CALL)
+    events[-1]["response"]["output"].insert(0, {"type": kind, "id": "i0"})
+    await run(connect, serve(*events))
+    assert instrumented.anomalies == []
+    assert instrumented.attributes["gen_ai.usage.output_tokens"] == 4
+    assert instrumented.attributes["gen_ai.response.finish_reasons"] == ("tool_calls",)
 
 
 # The request --------------------------------------------------------------------------------------------------

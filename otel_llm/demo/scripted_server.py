@@ -179,8 +179,8 @@ class ScriptedServer:
     in the order of arrival (a request beyond the last gets status 400, which SDKs do not retry); or a
     function that is given a request's JSON body and returns the steps, taken one by one as they are sent.
 
-    ``GET …/models`` lists the one model. As a context manager the server closes itself, and raises what went
-    wrong in the script, if anything did.
+    ``GET …/models`` lists the one model; ``GET …/responses/{id}`` is answered by the script, the body None. As a
+    context manager the server closes itself, and raises what went wrong in the script, if anything did.
     """
 
     def __init__(self, script: Script) -> None:
@@ -316,11 +316,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self._record(None)
-        if self.path.rstrip("/").endswith("/models"):
+        if "/responses/" in self.path:
+            # A response that was made before, streamed once more.
+            self._run(None)
+        elif self.path.rstrip("/").endswith("/models"):
             model = {"id": MODEL, "object": "model", "created": 1_700_000_000, "owned_by": "otel-llm"}
             self._answer(Answer({"object": "list", "data": [model]}))
         else:
-            self._answer(Answer(error_event("only models can be listed here"), status=404))
+            self._answer(Answer(error_event("only models are listed here, and responses fetched"), status=404))
 
     def do_POST(self) -> None:
         raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -330,6 +333,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(Answer(error_event("the body is not JSON"), status=400))
             return
         self._record(body)
+        self._run(body)
+
+    def _run(self, body: Any) -> None:
         self._streaming = False
         try:
             self._play(body)
