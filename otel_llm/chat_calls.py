@@ -206,7 +206,12 @@ class ChatCalls:
             return None
         if type(resource) not in checked:
             attempt("other instrumentations", warn_of_others_once, type(resource))
-        request = attempt("the request's arguments", read_request, kwargs, self._api)
+        # What fails is left out, each by itself, and without `attempt`, which costs what some of them cost.
+        request = span = None
+        try:
+            request = read_request(kwargs, self._api)
+        except Exception as fault:  # noqa: BLE001
+            swallow("the request's arguments", fault)
         telemetry = self._telemetry
         if request is not None and request.turn is not None and request.turn.previous_response is not None:
             turn = attempt("the calls before", telemetry.calls_made.complete, request.turn)
@@ -215,11 +220,18 @@ class ChatCalls:
         logs = attempt("log lines", are_wanted, telemetry.config) or False
         if logs:
             attempt("log lines", log_request, described)
-        server = attempt("the server's address", server_of, resource) or Server("openai")
+        try:
+            server = server_of(resource)
+        except Exception as fault:  # noqa: BLE001
+            swallow("the server's address", fault)
+            server = Server("openai")
         if not telemetry.is_settled and attempt("exit", telemetry.has_other_providers):
             attempt("exit", watch_exit)
         started_ns = perf_counter_ns()
-        span = attempt("the start of a span", telemetry.start, described, kwargs, server, within_another)
+        try:
+            span = telemetry.start(described, kwargs, server, within_another)
+        except Exception as fault:  # noqa: BLE001
+            swallow("the start of a span", fault)
         try:
             return Observation(
                 telemetry.config,

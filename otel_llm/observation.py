@@ -183,17 +183,27 @@ class Observation:
         # Asked again: somebody may have put events on the span meanwhile.
         span = self._span
         limit = None if span is None else span.event_limit
-        notices = attempt("the end of a stream", recording.end, outcome, perf_counter_ns(), asked_ns, limit)
+        # Each by itself, and without `attempt`, which costs what some of them cost.
+        try:
+            notices = recording.end(outcome, perf_counter_ns(), asked_ns, limit)
+        except Exception as fault:  # noqa: BLE001
+            swallow("the end of a stream", fault)
+            notices = []
         if notices and self._logs:
             attempt("log lines", log_notices, self.config, recording, notices)
-        judged = not unread and (error is None or bool(recording.choices))
-        case = Case(recording, self.request, self.config.stall_seconds)
-        anomalies = (attempt("diagnosis", diagnose, case) or []) if judged else []
+        anomalies: list[Anomaly] = []
+        try:
+            if not unread and (error is None or recording.choices):
+                anomalies = diagnose(Case(recording, self.request, self.config.stall_seconds))
+        except Exception as fault:  # noqa: BLE001
+            swallow("diagnosis", fault)
         if self.request is not None and self.request.turn is not None:
             anomalies = [*(attempt("diagnosis", diagnose_request, self.request) or []), *anomalies]
-        preview = self.config.argument_limit if self.config.capture_arguments else None
-        timeline = attempt("the timeline", build_timeline, recording, anomalies, limit, preview)
-        if timeline is None:
+        try:
+            preview = self.config.argument_limit if self.config.capture_arguments else None
+            timeline = build_timeline(recording, anomalies, limit, preview)
+        except Exception as fault:  # noqa: BLE001
+            swallow("the timeline", fault)
             timeline = Timeline([], 0, anomalies)
         self.anomalies = timeline.anomalies
         if self._logs:

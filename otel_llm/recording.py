@@ -475,13 +475,13 @@ class Recording:
         except Exception:  # noqa: BLE001  a mapping, or a chunk of another SDK
             response_id, model, service_tier, fingerprint = (field(chunk, name) for name in _HEAD)
         limit = self.limits.name
-        if self.response_id is None and (text := text_of(response_id)):
+        if response_id is not None and self.response_id is None and (text := text_of(response_id)):
             self.response_id = text[:limit]
-        if self.response_model is None and (text := text_of(model)):
+        if model is not None and self.response_model is None and (text := text_of(model)):
             self.response_model = text[:limit]
-        if self.service_tier is None and (text := text_of(service_tier)):
+        if service_tier is not None and self.service_tier is None and (text := text_of(service_tier)):
             self.service_tier = text[:limit]
-        if self.system_fingerprint is None and (text := text_of(fingerprint)):
+        if fingerprint is not None and self.system_fingerprint is None and (text := text_of(fingerprint)):
             self.system_fingerprint = text[:limit]
         self._awaiting_head = self.chunk_count < 8 and not (self.response_id and self.response_model)
 

@@ -35,7 +35,7 @@ from otel_llm.content import output_messages, request_content, response_usage
 from otel_llm.conversation import Turn
 from otel_llm.counters import Attributes, counters_of
 from otel_llm.events import Event, Timeline
-from otel_llm.faults import attempt
+from otel_llm.faults import attempt, swallow
 from otel_llm.provider import Server, server_told_by
 from otel_llm.recording import Recording, ToolCall
 from otel_llm.request import ChatRequest
@@ -132,7 +132,10 @@ class Telemetry:
         if model is not None:
             common += (("gen_ai.request.model", model),)
         span = RequestSpan(self, request, server, common, invocation)
-        attempt("request attributes", span.describe_request, kwargs)
+        try:
+            span.describe_request(kwargs)
+        except Exception as fault:  # noqa: BLE001
+            swallow("request attributes", fault)
         if request.turn is not None:
             attempt("links", span.link_calls, request.turn)
         return span
@@ -253,12 +256,25 @@ class RequestSpan:
         """Write everything down and end the span. What fails is left out; the span ends all the same."""
         invocation = self._invocation
         span, context = invocation.span, invocation.context
-        attempt("response attributes", self._describe_response, recording, timeline)
-        if recording.streamed and recording.first_chunk_ns is not None:
-            attempt("the first chunk", self._note_first_chunk, recording.first_chunk_ns)
-        if timeline.events:
-            attempt("events", emit_events, self._telemetry, span, context, timeline.events, offset_ns)
-        attempt("metrics", self._measure, recording, timeline, context)
+        # Each by itself, and without `attempt`, which costs what some of them cost.
+        try:
+            self._describe_response(recording, timeline)
+        except Exception as fault:  # noqa: BLE001
+            swallow("response attributes", fault)
+        try:
+            if recording.streamed and recording.first_chunk_ns is not None:
+                # util-genai's public way takes the time itself, when the chunk comes: a histogram's work between two.
+                invocation._on_stream_chunk(recording.first_chunk_ns / 1e9)
+        except Exception as fault:  # noqa: BLE001
+            swallow("the first chunk", fault)
+        try:
+            emit_events(self._telemetry, span, context, timeline.events, offset_ns)
+        except Exception as fault:  # noqa: BLE001
+            swallow("events", fault)
+        try:
+            self._measure(recording, timeline, context)
+        except Exception as fault:  # noqa: BLE001
+            swallow("metrics", fault)
         if recording.outcome == "completed" and recording.first_tool_call_ns is not None:
             attempt("the calls made", self.remember_calls, recording)
         if recording.outcome == "completed" and self._request.api == "responses":
@@ -271,10 +287,6 @@ class RequestSpan:
             attempt("the end of the span", invocation.fail, Error(message=message, type=kind))
         else:
             attempt("the end of the span", invocation.stop)
-
-    def _note_first_chunk(self, came_ns: int) -> None:
-        # util-genai's public way takes the time itself, when the chunk comes: a histogram's work between two chunks.
-        self._invocation._on_stream_chunk(came_ns / 1e9)
 
     def _fail(self, error: BaseException) -> None:
         self._invocation.fail(error_of(error))
