@@ -13,6 +13,7 @@ from typing import Any
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from otel_llm.faults import attempt, swallow
+from otel_llm.fields import field
 from otel_llm.log_lines import are_wanted, log_request
 from otel_llm.observation import Observation, watch_exit
 from otel_llm.other_instrumentations import checked, warn_of_others_once
@@ -22,7 +23,7 @@ from otel_llm.refused_response import fail_with_response
 from otel_llm.request import Api, ChatRequest, read_request
 from otel_llm.response_body import BodyClosing, watch_body
 from otel_llm.telemetry import Telemetry
-from otel_llm.tracker import EitherWayTracker, StreamingToolCallTracker, SyncStreamingToolCallTracker, is_reading
+from otel_llm.tracker import EitherWayTracker, StreamingToolCallTracker, SyncStreamingToolCallTracker
 
 
 class _Request:
@@ -202,7 +203,7 @@ class ChatCalls:
             return None
         around = _requesting.get()
         within_another = around is not None and not _is_part_of(around, resource)
-        if around is not None and not within_another and around.resource is resource:
+        if around is not None and not within_another:
             return None
         if type(resource) not in checked:
             attempt("other instrumentations", warn_of_others_once, type(resource))
@@ -252,12 +253,12 @@ class ChatCalls:
         if _streams(observation):
             return RawResponse(result, observation, _watch)
         if getattr(result.http_response, "is_stream_consumed", False) is True:
-            # The body is here already, and the SDK keeps what it parsed for the caller.
-            try:
-                response = result.parse()
-            except Exception:  # noqa: BLE001  the caller will see it, who calls the same
+            # The body is here already. What `parse()` makes of it, with validators of the caller's, is for the caller.
+            if observation.config.tool_call_tags is None or callable(field(field(result, "_options"), "post_parser")):
                 read_body(result, observation)
                 return result
+            # The SDK keeps what it parsed.
+            response = result.parse()
             _rewrite_response(response, observation)
             observation.read_response(response)
             return result
@@ -328,6 +329,6 @@ def _watch(result: Any, observation: Observation, closing: BodyClosing) -> Any:
         _rewrite_response(result, observation)
         observation.read_response(result)
         return result
-    closing.read_by(result, is_reading)
+    closing.read_by(result)
     attempt("a response's body", watch_body, getattr(result, "response", None), closing)
     return tracker

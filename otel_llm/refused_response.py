@@ -9,6 +9,7 @@ from __future__ import annotations
 from time import perf_counter_ns
 from typing import Any, Final
 
+from otel_llm.faults import swallow
 from otel_llm.observation import Observation
 
 # Packages and classes of what a request answers, as all SDKs that are made from one template have them.
@@ -18,23 +19,36 @@ _ANSWERS: Final = frozenset({"ChatCompletion", "Response"})
 
 def fail_with_response(observation: Observation, error: BaseException) -> None:
     """End the observation of a request that raised, with the response if there was one."""
-    response = getattr(error, "completion", None)
-    if response is None:
-        response = _in_hands(error)
-    if response is not None:
-        observation.reader.read_response(response, perf_counter_ns())
+    try:
+        response = _refused(error)
+        if response is not None:
+            observation.reader.read_response(response, perf_counter_ns())
+    except Exception as fault:  # noqa: BLE001  an error may be anything
+        swallow("a refused response", fault)
     observation.fail(error)
 
 
-def _in_hands(error: BaseException) -> Any:
-    """The response that a function of an SDK had when `error` was raised; None where there was none."""
+def _refused(error: BaseException) -> Any:
+    """The response of the request that raised `error`, None where there was none."""
+    response = None
+    is_ours = True
     step = error.__traceback__
     while step is not None:
         frame = step.tb_frame
         package = str(frame.f_globals.get("__name__")).partition(".")[0]
-        for value in frame.f_locals.values():
-            kind = type(value)
-            if kind.__name__ in _ANSWERS and kind.__module__.startswith(package + _TYPES):
-                return value
+        if package != "otel_llm":
+            is_ours = False
+            response = response or _answer_among(frame.f_locals.values(), package + _TYPES)
+        elif not is_ours:
+            # From here on it is a request that this one's hooks or validators made, and the error is that one's.
+            return response
         step = step.tb_next
+    return response or getattr(error, "completion", None)
+
+
+def _answer_among(values: Any, types: str) -> Any:
+    for value in values:
+        kind = type(value)
+        if kind.__name__ in _ANSWERS and kind.__module__.startswith(types):
+            return value
     return None

@@ -8,9 +8,10 @@ it is replaced by a proxy that takes note of its closing and costs nothing while
 from __future__ import annotations
 
 import inspect
+import sys
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
-from types import AsyncGeneratorType, GeneratorType
+from collections.abc import AsyncIterator, Iterator
+from types import AsyncGeneratorType, FrameType, GeneratorType
 from typing import Any
 
 from otel_llm.faults import swallow
@@ -32,41 +33,49 @@ def watch_body(response: Any, closing: BodyClosing) -> None:
 class BodyClosing:
     """Ends `observation` when the body is closed by anyone but the stream's own reader."""
 
-    __slots__ = ("_is_reading", "_observation", "_reader", "parsing")
+    __slots__ = ("_has_reader", "_observation", "_reader", "parsing")
 
     def __init__(self, observation: Observation) -> None:
         self._observation = weakref.ref(observation)
         self._reader: weakref.ref[Any] | None = None
-        self._is_reading: Callable[[Observation], bool] | None = None
+        self._has_reader = False
         self.parsing = False
         """Whether the body is being read for a caller who gets it parsed."""
 
-    def read_by(self, stream: Any, is_reading: Callable[[Observation], bool]) -> None:
-        """From now on `stream` reads the body, and a tracker sees how it ends.
-
-        `is_reading`: whether the tracker is reading at this moment.
-        """
+    def read_by(self, stream: Any) -> None:
+        """From now on `stream` reads the body, and a tracker sees how it ends."""
         reader = own_generator(stream)
         # Held weakly: the reader holds the response, and the response holds us.
         self._reader = None if reader is None else weakref.ref(reader)
-        self._is_reading = is_reading
+        self._has_reader = True
 
     def __call__(self) -> None:
         observation = self._observation()
         if observation is None or observation.ended or self.parsing:
             return
-        if self._is_reading is None:
+        if not self._has_reader:
             # The caller took the bytes; nothing of them came past us.
             observation.end("closed", unread=True)
         elif self._reader is None:
-            # The SDK's stream is behind another library's, which hands on its end, or has chunks in hand still.
-            if not self._is_reading(observation):
+            # The SDK's stream is behind another library's, which reads it when and where it likes. If the SDK closes
+            # the body because it came to its end, the other library will hand that on, and chunks it has in hand still.
+            if not _sdk_is_reading():
                 observation.end("closed")
         else:
             reader = self._reader()
             running = getattr(reader, "gi_running", False) or getattr(reader, "ag_running", False)
             if reader is not None and not running:
                 observation.end("closed")
+
+
+def _sdk_is_reading() -> bool:
+    """Whether whoever asks was called by an SDK's stream that reads."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_name == "__stream__" and str(frame.f_globals.get("__name__")).endswith("._streaming"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def own_generator(stream: Any) -> Any:

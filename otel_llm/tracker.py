@@ -8,11 +8,10 @@ reaches the stream itself.
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from copy import copy
 from time import perf_counter_ns
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from otel_llm.config import read_config
@@ -393,22 +392,6 @@ class _Closed:
 
 _CLOSED = _Closed()
 _NOT_BEGUN = object()
-
-
-_READS = frozenset(function.__code__ for function in (_chunks, _Reader.next, _AsyncReader.__anext__))
-
-
-def is_reading(observation: Observation) -> bool:
-    """Whether a read of the stream is under way: whether whoever asks was called by it."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code in _READS:
-            names = frame.f_locals
-            reader = names.get("self")
-            if (names["observation"] if reader is None else reader._observation) is observation:
-                return True
-        frame = frame.f_back
-    return False
 
 
 # Nothing of ours gets past these two into a caller who reads a stream.

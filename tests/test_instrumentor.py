@@ -223,7 +223,7 @@ async def test_a_client_that_makes_its_resources_anew_is_told(
     caller = connect(serve(*HEALTHY))
 
     class Anew(type(caller.client)):  # type: ignore[misc]
-        chat = property(lambda self: type(caller.client.chat)(self))
+        chat = property(lambda self: type(caller.client.chat)(self), lambda *_: None)
 
     client = Anew(api_key="unused", base_url=caller.client.base_url)
     assert intercept_llm_requests(client, **seen.providers) is client
