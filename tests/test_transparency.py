@@ -17,7 +17,7 @@ import pytest
 from openai.resources.chat.completions import Completions
 from openai.types.chat import ChatCompletionChunk
 from opentelemetry import trace
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
 
 from callers import ADD_TASK, MESSAGES, REQUEST, AsyncCaller, SyncCaller
 from otel_llm import OpenAIInstrumentor, StreamingToolCallTracker, SyncStreamingToolCallTracker, intercept_llm_requests
@@ -33,7 +33,7 @@ from otel_llm.demo.scripted_server import (
     tool_call_delta,
     usage_chunk,
 )
-from sdk_versions import helpers, strict
+from sdk_versions import helpers, strict, takes_key_functions
 from seen import Seen, sum_of_delta_counts
 
 Serve = Callable[..., ScriptedServer]
@@ -427,6 +427,70 @@ async def test_parse_of_a_text_that_does_not_fit(instrumented: Seen, serve: Serv
         await caller.result(helpers(caller.client).parse(model="tiny", messages=MESSAGES, response_format=Task))
     assert instrumented.attributes["otel_llm.stream.text_only"] is True
     assert instrumented.attributes["gen_ai.response.finish_reasons"] == ("stop",)
+
+
+async def test_validators_run_where_the_caller_has_them_run(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    ran = []
+
+    class Watched(BaseModel):
+        title: str
+
+        @field_validator("title")
+        @classmethod
+        def run(cls, title: str) -> str:
+            ran.append(title)
+            return title
+
+    caller = connect(serve(Answer(completion(text('{"title": "x"}')))))
+    raws = getattr(helpers(caller.client), "with_raw_response", None)
+    if not hasattr(raws, "parse"):
+        pytest.skip("this SDK has no raw response of parse()")
+    raw = await caller.result(raws.parse(model="tiny", messages=MESSAGES, response_format=Watched))
+    assert ran == []
+    assert instrumented.attributes["gen_ai.response.id"] == "chatcmpl-scripted"
+    assert raw.parse().choices[0].message.parsed.title == "x"
+    assert ran == ["x"]
+
+
+@takes_key_functions
+async def test_a_response_that_another_request_refused(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    inner = connect(serve(Answer(completion(text('{"title": 5}')))))
+
+    async def key_later() -> str:
+        await inner.client.chat.completions.parse(model="inner", messages=MESSAGES, response_format=Task)
+        return "unused"
+
+    def key() -> str:
+        inner.client.chat.completions.parse(model="inner", messages=MESSAGES, response_format=Task)
+        return "unused"
+
+    outer = connect(serve(Answer(CALLED)))
+    outer.client = outer.client.with_options(api_key=key_later if isinstance(outer, AsyncCaller) else key)
+    with pytest.raises(ValueError, match="title"):
+        await outer.create(model="outer")
+    of_inner, of_outer = (dict(span.attributes or {}) for span in instrumented.spans)
+    assert (of_inner["gen_ai.request.model"], of_outer["gen_ai.request.model"]) == ("inner", "outer")
+    assert of_inner["gen_ai.response.id"] == "chatcmpl-scripted"
+    assert "gen_ai.response.id" not in of_outer
+
+
+async def test_an_error_that_cannot_be_looked_at(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    class Unfriendly(Exception):
+        def __getattr__(self, name: str) -> Any:
+            raise KeyError(name)
+
+    class Refusing(BaseModel):
+        title: str
+
+        @field_validator("title")
+        @classmethod
+        def refuse(cls, title: str) -> str:
+            raise Unfriendly(title)
+
+    caller = connect(serve(Answer(completion(text('{"title": "x"}')))))
+    with pytest.raises(Unfriendly):
+        await caller.result(helpers(caller.client).parse(model="tiny", messages=[], response_format=Refusing))
+    assert instrumented.attributes["error.type"].endswith("Unfriendly")
 
 
 async def test_a_stream_that_only_the_body_asks_for(

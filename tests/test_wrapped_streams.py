@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import queue
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -54,6 +57,48 @@ class Ahead(OneByOne):
             yield kept
 
 
+class Elsewhere(OneByOne):
+    """Has a thread or a task of its own that reads."""
+
+    def __iter__(self) -> Any:
+        pipe: queue.Queue[Any] = queue.Queue()
+        reader = threading.Thread(target=lambda: [pipe.put(one) for one in [*self.__wrapped__, None]])
+        reader.start()
+        reader.join()
+        yield from iter(pipe.get, None)
+
+    async def __aiter__(self) -> Any:
+        async def read() -> list[Any]:
+            return [one async for one in self.__wrapped__]
+
+        for one in await asyncio.create_task(read()):
+            yield one
+
+
+class AllAtOnce(OneByOne):
+    """Has read all of it before the loop begins."""
+
+    def __iter__(self) -> Any:
+        return iter(list(self.__wrapped__))
+
+
+class Cutting(OneByOne):
+    """Closes the stream after two chunks, and says that it is over."""
+
+    def __iter__(self) -> Any:
+        yield from [one for one, _ in zip(self.__wrapped__, range(2), strict=False)]
+        self.__wrapped__.close()
+
+    async def __aiter__(self) -> Any:
+        count = 0
+        async for one in self.__wrapped__:
+            yield one
+            count += 1
+            if count == 2:
+                await self.__wrapped__.close()
+                return
+
+
 def _wrap(proxy: type, monkeypatch: pytest.MonkeyPatch) -> None:
     def create(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
         return proxy(wrapped(*args, **kwargs))
@@ -65,16 +110,16 @@ def _wrap(proxy: type, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(AsyncCompletions, "create", wrapt.FunctionWrapper(AsyncCompletions.create, create_async))
 
 
-@pytest.fixture(params=["one by one", "ahead", "official"])
+@pytest.fixture(params=[OneByOne, Ahead, None], ids=["one by one", "ahead", "official"])
 def wrapped(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    if request.param is not None:
+        _wrap(request.param, monkeypatch)
+        yield
+        return
     official = OfficialInstrumentor()
-    if request.param == "official":
-        official.instrument()
-    else:
-        _wrap(Ahead if request.param == "ahead" else OneByOne, monkeypatch)
+    official.instrument()
     yield
-    if request.param == "official":
-        official.uninstrument()
+    official.uninstrument()
 
 
 @pytest.mark.usefixtures("wrapped")
@@ -85,6 +130,36 @@ async def test_read_to_its_end(instrument: Callable[..., Seen], serve: Serve, co
     assert seen.attributes["otel_llm.stream.outcome"] == "completed"
     assert seen.attributes["otel_llm.stream.chunk_count"] == len(chunks) == len(BROKEN) - 1
     assert set(seen.anomalies) == WRONG
+
+
+@pytest.mark.parametrize("proxy", [Elsewhere, AllAtOnce])
+@pytest.mark.parametrize("tags", [None, "openai"])
+async def test_read_to_its_end_in_another_way(
+    instrument: Callable[..., Seen],
+    serve: Serve,
+    connect: Connect,
+    monkeypatch: pytest.MonkeyPatch,
+    proxy: type,
+    tags: str | None,
+) -> None:
+    _wrap(proxy, monkeypatch)
+    seen = instrument(tool_call_tags=tags)
+    caller = connect(serve(*BROKEN))
+    chunks = await caller.read(await caller.stream())
+    assert seen.attributes["otel_llm.stream.outcome"] == "completed"
+    assert seen.attributes["otel_llm.stream.chunk_count"] == len(chunks) == len(BROKEN) - 1
+    assert set(seen.anomalies) == WRONG
+
+
+async def test_the_server_is_not_accused_of_what_a_wrapper_cut(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _wrap(Cutting, monkeypatch)
+    seen = instrument()
+    caller = connect(serve(*BROKEN))
+    await caller.read(await caller.stream())
+    assert seen.attributes["otel_llm.stream.outcome"] == "closed"
+    assert set(seen.anomalies) <= {"unknown_tool"}
 
 
 @pytest.mark.usefixtures("wrapped")
