@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from time import perf_counter_ns
+from types import AsyncGeneratorType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from otel_llm.faults import attempt, swallow
 from otel_llm.observation import Observation
 from otel_llm.proxies import ObjectProxy
+from otel_llm.response_body import generator_within
 from otel_llm.tags.found import Piece
 from otel_llm.tags.stage import Observer, Stage, TagRewrite
 
@@ -43,9 +45,11 @@ class Rewriting:
     def stream(self, stream: Any) -> Any:
         """The stream, rewritten; an instance of its own class still."""
         kind = type(stream)
-        if hasattr(kind, "__anext__") or hasattr(kind, "__aiter__"):
-            return RewrittenAsyncStream(stream, self)
-        return RewrittenStream(stream, self)
+        if not (hasattr(kind, "__anext__") or hasattr(kind, "__aiter__")):
+            return RewrittenStream(stream, self)
+        if hasattr(kind, "__next__") or hasattr(kind, "__iter__"):
+            return RewrittenEitherWayStream(stream, self)
+        return RewrittenAsyncStream(stream, self)
 
     def take(self, chunk: Any) -> Any:
         if not self._works:
@@ -85,7 +89,12 @@ class RewrittenStream(ObjectProxy):
 
     def __init__(self, stream: Any, rewriting: Rewriting) -> None:
         super().__init__(stream)
-        self._self_chunks = _rewritten(stream, rewriting)
+        self._self_chunks = _Chunks(stream, rewriting)
+
+    @property
+    def gi_running(self) -> bool:
+        """Whether somebody reads at this moment: the tracker asks what it reads."""
+        return self._self_chunks.gi_running
 
     def __iter__(self) -> Iterator[Any]:
         return self._self_chunks
@@ -99,43 +108,124 @@ class RewrittenAsyncStream(ObjectProxy):
 
     def __init__(self, stream: Any, rewriting: Rewriting) -> None:
         super().__init__(stream)
-        self._self_rewriting = rewriting
-        self._self_iterator: Any = None
-        self._self_end: Exception | None = None
+        self._self_async_chunks = _AsyncChunks(stream, rewriting)
+
+    @property
+    def ag_running(self) -> bool:
+        """As `gi_running` above."""
+        return self._self_async_chunks.ag_running
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self
 
     async def __anext__(self) -> Any:
-        if self._self_end is not None:
-            end, self._self_end = self._self_end, StopAsyncIteration()
-            raise end
-        if self._self_iterator is None:
-            self._self_iterator = aiter(self.__wrapped__)
+        return await anext(self._self_async_chunks)
+
+
+class RewrittenEitherWayStream(RewrittenAsyncStream, RewrittenStream):
+    """One that can be read either way, as some wrappers of streams and all mocks."""
+
+    def __init__(self, stream: Any, rewriting: Rewriting) -> None:
+        RewrittenStream.__init__(self, stream, rewriting)
+        self._self_async_chunks = _AsyncChunks(stream, rewriting)
+
+
+class _Reading:
+    """What both ways to read share."""
+
+    __slots__ = ("_due", "_iterator", "_rewriting", "_stream")
+
+    def __init__(self, stream: Any, rewriting: Rewriting) -> None:
+        self._stream = stream
+        self._rewriting = rewriting
+        self._iterator: Any = None
+        # What is raised by the next read: what was held back came before it.
+        self._due: Exception | None = None
+
+    def _last_before(self, end: Exception) -> Any:
+        """The chunk to hand on before an end or an error, None where there is none.
+
+        What raises once may go on. As long as the SDK's stream below has more to come, what is held back stays so: to
+        let it go would tear a call in two. In doubt it goes before the error, as most read no further.
+        """
+        if not isinstance(end, (StopIteration, StopAsyncIteration)):
+            if _is_spent(self._iterator):
+                # Whoever begins another loop over such a stream reads on.
+                self._iterator = None
+            if not attempt("tag rewriting", _is_over, self._stream):
+                return None
+        last = self._rewriting.finish()
+        if last is not None:
+            self._due = end
+        return last
+
+
+class _Chunks(_Reading):
+    """Reads a stream and rewrites it."""
+
+    __slots__ = ()
+
+    @property
+    def gi_running(self) -> bool:
+        return getattr(self._iterator, "gi_running", False) is True
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        if self._due is not None:
+            due, self._due = self._due, None
+            raise due
         try:
-            chunk = await anext(self._self_iterator)
+            if self._iterator is None:
+                stream = self._stream
+                self._iterator = iter(stream) if hasattr(type(stream), "__iter__") else stream
+            chunk = next(self._iterator)
         except Exception as end:
-            # Its own end or an error: what was held back has come, and comes before it.
-            self._self_end = StopAsyncIteration()
-            last = self._self_rewriting.finish()
+            last = self._last_before(end)
             if last is None:
                 raise
-            if not isinstance(end, StopAsyncIteration):
-                self._self_end = end
             return last
-        return self._self_rewriting.take(chunk)
+        return self._rewriting.take(chunk)
 
 
-def _rewritten(stream: Any, rewriting: Rewriting) -> Iterator[Any]:
-    try:
-        for chunk in stream:
-            yield rewriting.take(chunk)
-    except Exception:
-        # What was held back has come, and comes before the error.
-        last = rewriting.finish()
-        if last is not None:
-            yield last
-        raise
-    last = rewriting.finish()
-    if last is not None:
-        yield last
+class _AsyncChunks(_Reading):
+    """The same for an asynchronous stream."""
+
+    __slots__ = ()
+
+    @property
+    def ag_running(self) -> bool:
+        return getattr(self._iterator, "ag_running", False) is True
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        if self._due is not None:
+            due, self._due = self._due, None
+            raise due
+        try:
+            if self._iterator is None:
+                stream = self._stream
+                self._iterator = aiter(stream) if hasattr(type(stream), "__aiter__") else stream
+            chunk = await anext(self._iterator)
+        except Exception as end:
+            last = self._last_before(end)
+            if last is None:
+                raise
+            return last
+        return self._rewriting.take(chunk)
+
+
+def _is_over(stream: Any) -> bool:
+    """Whether the SDK's stream, or that below another library's proxy, has no more to come; True where nobody knows."""
+    generator = generator_within(stream) if hasattr(stream, "_iterator") else None
+    return generator is None or _is_spent(generator)
+
+
+def _is_spent(iterator: Any) -> bool:
+    """Whether it is a generator that has returned or raised."""
+    if isinstance(iterator, GeneratorType):
+        return iterator.gi_frame is None
+    return isinstance(iterator, AsyncGeneratorType) and iterator.ag_frame is None

@@ -14,7 +14,7 @@ import wrapt
 from openai.resources.chat.completions import AsyncCompletions, Completions
 from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor as OfficialInstrumentor
 
-from callers import SyncCaller
+from callers import REQUEST, SyncCaller
 from otel_llm import intercept_llm_requests
 from otel_llm.demo.scripted_server import DONE, ScriptedServer, chunk, tool_call_chunks
 from seen import Seen
@@ -203,3 +203,182 @@ async def test_of_one_client(serve: Serve, connect: Connect) -> None:
     await caller.read(await caller.stream())
     assert seen.attributes["otel_llm.stream.outcome"] == "completed"
     assert set(seen.anomalies) == WRONG
+
+
+# -- with tool calls rewritten --
+
+
+class AsksAgain(wrapt.ObjectProxy):  # type: ignore[misc, type-arg, unused-ignore]
+    """Reads when it is asked to, and gives up the third time, but may be asked again."""
+
+    _self_asked = 0
+
+    def _ask(self) -> None:
+        self._self_asked += 1
+        if self._self_asked == 3:
+            raise TimeoutError("ask again")
+
+
+class SyncAsksAgain(AsksAgain):
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> Any:
+        self._ask()
+        return next(self.__wrapped__)
+
+
+class AsyncAsksAgain(AsksAgain):
+    def __aiter__(self) -> Any:
+        return self
+
+    async def __anext__(self) -> Any:
+        self._ask()
+        return await self.__wrapped__.__anext__()
+
+
+class AnewEachTime(AsksAgain):
+    """The same, in loops of its own: each ends with what it raises, and the next goes on."""
+
+    def __iter__(self) -> Any:
+        for one in self.__wrapped__:
+            yield one
+            self._ask()
+
+    async def __aiter__(self) -> Any:
+        async for one in self.__wrapped__:
+            yield one
+            self._ask()
+
+
+class Opaque:
+    """Nobody can see what it reads: its own may be over when it raises, or not."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def __aiter__(self) -> Any:
+        return self
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> Any:
+        return next(self.stream)
+
+    async def __anext__(self) -> Any:
+        return await self.stream.__anext__()
+
+
+class OpaqueAsksAgain(Opaque):
+    def __init__(self, stream: Any) -> None:
+        super().__init__((AsyncAsksAgain if hasattr(stream, "__anext__") else SyncAsksAgain)(stream))
+
+
+def _asks_again(stream: Any) -> Any:
+    return (AsyncAsksAgain if hasattr(stream, "__anext__") else SyncAsksAgain)(stream)
+
+
+async def _read_on(caller: SyncCaller, stream: Any) -> list[str]:
+    """All text of a stream and the calls in it, and where it was that it raised."""
+    said: list[str] = []
+    while True:
+        try:
+            (one,) = await caller.read(stream, 1) or (None,)
+        except TimeoutError:
+            said.append("!")
+            continue
+        if one is None:
+            return said
+        delta = one.choices[0].delta
+        said += [f"{call.function.name or ''}{call.function.arguments or ''}" for call in delta.tool_calls or ()]
+        if delta.content:
+            said.append(delta.content)
+
+
+CALL = ["so ", "<tool_", 'call>{"name": "add_task", "argu', 'ments": {"title": "a"}}</tool_call>', "done"]
+
+
+def _said(pieces: list[str]) -> list[Any]:
+    return [*(chunk({"content": piece}) for piece in pieces), chunk(finish_reason="stop"), DONE]
+
+
+@pytest.mark.parametrize("proxy", [_asks_again, AnewEachTime, OpaqueAsksAgain])
+async def test_what_raises_once_goes_on(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, proxy: Any
+) -> None:
+    _wrap(proxy, monkeypatch)
+    instrument(tool_call_tags="openai")
+    caller = connect(serve(*_said(["a0 ", "a1 ", "a2 ", "a3 "])))
+    said = await _read_on(caller, await caller.stream())
+    assert "".join(said).replace("!", "") == "a0 a1 a2 a3 "
+    assert said.count("!") == 1
+
+
+async def test_what_raises_once_tears_no_call(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _wrap(_asks_again, monkeypatch)
+    instrument(tool_call_tags="openai")
+    caller = connect(serve(*_said(CALL)))
+    said = await _read_on(caller, await caller.stream())
+    assert said[:2] == ["so ", "!"]
+    assert "".join(said[2:]) == 'add_task{"title": "a"}done'
+
+
+async def test_what_nobody_can_see_through_loses_nothing(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _wrap(OpaqueAsksAgain, monkeypatch)
+    instrument(tool_call_tags="openai")
+    caller = connect(serve(*_said(["so ", "<tool_", "box> is ", "<text>"])))
+    said = await _read_on(caller, await caller.stream())
+    assert said == ["so ", "<tool_", "!", "box> is ", "<text>"]
+
+
+async def test_a_fault_behind_what_raised_gives_nothing_twice(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _wrap(OpaqueAsksAgain, monkeypatch)
+    instrument(tool_call_tags="openai")
+    from otel_llm.tags.scanner import Scanner
+
+    feed = Scanner.feed
+
+    def breaks(scanner: Scanner, text: str) -> Any:
+        if "call>" in text:
+            raise RuntimeError("broken")
+        return feed(scanner, text)
+
+    monkeypatch.setattr(Scanner, "feed", breaks)
+    caller = connect(serve(*_said(CALL)))
+    said = await _read_on(caller, await caller.stream())
+    assert "".join(said).replace("!", "") == "".join(CALL)
+
+
+@pytest.mark.parametrize("proxy", [OneByOne, Ahead, Opaque])
+async def test_what_is_read_either_way_is_rewritten(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, proxy: type
+) -> None:
+    _wrap(proxy, monkeypatch)
+    seen = instrument(tool_call_tags="openai")
+    caller = connect(serve(*_said(CALL)))
+    stream = await caller.stream()
+    chunks = await caller.read(stream)
+    deltas = [delta for one in chunks for delta in one.choices[0].delta.tool_calls or ()]
+    assert "".join(delta.function.arguments for delta in deltas) == '{"title": "a"}'
+    assert "".join(one.choices[0].delta.content or "" for one in chunks) == "so done"
+    assert seen.attributes["otel_llm.stream.tool_call_count"] == 1
+    assert seen.anomalies == []
+
+
+def test_next_of_what_is_read_either_way_is_rewritten(
+    instrument: Callable[..., Seen], serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _wrap(Opaque, monkeypatch)
+    instrument(tool_call_tags="openai")
+    stream: Any = SyncCaller(serve(*_said(CALL)).base_url).client.chat.completions.create(**REQUEST, stream=True)
+    said = []
+    while (one := next(stream, None)) is not None:
+        said.append(one.choices[0].delta.content or "")
+    assert "".join(said) == "so done"

@@ -191,6 +191,9 @@ class _ChoiceText:
         begun_ns = perf_counter_ns()
         written = self._written(self.scanner.flush(), begun_ns)
         written.text += self._writer.finish()
+        # More may come behind an error; what is given back then is not this.
+        self._held = 0
+        self._undecided.clear()
         return written
 
     def skip_indexes(self, given: Iterable[Any]) -> None:
