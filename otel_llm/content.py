@@ -7,7 +7,6 @@ models" of the conventions.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -27,11 +26,11 @@ from opentelemetry.util.genai.types import (
     ToolCallResponsePart,
     ToolDefinition,
 )
-from opentelemetry.util.genai.utils import object_to_any_value
 
 from otel_llm.faults import attempt
 from otel_llm.fields import field, given, is_a, items_of, text_of
 from otel_llm.message_parts import Blobs, content_parts, texts_of
+from otel_llm.plain_values import plain_arguments, plain_value
 from otel_llm.recording import Choice, Recording, ToolCall
 from otel_llm.unicode_text import exportable
 
@@ -202,7 +201,7 @@ def _call(name: Any, arguments: Any, call_id: Any, *, is_free_text: bool = False
     """`is_free_text`: what is passed to a custom tool is text, also where it would be JSON."""
     text = text_of(arguments) if is_free_text else None
     return ToolCallRequestPart(
-        _arguments(arguments) if text is None else exportable(text),
+        plain_arguments(arguments) if text is None else exportable(text),
         exportable(text_of(name) or ""),
         _shown(call_id),
     )
@@ -211,53 +210,6 @@ def _call(name: Any, arguments: Any, call_id: Any, *, is_free_text: bool = False
 def _shown(text: Any) -> str | None:
     text = text_of(text)
     return None if text is None else exportable(text)
-
-
-def _arguments(text: Any) -> Any:
-    """Arguments as the value they are, or as text where they are none."""
-    if not is_a(text, str):
-        return _value(text)
-    text = exportable(text)
-    try:
-        value = json.loads(text, parse_int=_whole_number, parse_constant=_no_number)
-        json.dumps(value, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):
-        return text
-    return value
-
-
-def _whole_number(digits: str) -> int:
-    value = int(digits)
-    if not _is_exportable(value):
-        raise ValueError("more than a log record can hold")
-    return value
-
-
-def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _is_exportable(value: int) -> bool:
-    return -(2**63) <= value < 2**63
-
-
-def _value(thing: Any) -> Any:
-    """Any object as plain values that can be exported."""
-    return _exportable_value(object_to_any_value(thing))
-
-
-def _exportable_value(value: Any) -> Any:
-    # util-genai sees to it that values are trees, and not deep ones.
-    if isinstance(value, str):
-        return exportable(value)
-    if isinstance(value, Mapping):
-        return {exportable(name): _exportable_value(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_exportable_value(inner) for inner in value]
-    if isinstance(value, int) and not _is_exportable(value):
-        # Python itself refuses to write out the longest.
-        return str(value) if value.bit_length() <= 1024 else None
-    return value
 
 
 def _input_messages(kwargs: Mapping[str, Any]) -> Iterator[InputMessage]:
@@ -334,7 +286,7 @@ def _answer(content: Any, call_id: Any, blobs: Blobs) -> ToolCallResponsePart:
     parts = list(content_parts(whole, blobs))
     if all(isinstance(part, TextPart) for part in parts):
         text = "".join(part.content for part in parts if isinstance(part, TextPart))
-        response = text if text or content is None else _value(content)
+        response = text if text or content is None else plain_value(content)
     else:
         response = parts
     return ToolCallResponsePart(response, _shown(call_id))
@@ -349,7 +301,7 @@ def _tool_definitions(kwargs: Mapping[str, Any]) -> Iterator[ToolDefinition]:
             kind = text_of(field(entry, "type")) or "function"
             if title is not None and kind == "function":
                 description = text_of(field(body, "description"))
-                parameters = _value(field(body, "parameters"))
+                parameters = plain_value(field(body, "parameters"))
                 shown = None if description is None else exportable(description)
                 yield FunctionToolDefinition(exportable(title), shown, parameters)
             else:

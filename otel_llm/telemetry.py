@@ -36,6 +36,7 @@ from otel_llm.conversation import Turn
 from otel_llm.counters import Attributes, counters_of
 from otel_llm.events import Event, Timeline
 from otel_llm.faults import attempt, swallow
+from otel_llm.meters import awaited_meters, is_awaited
 from otel_llm.provider import Server, server_told_by
 from otel_llm.recording import Recording, ToolCall
 from otel_llm.request import ChatRequest
@@ -66,9 +67,10 @@ class Telemetry:
         # A provider that is broken already is replaced here, so that it costs its own signal and no other.
         if attempt("tracer provider", trace.get_tracer, SCOPE, __version__, tracer_provider) is None:
             tracer_provider = NoOpTracerProvider()
-        meter = attempt("meter provider", metrics.get_meter, SCOPE, __version__, meter_provider)
+        meters = attempt("meter provider", awaited_meters) if meter_provider is None else meter_provider
+        meter = attempt("meter provider", metrics.get_meter, SCOPE, __version__, meters)
         if meter is None:
-            meter_provider = NoOpMeterProvider()
+            meter_provider = meters = NoOpMeterProvider()
             meter = meter_provider.get_meter(SCOPE)
         logger = attempt("logger provider", get_logger, SCOPE, __version__, logger_provider)
         if logger is None:
@@ -77,14 +79,14 @@ class Telemetry:
         self.logger = logger
         instruments = attempt("metric instruments", Instruments, meter, meter_provider)
         if instruments is None:
-            meter_provider = NoOpMeterProvider()
+            meter_provider = meters = NoOpMeterProvider()
             instruments = Instruments(meter_provider.get_meter(SCOPE), meter_provider)
         self.instruments = instruments
         forgotten = instruments.forgotten_calls
         self.calls_made = CallsMade(lambda: forgotten.add(1, ()))
         self.handler = TelemetryHandler(
             tracer_provider=tracer_provider,
-            meter_provider=meter_provider,
+            meter_provider=meters,
             logger_provider=logger_provider,
             completion_hook=completion_hook,
             instrumentation_scope_name=SCOPE,
@@ -107,7 +109,7 @@ class Telemetry:
     def has_other_providers(self) -> bool:
         """Whether what is sent now goes to other providers than when this was last asked. No, once it `is_settled`."""
         # Those of the whole process are set once; until then there is a proxy in their place.
-        awaited = [provider for provider in self._awaited if "Proxy" in type(provider()).__name__]
+        awaited = [provider for provider in self._awaited if is_awaited(provider())]
         others = len(awaited) < len(self._awaited) or self._is_new
         self._awaited, self._is_new, self.is_settled = awaited, False, not awaited
         return others

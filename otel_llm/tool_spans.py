@@ -17,10 +17,11 @@ from opentelemetry import trace
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.util.genai.handler import TelemetryHandler
 from opentelemetry.util.genai.invocation import ToolInvocation
-from opentelemetry.util.genai.utils import gen_ai_json_dumps, object_to_any_value
+from opentelemetry.util.genai.utils import gen_ai_json_dumps
 
 from otel_llm._version import __version__
 from otel_llm.faults import attempt
+from otel_llm.plain_values import plain_value
 from otel_llm.recording import Limits
 from otel_llm.telemetry import error_of
 from otel_llm.unicode_text import exportable
@@ -78,7 +79,7 @@ def _captures() -> bool:
 def _content(value: Any) -> str | None:
     """A value as its attribute has it. opentelemetry-util-genai would write it whole, however long."""
     if not isinstance(value, str):
-        value = object_to_any_value(value)
+        value = plain_value(value)
         if value is not None and not isinstance(value, str):
             value = gen_ai_json_dumps(value)
     return None if value is None else exportable(value[:_LONGEST_CONTENT])

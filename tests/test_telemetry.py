@@ -280,6 +280,42 @@ def test_counts_arrive_whenever_the_global_provider_is_set(steps: str, serve: Se
     assert done.returncode == 0, done.stderr
 
 
+def test_clients_come_and_go_without_a_global_provider(serve: Serve) -> None:
+    program = f"""
+        import gc, openai
+        from opentelemetry.metrics import Meter, Histogram, set_meter_provider
+        from opentelemetry.sdk.metrics import MeterProvider
+        from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+        from otel_llm import intercept_llm_requests
+
+        def client():
+            return intercept_llm_requests(openai.OpenAI(api_key="unused", base_url={serve(*HEALTHY).base_url!r}))
+
+        def held():
+            gc.collect()
+            return sum(issubclass(type(thing), (Meter, Histogram)) for thing in gc.get_objects())
+
+        first = client()
+        before = held()
+        for _ in range(200):
+            last = client()
+        assert held() == before > 0, (before, held())
+
+        reader = InMemoryMetricReader()
+        set_meter_provider(MeterProvider([reader]))
+        for each in (first, last):
+            list(each.chat.completions.create(model="tiny", messages=[], stream=True))
+        metrics = [m for r in reader.get_metrics_data().resource_metrics for s in r.scope_metrics for m in s.metrics]
+        for name in ("gen_ai.client.operation.duration", "otel_llm.tool_call.duration"):
+            (histogram,) = [metric for metric in metrics if metric.name == name]
+            assert sum(point.count for point in histogram.data.data_points) == 2, name
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], stderr=subprocess.PIPE, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+
+
 async def test_no_stream_metrics_for_whole_responses(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(Answer(completion(text("hello")))))
     await caller.create()
