@@ -136,8 +136,8 @@ class ResponseEvents:
     def _arguments_done(self, event: Any) -> _Chunk | None:
         call = self._known(index_of(field(event, "output_index")), event)
         whole = field(event, "arguments")
-        rest = "" if call is None else call.rest_of(field(event, "input") if whole is None else whole)
-        return _chunk_of([_delta(call.index, call.id, arguments=rest)]) if call is not None and rest else None
+        rest = None if call is None else call.rest_of(field(event, "input") if whole is None else whole)
+        return None if call is None or rest is None else _chunk_of([_delta(call.index, call.id, arguments=rest)])
 
     # Their parts ------------------------------------------------------------------------------------------
 
@@ -199,14 +199,14 @@ class ResponseEvents:
             call = self._begin(index, item_id, call_id)
             call.name = name
             given = call.rest_of(arguments)
-            return [_delta(index, call_id, name, given, custom=kind == "custom_tool_call")]
+            return [_delta(index, call_id, name, "" if given is None else given, custom=kind == "custom_tool_call")]
         rest, is_news = call.rest_of(arguments), (call_id, name) != (call.id, call.name)
-        if not rest and not (is_news and (call_id or name)):
+        if rest is None and not (is_news and (call_id or name)):
             return []
         call.id, call.name = call.id or call_id, call.name or name
         if call_id is not None and call_id not in self._by_id and self._has_room:
             self._keep(self._by_id, call_id, call)
-        return [_delta(call.index, call_id, name, rest, custom=kind == "custom_tool_call")]
+        return [_delta(call.index, call_id, name, "" if rest is None else rest, custom=kind == "custom_tool_call")]
 
     def _call_at(self, index: int | None, item_id: str | None, call_id: str | None, *, at_end: bool) -> _Call | None:
         """The call that an item is, None where it is a new one.
@@ -308,13 +308,13 @@ class _Call:
         return call_id is not None and call_id == self.id
 
     def rest_of(self, arguments: Any) -> Any:
-        """What the whole arguments add to what came; what is no string at all is handed on once."""
+        """What the whole arguments add to what came, None for nothing; what is no string at all is handed on once."""
         if is_a(arguments, str):
             rest = arguments[self.received :]
             self.received += len(rest)
-            return rest
+            return rest if len(rest) else None
         if arguments is None or self.received:
-            return ""
+            return None
         self.received = 1
         return arguments
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from copy import deepcopy
+from types import SimpleNamespace
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from openai._models import construct_type
 
-from nonsense import leaves, misplaced, nonsense_of, with_fields
+from nonsense import Raises, leaves, misplaced, nonsense_of, with_fields
 from otel_llm.config import Config
 from otel_llm.demo.scripted_responses import (
     custom_tool_call,
@@ -211,7 +212,15 @@ nonsense_streams = st.lists(
 )
 
 
+# What is no text and raises when it is asked whether there is anything in it, as all arguments of a call.
+UNASKABLE = [
+    SimpleNamespace(type="response.function_call_arguments.delta", output_index=0, item_id="i", delta=Raises()),
+    SimpleNamespace(type="response.custom_tool_call_input.done", output_index=0, item_id="i", arguments=Raises()),
+]
+
+
 @given(nonsense_streams, st.sampled_from([ResponseEvents, EitherEvents]), OUTCOMES, LIMITS, st.booleans())
+@example(UNASKABLE, ResponseEvents, "completed", None, False)
 @settings(max_examples=300)
 def test_nothing_raises_whatever_comes_in_a_stream(
     events: Events, reader_of: Any, outcome: Any, limits: Limits | None, keep_text: bool
