@@ -22,7 +22,8 @@ def add_task(title: Literal["buy milk", "write code"]) -> str:
 @function_tool
 def list_tasks() -> str:
     """Read the list of tasks."""
-    return json.dumps(TASKS)
+    # Both tools run at a time, so what it reads is none of the other's business.
+    return json.dumps(["write code"])
 
 
 async def main(base_url: str, api: str, settings: str = "{}", later: str | None = None) -> None:

@@ -26,7 +26,8 @@ async def main(base_url: str, api: str) -> None:
     @agent.tool_plain
     def list_tasks() -> str:
         """Read the list of tasks."""
-        return json.dumps(TASKS)
+        # Both tools run at a time, so what it reads is none of the other's business.
+        return json.dumps(["write code"])
 
     async with agent.run_stream("Note that I have to buy milk.") as result:
         async for text in result.stream_text(delta=True, debounce_by=None):
