@@ -183,6 +183,7 @@ def test_a_broken_message_is_told(tmp_path: Path) -> None:
             plain.commit()
             with pytest.raises(StoreError):
                 kept.detail(id_of(made))
+    plain.close()
     kept.close()
     plain.close()
 

@@ -171,9 +171,16 @@ class Store:
             self._connection = sqlite3.connect(
                 path, timeout=_SECONDS_TO_WAIT, isolation_level=None, check_same_thread=False
             )
-            self._open()
         except (OSError, sqlite3.Error) as error:
             raise StoreError(f"{path}: {error}") from None
+        try:
+            self._open()
+        except sqlite3.Error as error:
+            self.close()
+            raise StoreError(f"{path}: {error}") from None
+        except BaseException:
+            self.close()
+            raise
 
     def _open(self) -> None:
         execute = self._connection.execute
