@@ -117,23 +117,23 @@ class _UnobservedCalls(ChatCalls):
 # What was wrapped once, as the SDK's cached raw responses, stays so, and counts again the next time.
 _calls: dict[Api, _UnobservedCalls] = {}
 _wrapped: list[tuple[type, str, Any, FunctionWrapper]] = []
-
-
 # Modules that nobody has imported yet. A hook cannot be taken back.
 _awaited: set[str] = set()
 
 
 def _wrap() -> None:
     telemetry = _Unsent()
-    for place in [place for one in instrumentors() for place in one.PLACES]:
+    places = [place for one in instrumentors() for place in one.PLACES]
+    for place in places:
         if place.api not in _calls:
             _calls[place.api] = _UnobservedCalls(telemetry, place.api)
     for calls in _calls.values():
         calls.switch_on(telemetry)
-    for place in [place for one in instrumentors() for place in one.PLACES if place.module not in _awaited]:
-        _awaited.add(place.module)
-        # Called at once where it is imported already.
-        wrapt.register_post_import_hook(partial(_imported, place), place.module)
+    for place in places:
+        if place.module not in _awaited:
+            _awaited.add(place.module)
+            # Called at once where it is imported already.
+            wrapt.register_post_import_hook(partial(_imported, place), place.module)
 
 
 def _imported(place: Place, _module: ModuleType) -> None:
