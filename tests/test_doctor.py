@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,7 @@ from typing import Any
 import pytest
 
 from otel_llm.cli import main
+from otel_llm.doctor import collector
 from otel_llm.doctor.destination import Destination
 from otel_llm.doctor.environment import read_environment
 from otel_llm.doctor.exports import export_findings, read_complaints
@@ -208,6 +213,61 @@ def test_secrets_are_masked_however_they_are_written(headers: str) -> None:
         assert SECRET not in masked(text, secrets)
         assert "pass-word" not in masked(text, secrets)
     assert masked("http://user:pw@host/x?key=1 is there", []) == "http://****@host/x?**** is there"
+
+
+def metrics_page(*, waiting: object, sent: int) -> str:
+    """What a collector says of itself, as to one exporter of traces and one of metrics."""
+    return (
+        'otelcol_receiver_accepted_spans__spans__total{receiver="otlp"} 20\n'
+        f'otelcol_exporter_queue_size{{data_type="traces",exporter="otlp_grpc/jaeger"}} {waiting}\n'
+        'otelcol_exporter_queue_size{data_type="metrics",exporter="otlp_grpc/other"} 7\n'
+        f'otelcol_exporter_sent_spans__spans__total{{exporter="otlp_grpc/jaeger"}} {sent}\n'
+    )
+
+
+@contextlib.contextmanager
+def metrics_in_turn(*pages: str) -> Iterator[str]:
+    """The URL of a collector's own metrics: these pages one after the other, the last of them from then on."""
+    left = list(pages)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write((left.pop(0) if len(left) > 1 else left[0]).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/metrics"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("pages", "status", "said"),
+    [
+        ([(2956, 4), (0, 6)], "warning", "holds, refuses and loses none"),
+        # Under traffic there is always a batch on its way.
+        ([(2956, 4), (2900, 6), (3000, 8)], "warning", "holds, refuses and loses none"),
+        ([(2956, 4), (3000, 4)], "failed", "wait in the queue of otlp_grpc/jaeger (3,000 in it), since it cannot"),
+        ([("nonsense", 4)], "warning", "holds, refuses and loses none"),
+    ],
+)
+def test_only_what_stays_in_a_queue_is_held_up(
+    monkeypatch: pytest.MonkeyPatch, pages: list[tuple[object, int]], status: str, said: str
+) -> None:
+    monkeypatch.setattr(collector, "_QUEUE_GRACE", 1.0)
+    with metrics_in_turn(*(metrics_page(waiting=waiting, sent=sent) for waiting, sent in pages)) as url:
+        finding = collector.why_spans_are_missing(url)
+
+    assert (finding.check, finding.status) == ("collector's metrics", status), finding.sentence
+    assert said in finding.sentence
 
 
 # -- the command --

@@ -112,14 +112,13 @@ def _jaeger_findings(
     if not is_sent:
         yield Finding("trace", "skipped", "No span was sent that could be looked for.")
         return
-    arrived = there.status == "ok"
-    if arrived:
+    if there.status == "ok":
         has_events = "span" in environment.config.events
-        for finding in jaeger.look_for(questions.jaeger, service, has_events=has_events, wait=questions.wait):
-            yield finding
-            arrived = arrived and finding.status != "failed"
-    if not arrived:
-        yield collector.why_spans_are_missing(questions.collector_metrics)
+        seen = jaeger.look_for(questions.jaeger, service, has_events=has_events, wait=questions.wait)
+        yield from seen.findings
+        if not seen.is_one_missing:
+            return
+    yield collector.why_spans_are_missing(questions.collector_metrics)
 
 
 def _prometheus_findings(questions: Questions, service: str, *, is_sent: bool) -> Iterator[Finding]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import socket
-from typing import TYPE_CHECKING, Final
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from otel_llm.doctor.finding import Finding
 from otel_llm.doctor.web import NoAnswer, get
@@ -13,8 +14,13 @@ if TYPE_CHECKING:
     from otel_llm.doctor.destination import Destination
 
 _CONNECT_TIMEOUT: Final = 2.0  # seconds
+# A batch that is on its way is in the queue as well: only what is still there after this is held up.
+_QUEUE_GRACE: Final = 5.0  # seconds
+_POLL_INTERVAL: Final = 0.5  # seconds
 # Some collectors write the unit and the kind into the name.
-_SAMPLE: Final = re.compile(r"^(otelcol_\w+?)(?:__spans_)?(?:_total)?(?:\{(.*)\})? (\S+)(?: \d+)?$", re.MULTILINE)
+_SAMPLE: Final = re.compile(
+    r"^(otelcol_\w+?)(?:__spans_)?(?:_total)?(?:\{(.*)\})? (\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)(?: \d+)?$", re.MULTILINE
+)
 _EXPORTER: Final = re.compile(r'exporter="([^"]*)"')
 _DATA_TYPE: Final = re.compile(r'data_type="([^"]*)"')
 
@@ -65,26 +71,26 @@ def why_spans_are_missing(url: str) -> Finding:
     """Look for the reason in the collector's own metrics at `url`, when spans were sent and did not arrive."""
     check = "collector's metrics"
     try:
-        body = get(url)
+        samples = _samples(url)
+        held = _queues(samples)
+        held = _held_up(url, held, _sent(samples)) if held else {}
     except NoAnswer as why:
         sentence = f"What the collector did with the spans is not known: {why} ({url}; --collector-metrics says where)."
         return Finding(check, "skipped", sentence)
-    samples = [(name, labels or "", float(value)) for name, labels, value in _SAMPLE.findall(body)]
     if not samples:
         return Finding(check, "skipped", f"There are no metrics of a collector at {url}.")
-    accepted = sum(value for name, _, value in samples if name == "otelcol_receiver_accepted_spans")
-    refused = sum(value for name, _, value in samples if name == "otelcol_receiver_refused_spans")
-    told = []
-    for name, labels, value in samples:
-        exporter = _EXPORTER.search(labels)
-        data_type = _DATA_TYPE.search(labels)
-        of = exporter[1] if exporter else "an exporter"
-        if name == "otelcol_exporter_queue_size" and value > 0 and (data_type is None or data_type[1] == "traces"):
-            told.append(f"spans wait in the queue of {of} ({value:,.0f} in it), since it cannot deliver them")
-        elif name == "otelcol_exporter_send_failed_spans" and value > 0:
-            told.append(f"{of} could not deliver {value:,.0f} spans since the collector was started")
-        elif name == "otelcol_exporter_enqueue_failed_spans" and value > 0:
-            told.append(f"the queue of {of} was full, and {value:,.0f} spans are lost")
+    accepted = sum(sample.value for sample in samples if sample.name == "otelcol_receiver_accepted_spans")
+    refused = sum(sample.value for sample in samples if sample.name == "otelcol_receiver_refused_spans")
+    told = [
+        f"spans wait in the queue of {exporter} ({size:,.0f} in it), since it cannot deliver them"
+        for exporter, size in held.items()
+    ]
+    for sample in samples:
+        if sample.name == "otelcol_exporter_send_failed_spans" and sample.value > 0:
+            spans = f"{sample.value:,.0f} spans"
+            told.append(f"{sample.exporter} could not deliver {spans} since the collector was started")
+        elif sample.name == "otelcol_exporter_enqueue_failed_spans" and sample.value > 0:
+            told.append(f"the queue of {sample.exporter} was full, and {sample.value:,.0f} spans are lost")
     if refused > 0:
         told.append(f"{refused:,.0f} spans were refused on arrival: its memory limit, or a queue that is full")
     if told:
@@ -98,3 +104,48 @@ def why_spans_are_missing(url: str) -> Finding:
         "delivers them elsewhere, or a rule of its own drops them (a filter, sampling)."
     )
     return Finding(check, "warning", sentence)
+
+
+class _Sample(NamedTuple):
+    name: str
+    exporter: str
+    is_of_traces: bool
+    value: float
+
+
+def _samples(url: str) -> list[_Sample]:
+    """What the collector says of itself. Raises NoAnswer."""
+    samples = []
+    for name, labels, value in _SAMPLE.findall(get(url)):
+        exporter, data_type = _EXPORTER.search(labels), _DATA_TYPE.search(labels)
+        of = exporter[1] if exporter else "an exporter"
+        samples.append(_Sample(name, of, data_type is None or data_type[1] == "traces", float(value)))
+    return samples
+
+
+def _queues(samples: list[_Sample]) -> dict[str, float]:
+    """How much is in the queue of each exporter that has something in it, in the unit of the queue."""
+    return {
+        sample.exporter: sample.value
+        for sample in samples
+        if sample.name == "otelcol_exporter_queue_size" and sample.value > 0 and sample.is_of_traces
+    }
+
+
+def _sent(samples: list[_Sample]) -> dict[str, float]:
+    return {sample.exporter: sample.value for sample in samples if sample.name == "otelcol_exporter_sent_spans"}
+
+
+def _held_up(url: str, queues: dict[str, float], sent: dict[str, float]) -> dict[str, float]:
+    """Of these queues the ones that neither become empty nor lose anything to where they deliver. Raises NoAnswer."""
+    deadline = time.monotonic() + _QUEUE_GRACE
+    while queues and time.monotonic() < deadline:
+        time.sleep(_POLL_INTERVAL)
+        samples = _samples(url)
+        now, delivered = _queues(samples), _sent(samples)
+        queues = {
+            exporter: now[exporter]
+            for exporter in queues
+            if exporter in now and delivered.get(exporter) == sent.get(exporter)
+        }
+    return queues

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from otel_llm import events
 from otel_llm.doctor.finding import Finding
@@ -12,7 +12,7 @@ from otel_llm.doctor.trial import ANOMALY, BROKEN_CALLS, HEALTHY_CALLS, STREAMS
 from otel_llm.doctor.web import NoAnswer, get_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 _POLL_INTERVAL: Final = 0.5  # seconds
 # After the first span came: the second was sent with it.
@@ -37,34 +37,43 @@ def is_there(url: str) -> Finding:
     return Finding(_CHECK, "ok", f"Jaeger answers at {url}.")
 
 
-def look_for(url: str, service: str, *, has_events: bool, wait: float) -> Iterator[Finding]:
+class Sighting(NamedTuple):
+    """What Jaeger has of the test streams, and whether a span is missing that nothing was to hold back."""
+
+    findings: list[Finding]
+    is_one_missing: bool
+
+
+def look_for(url: str, service: str, *, has_events: bool, wait: float) -> Sighting:
     """Wait up to `wait` seconds for the spans of the test streams. `has_events`: whether spans were to have any."""
     try:
         spans = _wait_for_spans(lambda: _spans(url, service), wait)
     except NoAnswer as why:
-        yield Finding(_CHECK, "failed", f"Jaeger at {url} could not be asked for {service}: {why}.")
-        return
+        finding = Finding(_CHECK, "failed", f"Jaeger at {url} could not be asked for {service}: {why}.")
+        return Sighting([finding], is_one_missing=True)
     # Not by its anomalies: a span limit that is too low makes one of its own on the healthy one.
     by_calls = {_tags(span).get("otel_llm.stream.tool_call_count"): span for span in spans}
     healthy, broken = by_calls.get(len(HEALTHY_CALLS)), by_calls.get(len(BROKEN_CALLS))
+    findings = []
     if healthy is not None:
-        yield _healthy_finding(url, service, healthy, has_events=has_events)
+        findings.append(_healthy_finding(url, service, healthy, has_events=has_events))
     elif broken is not None:
-        yield _sampled_finding(service, broken)
+        findings.append(_sampled_finding(service, broken))
     if broken is not None:
-        yield _anomaly_finding(broken, has_events=has_events)
+        findings.append(_anomaly_finding(broken, has_events=has_events))
     elif healthy is not None:
         sentence = (
             "The healthy stream's span arrived, the broken one's, which has an anomaly, did not: something on the way "
             "samples and does not keep anomalies, as collector-config/gateway.yaml would."
         )
-        yield Finding("anomaly", "failed", sentence)
+        findings.append(Finding("anomaly", "failed", sentence))
     else:
         sentence = (
             f"The spans were sent, and Jaeger has none of {service} after {wait:.0f} s. It is another Jaeger than the "
             "collector delivers to, the collector cannot deliver, or something on the way drops spans."
         )
-        yield Finding("trace", "failed", sentence)
+        findings.append(Finding("trace", "failed", sentence))
+    return Sighting(findings, is_one_missing=broken is None)
 
 
 def _wait_for_spans(ask: Callable[[], list[Any]], wait: float) -> list[Any]:

@@ -134,6 +134,7 @@ def test_a_span_without_its_events_is_noticed(parts: Parts) -> None:
     assert report.status == 1, report.text
     assert report.failed() == {"trace"}, report.text
     assert "OTEL_SPAN_EVENT_COUNT_LIMIT" in report.of("trace")
+    assert "collector's metrics" not in report.text, "no span is missing"
 
 
 @pytest.mark.parametrize(

@@ -48,9 +48,8 @@ def test_the_demo_beside_it_is_seen_in_jaeger_and_in_prometheus(stack: subproces
 
     assert demo.returncode == 0, demo.stderr
     assert f"They went to the collector at http://127.0.0.1:{grpc}" in demo.stdout
-    spans = Jaeger(jaeger).spans("otel-llm-demo")
-    assert {"completed", "error"} <= {tags(span)["otel_llm.stream.outcome"] for span in spans}
-    assert "invalid_json" in {event.get("otel_llm.anomaly.type") for span in spans for event in events(span)}
+    wanted = {"completed", "error", "invalid_json"}
+    assert wanted <= eventually(lambda: _told(Jaeger(jaeger)), lambda told: wanted <= told)
     calls = 'otel_llm_tool_call_count_total{job="otel-llm-demo"}'
     assert eventually(lambda: Prometheus(prometheus).value(calls), lambda value: value > 0) > 0
 
@@ -117,6 +116,13 @@ def _until(process: subprocess.Popen[str], words: str) -> str:
         assert time.monotonic() < deadline, said
         said += line
     return said
+
+
+def _told(jaeger: Jaeger) -> set[str]:
+    """How the streams of the demo ended, and what was wrong with them."""
+    spans = jaeger.spans("otel-llm-demo")
+    outcomes = {tags(span)["otel_llm.stream.outcome"] for span in spans}
+    return outcomes | {event.get("otel_llm.anomaly.type") for span in spans for event in events(span)}
 
 
 def _listens_on(process: psutil.Process) -> set[str]:
