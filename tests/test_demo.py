@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import httpx
@@ -153,26 +154,31 @@ def timelines(stderr: str) -> list[str]:
     return timelines
 
 
-def test_it_ends_in_a_view_of_its_spans(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 0), (signal.SIGTERM, 128 + signal.SIGTERM)])
+def test_it_ends_in_a_view_of_its_spans(number: int, status: int) -> None:
     code = ONLY_THE_AGENT.format("").replace('["demo"]', '["demo", "--view"]')
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
     command = [sys.executable, "-u", "-c", code]
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as demo:
-        assert demo.stdout is not None
-        page = None
-        for line in demo.stdout:
-            if found := re.search(r"drawn at (\S+) until", line):
-                page = found.group(1)
-                break
+        too_late = threading.Timer(120, demo.kill)
+        too_late.start()
         try:
+            assert demo.stdout is not None
+            page = None
+            for line in demo.stdout:
+                if found := re.search(r"drawn at (\S+) until", line):
+                    page = found.group(1)
+                    break
             assert page, "it did not say where"
             shown = httpx.get(f"{page}/api/requests", trust_env=False).json()
             assert [one["service"] for one in shown["requests"]] == ["otel-llm-demo"] * 2
             assert shown["requests"][1]["tools"] == ["add_task", "list_tasks"]
+            demo.send_signal(number)
+            assert demo.wait() == status
         finally:
-            demo.send_signal(signal.SIGINT)
-        assert demo.wait(30) == 0
+            demo.kill()
+            too_late.cancel()
     with pytest.raises(httpx.ConnectError):
         httpx.get(page, trust_env=False)

@@ -10,6 +10,7 @@ import contextlib
 import importlib.util
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -18,13 +19,14 @@ import textwrap
 import threading
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from otel_llm.demo.command import opentelemetry_instrument
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
+    from types import FrameType
 
 _PART_TIMEOUT: Final = 60.0  # seconds
 _NEEDED: Final = ("openai", "rich", "opentelemetry.sdk", "opentelemetry.distro", "hypercorn")
@@ -53,18 +55,39 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"The demo needs {' and '.join(missing)}: pip install 'otel-llm[demo]'", file=sys.stderr)
         return 2
     collector = _collector()
-    if collector or not (arguments.view or sys.stdout.isatty()):
-        status = _play_all()
-        if status == 0 and collector:
-            print(f"They went to the collector at {collector}, too, as the service {_SERVICE}.")
+    with _exit_when_told_to_end():
+        if collector or not (arguments.view or sys.stdout.isatty()):
+            status = _play_all()
+            if status == 0 and collector:
+                print(f"They went to the collector at {collector}, too, as the service {_SERVICE}.")
+            return status
+        with _view() as page:
+            status = _play_all()
+            if status == 0:
+                print(f"See them drawn at {page} until you press Ctrl-C.", flush=True)
+                with contextlib.suppress(KeyboardInterrupt):
+                    threading.Event().wait()
         return status
-    with _view() as page:
-        status = _play_all()
-        if status == 0:
-            print(f"See them drawn at {page} until you press Ctrl-C.", flush=True)
-            with contextlib.suppress(KeyboardInterrupt):
-                threading.Event().wait()
-    return status
+
+
+@contextlib.contextmanager
+def _exit_when_told_to_end() -> Iterator[None]:
+    """Make SIGTERM and the end of the terminal an exit, for what was started ends only where its block does."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):  # Windows has only the first
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, _exit)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _exit(number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 @contextlib.contextmanager

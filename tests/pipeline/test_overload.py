@@ -52,8 +52,8 @@ def test_an_application_does_not_wait_for_a_pipeline_that_is_full(tmp_path: Path
     # Counted at every attempt, so at least once for each that is missing.
     assert refused >= REQUESTS - stored
     assert memory < LIMIT_MIB * 1024 * 1024
-    # A request that waited for an export would take seconds. This is a ratio of medians of one run.
-    assert overloaded < 3 * undisturbed
+    # A request that waited for an export would take a thousand times as long. This is a ratio of medians of one run.
+    assert overloaded < 10 * undisturbed
 
 
 def test_what_does_not_fit_into_memory_is_refused_and_counted(tmp_path: Path) -> None:
