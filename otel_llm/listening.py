@@ -9,28 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
-from importlib import import_module
-from types import ModuleType
 from typing import Any
 
-import wrapt
 from opentelemetry._logs import NoOpLoggerProvider
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, NoOpTracerProvider
 
 from otel_llm import observation
 from otel_llm.calls_made import CallsMade
-from otel_llm.chat_calls import ChatCalls, calls_of, without_idle
+from otel_llm.chat_calls import ChatCalls, calls_of
 from otel_llm.config import read_config
 from otel_llm.events import Timeline
-from otel_llm.faults import attempt
-from otel_llm.instrumentor import METHODS, Place, instrumentors
+from otel_llm.instrumentor import instrumentors
 from otel_llm.observation import Observation
 from otel_llm.other_instrumentations import checked
-from otel_llm.proxies import FunctionWrapper
 from otel_llm.recording import Recording
-from otel_llm.request import Api, ChatRequest
+from otel_llm.request import ChatRequest
+from otel_llm.request_methods import RequestMethods
 from otel_llm.telemetry import Telemetry
 
 
@@ -38,14 +33,14 @@ from otel_llm.telemetry import Telemetry
 def listening(listener: Callable[[Observation], None]) -> Iterator[None]:
     """Tell `listener` of each request that begins within the `with` block."""
     if not observation.listeners:
-        _wrap()
+        _methods.wrap(_Unsent())
     observation.listeners.append(listener)
     try:
         yield
     finally:
         observation.listeners.remove(listener)
         if not observation.listeners:
-            _unwrap()
+            _methods.unwrap()
 
 
 class _Unsent(Telemetry):
@@ -114,58 +109,7 @@ class _UnobservedCalls(ChatCalls):
             checked.discard(kind)
 
 
-# What was wrapped once, as the SDK's cached raw responses, stays so, and counts again the next time.
-_calls: dict[Api, _UnobservedCalls] = {}
-_wrapped: list[tuple[type, str, Any, FunctionWrapper]] = []
-# Modules that nobody has imported yet. A hook cannot be taken back.
-_awaited: set[str] = set()
-
-
-def _wrap() -> None:
-    telemetry = _Unsent()
-    places = [place for one in instrumentors() for place in one.PLACES]
-    for place in places:
-        if place.api not in _calls:
-            _calls[place.api] = _UnobservedCalls(telemetry, place.api)
-    for calls in _calls.values():
-        calls.switch_on(telemetry)
-    for place in places:
-        if place.module not in _awaited:
-            _awaited.add(place.module)
-            # Called at once where it is imported already.
-            wrapt.register_post_import_hook(partial(_imported, place), place.module)
-
-
-def _imported(place: Place, _module: ModuleType) -> None:
-    _awaited.discard(place.module)
-    attempt("an import", _wrap_classes, place)
-
-
-def _wrap_classes(place: Place) -> None:
-    calls = _calls[place.api]
-    # Another thread may be at it still: this waits for it.
-    module = import_module(place.module)
-    for name in place.classes:
-        owner = vars(module).get(name)
-        if not calls.active or not isinstance(owner, type) or any(entry[0] is owner for entry in _wrapped):
-            continue
-        for method_name in METHODS:
-            method = owner.__dict__.get(method_name)
-            if method is not None:
-                method = without_idle(method)
-                wrapper = FunctionWrapper(method, calls.wrapper_for(method))
-                setattr(owner, method_name, wrapper)
-                _wrapped.append((owner, method_name, method, wrapper))
-
-
-def _unwrap() -> None:
-    for calls in _calls.values():
-        calls.switch_off()
-    for owner, method_name, method, wrapper in _wrapped:
-        # Where the application wrapped ours, ours stays until the application takes its own away.
-        if owner.__dict__.get(method_name) is wrapper:
-            setattr(owner, method_name, without_idle(method))
-    _wrapped.clear()
+_methods = RequestMethods([place for one in instrumentors() for place in one.PLACES], _UnobservedCalls)
 
 
 def _is_observed(method: Any) -> bool:
