@@ -24,6 +24,7 @@ from opentelemetry.util.genai.types import (
 from opentelemetry.util.genai.utils import decode_base64, get_content_capturing_mode
 
 from otel_llm.fields import field, items_of, text_of
+from otel_llm.text_parts import thought_of
 from otel_llm.unicode_text import exportable
 
 # What the bytes in one request may be together where they go with a span or a log record. These travel in batches of
@@ -116,9 +117,7 @@ def _part(item: Any, blobs: Blobs) -> MessagePart | None:
         file = field(item, "file")
         return _document(item if file is None else file, blobs)
     if kind == "thinking":
-        # As Mistral writes it, in pieces, and Anthropic, at once.
-        thought = field(item, "thinking")
-        text = text_of(thought) or "".join(texts_of(thought))
+        text = thought_of(item)
         return ReasoningPart(exportable(text)) if text else None
     text = text_of(item) or text_of(field(item, "text")) or text_of(field(item, "refusal")) or ""
     return TextPart(exportable(text)) if text else None
@@ -142,11 +141,3 @@ def _document(file: Any, blobs: Blobs) -> MessagePart | None:
 def _file(item: Any, mime_type: str | None, modality: Modality) -> FilePart | None:
     file_id = text_of(field(item, "file_id"))
     return None if file_id is None else FilePart(mime_type, modality, exportable(file_id))
-
-
-def texts_of(items: Any) -> Iterator[str]:
-    """The texts of a list of parts."""
-    for item in items_of(items):
-        text = text_of(field(item, "text"))
-        if text is not None:
-            yield text

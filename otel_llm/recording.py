@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from otel_llm import json_values
 from otel_llm.fields import field, index_of, is_a, items_of, text_of
 from otel_llm.json_values import Shape
+from otel_llm.text_parts import texts_of, thought_of
 from otel_llm.tool_call import CallKind, Delta, ToolCall
 from otel_llm.unicode_text import ends_with_half, join_surrogates
 
@@ -500,6 +501,7 @@ class Recording:
     def _text(self, choice: Choice, content: Any, time_ns: int) -> None:
         text = content if type(content) is str else text_of(content)
         if not text:
+            self._parts(choice, content, time_ns)
             return
         if choice.text_started_ns is None:
             self.has_text = True
@@ -509,6 +511,15 @@ class Recording:
                 choice.keep_text = choice.fresh_text.append
         if choice.keep_text is not None:
             choice.keep_text(text)
+
+    def _parts(self, choice: Choice, parts: Any, time_ns: int) -> None:
+        """A content that is a list, of texts and thoughts."""
+        for part in items_of(parts):
+            text = text_of(field(part, "text"))
+            if text is not None:
+                self._text(choice, text, time_ns)
+            elif thought := thought_of(part):
+                self._thought(choice, thought, time_ns)
 
     def _rest_of_delta(self, choice: Choice, delta: Any, time_ns: int) -> None:
         """A delta without text or calls: a refusal, reasoning in a field of its own, or nothing."""
@@ -532,8 +543,10 @@ class Recording:
         if content is None and reasoning is None:
             return
         text = text_of(content) or text_of(reasoning)
-        if text is None:
-            return
+        if text is not None:
+            self._thought(choice, text, time_ns)
+
+    def _thought(self, choice: Choice, text: str, time_ns: int) -> None:
         if choice.reasoning_started_ns is None:
             choice.reasoning_started_ns = time_ns
         if self._keep_text:
@@ -547,9 +560,21 @@ class Recording:
                 try:
                     text = "".join(choice.fresh_text)
                 except TypeError:
-                    text = "".join([text for text in choice.fresh_text if is_a(text, str)])
+                    text = self._mixed(choice)
                 choice.fresh_text.clear()
                 self._keep(choice.text_parts, text)
+
+    def _mixed(self, choice: Choice) -> str:
+        """The fresh text where some of it came as lists of parts; what these think is kept apart."""
+        texts: list[str] = []
+        for content in choice.fresh_text:
+            if is_a(content, str):
+                texts.append(content)
+                continue
+            texts += texts_of(content)
+            if self._keep_text:
+                self._keep(choice.reasoning_parts, "".join(thought_of(part) for part in items_of(content)))
+        return "".join(texts)
 
     def _keep(self, parts: list[str], text: str) -> None:
         room = self.limits.text - self._text_kept

@@ -66,6 +66,8 @@ class Stage:
                     _say_tool_calls(choice)
                 continue
             content = getattr(delta, "content", None)
+            if type(content) is list:
+                content = _text_in(content)
             finish_reason = getattr(choice, "finish_reason", None)
             given = getattr(delta, "tool_calls", None)
             index = getattr(choice, "index", 0)
@@ -116,15 +118,15 @@ class Stage:
         """A response that came whole, in place."""
         for position, choice in enumerate(getattr(response, "choices", None) or ()):
             message: Any = getattr(choice, "message", None)
-            content = getattr(message, "content", None)
-            if not isinstance(content, str):
+            content = _text_in(getattr(message, "content", None))
+            if content is None:
                 continue
             text = self._begin(getattr(choice, "index", position))
             text.skip_indexes(getattr(message, "tool_calls", None) or ())
             written = text.feed(content)
             _add(written, text.flush())
             if written.text != content:
-                message.content = written.text or None
+                message.content = _with_text(message.content, written.text) or None
             if written.deltas:
                 calls = [_whole_call(response, call) for call in _joined(written.deltas)]
                 message.tool_calls = [*(message.tool_calls or ()), *calls]
@@ -136,7 +138,8 @@ class Stage:
             text = self._choices.pop(choice.index, None)
             held = "" if text is None else text.held
             if held:
-                choice.delta.content = held + (choice.delta.content or "")
+                content = choice.delta.content
+                choice.delta.content = _with_text(content, held + (_text_in(content) or ""))
         return chunk
 
     def _begin(self, index: Any) -> _ChoiceText:
@@ -148,7 +151,8 @@ class Stage:
     def _put(self, delta: Any, content: Any, written: Written, text: _ChoiceText) -> None:
         if written.text != (content or ""):
             # A chunk that held only markup says nothing now, as a chunk with a call says nothing.
-            delta.content = written.text or (None if written.deltas or content is None else "")
+            left = _with_text(delta.content, written.text)
+            delta.content = left or (None if written.deltas or content is None else "")
         if written.deltas:
             given = getattr(delta, "tool_calls", None) or []
             delta.tool_calls = [*given, *(_delta_of(delta, call) for call in written.deltas)]
@@ -231,6 +235,28 @@ class _ChoiceText:
         elif piece.kind == "end":
             spent, self._spent_ns = self._spent_ns, 0
             self._observer.rewritten(TagRewrite(self._index, call.format, call.name, self._length, self._target, spent))
+
+
+def _text_in(content: Any) -> str | None:
+    """The text of a content that may be a list of parts, as Mistral's are where a model reasons; None without one."""
+    if isinstance(content, list):
+        texts = [part["text"] for part in content if _is_text(part)]
+        return "".join(texts) if texts else None
+    return content if isinstance(content, str) else None
+
+
+def _with_text(content: Any, text: str) -> Any:
+    """The content with another text, of a list of parts in the first that has one."""
+    if not isinstance(content, list):
+        return text
+    for part in content:
+        if _is_text(part):
+            part["text"], text = text, ""
+    return [*content, {"type": "text", "text": text}] if text else content
+
+
+def _is_text(part: Any) -> bool:
+    return isinstance(part, dict) and isinstance(part.get("text"), str)
 
 
 def _say_tool_calls(choice: Any) -> None:
