@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import gzip
 import json
@@ -20,6 +21,7 @@ from otel_llm.demo.scripted_server import (
     Answer,
     Drop,
     ScriptedServer,
+    Sleep,
     chunk,
     comment,
     completion,
@@ -198,6 +200,26 @@ async def test_a_connection_that_drops(instrumented: Seen, serve: Serve, connect
     assert instrumented.outcome == "error"
     assert instrumented.span.status.status_code is StatusCode.ERROR
     assert instrumented.attributes["error.type"].endswith(type(bare.value).__name__)
+    assert instrumented.events("otel_llm.tool_call.detected")
+
+
+async def test_a_gateway_whose_client_went_away(instrumented: Seen, serve: Serve) -> None:
+    caller = AsyncCaller(serve(*CALL, Sleep(60)).base_url)
+    waits = asyncio.Event()
+
+    async def forward() -> None:
+        async with streaming_response(caller) as raw:
+            async for piece in pieces(caller, raw, "iter_bytes"):
+                if b"add_task" in piece:
+                    waits.set()
+
+    task = asyncio.create_task(forward())
+    await asyncio.wait_for(waits.wait(), 30)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await caller.close_client()
+    assert instrumented.outcome == "cancelled"
     assert instrumented.events("otel_llm.tool_call.detected")
 
 
