@@ -32,7 +32,7 @@ from otel_llm.fields import field, given, is_a, items_of, text_of
 from otel_llm.message_parts import Blobs, content_parts
 from otel_llm.plain_values import plain_arguments, plain_value
 from otel_llm.recording import Choice, Recording, ToolCall
-from otel_llm.text_parts import texts_of
+from otel_llm.text_parts import REASONING_FIELDS, texts_of, thoughts_in
 from otel_llm.unicode_text import exportable
 
 _OUTPUT_TYPES = {"json_object": "json", "json_schema": "json", "text": "text"}
@@ -254,7 +254,7 @@ def _input_message(message: Any, blobs: Blobs) -> InputMessage:
     if role in {"tool", "function"}:
         return InputMessage(role, [_answer(content, field(message, "tool_call_id"), blobs)], author)
     parts: list[MessagePart] = []
-    thought = text_of(field(message, "reasoning_content")) or text_of(field(message, "reasoning"))
+    thought = next(filter(None, (thoughts_in(field(message, name)) for name in REASONING_FIELDS)), None)
     if thought is not None:
         parts.append(ReasoningPart(exportable(thought)))
     parts += content_parts(content, blobs)

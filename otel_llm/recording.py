@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from otel_llm import json_values
 from otel_llm.fields import field, index_of, is_a, items_of, text_of
 from otel_llm.json_values import Shape
-from otel_llm.text_parts import texts_of, thought_of
+from otel_llm.text_parts import REASONING_FIELDS, texts_of, thought_of, thoughts_in
 from otel_llm.tool_call import CallKind, Delta, ToolCall
 from otel_llm.unicode_text import ends_with_half, join_surrogates
 
@@ -538,13 +538,11 @@ class Recording:
     def _reasoning(self, choice: Choice, extra: Any, time_ns: int) -> None:
         if type(extra) is not dict:
             return
-        # `reasoning_content`: DeepSeek, SGLang, llama.cpp; `reasoning`: vLLM, Groq, Cerebras, OpenRouter.
-        content, reasoning = extra.get("reasoning_content"), extra.get("reasoning")
-        if content is None and reasoning is None:
-            return
-        text = text_of(content) or text_of(reasoning)
-        if text is not None:
-            self._thought(choice, text, time_ns)
+        for name, value in extra.items():
+            # Null in every chunk of some servers.
+            if value is not None and name in REASONING_FIELDS and (text := thoughts_in(value)):
+                self._thought(choice, text, time_ns)
+                return
 
     def _thought(self, choice: Choice, text: str, time_ns: int) -> None:
         if choice.reasoning_started_ns is None:
