@@ -52,8 +52,8 @@ __all__ = [
 Outcome = Literal["completed", "closed", "abandoned", "cancelled", "error"]
 
 # Finish reasons that stop a choice in the middle of whatever it was writing.
-# The last is a response of the Responses API that does not say why.
-CUTTING_FINISH_REASONS = frozenset({"length", "content_filter", "incomplete"})
+# The last is a response of the Responses API that does not say why, and `error` what gateways say of a model's server.
+CUTTING_FINISH_REASONS = frozenset({"length", "content_filter", "error", "incomplete"})
 
 
 @dataclass(frozen=True)
@@ -383,7 +383,7 @@ class Recording:
             if function_call is not None:
                 self._legacy_call(known, function_call, came_ns)
             if finish_reason is not None:
-                self._finish_reason(known, finish_reason, came_ns)
+                self._finish_reason(known, choice, finish_reason, came_ns)
                 self._finishing = chunk
 
         if self._news:
@@ -424,7 +424,9 @@ class Recording:
             function_call = field(message, "function_call")
             if function_call is not None:
                 self._legacy_call(known, function_call, came_ns)
-            self._finish_reason(known, field(choice, "finish_reason"), came_ns)
+            self._finish_reason(known, choice, field(choice, "finish_reason"), came_ns)
+        if not self.choices:
+            self._told_failure(response)
         news, self._news = self._news, []
         return news
 
@@ -465,6 +467,13 @@ class Recording:
                     call.completed_ns = ended_ns
         news, self._news = self._news, []
         return news
+
+    def fail(self, error: Any, kind: str) -> None:
+        """The server says within its response that it failed. `kind`: what to call it where `error` does not say."""
+        code = field(error, "code")
+        number = index_of(code)
+        word = text_of(code) or text_of(field(error, "type")) or (kind if number is None else str(number))
+        self.failure = Failure(word, text_of(field(error, "message")) or text_of(error) or word)
 
     # Off the straight way ---------------------------------------------------------------------------------
 
@@ -540,9 +549,11 @@ class Recording:
             return
         for name, value in extra.items():
             # Null in every chunk of some servers.
-            if value is not None and name in REASONING_FIELDS and (text := thoughts_in(value)):
-                self._thought(choice, text, time_ns)
-                return
+            if value is not None and name in REASONING_FIELDS:
+                text = value if type(value) is str else thoughts_in(value)
+                if text:
+                    self._thought(choice, text, time_ns)
+                    return
 
     def _thought(self, choice: Choice, text: str, time_ns: int) -> None:
         if choice.reasoning_started_ns is None:
@@ -815,10 +826,13 @@ class Recording:
         except Exception:  # noqa: BLE001  a value that cannot be written, or that raises when it is asked
             return ""
 
-    def _finish_reason(self, choice: Choice, finish_reason: Any, time_ns: int) -> None:
+    def _finish_reason(self, choice: Choice, source: Any, finish_reason: Any, time_ns: int) -> None:
+        """`source`: what the SDK made of the choice."""
         reason = text_of(finish_reason)
         if reason is None:
             return
+        if reason == "error":
+            self._told_failure(source)
         reason = reason[: self.limits.name]
         if reason != choice.finish_reason:
             if len(choice.finish_reasons) < self.limits.notes:
@@ -830,6 +844,13 @@ class Recording:
         if choice.finished_ns is None:
             choice.finished_ns = time_ns
             choice.open_calls = {}
+
+    def _told_failure(self, source: Any) -> None:
+        """Gateways answer with status 200 before they ask the model; a failure is then in the body, or in a choice."""
+        error = field(source, "error")
+        # A mock has every field there is.
+        if is_a(error, (dict, str)) and error:
+            self.fail(error, "error")
 
     def _settle(self, *, at_end: bool = False, most_deltas: int | None = None) -> None:
         """Bring what was kept back under the limits."""

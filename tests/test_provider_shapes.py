@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from opentelemetry.trace import StatusCode
 
 from callers import SyncCaller
 from otel_llm.demo.scripted_server import DONE, Answer, ScriptedServer, chunk, completion, text
@@ -109,3 +110,80 @@ async def test_no_reasoning(instrumented: Seen, serve: Serve, connect: Connect, 
     await answered(connect(serve(chunk({"content": "Hello", name: nothing}), *END)), streamed=True)
     assert instrumented.events("otel_llm.reasoning.started") == []
     assert instrumented.attributes["otel_llm.stream.text_only"] is True
+
+
+# -- failures that come with status 200 --
+
+
+ERROR = {"code": 502, "message": "Provider returned error", "metadata": {"provider_name": "Somebody"}}
+CUT = {"tool_calls": [{"index": 0, "id": "call_1", "function": {"name": "add_task", "arguments": '{"ti'}}]}
+
+
+def failing(error: Any, **fields: Any) -> dict[str, Any]:
+    """A choice as OpenRouter has it where the model's server failed."""
+    return {"index": 0, "finish_reason": "error", "native_finish_reason": None, "error": error, **fields}
+
+
+def assert_failed(seen: Seen, message: str, kind: str) -> None:
+    assert seen.span.status.status_code is StatusCode.ERROR
+    assert (seen.span.status.description, seen.attributes["error.type"]) == (message, kind)
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "kind"),
+    [
+        (ERROR, "Provider returned error", "502"),
+        ({"code": "server_error", "message": "gone"}, "gone", "server_error"),
+        ({"code": 429, "type": "rate_limit_error"}, "rate_limit_error", "rate_limit_error"),
+        ({"message": "gone"}, "gone", "error"),
+        ("gone", "gone", "error"),
+    ],
+)
+async def test_nothing_but_an_error(
+    instrumented: Seen, serve: Serve, connect: Connect, error: Any, message: str, kind: str
+) -> None:
+    response = await connect(serve(Answer({"error": error, "user_id": "u"}))).create()
+    assert response.error == error
+    assert_failed(instrumented, message, kind)
+    assert instrumented.anomalies == []
+
+
+async def test_nothing_but_an_error_for_a_response(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    await connect(serve(Answer({"error": ERROR}))).respond()
+    assert_failed(instrumented, "Provider returned error", "502")
+    assert "gen_ai.response.finish_reasons" not in instrumented.attributes
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_a_choice_that_failed(instrumented: Seen, serve: Serve, connect: Connect, streamed: bool) -> None:
+    if streamed:
+        end = chunk(choices=[failing(ERROR, delta={"content": ""})])
+        server = serve(chunk(text("Hel")), chunk(CUT), end, DONE)
+    else:
+        server = serve(Answer(completion({}, choices=[failing(ERROR, message={"content": "Hel", **CUT})])))
+    await answered(connect(server), streamed=streamed)
+    assert_failed(instrumented, "Provider returned error", "502")
+    assert instrumented.outcome == ("error" if streamed else None)
+    assert instrumented.attributes["gen_ai.response.finish_reasons"] == ("error",)
+    assert instrumented.anomalies == ["truncated"]
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        failing(None, delta={}),
+        failing({}, delta={}),
+        failing(7, delta={}),
+        failing(ERROR, delta={}, finish_reason="stop"),
+    ],
+)
+async def test_no_failure(instrumented: Seen, serve: Serve, connect: Connect, choice: Any) -> None:
+    await answered(connect(serve(chunk(text("Hello")), chunk(choices=[choice]), DONE)), streamed=True)
+    assert instrumented.span.status.status_code is StatusCode.UNSET
+    assert instrumented.outcome == "completed"
+
+
+@pytest.mark.parametrize("error", [None, {}, "", ERROR])
+async def test_an_error_beside_an_answer(instrumented: Seen, serve: Serve, connect: Connect, error: Any) -> None:
+    await connect(serve(Answer(completion(text("Hello"), error=error)))).create()
+    assert instrumented.span.status.status_code is StatusCode.UNSET
