@@ -166,10 +166,22 @@ def response_usage(invocation: InferenceInvocation, usage: Any) -> None:
     invocation.output_tokens = _count(made)
     if taken_details is not None:
         invocation.cache_read_input_tokens = _count(field(taken_details, "cached_tokens"))
+        invocation.cache_write_input_tokens = _count(field(taken_details, "cache_write_tokens"))
         invocation.audio_input_tokens = _count(field(taken_details, "audio_tokens"))
     if made_details is not None:
         invocation.thinking_tokens = _count(field(made_details, "reasoning_tokens"))
         invocation.audio_output_tokens = _count(field(made_details, "audio_tokens"))
+    # Some have the details beside the sums. An SDK's object is slow to say that it has no such field.
+    beside = field(usage, "__pydantic_extra__")
+    if beside is None:
+        beside = usage
+    elif not beside:
+        return
+    if invocation.cache_read_input_tokens is None:
+        hits = _count(field(beside, "prompt_cache_hit_tokens"))
+        invocation.cache_read_input_tokens = _count(field(beside, "cached_tokens")) if hits is None else hits
+    if invocation.thinking_tokens is None:
+        invocation.thinking_tokens = _count(field(beside, "reasoning_tokens"))
 
 
 def _count(value: Any) -> int | None:

@@ -52,7 +52,7 @@ __all__ = [
 Outcome = Literal["completed", "closed", "abandoned", "cancelled", "error"]
 
 # Finish reasons that stop a choice in the middle of whatever it was writing.
-# The last is a response of the Responses API that does not say why, and `error` what gateways say of a model's server.
+# `error` is what gateways say where the model's server failed; `incomplete` a response that does not say why.
 CUTTING_FINISH_REASONS = frozenset({"length", "content_filter", "error", "incomplete"})
 
 
@@ -448,8 +448,7 @@ class Recording:
         self.outcome = outcome
         self.ended_ns = ended_ns
         if self.usage is None and self._finishing is not None:
-            # Where Groq has it. A chunk is slow to say that it has no such field, so most are never asked.
-            self.usage = field(field(self._finishing, "x_groq"), "usage")
+            self.usage = self._usage_beside(self._finishing)
         self._finishing = None
         if waited_since_ns is not None and self.chunk_count:
             self.max_wait_ns = max(self.max_wait_ns, ended_ns - waited_since_ns)
@@ -880,6 +879,14 @@ class Recording:
             if folded == kept:
                 break
             kept = folded
+
+    def _usage_beside(self, chunk: Any) -> Any:
+        """The usage where Groq and Moonshot have it. A chunk is slow to say that it has no such field, so most are
+        never asked.
+        """
+        usage = field(field(chunk, "x_groq"), "usage")
+        choices = items_of(field(chunk, "choices"))
+        return field(choices[-1], "usage") if usage is None and choices else usage
 
     # Facts ------------------------------------------------------------------------------------------------
 

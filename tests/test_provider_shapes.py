@@ -112,6 +112,55 @@ async def test_no_reasoning(instrumented: Seen, serve: Serve, connect: Connect, 
     assert instrumented.attributes["otel_llm.stream.text_only"] is True
 
 
+# -- usage --
+
+
+async def test_usage_in_the_last_choice(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    """As Moonshot has it."""
+    usage = {"prompt_tokens": 19, "completion_tokens": 13, "total_tokens": 32}
+    last = chunk(choices=[{"index": 0, "delta": {}, "finish_reason": "stop", "usage": usage}])
+    await answered(connect(serve(chunk(text("Hello")), last, DONE)), streamed=True)
+    assert instrumented.attributes["gen_ai.usage.input_tokens"] == 19
+    assert instrumented.attributes["gen_ai.usage.output_tokens"] == 13
+
+
+@pytest.mark.parametrize(
+    ("details", "told"),
+    [
+        ({"prompt_cache_hit_tokens": 7, "prompt_cache_miss_tokens": 12}, {"cache_read.input_tokens": 7}),
+        ({"prompt_tokens_details": None, "cached_tokens": 7}, {"cache_read.input_tokens": 7}),
+        ({"prompt_tokens_details": {}, "cached_tokens": 7}, {"cache_read.input_tokens": 7}),
+        ({"prompt_tokens_details": {"cached_tokens": 3}, "cached_tokens": 7}, {"cache_read.input_tokens": 3}),
+        (
+            {"prompt_tokens_details": {"cached_tokens": 7, "cache_write_tokens": 5}},
+            {"cache_read.input_tokens": 7, "cache_write.input_tokens": 5},
+        ),
+        ({"prompt_tokens_details": None, "reasoning_tokens": 9}, {"reasoning.output_tokens": 9}),
+        (
+            {"completion_tokens_details": {"reasoning_tokens": 9}, "reasoning_tokens": 0},
+            {"reasoning.output_tokens": 9},
+        ),
+        ({"cached_tokens": "7", "reasoning_tokens": 10**30, "prompt_cache_hit_tokens": -1}, {}),
+    ],
+)
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_details_of_the_usage(
+    instrumented: Seen, serve: Serve, connect: Connect, details: Any, told: dict[str, int], streamed: bool
+) -> None:
+    usage = {"prompt_tokens": 19, "completion_tokens": 13, "total_tokens": 32, **details}
+    if streamed:
+        server = serve(chunk(text("Hello")), chunk({}, "stop"), chunk(choices=[], usage=usage), DONE)
+    else:
+        server = serve(Answer(completion(text("Hello"), usage=usage)))
+    await answered(connect(server), streamed=streamed)
+    found = {
+        name.removeprefix("gen_ai.usage."): value
+        for name, value in instrumented.attributes.items()
+        if name.startswith("gen_ai.usage.")
+    }
+    assert found == {"input_tokens": 19, "output_tokens": 13, **told}
+
+
 # -- failures that come with status 200 --
 
 
