@@ -354,7 +354,7 @@ class Recording:
                     self._rest_of_delta(known, delta, came_ns)
             if extra is not None:
                 if known.reasoning_started_ns is None or self._keep_text:
-                    self._reasoning(known, extra, came_ns)
+                    self._beside_text(known, extra, came_ns)
                 if not self._has_function_calls:
                     function_call = field(extra, "function_call")
 
@@ -418,7 +418,7 @@ class Recording:
             message = field(choice, "message")
             self._text(known, field(message, "content"), came_ns)
             self._rest_of_delta(known, message, came_ns)
-            self._reasoning(known, field(message, "__pydantic_extra__"), came_ns)
+            self._beside_text(known, field(message, "__pydantic_extra__"), came_ns)
             for place, tool_call in enumerate(items_of(field(message, "tool_calls"))):
                 self._uncommon_delta(known, tool_call, came_ns, place)
             function_call = field(message, "function_call")
@@ -530,7 +530,7 @@ class Recording:
                 self._thought(choice, thought, time_ns)
 
     def _rest_of_delta(self, choice: Choice, delta: Any, time_ns: int) -> None:
-        """A delta without text or calls: a refusal, reasoning in a field of its own, or nothing."""
+        """A delta without text or calls: a refusal, something in a field of its own, or nothing."""
         try:
             fields = delta.__dict__
         except Exception:  # noqa: BLE001  null, a plain mapping, or an object that raises
@@ -541,18 +541,23 @@ class Recording:
         if refusal is not None:
             self._text(choice, refusal, time_ns)
         if choice.reasoning_started_ns is None or self._keep_text:
-            self._reasoning(choice, fields, time_ns)
+            self._beside_text(choice, fields, time_ns)
 
-    def _reasoning(self, choice: Choice, extra: Any, time_ns: int) -> None:
+    def _beside_text(self, choice: Choice, extra: Any, time_ns: int) -> None:
+        """Fields beside the content: thoughts, or an answer that is spoken."""
         if type(extra) is not dict:
             return
         for name, value in extra.items():
-            # Null in every chunk of some servers.
-            if value is not None and name in REASONING_FIELDS:
+            if value is None:
+                # As in every chunk of some servers.
+                continue
+            if name in REASONING_FIELDS:
                 text = value if type(value) is str else thoughts_in(value)
                 if text:
                     self._thought(choice, text, time_ns)
                     return
+            elif name == "audio":
+                self._text(choice, field(value, "transcript"), time_ns)
 
     def _thought(self, choice: Choice, text: str, time_ns: int) -> None:
         if choice.reasoning_started_ns is None:

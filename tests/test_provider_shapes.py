@@ -112,6 +112,28 @@ async def test_no_reasoning(instrumented: Seen, serve: Serve, connect: Connect, 
     assert instrumented.attributes["otel_llm.stream.text_only"] is True
 
 
+# -- audio --
+
+
+async def test_a_transcript_is_text(capturing: Seen, serve: Serve, connect: Connect) -> None:
+    deltas: list[dict[str, Any]] = [
+        {"role": "assistant", "content": None, "refusal": None, "audio": {"id": "audio_1"}},
+        {"audio": {"transcript": "Hel"}},
+        {"audio": {"data": "AAAA"}},
+        {"audio": {"transcript": "lo"}},
+        {"audio": {"expires_at": 1_700_000_000}},
+    ]
+    await answered(connect(serve(*map(chunk, deltas), *END)), streamed=True)
+    assert output_of(capturing) == [("text", "Hello")]
+    assert capturing.attributes["otel_llm.stream.text_only"] is True
+
+
+async def test_the_transcript_of_a_whole_answer(capturing: Seen, serve: Serve, connect: Connect) -> None:
+    audio = {"id": "audio_1", "data": "AAAA", "expires_at": 1_700_000_000, "transcript": "Hello"}
+    await answered(connect(serve(Answer(completion({"content": None, "audio": audio})))), streamed=False)
+    assert output_of(capturing) == [("text", "Hello")]
+
+
 # -- usage --
 
 
