@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from otel_llm import json_values
 from otel_llm.fields import field, index_of, is_a, items_of, text_of
 from otel_llm.json_values import Shape
-from otel_llm.text_parts import REASONING_FIELDS, texts_of, thought_of, thoughts_in
+from otel_llm.text_parts import REASONING_FIELDS, said, texts_of, thought_of, thoughts_in
 from otel_llm.tool_call import CallKind, Delta, ToolCall
 from otel_llm.unicode_text import ends_with_half, join_surrogates
 
@@ -507,7 +507,7 @@ class Recording:
         return known
 
     def _text(self, choice: Choice, content: Any, time_ns: int) -> None:
-        text = content if type(content) is str else text_of(content)
+        text = content if type(content) is str else said(content)
         if not text:
             self._parts(choice, content, time_ns)
             return
@@ -578,11 +578,11 @@ class Recording:
                 self._keep(choice.text_parts, text)
 
     def _mixed(self, choice: Choice) -> str:
-        """The fresh text where some of it came as lists of parts; what these think is kept apart."""
+        """The fresh text where not all of it came as strings; what parts think is kept apart."""
         texts: list[str] = []
         for content in choice.fresh_text:
-            if is_a(content, str):
-                texts.append(content)
+            if (text := said(content)) is not None:
+                texts.append(text)
                 continue
             texts += texts_of(content)
             if self._keep_text:

@@ -24,6 +24,18 @@ REASONING_FIELDS = (
 )
 
 
+def said(content: Any) -> str | None:
+    """What a content says that is text: a string that is not empty, or a number, which Cloudflare makes of digits."""
+    kind = type(content)
+    if kind is not int and kind is not float:
+        return text_of(content)
+    try:
+        return str(content)
+    except ValueError:
+        # More digits than Python writes.
+        return None
+
+
 def texts_of(parts: Any) -> Iterator[str]:
     """The texts of a list of parts."""
     for part in items_of(parts):

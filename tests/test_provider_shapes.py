@@ -112,6 +112,49 @@ async def test_no_reasoning(instrumented: Seen, serve: Serve, connect: Connect, 
     assert instrumented.attributes["otel_llm.stream.text_only"] is True
 
 
+# -- digits that come as numbers --
+
+PIECES: list[Any] = [
+    "It costs $",
+    0.005,
+    " or [",
+    1,
+    "].\n",
+    '<tool_call>\n{"name": "add_task", ',
+    '"arguments": {"title": "',
+]
+PIECES += [7, '"}}\n</tool_call>']
+
+
+async def test_numbers_are_text(capturing: Seen, serve: Serve, connect: Connect) -> None:
+    """As Cloudflare has them where a token is digits."""
+    caller = connect(serve(*(chunk(text(piece)) for piece in (6, *PIECES[:5])), *END))
+    chunks = await caller.read(await caller.stream())
+    assert [one.choices[0].delta.content for one in chunks[:-1]] == [6, *PIECES[:5]]
+    assert output_of(capturing) == [("text", "6It costs $0.005 or [1].\n")]
+    assert capturing.attributes["otel_llm.stream.text_only"] is True
+
+
+async def test_numbers_in_a_call_that_stays_text(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    await answered(connect(serve(*(chunk(text(piece)) for piece in PIECES), *END)), streamed=True)
+    assert instrumented.anomalies == ["text_leak"]
+
+
+async def test_numbers_where_tags_are_rewritten(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen = instrument(tool_call_tags="openai")
+    caller = connect(serve(*(chunk(text(piece)) for piece in PIECES), *END))
+    choices = [one.choices[0] for one in await caller.read(await caller.stream())]
+    words = [choice.delta.content for choice in choices if choice.delta.content]
+    assert "".join(map(str, words)) == "It costs $0.005 or [1].\n"
+    assert 0.005 in words  # what nothing happened to is what the server sent
+    calls = [call for choice in choices for call in choice.delta.tool_calls or ()]
+    assert "".join(call.function.arguments for call in calls) == '{"title": "7"}'
+    assert seen.anomalies == []
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
 # -- audio --
 
 
