@@ -315,6 +315,8 @@ class Recording:
             self.read_head(chunk)
         if type(choices) is not list:
             choices = items_of(choices)
+            if not choices:
+                self._told_failure(chunk)
 
         for choice in choices:
             try:
@@ -850,10 +852,15 @@ class Recording:
             choice.open_calls = {}
 
     def _told_failure(self, source: Any) -> None:
-        """Gateways answer with status 200 before they ask the model; a failure is then in the body, or in a choice."""
+        """Gateways answer with status 200 before they ask the model; a failure is then in the body, or in a choice.
+
+        Where vLLM fails in the middle of a stream, a chunk may be nothing but the error.
+        """
         error = field(source, "error")
-        # A mock has every field there is.
-        if is_a(error, (dict, str)) and error:
+        if text_of(field(source, "object")) == "error":
+            self.fail(source, "error")
+        elif is_a(error, (dict, str)) and error:
+            # A mock has every field there is.
             self.fail(error, "error")
 
     def _settle(self, *, at_end: bool = False, most_deltas: int | None = None) -> None:

@@ -282,6 +282,21 @@ async def test_a_choice_that_failed(instrumented: Seen, serve: Serve, connect: C
     assert instrumented.anomalies == ["truncated"]
 
 
+async def test_a_chunk_that_is_an_error(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    """As vLLM sends it, where the SDK looks for another shape."""
+    error = {"object": "error", "message": "out of blocks", "type": "BadRequestError", "param": None, "code": 400}
+    await answered(connect(serve(chunk(text("Hel")), chunk(CUT), error, DONE)), streamed=True)
+    assert_failed(instrumented, "out of blocks", "BadRequestError")
+    assert (instrumented.outcome, instrumented.anomalies) == ("error", [])
+
+
+@pytest.mark.parametrize("nothing", [{"type": "ping"}, {"choices": None, "error": None}, {"choices": {}, "object": ""}])
+async def test_a_chunk_without_choices(instrumented: Seen, serve: Serve, connect: Connect, nothing: Any) -> None:
+    await answered(connect(serve(chunk(text("Hello")), nothing, *END)), streamed=True)
+    assert (instrumented.outcome, instrumented.anomalies) == ("completed", [])
+    assert instrumented.span.status.status_code is StatusCode.UNSET
+
+
 @pytest.mark.parametrize(
     "choice",
     [
