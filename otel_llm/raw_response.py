@@ -1,8 +1,8 @@
 """Raw responses: `with_raw_response.create(...)` and `with_streaming_response.create(...)`.
 
 They carry headers and status, and give the stream or the completion only when the caller asks for it with `parse()`.
-So the response itself is wrapped, and what `parse()` gives is watched; a caller who reads bytes instead gets a span
-that ends when the body is closed.
+So the response itself is wrapped, and what `parse()` gives is watched; where a caller takes bytes instead, these are
+(`response_body.py`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from otel_llm.observation import AbandonedStream, Observation
 from otel_llm.proxies import ObjectProxy
 from otel_llm.refused_response import fail_with_response
 from otel_llm.response_body import BodyClosing, watch_body
+
+# By these a caller takes the bytes; what they give is the wrapped response's own and may outlive our proxy.
+_GIVE_BYTES = frozenset({"http_response", "iter_bytes", "iter_lines", "iter_text"})
 
 
 def is_raw_response(result: Any) -> bool:
@@ -37,6 +40,11 @@ class RawResponse(ObjectProxy):
         self._self_abandoned = AbandonedStream(observation)
         self._self_watched: dict[int, tuple[Any, Any]] = {}
         watch_body(response.http_response, self._self_closing)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _GIVE_BYTES:
+            self._self_closing.kept = self._self_abandoned
+        return super().__getattr__(name)
 
     def parse(self, *args: Any, **kwargs: Any) -> Any:
         return self._taking(lambda: self.__wrapped__.parse(*args, **kwargs), self._watched)

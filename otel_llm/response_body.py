@@ -1,8 +1,8 @@
-"""Ends an observation when the HTTP response behind a stream is closed past its tracker.
+"""Takes note of the HTTP response behind a stream where that is read or closed past its tracker.
 
-The SDK's own helpers do that (`client.chat.completions.stream(...)` closes the response, not the stream), and so does
-whoever reads a raw response as bytes. The response's byte stream is the one thing that every way of closing reaches;
-it is replaced by a proxy that takes note of its closing and costs nothing while bytes flow.
+The SDK's own helpers close the response, not the stream (`client.chat.completions.stream(...)`), and who wants a raw
+response's bytes never asks for the stream. The response's byte stream is the one thing that every such way reaches; it
+is replaced by a proxy that costs nothing while the SDK reads it.
 """
 
 from __future__ import annotations
@@ -11,12 +11,17 @@ import inspect
 import sys
 import weakref
 from collections.abc import AsyncIterator, Iterator
+from time import perf_counter_ns
 from types import AsyncGeneratorType, FrameType, GeneratorType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from otel_llm.faults import swallow
+from otel_llm.faults import attempt, swallow
+from otel_llm.fields import field, text_of
 from otel_llm.observation import Observation
 from otel_llm.proxies import ObjectProxy
+
+if TYPE_CHECKING:
+    from otel_llm.forwarded_body import ForwardedBody
 
 
 def watch_body(response: Any, closing: BodyClosing) -> None:
@@ -24,6 +29,7 @@ def watch_body(response: Any, closing: BodyClosing) -> None:
     body = getattr(response, "stream", None)
     if body is None or getattr(response, "is_closed", True) is not False:
         return
+    closing.encoding = text_of(field(getattr(response, "headers", None), "content-encoding")) or ""
     if inspect.ismethod(getattr(body, "aclose", None)):
         response.stream = _AsyncBody(body, closing)
     elif inspect.ismethod(getattr(body, "close", None)):
@@ -33,7 +39,7 @@ def watch_body(response: Any, closing: BodyClosing) -> None:
 class BodyClosing:
     """Ends `observation` when the body is closed by anyone but the stream's own reader."""
 
-    __slots__ = ("_has_reader", "_observation", "_reader", "parsing")
+    __slots__ = ("_forwarded", "_has_reader", "_observation", "_reader", "encoding", "kept", "parsing")
 
     def __init__(self, observation: Observation) -> None:
         self._observation = weakref.ref(observation)
@@ -41,6 +47,11 @@ class BodyClosing:
         self._has_reader = False
         self.parsing = False
         """Whether the body is being read for a caller who gets it parsed."""
+        self._forwarded: ForwardedBody | None = None
+        self.encoding = ""
+        """Of the body's content."""
+        self.kept: object = None
+        """What is to live as long as the body does."""
 
     def read_by(self, stream: Any) -> None:
         """From now on `stream` reads the body, and a tracker sees how it ends."""
@@ -49,13 +60,24 @@ class BodyClosing:
         self._reader = None if reader is None else weakref.ref(reader)
         self._has_reader = True
 
+    def forwarded(self) -> ForwardedBody | None:
+        """What notes the bytes of a body that is about to be read, where neither the SDK nor a tracker will."""
+        observation = self._observation()
+        if observation is None or observation.ended or self.parsing or self._has_reader:
+            return None
+        # Most callers take what the SDK parsed.
+        from otel_llm.forwarded_body import ForwardedBody
+
+        self._forwarded = ForwardedBody(observation, self.encoding)
+        return self._forwarded
+
     def __call__(self) -> None:
         observation = self._observation()
         if observation is None or observation.ended or self.parsing:
             return
         if not self._has_reader:
-            # The caller took the bytes; nothing of them came past us.
-            observation.end("closed", unread=True)
+            # The caller wanted no stream of chunks, and as many of the bytes as came past us.
+            observation.end("closed", unread=self._forwarded is None or self._forwarded.is_unread)
         elif self._reader is None:
             # The SDK's stream is behind another library's, which reads it when and where it likes. If the SDK closes
             # the body because it came to its end, the other library will hand that on, and chunks it has in hand still.
@@ -113,7 +135,9 @@ class _SyncBody(ObjectProxy):
         self._self_closing = closing
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self.__wrapped__)
+        forwarded = attempt("a response's bytes", self._self_closing.forwarded)
+        pieces = iter(self.__wrapped__)
+        return pieces if forwarded is None else _Pieces(pieces, forwarded)
 
     def close(self) -> None:
         try:
@@ -128,11 +152,64 @@ class _AsyncBody(ObjectProxy):
         self._self_closing = closing
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        iterator: AsyncIterator[bytes] = self.__wrapped__.__aiter__()
-        return iterator
+        forwarded = attempt("a response's bytes", self._self_closing.forwarded)
+        pieces: AsyncIterator[bytes] = self.__wrapped__.__aiter__()
+        return pieces if forwarded is None else _AsyncPieces(pieces, forwarded)
 
     async def aclose(self) -> None:
         try:
             await self.__wrapped__.aclose()
         finally:
             _closed(self._self_closing)
+
+
+class _Pieces:
+    """A body as it comes from the network, with one who takes note."""
+
+    __slots__ = ("_forwarded", "_pieces")
+
+    def __init__(self, pieces: Iterator[bytes], forwarded: ForwardedBody) -> None:
+        self._pieces = pieces
+        self._forwarded = forwarded
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        asked_ns = perf_counter_ns()
+        try:
+            piece = next(self._pieces)
+        except StopIteration:
+            self._forwarded.over()
+            raise
+        except BaseException as error:
+            self._forwarded.failed(error, asked_ns)
+            raise
+        self._forwarded.take(piece, asked_ns)
+        return piece
+
+
+class _AsyncPieces:
+    """The same for an asynchronous one."""
+
+    __slots__ = ("_forwarded", "_pieces")
+
+    def __init__(self, pieces: AsyncIterator[bytes], forwarded: ForwardedBody) -> None:
+        self._pieces = pieces
+        self._forwarded = forwarded
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        asked_ns = perf_counter_ns()
+        try:
+            piece = await anext(self._pieces)
+        except StopAsyncIteration:
+            self._forwarded.over()
+            raise
+        except BaseException as error:
+            self._forwarded.failed(error, asked_ns)
+            raise
+        self._forwarded.take(piece, asked_ns)
+        return piece

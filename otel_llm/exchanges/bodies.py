@@ -11,7 +11,7 @@ from otel_llm.exchanges.parts import MEGABYTE, Begins, Chunk, Ends, Part, Unread
 from otel_llm.exchanges.sse import EventReader, ServerSentEvent
 from otel_llm.recording import Outcome
 
-_LONGEST_DOCUMENT = 32 * MEGABYTE
+LONGEST_DOCUMENT = 32 * MEGABYTE
 _LONGEST_EXPANDED = 64 * MEGABYTE
 _SHOWN_OF_AN_ERROR = 300
 _READ_OF_AN_ERROR = 65_536
@@ -52,9 +52,9 @@ class BodyReader:
                 self._events = EventReader()
         if self._document is not None:
             self._document += data
-            if len(self._document) > _LONGEST_DOCUMENT:
+            if len(self._document) > LONGEST_DOCUMENT:
                 raise UnreadableFileError(
-                    f"a response that is no stream is longer than {_LONGEST_DOCUMENT // MEGABYTE} MB"
+                    f"a response that is no stream is longer than {LONGEST_DOCUMENT // MEGABYTE} MB"
                 )
         elif self._events is not None:
             for event in self._events.feed(data):
@@ -176,29 +176,38 @@ def is_chat_completion(value: Any) -> bool:
 
 def decompressed(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
     """A body's bytes without their `Content-Encoding`. Raises UnreadableFileError."""
-    name = encoding.strip().lower()
-    if name in {"", "identity"}:
-        yield from pieces
-        return
-    if name not in {"gzip", "x-gzip", "deflate"}:
-        raise UnreadableFileError(f"a body is compressed with {name[:20]!r}: record it without compression")
-    expander = None
-    length = 0
+    expander = Expander(encoding)
     for piece in pieces:
-        if expander is None and piece:
+        yield from expander.feed(piece)
+
+
+class Expander:
+    """The same, piece by piece as they come. Raises UnreadableFileError, for an encoding that is not known at once."""
+
+    def __init__(self, encoding: str) -> None:
+        self._name = encoding.strip().lower()
+        if self._name not in {"", "identity", "gzip", "x-gzip", "deflate"}:
+            name = self._name[:20]
+            raise UnreadableFileError(f"a body is compressed with {name!r}: record it without compression")
+        self._inflating: Any = None
+        self._length = 0
+
+    def feed(self, piece: bytes) -> Iterator[bytes]:
+        if self._name in {"", "identity"}:
+            yield piece
+            return
+        if self._inflating is None and piece:
             # gzip or zlib, by its head. Some servers' `deflate` has none; no zlib head begins with another nibble.
-            bare = name == "deflate" and piece[0] & 15 != 8
-            expander = zlib.decompressobj(-15 if bare else 47)
-        if expander is None:
-            continue
+            bare = self._name == "deflate" and piece[0] & 15 != 8
+            self._inflating = zlib.decompressobj(-15 if bare else 47)
         rest = piece
         while rest:
             try:
-                expanded = expander.decompress(rest, MEGABYTE)
+                expanded = self._inflating.decompress(rest, MEGABYTE)
             except zlib.error as error:
                 raise UnreadableFileError(f"a compressed body is damaged: {error}") from None
-            length += len(expanded)
-            if length > _LONGEST_EXPANDED:
+            self._length += len(expanded)
+            if self._length > _LONGEST_EXPANDED:
                 raise UnreadableFileError(f"a compressed body is longer than {_LONGEST_EXPANDED // MEGABYTE} MB")
             yield expanded
-            rest = expander.unconsumed_tail
+            rest = self._inflating.unconsumed_tail

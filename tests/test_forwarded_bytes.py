@@ -1,0 +1,286 @@
+"""Callers who take the bytes of a response, as gateways do, get what the server sent, and the span says the same."""
+
+from __future__ import annotations
+
+import gc
+import gzip
+import json
+import zlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from opentelemetry.trace import StatusCode
+
+from callers import REQUEST, RESPONSE_REQUEST, AsyncCaller, SyncCaller
+from otel_llm.demo.scripted_responses import function_call, response_events
+from otel_llm.demo.scripted_server import (
+    DONE,
+    Answer,
+    Drop,
+    ScriptedServer,
+    chunk,
+    comment,
+    completion,
+    data,
+    error_event,
+    text,
+    tool_call_chunks,
+    usage_chunk,
+)
+from otel_llm.exchanges.sse import EventReader
+from sdk_versions import needs_responses
+from seen import Seen
+
+Serve = Callable[..., ScriptedServer]
+Connect = Callable[..., SyncCaller]
+
+CALL = tool_call_chunks("add_task", '{"title": "buy milk"}')
+HEALTHY = [comment(), *CALL, chunk(finish_reason="tool_calls"), usage_chunk(3, 4), DONE]
+EVENT_STREAM = {"content-type": "text/event-stream"}
+WAYS = ["iter_lines", "iter_bytes", "iter_text", "read", "http_response.iter_raw", "http_response.iter_bytes"]
+
+
+def body_of(steps: list[Any]) -> bytes:
+    return b"".join(step if isinstance(step, bytes) else data(step) for step in steps)
+
+
+@asynccontextmanager
+async def streaming_response(caller: SyncCaller, **kwargs: Any) -> AsyncIterator[Any]:
+    """`with_streaming_response.create(...)`, entered."""
+    request = {**REQUEST, "stream": True, **kwargs}
+    if isinstance(caller, AsyncCaller):
+        async with caller.client.chat.completions.with_streaming_response.create(**request) as raw:
+            yield raw
+    else:
+        with caller.client.chat.completions.with_streaming_response.create(**request) as raw:
+            yield raw
+
+
+async def pieces(caller: SyncCaller, raw: Any, way: str) -> AsyncIterator[Any]:
+    """What one of WAYS gives, piece by piece."""
+    owner, _, name = way.rpartition(".")
+    if owner:
+        raw, name = raw.http_response, f"a{name}" if isinstance(caller, AsyncCaller) else name
+    if way == "read":
+        yield await caller.result(raw.read())
+    elif isinstance(caller, AsyncCaller):
+        async for piece in getattr(raw, name)():
+            yield piece
+    else:
+        for piece in getattr(raw, name)():
+            yield piece
+
+
+def joined(taken: list[Any], way: str) -> bytes:
+    return "\n".join([*taken, ""]).encode() if way == "iter_lines" else b"".join(_bytes(one) for one in taken)
+
+
+def _bytes(piece: Any) -> bytes:
+    return piece.encode() if isinstance(piece, str) else piece
+
+
+def has_the_call(seen: Seen) -> None:
+    (completed,) = seen.events("otel_llm.tool_call.completed")
+    attributes: Any = completed.attributes
+    assert (attributes["gen_ai.tool.name"], attributes["gen_ai.tool.call.arguments"]) == (
+        "add_task",
+        '{"title": "buy milk"}',
+    )
+    assert seen.anomalies == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_stream(instrumented: Seen, serve: Serve, connect: Connect, way: str) -> None:
+    caller = connect(serve(*HEALTHY))
+    async with streaming_response(caller) as raw:
+        assert raw.headers["content-type"].startswith("text/event-stream")
+        taken = [piece async for piece in pieces(caller, raw, way)]
+    assert joined(taken, way) == body_of(HEALTHY)
+    assert instrumented.outcome == "completed"
+    assert instrumented.attributes["otel_llm.stream.chunk_count"] == len(HEALTHY) - 2
+    assert instrumented.attributes["gen_ai.usage.output_tokens"] == 4
+    assert instrumented.attributes["gen_ai.response.finish_reasons"] == ("tool_calls",)
+    has_the_call(instrumented)
+    assert [value for _, value in instrumented.metric("otel_llm.tool_call.count")] == [1]
+
+
+async def test_events_are_told_while_it_flows(
+    instrumented: Seen, serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "otel_llm")
+    caller = connect(serve(*CALL, chunk(finish_reason="tool_calls"), DONE))
+    async with streaming_response(caller) as raw:
+        lines = pieces(caller, raw, "iter_lines")
+        await anext(lines)
+        assert "New tool call detected at index 0" in caplog.text
+        assert instrumented.spans == []
+        async for _ in lines:
+            pass
+    has_the_call(instrumented)
+
+
+async def test_of_a_raw_response(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(*HEALTHY))
+    create = caller.client.chat.completions.with_raw_response.create
+    response = (await caller.result(create(**REQUEST, stream=True))).http_response
+    gc.collect()  # what gave the response is gone
+    if isinstance(caller, AsyncCaller):
+        taken = [piece async for piece in response.aiter_bytes()]
+    else:
+        taken = list(response.iter_bytes())
+    assert b"".join(taken) == body_of(HEALTHY)
+    assert instrumented.outcome == "completed"
+    has_the_call(instrumented)
+
+
+async def test_a_response_that_is_dropped_unread(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(*HEALTHY))
+    create = caller.client.chat.completions.with_raw_response.create
+    response = (await caller.result(create(**REQUEST, stream=True))).http_response
+    assert instrumented.spans == []
+    del response
+    gc.collect()
+    assert instrumented.outcome == "abandoned"
+    assert instrumented.anomalies == []
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+async def test_compressed(instrumented: Seen, serve: Serve, connect: Connect, encoding: str, streamed: bool) -> None:
+    plain = body_of(HEALTHY) if streamed else json.dumps(completion(text("Hi"))).encode()
+    packed = gzip.compress(plain) if encoding == "gzip" else zlib.compress(plain)
+    headers = {**(EVENT_STREAM if streamed else {}), "content-encoding": encoding}
+    caller = connect(serve(Answer(packed, headers=headers)))
+    async with streaming_response(caller, stream=streamed) as raw:
+        assert b"".join([piece async for piece in pieces(caller, raw, "iter_bytes")]) == plain
+    if streamed:
+        has_the_call(instrumented)
+    else:
+        assert instrumented.attributes["gen_ai.usage.output_tokens"] == 1
+
+
+@pytest.mark.parametrize("packed", [b"\x00not packed", gzip.compress(b"x" * 70_000_000)], ids=["unknown", "bomb"])
+async def test_what_cannot_be_read_is_not_judged(
+    instrumented: Seen, serve: Serve, connect: Connect, packed: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    encoding = "gzip" if packed.startswith(b"\x1f") else "of-my-own"
+    caller = connect(serve(Answer(packed, headers={**EVENT_STREAM, "content-encoding": encoding})))
+    async with streaming_response(caller) as raw:
+        taken = [piece async for piece in pieces(caller, raw, "http_response.iter_raw")]
+    assert b"".join(taken) == packed
+    assert instrumented.outcome == "completed"
+    assert instrumented.anomalies == []
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+async def test_left_in_the_middle(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(*HEALTHY))
+    async with streaming_response(caller) as raw:
+        async for line in pieces(caller, raw, "iter_lines"):
+            if "add_task" in line:
+                break
+    assert instrumented.outcome == "closed"
+    assert [event.name for event in instrumented.events("otel_llm.tool_call.detected")]
+
+
+async def test_a_connection_that_drops(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(*CALL, Drop()))
+
+    async def take() -> None:
+        async with streaming_response(caller) as raw:
+            async for _ in pieces(caller, raw, "iter_bytes"):
+                pass
+
+    with pytest.raises(Exception, match="incomplete chunked read") as bare:
+        await take()
+    assert instrumented.outcome == "error"
+    assert instrumented.span.status.status_code is StatusCode.ERROR
+    assert instrumented.attributes["error.type"].endswith(type(bare.value).__name__)
+    assert instrumented.events("otel_llm.tool_call.detected")
+
+
+async def test_an_error_event(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(*CALL, error_event("out of memory", type="overloaded"), DONE))
+    async with streaming_response(caller) as raw:
+        assert [line async for line in pieces(caller, raw, "iter_lines")]
+    assert instrumented.outcome == "error"
+    assert instrumented.span.status.description == "out of memory"
+    assert instrumented.attributes["error.type"] == "overloaded"
+
+
+async def test_an_event_that_is_no_json(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(*CALL, b"data: {nonsense\n\n", *HEALTHY))
+    async with streaming_response(caller) as raw:
+        taken = [piece async for piece in pieces(caller, raw, "iter_bytes")]
+    assert b"".join(taken).endswith(DONE)
+    assert instrumented.outcome == "error"
+    assert instrumented.attributes["error.type"] == "json.decoder.JSONDecodeError"
+
+
+async def test_the_last_event_lacks_its_end(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(*CALL, data(chunk(finish_reason="tool_calls")).rstrip()))
+    async with streaming_response(caller) as raw:
+        await anext(pieces(caller, raw, "read"))
+    assert instrumented.outcome == "completed"
+    has_the_call(instrumented)
+
+
+async def test_no_stream_though_one_was_asked_for(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(Answer(b"<html>", headers={"content-type": "text/html"})))
+    async with streaming_response(caller) as raw:
+        assert [piece async for piece in pieces(caller, raw, "iter_bytes")] == [b"<html>"]
+    assert instrumented.outcome == "completed"
+    assert instrumented.anomalies == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_whole_response(instrumented: Seen, serve: Serve, connect: Connect, way: str) -> None:
+    answer = completion({"content": None, "tool_calls": [whole_call("{broken")]}, "tool_calls")
+    caller = connect(serve(Answer(answer)))
+    async with streaming_response(caller, stream=False) as raw:
+        taken = [piece async for piece in pieces(caller, raw, way)]
+    assert json.loads(joined(taken, way)) == answer
+    assert instrumented.outcome is None
+    assert instrumented.anomalies == ["invalid_json"]
+    assert instrumented.attributes["gen_ai.usage.input_tokens"] == 1
+
+
+async def test_a_whole_response_that_is_no_json(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(Answer(b"{", headers={"content-type": "text/html"})))
+    async with streaming_response(caller, stream=False) as raw:
+        assert [piece async for piece in pieces(caller, raw, "iter_bytes")] == [b"{"]
+    assert (instrumented.outcome, instrumented.anomalies) == (None, [])
+
+
+def whole_call(arguments: str) -> dict[str, Any]:
+    return {"id": "call_1", "type": "function", "function": {"name": "add_task", "arguments": arguments}}
+
+
+@needs_responses
+async def test_the_responses_api(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(*response_events(function_call("add_task", '{"title": "buy milk"}'))))
+    create = caller.client.responses.with_streaming_response.create
+    if isinstance(caller, AsyncCaller):
+        async with create(**RESPONSE_REQUEST, stream=True) as raw:
+            assert [line async for line in raw.iter_lines()]
+    else:
+        with create(**RESPONSE_REQUEST, stream=True) as raw:
+            assert list(raw.iter_lines())
+    assert instrumented.outcome == "completed"
+    has_the_call(instrumented)
+
+
+async def test_our_fault_is_not_the_caller_s(
+    instrumented: Seen, serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> Any:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(EventReader, "feed", broken)
+    caller = connect(serve(*HEALTHY))
+    async with streaming_response(caller) as raw:
+        taken = [piece async for piece in pieces(caller, raw, "iter_bytes")]
+    assert b"".join(taken) == body_of(HEALTHY)
+    assert (instrumented.outcome, instrumented.anomalies) == ("completed", [])
