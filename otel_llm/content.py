@@ -32,7 +32,7 @@ from otel_llm.fields import field, given, is_a, items_of, text_of
 from otel_llm.message_parts import Blobs, content_parts
 from otel_llm.plain_values import plain_arguments, plain_value
 from otel_llm.recording import Choice, Recording, ToolCall
-from otel_llm.text_parts import texts_of
+from otel_llm.text_parts import REASONING_FIELDS, texts_of, thoughts_in
 from otel_llm.unicode_text import exportable
 
 _OUTPUT_TYPES = {"json_object": "json", "json_schema": "json", "text": "text"}
@@ -166,10 +166,22 @@ def response_usage(invocation: InferenceInvocation, usage: Any) -> None:
     invocation.output_tokens = _count(made)
     if taken_details is not None:
         invocation.cache_read_input_tokens = _count(field(taken_details, "cached_tokens"))
+        invocation.cache_write_input_tokens = _count(field(taken_details, "cache_write_tokens"))
         invocation.audio_input_tokens = _count(field(taken_details, "audio_tokens"))
     if made_details is not None:
         invocation.thinking_tokens = _count(field(made_details, "reasoning_tokens"))
         invocation.audio_output_tokens = _count(field(made_details, "audio_tokens"))
+    # Some have the details beside the sums. An SDK's object is slow to say that it has no such field.
+    beside = field(usage, "__pydantic_extra__")
+    if beside is None:
+        beside = usage
+    elif not beside:
+        return
+    if invocation.cache_read_input_tokens is None:
+        hits = _count(field(beside, "prompt_cache_hit_tokens"))
+        invocation.cache_read_input_tokens = _count(field(beside, "cached_tokens")) if hits is None else hits
+    if invocation.thinking_tokens is None:
+        invocation.thinking_tokens = _count(field(beside, "reasoning_tokens"))
 
 
 def _count(value: Any) -> int | None:
@@ -254,7 +266,7 @@ def _input_message(message: Any, blobs: Blobs) -> InputMessage:
     if role in {"tool", "function"}:
         return InputMessage(role, [_answer(content, field(message, "tool_call_id"), blobs)], author)
     parts: list[MessagePart] = []
-    thought = text_of(field(message, "reasoning_content")) or text_of(field(message, "reasoning"))
+    thought = next(filter(None, (thoughts_in(field(message, name)) for name in REASONING_FIELDS)), None)
     if thought is not None:
         parts.append(ReasoningPart(exportable(thought)))
     parts += content_parts(content, blobs)

@@ -5,8 +5,8 @@ How everything is judged:
 - At the end of the stream, per choice, on the deltas joined. Each judge is one function; a new anomaly is one more.
 - Nothing is named that more chunks could have mended: where a stream was stopped before a choice's finish reason,
   what that choice still lacks is no fault of anybody's. A stream that the server ended is judged whole.
-- A call whose arguments are not one whole value when its choice ends with `length` or `content_filter` is
-  `truncated`, and nothing else is said of what it lacks. What contradicts itself does so however it ends.
+- A call whose arguments are not one whole value when its choice ends with `length`, `content_filter` or
+  `error` is `truncated`, and nothing else is said of what it lacks. What contradicts itself does so however it ends.
 - The arguments of a call are exactly one of: nothing, one object, one other value, several values, not JSON. Only
   the type that fits is named.
 - A detail names positions, lengths, ids and names; it never repeats arguments, which a user may have switched off.

@@ -213,10 +213,10 @@ EXPLANATIONS: tuple[Explanation, ...] = (
     Explanation(
         "truncated",
         ARGUMENTS,
-        "`length` or `content_filter` came while the arguments of a call were not one whole value. What such a call lacks is"
-        " not named beside it; what contradicts itself is.",
+        "`length`, `content_filter` or `error` came while the arguments of a call were not one whole value. What such a call"
+        " lacks is not named beside it; what contradicts itself is.",
         (Seen("github/copilot-cli#4286", "arguments held back to their end, and so lost whole when cut"),),
-        "Raise `max_tokens`, or ask for less in one call. Do not execute it.",
+        "Raise `max_tokens`, or ask for less in one call; after `error` ask again. Do not execute it.",
         Sample((_HEAD, _calls(_delta(0, arguments='{"title": "buy')), _ends("length"))),
     ),
     Explanation(
@@ -226,6 +226,7 @@ EXPLANATIONS: tuple[Explanation, ...] = (
         (
             Seen("open-webui/open-webui#29690", "a custom SGLang build sent null"),
             Seen("farion1231/cc-switch#4158", "names empty or absent"),
+            Seen("langchain4j/langchain4j#5209", "DeepSeek: an empty call at an index of its own behind the real ones"),
         ),
         "The call cannot be executed. Ask the same without streaming; if the name is there, the server lost it.",
         Sample((_calls(_delta(0, "call_1", arguments=_TITLE)), _ends())),
@@ -423,13 +424,14 @@ EXPLANATIONS: tuple[Explanation, ...] = (
     Explanation(
         "finish_reason_mismatch",
         STREAM,
-        "Calls, but a finish reason other than `tool_calls`, `function_call`, `length`, `content_filter`; or one of the"
-        " first two without a call. A *named* tool choice excuses `stop`, which the API itself answers then.",
+        "Calls, but a finish reason other than `tool_calls`, `function_call`, `length`, `content_filter`, `error`; or one of"
+        " the first two without a call. A *named* tool choice excuses `stop`, which the API itself answers then.",
         (
             Seen("BerriAI/litellm#35753", "`stop` after streamed calls of Ollama"),
             Seen("BerriAI/litellm#12862", "`stop` for o1-pro and Cohere"),
             Seen("Blaizzy/mlx-vlm#990", "always `stop`"),
             Seen("vllm-project/vllm#25054", "what OpenAI and vLLM answer, by tool choice"),
+            Seen("HKUDS/nanobot#1555", "Copilot: text in one choice, its calls in another, and `tool_calls` in both"),
         ),
         "An agent that looks at the finish reason does not execute the calls: look at the calls instead.",
         _one_call(_TITLE, finish_reason="stop"),

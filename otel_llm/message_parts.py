@@ -116,7 +116,7 @@ def _part(item: Any, blobs: Blobs) -> MessagePart | None:
         # The Responses API has the fields of a file on the part itself.
         file = field(item, "file")
         return _document(item if file is None else file, blobs)
-    if kind == "thinking":
+    if kind in {"thinking", "reasoning"}:
         text = thought_of(item)
         return ReasoningPart(exportable(text)) if text else None
     text = text_of(item) or text_of(field(item, "text")) or text_of(field(item, "refusal")) or ""

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from otel_llm import json_values
 from otel_llm.fields import field, index_of, is_a, items_of, text_of
 from otel_llm.json_values import Shape
-from otel_llm.text_parts import texts_of, thought_of
+from otel_llm.text_parts import REASONING_FIELDS, said, texts_of, thought_of, thoughts_in
 from otel_llm.tool_call import CallKind, Delta, ToolCall
 from otel_llm.unicode_text import ends_with_half, join_surrogates
 
@@ -52,8 +52,8 @@ __all__ = [
 Outcome = Literal["completed", "closed", "abandoned", "cancelled", "error"]
 
 # Finish reasons that stop a choice in the middle of whatever it was writing.
-# The last is a response of the Responses API that does not say why.
-CUTTING_FINISH_REASONS = frozenset({"length", "content_filter", "incomplete"})
+# `error` is what gateways say where the model's server failed; `incomplete` a response that does not say why.
+CUTTING_FINISH_REASONS = frozenset({"length", "content_filter", "error", "incomplete"})
 
 
 @dataclass(frozen=True)
@@ -315,6 +315,8 @@ class Recording:
             self.read_head(chunk)
         if type(choices) is not list:
             choices = items_of(choices)
+            if not choices:
+                self._told_failure(chunk)
 
         for choice in choices:
             try:
@@ -354,7 +356,7 @@ class Recording:
                     self._rest_of_delta(known, delta, came_ns)
             if extra is not None:
                 if known.reasoning_started_ns is None or self._keep_text:
-                    self._reasoning(known, extra, came_ns)
+                    self._beside_text(known, extra, came_ns)
                 if not self._has_function_calls:
                     function_call = field(extra, "function_call")
 
@@ -383,7 +385,7 @@ class Recording:
             if function_call is not None:
                 self._legacy_call(known, function_call, came_ns)
             if finish_reason is not None:
-                self._finish_reason(known, finish_reason, came_ns)
+                self._finish_reason(known, choice, finish_reason, came_ns)
                 self._finishing = chunk
 
         if self._news:
@@ -418,13 +420,15 @@ class Recording:
             message = field(choice, "message")
             self._text(known, field(message, "content"), came_ns)
             self._rest_of_delta(known, message, came_ns)
-            self._reasoning(known, field(message, "__pydantic_extra__"), came_ns)
+            self._beside_text(known, field(message, "__pydantic_extra__"), came_ns)
             for place, tool_call in enumerate(items_of(field(message, "tool_calls"))):
                 self._uncommon_delta(known, tool_call, came_ns, place)
             function_call = field(message, "function_call")
             if function_call is not None:
                 self._legacy_call(known, function_call, came_ns)
-            self._finish_reason(known, field(choice, "finish_reason"), came_ns)
+            self._finish_reason(known, choice, field(choice, "finish_reason"), came_ns)
+        if not self.choices:
+            self._told_failure(response)
         news, self._news = self._news, []
         return news
 
@@ -446,8 +450,7 @@ class Recording:
         self.outcome = outcome
         self.ended_ns = ended_ns
         if self.usage is None and self._finishing is not None:
-            # Where Groq has it. A chunk is slow to say that it has no such field, so most are never asked.
-            self.usage = field(field(self._finishing, "x_groq"), "usage")
+            self.usage = self._usage_beside(self._finishing)
         self._finishing = None
         if waited_since_ns is not None and self.chunk_count:
             self.max_wait_ns = max(self.max_wait_ns, ended_ns - waited_since_ns)
@@ -465,6 +468,13 @@ class Recording:
                     call.completed_ns = ended_ns
         news, self._news = self._news, []
         return news
+
+    def fail(self, error: Any, kind: str) -> None:
+        """The server says within its response that it failed. `kind`: what to call it where `error` does not say."""
+        code = field(error, "code")
+        number = index_of(code)
+        word = text_of(code) or text_of(field(error, "type")) or (kind if number is None else str(number))
+        self.failure = Failure(word, text_of(field(error, "message")) or text_of(error) or word)
 
     # Off the straight way ---------------------------------------------------------------------------------
 
@@ -499,7 +509,7 @@ class Recording:
         return known
 
     def _text(self, choice: Choice, content: Any, time_ns: int) -> None:
-        text = content if type(content) is str else text_of(content)
+        text = content if type(content) is str else said(content)
         if not text:
             self._parts(choice, content, time_ns)
             return
@@ -522,7 +532,7 @@ class Recording:
                 self._thought(choice, thought, time_ns)
 
     def _rest_of_delta(self, choice: Choice, delta: Any, time_ns: int) -> None:
-        """A delta without text or calls: a refusal, reasoning in a field of its own, or nothing."""
+        """A delta without text or calls: a refusal, something in a field of its own, or nothing."""
         try:
             fields = delta.__dict__
         except Exception:  # noqa: BLE001  null, a plain mapping, or an object that raises
@@ -533,18 +543,23 @@ class Recording:
         if refusal is not None:
             self._text(choice, refusal, time_ns)
         if choice.reasoning_started_ns is None or self._keep_text:
-            self._reasoning(choice, fields, time_ns)
+            self._beside_text(choice, fields, time_ns)
 
-    def _reasoning(self, choice: Choice, extra: Any, time_ns: int) -> None:
+    def _beside_text(self, choice: Choice, extra: Any, time_ns: int) -> None:
+        """Fields beside the content: thoughts, or an answer that is spoken."""
         if type(extra) is not dict:
             return
-        # `reasoning_content`: DeepSeek, SGLang, llama.cpp; `reasoning`: vLLM, Groq, Cerebras, OpenRouter.
-        content, reasoning = extra.get("reasoning_content"), extra.get("reasoning")
-        if content is None and reasoning is None:
-            return
-        text = text_of(content) or text_of(reasoning)
-        if text is not None:
-            self._thought(choice, text, time_ns)
+        for name, value in extra.items():
+            if value is None:
+                # As in every chunk of some servers.
+                continue
+            if name in REASONING_FIELDS:
+                text = value if type(value) is str else thoughts_in(value)
+                if text:
+                    self._thought(choice, text, time_ns)
+                    return
+            elif name == "audio":
+                self._text(choice, field(value, "transcript"), time_ns)
 
     def _thought(self, choice: Choice, text: str, time_ns: int) -> None:
         if choice.reasoning_started_ns is None:
@@ -565,11 +580,11 @@ class Recording:
                 self._keep(choice.text_parts, text)
 
     def _mixed(self, choice: Choice) -> str:
-        """The fresh text where some of it came as lists of parts; what these think is kept apart."""
+        """The fresh text where not all of it came as strings; what parts think is kept apart."""
         texts: list[str] = []
         for content in choice.fresh_text:
-            if is_a(content, str):
-                texts.append(content)
+            if (text := said(content)) is not None:
+                texts.append(text)
                 continue
             texts += texts_of(content)
             if self._keep_text:
@@ -817,10 +832,13 @@ class Recording:
         except Exception:  # noqa: BLE001  a value that cannot be written, or that raises when it is asked
             return ""
 
-    def _finish_reason(self, choice: Choice, finish_reason: Any, time_ns: int) -> None:
+    def _finish_reason(self, choice: Choice, source: Any, finish_reason: Any, time_ns: int) -> None:
+        """`source`: what the SDK made of the choice."""
         reason = text_of(finish_reason)
         if reason is None:
             return
+        if reason == "error":
+            self._told_failure(source)
         reason = reason[: self.limits.name]
         if reason != choice.finish_reason:
             if len(choice.finish_reasons) < self.limits.notes:
@@ -832,6 +850,18 @@ class Recording:
         if choice.finished_ns is None:
             choice.finished_ns = time_ns
             choice.open_calls = {}
+
+    def _told_failure(self, source: Any) -> None:
+        """Gateways answer with status 200 before they ask the model; a failure is then in the body, or in a choice.
+
+        Where vLLM fails in the middle of a stream, a chunk may be nothing but the error.
+        """
+        error = field(source, "error")
+        if text_of(field(source, "object")) == "error":
+            self.fail(source, "error")
+        elif is_a(error, (dict, str)) and error:
+            # A mock has every field there is.
+            self.fail(error, "error")
 
     def _settle(self, *, at_end: bool = False, most_deltas: int | None = None) -> None:
         """Bring what was kept back under the limits."""
@@ -861,6 +891,14 @@ class Recording:
             if folded == kept:
                 break
             kept = folded
+
+    def _usage_beside(self, chunk: Any) -> Any:
+        """The usage where Groq and Moonshot have it. A chunk is slow to say that it has no such field, so most are
+        never asked.
+        """
+        usage = field(field(chunk, "x_groq"), "usage")
+        choices = items_of(field(chunk, "choices"))
+        return field(choices[-1], "usage") if usage is None and choices else usage
 
     # Facts ------------------------------------------------------------------------------------------------
 

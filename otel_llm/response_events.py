@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from otel_llm.fields import field, index_of, is_a, items_of, text_of
-from otel_llm.recording import Failure, Notice, Recording
+from otel_llm.recording import Notice, Recording
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,6 +78,9 @@ class ResponseEvents:
         self._recording.streamed = False
         status = field(response, "status")
         # One that is no word is there all the same, and says nothing of how the response ended.
+        if status is None and field(response, "error") is not None:
+            # Nothing but an error, which gateways answer with status 200.
+            status = "failed"
         ended = self._ended(response, None if status is None else text_of(status) or "")
         return self._feed(ended, came_ns, came_ns) or []
 
@@ -165,8 +168,7 @@ class ResponseEvents:
         if error is None and self._recording.failure is not None:
             # An error event said it before.
             return
-        code = text_of(field(error, "code")) or text_of(field(error, "type")) or kind
-        self._recording.failure = Failure(code, text_of(field(error, "message")) or code)
+        self._recording.fail(error, kind)
 
     def _rest_of(self, items: Iterable[tuple[int | None, Any]], *, at_end: bool = False) -> _Chunk | None:
         """What is new in items that are whole, each with its index. `at_end`: they are all there are."""

@@ -99,6 +99,11 @@ PARTS: list[tuple[str, Any, Parts]] = [
     ("file, none", {"type": "file", "file": {}}, []),
     ("refusal", {"type": "refusal", "refusal": "No."}, [says("No.")]),
     ("thinking", {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, [thinks("hm")]),
+    (
+        "reasoning summed up",
+        {"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}]},
+        [thinks("hm")],
+    ),
     ("thinking at once", {"type": "thinking", "thinking": "hm"}, [thinks("hm")]),
     ("a string", "hi", [says("hi")]),
     ("nothing known", {"type": "hologram", "hologram": 1}, []),

@@ -295,6 +295,7 @@ def test_empty_arguments(chunks: Any, asked_for: Any, outcome: Any, expected: An
 @table(
     row("length", arguments('{"title":', "add_task", "length"), "truncated"),
     row("content-filter", arguments('{"title":', "add_task", "content_filter"), "truncated"),
+    row("the-server-failed", arguments('{"title":', "add_task", "error"), "truncated"),
     row("before-any-argument", arguments("", "list_tasks", "length"), "truncated"),
     row("before-name-and-id", [calls(call(0)), ends("length")], "truncated"),
     row("two-values", arguments("{}{}", reason="length"), "truncated"),
@@ -320,6 +321,7 @@ def test_empty_arguments(chunks: Any, asked_for: Any, outcome: Any, expected: An
     row("undeclared-name-contradicts-all-the-same", arguments("{", "nope", "length"), "truncated", "unknown_tool"),
     row("whole", arguments("{}", reason="length")),
     row("whole-content-filter", arguments("{}", reason="content_filter")),
+    row("whole-and-then-the-server-failed", arguments("{}", reason="error")),
     row("other-value-is-whole", arguments("5", reason="length"), "arguments_not_object"),
     row("not-truncated-by-another-last-reason", [*arguments("{", reason="length"), ends()], "invalid_json"),
     row("stopped-after-length", arguments("{", reason="length"), "truncated", outcome="closed"),
@@ -678,6 +680,7 @@ CUSTOM_CHOICE = asked(tool_choice={"type": "custom", "custom": {"name": "note"}}
     row("required-and-call", arguments("{}"), request=asked(tool_choice="required")),
     row("required-cut-before-any-call", [says("Hi"), ends("length")], request=asked(tool_choice="required")),
     row("required-filtered-before-any-call", [ends("content_filter")], request=asked(tool_choice="required")),
+    row("required-failed-before-any-call", [ends("error")], request=asked(tool_choice="required")),
     row("named-cut-before-any-call", [ends("length")], request=named("add")),
     row("required-stopped-early", [says("Hi")], request=asked(tool_choice="required"), outcome="closed"),
     row("named-and-called", arguments("{}", "add"), request=named("add")),

@@ -236,6 +236,10 @@ FAILED = {
         f'data: {CHUNK}\n\ndata: {{"error": {{"message": "no"}}, "choices": [{{"finish_reason": "error"}}]}}\n\n',
         "an error event: no",
     ),
+    "an error in a choice": (
+        'data: {"choices": [{"delta": {}, "finish_reason": "error", "error": {"message": "no"}}]}\n\ndata: [DONE]\n\n',
+        "an error: no",
+    ),
 }
 
 

@@ -86,7 +86,7 @@ def test_text_is_told_once_and_kept_only_where_it_is_asked_for() -> None:
     assert kept.has_text
 
 
-@pytest.mark.parametrize("content", [None, "", [{"type": "text", "text": 1}, "Hi"], 5], ids=repr)
+@pytest.mark.parametrize("content", [None, "", [{"type": "text", "text": 1}, "Hi"], True, {"text": "Hi"}], ids=repr)
 def test_what_is_no_text_is_no_text(content: Any) -> None:
     assert not record([says(content)]).has_text
 

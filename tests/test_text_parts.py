@@ -38,7 +38,7 @@ MIXED: list[Any] = [
     [thinks(" Done?"), says("the")],
     "re",
     [],
-    7,
+    {},
 ]
 END = [chunk(text(""), "stop"), DONE]
 

@@ -99,14 +99,17 @@ class _Response:
         before = self._now
         self._now = max(before, ends.time_ns) if ends.time_ns is not None else before + (0 if self._timed else _STEP_NS)
         recording.end(ends.outcome, self._now)
-        unheard = ends.outcome == "error" and not recording.choices
+        outcome, note = recording.outcome or ends.outcome, ends.note
+        if recording.failure is not None and not note:
+            note = f"an error: {recording.failure.message}"
+        unheard = outcome == "error" and not recording.choices
         anomalies = [] if unheard else diagnose(Case(recording, self._request, self._stall_seconds))
         if self._request is not None:
             anomalies = [*diagnose_request(self._request), *anomalies]
         timeline = build_timeline(recording, anomalies, limit=None, preview=recording.preview)
         attributes: dict[str, Any] = {
             "gen_ai.request.model": self._model or recording.response_model or "",
-            "otel_llm.stream.outcome": ends.outcome,
+            "otel_llm.stream.outcome": outcome,
             "otel_llm.stream.tool_call_count": recording.tool_call_count,
             "otel_llm.stream.anomaly_count": len(timeline.anomalies),
         }
@@ -118,8 +121,8 @@ class _Response:
                 attributes["otel_llm.stream.time_to_first_tool_call"] = recording.first_tool_call_ns / 1e9
         return Verdict(
             self._title,
-            ends.outcome,
-            ends.note,
+            outcome,
+            note,
             self._timed,
             0,
             self._now,

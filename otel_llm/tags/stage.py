@@ -19,6 +19,7 @@ from otel_llm.tags.rewriter import ToolCallTagRewriter
 from otel_llm.tags.scanner import Scanner
 from otel_llm.tags.target import Target, described
 from otel_llm.tags.writers import CallDelta, OpenAIWriter, TagWriter, Writer, Written
+from otel_llm.text_parts import said
 
 
 class TagRewrite(NamedTuple):
@@ -66,7 +67,7 @@ class Stage:
                     _say_tool_calls(choice)
                 continue
             content = getattr(delta, "content", None)
-            if type(content) is list:
+            if content is not None and type(content) is not str:
                 content = _text_in(content)
             finish_reason = getattr(choice, "finish_reason", None)
             given = getattr(delta, "tool_calls", None)
@@ -238,11 +239,11 @@ class _ChoiceText:
 
 
 def _text_in(content: Any) -> str | None:
-    """The text of a content that may be a list of parts, as Mistral's are where a model reasons; None without one."""
+    """The text of a content, which may be a list of parts, as Mistral's is where a model reasons; None without one."""
     if isinstance(content, list):
         texts = [part["text"] for part in content if _is_text(part)]
         return "".join(texts) if texts else None
-    return content if isinstance(content, str) else None
+    return content if type(content) is str else said(content)
 
 
 def _with_text(content: Any, text: str) -> Any:
