@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from time import perf_counter_ns
 
 from otel_llm.exchanges.bodies import LONGEST_DOCUMENT, Expander, error_in
 from otel_llm.exchanges.parts import UnreadableFileError
 from otel_llm.exchanges.sse import EventReader
 from otel_llm.faults import swallow
-from otel_llm.fields import field, text_of
 from otel_llm.observation import Observation
-from otel_llm.recording import Failure
 
 
 class ForwardedBody:
@@ -90,10 +87,8 @@ class ForwardedBody:
         except Exception as error:  # noqa: BLE001  as the SDK, which reads no further
             observation.fail(error)
             return
-        message = error_in(value)
-        if message:
-            kind = field(value["error"], "type") if isinstance(value["error"], Mapping) else None
-            observation.recording.failure = Failure(text_of(kind) or "error", message)
+        if error_in(value):
+            observation.recording.fail(value["error"], "error")
             observation.end("error")
             return
         notices = observation.reader.feed(value, asked_ns, came_ns)
