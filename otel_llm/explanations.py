@@ -425,15 +425,19 @@ EXPLANATIONS: tuple[Explanation, ...] = (
         "finish_reason_mismatch",
         STREAM,
         "Calls, but a finish reason other than `tool_calls`, `function_call`, `length`, `content_filter`, `error`; or one of"
-        " the first two without a call. A *named* tool choice excuses `stop`, which the API itself answers then.",
+        " the first two, or another word that speaks of a call, without one. A *named* tool choice excuses `stop`, which the"
+        " API itself answers then.",
         (
             Seen("BerriAI/litellm#35753", "`stop` after streamed calls of Ollama"),
             Seen("BerriAI/litellm#12862", "`stop` for o1-pro and Cohere"),
             Seen("Blaizzy/mlx-vlm#990", "always `stop`"),
             Seen("vllm-project/vllm#25054", "what OpenAI and vLLM answer, by tool choice"),
+            Seen("googleapis/python-genai#2868", "Gemini: `stop` after calls that are streamed"),
             Seen("HKUDS/nanobot#1555", "Copilot: text in one choice, its calls in another, and `tool_calls` in both"),
+            Seen("coder/coder#28470", "Gemini: `function_call_filter: MALFORMED_FUNCTION_CALL`, and nothing else"),
         ),
-        "An agent that looks at the finish reason does not execute the calls: look at the calls instead.",
+        "An agent that looks at the finish reason does not execute the calls: look at the calls instead. Without a call the"
+        " model's was lost, as the server could not read it: ask again.",
         _one_call(_TITLE, finish_reason="stop"),
     ),
     Explanation(
