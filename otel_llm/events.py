@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from otel_llm.diagnosis import Anomaly
-from otel_llm.recording import Delta, Recording, ToolCall
+from otel_llm.recording import Recording
+from otel_llm.tool_call import Delta, ToolCall
 from otel_llm.unicode_text import exportable, join_surrogates
 
 if TYPE_CHECKING:

@@ -38,8 +38,9 @@ from otel_llm.events import Event, Timeline
 from otel_llm.faults import attempt, swallow
 from otel_llm.meters import awaited_meters, is_awaited
 from otel_llm.provider import Server, server_told_by
-from otel_llm.recording import Recording, ToolCall
+from otel_llm.recording import Recording
 from otel_llm.request import ChatRequest
+from otel_llm.tool_call import ToolCall
 from otel_llm.unicode_text import exportable
 
 SCOPE = "otel_llm"

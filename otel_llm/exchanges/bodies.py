@@ -7,9 +7,9 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from otel_llm.choice import Outcome
 from otel_llm.exchanges.parts import MEGABYTE, Begins, Chunk, Ends, Part, UnreadableFileError, Whole
 from otel_llm.exchanges.sse import EventReader, ServerSentEvent
-from otel_llm.recording import Outcome
 
 LONGEST_DOCUMENT = 32 * MEGABYTE
 _LONGEST_EXPANDED = 64 * MEGABYTE

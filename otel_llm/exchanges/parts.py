@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from otel_llm.recording import Outcome
+from otel_llm.choice import Outcome
 
 MEGABYTE = 1024 * 1024
 

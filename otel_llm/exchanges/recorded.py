@@ -14,9 +14,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
+from otel_llm.choice import Outcome
 from otel_llm.exchanges.bodies import BodyReader, decompressed, parse
 from otel_llm.exchanges.parts import MEGABYTE, Part, UnreadableFileError
-from otel_llm.recording import Outcome
 
 MARK = "otel_llm_recording"
 LONGEST_LINE = 32 * MEGABYTE

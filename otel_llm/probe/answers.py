@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import httpx
 
 from otel_llm import json_values
+from otel_llm.choice import Choice
 from otel_llm.exchanges.bodies import BodyReader
 from otel_llm.exchanges.parts import Part, UnreadableFileError
 from otel_llm.exchanges.verdicts import Verdict, judge
-from otel_llm.recording import Choice, Recording
+from otel_llm.recording import Recording
 from otel_llm.unicode_text import one_line
 
 _SHOWN_OF_AN_ERROR = 200
