@@ -2,15 +2,9 @@
 
 Times are nanoseconds of one monotonic clock, given by the caller. The rules that this file enforces:
 
-- A choice is known by its index. A call is known by its index within its choice; where the index is missing, by
-  its id; where both are missing, the delta goes on with the choice's last call. Indexes need not start at 0, be
-  dense or be in order; they are keys, so a huge one allocates nothing. What is no whole number from 0 is no index.
-- Another id at an index in use begins a call of its own if it comes with a name, and that name differs or the
-  arguments so far are already one whole JSON value. Without that it contradicts the call it stands on, unless it is
-  the id of an earlier call of that index, which then goes on.
-- A name may come in pieces: while the pieces joined begin the name of a declared tool they are one name.
+- A choice is known by its index, a call as `attribution.py` has it. What is no whole number from 0 is no index.
 - Empty strings as id, name or finish reason are absent. The same id or name again says nothing new.
-- The legacy `function_call` is one call that needs neither index nor id. A custom tool's input is free text.
+- A custom tool's input is free text.
 - Everything kept is bounded by `Limits`; what goes over is counted, never dropped silently. Deltas are kept as
   cheap tuples; when there are too many, neighbours of one call are folded into one that says how many it stands for.
 
@@ -22,15 +16,16 @@ and is read by `otel_llm.fields`, which raises nothing whatever it is given.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from otel_llm import json_values
+from otel_llm.attribution import LEGACY, Key, Names, TextKey, begin_call, find_call
 from otel_llm.choice import CUTTING_FINISH_REASONS, Choice, Failure, Limits, Notice, Outcome
 from otel_llm.fields import field, index_of, is_a, items_of, text_of
 from otel_llm.json_values import Shape
 from otel_llm.text_parts import REASONING_FIELDS, said, texts_of, thought_of, thoughts_in
 from otel_llm.tool_call import CallKind, ToolCall
-from otel_llm.unicode_text import ends_with_half, join_surrogates
+from otel_llm.unicode_text import join_surrogates
 
 if TYPE_CHECKING:
     from otel_llm.tags.stage import TagRewrite
@@ -53,22 +48,6 @@ def _may_call_functions(delta: Any) -> bool:
     return not isinstance(fields, dict) or "function_call" in fields
 
 
-class _LegacyKey:
-    """The key of the `function_call` among a choice's indexes: equal to nothing that a server can send."""
-
-
-_LEGACY = _LegacyKey()
-
-
-class _TextKey(NamedTuple):
-    """The key of a call that was found in a choice's text."""
-
-    number: int
-
-
-_Key = int | _LegacyKey | _TextKey
-
-
 class Recording:
     """One response, streamed (`feed` for each chunk) or whole (`read_response`), then `end`.
 
@@ -84,6 +63,7 @@ class Recording:
         "_has_function_calls",
         "_keep_text",
         "_keeps_content",
+        "_names",
         "_news",
         "_room",
         "_text_kept",
@@ -126,6 +106,7 @@ class Recording:
     ) -> None:
         self.started_ns = started_ns
         self.declared = declared
+        self._names = Names(declared)
         self.preview = preview
         self.limits = limits or Limits()
         self.streamed = True
@@ -274,7 +255,7 @@ class Recording:
         """A piece of the `number`th call that was found in a choice's text, and stays text."""
         choice = self._choice(choice_index)
         if choice is not None:
-            self._delta_of(choice, _TextKey(number), None, name, arguments, "text", time_ns)
+            self._delta_of(choice, TextKey(number), None, name, arguments, "text", time_ns)
 
     def call_rewritten(self, rewrite: TagRewrite, time_ns: int) -> None:
         """A call in the text was rewritten."""
@@ -482,7 +463,7 @@ class Recording:
         arguments = field(function_call, "arguments")
         if name is None and arguments is None:
             return
-        self._delta_of(choice, _LEGACY, None, name, arguments, "legacy", time_ns)
+        self._delta_of(choice, LEGACY, None, name, arguments, "legacy", time_ns)
 
     def _uncommon_delta(self, choice: Choice, tool_call: Any, time_ns: int, place: int | None = None) -> None:
         """A delta that begins a call, names it, contradicts it or breaks the protocol.
@@ -510,7 +491,7 @@ class Recording:
     def _delta_of(
         self,
         choice: Choice,
-        key: _Key | None,
+        key: Key | None,
         call_id: str | None,
         name: str | None,
         arguments: Any,
@@ -525,15 +506,16 @@ class Recording:
         over_long = False
         if call_id is not None and len(call_id) > limits.id:
             call_id, over_long = call_id[: limits.id], True
-        if name is not None and len(name) > limits.name and not self._begins_declared(name):
+        if name is not None and len(name) > limits.name and not self._names.may_become_declared(name):
             name, over_long = name[: limits.name], True
 
-        call = self._find_call(choice, key, call_id, name)
+        call = find_call(choice, key, call_id, name, self._names)
         if call is None:
-            call = self._begin_call(choice, key, kind, time_ns)
-            if call is None:
+            if self._calls_kept >= limits.calls:
                 self._count_over(choice, key, call_id, name)
                 return
+            self._calls_kept += 1
+            call = begin_call(choice, key, kind, time_ns)
         if kind == "custom":
             call.kind = kind
         if kind != "legacy":
@@ -556,85 +538,7 @@ class Recording:
         if self._room < 0:
             self._settle()
 
-    def _find_call(self, choice: Choice, key: _Key | None, call_id: str | None, name: str | None) -> ToolCall | None:
-        """The call that a delta goes on with, None where it begins one."""
-        of_same_id = None if call_id is None else choice.by_id.get(call_id)
-        if key is None:
-            last = choice.last_call
-            if call_id is None:
-                return last
-            # An id that comes late is the last call's, if that has none yet.
-            late = of_same_id is None and name is None and last is not None and last.id is None
-            return last if late else of_same_id
-
-        call = choice.by_index.get(key)
-        if call is None:
-            return self._call_of_new_index(choice, key, of_same_id, call_id, name)
-        if call_id is None or call_id == call.id:
-            return call
-        if of_same_id is not None and of_same_id.index == call.index and (name is None or not of_same_id.is_whole()):
-            choice.by_index[key] = of_same_id
-            return of_same_id
-        if name is None:
-            return call
-        differs = self._is_another_name(call, name)
-        if call.id is None:
-            return None if differs and call.is_whole() else call
-        return None if differs or call.is_whole() else call
-
-    def _call_of_new_index(
-        self,
-        choice: Choice,
-        key: _Key,
-        of_same_id: ToolCall | None,
-        call_id: str | None,
-        name: str | None,
-    ) -> ToolCall | None:
-        """The call that came without its index until now: the one of that id, else the one that is at its place."""
-        if isinstance(key, (_LegacyKey, _TextKey)):
-            return None
-        call = of_same_id
-        if call is None:
-            call = choice.without_index.get(key)
-            if call is None or (call_id is not None and call.id is not None):
-                return None
-            if name is not None and (self._is_another_name(call, name) or call.is_whole()):
-                return None
-        if choice.without_index.get(call.index) is not call:
-            return None
-        del choice.without_index[call.index]
-        call.index = key
-        choice.by_index[key] = call
-        return call
-
-    def _is_another_name(self, call: ToolCall, name: str) -> bool:
-        """Whether `name` is neither the call's own nor a piece that goes on with it."""
-        if call.name is None or name == call.name:
-            return False
-        is_declared = self.declared is not None and name in self.declared
-        return is_declared or not self._begins_declared(call.name + name)
-
-    def _begin_call(self, choice: Choice, key: _Key | None, kind: CallKind, time_ns: int) -> ToolCall | None:
-        if self._calls_kept >= self.limits.calls:
-            return None
-        self._calls_kept += 1
-        index = 0
-        if isinstance(key, int):
-            index = key
-        elif not isinstance(key, _LegacyKey):
-            index = len(choice.calls)
-            while index in choice.by_index or index in choice.without_index:
-                index += 1
-        call = ToolCall(choice.index, index, kind, time_ns)
-        if key is None:
-            choice.without_index[index] = call
-        else:
-            call.index_reused = key in choice.by_index
-            choice.by_index[key] = call
-        choice.calls.append(call)
-        return call
-
-    def _count_over(self, choice: Choice, key: _Key | None, call_id: str | None, name: str | None) -> None:
+    def _count_over(self, choice: Choice, key: Key | None, call_id: str | None, name: str | None) -> None:
         """A delta of a call that is not kept. What follows it at its index, or without one, is of that call too."""
         self.over_deltas += 1
         last = choice.last_over
@@ -658,20 +562,13 @@ class Recording:
             pieces.append(name)
         elif name == call.name and (declared is None or name in declared):
             return
-        elif self._begins_declared(joined):
+        elif self._names.may_become_declared(joined):
             call.name = joined
             pieces.append(name)
         elif name != call.name:
             self._note(call.other_names, name)
-        if declared is None or call.name in declared or not self._begins_declared(call.name):
+        if declared is None or call.name in declared or not self._names.may_become_declared(call.name):
             self._announce(choice, call)
-
-    def _begins_declared(self, name: str) -> bool:
-        if self.declared is None:
-            return False
-        if ends_with_half(name):
-            name = name[:-1]
-        return any(tool.startswith(name) for tool in self.declared)
 
     def _note(self, notes: list[str], note: str) -> None:
         note = note[: self.limits.note]
