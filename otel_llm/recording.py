@@ -74,6 +74,8 @@ class Limits:
     """Contradicting ids or names of one call, finish reasons of one choice."""
     note: int = 80
     """Length of a contradicting id or name."""
+    failure: int = 1000
+    """What a server says of its own failure."""
 
 
 class Notice(NamedTuple):
@@ -474,7 +476,8 @@ class Recording:
         code = field(error, "code")
         number = index_of(code)
         word = text_of(code) or text_of(field(error, "type")) or (kind if number is None else str(number))
-        self.failure = Failure(word, text_of(field(error, "message")) or text_of(error) or word)
+        message = text_of(field(error, "message")) or text_of(error) or word
+        self.failure = Failure(word[: self.limits.name], message[: self.limits.failure])
 
     # Off the straight way ---------------------------------------------------------------------------------
 

@@ -63,7 +63,9 @@ class BodyClosing:
     def forwarded(self) -> ForwardedBody | None:
         """What notes the bytes of a body that is about to be read, where neither the SDK nor a tracker will."""
         observation = self._observation()
-        if observation is None or observation.ended or self.parsing or self._has_reader:
+        if observation is None or observation.ended or self.parsing:
+            return None
+        if self._has_reader and (self._reader is None or _is_running(self._reader())):
             return None
         # Most callers take what the SDK parsed.
         from otel_llm.forwarded_body import ForwardedBody
@@ -72,12 +74,14 @@ class BodyClosing:
         return self._forwarded
 
     def __call__(self) -> None:
+        # Whoever keeps the response keeps us, and there is nothing more to note.
+        forwarded, self._forwarded = self._forwarded, None
         observation = self._observation()
         if observation is None or observation.ended or self.parsing:
             return
         if not self._has_reader:
             # The caller wanted no stream of chunks, and as many of the bytes as came past us.
-            observation.end("closed", unread=self._forwarded is None or self._forwarded.is_unread)
+            observation.end("closed", unread=forwarded is None or forwarded.is_unread)
         elif self._reader is None:
             # The SDK's stream is behind another library's, which reads it when and where it likes. If the SDK closes
             # the body because it came to its end, the other library will hand that on, and chunks it has in hand still.
@@ -85,9 +89,20 @@ class BodyClosing:
                 observation.end("closed")
         else:
             reader = self._reader()
-            running = getattr(reader, "gi_running", False) or getattr(reader, "ag_running", False)
-            if reader is not None and not running:
+            if forwarded is not None or (reader is not None and not _is_running(reader)):
                 observation.end("closed")
+
+
+def _is_running(reader: Any) -> bool:
+    """Whether somebody reads by this generator at this moment."""
+    return bool(getattr(reader, "gi_running", False) or getattr(reader, "ag_running", False))
+
+
+def live_with_body(response: Any, kept: object) -> None:
+    """Keep something as long as the body of an httpx response that is watched. Any other is left alone."""
+    body = getattr(response, "stream", None)
+    if type(body) in {_SyncBody, _AsyncBody}:
+        body._self_closing.kept = kept
 
 
 def _sdk_is_reading() -> bool:
