@@ -101,7 +101,7 @@ def _is_running(reader: Any) -> bool:
 def live_with_body(response: Any, kept: object) -> None:
     """Keep something as long as the body of an httpx response that is watched. Any other is left alone."""
     body = getattr(response, "stream", None)
-    if type(body) in {_SyncBody, _AsyncBody}:
+    if type(body) is _SyncBody or type(body) is _AsyncBody:
         body._self_closing.kept = kept
 
 
