@@ -55,7 +55,8 @@ class BodyClosing:
 
     def read_by(self, stream: Any) -> None:
         """From now on `stream` reads the body, and a tracker sees how it ends."""
-        reader = own_generator(stream)
+        # Whoever reads the body in a `next` of their own reads for the tracker, too.
+        reader = own_generator(stream) if goes_round(stream, "__next__", "__anext__") else None
         # Held weakly: the reader holds the response, and the response holds us.
         self._reader = None if reader is None else weakref.ref(reader)
         self._has_reader = True

@@ -8,11 +8,13 @@ import gzip
 import json
 import tracemalloc
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import openai
 import pytest
+from openai.types.chat import ChatCompletionChunk as Chunk
 from opentelemetry.trace import StatusCode
 
 from callers import REQUEST, RESPONSE_REQUEST, AsyncCaller, SyncCaller
@@ -292,6 +294,22 @@ async def test_of_a_stream_s_response_left_in_the_middle(instrumented: Seen, ser
         response.close()
     assert instrumented.outcome == "closed"
     assert instrumented.events("otel_llm.tool_call.detected")
+
+
+def test_a_stream_class_that_reads_the_bytes_itself(instrumented: Seen, serve: Serve) -> None:
+    class Own(openai.Stream[Chunk]):
+        lines: Iterator[str] | None = None
+
+        def __next__(self) -> Any:
+            self.lines = self.lines or self.response.iter_lines()
+            return next(Chunk.model_validate_json(line[6:]) for line in self.lines if line.startswith("data: {"))
+
+    request = {**REQUEST, "stream": True}
+    with SyncCaller(serve(*HEALTHY).base_url).client.chat.completions.with_streaming_response.create(**request) as raw:
+        stream = raw.parse(to=Own)
+        assert all(type(next(stream)) is Chunk for _ in range(len(HEALTHY) - 2))
+    assert instrumented.attributes["otel_llm.stream.chunk_count"] == len(HEALTHY) - 2
+    has_the_call(instrumented)
 
 
 async def test_an_error_that_came_whole(instrumented: Seen, serve: Serve, connect: Connect) -> None:
