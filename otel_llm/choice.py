@@ -35,6 +35,8 @@ class Limits:
     """Contradicting ids or names of one call, finish reasons of one choice."""
     note: int = 80
     """Length of a contradicting id or name."""
+    failure: int = 1000
+    """What a server says of its own failure."""
 
 
 class Notice(NamedTuple):

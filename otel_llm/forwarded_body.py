@@ -23,6 +23,7 @@ class ForwardedBody:
         self._encoding = encoding
         self._expander: Expander | None = None
         self._events = EventReader() if observation.recording.streamed else None
+        self._is_begun = False
         self._document = bytearray()
         self._is_readable = True
         self._is_heard = False
@@ -41,6 +42,11 @@ class ForwardedBody:
             if self._expander is None:
                 self._expander = Expander(self._encoding)
             for expanded in self._expander.feed(data):
+                if not self._is_begun and (head := expanded.lstrip()):
+                    self._is_begun = True
+                    if head.startswith(b"{"):
+                        # Some answer whole where a stream was asked for, above all with an error.
+                        self._events = None
                 if self._events is None:
                     self._keep(expanded)
                     continue

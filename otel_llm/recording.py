@@ -332,7 +332,8 @@ class Recording:
         code = field(error, "code")
         number = index_of(code)
         word = text_of(code) or text_of(field(error, "type")) or (kind if number is None else str(number))
-        self.failure = Failure(word, text_of(field(error, "message")) or text_of(error) or word)
+        message = text_of(field(error, "message")) or text_of(error) or word
+        self.failure = Failure(word[: self.limits.name], message[: self.limits.failure])
 
     # Off the straight way ---------------------------------------------------------------------------------
 

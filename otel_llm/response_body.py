@@ -55,7 +55,8 @@ class BodyClosing:
 
     def read_by(self, stream: Any) -> None:
         """From now on `stream` reads the body, and a tracker sees how it ends."""
-        reader = own_generator(stream)
+        # Whoever reads the body in a `next` of their own reads for the tracker, too.
+        reader = own_generator(stream) if goes_round(stream, "__next__", "__anext__") else None
         # Held weakly: the reader holds the response, and the response holds us.
         self._reader = None if reader is None else weakref.ref(reader)
         self._has_reader = True
@@ -63,7 +64,9 @@ class BodyClosing:
     def forwarded(self) -> ForwardedBody | None:
         """What notes the bytes of a body that is about to be read, where neither the SDK nor a tracker will."""
         observation = self._observation()
-        if observation is None or observation.ended or self.parsing or self._has_reader:
+        if observation is None or observation.ended or self.parsing:
+            return None
+        if self._has_reader and (self._reader is None or _is_running(self._reader())):
             return None
         # Most callers take what the SDK parsed.
         from otel_llm.forwarded_body import ForwardedBody
@@ -72,12 +75,14 @@ class BodyClosing:
         return self._forwarded
 
     def __call__(self) -> None:
+        # Whoever keeps the response keeps us, and there is nothing more to note.
+        forwarded, self._forwarded = self._forwarded, None
         observation = self._observation()
         if observation is None or observation.ended or self.parsing:
             return
         if not self._has_reader:
             # The caller wanted no stream of chunks, and as many of the bytes as came past us.
-            observation.end("closed", unread=self._forwarded is None or self._forwarded.is_unread)
+            observation.end("closed", unread=forwarded is None or forwarded.is_unread)
         elif self._reader is None:
             # The SDK's stream is behind another library's, which reads it when and where it likes. If the SDK closes
             # the body because it came to its end, the other library will hand that on, and chunks it has in hand still.
@@ -85,9 +90,20 @@ class BodyClosing:
                 observation.end("closed")
         else:
             reader = self._reader()
-            running = getattr(reader, "gi_running", False) or getattr(reader, "ag_running", False)
-            if reader is not None and not running:
+            if forwarded is not None or (reader is not None and not _is_running(reader)):
                 observation.end("closed")
+
+
+def _is_running(reader: Any) -> bool:
+    """Whether somebody reads by this generator at this moment."""
+    return bool(getattr(reader, "gi_running", False) or getattr(reader, "ag_running", False))
+
+
+def live_with_body(response: Any, kept: object) -> None:
+    """Keep something as long as the body of an httpx response that is watched. Any other is left alone."""
+    body = getattr(response, "stream", None)
+    if type(body) is _SyncBody or type(body) is _AsyncBody:
+        body._self_closing.kept = kept
 
 
 def _sdk_is_reading() -> bool:

@@ -52,14 +52,14 @@ class Rewriting:
         return RewrittenAsyncStream(stream, self)
 
     def take(self, chunk: Any) -> Any:
-        if not self._works:
-            return chunk
-        try:
-            return self._stage.take(chunk)
-        except Exception as fault:  # noqa: BLE001
-            self._works = False
-            swallow("tag rewriting", fault)
-            return attempt("tag rewriting", self._stage.give_back, chunk) or chunk
+        if self._works:
+            try:
+                return self._stage.take(chunk)
+            except Exception as fault:  # noqa: BLE001
+                self._works = False
+                swallow("tag rewriting", fault)
+        # The text of another choice may be held back until that choice comes again.
+        return attempt("tag rewriting", self._stage.give_back, chunk) or chunk
 
     def finish(self) -> Any:
         return attempt("tag rewriting", self._stage.finish) if self._works else None

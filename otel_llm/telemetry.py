@@ -286,7 +286,7 @@ class RequestSpan:
         if error is not None:
             attempt("the end of the span", self._fail, error)
         elif failure is not None:
-            message, kind = exportable(failure.message[:_LONGEST_MESSAGE]), exportable(failure.type)
+            message, kind = exportable(failure.message), exportable(failure.type)
             attempt("the end of the span", invocation.fail, Error(message=message, type=kind))
         else:
             attempt("the end of the span", invocation.stop)

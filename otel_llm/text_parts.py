@@ -46,8 +46,11 @@ def texts_of(parts: Any) -> Iterator[str]:
 
 def thought_of(part: Any) -> str:
     """What a part thinks: in pieces, as most write it, or at once, as Anthropic does. Empty for another part."""
-    thought = field(part, "thinking") or field(part, "summary")
-    return text_of(thought) or "".join(texts_of(thought))
+    return _thought(field(part, "thinking")) or _thought(field(part, "summary"))
+
+
+def _thought(value: Any) -> str:
+    return text_of(value) or "".join(texts_of(value))
 
 
 def thoughts_in(value: Any) -> str:

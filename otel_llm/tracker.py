@@ -20,7 +20,7 @@ from otel_llm.faults import attempt, swallow
 from otel_llm.log_lines import are_wanted
 from otel_llm.observation import AbandonedStream, Observation, outcome_of
 from otel_llm.proxies import ObjectProxy
-from otel_llm.response_body import generator_within, goes_round, own_generator
+from otel_llm.response_body import generator_within, goes_round, live_with_body, own_generator
 from otel_llm.telemetry import CurrentSpan
 
 if TYPE_CHECKING:
@@ -66,7 +66,10 @@ class _Tracker(ObjectProxy):
     @property
     def response(self) -> Any:
         """The HTTP response behind the stream, None where the stream has none."""
-        return getattr(self.__wrapped__, "response", None)
+        response = getattr(self.__wrapped__, "response", None)
+        # Who takes its bytes may drop the stream.
+        attempt("a response's body", live_with_body, response, self._self_abandoned)
+        return response
 
     @response.setter
     def response(self, response: Any) -> None:

@@ -6,12 +6,15 @@ import asyncio
 import gc
 import gzip
 import json
+import tracemalloc
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import openai
 import pytest
+from openai.types.chat import ChatCompletionChunk as Chunk
 from opentelemetry.trace import StatusCode
 
 from callers import REQUEST, RESPONSE_REQUEST, AsyncCaller, SyncCaller
@@ -255,6 +258,100 @@ async def test_no_stream_though_one_was_asked_for(instrumented: Seen, serve: Ser
         assert [piece async for piece in pieces(caller, raw, "iter_bytes")] == [b"<html>"]
     assert instrumented.outcome == "completed"
     assert instrumented.anomalies == []
+
+
+async def taken_of(caller: SyncCaller, response: Any) -> bytes:
+    """The bytes of an httpx response."""
+    if isinstance(caller, AsyncCaller):
+        return b"".join([piece async for piece in response.aiter_bytes()])
+    return b"".join(response.iter_bytes())
+
+
+@pytest.mark.parametrize("dropped", [False, True], ids=["stream kept", "stream dropped"])
+async def test_of_a_stream_s_response(instrumented: Seen, serve: Serve, connect: Connect, dropped: bool) -> None:
+    caller = connect(serve(*HEALTHY))
+    stream = await caller.stream()
+    response = stream.response
+    if dropped:
+        del stream
+        gc.collect()
+    assert await taken_of(caller, response) == body_of(HEALTHY)
+    assert instrumented.outcome == "completed"
+    has_the_call(instrumented)
+
+
+async def test_of_a_stream_s_response_left_in_the_middle(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(*CALL, Sleep(60)))
+    stream = await caller.stream()
+    response = stream.response
+    del stream
+    gc.collect()
+    if isinstance(caller, AsyncCaller):
+        await anext(response.aiter_bytes())
+        await response.aclose()
+    else:
+        next(response.iter_bytes())
+        response.close()
+    assert instrumented.outcome == "closed"
+    assert instrumented.events("otel_llm.tool_call.detected")
+
+
+def test_a_stream_class_that_reads_the_bytes_itself(instrumented: Seen, serve: Serve) -> None:
+    class Own(openai.Stream[Chunk]):
+        lines: Iterator[str] | None = None
+
+        def __next__(self) -> Any:
+            self.lines = self.lines or self.response.iter_lines()
+            return next(Chunk.model_validate_json(line[6:]) for line in self.lines if line.startswith("data: {"))
+
+    request = {**REQUEST, "stream": True}
+    with SyncCaller(serve(*HEALTHY).base_url).client.chat.completions.with_streaming_response.create(**request) as raw:
+        stream = raw.parse(to=Own)
+        assert all(type(next(stream)) is Chunk for _ in range(len(HEALTHY) - 2))
+    assert instrumented.attributes["otel_llm.stream.chunk_count"] == len(HEALTHY) - 2
+    has_the_call(instrumented)
+
+
+async def test_an_error_that_came_whole(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    answer = {"error": {"message": "no such model", "code": "not_found"}}
+    caller = connect(serve(Answer(answer)))
+    async with streaming_response(caller) as raw:
+        taken = [piece async for piece in pieces(caller, raw, "iter_bytes")]
+    assert json.loads(b"".join(taken)) == answer
+    assert instrumented.span.status.description == "no such model"
+    assert instrumented.attributes["error.type"] == "not_found"
+
+
+async def test_an_answer_that_came_whole(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(Answer(b"\n" + json.dumps(completion(text("Hi"))).encode())))
+    async with streaming_response(caller) as raw:
+        assert b"Hi" in b"".join([piece async for piece in pieces(caller, raw, "iter_bytes")])
+    assert instrumented.attributes["gen_ai.response.finish_reasons"] == ("stop",)
+    assert (instrumented.outcome, instrumented.anomalies) == (None, [])
+
+
+async def test_what_a_server_says_of_its_failure_is_cut(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(*CALL, error_event("m" * 100_000, type="t" * 100_000)))
+    async with streaming_response(caller) as raw:
+        assert [piece async for piece in pieces(caller, raw, "iter_bytes")]
+    assert instrumented.span.status.description == "m" * 1000
+    assert instrumented.attributes["error.type"] == "t" * 256
+
+
+async def test_a_document_is_let_go_when_it_was_read(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(Answer({**completion(text("Hi")), "padding": "x" * 4_000_000})))
+    tracemalloc.start()
+    try:
+        async with streaming_response(caller, stream=False) as raw:
+            async for _ in pieces(caller, raw, "iter_bytes"):
+                pass
+        gc.collect()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert raw.http_response.is_closed
+    assert kept < 1_000_000
+    assert len(instrumented.spans) == 1
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -33,7 +33,7 @@ def spoken(text: str, size: int, *, choice: int = 0, reason: str | None = "stop"
     return pieces if reason is None else [*pieces, ends(reason, choice=choice)]
 
 
-def heard(chunks: list[Any], choice: int = 0) -> str:
+def heard(chunks: list[Any], choice: int | None = 0) -> str:
     """The text of one choice."""
     return "".join(one.delta.content or "" for chunk in chunks for one in chunk.choices if one.index == choice)
 
@@ -381,6 +381,33 @@ async def test_hostile_text_is_exported(instrument: Callable[..., Seen], serve: 
     seen.encode()
 
 
+async def test_a_choice_without_an_index(instrument: Callable[..., Seen], serve: Serve, connect: Connect) -> None:
+    seen = instrument(tool_call_tags="ojlk,dfsd")
+    told = spoken(TEXT, 6, reason=None)
+    for one in told:
+        one["choices"][0]["index"] = None
+    chunks = await read_all(connect(serve(*told)))
+    assert f"<ojlk>{BODY}</dfsd>" in heard(chunks, None).replace("\n", "")
+    (rewrite,) = seen.events("otel_llm.tag_rewrite")
+    assert (rewrite.attributes or {})["otel_llm.choice.index"] == 0
+    seen.encode()
+
+
+@pytest.mark.parametrize("odd", [{"index": {}}, {"delta": {"tool_calls": 5}}, None], ids=["index", "calls", "choices"])
+async def test_nonsense_in_the_middle_of_a_call(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect, odd: Any
+) -> None:
+    seen = instrument(tool_call_tags="openai")
+    told = spoken(TEXT, 6)
+    nonsense = says(None)
+    nonsense["choices"] = 5 if odd is None else [{**nonsense["choices"][0], **odd}]
+    chunks = await read_all(connect(serve(*told[:8], nonsense, *told[8:])))
+    found = [one for one in chunks if type(one.choices) is list]
+    calls_made = [one for one in found if type(one.choices[0].delta.tool_calls) is not int]
+    assert called(calls_made) == {0: ("add_task", ARGUMENTS)}
+    assert seen.anomalies == []
+
+
 # -- faults and wrong options --
 
 
@@ -402,6 +429,25 @@ async def test_a_fault_gives_back_what_was_held(
     assert heard(chunks) == TEXT
     assert reasons(chunks) == ["stop"]
     assert seen.outcome == "completed"
+
+
+async def test_a_fault_gives_back_what_was_held_of_another_choice(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instrument(tool_call_tags="openai")
+    from otel_llm.tags.scanner import Scanner
+
+    feed = Scanner.feed
+
+    def breaks(scanner: Scanner, text: str) -> Any:
+        if "broken" in text:
+            raise RuntimeError("broken")
+        return feed(scanner, text)
+
+    monkeypatch.setattr(Scanner, "feed", breaks)
+    told = [says("<tool_", choice=1), says("<broken"), says("call>", choice=1), ends("stop"), ends("stop", choice=1)]
+    chunks = await read_all(connect(serve(*told)), n=2)
+    assert (heard(chunks), heard(chunks, 1)) == ("<broken", "<tool_call>")
 
 
 @pytest.mark.parametrize("bad", ["a,b,c", "{,}", "<x,<xy", 5, ToolCallTagRewriter])

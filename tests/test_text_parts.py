@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from callers import SyncCaller
+from otel_llm import SyncStreamingToolCallTracker
 from otel_llm.demo.scripted_server import DONE, Answer, ScriptedServer, chunk, completion, text, tool_call_chunks
 from otel_llm.tags.scanner import Scanner
 from seen import Seen
@@ -176,3 +177,14 @@ async def test_a_fault_gives_back_what_was_held(
     server = serve(chunk(text("1 <tool")), chunk(text([thinks("Hm."), says("<x")])), *END)
     words, thoughts, calls, _ = await streamed_text(connect(server))
     assert (words, thoughts, calls) == ("1 <tool<x", thinks("Hm.")["thinking"], [])
+
+
+def test_a_part_that_will_not_say_whether_it_is_empty() -> None:
+    class Odd:
+        def __bool__(self) -> bool:
+            raise RuntimeError("odd")
+
+    odd = chunk(text([{"type": "thinking", "thinking": Odd()}, says("Hi")]))
+    tracker = SyncStreamingToolCallTracker(iter([odd]))
+    assert list(tracker) == [odd]
+    assert tracker._has_content

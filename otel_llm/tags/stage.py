@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from time import perf_counter_ns
 from typing import Any, NamedTuple
 
+from otel_llm.fields import index_of, items_of
 from otel_llm.request import Tool
 from otel_llm.tags.found import FoundCall, Piece
 from otel_llm.tags.rewriter import ToolCallTagRewriter
@@ -54,15 +55,16 @@ class Stage:
         own = target.tools if isinstance(target, ToolCallTagRewriter) else None
         self._tools = tools if own is None else own
         self._observer = observer or Observer()
-        self._choices: dict[Any, _ChoiceText] = {}
+        self._choices: dict[int, _ChoiceText] = {}
         self._last: Any = None
 
     def take(self, chunk: Any) -> Any:
         """One chunk, rewritten; the very object that was given."""
-        for choice in getattr(chunk, "choices", None) or ():
+        choices = getattr(chunk, "choices", None)
+        for choice in choices if type(choices) is list else items_of(choices):
             delta = getattr(choice, "delta", None)
             if delta is None:
-                ended = self._choices.get(getattr(choice, "index", 0))
+                ended = self._choices.get(_index_of(choice))
                 if ended is not None and ended.calls:
                     _say_tool_calls(choice)
                 continue
@@ -70,8 +72,8 @@ class Stage:
             if content is not None and type(content) is not str:
                 content = _text_in(content)
             finish_reason = getattr(choice, "finish_reason", None)
-            given = getattr(delta, "tool_calls", None)
-            index = getattr(choice, "index", 0)
+            given = items_of(getattr(delta, "tool_calls", None))
+            index = _index_of(choice)
             text = self._choices.get(index)
             if text is None:
                 if content is None and not given:
@@ -99,8 +101,10 @@ class Stage:
         chunk = copy.deepcopy(self._last)
         made = []
         for index, written in rest.items():
-            choice = copy.deepcopy(next((one for one in chunk.choices if one.index == index), chunk.choices[0]))
-            choice.index = index
+            choice = next((copy.deepcopy(one) for one in chunk.choices if _index_of(one) == index), None)
+            if choice is None:
+                choice = copy.deepcopy(chunk.choices[0])
+                choice.index = index
             choice.finish_reason = None
             delta = choice.delta
             for name in ("role", "tool_calls", "function_call", "refusal"):
@@ -117,33 +121,34 @@ class Stage:
 
     def rewrite_response(self, response: Any) -> None:
         """A response that came whole, in place."""
-        for position, choice in enumerate(getattr(response, "choices", None) or ()):
+        for position, choice in enumerate(items_of(getattr(response, "choices", None))):
             message: Any = getattr(choice, "message", None)
             content = _text_in(getattr(message, "content", None))
             if content is None:
                 continue
-            text = self._begin(getattr(choice, "index", position))
-            text.skip_indexes(getattr(message, "tool_calls", None) or ())
+            given = items_of(getattr(message, "tool_calls", None))
+            text = self._begin(_index_of(choice, position))
+            text.skip_indexes(given)
             written = text.feed(content)
             _add(written, text.flush())
             if written.text != content:
                 message.content = _with_text(message.content, written.text) or None
             if written.deltas:
                 calls = [_whole_call(response, call) for call in _joined(written.deltas)]
-                message.tool_calls = [*(message.tool_calls or ()), *calls]
+                message.tool_calls = [*given, *calls]
                 _say_tool_calls(choice)
 
     def give_back(self, chunk: Any) -> Any:
-        """The stage has failed at this chunk: put what was held back before it, as it came."""
-        for choice in chunk.choices:
-            text = self._choices.pop(choice.index, None)
+        """The stage has failed, at this chunk or before: put what was held back before it, as it came."""
+        for choice in items_of(getattr(chunk, "choices", None)):
+            text = self._choices.pop(_index_of(choice), None)
             held = "" if text is None else text.held
             if held:
                 content = choice.delta.content
                 choice.delta.content = _with_text(content, held + (_text_in(content) or ""))
         return chunk
 
-    def _begin(self, index: Any) -> _ChoiceText:
+    def _begin(self, index: int) -> _ChoiceText:
         writer: Writer = (
             TagWriter(self._target.target_tags) if isinstance(self._target, ToolCallTagRewriter) else OpenAIWriter()
         )
@@ -155,7 +160,7 @@ class Stage:
             left = _with_text(delta.content, written.text)
             delta.content = left or (None if written.deltas or content is None else "")
         if written.deltas:
-            given = getattr(delta, "tool_calls", None) or []
+            given = items_of(getattr(delta, "tool_calls", None))
             delta.tool_calls = [*given, *(_delta_of(delta, call) for call in written.deltas)]
             text.calls += sum(1 for call in written.deltas if call.name is not None)
 
@@ -258,6 +263,12 @@ def _with_text(content: Any, text: str) -> Any:
 
 def _is_text(part: Any) -> bool:
     return isinstance(part, dict) and isinstance(part.get("text"), str)
+
+
+def _index_of(choice: Any, otherwise: int = 0) -> int:
+    """The index of a choice. One without a usable index is the only one there is."""
+    index = index_of(getattr(choice, "index", None))
+    return otherwise if index is None else index
 
 
 def _say_tool_calls(choice: Any) -> None:
