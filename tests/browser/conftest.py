@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, sync_playwright
+from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
+from playwright.sync_api import Error as PlaywrightError
 from scenes import Agent
 from view_server import View
 
@@ -25,6 +27,10 @@ _FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+# A busy machine may stand still for seconds. Nothing that works waits as long as this.
+_PATIENCE = 30_000  # ms
+
+_PAGES = pytest.StashKey[list[Page]]()
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +42,7 @@ def chromium() -> Iterator[Browser]:
         if os.environ.get("OTEL_LLM_REQUIRE_BROWSER"):
             pytest.fail(reason)
         pytest.skip(reason)
+    expect.set_options(timeout=_PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=_FLAGS)
         yield browser
@@ -64,11 +71,29 @@ def agent(view: View) -> Iterator[Agent]:
     one.close()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What the pages of a test that failed looked like, which nobody else can see any more."""
+    report = yield
+    if report.when == "call" and report.failed:
+        for at, page in enumerate(item.stash.get(_PAGES, [])):
+            report.sections.append((f"page {at + 1}", _state(page)))
+    return report
+
+
+def _state(page: Page) -> str:
+    try:
+        return json.dumps(page.evaluate("measures.state()"), indent=1)
+    except PlaywrightError as failure:
+        return f"It does not answer: {failure}"
+
+
 @pytest.fixture
-def open_page(chromium: Browser, view: View) -> Iterator[Callable[..., Page]]:
+def open_page(request: pytest.FixtureRequest, chromium: Browser, view: View) -> Iterator[Callable[..., Page]]:
     """`open_page(path, **context_options)`. A script that fails, or asks for anything elsewhere, fails the test."""
     wrong: list[str] = []
     contexts = []
+    pages = request.node.stash[_PAGES] = []
 
     def refuse(request: Request) -> None:
         if not request.url.startswith((view.url, "blob:", "data:")):
@@ -79,7 +104,8 @@ def open_page(chromium: Browser, view: View) -> Iterator[Callable[..., Page]]:
         contexts.append(context)
         context.add_init_script(path=Path(__file__).with_name("measures.js"))
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        pages.append(page)
+        page.set_default_timeout(_PATIENCE)
         page.on("request", refuse)
         page.on("pageerror", lambda error: wrong.append(f"a script failed: {error}"))
         page.on(
@@ -89,6 +115,7 @@ def open_page(chromium: Browser, view: View) -> Iterator[Callable[..., Page]]:
             ),
         )
         page.goto(f"{view.url}/{path}")
+        page.wait_for_function("() => measures.isPainted()")  # before, Chromium may drop keys
         return page
 
     yield start

@@ -30,6 +30,8 @@ window.measures = (() => {
   return {
     frame,
 
+    isPainted: () => performance.getEntriesByName("first-contentful-paint").length > 0,
+
     /** When what was asked for is there and drawn, and nothing moves any more. */
     async settled() {
       const isThere = () => !document.querySelector("[aria-busy]") && document.querySelector(".connection")?.textContent === "live";
@@ -41,6 +43,13 @@ window.measures = (() => {
         if (isThere() && boxes.length && now === before) return;
         before = now;
       }
+    },
+
+    /** What may tell why a test failed. */
+    state() {
+      const { activeElement: active, visibilityState } = document;
+      const scrubs = [...document.querySelectorAll(".scrub")].map((one) => [one.value, one.getAttribute("aria-valuetext")]);
+      return { address: location.hash, visibilityState, hasFocus: document.hasFocus(), active: active && head(active), scrubs, text: document.body.innerText.slice(0, 4000) };
     },
 
     /** Texts whose contrast with what is behind them is below 4.5 to 1. */
