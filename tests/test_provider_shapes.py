@@ -11,6 +11,7 @@ from opentelemetry.trace import StatusCode
 
 from callers import SyncCaller
 from otel_llm.demo.scripted_server import DONE, Answer, ScriptedServer, chunk, completion, text
+from sdk_versions import needs_responses
 from seen import Seen
 
 Serve = Callable[..., ScriptedServer]
@@ -262,6 +263,7 @@ async def test_nothing_but_an_error(
     assert instrumented.anomalies == []
 
 
+@needs_responses
 async def test_nothing_but_an_error_for_a_response(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     await connect(serve(Answer({"error": ERROR}))).respond()
     assert_failed(instrumented, "Provider returned error", "502")
