@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from time import perf_counter_ns
 
-from otel_llm.exchanges.bodies import LONGEST_DOCUMENT, Expander, error_in
+from otel_llm.exchanges.bodies import LONGEST_DOCUMENT, error_in
+from otel_llm.exchanges.compression import Expander
 from otel_llm.exchanges.parts import UnreadableFileError
 from otel_llm.exchanges.sse import EventReader
 from otel_llm.faults import swallow
@@ -41,16 +42,16 @@ class ForwardedBody:
         try:
             if self._expander is None:
                 self._expander = Expander(self._encoding)
-            for expanded in self._expander.feed(data):
-                if not self._is_begun and (head := expanded.lstrip()):
+            for piece in self._expander.feed(data):
+                if not self._is_begun and (head := piece.lstrip()):
                     self._is_begun = True
                     if head.startswith(b"{"):
                         # Some answer whole where a stream was asked for, above all with an error.
                         self._events = None
                 if self._events is None:
-                    self._keep(expanded)
+                    self._keep(piece)
                     continue
-                for event in self._events.feed(expanded):
+                for event in self._events.feed(piece):
                     self._event(event.data, asked_ns, came_ns)
                     # The others came with it.
                     asked_ns = came_ns

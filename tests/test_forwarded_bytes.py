@@ -12,8 +12,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import brotli
 import openai
 import pytest
+import zstandard
 from openai.types.chat import ChatCompletionChunk as Chunk
 from opentelemetry.trace import StatusCode
 
@@ -151,26 +153,57 @@ async def test_a_response_that_is_dropped_unread(instrumented: Seen, serve: Serv
     assert instrumented.anomalies == []
 
 
+PACKED: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress,
+    "deflate": zlib.compress,
+    "br": brotli.compress,
+    "zstd": zstandard.compress,
+}
+
+
 @pytest.mark.parametrize("streamed", [True, False])
-@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+@pytest.mark.parametrize("encoding", PACKED)
 async def test_compressed(instrumented: Seen, serve: Serve, connect: Connect, encoding: str, streamed: bool) -> None:
     plain = body_of(HEALTHY) if streamed else json.dumps(completion(text("Hi"))).encode()
-    packed = gzip.compress(plain) if encoding == "gzip" else zlib.compress(plain)
+    packed = PACKED[encoding](plain)
     headers = {**(EVENT_STREAM if streamed else {}), "content-encoding": encoding}
     caller = connect(serve(Answer(packed, headers=headers)))
     async with streaming_response(caller, stream=streamed) as raw:
-        assert b"".join([piece async for piece in pieces(caller, raw, "iter_bytes")]) == plain
+        assert b"".join([piece async for piece in pieces(caller, raw, "http_response.iter_raw")]) == packed
     if streamed:
         has_the_call(instrumented)
     else:
         assert instrumented.attributes["gen_ai.usage.output_tokens"] == 1
 
 
-@pytest.mark.parametrize("packed", [b"\x00not packed", gzip.compress(b"x" * 70_000_000)], ids=["unknown", "bomb"])
+async def test_compressed_and_expanded(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    plain = body_of(HEALTHY)
+    caller = connect(serve(Answer(gzip.compress(plain), headers={**EVENT_STREAM, "content-encoding": "gzip"})))
+    async with streaming_response(caller) as raw:
+        assert b"".join([piece async for piece in pieces(caller, raw, "iter_bytes")]) == plain
+    has_the_call(instrumented)
+
+
+BOMB = b"x" * 70_000_000
+
+
+@pytest.mark.parametrize(
+    ("encoding", "packed"),
+    [
+        ("of-my-own", b"\x00not packed"),
+        ("br", b"\xff\xff not packed"),
+        *((encoding, PACKED[encoding](BOMB)) for encoding in ("gzip", "br", "zstd")),
+    ],
+    ids=["unknown", "damaged", "gzip bomb", "br bomb", "zstd bomb"],
+)
 async def test_what_cannot_be_read_is_not_judged(
-    instrumented: Seen, serve: Serve, connect: Connect, packed: bytes, caplog: pytest.LogCaptureFixture
+    instrumented: Seen,
+    serve: Serve,
+    connect: Connect,
+    encoding: str,
+    packed: bytes,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    encoding = "gzip" if packed.startswith(b"\x1f") else "of-my-own"
     caller = connect(serve(Answer(packed, headers={**EVENT_STREAM, "content-encoding": encoding})))
     async with streaming_response(caller) as raw:
         taken = [piece async for piece in pieces(caller, raw, "http_response.iter_raw")]

@@ -11,11 +11,14 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import brotli
 import pytest
 import yaml
+import zstandard
 from google.protobuf.json_format import MessageToDict
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 
@@ -95,6 +98,7 @@ WITH_REQUEST = {
     "vcr-decompressed.yaml": yaml.safe_dump(cassette(STREAM.decode(), {"content-encoding": ["gzip"]})),
     "vcr-parsed.yaml": yaml.safe_dump(cassette(None, parsed_body=COMPLETION)),
     "vcr-deflate.yaml": yaml.safe_dump(cassette(bare_deflate(STREAM), {"Content-Encoding": ["deflate"]})),
+    "vcr-br.yaml": yaml.safe_dump(cassette(brotli.compress(STREAM), {"Content-Encoding": ["br"]})),
     "vcr-directive.yaml": "%YAML 1.1\n---\n" + yaml.safe_dump(cassette(STREAM.decode())),
     "vcr-ruby.yaml": yaml.safe_dump({"http_interactions": cassette(STREAM.decode())["interactions"]}),
     "vcr-of-httpx.json": json.dumps(cassette("", content=STREAM.decode())).replace('"body": {"string": ""}, ', ""),
@@ -140,6 +144,44 @@ def test_files_that_hold_the_request(name: str, tmp_path: Path, capsys: pytest.C
     assert main(["inspect", "--json", written(tmp_path, name, WITH_REQUEST[name])]) == 1
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [anomaly["type"] for one in told for anomaly in one["anomalies"]] == ["text_leak"]
+
+
+# What reads zstd, in the order in which it is tried.
+READERS = ["compression.zstd", "backports.zstd", "zstandard"]
+
+
+@pytest.mark.parametrize("reader", READERS[1:])
+def test_whatever_package_for_zstd_is_there_reads_it(
+    reader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if find_spec(reader) is None:
+        pytest.skip(f"there is no {reader} for this Python")
+    for other in READERS:
+        if other != reader:
+            monkeypatch.setitem(sys.modules, other, None)
+    two_frames = zstandard.compress(STREAM[:50]) + zstandard.compress(STREAM[50:])
+    file = written(tmp_path, "vcr.yaml", yaml.safe_dump(cassette(two_frames, {"content-encoding": ["zstd"]})))
+    assert main(["inspect", "--json", file]) == 1
+    assert [anomaly["type"] for anomaly in json.loads(capsys.readouterr().out)["anomalies"]] == ["text_leak"]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "modules", "package"),
+    [("zstd", READERS, "backports.zstd"), ("br", ["brotli", "brotlicffi"], "brotli")],
+)
+def test_what_would_read_a_compressed_body_is_named(
+    encoding: str,
+    modules: list[str],
+    package: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for module in modules:
+        monkeypatch.setitem(sys.modules, module, None)
+    file = written(tmp_path, "vcr.yaml", yaml.safe_dump(cassette(b"\x01\x00\xfe", {"content-encoding": [encoding]})))
+    assert main(["inspect", file]) == 2
+    assert f"install {package} to read it" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize("name", WITHOUT_REQUEST)
@@ -323,8 +365,12 @@ HOSTILE = {
         "longer than 64 MB",
     ),
     "unknown compression": (
+        yaml.safe_dump(cassette(b"\x01\x00\xfe", {"content-encoding": ["compress"]})),
+        "compressed with 'compress'",
+    ),
+    "damaged compression": (
         yaml.safe_dump(cassette(b"\x01\x00\xfe", {"content-encoding": ["zstd"]})),
-        "compressed with 'zstd'",
+        "a compressed body is damaged",
     ),
     "recording cut": (BROKEN.read_bytes()[:-40], "line 8 is none of a recording"),
     "recording without its end": (

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from otel_llm.choice import Outcome
@@ -12,7 +11,6 @@ from otel_llm.exchanges.parts import MEGABYTE, Begins, Chunk, Ends, Part, Unread
 from otel_llm.exchanges.sse import EventReader, ServerSentEvent
 
 LONGEST_DOCUMENT = 32 * MEGABYTE
-_LONGEST_EXPANDED = 64 * MEGABYTE
 _SHOWN_OF_AN_ERROR = 300
 _READ_OF_AN_ERROR = 65_536
 
@@ -172,42 +170,3 @@ def message_in(body: bytes) -> str:
 def is_chat_completion(value: Any) -> bool:
     """Whether a JSON value is a response of the API, or a chunk of one."""
     return isinstance(value, Mapping) and (isinstance(value.get("choices"), list) or "error" in value)
-
-
-def decompressed(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
-    """A body's bytes without their `Content-Encoding`. Raises UnreadableFileError."""
-    expander = Expander(encoding)
-    for piece in pieces:
-        yield from expander.feed(piece)
-
-
-class Expander:
-    """The same, piece by piece as they come. Raises UnreadableFileError, for an encoding that is not known at once."""
-
-    def __init__(self, encoding: str) -> None:
-        self._name = encoding.strip().lower()
-        if self._name not in {"", "identity", "gzip", "x-gzip", "deflate"}:
-            name = self._name[:20]
-            raise UnreadableFileError(f"a body is compressed with {name!r}: record it without compression")
-        self._inflating: Any = None
-        self._length = 0
-
-    def feed(self, piece: bytes) -> Iterator[bytes]:
-        if self._name in {"", "identity"}:
-            yield piece
-            return
-        if self._inflating is None and piece:
-            # gzip or zlib, by its head. Some servers' `deflate` has none; no zlib head begins with another nibble.
-            bare = self._name == "deflate" and piece[0] & 15 != 8
-            self._inflating = zlib.decompressobj(-15 if bare else 47)
-        rest = piece
-        while rest:
-            try:
-                expanded = self._inflating.decompress(rest, MEGABYTE)
-            except zlib.error as error:
-                raise UnreadableFileError(f"a compressed body is damaged: {error}") from None
-            self._length += len(expanded)
-            if self._length > _LONGEST_EXPANDED:
-                raise UnreadableFileError(f"a compressed body is longer than {_LONGEST_EXPANDED // MEGABYTE} MB")
-            yield expanded
-            rest = self._inflating.unconsumed_tail

@@ -9,7 +9,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from otel_llm.exchanges.bodies import BodyReader, decompressed, is_chat_completion, parse, whole_parts
+from otel_llm.exchanges.bodies import BodyReader, is_chat_completion, parse, whole_parts
+from otel_llm.exchanges.compression import expanded
 from otel_llm.exchanges.parts import Begins, Part, Told, UnreadableFileError
 
 # vcrpy's; those of betamax and of Ruby's VCR.
@@ -97,7 +98,7 @@ def _exchange(
         return
     # Some recorders decompress and keep the header, others lose it.
     if data[:2] == b"\x1f\x8b" or (encoding and not _is_text(data)):
-        data = b"".join(decompressed([data], encoding or "gzip"))
+        data = b"".join(expanded([data], encoding or "gzip"))
     if "/completions" not in path and b'"choices"' not in data:
         # Messages are sent to other APIs too.
         return

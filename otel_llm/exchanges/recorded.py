@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
 from otel_llm.choice import Outcome
-from otel_llm.exchanges.bodies import BodyReader, decompressed, parse
+from otel_llm.exchanges.bodies import BodyReader, parse
+from otel_llm.exchanges.compression import expanded
 from otel_llm.exchanges.parts import MEGABYTE, Part, UnreadableFileError
 
 MARK = "otel_llm_recording"
@@ -107,7 +108,7 @@ def recorded_parts(title: str, recorded: Recorded) -> Iterator[Part]:
         for time_ns, data in recorded.reads():
             yield from body.feed(data, time_ns)
     else:
-        for piece in decompressed((data for _, data in recorded.reads()), encoding):
+        for piece in expanded((data for _, data in recorded.reads()), encoding):
             yield from body.feed(piece)
     if recorded.end is None:
         yield from body.finish("error", "the recording breaks off")
