@@ -188,6 +188,16 @@ def test_an_exporter_s_complaint_is_put_in_words(line: str, said: str) -> None:
     assert said in finding.sentence
 
 
+def test_the_cause_is_told_that_stood_before_the_time_was_over() -> None:
+    log = (
+        "Transient error StatusCode.UNAVAILABLE encountered while exporting traces to c, retrying: Connection refused\n"
+        "Failed to export traces to c, error code: StatusCode.DEADLINE_EXCEEDED, error details: Deadline Exceeded"
+    )
+    (finding,) = export_findings(read_complaints(log), {"traces": DESTINATION}, {"traces": ""})
+    assert finding.status == "failed"
+    assert finding.sentence.startswith("Nothing listens at")
+
+
 def test_what_went_through_at_last_is_a_warning() -> None:
     line = (
         "Transient error StatusCode.UNAVAILABLE encountered while exporting traces to c, retrying: Connection refused"

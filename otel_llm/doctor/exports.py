@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _FAILED: Final = re.compile(r"Failed to export (traces|spans|metrics|logs)\b")
 _TRANSIENT: Final = re.compile(r"Transient error .* while exporting (traces|spans|metrics|logs)\b")
 _RAISED: Final = re.compile(r"Exception while exporting (Span|metrics|Log)\b")
+# What the last attempt fails with, whatever those before it failed with.
+_OUT_OF_TIME: Final = re.compile(r"due to timeout, max retries or shutdown|DEADLINE_EXCEEDED")
 _SIGNALS: Final = {"spans": "traces", "Span": "traces", "Log": "logs"}
 _SHOWN: Final = 300  # characters of what nobody here understands
 
@@ -140,7 +142,7 @@ def read_complaints(log: str) -> Complaints:
         elif match.re is _RAISED:
             given_up[signal] = f"{line} {_last_of_exception(lines[number + 1 :] or [''])}"
     for signal, line in given_up.items():
-        if "due to timeout, max retries or shutdown" in line:
+        if _OUT_OF_TIME.search(line):
             given_up[signal] = _first_known(said[signal]) or line
     tried_again = {signal: of_it[-1] for signal, of_it in said.items() if signal not in given_up}
     return Complaints(given_up, tried_again)
