@@ -43,6 +43,8 @@ class ResponseEvents:
         self._by_item: dict[str, _Call] = {}
         self._by_id: dict[str, _Call] = {}
         self._has_calls = self._has_text = self._has_reasoning = False
+        # Told with whole items, of which the end of the response has all again.
+        self._told_text = self._told_reasoning = False
         # Made once and filled again for each delta: the recording keeps nothing of a chunk but its text.
         self._text_delta = _Delta()
         self._text_chunk = _chunk(self._text_delta)
@@ -181,12 +183,12 @@ class ResponseEvents:
             kind = text_of(field(item, "type"))
             if kind in _ARGUMENTS_OF:
                 calls += self._call_of(item, index, at_end=at_end)
-            elif kind == "message" and not self._has_text:
+            elif kind == "message" and not self._has_text and not (at_end and self._told_text):
                 texts += _texts(field(item, "content"))
-            elif kind == "reasoning" and not self._has_reasoning:
+            elif kind == "reasoning" and not self._has_reasoning and not (at_end and self._told_reasoning):
                 thoughts += [*_texts(field(item, "summary")), *_texts(field(item, "content"))]
-        self._has_text = self._has_text or bool(texts)
-        self._has_reasoning = self._has_reasoning or bool(thoughts)
+        self._told_text = self._told_text or bool(texts)
+        self._told_reasoning = self._told_reasoning or bool(thoughts)
         return _said(calls, content="".join(texts) or None, reasoning="".join(thoughts) or None)
 
     def _call_of(self, item: Any, index: int | None, *, at_end: bool = False) -> list[_Chunk]:

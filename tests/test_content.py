@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from callers import MESSAGES, SyncCaller
-from otel_llm.demo.scripted_responses import custom_tool_call, message, response_events
+from otel_llm.demo.scripted_responses import custom_tool_call, message, reasoning, response_events
 from otel_llm.demo.scripted_server import DONE, ScriptedServer, chunk, text
 from sdk_versions import needs_responses
 from seen import Seen
@@ -357,6 +357,23 @@ async def test_items_of_the_responses_api(
     asked = await told(capturing)
     brief = {"role": "developer", "parts": [says("Be brief.")]}
     assert asked == [{**entry, "name": None} for entry in [*expected, brief]]
+
+
+@needs_responses
+@pytest.mark.parametrize(
+    "left_out", [("delta", "part", "text.done"), ("output_item", "delta", "part", "text.done"), ()]
+)
+async def test_of_several_messages_each_is_told_once(
+    capturing: Seen, serve: Serve, connect: Connect, left_out: tuple[str, ...]
+) -> None:
+    events = response_events(
+        reasoning("First. "), message("One moment. "), reasoning("Then."), message("Done.", id="msg_2")
+    )
+    kept = [event for event in events if not any(kind in event["type"] for kind in left_out)]
+    caller = connect(serve(*kept))
+    await caller.read(await caller.respond(stream=True))
+    (answered,) = await told(capturing, "output")
+    assert answered["parts"] == [thinks("First. Then."), says("One moment. Done.")]
 
 
 @needs_responses
