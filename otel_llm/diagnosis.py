@@ -254,7 +254,7 @@ def finish_reason(case: Case, choice: Choice, found: list[Anomaly]) -> None:
         if not (named and reason == "stop"):
             detail = f"{_shown(reason)} after {_number(count, 'call')}"
             found.append(Anomaly("finish_reason_mismatch", detail, choice.index))
-    elif not count and _speaks_of_a_call(reason):
+    elif not count and reason != "stop" and _speaks_of_a_call(reason):
         found.append(Anomaly("finish_reason_mismatch", f"{_shown(reason)} without a call", choice.index))
 
 

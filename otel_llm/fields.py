@@ -37,6 +37,18 @@ def field(thing: Any, name: str) -> Any:
         return None
 
 
+def undeclared_field(thing: Any, name: str) -> Any:
+    """The same, for a field that the SDKs' models rarely have: they are slow to say that they have none."""
+    try:
+        declared, extra = thing.__dict__, thing.__pydantic_extra__
+        value = declared.get(name)
+        if value is None and extra is not None:
+            value = extra.get(name)
+        return given(value)
+    except Exception:  # noqa: BLE001  no model of pydantic's
+        return field(thing, name)
+
+
 def given(value: Any) -> Any:
     """`value`, or None where it is the SDK's mark for an argument that was not passed."""
     kind = type(value)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from otel_llm import json_values
 from otel_llm.attribution import LEGACY, Key, Names, TextKey, begin_call, find_call
 from otel_llm.choice import CUTTING_FINISH_REASONS, Choice, Failure, Limits, Notice, Outcome
-from otel_llm.fields import field, index_of, is_a, items_of, text_of
+from otel_llm.fields import field, index_of, is_a, items_of, text_of, undeclared_field
 from otel_llm.json_values import Shape
 from otel_llm.text_parts import REASONING_FIELDS, said, texts_of, thought_of, thoughts_in
 from otel_llm.tool_call import CallKind, ToolCall
@@ -668,12 +668,10 @@ class Recording:
             kept = folded
 
     def _usage_beside(self, chunk: Any) -> Any:
-        """The usage where Groq and Moonshot have it. A chunk is slow to say that it has no such field, so most are
-        never asked.
-        """
-        usage = field(field(chunk, "x_groq"), "usage")
+        """The usage where Groq and Moonshot have it."""
+        usage = field(undeclared_field(chunk, "x_groq"), "usage")
         choices = items_of(field(chunk, "choices"))
-        return field(choices[-1], "usage") if usage is None and choices else usage
+        return undeclared_field(choices[-1], "usage") if usage is None and choices else usage
 
     # Facts ------------------------------------------------------------------------------------------------
 
