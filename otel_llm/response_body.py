@@ -29,7 +29,7 @@ def watch_body(response: Any, closing: BodyClosing) -> None:
     body = getattr(response, "stream", None)
     if body is None or getattr(response, "is_closed", True) is not False:
         return
-    closing.encoding = text_of(field(getattr(response, "headers", None), "content-encoding")) or ""
+    closing.headers = getattr(response, "headers", None)
     if inspect.ismethod(getattr(body, "aclose", None)):
         response.stream = _AsyncBody(body, closing)
     elif inspect.ismethod(getattr(body, "close", None)):
@@ -39,7 +39,7 @@ def watch_body(response: Any, closing: BodyClosing) -> None:
 class BodyClosing:
     """Ends `observation` when the body is closed by anyone but the stream's own reader."""
 
-    __slots__ = ("_forwarded", "_has_reader", "_observation", "_reader", "encoding", "kept", "parsing")
+    __slots__ = ("_forwarded", "_has_reader", "_observation", "_reader", "headers", "kept", "parsing")
 
     def __init__(self, observation: Observation) -> None:
         self._observation = weakref.ref(observation)
@@ -48,8 +48,8 @@ class BodyClosing:
         self.parsing = False
         """Whether the body is being read for a caller who gets it parsed."""
         self._forwarded: ForwardedBody | None = None
-        self.encoding = ""
-        """Of the body's content."""
+        self.headers: Any = None
+        """Of the response."""
         self.kept: object = None
         """What is to live as long as the body does."""
 
@@ -71,7 +71,7 @@ class BodyClosing:
         # Most callers take what the SDK parsed.
         from otel_llm.forwarded_body import ForwardedBody
 
-        self._forwarded = ForwardedBody(observation, self.encoding)
+        self._forwarded = ForwardedBody(observation, text_of(field(self.headers, "content-encoding")) or "")
         return self._forwarded
 
     def __call__(self) -> None:
