@@ -1,7 +1,9 @@
 """Fixtures for all tests. What telemetry was seen: `seen.py`."""
 
 import signal
+from collections.abc import Callable
 
+import pytest
 from hypothesis import settings
 
 # How long an example takes is the machine's business.
@@ -13,3 +15,22 @@ pytest_plugins = ["pytester", "seen", "servers"]
 # A shell lets what it runs in the background ignore interrupts, and so would the programs that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def break_scanner(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """`break_scanner(marker)`: from now on the scanner for calls in text fails where it meets `marker`."""
+
+    def begin(marker: str) -> None:
+        from otel_llm.tags.scanner import Scanner
+
+        feed = Scanner.feed
+
+        def breaks(scanner: Scanner, text: str) -> object:
+            if marker in scanner.held + text:
+                raise RuntimeError("broken")
+            return feed(scanner, text)
+
+        monkeypatch.setattr(Scanner, "feed", breaks)
+
+    return begin

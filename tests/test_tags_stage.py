@@ -21,6 +21,7 @@ from streams import call, calls, ends, says
 
 Serve = Callable[..., ScriptedServer]
 Connect = Callable[..., SyncCaller]
+BreakScanner = Callable[[str], None]
 
 BODY = '{"name": "add_task", "arguments": {"title": "buy milk"}}'
 TEXT = f"Sure.\n<tool_call>\n{BODY}\n</tool_call>\n"
@@ -412,19 +413,10 @@ async def test_nonsense_in_the_middle_of_a_call(
 
 
 async def test_a_fault_gives_back_what_was_held(
-    instrument: Callable[..., Seen], serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect, break_scanner: BreakScanner
 ) -> None:
     seen = instrument(tool_call_tags="openai")
-    from otel_llm.tags.scanner import Scanner
-
-    feed = Scanner.feed
-
-    def breaks(scanner: Scanner, text: str) -> Any:
-        if "l_" in scanner.held + text:
-            raise RuntimeError("broken")
-        return feed(scanner, text)
-
-    monkeypatch.setattr(Scanner, "feed", breaks)
+    break_scanner("l_")
     chunks = await read_all(connect(serve(*spoken(TEXT, 2))))
     assert heard(chunks) == TEXT
     assert reasons(chunks) == ["stop"]
@@ -432,19 +424,10 @@ async def test_a_fault_gives_back_what_was_held(
 
 
 async def test_a_fault_gives_back_what_was_held_of_another_choice(
-    instrument: Callable[..., Seen], serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect, break_scanner: BreakScanner
 ) -> None:
     instrument(tool_call_tags="openai")
-    from otel_llm.tags.scanner import Scanner
-
-    feed = Scanner.feed
-
-    def breaks(scanner: Scanner, text: str) -> Any:
-        if "broken" in text:
-            raise RuntimeError("broken")
-        return feed(scanner, text)
-
-    monkeypatch.setattr(Scanner, "feed", breaks)
+    break_scanner("broken")
     told = [says("<tool_", choice=1), says("<broken"), says("call>", choice=1), ends("stop"), ends("stop", choice=1)]
     chunks = await read_all(connect(serve(*told)), n=2)
     assert (heard(chunks), heard(chunks, 1)) == ("<broken", "<tool_call>")

@@ -11,11 +11,11 @@ import pytest
 from callers import SyncCaller
 from otel_llm import SyncStreamingToolCallTracker
 from otel_llm.demo.scripted_server import DONE, Answer, ScriptedServer, chunk, completion, text, tool_call_chunks
-from otel_llm.tags.scanner import Scanner
 from seen import Seen
 
 Serve = Callable[..., ScriptedServer]
 Connect = Callable[..., SyncCaller]
+BreakScanner = Callable[[str], None]
 
 MODE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 CALL = '<tool_call>\n{"name": "add_task", "arguments": {"title": "buy milk"}}\n</tool_call>'
@@ -163,17 +163,10 @@ async def test_what_is_held_back_comes_out_behind_a_thought(
 
 
 async def test_a_fault_gives_back_what_was_held(
-    instrument: Callable[..., Seen], serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect, break_scanner: BreakScanner
 ) -> None:
     instrument(tool_call_tags="openai")
-    feed = Scanner.feed
-
-    def breaks(scanner: Scanner, text: str) -> Any:
-        if "x" in text:
-            raise RuntimeError("broken")
-        return feed(scanner, text)
-
-    monkeypatch.setattr(Scanner, "feed", breaks)
+    break_scanner("x")
     server = serve(chunk(text("1 <tool")), chunk(text([thinks("Hm."), says("<x")])), *END)
     words, thoughts, calls, _ = await streamed_text(connect(server))
     assert (words, thoughts, calls) == ("1 <tool<x", thinks("Hm.")["thinking"], [])

@@ -21,6 +21,7 @@ from seen import Seen
 
 Serve = Callable[..., ScriptedServer]
 Connect = Callable[..., SyncCaller]
+BreakScanner = Callable[[str], None]
 
 BROKEN = [*tool_call_chunks("made_up", '{"title": '), chunk(finish_reason="stop"), DONE]
 WRONG = {"finish_reason_mismatch", "unknown_tool", "invalid_json"}
@@ -337,20 +338,15 @@ async def test_what_nobody_can_see_through_loses_nothing(
 
 
 async def test_a_fault_behind_what_raised_gives_nothing_twice(
-    instrument: Callable[..., Seen], serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    instrument: Callable[..., Seen],
+    serve: Serve,
+    connect: Connect,
+    monkeypatch: pytest.MonkeyPatch,
+    break_scanner: BreakScanner,
 ) -> None:
     _wrap(OpaqueAsksAgain, monkeypatch)
     instrument(tool_call_tags="openai")
-    from otel_llm.tags.scanner import Scanner
-
-    feed = Scanner.feed
-
-    def breaks(scanner: Scanner, text: str) -> Any:
-        if "call>" in text:
-            raise RuntimeError("broken")
-        return feed(scanner, text)
-
-    monkeypatch.setattr(Scanner, "feed", breaks)
+    break_scanner("call>")
     caller = connect(serve(*_said(CALL)))
     said = await _read_on(caller, await caller.stream())
     assert "".join(said).replace("!", "") == "".join(CALL)
