@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 from opentelemetry.trace import SpanContext
 
-from otel_llm.conversation import Turn
 from otel_llm.forks import renew_lock_in_children
+from otel_llm.protocol.conversation import Turn
 
 _MOST_CALLS = 4096
 _MOST_OF_AN_ID = 8

@@ -13,14 +13,14 @@ from typing import Any
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from otel_llm.faults import attempt, swallow
-from otel_llm.fields import field
 from otel_llm.log_lines import are_wanted, log_request
 from otel_llm.observation import Observation, watch_exit
 from otel_llm.other_instrumentations import checked, warn_of_others_once
+from otel_llm.protocol.fields import field
+from otel_llm.protocol.request import Api, ChatRequest, read_request
 from otel_llm.provider import Server, server_of
 from otel_llm.raw_response import RawResponse, WholeRawResponse, is_raw_response, read_body
 from otel_llm.refused_response import fail_with_response
-from otel_llm.request import Api, ChatRequest, read_request
 from otel_llm.response_body import BodyClosing, watch_body
 from otel_llm.telemetry import Telemetry
 from otel_llm.tracker import EitherWayTracker, StreamingToolCallTracker, SyncStreamingToolCallTracker

@@ -19,13 +19,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from otel_llm import json_values, schemas
-from otel_llm.choice import CUTTING_FINISH_REASONS, Choice
-from otel_llm.json_values import Reading, Shape
-from otel_llm.recording import Recording
-from otel_llm.request import ChatRequest, Tool
-from otel_llm.tool_call import ToolCall
-from otel_llm.unicode_text import ends_with_half, has_lone_surrogate, one_line
+from otel_llm import schemas
+from otel_llm.protocol import json_values
+from otel_llm.protocol.choice import CUTTING_FINISH_REASONS, Choice
+from otel_llm.protocol.json_values import Reading, Shape
+from otel_llm.protocol.recording import Recording
+from otel_llm.protocol.request import ChatRequest, Tool
+from otel_llm.protocol.tool_call import ToolCall
+from otel_llm.protocol.unicode_text import ends_with_half, has_lone_surrogate, one_line
 
 CALLING_FINISH_REASONS = frozenset({"tool_calls", "function_call"})
 

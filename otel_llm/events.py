@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from otel_llm.diagnosis import Anomaly
-from otel_llm.recording import Recording
-from otel_llm.tool_call import Delta, ToolCall
-from otel_llm.unicode_text import exportable, join_surrogates
+from otel_llm.protocol.recording import Recording
+from otel_llm.protocol.tool_call import Delta, ToolCall
+from otel_llm.protocol.unicode_text import exportable, join_surrogates
 
 if TYPE_CHECKING:
-    from otel_llm.tags.stage import TagRewrite
+    from otel_llm.protocol.choice import TagRewrite
 
 AttributeValue = str | int
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from time import perf_counter_ns
 
-from otel_llm.exchanges.bodies import LONGEST_DOCUMENT, error_in
-from otel_llm.exchanges.compression import Expander
-from otel_llm.exchanges.parts import UnreadableFileError
-from otel_llm.exchanges.sse import EventReader
 from otel_llm.faults import swallow
 from otel_llm.observation import Observation
+from otel_llm.protocol.body import ResponseBody
+from otel_llm.protocol.content_encoding import Expander
+from otel_llm.protocol.errors import UnreadableError, error_in
 
 
 class ForwardedBody:
@@ -23,9 +22,7 @@ class ForwardedBody:
         self._observation = observation
         self._encoding = encoding
         self._expander: Expander | None = None
-        self._events = EventReader() if observation.recording.streamed else None
-        self._is_begun = False
-        self._document = bytearray()
+        self._body = ResponseBody(is_document=not observation.recording.streamed)
         self._is_readable = True
         self._is_heard = False
 
@@ -43,21 +40,12 @@ class ForwardedBody:
             if self._expander is None:
                 self._expander = Expander(self._encoding)
             for piece in self._expander.feed(data):
-                if not self._is_begun and (head := piece.lstrip()):
-                    self._is_begun = True
-                    if head.startswith(b"{"):
-                        # Some answer whole where a stream was asked for, above all with an error.
-                        self._events = None
-                if self._events is None:
-                    self._keep(piece)
-                    continue
-                for event in self._events.feed(piece):
+                for event in self._body.feed(piece):
                     self._event(event.data, asked_ns, came_ns)
                     # The others came with it.
                     asked_ns = came_ns
-        except UnreadableFileError:
+        except UnreadableError:
             self._is_readable = False
-            self._document.clear()
         except Exception as fault:  # noqa: BLE001
             self._is_readable = False
             swallow("a response's bytes", fault)
@@ -76,11 +64,6 @@ class ForwardedBody:
         except Exception as fault:  # noqa: BLE001
             swallow("an error", fault)
 
-    def _keep(self, data: bytes) -> None:
-        self._document += data
-        if len(self._document) > LONGEST_DOCUMENT:
-            raise UnreadableFileError("the response is too long")
-
     def _event(self, data: bytes, asked_ns: int, came_ns: int) -> None:
         observation = self._observation
         if observation.ended:
@@ -91,11 +74,12 @@ class ForwardedBody:
             return
         try:
             value = json.loads(data)
-        except Exception as error:  # noqa: BLE001  as the SDK, which reads no further
-            observation.fail(error)
+        except Exception as fault:  # noqa: BLE001  as the SDK, which reads no further
+            observation.fail(fault)
             return
-        if error_in(value):
-            observation.recording.fail(value["error"], "error")
+        error = error_in(value)
+        if error is not None:
+            observation.recording.fail(error, "error")
             observation.end("error")
             return
         notices = observation.reader.feed(value, asked_ns, came_ns)
@@ -106,16 +90,17 @@ class ForwardedBody:
         observation = self._observation
         if observation.ended:
             return
-        if self._events is not None:
-            now = perf_counter_ns()
-            for event in self._events.finish():
-                self._event(event.data, now, now)
-        elif self._is_readable:
+        now = perf_counter_ns()
+        for event in self._body.finish():
+            self._event(event.data, now, now)
+        document = self._body.document
+        if self._is_readable and document is not None:
             try:
-                completion = json.loads(self._document)
+                response = json.loads(document)
             except ValueError:
-                # The caller will say what they think of it.
-                pass
-            else:
-                observation.read_response(completion)
+                # The caller will find out.
+                response = None
+            # A list is no response of any API that is read here.
+            if response is not None and not isinstance(response, list):
+                observation.read_response(response)
         observation.end("completed", unread=self.is_unread)

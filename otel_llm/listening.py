@@ -23,8 +23,8 @@ from otel_llm.events import Timeline
 from otel_llm.instrumentor import instrumentors
 from otel_llm.observation import Observation
 from otel_llm.other_instrumentations import checked
-from otel_llm.recording import Recording
-from otel_llm.request import ChatRequest
+from otel_llm.protocol.recording import Recording
+from otel_llm.protocol.request import ChatRequest
 from otel_llm.request_methods import RequestMethods
 from otel_llm.telemetry import Telemetry
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 
-from otel_llm.choice import Choice, Notice
 from otel_llm.config import Config
 from otel_llm.diagnosis import Anomaly
-from otel_llm.recording import Recording
-from otel_llm.request import ChatRequest
-from otel_llm.tool_call import ToolCall
-from otel_llm.unicode_text import one_line
+from otel_llm.protocol.choice import Choice, Notice
+from otel_llm.protocol.recording import Recording
+from otel_llm.protocol.request import ChatRequest
+from otel_llm.protocol.tool_call import ToolCall
+from otel_llm.protocol.unicode_text import one_line
 
 logger = logging.getLogger("otel_llm")
 

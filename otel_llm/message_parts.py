@@ -23,9 +23,9 @@ from opentelemetry.util.genai.types import (
 )
 from opentelemetry.util.genai.utils import decode_base64, get_content_capturing_mode
 
-from otel_llm.fields import field, items_of, text_of
-from otel_llm.text_parts import thought_of
-from otel_llm.unicode_text import exportable
+from otel_llm.protocol.fields import field, items_of, text_of
+from otel_llm.protocol.message_text import thought_of
+from otel_llm.protocol.unicode_text import exportable
 
 # What the bytes in one request may be together where they go with a span or a log record. These travel in batches of
 # hundreds, through receivers that commonly take 4 MB at a time and brokers that take 1 MB.

@@ -14,16 +14,16 @@ from collections.abc import Callable, Iterable
 from time import perf_counter_ns, time_ns
 from typing import Any, Protocol
 
-from otel_llm.choice import Limits, Notice, Outcome
 from otel_llm.config import Config
 from otel_llm.diagnosis import Anomaly, Case, diagnose, diagnose_request
 from otel_llm.events import Timeline, build_timeline
 from otel_llm.faults import attempt, swallow
 from otel_llm.log_lines import log_end, log_notices
-from otel_llm.recording import Recording
-from otel_llm.request import ChatRequest
-from otel_llm.response_events import EitherEvents, ResponseEvents
-from otel_llm.tool_call import ToolCall
+from otel_llm.protocol.choice import Limits, Notice, Outcome
+from otel_llm.protocol.recording import Recording
+from otel_llm.protocol.request import ChatRequest
+from otel_llm.protocol.responses_api import EitherEvents, ResponseEvents
+from otel_llm.protocol.tool_call import ToolCall
 
 
 class Span(Protocol):

@@ -18,8 +18,8 @@ import wrapt
 from otel_llm.chat_calls import ChatCalls, without_idle
 from otel_llm.faults import attempt
 from otel_llm.forks import renew_lock_in_children
+from otel_llm.protocol.request import Api
 from otel_llm.proxies import FunctionWrapper
-from otel_llm.request import Api
 
 if TYPE_CHECKING:
     from otel_llm.telemetry import Telemetry

@@ -16,8 +16,8 @@ from types import AsyncGeneratorType, FrameType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from otel_llm.faults import attempt, swallow
-from otel_llm.fields import field, text_of
 from otel_llm.observation import Observation
+from otel_llm.protocol.fields import field, text_of
 from otel_llm.proxies import ObjectProxy
 
 if TYPE_CHECKING:

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from otel_llm.faults import attempt, swallow
 from otel_llm.observation import Observation
+from otel_llm.protocol.choice import TagRewrite
 from otel_llm.proxies import ObjectProxy
 from otel_llm.response_body import generator_within
 from otel_llm.tags.found import Piece
-from otel_llm.tags.stage import Observer, Stage, TagRewrite
+from otel_llm.tags.stage import Observer, Stage
 
 if TYPE_CHECKING:
-    from otel_llm.recording import Recording
+    from otel_llm.protocol.recording import Recording
 
 
 def rewriting_of(observation: Observation) -> Rewriting | None:

@@ -20,7 +20,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from otel_llm.faults import swallow
-from otel_llm.json_values import LongNumber
+from otel_llm.protocol.json_values import LongNumber
 
 _logger = logging.getLogger("otel_llm")
 

@@ -32,16 +32,16 @@ from otel_llm._version import __version__
 from otel_llm.calls_made import CallsMade
 from otel_llm.config import Config
 from otel_llm.content import output_messages, request_content, response_usage
-from otel_llm.conversation import Turn
 from otel_llm.counters import Attributes, counters_of
 from otel_llm.events import Event, Timeline
 from otel_llm.faults import attempt, swallow
 from otel_llm.meters import awaited_meters, is_awaited
+from otel_llm.protocol.conversation import Turn
+from otel_llm.protocol.recording import Recording
+from otel_llm.protocol.request import ChatRequest
+from otel_llm.protocol.tool_call import ToolCall
+from otel_llm.protocol.unicode_text import exportable
 from otel_llm.provider import Server, server_told_by
-from otel_llm.recording import Recording
-from otel_llm.request import ChatRequest
-from otel_llm.tool_call import ToolCall
-from otel_llm.unicode_text import exportable
 
 SCOPE = "otel_llm"
 _DEFAULT_EVENT_LIMIT = 128

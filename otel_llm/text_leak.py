@@ -17,9 +17,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from otel_llm import json_values
-from otel_llm.fields import field
-from otel_llm.request import Tool
+from otel_llm.protocol import json_values
+from otel_llm.protocol.fields import field
+from otel_llm.protocol.request import Tool
 from otel_llm.tags.found import FoundCall, Piece
 from otel_llm.tags.scanner import REASONING, Scanner
 

@@ -20,11 +20,11 @@ from opentelemetry.util.genai.invocation import ToolInvocation
 from opentelemetry.util.genai.utils import gen_ai_json_dumps
 
 from otel_llm._version import __version__
-from otel_llm.choice import Limits
 from otel_llm.faults import attempt
 from otel_llm.plain_values import plain_value
+from otel_llm.protocol.choice import Limits
+from otel_llm.protocol.unicode_text import exportable
 from otel_llm.telemetry import error_of
-from otel_llm.unicode_text import exportable
 
 if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext

@@ -14,11 +14,11 @@ from time import perf_counter_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from otel_llm.choice import Outcome
 from otel_llm.config import read_config
 from otel_llm.faults import attempt, swallow
 from otel_llm.log_lines import are_wanted
 from otel_llm.observation import AbandonedStream, Observation, outcome_of
+from otel_llm.protocol.choice import Outcome
 from otel_llm.proxies import ObjectProxy
 from otel_llm.response_body import generator_within, goes_round, live_with_body, own_generator
 from otel_llm.telemetry import CurrentSpan

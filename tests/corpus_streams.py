@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from otel_llm.diagnosis import Case, diagnose, diagnose_request
-from otel_llm.exchanges.parts import Begins, Chunk, Ends
+from otel_llm.exchanges.entries import Chunk, ResponseEnd, ResponseStart
 from otel_llm.exchanges.reading import read_exchanges
 from otel_llm.exchanges.recorded import open_recording
-from otel_llm.recording import Recording
-from otel_llm.request import read_request
+from otel_llm.protocol.recording import Recording
+from otel_llm.protocol.request import read_request
 from streams import sdk_chunk
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -26,7 +26,7 @@ class Labelled(NamedTuple):
     request: dict[str, Any]
     chunks: list[dict[str, Any]]
     times: list[int]
-    ends: Ends
+    ends: ResponseEnd
     expected: list[str]
 
     @property
@@ -49,8 +49,8 @@ def load(path: Path) -> Labelled:
     with path.open(encoding="utf-8") as file:
         head = json.loads(file.readline())
     parts = list(read_exchanges(path))
-    (begins,) = [part for part in parts if isinstance(part, Begins)]
-    (ends,) = [part for part in parts if isinstance(part, Ends)]
+    (begins,) = [part for part in parts if isinstance(part, ResponseStart)]
+    (ends,) = [part for part in parts if isinstance(part, ResponseEnd)]
     chunks = [part for part in parts if isinstance(part, Chunk)]
     return Labelled(
         path.stem,
@@ -63,7 +63,7 @@ def load(path: Path) -> Labelled:
 
 
 def judged(
-    chunks: Iterable[Any], times: Iterable[int], request: Mapping[str, Any], ends: Ends, *, as_sdk: bool = True
+    chunks: Iterable[Any], times: Iterable[int], request: Mapping[str, Any], ends: ResponseEnd, *, as_sdk: bool = True
 ) -> list[str]:
     """The sorted types that such a stream is accused of."""
     asked = read_request(request)

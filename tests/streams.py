@@ -9,12 +9,12 @@ from typing import Any
 from openai._models import construct_type
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from otel_llm.choice import Outcome
 from otel_llm.demo.scripted_server import ABSENT, completion, tool_call_delta
 from otel_llm.demo.scripted_server import chunk as chunk_dict
 from otel_llm.diagnosis import Anomaly, Case, diagnose, diagnose_request
-from otel_llm.recording import Recording
-from otel_llm.request import ChatRequest, read_request
+from otel_llm.protocol.choice import Outcome
+from otel_llm.protocol.recording import Recording
+from otel_llm.protocol.request import ChatRequest, read_request
 
 Chunk = dict[str, Any]
 Stream = Sequence[Chunk]

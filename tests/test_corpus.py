@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from corpus_streams import Labelled, judged, load, paths, reads_of
 from otel_llm.cli import main
 from otel_llm.demo.scripted_server import ScriptedServer
-from otel_llm.exchanges.parts import Ends
+from otel_llm.exchanges.entries import ResponseEnd
 from otel_llm.exchanges.reading import read_exchanges
 from otel_llm.exchanges.verdicts import judge
 from otel_llm.explanations import BY_TYPE
@@ -481,7 +481,7 @@ def test_a_break_is_named(name: str, path: Path) -> None:
     stream = load(path)
     broken = MUTATIONS[name](stream, Call(stream))
     assert broken is not None
-    end = Ends(stream.ends.outcome, "", max([*broken.times, stream.ends.time_ns or 0]))
+    end = ResponseEnd(stream.ends.outcome, "", max([*broken.times, stream.ends.time_ns or 0]))
     found = set(judged(broken.chunks, broken.times, broken.request, end))
     assert name in found
     assert found <= {name, *broken.also}

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from otel_llm.choice import Limits
 from otel_llm.demo.scripted_server import ABSENT, chunk, usage_chunk
 from otel_llm.diagnosis import Case, diagnose
-from otel_llm.recording import Recording
-from otel_llm.request import read_request
+from otel_llm.protocol.choice import Limits
+from otel_llm.protocol.recording import Recording
+from otel_llm.protocol.request import read_request
 from streams import (
     STEP_NS,
     Chunk,

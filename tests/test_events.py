@@ -9,7 +9,7 @@ import pytest
 from otel_llm.demo.scripted_server import ABSENT, chunk
 from otel_llm.diagnosis import Anomaly, Case, diagnose
 from otel_llm.events import Timeline, build_timeline
-from otel_llm.recording import Recording
+from otel_llm.protocol.recording import Recording
 from streams import STEP_NS, Chunk, call, calls, ends, record, says, sdk_completion, whole_call
 
 TITLE = '{"title":"Test"}'

@@ -15,7 +15,6 @@ from opentelemetry.trace import NoOpTracerProvider, set_span_in_context
 from callers import ADD_TASK, MESSAGES, SyncCaller
 from otel_llm import OpenAIInstrumentor, calls_made, tool_execution
 from otel_llm.calls_made import CallsMade
-from otel_llm.conversation import Turn, read_turn
 from otel_llm.demo.scripted_responses import function_call, message, response, response_events
 from otel_llm.demo.scripted_server import (
     DONE,
@@ -27,6 +26,7 @@ from otel_llm.demo.scripted_server import (
     text,
     tool_call_chunks,
 )
+from otel_llm.protocol.conversation import Turn, read_turn
 from sdk_versions import needs_responses
 from seen import Seen
 

@@ -36,7 +36,7 @@ from otel_llm.demo.scripted_server import (
     tool_call_chunks,
     usage_chunk,
 )
-from otel_llm.exchanges.sse import EventReader
+from otel_llm.protocol.sse import EventReader
 from sdk_versions import needs_responses
 from seen import Seen
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from otel_llm.json_values import GrowingText, Shape, canonical, is_closed, read
+from otel_llm.protocol.json_values import GrowingText, Shape, canonical, is_closed, read
 
 
 @pytest.mark.parametrize(

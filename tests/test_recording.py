@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from otel_llm.choice import Limits
 from otel_llm.demo.scripted_server import chunk, usage_chunk
-from otel_llm.recording import Recording
+from otel_llm.protocol.choice import Limits
+from otel_llm.protocol.recording import Recording
 from streams import (
     STEP_NS,
     Chunk,

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from otel_llm import json_values
-from otel_llm.choice import Limits
 from otel_llm.diagnosis import Case, diagnose
 from otel_llm.events import ARGUMENTS_DELTA, build_timeline
-from otel_llm.json_values import GrowingText
-from otel_llm.recording import Recording
-from otel_llm.request import read_request
-from otel_llm.tool_call import ToolCall
+from otel_llm.protocol import json_values
+from otel_llm.protocol.choice import Limits
+from otel_llm.protocol.json_values import GrowingText
+from otel_llm.protocol.recording import Recording
+from otel_llm.protocol.request import read_request
+from otel_llm.protocol.tool_call import ToolCall
 from streams import tool, types_of
 
 MANY = 100_000

@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nonsense import leaves, misplaced, nonsense_of
-from otel_llm.choice import Limits
 from otel_llm.config import Config
 from otel_llm.demo.scripted_server import ABSENT
 from otel_llm.diagnosis import Case, diagnose
 from otel_llm.events import ANOMALY, ARGUMENTS_DELTA, COMPLETED, Event, build_timeline
-from otel_llm.fields import field
 from otel_llm.log_lines import log_end, log_notices, log_request
-from otel_llm.recording import Recording
-from otel_llm.request import ChatRequest, read_request
+from otel_llm.protocol.choice import Limits
+from otel_llm.protocol.fields import field
+from otel_llm.protocol.recording import Recording
+from otel_llm.protocol.request import ChatRequest, read_request
 from streams import REQUEST_FIELDS, Chunk, call, calls, custom_call, ends, legacy, record, says, sdk_chunk, tool
 
 OUTCOMES = ["completed", "closed", "abandoned", "cancelled", "error"]

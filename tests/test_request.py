@@ -11,7 +11,7 @@ import pydantic
 import pytest
 from openai import NOT_GIVEN, NotGiven
 
-from otel_llm.request import ChatRequest, Tool, ToolChoice, read_request
+from otel_llm.protocol.request import ChatRequest, Tool, ToolChoice, read_request
 from sdk_versions import OMIT
 from streams import REQUEST_FIELDS, custom_tool, tool
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from openai._models import construct_type
 
 from nonsense import Raises, leaves, misplaced, nonsense_of, with_fields
-from otel_llm.choice import Limits
 from otel_llm.config import Config
 from otel_llm.demo.scripted_responses import (
     custom_tool_call,
@@ -26,9 +25,10 @@ from otel_llm.demo.scripted_responses import (
 from otel_llm.diagnosis import Case, diagnose
 from otel_llm.events import ARGUMENTS_DELTA, COMPLETED, Event, build_timeline
 from otel_llm.log_lines import log_end, log_notices
-from otel_llm.recording import Recording
-from otel_llm.request import read_request
-from otel_llm.response_events import _READERS, EitherEvents, ResponseEvents
+from otel_llm.protocol.choice import Limits
+from otel_llm.protocol.recording import Recording
+from otel_llm.protocol.request import read_request
+from otel_llm.protocol.responses_api import _READERS, EitherEvents, ResponseEvents
 from sdk_versions import needs_responses
 
 pytestmark = needs_responses

@@ -26,9 +26,9 @@ from otel_llm.demo.scripted_responses import (
     response_events,
 )
 from otel_llm.demo.scripted_server import MODEL, Answer, Drop, ScriptedServer, error_event
-from otel_llm.recording import Recording
-from otel_llm.request import read_request
-from otel_llm.response_events import ResponseEvents
+from otel_llm.protocol.recording import Recording
+from otel_llm.protocol.request import read_request
+from otel_llm.protocol.responses_api import ResponseEvents
 from sdk_versions import DISCONNECTED, full_name, needs_beta_responses, needs_responses
 from seen import Seen, sum_of_delta_counts
 

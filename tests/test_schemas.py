@@ -15,8 +15,8 @@ from otel_llm import faults, schemas
 from otel_llm.demo.scripted_server import DONE, ScriptedServer, tool_call_chunks
 from otel_llm.demo.scripted_server import chunk as chunk_dict
 from otel_llm.diagnosis import Case, diagnose
-from otel_llm.recording import Recording
-from otel_llm.request import read_request
+from otel_llm.protocol.recording import Recording
+from otel_llm.protocol.request import read_request
 from seen import Seen
 from streams import anomalies_of, call, calls, custom_tool, ends, sdk_completion, types_of
 
@@ -272,7 +272,7 @@ def test_the_same_tool_is_compiled_once() -> None:
 
 
 def test_arguments_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from otel_llm import json_values
+    from otel_llm.protocol import json_values
 
     count = 0
     read = json_values.read

@@ -307,8 +307,8 @@ def test_interrupted_from_outside(instrumented: Seen, interruption: type[BaseExc
     from otel_llm import SyncStreamingToolCallTracker
     from otel_llm.config import Config
     from otel_llm.observation import Observation
+    from otel_llm.protocol.request import ChatRequest
     from otel_llm.provider import Server
-    from otel_llm.request import ChatRequest
     from otel_llm.telemetry import Telemetry
 
     def interrupted() -> Any:

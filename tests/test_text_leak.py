@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from otel_llm.choice import Limits
 from otel_llm.demo.scripted_server import DONE, Answer, ScriptedServer, chunk, completion, text
 from otel_llm.diagnosis import Case, diagnose
-from otel_llm.recording import Recording
-from otel_llm.request import read_request
+from otel_llm.protocol.choice import Limits
+from otel_llm.protocol.recording import Recording
+from otel_llm.protocol.request import read_request
 from seen import Seen
 from streams import anomalies_of, call, calls, ends, record, says, sdk_completion, tool, types_of
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_llm.unicode_text import (
+from otel_llm.protocol.unicode_text import (
     ends_with_half,
     exportable,
     has_lone_surrogate,

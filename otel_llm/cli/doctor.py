@@ -33,7 +33,7 @@ def add_parser(commands: Any) -> None:
         help="check that an application's telemetry arrives, and say what is wrong where it does not",
         description="Check, with the environment of an application, that its telemetry arrives: what keeps it from "
         "being made, whether two test streams reach the collector, Jaeger and Prometheus, and what to do where they "
-        "do not. Ends with status 0 if nothing has failed, 1 if something has, 2 where a package is missing.",
+        "do not. ResponseEnd with status 0 if nothing has failed, 1 if something has, 2 where a package is missing.",
     )
     parser.add_argument(
         "--collector-health",

@@ -46,18 +46,18 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Inspect all files; the exit status."""
-    from otel_llm.exchanges.bodies import parse
-    from otel_llm.exchanges.parts import UnreadableFileError
     from otel_llm.exchanges.reading import read_exchanges
     from otel_llm.exchanges.verdicts import judge
+    from otel_llm.protocol.errors import UnreadableError
+    from otel_llm.protocol.json_values import parse_json
 
     request = None
     if arguments.request is not None:
         try:
-            request = parse(arguments.request.read_text(encoding="utf-8"))
+            request = parse_json(arguments.request.read_text(encoding="utf-8"))
             if not isinstance(request, dict):
-                raise UnreadableFileError("it is no JSON object")
-        except (OSError, UnicodeDecodeError, UnreadableFileError) as error:
+                raise UnreadableError("it is no JSON object")
+        except (OSError, UnicodeDecodeError, UnreadableError) as error:
             return _cannot_read(arguments.request, error)
     show = _show_json if arguments.json else _text_shower()
     if show is None:
@@ -74,18 +74,18 @@ def run(arguments: argparse.Namespace) -> int:
                 if verdict.anomalies:
                     status = max(status, 1)
             if not count:
-                raise UnreadableFileError("it holds no chat completion")
+                raise UnreadableError("it holds no chat completion")
         except BrokenPipeError:
             # `otel-llm inspect | head`: what is still to be written at exit shall not fail, too.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
-        except (OSError, UnreadableFileError) as error:
+        except (OSError, UnreadableError) as error:
             status = _cannot_read(path, error)
     return status
 
 
 def _cannot_read(path: Path, error: Exception) -> int:
-    from otel_llm.unicode_text import one_line
+    from otel_llm.protocol.unicode_text import one_line
 
     why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     print(one_line(f"otel-llm: {path}: {why}"), file=sys.stderr)
@@ -93,7 +93,7 @@ def _cannot_read(path: Path, error: Exception) -> int:
 
 
 def _show_json(path: Path, verdict: Verdict) -> None:
-    from otel_llm.unicode_text import exportable
+    from otel_llm.protocol.unicode_text import exportable
 
     value = {
         "file": str(path),

@@ -121,7 +121,7 @@ def _table() -> Callable[[Result], None]:
     from rich.console import Console
     from rich.text import Text
 
-    from otel_llm.unicode_text import one_line
+    from otel_llm.protocol.unicode_text import one_line
 
     console = Console()
     if console.width < 1:

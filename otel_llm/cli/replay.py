@@ -30,8 +30,8 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until interrupted; 2 where a file cannot be read or the address not be had."""
-    from otel_llm.exchanges.parts import UnreadableFileError
     from otel_llm.exchanges.replaying import Replay, open_replay
+    from otel_llm.protocol.errors import UnreadableError
 
     try:
         from otel_llm.exchanges.listening import listen_on
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         for path in arguments.files:
             next(open_replay(path))
-    except (OSError, UnreadableFileError) as error:
+    except (OSError, UnreadableError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else error
         print(f"otel-llm: {path}: {why}", file=sys.stderr)
         return 2

@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _fail(sentence: str) -> int:
-    from otel_llm.unicode_text import one_line
+    from otel_llm.protocol.unicode_text import one_line
 
     print(one_line(f"otel-llm show: {sentence}"), file=sys.stderr)
     return 2

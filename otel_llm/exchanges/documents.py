@@ -9,17 +9,19 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from otel_llm.exchanges.bodies import BodyReader, is_chat_completion, parse, whole_parts
-from otel_llm.exchanges.compression import expanded
-from otel_llm.exchanges.parts import Begins, Part, Told, UnreadableFileError
+from otel_llm.exchanges.bodies import BodyReader, is_chat_completion, whole_entries
+from otel_llm.exchanges.entries import Entry, ReportedSpan, ResponseStart
+from otel_llm.protocol.content_encoding import expanded
+from otel_llm.protocol.errors import UnreadableError
+from otel_llm.protocol.json_values import parse_json
 
 # vcrpy's; those of betamax and of Ruby's VCR.
 CASSETTE_KEYS = ("interactions", "http_interactions")
 _MOST_VALUES = 200_000
 
 
-def document_parts(document: Any) -> Iterator[Part]:
-    """The parts of what the document holds. Raises UnreadableFileError where it is none of the known ones."""
+def document_entries(document: Any) -> Iterator[Entry]:
+    """The entries of what the document holds. Raises UnreadableError where it is none of the known ones."""
     if isinstance(document, Mapping):
         for key in CASSETTE_KEYS:
             if isinstance(document.get(key), list):
@@ -29,22 +31,22 @@ def document_parts(document: Any) -> Iterator[Part]:
             yield from _archive(document["log"]["entries"])
             return
         if isinstance(document.get("resourceSpans"), list):
-            yield from otlp_parts(document)
+            yield from otlp_entries(document)
             return
         if is_chat_completion(document):
-            yield Begins("response")
-            yield from whole_parts(document, json.dumps(document)[:1000])
+            yield ResponseStart("response")
+            yield from whole_entries(document, json.dumps(document)[:1000])
             return
     if isinstance(document, list) and document and all(is_chat_completion(one) for one in document):
-        yield Begins("list of chunks")
-        yield from whole_parts(document, "")
+        yield ResponseStart("list of chunks")
+        yield from whole_entries(document, "")
         return
-    raise UnreadableFileError(
+    raise UnreadableError(
         "it is neither a stream, nor chunks, a recording, a VCR cassette, an HTTP archive nor OTLP JSON"
     )
 
 
-def _cassette(interactions: Sequence[Any]) -> Iterator[Part]:
+def _cassette(interactions: Sequence[Any]) -> Iterator[Entry]:
     for number, entry in enumerate(interactions, 1):
         request, response = _map(_map(entry).get("request")), _map(_map(entry).get("response"))
         # vcrpy had `content` and `status_code` for what httpx sent.
@@ -64,7 +66,7 @@ def _cassette(interactions: Sequence[Any]) -> Iterator[Part]:
         yield from _exchange(number, str(request.get("uri", "")), request, _request(asked), data, encoding, status)
 
 
-def _archive(entries: Sequence[Any]) -> Iterator[Part]:
+def _archive(entries: Sequence[Any]) -> Iterator[Entry]:
     for number, entry in enumerate(entries, 1):
         request, response = _map(_map(entry).get("request")), _map(_map(entry).get("response"))
         content = _map(response.get("content"))
@@ -88,8 +90,8 @@ def _exchange(
     data: bytes,
     encoding: str,
     status: int,
-) -> Iterator[Part]:
-    """The parts of one exchange; none where it is no chat completion."""
+) -> Iterator[Entry]:
+    """The entries of one exchange; none where it is no chat completion."""
     if str(sent.get("method", "POST")).upper() != "POST":
         # Another site's question whether it may ask, or a stored completion.
         return
@@ -116,7 +118,7 @@ def _base64(data: Any, number: int) -> bytes:
     try:
         return base64.b64decode(data, validate=False)
     except (binascii.Error, ValueError, TypeError):
-        raise UnreadableFileError(f"the body of exchange {number} is no base64") from None
+        raise UnreadableError(f"the body of exchange {number} is no base64") from None
 
 
 def _is_text(data: bytes) -> bool:
@@ -132,20 +134,20 @@ def _request(body: Any) -> Mapping[str, Any] | None:
     if not data:
         return None
     try:
-        value = parse(data.decode("utf-8", "surrogateescape"))
-    except UnreadableFileError:
+        value = parse_json(data.decode("utf-8", "surrogateescape"))
+    except UnreadableError:
         return None
     return value if isinstance(value, Mapping) else None
 
 
 def _bounded_json(value: Any) -> bytes:
-    """A value as JSON. In YAML a few lines can stand for any number of values. Raises UnreadableFileError."""
+    """A value as JSON. In YAML a few lines can stand for any number of values. Raises UnreadableError."""
     pending, count = [value], 0
     while pending:
         one = pending.pop()
         count += 1
         if count > _MOST_VALUES:
-            raise UnreadableFileError(f"a body has more than {_MOST_VALUES} values")
+            raise UnreadableError(f"a body has more than {_MOST_VALUES} values")
         if isinstance(one, Mapping):
             pending.extend(one.values())
         elif isinstance(one, list):
@@ -173,7 +175,7 @@ def _map(value: Any) -> Mapping[str, Any]:
 # OTLP ---------------------------------------------------------------------------------------------------------
 
 
-def otlp_parts(document: Mapping[str, Any]) -> Iterator[Part]:
+def otlp_entries(document: Mapping[str, Any]) -> Iterator[Entry]:
     """The spans of chat completions: ours as they were told, others by their messages."""
     for resource in _list(document.get("resourceSpans")):
         for scope in _list(_map(resource).get("scopeSpans")):
@@ -181,7 +183,7 @@ def otlp_parts(document: Mapping[str, Any]) -> Iterator[Part]:
                 yield from _span(_map(span))
 
 
-def _span(span: Mapping[str, Any]) -> Iterator[Part]:
+def _span(span: Mapping[str, Any]) -> Iterator[Entry]:
     attributes = _attributes(span.get("attributes"))
     events = [
         (
@@ -200,16 +202,16 @@ def _span(span: Mapping[str, Any]) -> Iterator[Part]:
         ended = _nanoseconds(span.get("endTimeUnixNano")) or started
         status = _map(span.get("status"))
         error = str(status.get("message", "")) if status.get("code") in {2, "STATUS_CODE_ERROR"} else ""
-        yield Told(name, attributes, events, started, ended, error)
+        yield ReportedSpan(name, attributes, events, started, ended, error)
         return
     messages = _json(attributes.get("gen_ai.output.messages"))
     if isinstance(messages, list) and messages:
         tools = _json(attributes.get("gen_ai.tool.definitions"))
         request = {"tools": [_tool(one) for one in tools]} if isinstance(tools, list) else None
-        yield Begins(f"span {name}", request)
+        yield ResponseStart(f"span {name}", request)
         choices = [_choice(index, _map(message)) for index, message in enumerate(messages)]
         response = {"model": attributes.get("gen_ai.response.model"), "choices": choices}
-        yield from whole_parts(response, json.dumps(response)[:1000])
+        yield from whole_entries(response, json.dumps(response)[:1000])
 
 
 def _choice(index: int, message: Mapping[str, Any]) -> dict[str, Any]:
@@ -240,8 +242,8 @@ def _json(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return parse(value)
-    except UnreadableFileError:
+        return parse_json(value)
+    except UnreadableError:
         return None
 
 

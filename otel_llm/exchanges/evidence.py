@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from otel_llm.diagnosis import Anomaly
-from otel_llm.fields import field, index_of, items_of
+from otel_llm.protocol.fields import field, index_of, items_of
 
 _FIRST = 4
 _LAST = 2

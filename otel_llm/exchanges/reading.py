@@ -1,4 +1,4 @@
-"""A file of any known kind, told by its beginning, as parts."""
+"""A file of any known kind, told by its beginning, as entries."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from otel_llm.exchanges.bodies import BodyReader, error_in, is_chat_completion, parse
-from otel_llm.exchanges.documents import CASSETTE_KEYS, document_parts, otlp_parts
-from otel_llm.exchanges.parts import MEGABYTE, Begins, Chunk, Ends, Part, UnreadableFileError
-from otel_llm.exchanges.recorded import LONGEST_LINE, MARK, lines_of, open_recording, recorded_parts
-from otel_llm.fields import items_of
+from otel_llm.exchanges.bodies import BodyReader, is_chat_completion
+from otel_llm.exchanges.documents import CASSETTE_KEYS, document_entries, otlp_entries
+from otel_llm.exchanges.entries import Chunk, Entry, ResponseEnd, ResponseStart
+from otel_llm.exchanges.recorded import LONGEST_LINE, MARK, lines_of, open_recording, recorded_entries
+from otel_llm.protocol.errors import UnreadableError, error_in, message_of
+from otel_llm.protocol.fields import items_of
+from otel_llm.protocol.json_values import parse_json
 
 _HEAD = 65_536
 _BLOCK = 65_536
-_LONGEST_DOCUMENT = 32 * MEGABYTE
+_LONGEST_DOCUMENT = 32 * 1_048_576
 # A reader of YAML takes some hundred bytes for each.
-_LONGEST_YAML = 16 * MEGABYTE
+_LONGEST_YAML = 16 * 1_048_576
 _DEEPEST_YAML = 100
 
 _EVENT_FIELD = re.compile(rb"(?:data|event|id|retry)?:")
@@ -29,18 +31,18 @@ _YAML_CASSETTE = re.compile(
 )
 
 
-def read_exchanges(path: Path) -> Iterator[Part]:
-    """The parts of a file. Raises UnreadableFileError (also behind parts that could be read) and OSError."""
+def read_exchanges(path: Path) -> Iterator[Entry]:
+    """The entries of a file. Raises UnreadableError (also behind entries that could be read) and OSError."""
     with path.open("rb") as file:
         yield from _read(file, path.name)
 
 
-def _read(file: IO[bytes], title: str) -> Iterator[Part]:
+def _read(file: IO[bytes], title: str) -> Iterator[Entry]:
     head = file.read(_HEAD)
     if not head.strip():
-        raise UnreadableFileError("it is empty")
+        raise UnreadableError("it is empty")
     if b"\0" in head:
-        raise UnreadableFileError("it is no text")
+        raise UnreadableError("it is no text")
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     text = start.decode("utf-8", "replace")
     saved = saved_head(start)
@@ -53,9 +55,9 @@ def _read(file: IO[bytes], title: str) -> Iterator[Part]:
         yield from _json(file, title)
     elif _YAML_CASSETTE.match(text):
         file.seek(0)
-        yield from document_parts(_yaml(file))
+        yield from document_entries(_yaml(file))
     else:
-        raise UnreadableFileError(
+        raise UnreadableError(
             "it is neither a stream, nor chunks, a recording, a VCR cassette, an HTTP archive nor OTLP JSON"
         )
 
@@ -69,13 +71,13 @@ class SavedHead(NamedTuple):
 
 
 def saved_head(start: bytes) -> SavedHead | None:
-    """The head that a file begins with, None where it has none. Raises UnreadableFileError where it does not end."""
+    """The head that a file begins with, None where it has none. Raises UnreadableError where it does not end."""
     saved = None
     # Those of a proxy and of `100 Continue` stand there too.
     while line := _STATUS_LINE.match(start, saved.length if saved else 0):
         headers = _HEADERS.match(start, line.start())
         if headers is None:
-            raise UnreadableFileError("its headers do not end")
+            raise UnreadableError("its headers do not end")
         saved = SavedHead(int(line.group(1)), headers.group().partition(b"\n")[2], headers.end())
     return saved
 
@@ -90,47 +92,47 @@ def _blocks(file: IO[bytes]) -> Iterator[bytes]:
         yield block
 
 
-def _body(blocks: Iterator[bytes], title: str, status: int = 200) -> Iterator[Part]:
+def _body(blocks: Iterator[bytes], title: str, status: int = 200) -> Iterator[Entry]:
     body = BodyReader(title, status=status)
-    broken: Ends | None = None
+    broken: ResponseEnd | None = None
     for block in blocks:
-        for part in body.feed(block):
-            broken = part if isinstance(part, Ends) and part.outcome == "error" else broken
-            yield part
-    for part in body.finish():
-        broken = part if isinstance(part, Ends) and part.outcome == "error" else broken
-        yield part
+        for entry in body.feed(block):
+            broken = entry if isinstance(entry, ResponseEnd) and entry.outcome == "error" else broken
+            yield entry
+    for entry in body.finish():
+        broken = entry if isinstance(entry, ResponseEnd) and entry.outcome == "error" else broken
+        yield entry
     if broken is not None and not broken.note.startswith(("an error", "status ")):
-        raise UnreadableFileError(broken.note)
+        raise UnreadableError(broken.note)
 
 
-def _json(file: IO[bytes], title: str) -> Iterator[Part]:
+def _json(file: IO[bytes], title: str) -> Iterator[Entry]:
     """One JSON document, or one a line."""
     first = file.readline(LONGEST_LINE).decode("utf-8-sig", "surrogateescape")
     while not first.strip():
         first = file.readline(LONGEST_LINE).decode("utf-8", "surrogateescape")
     try:
-        value = parse(first)
-    except UnreadableFileError:
+        value = parse_json(first)
+    except UnreadableError:
         # The document goes on behind its first line, or is none.
         file.seek(0)
-        yield from document_parts(_document(file))
+        yield from document_entries(_document(file))
         return
     lines = lines_of(file)
     if isinstance(value, dict) and MARK in value:
-        yield from recorded_parts(title, open_recording(first, lines))
+        yield from recorded_entries(title, open_recording(first, lines))
         return
     second = next((line for line in lines if line.strip()), None)
     if second is None and not (isinstance(value, dict) and _is_chunk(value)):
-        yield from document_parts(value)
+        yield from document_entries(value)
         return
     lines = chain([first], [second] if second is not None else [], lines)
     if isinstance(value, dict) and "resourceSpans" in value:
         for number, line in enumerate(lines, 1):
-            yield from otlp_parts(_line(line, number)) if line.strip() else ()
+            yield from otlp_entries(_line(line, number)) if line.strip() else ()
         return
     if not is_chat_completion(value):
-        raise UnreadableFileError("its lines are no chunks of a chat completion")
+        raise UnreadableError("its lines are no chunks of a chat completion")
     yield from _chunk_lines(lines, title)
 
 
@@ -139,7 +141,7 @@ def _is_chunk(value: dict[str, Any]) -> bool:
     return isinstance(choices, list) and (not choices or (isinstance(choices[0], dict) and "delta" in choices[0]))
 
 
-def _chunk_lines(lines: Iterator[str], title: str) -> Iterator[Part]:
+def _chunk_lines(lines: Iterator[str], title: str) -> Iterator[Entry]:
     """A chunk a line; where another id begins behind a finish reason, another response does."""
     current: Any = None
     begun = finished = False
@@ -151,15 +153,16 @@ def _chunk_lines(lines: Iterator[str], title: str) -> Iterator[Part]:
         value = _line(line, number)
         response_id = value.get("id")
         if begun and finished and response_id and current and response_id != current:
-            yield Ends("completed")
+            yield ResponseEnd("completed")
             begun = finished = False
         if not begun:
             count += 1
-            yield Begins(title if count == 1 else f"{title} ({count})")
+            yield ResponseStart(title if count == 1 else f"{title} ({count})")
             begun = True
         current = response_id or current
-        if error := error_in(value):
-            yield Ends("error", f"an error: {error}")
+        error = error_in(value)
+        if error is not None:
+            yield ResponseEnd("error", f"an error: {message_of(error)}")
             begun = finished = False
         else:
             yield Chunk(value, line.strip(), offset)
@@ -168,34 +171,34 @@ def _chunk_lines(lines: Iterator[str], title: str) -> Iterator[Part]:
             isinstance(choice, dict) and choice.get("finish_reason") for choice in items_of(value.get("choices"))
         )
     if begun:
-        yield Ends("completed")
+        yield ResponseEnd("completed")
 
 
 def _line(line: str, number: int) -> dict[str, Any]:
     try:
-        value = parse(line)
-    except UnreadableFileError as error:
-        raise UnreadableFileError(f"line {number}: {error}") from None
+        value = parse_json(line)
+    except UnreadableError as error:
+        raise UnreadableError(f"line {number}: {error}") from None
     if not isinstance(value, dict):
-        raise UnreadableFileError(f"line {number} is no object")
+        raise UnreadableError(f"line {number} is no object")
     return value
 
 
 def _document(file: IO[bytes]) -> Any:
     data = file.read(_LONGEST_DOCUMENT + 1)
     if len(data) > _LONGEST_DOCUMENT:
-        raise UnreadableFileError(f"it is one document of more than {_LONGEST_DOCUMENT // MEGABYTE} MB")
-    return parse(data.decode("utf-8-sig", "surrogateescape"))
+        raise UnreadableError(f"it is one document of more than {_LONGEST_DOCUMENT >> 20} MB")
+    return parse_json(data.decode("utf-8-sig", "surrogateescape"))
 
 
 def _yaml(file: IO[bytes]) -> Any:
     try:
         import yaml
     except ImportError:
-        raise UnreadableFileError("it is YAML, which needs PyYAML: pip install 'otel-llm[cli]'") from None
+        raise UnreadableError("it is YAML, which needs PyYAML: pip install 'otel-llm[cli]'") from None
     data = file.read(_LONGEST_YAML + 1)
     if len(data) > _LONGEST_YAML:
-        raise UnreadableFileError(f"it is a YAML document of more than {_LONGEST_YAML // MEGABYTE} MB")
+        raise UnreadableError(f"it is a YAML document of more than {_LONGEST_YAML >> 20} MB")
     parser, loader = getattr(yaml, "CParser", yaml.SafeLoader), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         depth = 0
@@ -203,10 +206,10 @@ def _yaml(file: IO[bytes]) -> Any:
         for event in yaml.parse(data, Loader=parser):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > _DEEPEST_YAML:
-                raise UnreadableFileError("it is nested too deep")
+                raise UnreadableError("it is nested too deep")
         document = yaml.load(data, Loader=loader)  # noqa: S506  a safe one
     except (yaml.YAMLError, ValueError) as error:
-        raise UnreadableFileError(f"it is no YAML ({' '.join(str(error).split())[:200]})") from None
+        raise UnreadableError(f"it is no YAML ({' '.join(str(error).split())[:200]})") from None
     if not isinstance(document, dict) or not document.keys() & CASSETTE_KEYS:
-        raise UnreadableFileError("it is YAML, and no VCR cassette")
+        raise UnreadableError("it is YAML, and no VCR cassette")
     return document

@@ -14,13 +14,15 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
-from otel_llm.choice import Outcome
-from otel_llm.exchanges.bodies import BodyReader, parse
-from otel_llm.exchanges.compression import expanded
-from otel_llm.exchanges.parts import MEGABYTE, Part, UnreadableFileError
+from otel_llm.exchanges.bodies import BodyReader
+from otel_llm.exchanges.entries import Entry
+from otel_llm.protocol.choice import Outcome
+from otel_llm.protocol.content_encoding import expanded
+from otel_llm.protocol.errors import UnreadableError
+from otel_llm.protocol.json_values import parse_json
 
 MARK = "otel_llm_recording"
-LONGEST_LINE = 32 * MEGABYTE
+LONGEST_LINE = 32 * 1_048_576
 _OUTCOMES: Mapping[str, Outcome] = {"completed": "completed", "closed": "closed", "error": "error"}
 
 
@@ -67,12 +69,12 @@ class Recorded:
         return _mapping(_mapping(self.head.get("response")).get("headers"))
 
     def reads(self) -> Iterator[tuple[int, bytes]]:
-        """When each read came (ns since the request), and its bytes. Raises UnreadableFileError."""
+        """When each read came (ns since the request), and its bytes. Raises UnreadableError."""
         for number, line in enumerate(self._lines, 2):
             if not line.strip():
                 continue
             try:
-                value = parse(line)
+                value = parse_json(line)
                 time_ns = int(float(value["t"]) * 1e9)
                 if "end" in value:
                     self.end, self.ended_ns = str(value["end"]), time_ns
@@ -80,7 +82,7 @@ class Recorded:
                 text = value.get("text")
                 data = base64.b64decode(value["base64"], validate=True) if text is None else text.encode("utf-8")
             except (
-                UnreadableFileError,
+                UnreadableError,
                 KeyError,
                 TypeError,
                 AttributeError,
@@ -88,20 +90,20 @@ class Recorded:
                 OverflowError,
                 binascii.Error,
             ):
-                raise UnreadableFileError(f"line {number} is none of a recording") from None
+                raise UnreadableError(f"line {number} is none of a recording") from None
             yield time_ns, data
 
 
 def open_recording(first_line: str, lines: Iterator[str]) -> Recorded:
-    """A recording whose first line was read. Raises UnreadableFileError."""
-    head = parse(first_line)
+    """A recording whose first line was read. Raises UnreadableError."""
+    head = parse_json(first_line)
     if not isinstance(head, Mapping) or head.get(MARK) != 1:
-        raise UnreadableFileError(f"it is a recording of another version ({str(_mapping(head).get(MARK))[:20]})")
+        raise UnreadableError(f"it is a recording of another version ({str(_mapping(head).get(MARK))[:20]})")
     return Recorded(head, lines)
 
 
-def recorded_parts(title: str, recorded: Recorded) -> Iterator[Part]:
-    """The parts of a recording. Raises UnreadableFileError."""
+def recorded_entries(title: str, recorded: Recorded) -> Iterator[Entry]:
+    """The entries of a recording. Raises UnreadableError."""
     body = BodyReader(title, recorded.request_body, recorded.status)
     encoding = str(recorded.response_headers.get("content-encoding", ""))
     if encoding.strip().lower() in {"", "identity"}:
@@ -112,16 +114,16 @@ def recorded_parts(title: str, recorded: Recorded) -> Iterator[Part]:
             yield from body.feed(piece)
     if recorded.end is None:
         yield from body.finish("error", "the recording breaks off")
-        raise UnreadableFileError("the recording breaks off: its last line is missing")
+        raise UnreadableError("the recording breaks off: its last line is missing")
     note = "" if recorded.end in _OUTCOMES else recorded.end
     yield from body.finish(_OUTCOMES.get(recorded.end, "error"), note, recorded.ended_ns)
 
 
 def lines_of(file: IO[bytes]) -> Iterator[str]:
-    """The lines of a file. Raises UnreadableFileError for one that is too long."""
+    """The lines of a file. Raises UnreadableError for one that is too long."""
     while line := file.readline(LONGEST_LINE):
         if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
-            raise UnreadableFileError(f"a line is longer than {LONGEST_LINE // MEGABYTE} MB")
+            raise UnreadableError(f"a line is longer than {LONGEST_LINE >> 20} MB")
         yield line.decode("utf-8", "surrogateescape")
 
 

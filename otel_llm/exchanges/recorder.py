@@ -19,16 +19,16 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from otel_llm.exchanges.bodies import parse
-from otel_llm.exchanges.parts import MEGABYTE, UnreadableFileError
 from otel_llm.exchanges.recorded import data_line, end_line, head_line
 from otel_llm.exchanges.redaction import Redactor, harmless_headers, secrets_in
+from otel_llm.protocol.errors import UnreadableError
+from otel_llm.protocol.json_values import parse_json
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 _RECORDED_PATH = "/completions"
-_LONGEST_REQUEST = 64 * MEGABYTE
+_LONGEST_REQUEST = 64 * 1_048_576
 # They are of one connection, and not of the message.
 _HOP_BY_HOP = frozenset(
     {
@@ -200,8 +200,8 @@ class _Exchange:
 def _json(text: str) -> Any:
     """The value of a JSON text, or a text that is none as it is."""
     try:
-        return parse(text)
-    except UnreadableFileError:
+        return parse_json(text)
+    except UnreadableError:
         return text
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from otel_llm.exchanges.parts import UnreadableFileError
 from otel_llm.exchanges.reading import is_stream, saved_head
 from otel_llm.exchanges.recorded import MARK, lines_of, open_recording
+from otel_llm.protocol.errors import UnreadableError
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -71,7 +71,7 @@ class Replay:
 
 
 def open_replay(path: Path) -> Generator[Any, None, None]:
-    """Status and headers, then each read (seconds, bytes). Raises UnreadableFileError, OSError, and DroppedError at the
+    """Status and headers, then each read (seconds, bytes). Raises UnreadableError, OSError, and DroppedError at the
     end of what did not end properly."""
     with path.open("rb") as file:
         head = file.read(4096)
@@ -80,7 +80,7 @@ def open_replay(path: Path) -> Generator[Any, None, None]:
             saved = saved_head(head)
             if saved is None:
                 if b"\0" in head or not is_stream(head.removeprefix(b"\xef\xbb\xbf").lstrip()):
-                    raise UnreadableFileError("it is neither a recording nor the text of a stream")
+                    raise UnreadableError("it is neither a recording nor the text of a stream")
                 yield 200, [(b"content-type", b"text/event-stream")]
             else:
                 file.seek(saved.length)

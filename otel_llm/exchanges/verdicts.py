@@ -1,4 +1,4 @@
-"""The parts of a file through the machine that watches live streams: one verdict a response."""
+"""The entries of a file through the machine that watches live streams: one verdict a response."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 from otel_llm.diagnosis import Anomaly, Case, diagnose, diagnose_request
 from otel_llm.events import ANOMALY, build_timeline
+from otel_llm.exchanges.entries import Chunk, Entry, ReportedSpan, ResponseEnd, ResponseStart, WholeResponse
 from otel_llm.exchanges.evidence import Evidence, Excerpt
-from otel_llm.exchanges.parts import Begins, Chunk, Ends, Part, Told, Whole
-from otel_llm.recording import Recording
-from otel_llm.request import ChatRequest, read_request
+from otel_llm.protocol.recording import Recording
+from otel_llm.protocol.request import ChatRequest, read_request
 
 # Between two chunks whose times nobody kept.
 _STEP_NS = 1_000_000
@@ -37,33 +37,33 @@ class Verdict:
 
 
 def judge(
-    parts: Iterable[Part], *, request: Mapping[str, Any] | None = None, stall_seconds: float = 10.0
+    entries: Iterable[Entry], *, request: Mapping[str, Any] | None = None, stall_seconds: float = 10.0
 ) -> Iterator[Verdict]:
     """A verdict for each response. `request`: the arguments of `create`, for files that do not tell them.
 
-    Raises what reading the parts raises, behind the verdict on what could be read.
+    Raises what reading the entries raises, behind the verdict on what could be read.
     """
     running: _Response | None = None
     try:
-        for part in parts:
-            if isinstance(part, Told):
-                yield _told(part)
-            elif isinstance(part, Begins):
-                running = _Response(part, request, stall_seconds)
+        for entry in entries:
+            if isinstance(entry, ReportedSpan):
+                yield _reported(entry)
+            elif isinstance(entry, ResponseStart):
+                running = _Response(entry, request, stall_seconds)
             elif running is not None:
-                if isinstance(part, Ends):
+                if isinstance(entry, ResponseEnd):
                     ended, running = running, None
-                    yield ended.verdict(part)
+                    yield ended.verdict(entry)
                 else:
-                    running.take(part)
+                    running.take(entry)
     except Exception:
         if running is not None:
-            yield running.verdict(Ends("error", "the file ends here"))
+            yield running.verdict(ResponseEnd("error", "the file ends here"))
         raise
 
 
 class _Response:
-    def __init__(self, begins: Begins, request: Mapping[str, Any] | None, stall_seconds: float) -> None:
+    def __init__(self, begins: ResponseStart, request: Mapping[str, Any] | None, stall_seconds: float) -> None:
         asked = begins.request if begins.request is not None else request
         self._title = begins.title
         self._request: ChatRequest | None = None if asked is None else read_request(asked)
@@ -77,24 +77,24 @@ class _Response:
         self._now = 0
         self._timed = False
 
-    def take(self, part: Chunk | Whole) -> None:
+    def take(self, entry: Chunk | WholeResponse) -> None:
         before = self._now
-        if part.time_ns is not None:
+        if entry.time_ns is not None:
             self._timed = True
-            self._now = max(before, part.time_ns)
+            self._now = max(before, entry.time_ns)
         else:
             self._now += _STEP_NS
-        if isinstance(part, Whole):
-            self._recording.read_response(part.value, self._now)
-            self._evidence.take(part.value, part.raw, 0)
+        if isinstance(entry, WholeResponse):
+            self._recording.read_response(entry.value, self._now)
+            self._evidence.take(entry.value, entry.raw, 0)
             return
         longest = self._recording.max_wait_ns
         # Without times there are no waits.
         asked = before if self._timed else self._now
-        self._recording.feed(part.value, asked, self._now)
-        self._evidence.take(part.value, part.raw, part.offset, longest_wait=self._recording.max_wait_ns > longest)
+        self._recording.feed(entry.value, asked, self._now)
+        self._evidence.take(entry.value, entry.raw, entry.offset, longest_wait=self._recording.max_wait_ns > longest)
 
-    def verdict(self, ends: Ends) -> Verdict:
+    def verdict(self, ends: ResponseEnd) -> Verdict:
         recording = self._recording
         before = self._now
         self._now = max(before, ends.time_ns) if ends.time_ns is not None else before + (0 if self._timed else _STEP_NS)
@@ -133,7 +133,7 @@ class _Response:
         )
 
 
-def _told(part: Told) -> Verdict:
+def _reported(entry: ReportedSpan) -> Verdict:
     """What was judged when it happened is not judged again: a trace holds but the beginnings of arguments."""
     anomalies = [
         Anomaly(
@@ -142,17 +142,17 @@ def _told(part: Told) -> Verdict:
             attributes.get("otel_llm.choice.index"),
             attributes.get("otel_llm.tool_call.index"),
         )
-        for name, _, attributes in part.events
+        for name, _, attributes in entry.events
         if name == ANOMALY
     ]
     return Verdict(
-        part.title,
-        str(part.attributes.get("otel_llm.stream.outcome", "error" if part.error else "completed")),
-        part.error,
+        entry.title,
+        str(entry.attributes.get("otel_llm.stream.outcome", "error" if entry.error else "completed")),
+        entry.error,
         True,
-        part.started_ns,
-        part.ended_ns,
-        part.attributes,
-        list(part.events),
+        entry.started_ns,
+        entry.ended_ns,
+        entry.attributes,
+        list(entry.events),
         [(anomaly, []) for anomaly in anomalies],
     )

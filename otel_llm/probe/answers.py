@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from time import perf_counter_ns
@@ -10,15 +9,14 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from otel_llm import json_values
-from otel_llm.choice import Choice
 from otel_llm.exchanges.bodies import BodyReader
-from otel_llm.exchanges.parts import Part, UnreadableFileError
+from otel_llm.exchanges.entries import Entry
 from otel_llm.exchanges.verdicts import Verdict, judge
-from otel_llm.recording import Recording
-from otel_llm.unicode_text import one_line
-
-_SHOWN_OF_AN_ERROR = 200
+from otel_llm.protocol import json_values
+from otel_llm.protocol.choice import Choice
+from otel_llm.protocol.errors import UnreadableError, message_in_body
+from otel_llm.protocol.recording import Recording
+from otel_llm.protocol.unicode_text import one_line
 
 
 class Call(NamedTuple):
@@ -117,28 +115,28 @@ class Server:
         if not stream:
             body.pop("stream_options", None)
         began = perf_counter_ns()
-        parts: list[Part] = []
+        entries: list[Entry] = []
         reader = BodyReader("answer", body)
         status = 0
         try:
             async with self._client.stream("POST", self._url, json=body) as response:
                 status = response.status_code
                 if status != httpx.codes.OK:
-                    return Answer(stream, status, _message(await response.aread()))
+                    return Answer(stream, status, one_line(message_in_body(await response.aread())))
                 count = 0
                 stopped = False
                 async for data in response.aiter_bytes():
-                    parts.extend(reader.feed(data, perf_counter_ns() - began))
+                    entries.extend(reader.feed(data, perf_counter_ns() - began))
                     count += 1
                     if chunks is not None and count >= chunks:
                         stopped = True
                         break
-            parts.extend(reader.finish("closed" if stopped else "completed", time_ns=perf_counter_ns() - began))
+            entries.extend(reader.finish("closed" if stopped else "completed", time_ns=perf_counter_ns() - began))
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return Answer(stream, status, one_line(f"{type(error).__name__} {error}".strip()))
-        except UnreadableFileError as error:
+        except UnreadableError as error:
             return Answer(stream, status, f"it cannot be read: {error}")
-        verdict = next(judge(parts, stall_seconds=self._stall_seconds), None)
+        verdict = next(judge(entries, stall_seconds=self._stall_seconds), None)
         if verdict is None or verdict.recording is None:
             return Answer(stream, status, "there is no response in it")
         if verdict.outcome == "error":
@@ -148,14 +146,3 @@ class Server:
                 stream, status, "a stream was asked for, and a whole response came", verdict, verdict.recording
             )
         return Answer(stream, status, "", verdict, verdict.recording)
-
-
-def _message(body: bytes) -> str:
-    text = body.decode("utf-8", "replace")
-    try:
-        value = json.loads(text)
-        error = value.get("error", value)
-        text = str(error.get("message", error) if isinstance(error, dict) else error)
-    except (ValueError, AttributeError, RecursionError):
-        pass
-    return one_line(text.strip()[:_SHOWN_OF_AN_ERROR])

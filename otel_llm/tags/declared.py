@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from otel_llm.request import Tool, read_tool
+from otel_llm.protocol.request import Tool, read_tool
 
 
 def declared_tools(tools: Any) -> Mapping[str, Tool] | None:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from otel_llm.request import Tool
+from otel_llm.protocol.request import Tool
 from otel_llm.tags.cursor import Cursor, Step, literal, one_of, peek, run, until, white
 from otel_llm.tags.found import Findings, FoundCall
 from otel_llm.tags.json_body import ObjectCall, container, object_begins

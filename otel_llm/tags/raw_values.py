@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from otel_llm.fields import field, items_of
-from otel_llm.request import Tool
+from otel_llm.protocol.fields import field, items_of
+from otel_llm.protocol.request import Tool
 from otel_llm.tags.python_calls import NotACall, read_literal
 
 Types = frozenset[str]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from otel_llm.request import Tool
+from otel_llm.protocol.request import Tool
 from otel_llm.tags.custom_tags import ToolCallTags, read_tags
 from otel_llm.tags.declared import declared_tools
 from otel_llm.tags.found import Piece

@@ -11,27 +11,17 @@ import copy
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from time import perf_counter_ns
-from typing import Any, NamedTuple
+from typing import Any
 
-from otel_llm.fields import index_of, items_of
-from otel_llm.request import Tool
+from otel_llm.protocol.choice import TagRewrite
+from otel_llm.protocol.fields import index_of, items_of
+from otel_llm.protocol.message_text import said
+from otel_llm.protocol.request import Tool
 from otel_llm.tags.found import FoundCall, Piece
 from otel_llm.tags.rewriter import ToolCallTagRewriter
 from otel_llm.tags.scanner import Scanner
 from otel_llm.tags.target import Target, described
 from otel_llm.tags.writers import CallDelta, OpenAIWriter, TagWriter, Writer, Written
-from otel_llm.text_parts import said
-
-
-class TagRewrite(NamedTuple):
-    """One call that was rewritten. `length`: characters of its body; `duration_ns`: what the rewriting of it took."""
-
-    choice_index: int
-    format: str
-    name: str | None
-    length: int
-    target: str
-    duration_ns: int
 
 
 class Observer:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from otel_llm.fields import field
+from otel_llm.protocol.fields import field
 from otel_llm.tags.cursor import Cursor, Step, literal, one_of, peek, until, white
 from otel_llm.tags.found import Findings, FoundCall
 from otel_llm.tags.grammars import MOST_HELD, Context, Grammar, call_name, closing, ended, made_call

@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from otel_llm.choice import Notice
-from otel_llm.fields import field, index_of, is_a, items_of, text_of
-from otel_llm.recording import Recording
+from otel_llm.protocol.choice import Notice
+from otel_llm.protocol.fields import field, index_of, is_a, items_of, text_of
+from otel_llm.protocol.recording import Recording
 
 if TYPE_CHECKING:
     from collections.abc import Callable

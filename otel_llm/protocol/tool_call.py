@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from otel_llm.json_values import GrowingText
-from otel_llm.unicode_text import ends_with_half, join_surrogates, starts_with_half
+from otel_llm.protocol.json_values import GrowingText
+from otel_llm.protocol.unicode_text import ends_with_half, join_surrogates, starts_with_half
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, NamedTuple
 
+from otel_llm.protocol.errors import UnreadableError
+
 _WHITE_SPACE = " \t\n\r"
 _NOT_WHITE_SPACE = re.compile(r"[^ \t\n\r]")
 # Python refuses to read longer integers as numbers (sys.get_int_max_str_digits is 4300 by default).
@@ -103,6 +105,16 @@ def read(text: str) -> Reading:
 
 def _invalid(message: str, text: str, position: int) -> Reading:
     return Reading(Shape.INVALID, error=f"{message} at character {position} of {len(text)}")
+
+
+def parse_json(text: str) -> Any:
+    """The value of a JSON text. Raises UnreadableError, with a sentence that says why."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise UnreadableError("it is nested too deep") from None
+    except ValueError as error:
+        raise UnreadableError(f"it is no JSON ({error})") from None
 
 
 def canonical(value: Any) -> str:

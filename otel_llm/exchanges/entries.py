@@ -1,20 +1,14 @@
-"""What a file of exchanges is read as: one part after the other, so that a file of any length takes little memory."""
+"""The entries that a file of exchanges is read as, one after the other, so a file of any length takes little memory."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from otel_llm.choice import Outcome
-
-MEGABYTE = 1024 * 1024
+from otel_llm.protocol.choice import Outcome
 
 
-class UnreadableFileError(Exception):
-    """A file, or what is left of it, cannot be read; the message is a sentence for its owner."""
-
-
-class Begins(NamedTuple):
+class ResponseStart(NamedTuple):
     """A response begins. `request`: the arguments of `create`, None where the file does not tell."""
 
     title: str
@@ -30,7 +24,7 @@ class Chunk(NamedTuple):
     time_ns: int | None = None
 
 
-class Whole(NamedTuple):
+class WholeResponse(NamedTuple):
     """A response that was not streamed."""
 
     value: Any
@@ -38,7 +32,7 @@ class Whole(NamedTuple):
     time_ns: int | None = None
 
 
-class Ends(NamedTuple):
+class ResponseEnd(NamedTuple):
     """The response is over. `note`: a sentence where it did not just end."""
 
     outcome: Outcome
@@ -46,8 +40,8 @@ class Ends(NamedTuple):
     time_ns: int | None = None
 
 
-class Told(NamedTuple):
-    """A response that somebody told already, as a span of ours. `events`: name, time, attributes."""
+class ReportedSpan(NamedTuple):
+    """A response that was observed before, as a span of otel-llm. `events`: name, time, attributes."""
 
     title: str
     attributes: Mapping[str, Any]
@@ -57,4 +51,4 @@ class Told(NamedTuple):
     error: str = ""
 
 
-Part = Begins | Chunk | Whole | Ends | Told
+Entry = ResponseStart | Chunk | WholeResponse | ResponseEnd | ReportedSpan

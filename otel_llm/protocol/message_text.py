@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from otel_llm.fields import field, items_of, text_of
+from otel_llm.protocol.fields import field, items_of, text_of
 
 # Where there are several they say the same.
 REASONING_FIELDS = (

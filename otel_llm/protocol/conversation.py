@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from otel_llm.fields import field, given, items_of, text_of
+from otel_llm.protocol.fields import field, given, items_of, text_of
 
 # How many faults of each kind are named, and how many messages before the turn are looked at.
 _MOST = 256

@@ -12,9 +12,10 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-from otel_llm.exchanges.parts import MEGABYTE, UnreadableFileError
+from otel_llm.protocol.errors import UnreadableError
 
-_LONGEST_EXPANDED = 64 * MEGABYTE
+_MOST_AT_ONCE = 1_048_576  # bytes
+_LONGEST_EXPANDED = 64 * 1_048_576
 # zstandard gives out all that it can at once; of so few bytes it makes some 32 MB at the most.
 _SLICE = 1024
 
@@ -22,7 +23,7 @@ _Feed = Callable[[bytes], Iterator[bytes]]
 
 
 def expanded(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
-    """A body's bytes without their `Content-Encoding`. Raises UnreadableFileError."""
+    """A body's bytes without their `Content-Encoding`. Raises UnreadableError."""
     expander = Expander(encoding)
     for piece in pieces:
         yield from expander.feed(piece)
@@ -31,7 +32,7 @@ def expanded(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
 class Expander:
     """The same, piece by piece as they come.
 
-    br and zstd are read by the packages by which HTTP clients read them. Raises UnreadableFileError, and at once for an
+    br and zstd are read by the packages by which HTTP clients read them. Raises UnreadableError, and at once for an
     encoding that is not known here or whose package is not there.
     """
 
@@ -40,7 +41,7 @@ class Expander:
         self._feed: _Feed | None = None
         if name not in {"", "identity"}:
             if name not in _FEEDS:
-                raise UnreadableFileError(f"a body is compressed with {name[:20]!r}: record it without compression")
+                raise UnreadableError(f"a body is compressed with {name[:20]!r}: record it without compression")
             self._feed = _FEEDS[name]()
         self._length = 0
 
@@ -52,12 +53,12 @@ class Expander:
             for data in self._feed(piece):
                 self._length += len(data)
                 if self._length > _LONGEST_EXPANDED:
-                    raise UnreadableFileError(f"a compressed body is longer than {_LONGEST_EXPANDED // MEGABYTE} MB")
+                    raise UnreadableError(f"a compressed body is longer than {_LONGEST_EXPANDED >> 20} MB")
                 yield data
-        except UnreadableFileError:
+        except UnreadableError:
             raise
         except Exception as error:  # noqa: BLE001  each package has an error class of its own
-            raise UnreadableFileError(f"a compressed body is damaged: {error}") from None
+            raise UnreadableError(f"a compressed body is damaged: {error}") from None
 
 
 def _zlib(*, bare: bool) -> _Feed:
@@ -71,7 +72,7 @@ def _zlib(*, bare: bool) -> _Feed:
             inflating = zlib.decompressobj(-15 if bare and piece[0] & 15 != 8 else 47)
         rest = piece
         while rest:
-            yield inflating.decompress(rest, MEGABYTE)
+            yield inflating.decompress(rest, _MOST_AT_ONCE)
             rest = inflating.unconsumed_tail
 
     return feed
@@ -83,11 +84,11 @@ def _brotli() -> _Feed:
     try:
         process(b"", output_buffer_limit=1)
     except TypeError:
-        raise UnreadableFileError("a body is compressed with 'br': install brotli 1.2 or newer to read it") from None
+        raise UnreadableError("a body is compressed with 'br': install brotli 1.2 or newer to read it") from None
 
     def feed(piece: bytes) -> Iterator[bytes]:
         rest = piece
-        while data := process(rest, output_buffer_limit=MEGABYTE):
+        while data := process(rest, output_buffer_limit=_MOST_AT_ONCE):
             yield data
             rest = b""
 
@@ -106,7 +107,7 @@ def _zstd() -> _Feed:
         while rest or frame is not None:
             if frame is None:
                 frame = module.ZstdDecompressor()
-            yield frame.decompress(rest, MEGABYTE)
+            yield frame.decompress(rest, _MOST_AT_ONCE)
             rest = b""
             if frame.eof:
                 rest, frame = frame.unused_data, None
@@ -131,7 +132,7 @@ def _first_of(encoding: str, package: str, *modules: str) -> Any:
     for name in modules:
         with suppress(ImportError):
             return import_module(name)
-    raise UnreadableFileError(
+    raise UnreadableError(
         f"a body is compressed with {encoding!r}: install {package} to read it, or record it without compression"
     )
 

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from otel_llm.choice import Choice
-from otel_llm.tool_call import CallKind, ToolCall
-from otel_llm.unicode_text import ends_with_half
+from otel_llm.protocol.choice import Choice
+from otel_llm.protocol.tool_call import CallKind, ToolCall
+from otel_llm.protocol.unicode_text import ends_with_half
 
 
 class LegacyKey:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from otel_llm.tool_call import ToolCall
+from otel_llm.protocol.tool_call import ToolCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +52,17 @@ class Failure(NamedTuple):
 
     type: str
     message: str
+
+
+class TagRewrite(NamedTuple):
+    """One call in the text that was rewritten. `length`: characters of its body; `duration_ns`: what that took."""
+
+    choice_index: int
+    format: str
+    name: str | None
+    length: int
+    target: str
+    duration_ns: int
 
 
 class Choice:

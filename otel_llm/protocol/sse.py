@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from otel_llm.exchanges.parts import MEGABYTE, UnreadableFileError
+from otel_llm.protocol.errors import UnreadableError
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
-_LONGEST_EVENT = 16 * MEGABYTE
+_LONGEST_EVENT = 16 * 1_048_576
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -21,7 +21,7 @@ class ServerSentEvent(NamedTuple):
 
 
 class EventReader:
-    """Reads one body. Lines are searched once, however they are cut. Raises UnreadableFileError for long ones."""
+    """Reads one body. Lines are searched once, however they are cut. Raises UnreadableError for long ones."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -48,7 +48,7 @@ class EventReader:
             self._searched = len(self._buffer)
         self._take(start)
         if len(self._buffer) > _LONGEST_EVENT:
-            raise UnreadableFileError(f"a line is longer than {_LONGEST_EVENT // MEGABYTE} MB")
+            raise UnreadableError(f"a line is longer than {_LONGEST_EVENT >> 20} MB")
 
     def finish(self) -> Iterator[ServerSentEvent]:
         """The body is over: an event that only lacks its last line ends."""
@@ -78,4 +78,4 @@ class EventReader:
         self._data.append(value)
         self._data_length += len(value)
         if self._data_length > _LONGEST_EVENT:
-            raise UnreadableFileError(f"an event is longer than {_LONGEST_EVENT // MEGABYTE} MB")
+            raise UnreadableError(f"an event is longer than {_LONGEST_EVENT >> 20} MB")

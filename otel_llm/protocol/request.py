@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
-from otel_llm.conversation import Turn, read_turn
-from otel_llm.fields import arguments_given, field, is_a, items_of, text_of
+from otel_llm.protocol.conversation import Turn, read_turn
+from otel_llm.protocol.fields import arguments_given, field, is_a, items_of, text_of
 
 Api = Literal["chat", "responses"]
 ToolChoiceMode = Literal["auto", "none", "required", "named"]

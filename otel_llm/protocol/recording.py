@@ -2,7 +2,7 @@
 
 Times are nanoseconds of one monotonic clock, given by the caller. The rules that this file enforces:
 
-- A choice is known by its index, a call as `attribution.py` has it. What is no whole number from 0 is no index.
+- A choice is known by its index, a call as `call_matching.py` has it. What is no whole number from 0 is no index.
 - Empty strings as id, name or finish reason are absent. The same id or name again says nothing new.
 - A custom tool's input is free text.
 - Everything kept is bounded by `Limits`; what goes over is counted, never dropped silently. Deltas are kept as
@@ -10,25 +10,23 @@ Times are nanoseconds of one monotonic clock, given by the caller. The rules tha
 
 `feed` runs for every chunk of every stream. Its way through a text chunk or through the middle of a call is kept
 straight: attribute reads, one dict look-up, one append. Whatever is out of the ordinary leaves that way at once,
-and is read by `otel_llm.fields`, which raises nothing whatever it is given.
+and is read by `fields`, which raises nothing whatever it is given.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from otel_llm import json_values
-from otel_llm.attribution import LEGACY, Key, Names, TextKey, begin_call, find_call
-from otel_llm.choice import CUTTING_FINISH_REASONS, Choice, Failure, Limits, Notice, Outcome
-from otel_llm.fields import field, index_of, is_a, items_of, text_of, undeclared_field
-from otel_llm.json_values import Shape
-from otel_llm.text_parts import REASONING_FIELDS, said, texts_of, thought_of, thoughts_in
-from otel_llm.tool_call import CallKind, ToolCall
-from otel_llm.unicode_text import join_surrogates
-
-if TYPE_CHECKING:
-    from otel_llm.tags.stage import TagRewrite
+from otel_llm.protocol import json_values
+from otel_llm.protocol.call_matching import LEGACY, Key, Names, TextKey, begin_call, find_call
+from otel_llm.protocol.choice import CUTTING_FINISH_REASONS, Choice, Failure, Limits, Notice, Outcome, TagRewrite
+from otel_llm.protocol.errors import error_in
+from otel_llm.protocol.fields import field, index_of, items_of, text_of, undeclared_field
+from otel_llm.protocol.json_values import Shape
+from otel_llm.protocol.message_text import REASONING_FIELDS, said, texts_of, thought_of, thoughts_in
+from otel_llm.protocol.tool_call import CallKind, ToolCall
+from otel_llm.protocol.unicode_text import join_surrogates
 
 # Text is measured and cut every 64 chunks.
 _TEXT_WAITS = 63
@@ -174,7 +172,7 @@ class Recording:
         if type(choices) is not list:
             choices = items_of(choices)
             if not choices:
-                self._told_failure(chunk)
+                self._read_failure(chunk)
 
         for choice in choices:
             try:
@@ -286,7 +284,7 @@ class Recording:
                 self._legacy_call(known, function_call, came_ns)
             self._finish_reason(known, choice, field(choice, "finish_reason"), came_ns)
         if not self.choices:
-            self._told_failure(response)
+            self._read_failure(response)
         news, self._news = self._news, []
         return news
 
@@ -613,7 +611,7 @@ class Recording:
         if reason is None:
             return
         if reason == "error":
-            self._told_failure(source)
+            self._read_failure(source)
         reason = reason[: self.limits.name]
         if reason != choice.finish_reason:
             if len(choice.finish_reasons) < self.limits.notes:
@@ -626,16 +624,13 @@ class Recording:
             choice.finished_ns = time_ns
             choice.open_calls = {}
 
-    def _told_failure(self, source: Any) -> None:
+    def _read_failure(self, source: Any) -> None:
         """Gateways answer with status 200 before they ask the model; a failure is then in the body, or in a choice.
 
         Where vLLM fails in the middle of a stream, a chunk may be nothing but the error.
         """
-        error = field(source, "error")
-        if text_of(field(source, "object")) == "error":
-            self.fail(source, "error")
-        elif is_a(error, (dict, str)) and error:
-            # A mock has every field there is.
+        error = error_in(source)
+        if error is not None:
             self.fail(error, "error")
 
     def _settle(self, *, at_end: bool = False, most_deltas: int | None = None) -> None:
