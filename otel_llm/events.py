@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from otel_llm.diagnosis import Anomaly
+from otel_llm.diagnosis.case import Anomaly
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.tool_call import Delta, ToolCall
 from otel_llm.protocol.unicode_text import exportable, join_surrogates

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable, Iterator
 
 from otel_llm.config import Config
-from otel_llm.diagnosis import Anomaly
+from otel_llm.diagnosis.case import Anomaly
 from otel_llm.protocol.choice import Choice, Notice
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import ChatRequest

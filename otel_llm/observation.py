@@ -15,7 +15,8 @@ from time import perf_counter_ns, time_ns
 from typing import Any, Protocol
 
 from otel_llm.config import Config
-from otel_llm.diagnosis import Anomaly, Case, diagnose, diagnose_request
+from otel_llm.diagnosis.case import Anomaly, Case
+from otel_llm.diagnosis.judges import diagnose, diagnose_request
 from otel_llm.events import Timeline, build_timeline
 from otel_llm.faults import attempt, swallow
 from otel_llm.log_lines import log_end, log_notices
@@ -195,7 +196,7 @@ class Observation:
         anomalies: list[Anomaly] = []
         try:
             if not unread and (error is None or recording.choices):
-                anomalies = diagnose(Case(recording, self.request, self.config.stall_seconds))
+                anomalies = diagnose(Case(recording, self.request, self.config.stall_seconds, on_fault=swallow))
         except Exception as fault:  # noqa: BLE001
             swallow("diagnosis", fault)
         if self.request is not None and self.request.turn is not None:

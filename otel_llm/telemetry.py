@@ -50,6 +50,8 @@ _LONGEST_MESSAGE = 1000
 _REQUEST_KEY = "opentelemetry.genai.client.inference.context"
 # A tool nobody declared may have any name; as a metric attribute it would have any number of values.
 _OTHER_TOOL = "_OTHER"
+# Of rewritten calls beyond the limit only the number is kept.
+_OTHER_FORMAT = "_OTHER"
 
 
 class Telemetry:
@@ -337,6 +339,10 @@ class RequestSpan:
             attributes = (*common, ("otel_llm.tag_rewrite.format", rewrite.format))
             instruments.tag_rewrites.add(1, attributes)
             instruments.tag_rewrite_duration.record(rewrite.duration_ns / 1e9, dict(attributes), context)
+        if recording.over_rewrites:
+            instruments.tag_rewrites.add(
+                recording.over_rewrites, (*common, ("otel_llm.tag_rewrite.format", _OTHER_FORMAT))
+            )
         for anomaly in timeline.anomalies:
             instruments.anomalies.add(1, (*common, ("otel_llm.anomaly.type", anomaly.type)))
 

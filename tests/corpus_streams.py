@@ -8,7 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from otel_llm.diagnosis import Case, diagnose, diagnose_request
+from otel_llm.diagnosis.case import Case
+from otel_llm.diagnosis.judges import diagnose, diagnose_request
 from otel_llm.exchanges.entries import Chunk, ResponseEnd, ResponseStart
 from otel_llm.exchanges.reading import read_exchanges
 from otel_llm.exchanges.recorded import open_recording

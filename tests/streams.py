@@ -11,7 +11,8 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from otel_llm.demo.scripted_server import ABSENT, completion, tool_call_delta
 from otel_llm.demo.scripted_server import chunk as chunk_dict
-from otel_llm.diagnosis import Anomaly, Case, diagnose, diagnose_request
+from otel_llm.diagnosis.case import Anomaly, Case
+from otel_llm.diagnosis.judges import diagnose, diagnose_request
 from otel_llm.protocol.choice import Outcome
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import ChatRequest, read_request

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from corpus_streams import Labelled, judged, load, paths, reads_of
 from otel_llm.cli import main
 from otel_llm.demo.scripted_server import ScriptedServer
+from otel_llm.diagnosis.explanations import BY_TYPE
 from otel_llm.exchanges.entries import ResponseEnd
 from otel_llm.exchanges.reading import read_exchanges
 from otel_llm.exchanges.verdicts import judge
-from otel_llm.explanations import BY_TYPE
 from sdk_versions import READS_NAMED_EVENTS, known
 from seen import Seen
 from streams import anomalies_of, call, calls, ends, says

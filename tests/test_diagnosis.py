@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from otel_llm.demo.scripted_server import ABSENT, chunk, usage_chunk
-from otel_llm.diagnosis import Case, diagnose
+from otel_llm.diagnosis.case import Case
+from otel_llm.diagnosis.judges import diagnose
 from otel_llm.protocol.choice import Limits
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import read_request

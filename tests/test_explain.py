@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-import otel_llm.diagnosis
 from otel_llm.cli import main
-from otel_llm.explanations import BY_TYPE, EXPLANATIONS, TOOLS
+from otel_llm.diagnosis import judges
+from otel_llm.diagnosis.explanations import BY_TYPE, EXPLANATIONS, TOOLS
 from streams import STEP_NS, anomalies_of, types_of
 
 TYPES = [
@@ -51,8 +51,8 @@ def test_every_type_is_explained_once() -> None:
 
 
 def test_the_diagnosis_names_no_other() -> None:
-    source = Path(otel_llm.diagnosis.__file__).read_text(encoding="utf-8")
-    named = set(re.findall(r'(?:yield|Anomaly\()\s*\(?\s*"([a-z_]+)"', source))
+    source = Path(judges.__file__).read_text(encoding="utf-8")
+    named = set(re.findall(r'(?:Fault|Anomaly)\(\s*"([a-z_]+)"', source))
     assert named == set(TYPES)
 
 

@@ -26,7 +26,7 @@ from callers import SyncCaller
 from corpus_streams import CORPUS, load, reads_of
 from otel_llm.cli import main
 from otel_llm.demo.scripted_server import ScriptedServer
-from otel_llm.explanations import BY_TYPE, TOOLS
+from otel_llm.diagnosis.explanations import BY_TYPE, TOOLS
 from seen import Seen
 
 BROKEN = CORPUS / "broken-leak-hermes.jsonl"

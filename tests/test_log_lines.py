@@ -11,7 +11,8 @@ import pytest
 from callers import REQUEST, SyncCaller
 from otel_llm.config import Config
 from otel_llm.demo.scripted_server import ScriptedServer, chunk
-from otel_llm.diagnosis import Anomaly, Case, diagnose
+from otel_llm.diagnosis.case import Anomaly, Case
+from otel_llm.diagnosis.judges import diagnose
 from otel_llm.log_lines import log_end, log_notices, log_request
 from otel_llm.protocol.choice import Limits
 from otel_llm.protocol.recording import Recording

@@ -37,8 +37,8 @@ from otel_llm.demo.scripted_server import (
     text,
     tool_call_chunks,
 )
+from otel_llm.diagnosis.explanations import TOOLS
 from otel_llm.exchanges.redaction import Redactor, secrets_in
-from otel_llm.explanations import TOOLS
 from seen import Seen
 
 OTEL_LLM = str(Path(sys.executable).with_name("otel-llm"))

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from otel_llm.diagnosis import Case, diagnose
+from otel_llm.diagnosis.case import Case
+from otel_llm.diagnosis.judges import diagnose
 from otel_llm.events import ARGUMENTS_DELTA, build_timeline
 from otel_llm.protocol import json_values
 from otel_llm.protocol.choice import Limits

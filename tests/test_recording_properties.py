@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from nonsense import leaves, misplaced, nonsense_of
 from otel_llm.config import Config
 from otel_llm.demo.scripted_server import ABSENT
-from otel_llm.diagnosis import Case, diagnose
+from otel_llm.diagnosis.case import Case
+from otel_llm.diagnosis.judges import diagnose
 from otel_llm.events import ANOMALY, ARGUMENTS_DELTA, COMPLETED, Event, build_timeline
 from otel_llm.log_lines import log_end, log_notices, log_request
 from otel_llm.protocol.choice import Limits

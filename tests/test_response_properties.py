@@ -22,7 +22,8 @@ from otel_llm.demo.scripted_responses import (
     response,
     response_events,
 )
-from otel_llm.diagnosis import Case, diagnose
+from otel_llm.diagnosis.case import Case
+from otel_llm.diagnosis.judges import diagnose
 from otel_llm.events import ARGUMENTS_DELTA, COMPLETED, Event, build_timeline
 from otel_llm.log_lines import log_end, log_notices
 from otel_llm.protocol.choice import Limits

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
-from otel_llm import faults, schemas
+from otel_llm import faults
 from otel_llm.demo.scripted_server import DONE, ScriptedServer, tool_call_chunks
 from otel_llm.demo.scripted_server import chunk as chunk_dict
-from otel_llm.diagnosis import Case, diagnose
+from otel_llm.diagnosis import schemas
+from otel_llm.diagnosis.case import Case
+from otel_llm.diagnosis.judges import diagnose
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import read_request
 from seen import Seen

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from otel_llm.demo.scripted_server import DONE, Answer, ScriptedServer, chunk, completion, text
-from otel_llm.diagnosis import Case, diagnose
+from otel_llm.diagnosis.case import Case
+from otel_llm.diagnosis.judges import diagnose
 from otel_llm.protocol.choice import Limits
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import read_request

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from otel_llm.explanations import Explanation
+    from otel_llm.diagnosis.explanations import Explanation
 
 _LONGEST_LINE: Final = 240  # of a sample
 _WIDTH: Final = 120
@@ -31,7 +31,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print; 0, or 2 for a type there is not."""
-    from otel_llm.explanations import BY_TYPE, EXPLANATIONS
+    from otel_llm.diagnosis.explanations import BY_TYPE, EXPLANATIONS
 
     if arguments.markdown:
         sys.stdout.write(page())
@@ -67,7 +67,7 @@ def _show(markdown: str) -> None:
 
 def page() -> str:
     """The page docs/anomalies.md."""
-    from otel_llm.explanations import EXPLANATIONS, INTRODUCTION
+    from otel_llm.diagnosis.explanations import EXPLANATIONS, INTRODUCTION
 
     lines = ["<!-- Made by `otel-llm explain --markdown`. -->", "", "# Anomalies", "", INTRODUCTION, ""]
     for group, members in groupby(EXPLANATIONS, key=lambda one: one.group):

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from otel_llm.diagnosis import Anomaly
+from otel_llm.diagnosis.case import Anomaly
 from otel_llm.protocol.fields import field, index_of, items_of
 
 _FIRST = 4

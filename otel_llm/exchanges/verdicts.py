@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from otel_llm.diagnosis import Anomaly, Case, diagnose, diagnose_request
+from otel_llm.diagnosis.case import Anomaly, Case
+from otel_llm.diagnosis.judges import diagnose, diagnose_request
 from otel_llm.events import ANOMALY, build_timeline
 from otel_llm.exchanges.entries import Chunk, Entry, ReportedSpan, ResponseEnd, ResponseStart, WholeResponse
 from otel_llm.exchanges.evidence import Evidence, Excerpt

@@ -84,6 +84,7 @@ class Choice:
         "missing_index",
         "open_calls",
         "over_calls",
+        "over_text_calls",
         "reasoning_parts",
         "reasoning_started_ns",
         "text_parts",
@@ -96,6 +97,8 @@ class Choice:
         self.calls: list[ToolCall] = []
         self.over_calls = 0
         """Calls beyond the limit: counted, not kept."""
+        self.over_text_calls = 0
+        """Those of them that were found in the text."""
         self.last_call: ToolCall | None = None
         """The call that the last delta was of, None where that one is not kept."""
         self.last_over: tuple[Any, str | None] | None = None

@@ -133,6 +133,7 @@ class Recording:
         self.rewrites: list[tuple[int, TagRewrite]] = []
         """Calls in the text that were rewritten, and when."""
         self.over_rewrites = 0
+        """Rewritten calls beyond the limit."""
         self._by_index: dict[Any, Choice] = {}
         self._news: list[Notice] = []
         self._awaiting_head = True
@@ -547,6 +548,7 @@ class Recording:
         if begins:
             self.over_calls += 1
             choice.over_calls += 1
+            choice.over_text_calls += isinstance(key, TextKey)
             choice.last_over = (key, call_id)
         choice.last_call = None
         choice.by_index.pop(key, None)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from otel_llm import events
-from otel_llm.explanations import BY_TYPE
+from otel_llm.diagnosis.explanations import BY_TYPE
 from otel_llm.protocol import json_values
 from otel_llm.view import copies
 from otel_llm.view.spans import Event

@@ -19,7 +19,6 @@ from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from otel_llm.faults import swallow
 from otel_llm.protocol.json_values import LongNumber
 
 _logger = logging.getLogger("otel_llm")
@@ -50,8 +49,8 @@ def violation(tool_name: str, schema: Any, arguments: dict[str, Any]) -> str | N
     """
     try:
         text = json.dumps(schema)
-    except Exception as fault:  # noqa: BLE001  whatever it is, it is no JSON
-        swallow("reading a tool's schema", fault)
+    except Exception as error:  # noqa: BLE001  the caller's objects may raise anything
+        _warn_unchecked(tool_name, f"it is no JSON ({type(error).__name__})")
         return None
     validator = _validator(tool_name, text)
     if validator is None:
@@ -67,12 +66,8 @@ def violation(tool_name: str, schema: Any, arguments: dict[str, Any]) -> str | N
             validator.native.validate(value)
         except errors as error:
             return None if _gave_up(error) else _described(error)
-    except TooDeepError:
-        raise
     except UnicodeEncodeError:
         pass  # half a surrogate pair, which has an anomaly of its own
-    except Exception as fault:  # noqa: BLE001
-        swallow("checking arguments against a schema", fault)
     return None
 
 
@@ -87,8 +82,8 @@ def _import() -> Any:
 def _validator(tool_name: str, schema: str) -> _Validator | None:
     try:
         library = _import()
-    except ImportError as fault:
-        swallow("importing jsonschema_rs, without which no schema_violation is found", fault)
+    except ImportError as error:
+        _warn_missing(str(error))
         return None
     try:
         if len(schema) > _LONGEST_SCHEMA:
@@ -103,9 +98,20 @@ def _validator(tool_name: str, schema: str) -> _Validator | None:
         )
     except Exception as error:  # noqa: BLE001  the library has several kinds, and others come through it
         why = str(error).partition("\n")[0][:200]
-        _logger.warning("Calls of %r are not checked against the tool's schema: %s", tool_name[:80], why)
+        _warn_unchecked(tool_name, why)
         return None
     return _Validator(native, sum(schema.count(word) for word in _REFERENCES))
+
+
+@lru_cache(maxsize=256)
+def _warn_unchecked(tool_name: str, why: str) -> None:
+    """Warn once for each tool and reason."""
+    _logger.warning("Calls of %r are not checked against the tool's schema: %s", tool_name[:80], why)
+
+
+@lru_cache(maxsize=1)
+def _warn_missing(why: str) -> None:
+    _logger.warning("jsonschema_rs cannot be imported, without which no schema_violation is found: %s", why)
 
 
 def _refuse(uri: str) -> Any:

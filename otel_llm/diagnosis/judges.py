@@ -2,7 +2,8 @@
 
 How everything is judged:
 
-- At the end of the stream, per choice, on the deltas joined. Each judge is one function; a new anomaly is one more.
+- At the end of the stream, per choice, on the deltas joined. Each judge is a generator of faults; a new anomaly is one
+  more.
 - Nothing is named that more chunks could have mended: where a stream was stopped before a choice's finish reason,
   what that choice still lacks is no fault of anybody's. A stream that the server ended is judged whole.
 - A call whose arguments are not one whole value when its choice ends with `length`, `content_filter` or
@@ -16,91 +17,30 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from otel_llm import schemas
+from otel_llm.diagnosis import schemas
+from otel_llm.diagnosis.case import Anomaly, Case
 from otel_llm.protocol import json_values
 from otel_llm.protocol.choice import CUTTING_FINISH_REASONS, Choice
-from otel_llm.protocol.json_values import Reading, Shape
-from otel_llm.protocol.recording import Recording
-from otel_llm.protocol.request import ChatRequest, Tool
+from otel_llm.protocol.json_values import Shape
+from otel_llm.protocol.request import ChatRequest
 from otel_llm.protocol.tool_call import ToolCall
 from otel_llm.protocol.unicode_text import ends_with_half, has_lone_surrogate, one_line
 
 CALLING_FINISH_REASONS = frozenset({"tool_calls", "function_call"})
 
 
-class Anomaly(NamedTuple):
-    """One fault. `type` is a name of the contract; the indexes are None where it is of the whole stream."""
+class Fault(NamedTuple):
+    """What a judge yields. `tool_call_index` is for a judge of a choice that means one of its calls."""
 
     type: str
     detail: str
-    choice_index: int | None = None
     tool_call_index: int | None = None
 
 
-@dataclass(slots=True)
-class Case:
-    """What the judges see. `request` is None where the stream is watched without its request."""
-
-    recording: Recording
-    request: ChatRequest | None = None
-    stall_seconds: float = 10.0
-    _readings: dict[int, Reading] = field(default_factory=dict)
-
-    def settled(self, choice: Choice) -> bool:
-        """Whether nothing more can come for this choice."""
-        return choice.finish_reason is not None or self.recording.outcome == "completed"
-
-    def cut(self, choice: Choice) -> bool:
-        return choice.finish_reason in CUTTING_FINISH_REASONS
-
-    def reading(self, call: ToolCall) -> Reading:
-        """The call's arguments, read once however many judges ask."""
-        known = self._readings.get(id(call))
-        if known is None:
-            known = self._readings[id(call)] = json_values.read(call.arguments)
-        return known
-
-    def is_free_text(self, call: ToolCall) -> bool:
-        """Whether it is the input of a custom tool, whichever field it came in."""
-        tool = self.tool(call)
-        return call.kind == "custom" or (tool is not None and tool.kind == "custom")
-
-    def is_truncated(self, choice: Choice, call: ToolCall) -> bool:
-        """Whether the call was open when its choice was stopped at a limit."""
-        if not self.cut(choice) or call.cut:
-            return False
-        if self.is_free_text(call):
-            # Free text has no end to look for, but what was written last is what was cut.
-            return choice.last_call is call
-        if self.is_too_deep(call):
-            return not json_values.is_closed(call.arguments)
-        return self.reading(call).shape not in {Shape.OBJECT, Shape.OTHER}
-
-    def is_too_deep(self, call: ToolCall) -> bool:
-        return not self.is_free_text(call) and self.reading(call).shape is Shape.TOO_DEEP
-
-    def judged_whole(self, choice: Choice, call: ToolCall) -> bool:
-        """Whether what the call lacks is a fault."""
-        return self.settled(choice) and not self.is_truncated(choice, call)
-
-    def tool(self, call: ToolCall) -> Tool | None:
-        if self.request is None or self.request.tools is None or call.name is None:
-            return None
-        return self.request.tools.get(call.name)
-
-    def name_may_become(self, choice: Choice, call: ToolCall, names: frozenset[str]) -> bool:
-        """Whether the call's name begins one of `names` and was stopped before it could end."""
-        name = call.name
-        if name is None or self.judged_whole(choice, call):
-            return False
-        return any(other.startswith(name) for other in names)
-
-
 def diagnose_request(request: ChatRequest) -> list[Anomaly]:
-    """What is wrong with the results that a request brings. A server may refuse it for that."""
+    """What is wrong with the results that a request brings. A server may refuse the request for it."""
     turn = request.turn
     if turn is None:
         return []
@@ -119,22 +59,39 @@ def diagnose(case: Case) -> list[Anomaly]:
     """All anomalies of one response, the stream's own first."""
     found: list[Anomaly] = []
     for judge in STREAM_JUDGES:
-        judge(case, found)
+        _ask(case, found, judge)
     for choice in case.recording.choices:
         for choice_judge in CHOICE_JUDGES:
-            choice_judge(case, choice, found)
+            _ask(case, found, choice_judge, choice)
         if not choice.call_count:
             continue
         for choice_judge in CALLING_CHOICE_JUDGES:
-            choice_judge(case, choice, found)
+            _ask(case, found, choice_judge, choice)
         for call in choice.calls:
             for call_judge in CALL_JUDGES:
-                for type_, detail in call_judge(case, choice, call):
-                    found.append(Anomaly(type_, detail, choice.index, call.index))
+                _ask(case, found, call_judge, choice, call)
     return found
 
 
-Fault = tuple[str, str]
+def _ask(
+    case: Case,
+    found: list[Anomaly],
+    judge: Callable[..., Iterator[Fault]],
+    choice: Choice | None = None,
+    call: ToolCall | None = None,
+) -> None:
+    """Add what one judge finds. Its own fault silences no other judge."""
+    about = [one for one in (choice, call) if one is not None]
+    choice_index = None if choice is None else choice.index
+    call_index = None if call is None else call.index
+    try:
+        for fault in judge(case, *about):
+            index = call_index if fault.tool_call_index is None else fault.tool_call_index
+            found.append(Anomaly(fault.type, fault.detail, choice_index, index))
+    except Exception as error:
+        if case.on_fault is None:
+            raise
+        case.on_fault(f"the judge of {judge.__name__}", error)
 
 
 # One call -----------------------------------------------------------------------------------------------------
@@ -142,25 +99,28 @@ Fault = tuple[str, str]
 
 def arguments(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
     if call.arguments_not_string is not None:
-        yield "arguments_not_string", f"arguments came as {call.arguments_not_string}, not as a string"
+        yield Fault(
+            "arguments_not_string",
+            f"arguments came as {call.arguments_not_string}, not as a string",
+        )
     if call.cut:
         return
     if case.settled(choice) and case.is_truncated(choice, call):
-        yield "truncated", f"{choice.finish_reason} after {call.length} characters of arguments"
+        yield Fault("truncated", f"{choice.finish_reason} after {call.length} characters of arguments")
         return
     if case.is_free_text(call) or not case.settled(choice):
         return
     reading = case.reading(call)
     if reading.shape is Shape.INVALID:
-        yield "invalid_json", reading.error
+        yield Fault("invalid_json", reading.error)
     elif reading.shape is Shape.SEVERAL:
-        yield "arguments_duplicated", f"several JSON values in {call.length} characters"
+        yield Fault("arguments_duplicated", f"several JSON values in {call.length} characters")
     elif reading.shape is Shape.OTHER:
-        yield "arguments_not_object", f"arguments are {_json_type(reading.value)}"
+        yield Fault("arguments_not_object", f"arguments are {_json_type(reading.value)}")
     elif reading.shape is Shape.NOTHING:
         tool = case.tool(call)
         if tool is not None and tool.requires_arguments:
-            yield "empty_arguments", f"{_shown(tool.name)} requires parameters"
+            yield Fault("empty_arguments", f"{_shown(tool.name)} requires parameters")
 
 
 def schema(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
@@ -175,32 +135,35 @@ def schema(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
     try:
         broken = schemas.violation(tool.name, tool.parameters, reading.value)
     except schemas.TooDeepError:
-        yield "limit_exceeded", "arguments are nested too deep to be checked against the schema"
+        yield Fault("limit_exceeded", "arguments are nested too deep to be checked against the schema")
         return
     if broken is not None:
         where = f" at {one_line(broken)}" if broken else ""
-        yield "schema_violation", f"against the schema of {_shown(tool.name)}{where}"
+        yield Fault("schema_violation", f"against the schema of {_shown(tool.name)}{where}")
 
 
 def identity(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
     whole = case.judged_whole(choice, call)
     if call.name is None and whole:
-        yield "missing_name", "no name came"
+        yield Fault("missing_name", "no name came")
     if call.id is None and whole and call.kind not in {"legacy", "text"}:
-        yield "missing_id", "no id came"
+        yield Fault("missing_id", "no id came")
     if call.other_names:
-        yield "name_changed", f"{_shown(call.name)}, then {_listed(call.other_names)}"
+        yield Fault("name_changed", f"{_shown(call.name)}, then {_listed(call.other_names)}")
     if call.other_ids:
-        yield "id_changed", f"{_shown(call.id)}, then {_listed(call.other_ids)}"
+        yield Fault("id_changed", f"{_shown(call.id)}, then {_listed(call.other_ids)}")
     if call.index_reused:
-        yield "index_reused", f"{_shown(call.id)} begins at index {call.index}, which was in use"
+        yield Fault(
+            "index_reused",
+            f"{_shown(call.id)} begins at index {call.index}, which was in use",
+        )
 
 
 def declared(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
     names = case.recording.declared
     if names is None or call.name is None or call.name in names or case.name_may_become(choice, call, names):
         return
-    yield "unknown_tool", f"{_shown(call.name)} is none of {len(names)} declared tools"
+    yield Fault("unknown_tool", f"{_shown(call.name)} is none of {len(names)} declared tools")
 
 
 def unicode(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
@@ -214,20 +177,20 @@ def unicode(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
     if may_be_escaped and "arguments" not in wrong and _holds_lone_surrogate(case.reading(call).value):
         wrong.append("arguments")
     if wrong:
-        yield "invalid_unicode", f"half a surrogate pair in {' and '.join(wrong)}"
+        yield Fault("invalid_unicode", f"half a surrogate pair in {' and '.join(wrong)}")
 
 
 def call_limits(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
     if call.cut:
         kept = len(call.arguments)
-        yield (
+        yield Fault(
             "limit_exceeded",
             f"{call.length} characters of arguments, of which {kept} were kept to be judged",
         )
     elif case.judged_whole(choice, call) and case.is_too_deep(call):
-        yield "limit_exceeded", "arguments are nested too deep to be read"
+        yield Fault("limit_exceeded", "arguments are nested too deep to be read")
     if call.over_long_label:
-        yield "limit_exceeded", "a name or id longer than what is kept"
+        yield Fault("limit_exceeded", "a name or id longer than what is kept")
 
 
 # One choice ---------------------------------------------------------------------------------------------------
@@ -239,47 +202,47 @@ def _speaks_of_a_call(reason: str) -> bool:
     return "tool_call" in word or "function_call" in word
 
 
-def finish_reason(case: Case, choice: Choice, found: list[Anomaly]) -> None:
+def finish_reason(case: Case, choice: Choice) -> Iterator[Fault]:
     reason = choice.finish_reason
     if reason is None:
         if case.recording.outcome == "completed":
-            found.append(Anomaly("missing_finish_reason", "the response ended without one", choice.index))
+            yield Fault("missing_finish_reason", "the response ended without one")
         return
     # A call that stays text is none to the server, which says `stop`.
     count = choice.call_count
     if count:
-        count -= sum(call.kind == "text" for call in choice.calls)
+        count -= choice.over_text_calls + sum(call.kind == "text" for call in choice.calls)
     if count and reason not in CALLING_FINISH_REASONS | CUTTING_FINISH_REASONS:
         # The API itself answers `stop` where the request named the tool.
         named = case.request is not None and case.request.tool_choice.mode == "named"
         if not (named and reason == "stop"):
             detail = f"{_shown(reason)} after {_number(count, 'call')}"
-            found.append(Anomaly("finish_reason_mismatch", detail, choice.index))
+            yield Fault("finish_reason_mismatch", detail)
     elif not count and reason != "stop" and _speaks_of_a_call(reason):
-        found.append(Anomaly("finish_reason_mismatch", f"{_shown(reason)} without a call", choice.index))
+        yield Fault("finish_reason_mismatch", f"{_shown(reason)} without a call")
 
 
-def order(_case: Case, choice: Choice, found: list[Anomaly]) -> None:
+def order(_case: Case, choice: Choice) -> Iterator[Fault]:
     if choice.missing_index:
         detail = f"{_number(choice.missing_index, 'delta')} without a usable index"
-        found.append(Anomaly("missing_index", detail, choice.index))
+        yield Fault("missing_index", detail)
     if choice.deltas_after_finish:
         detail = f"{_number(choice.deltas_after_finish, 'delta')} after the finish reason"
-        found.append(Anomaly("delta_after_finish", detail, choice.index))
+        yield Fault("delta_after_finish", detail)
 
 
-def tool_choice(case: Case, choice: Choice, found: list[Anomaly]) -> None:
+def tool_choice(case: Case, choice: Choice) -> Iterator[Fault]:
     if case.request is None:
         return
     wanted = case.request.tool_choice
     count = choice.call_count
     if wanted.mode == "none":
         if count:
-            found.append(Anomaly("tool_choice_violated", f"none, yet {_number(count, 'call')}", choice.index))
+            yield Fault("tool_choice_violated", f"none, yet {_number(count, 'call')}")
         return
     if wanted.mode in {"required", "named"} and not count:
         if case.settled(choice) and not case.cut(choice):
-            found.append(Anomaly("tool_choice_violated", f"{wanted.mode}, yet no call", choice.index))
+            yield Fault("tool_choice_violated", f"{wanted.mode}, yet no call")
         return
     if wanted.names is not None:
         others = [
@@ -291,22 +254,22 @@ def tool_choice(case: Case, choice: Choice, found: list[Anomaly]) -> None:
         ]
         if others:
             detail = f"{_listed(sorted(wanted.names))} allowed, {_listed(others)} called"
-            found.append(Anomaly("tool_choice_violated", detail, choice.index))
+            yield Fault("tool_choice_violated", detail)
 
 
-def parallel(case: Case, choice: Choice, found: list[Anomaly]) -> None:
+def parallel(case: Case, choice: Choice) -> Iterator[Fault]:
     if case.request is not None and case.request.parallel_tool_calls is False and choice.call_count > 1:
-        found.append(Anomaly("parallel_violated", f"{choice.call_count} calls, not one", choice.index))
+        yield Fault("parallel_violated", f"{choice.call_count} calls, not one")
 
 
-def text_leak(case: Case, choice: Choice, found: list[Anomaly]) -> None:
+def text_leak(case: Case, choice: Choice) -> Iterator[Fault]:
     request = case.request
     if request is None or not request.tools or not choice.text_parts:
         return
     if any(call.kind == "text" for call in choice.calls):
         # They were rewritten to tags that the application wants there.
         return
-    from otel_llm.text_leak import find_leaks  # not before there is a text to look at
+    from otel_llm.diagnosis.text_leak import find_leaks  # not before there is a text to look at
 
     leaks, unread = find_leaks(
         "".join(choice.text_parts), request.tools, ended=case.settled(choice), marked_only=request.wants_json
@@ -315,20 +278,18 @@ def text_leak(case: Case, choice: Choice, found: list[Anomaly]) -> None:
         syntaxes = _listed(sorted({leak.format for leak in leaks}))
         names = _listed(sorted({leak.name or "" for leak in leaks}))
         detail = f"{_number(len(leaks), 'call')} of {names} in the text, in the syntax {syntaxes}"
-        found.append(Anomaly("text_leak", detail, choice.index))
+        yield Fault("text_leak", detail)
     if unread:
-        found.append(
-            Anomaly("limit_exceeded", f"{unread} characters of text were not searched for calls", choice.index)
-        )
+        yield Fault("limit_exceeded", f"{unread} characters of text were not searched for calls")
 
 
-def duplicates(case: Case, choice: Choice, found: list[Anomaly]) -> None:
+def duplicates(case: Case, choice: Choice) -> Iterator[Fault]:
     if len(choice.calls) < 2:
         return
     ids = Counter(call.id for call in choice.calls if call.id is not None)
     for call_id, count in ids.items():
         if count > 1:
-            found.append(Anomaly("duplicate_id", f"{_shown(call_id)} is the id of {count} calls", choice.index))
+            yield Fault("duplicate_id", f"{_shown(call_id)} is the id of {count} calls")
     meanings: dict[tuple[str, str], ToolCall] = {}
     for call in choice.calls:
         if call.name is None or call.cut or not case.judged_whole(choice, call):
@@ -336,35 +297,39 @@ def duplicates(case: Case, choice: Choice, found: list[Anomaly]) -> None:
         first = meanings.setdefault((call.name, _meaning(case, call)), call)
         if first is not call:
             detail = f"{_shown(call.name)} with the arguments of the call at index {first.index}"
-            found.append(Anomaly("duplicate_call", detail, choice.index, call.index))
+            yield Fault("duplicate_call", detail, call.index)
 
 
 # The stream ---------------------------------------------------------------------------------------------------
 
 
-def nothing_at_all(case: Case, found: list[Anomaly]) -> None:
+def nothing_at_all(case: Case) -> Iterator[Fault]:
     if not case.recording.choices and case.recording.outcome == "completed":
-        found.append(Anomaly("missing_finish_reason", "the response ended without any choice"))
+        yield Fault("missing_finish_reason", "the response ended without any choice")
 
 
-def stalled(case: Case, found: list[Anomaly]) -> None:
+def stalled(case: Case) -> Iterator[Fault]:
     seconds = case.recording.max_wait_ns / 1e9
     if seconds > case.stall_seconds:
-        found.append(Anomaly("stalled", f"{seconds:.1f} s between two chunks"))
+        yield Fault("stalled", f"{seconds:.1f} s between two chunks")
 
 
-def stream_limits(case: Case, found: list[Anomaly]) -> None:
+def stream_limits(case: Case) -> Iterator[Fault]:
     recording = case.recording
     if recording.over_deltas:
         kept = recording.limits.calls
         over = f"{_number(recording.over_calls, 'call')} beyond {kept} ({_number(recording.over_deltas, 'delta')})"
-        found.append(Anomaly("limit_exceeded", f"{over} were only counted"))
+        yield Fault("limit_exceeded", f"{over} were only counted")
     if recording.over_choices:
         kept = recording.limits.choices
         detail = f"{_number(recording.over_choices, 'delta')} of choices beyond {kept} were only counted"
-        found.append(Anomaly("limit_exceeded", detail))
+        yield Fault("limit_exceeded", detail)
+    if recording.over_rewrites:
+        kept = recording.limits.calls
+        detail = f"{_number(recording.over_rewrites, 'rewritten call')} beyond {kept} were only counted"
+        yield Fault("limit_exceeded", detail)
     if recording.over_text:
-        found.append(Anomaly("limit_exceeded", f"{recording.over_text} characters of text were not kept"))
+        yield Fault("limit_exceeded", f"{recording.over_text} characters of text were not kept")
 
 
 CALL_JUDGES: tuple[Callable[[Case, Choice, ToolCall], Iterator[Fault]], ...] = (
@@ -375,18 +340,18 @@ CALL_JUDGES: tuple[Callable[[Case, Choice, ToolCall], Iterator[Fault]], ...] = (
     unicode,
     call_limits,
 )
-CHOICE_JUDGES: tuple[Callable[[Case, Choice, list[Anomaly]], None], ...] = (
+CHOICE_JUDGES: tuple[Callable[[Case, Choice], Iterator[Fault]], ...] = (
     finish_reason,
     tool_choice,
     text_leak,
 )
 # Asked of a choice that calls.
-CALLING_CHOICE_JUDGES: tuple[Callable[[Case, Choice, list[Anomaly]], None], ...] = (
+CALLING_CHOICE_JUDGES: tuple[Callable[[Case, Choice], Iterator[Fault]], ...] = (
     order,
     parallel,
     duplicates,
 )
-STREAM_JUDGES: tuple[Callable[[Case, list[Anomaly]], None], ...] = (nothing_at_all, stalled, stream_limits)
+STREAM_JUDGES: tuple[Callable[[Case], Iterator[Fault]], ...] = (nothing_at_all, stalled, stream_limits)
 
 
 # Wording ------------------------------------------------------------------------------------------------------
