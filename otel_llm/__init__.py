@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from otel_llm.instrumentor import CerebrasInstrumentor, GroqInstrumentor, OpenAIInstrumentor
     from otel_llm.intercept import intercept_llm_requests
     from otel_llm.tool_spans import tool_execution, traced_tool
-    from otel_llm.tracker import StreamingToolCallTracker, SyncStreamingToolCallTracker
+    from otel_llm.wrappers.stream import StreamingToolCallTracker, SyncStreamingToolCallTracker
 
 __all__ = [
     "CerebrasInstrumentor",
@@ -35,8 +35,8 @@ _HOMES = {
     "CerebrasInstrumentor": "instrumentor",
     "GroqInstrumentor": "instrumentor",
     "OpenAIInstrumentor": "instrumentor",
-    "StreamingToolCallTracker": "tracker",
-    "SyncStreamingToolCallTracker": "tracker",
+    "StreamingToolCallTracker": "wrappers.stream",
+    "SyncStreamingToolCallTracker": "wrappers.stream",
     "intercept_llm_requests": "intercept",
     "tool_execution": "tool_spans",
     "traced_tool": "tool_spans",

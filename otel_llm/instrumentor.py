@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 from opentelemetry.util.genai.completion_hook import load_completion_hook
 
-from otel_llm import other_instrumentations, tool_spans
+from otel_llm import tool_spans
 from otel_llm.config import read_config
-from otel_llm.faults import attempt
-from otel_llm.request_methods import Place, RequestMethods
-from otel_llm.telemetry import Telemetry
+from otel_llm.telemetry.handler import Telemetry
+from otel_llm.transparency.faults import attempt
+from otel_llm.wrappers import other_instrumentations
+from otel_llm.wrappers.patch import Place, RequestMethods
 
 _COMPLETIONS = ("Completions", "AsyncCompletions")
 _RESPONSES = ("Responses", "AsyncResponses")

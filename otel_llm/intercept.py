@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 from opentelemetry.util.genai.completion_hook import load_completion_hook
 
 from otel_llm import tool_spans
-from otel_llm.chat_calls import ChatCalls
 from otel_llm.config import read_config
-from otel_llm.faults import attempt
-from otel_llm.proxies import FunctionWrapper
-from otel_llm.telemetry import Telemetry
+from otel_llm.telemetry.handler import Telemetry
+from otel_llm.transparency.faults import attempt
+from otel_llm.transparency.proxies import FunctionWrapper
+from otel_llm.wrappers.method import MethodWrapper
 
 _Client = TypeVar("_Client")
 
@@ -57,7 +57,7 @@ def intercept_llm_requests(
 
 def _intercept_client(client: Any, telemetry: Telemetry) -> None:
     completions = client.chat.completions
-    _intercept(completions, ChatCalls(telemetry))
+    _intercept(completions, MethodWrapper(telemetry))
     if client.chat.completions is not completions:
         _logger.warning(
             "The resources of a %s are made anew whenever they are asked for, so otel-llm cannot watch this one client."
@@ -68,13 +68,13 @@ def _intercept_client(client: Any, telemetry: Telemetry) -> None:
     # The SDK has had it since 1.66, other clients have not. A mock has everything, even what nobody gave it.
     responses = getattr(client, "responses", None) if hasattr(type(client), "responses") else None
     if responses is not None:
-        _intercept(responses, ChatCalls(telemetry, "responses"))
+        _intercept(responses, MethodWrapper(telemetry, "responses"))
         holders.append(responses)
     # Where `parse()` was before 1.92. In newer SDKs it loads every beta there is, which takes most of a second.
     if "openai.resources.beta" in sys.modules and hasattr(type(client), "beta"):
         beta = getattr(getattr(client.beta, "chat", None), "completions", None)
         if beta is not None:
-            _intercept(beta, ChatCalls(telemetry))
+            _intercept(beta, MethodWrapper(telemetry))
     for holder in holders:
         for cache in _CACHES:
             getattr(holder, "__dict__", {}).pop(cache, None)
@@ -89,7 +89,7 @@ def _intercept_client(client: Any, telemetry: Telemetry) -> None:
             setattr(client, name, FunctionWrapper(getattr(client, name), copied))
 
 
-def _intercept(resource: Any, calls: ChatCalls) -> None:
+def _intercept(resource: Any, calls: MethodWrapper) -> None:
     for name in ("create", "parse"):
         # A mock has everything; the methods of a genuine client are its class's.
         method = getattr(resource, name, None) if name == "create" or hasattr(type(resource), name) else None

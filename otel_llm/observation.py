@@ -17,14 +17,15 @@ from typing import Any, Protocol
 from otel_llm.config import Config
 from otel_llm.diagnosis.case import Anomaly, Case
 from otel_llm.diagnosis.judges import diagnose, diagnose_request
-from otel_llm.events import Timeline, build_timeline
-from otel_llm.faults import attempt, swallow
-from otel_llm.log_lines import log_end, log_notices
 from otel_llm.protocol.choice import Limits, Notice, Outcome
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import ChatRequest
 from otel_llm.protocol.responses_api import EitherEvents, ResponseEvents
 from otel_llm.protocol.tool_call import ToolCall
+from otel_llm.telemetry.log_lines import log_end, log_notices
+from otel_llm.telemetry.opentelemetry_internals import LOCKING_MODULES
+from otel_llm.telemetry.timeline import Timeline, build_timeline
+from otel_llm.transparency.faults import attempt, swallow
 
 
 class Span(Protocol):
@@ -270,7 +271,7 @@ class AbandonedStream:
 
 
 # Modules whose frames may hold a lock that ending a span, recording a metric or logging takes.
-_LOCKING = ("opentelemetry.sdk", "opentelemetry.exporter", "opentelemetry.util.genai", "logging", "otel_llm")
+_LOCKING = (*LOCKING_MODULES, "logging", "otel_llm")
 
 
 def _locks_may_be_held() -> bool:

@@ -20,17 +20,17 @@ from opentelemetry.util.genai.invocation import ToolInvocation
 from opentelemetry.util.genai.utils import gen_ai_json_dumps
 
 from otel_llm._version import __version__
-from otel_llm.faults import attempt
-from otel_llm.plain_values import plain_value
 from otel_llm.protocol.choice import Limits
 from otel_llm.protocol.unicode_text import exportable
-from otel_llm.telemetry import error_of
+from otel_llm.telemetry.plain_values import plain_value
+from otel_llm.telemetry.span_errors import error_of
+from otel_llm.transparency.faults import attempt
 
 if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext
     from typing_extensions import ParamSpec, Self
 
-    from otel_llm.telemetry import Telemetry
+    from otel_llm.telemetry.handler import Telemetry
 
     _Params = ParamSpec("_Params")
 _Result = TypeVar("_Result")
@@ -51,7 +51,7 @@ def _handler(call_id: str | None = None) -> TelemetryHandler:
     clients = _clients()
     if call_id is not None:
         trace_id = trace.get_current_span().get_span_context().trace_id
-        makers = [client for client in clients if client.calls_made.span_of(call_id, trace_id) is not None]
+        makers = [client for client in clients if client.recent_calls.span_of(call_id, trace_id) is not None]
         clients = makers or clients
     if clients and len({id(of_clients.get(client)) for client in clients}) == 1:
         return clients[-1].handler
@@ -68,7 +68,7 @@ def _clients() -> list[Telemetry]:
 
 def _spans_of(call_id: str, trace_id: int, among: Iterable[Telemetry]) -> list[SpanContext]:
     """The spans of the requests that made this call."""
-    found = [telemetry.calls_made.span_of(call_id, trace_id) for telemetry in among]
+    found = [telemetry.recent_calls.span_of(call_id, trace_id) for telemetry in among]
     return [span for span in found if span is not None]
 
 

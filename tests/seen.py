@@ -19,8 +19,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from callers import AsyncCaller, SyncCaller
-from otel_llm import OpenAIInstrumentor, faults
+from otel_llm import OpenAIInstrumentor
 from otel_llm.demo.scripted_server import ScriptedServer
+from otel_llm.transparency import faults
 
 
 class Seen:

@@ -9,8 +9,8 @@ import pytest
 from otel_llm.demo.scripted_server import ABSENT, chunk
 from otel_llm.diagnosis.case import Anomaly, Case
 from otel_llm.diagnosis.judges import diagnose
-from otel_llm.events import Timeline, build_timeline
 from otel_llm.protocol.recording import Recording
+from otel_llm.telemetry.timeline import Timeline, build_timeline
 from streams import STEP_NS, Chunk, call, calls, ends, record, says, sdk_completion, whole_call
 
 TITLE = '{"title":"Test"}'

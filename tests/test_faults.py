@@ -17,8 +17,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 
 import otel_llm
 from callers import AsyncCaller, SyncCaller
-from otel_llm import OpenAIInstrumentor, faults, observation
+from otel_llm import OpenAIInstrumentor, observation
 from otel_llm.demo.scripted_server import DONE, Answer, ScriptedServer, chunk, completion, text, tool_call_chunks
+from otel_llm.transparency import faults
 from seen import Seen
 
 STEPS = [
@@ -81,19 +82,19 @@ _MODULES = [
 # What stands in the caller's own way: the wrappers' bodies and the last lines of defence in them. Every step that
 # they take is broken here, one by one.
 _WRAPPERS = {
-    "chat_calls.ChatCalls._begin",
+    "chat_calls.MethodWrapper._begin",
     "chat_calls._Request.__init__",
-    "chat_calls.ChatCalls._failed",
-    "chat_calls.ChatCalls._released",
-    "chat_calls.ChatCalls._watched",
+    "chat_calls.MethodWrapper._failed",
+    "chat_calls.MethodWrapper._released",
+    "chat_calls.MethodWrapper._watched",
     "raw_response.RawResponse._failed",
     "raw_response.RawResponse._watched",
     "response_body._closed",
-    "chat_calls.ChatCalls._call",
-    "chat_calls.ChatCalls._call_async",
-    "chat_calls.ChatCalls._await",
+    "chat_calls.MethodWrapper._call",
+    "chat_calls.MethodWrapper._call_async",
+    "chat_calls.MethodWrapper._await",
     "chat_calls._Unawaited.__init__",
-    "chat_calls.ChatCalls._finish_later",
+    "chat_calls.MethodWrapper._finish_later",
     "raw_response.RawResponse.parse",
     "raw_response.RawResponse._taking",
     "raw_response.RawResponse._taking_later",

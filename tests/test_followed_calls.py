@@ -13,8 +13,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import NoOpTracerProvider, set_span_in_context
 
 from callers import ADD_TASK, MESSAGES, SyncCaller
-from otel_llm import OpenAIInstrumentor, calls_made, tool_execution
-from otel_llm.calls_made import CallsMade
+from otel_llm import OpenAIInstrumentor, tool_execution
 from otel_llm.demo.scripted_responses import function_call, message, response, response_events
 from otel_llm.demo.scripted_server import (
     DONE,
@@ -27,6 +26,8 @@ from otel_llm.demo.scripted_server import (
     tool_call_chunks,
 )
 from otel_llm.protocol.conversation import Turn, read_turn
+from otel_llm.telemetry import call_links
+from otel_llm.telemetry.call_links import RecentCalls
 from sdk_versions import needs_responses
 from seen import Seen
 
@@ -311,7 +312,7 @@ def test_an_id_that_is_always_the_same_is_bounded() -> None:
     """And what was forgotten of a trace makes nobody else's call the one that is meant."""
     tracer = Seen().tracer_provider.get_tracer("t")
     forgotten: list[None] = []
-    made = CallsMade(lambda: forgotten.append(None))
+    made = RecentCalls(lambda: forgotten.append(None))
     with tracer.start_as_current_span("all") as root:
         spans = [tracer.start_span("s").get_span_context() for _ in range(1000)]
     for number, span in enumerate(spans):
@@ -464,7 +465,7 @@ async def test_a_result_under_an_id_that_is_used_again(
 
 def test_answers_that_are_remembered_are_bounded() -> None:
     span = Seen().tracer_provider.get_tracer("t").start_span("s").get_span_context()
-    made = CallsMade(lambda: None, most=2)
+    made = RecentCalls(lambda: None, most=2)
     previous = None
     for number in range(200):
         made.remember_answers(Turn(results=(f"c{number}",), previous_response=previous), span, f"r{number}")
@@ -598,7 +599,7 @@ def test_an_endless_conversation_is_read_at_its_end() -> None:
 async def test_what_is_forgotten_is_counted(
     instrument: Callable[..., Seen], serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calls_made.CallsMade.__init__, "__defaults__", (2,))
+    monkeypatch.setattr(call_links.RecentCalls.__init__, "__defaults__", (2,))
     seen = instrument()
     caller = connect(serve(calling("c1", "c2"), FINAL, calling("c3"), calling("c4", "c5"), FINAL))
     answered = [USER, calls("c1", "c2"), result("c1")]
@@ -613,7 +614,7 @@ def test_many_threads() -> None:
     seen = Seen()
     tracer = seen.tracer_provider.get_tracer("t")
     forgotten: list[None] = []
-    made = CallsMade(lambda: forgotten.append(None), most=1000)
+    made = RecentCalls(lambda: forgotten.append(None), most=1000)
     found: list[int] = []
 
     def work(number: int) -> None:

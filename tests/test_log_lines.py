@@ -13,10 +13,10 @@ from otel_llm.config import Config
 from otel_llm.demo.scripted_server import ScriptedServer, chunk
 from otel_llm.diagnosis.case import Anomaly, Case
 from otel_llm.diagnosis.judges import diagnose
-from otel_llm.log_lines import log_end, log_notices, log_request
 from otel_llm.protocol.choice import Limits
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import read_request
+from otel_llm.telemetry.log_lines import log_end, log_notices, log_request
 from seen import Seen
 from streams import call, calls, ends, legacy, says, sdk_chunk, sdk_completion, tool, whole_call
 

@@ -20,7 +20,6 @@ from otel_llm import (
     SyncStreamingToolCallTracker,
     intercept_llm_requests,
 )
-from otel_llm import provider as providers
 from otel_llm.demo.scripted_responses import function_call, response_events
 from otel_llm.demo.scripted_server import (
     DONE,
@@ -33,7 +32,8 @@ from otel_llm.demo.scripted_server import (
     text,
     tool_call_chunks,
 )
-from otel_llm.provider import server_of
+from otel_llm.telemetry import provider as providers
+from otel_llm.telemetry.provider import server_of
 from sdk_versions import HAS_RESPONSES
 from seen import Seen, sum_of_delta_counts
 
@@ -250,13 +250,13 @@ def test_a_client_with_resources_of_its_own(instrumented: Seen, serve: Serve) ->
 
 
 @pytest.fixture
-def _nobody_told() -> Iterator[None]:
-    providers._told.clear()
+def _nothing_inferred() -> Iterator[None]:
+    providers._inferred.clear()
     yield
-    providers._told.clear()
+    providers._inferred.clear()
 
 
-@pytest.mark.usefixtures("_nobody_told")
+@pytest.mark.usefixtures("_nothing_inferred")
 @pytest.mark.parametrize(
     ("base_url", "kind", "expected"),
     [
@@ -292,7 +292,7 @@ def test_by_base_url_and_class(base_url: str, kind: str, expected: str) -> None:
     client.close()
 
 
-@pytest.mark.usefixtures("_nobody_told")
+@pytest.mark.usefixtures("_nothing_inferred")
 @pytest.mark.parametrize(("fingerprint", "expected"), [("b7315-a1b2c3d", "llama_cpp"), ("fp_ollama", "ollama")])
 def test_by_what_the_server_says(instrumented: Seen, serve: Serve, fingerprint: str, expected: str) -> None:
     steps = [*CALL, chunk(finish_reason="tool_calls")]
@@ -306,8 +306,8 @@ def test_by_what_the_server_says(instrumented: Seen, serve: Serve, fingerprint: 
         assert {point[0]["gen_ai.provider.name"] for point in instrumented.metric(metric)} == {expected}
 
 
-@pytest.mark.usefixtures("_nobody_told")
+@pytest.mark.usefixtures("_nothing_inferred")
 def test_openai_keeps_its_name() -> None:
     server = providers.Server("openai", "api.openai.com")
-    assert providers.server_told_by("b1-a", server) is server
-    assert providers.server_told_by("fp_44709d6fcb", providers.Server("openai", "h")).provider == "openai"
+    assert providers.server_inferred_from("b1-a", server) is server
+    assert providers.server_inferred_from("fp_44709d6fcb", providers.Server("openai", "h")).provider == "openai"

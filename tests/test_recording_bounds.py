@@ -12,13 +12,13 @@ import pytest
 
 from otel_llm.diagnosis.case import Case
 from otel_llm.diagnosis.judges import diagnose
-from otel_llm.events import ARGUMENTS_DELTA, build_timeline
 from otel_llm.protocol import json_values
 from otel_llm.protocol.choice import Limits
 from otel_llm.protocol.json_values import GrowingText
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import read_request
 from otel_llm.protocol.tool_call import ToolCall
+from otel_llm.telemetry.timeline import ARGUMENTS_DELTA, build_timeline
 from streams import tool, types_of
 
 MANY = 100_000

@@ -14,12 +14,12 @@ from otel_llm.config import Config
 from otel_llm.demo.scripted_server import ABSENT
 from otel_llm.diagnosis.case import Case
 from otel_llm.diagnosis.judges import diagnose
-from otel_llm.events import ANOMALY, ARGUMENTS_DELTA, COMPLETED, Event, build_timeline
-from otel_llm.log_lines import log_end, log_notices, log_request
 from otel_llm.protocol.choice import Limits
 from otel_llm.protocol.fields import field
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import ChatRequest, read_request
+from otel_llm.telemetry.log_lines import log_end, log_notices, log_request
+from otel_llm.telemetry.timeline import ANOMALY, ARGUMENTS_DELTA, COMPLETED, Event, build_timeline
 from streams import REQUEST_FIELDS, Chunk, call, calls, custom_call, ends, legacy, record, says, sdk_chunk, tool
 
 OUTCOMES = ["completed", "closed", "abandoned", "cancelled", "error"]

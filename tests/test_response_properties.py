@@ -24,12 +24,12 @@ from otel_llm.demo.scripted_responses import (
 )
 from otel_llm.diagnosis.case import Case
 from otel_llm.diagnosis.judges import diagnose
-from otel_llm.events import ARGUMENTS_DELTA, COMPLETED, Event, build_timeline
-from otel_llm.log_lines import log_end, log_notices
 from otel_llm.protocol.choice import Limits
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import read_request
 from otel_llm.protocol.responses_api import _READERS, EitherEvents, ResponseEvents
+from otel_llm.telemetry.log_lines import log_end, log_notices
+from otel_llm.telemetry.timeline import ARGUMENTS_DELTA, COMPLETED, Event, build_timeline
 from sdk_versions import needs_responses
 
 pytestmark = needs_responses

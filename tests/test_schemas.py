@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from otel_llm import faults
 from otel_llm.demo.scripted_server import DONE, ScriptedServer, tool_call_chunks
 from otel_llm.demo.scripted_server import chunk as chunk_dict
 from otel_llm.diagnosis import schemas
@@ -19,6 +18,7 @@ from otel_llm.diagnosis.case import Case
 from otel_llm.diagnosis.judges import diagnose
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import read_request
+from otel_llm.transparency import faults
 from seen import Seen
 from streams import anomalies_of, call, calls, custom_tool, ends, sdk_completion, types_of
 

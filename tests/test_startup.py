@@ -143,10 +143,10 @@ end(once=once, left=type(vars(Completions)["create"]).__name__)
 
 def test_a_fault_while_a_class_is_wrapped_is_not_the_imports() -> None:
     told = run("""
-from otel_llm.chat_calls import ChatCalls
+from otel_llm.wrappers.method import MethodWrapper
 def fail(*_):
     raise RuntimeError("ours")
-ChatCalls.wrapper_for = fail
+MethodWrapper.wrapper_for = fail
 instrument()
 chat(client())
 end()

@@ -308,8 +308,8 @@ def test_interrupted_from_outside(instrumented: Seen, interruption: type[BaseExc
     from otel_llm.config import Config
     from otel_llm.observation import Observation
     from otel_llm.protocol.request import ChatRequest
-    from otel_llm.provider import Server
-    from otel_llm.telemetry import Telemetry
+    from otel_llm.telemetry.handler import Telemetry
+    from otel_llm.telemetry.provider import Server
 
     def interrupted() -> Any:
         raise interruption

@@ -131,7 +131,7 @@ def text_of(chunks: Iterable[Any]) -> str:
     return "".join((chunk if isinstance(chunk, str) else chunk.content) or "" for chunk in chunks)
 
 
-def calls_of(chunks: Iterable[Any]) -> list[dict[str, Any]]:
+def method_wrapper_of(chunks: Iterable[Any]) -> list[dict[str, Any]]:
     found = [one for chunk in chunks for one in getattr(chunk, "tool_calls", None) or ()]
     assert all(set(one) == {"name", "arguments", "call_id"} and one["call_id"] for one in found)
     return [{"name": one["name"], "arguments": one["arguments"]} for one in found]
@@ -185,7 +185,7 @@ def test_rewritten(kind: Any, size: int) -> None:
     chunks = list(processor.process_stream(given))
     assert text_of(chunks) == REWRITTEN
     assert {isinstance(chunk, type(given[0])) for chunk in chunks} == {True}
-    assert calls_of(chunks) == []
+    assert method_wrapper_of(chunks) == []
     assert processor.tag_rewrite_buffer == ""
 
 
@@ -222,17 +222,17 @@ def test_two_streams_at_once_on_one_processor() -> None:
 def test_taken_out(kind: Any, size: int) -> None:
     chunks = list(UnifiedStreamProcessor("m", execute_tools=False).process_stream(cut(TEXT, size, kind)))
     assert text_of(chunks) == "Sure.  Done."
-    assert calls_of(chunks) == [CALL]
+    assert method_wrapper_of(chunks) == [CALL]
 
 
 def test_a_call_arrives_as_soon_as_it_is_complete() -> None:
     stream = UnifiedStreamProcessor("m").process_stream(iter([f"<tool_call>{BODY}", "</tool_call>", "more", "text"]))
-    assert calls_of([next(stream)]) == [CALL]
+    assert method_wrapper_of([next(stream)]) == [CALL]
 
 
 def test_left_open_and_nearly_json() -> None:
     chunks = list(UnifiedStreamProcessor("m").process_stream(["<tool_call>{'name': 'f', 'arguments': {'a': True,}"]))
-    assert calls_of(chunks) == [{"name": "f", "arguments": {"a": True}}]
+    assert method_wrapper_of(chunks) == [{"name": "f", "arguments": {"a": True}}]
 
 
 def test_what_nobody_understands_comes_out() -> None:
@@ -250,7 +250,7 @@ def test_calls_of_the_provider_pass() -> None:
 def test_chunks_that_cannot_be_copied_are_stood_in_for(kind: Any, tags: Any) -> None:
     chunks = list(UnifiedStreamProcessor("m", tool_call_tags=tags).process_stream(cut(TEXT, 6, kind)))
     assert text_of(chunks) == (REWRITTEN if tags else "Sure.  Done.")
-    assert calls_of(chunks) == ([] if tags else [CALL])
+    assert method_wrapper_of(chunks) == ([] if tags else [CALL])
 
 
 def test_a_copy_keeps_the_attributes() -> None:
@@ -272,7 +272,7 @@ def test_executed_and_reported(kind: Any) -> None:
     (result,) = results
     assert (result["name"], result["output"], result["error"]) == ("list_files", "files of src", None)
     assert "files of src" in text_of(chunks)
-    assert calls_of(chunks) == [CALL]
+    assert method_wrapper_of(chunks) == [CALL]
 
 
 def test_a_tool_that_raises_is_reported() -> None:
@@ -291,7 +291,7 @@ def test_not_executed_unless_wanted() -> None:
         raise AssertionError(path)
 
     processor = UnifiedStreamProcessor("m", execute_tools=False)
-    assert calls_of(processor.process_stream(cut(TEXT, 6), tools=[list_files])) == [CALL]
+    assert method_wrapper_of(processor.process_stream(cut(TEXT, 6), tools=[list_files])) == [CALL]
 
 
 # -- chunks of the SDK --
@@ -311,7 +311,7 @@ def test_sdk_chunks(size: int) -> None:
     assert said_by(rewritten) == REWRITTEN
     taken = list(UnifiedStreamProcessor("m").process_stream(sdk_stream(TEXT, size)))
     assert said_by(taken) == "Sure.  Done."
-    assert calls_of(taken) == [CALL]
+    assert method_wrapper_of(taken) == [CALL]
     assert {type(chunk).__name__ for chunk in [*rewritten, *taken]} == {"ChatCompletionChunk"}
 
 
@@ -339,7 +339,7 @@ def test_sdk_chunks_of_several_choices_cut_off() -> None:
 def test_a_call_left_open_by_a_choice_that_the_last_chunk_lacks() -> None:
     given = [sdk_chunk(says(f"<tool_call>{BODY[:-1]}")), sdk_chunk(says("B", choice=1))]
     chunks = list(UnifiedStreamProcessor("m").process_stream(given))
-    assert calls_of(chunks) == [CALL]
+    assert method_wrapper_of(chunks) == [CALL]
     assert chunks[-1].choices[0].index == 0
 
 
@@ -348,7 +348,7 @@ def test_the_last_words_repeat_nothing_of_the_chunk_before() -> None:
     given.choices[0].delta.role = "assistant"
     chunks = list(UnifiedStreamProcessor("m").process_stream([given]))
     assert said_by(chunks) == " <tool_c"
-    assert calls_of(chunks) == [CALL]
+    assert method_wrapper_of(chunks) == [CALL]
     assert (chunks[-1].usage, chunks[-1].choices[0].delta.role) == (None, None)
 
 

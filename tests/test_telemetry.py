@@ -28,7 +28,7 @@ from otel_llm.demo.scripted_server import (
     tool_call_chunks,
     usage_chunk,
 )
-from otel_llm.provider import server_of
+from otel_llm.telemetry.provider import server_of
 from sdk_versions import TAKES_REASONING_EFFORT
 from seen import Seen
 

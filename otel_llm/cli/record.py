@@ -46,8 +46,8 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Record; the command's exit status, 0 without one, or 2 where it cannot begin."""
     try:
-        from otel_llm.exchanges.listening import listen_on
         from otel_llm.exchanges.recorder import RecordingProxy
+        from otel_llm.serving.asgi_server import listen_on
     except ImportError as error:
         print(f"otel-llm record needs {error.name}: pip install 'otel-llm[cli]'", file=sys.stderr)
         return 2
@@ -67,7 +67,7 @@ def _tell(sentence: str) -> None:
 
 
 async def _record(proxy: Any, listener: Any, command: list[str]) -> int:
-    from otel_llm.exchanges.listening import address_of, serving
+    from otel_llm.serving.asgi_server import address_of, serving
 
     base_url = address_of(listener) + proxy.path
     try:

@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     from otel_llm.protocol.errors import UnreadableError
 
     try:
-        from otel_llm.exchanges.listening import listen_on
+        from otel_llm.serving.asgi_server import listen_on
     except ImportError as error:
         print(f"otel-llm replay needs {error.name}: pip install 'otel-llm[cli]'", file=sys.stderr)
         return 2
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _serve(application: Any, listener: Any) -> None:
-    from otel_llm.exchanges.listening import address_of, serving
+    from otel_llm.serving.asgi_server import address_of, serving
 
     async with serving(application, listener) as server:
         print(f"otel-llm replay: listening on {address_of(listener)}/v1", file=sys.stderr, flush=True)

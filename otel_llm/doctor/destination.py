@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
-from otel_llm.loopback import is_loopback
+from otel_llm.serving.loopback import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,10 +6,10 @@ import time
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from otel_llm import events
 from otel_llm.doctor.finding import Finding
 from otel_llm.doctor.trial import ANOMALY, BROKEN_CALLS, HEALTHY_CALLS, STREAMS
 from otel_llm.doctor.web import NoAnswer, get_json
+from otel_llm.telemetry import timeline as events
 
 if TYPE_CHECKING:
     from collections.abc import Callable

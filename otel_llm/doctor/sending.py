@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from otel_llm.doctor.destination import GRPC, HTTP, Destination, header_names, of_signal
 from otel_llm.doctor.finding import Finding, Status
-from otel_llm.loopback import is_loopback
+from otel_llm.serving.loopback import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -9,7 +9,7 @@ import urllib.request
 from http.client import HTTPException
 from typing import Any, Final
 
-from otel_llm.loopback import is_loopback
+from otel_llm.serving.loopback import is_loopback
 
 _TIMEOUT: Final = 5.0  # seconds
 _MOST: Final = 16_000_000  # bytes

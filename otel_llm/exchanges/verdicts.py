@@ -8,11 +8,11 @@ from typing import Any
 
 from otel_llm.diagnosis.case import Anomaly, Case
 from otel_llm.diagnosis.judges import diagnose, diagnose_request
-from otel_llm.events import ANOMALY, build_timeline
 from otel_llm.exchanges.entries import Chunk, Entry, ReportedSpan, ResponseEnd, ResponseStart, WholeResponse
 from otel_llm.exchanges.evidence import Evidence, Excerpt
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import ChatRequest, read_request
+from otel_llm.telemetry.timeline import ANOMALY, build_timeline
 
 # Between two chunks whose times nobody kept.
 _STEP_NS = 1_000_000

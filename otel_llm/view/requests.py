@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from otel_llm import events
 from otel_llm.diagnosis.explanations import BY_TYPE
 from otel_llm.protocol import json_values
+from otel_llm.telemetry import timeline as events
 from otel_llm.view import copies
 from otel_llm.view.spans import Event
 

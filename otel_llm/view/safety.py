@@ -12,7 +12,7 @@ import hmac
 from http.cookies import CookieError, SimpleCookie
 from typing import NamedTuple
 
-from otel_llm import loopback
+from otel_llm.serving import loopback
 
 MEGABYTE = 2**20
 

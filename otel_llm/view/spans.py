@@ -19,7 +19,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 
-from otel_llm.events import ARGUMENTS_DELTA
+from otel_llm.telemetry.timeline import ARGUMENTS_DELTA
 
 Attributes = dict[str, Any]
 

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation, get_meter_provider
 
-from otel_llm.forks import renew_lock_in_children
+from otel_llm.transparency.forks import renew_lock_in_children
 
 # As pairs, because attributes are a key here. Always in the same order for one counter.
 Attributes = tuple[tuple[str, str], ...]

@@ -9,8 +9,8 @@ from __future__ import annotations
 from time import perf_counter_ns
 from typing import Any, Final
 
-from otel_llm.faults import swallow
 from otel_llm.observation import Observation
+from otel_llm.transparency.faults import swallow
 
 # Packages and classes of what a request answers, as all SDKs that are made from one template have them.
 _TYPES: Final = ".types."

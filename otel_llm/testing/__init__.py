@@ -134,7 +134,7 @@ class Streams(Sequence[Stream]):
 def watch_streams() -> Iterator[Streams]:
     """The streams that begin within the `with` block, of every SDK that can be instrumented, whether it is or not."""
     # pytest loads this module in every project; OpenTelemetry only comes with the fixture.
-    from otel_llm.listening import listening
+    from otel_llm.testing.unobserved import listening
 
     streams = Streams()
     with listening(streams._begun):

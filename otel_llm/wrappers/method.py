@@ -12,18 +12,18 @@ from typing import Any
 
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
-from otel_llm.faults import attempt, swallow
-from otel_llm.log_lines import are_wanted, log_request
 from otel_llm.observation import Observation, watch_exit
-from otel_llm.other_instrumentations import checked, warn_of_others_once
 from otel_llm.protocol.fields import field
 from otel_llm.protocol.request import Api, ChatRequest, read_request
-from otel_llm.provider import Server, server_of
-from otel_llm.raw_response import RawResponse, WholeRawResponse, is_raw_response, read_body
-from otel_llm.refused_response import fail_with_response
-from otel_llm.response_body import BodyClosing, watch_body
-from otel_llm.telemetry import Telemetry
-from otel_llm.tracker import EitherWayTracker, StreamingToolCallTracker, SyncStreamingToolCallTracker
+from otel_llm.telemetry.handler import Telemetry
+from otel_llm.telemetry.log_lines import are_wanted, log_request
+from otel_llm.telemetry.provider import Server, server_of
+from otel_llm.transparency.faults import attempt, swallow
+from otel_llm.wrappers.other_instrumentations import checked, warn_of_others_once
+from otel_llm.wrappers.raw_response import RawResponse, WholeRawResponse, is_raw_response, read_body
+from otel_llm.wrappers.refused_response import fail_with_response
+from otel_llm.wrappers.response_body import BodyClosing, watch_body
+from otel_llm.wrappers.stream import EitherWayTracker, StreamingToolCallTracker, SyncStreamingToolCallTracker
 
 
 class _Request:
@@ -78,7 +78,7 @@ def _is_part_of(request: _Request, resource: object) -> bool:
     return request.resource is not resource
 
 
-class ChatCalls:
+class MethodWrapper:
     """The wrapper around every wrapped method of one API. While `active` is False it only passes through.
 
     It may outlive its removal: the SDK caches `with_raw_response` together with the wrapped method. So it can be
@@ -215,7 +215,7 @@ class ChatCalls:
             swallow("the request's arguments", fault)
         telemetry = self._telemetry
         if request is not None and request.turn is not None and request.turn.previous_response is not None:
-            turn = attempt("the calls before", telemetry.calls_made.complete, request.turn)
+            turn = attempt("the calls before", telemetry.recent_calls.complete, request.turn)
             request = request._replace(turn=turn)
         described = request or ChatRequest(stream=bool(kwargs.get("stream")), api=self._api)
         logs = attempt("log lines", are_wanted, telemetry.config) or False
@@ -267,15 +267,15 @@ class ChatCalls:
         return (WholeRawResponse if has_methods else RawResponse)(result, observation, _watch)
 
 
-def calls_of(method: Any) -> ChatCalls | None:
+def method_wrapper_of(method: Any) -> MethodWrapper | None:
     """Those whose wrapper a method is, None where it is none of ours."""
     calls = getattr(getattr(method, "_self_wrapper", None), "__self__", None)
-    return calls if isinstance(calls, ChatCalls) else None
+    return calls if isinstance(calls, MethodWrapper) else None
 
 
 def without_idle(method: Any) -> Any:
     """The method without those wrappers of this package that were switched off while another one was around them."""
-    while (calls := calls_of(method)) is not None and not calls.active:
+    while (calls := method_wrapper_of(method)) is not None and not calls.active:
         method = method.__wrapped__
     return method
 
@@ -299,7 +299,7 @@ def _rewriting(observation: Observation) -> Any:
     if observation.request is not None and observation.request.api != "chat":
         return None
     # Loads the table of syntaxes, which most applications do not need.
-    from otel_llm.rewriting import rewriting_of
+    from otel_llm.wrappers.rewritten_stream import rewriting_of
 
     return attempt("tag rewriting", rewriting_of, observation)
 

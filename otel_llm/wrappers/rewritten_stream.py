@@ -11,13 +11,13 @@ from time import perf_counter_ns
 from types import AsyncGeneratorType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
-from otel_llm.faults import attempt, swallow
 from otel_llm.observation import Observation
 from otel_llm.protocol.choice import TagRewrite
-from otel_llm.proxies import ObjectProxy
-from otel_llm.response_body import generator_within
 from otel_llm.tags.found import Piece
 from otel_llm.tags.stage import Observer, Stage
+from otel_llm.transparency.faults import attempt, swallow
+from otel_llm.transparency.proxies import ObjectProxy
+from otel_llm.wrappers.response_body import generator_within
 
 if TYPE_CHECKING:
     from otel_llm.protocol.recording import Recording

@@ -12,11 +12,11 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from otel_llm.faults import swallow
 from otel_llm.observation import AbandonedStream, Observation
-from otel_llm.proxies import ObjectProxy
-from otel_llm.refused_response import fail_with_response
-from otel_llm.response_body import BodyClosing, watch_body
+from otel_llm.transparency.faults import swallow
+from otel_llm.transparency.proxies import ObjectProxy
+from otel_llm.wrappers.refused_response import fail_with_response
+from otel_llm.wrappers.response_body import BodyClosing, watch_body
 
 # By these a caller takes the bytes; what they give is the wrapped response's own and may outlive our proxy.
 _GIVE_BYTES = frozenset({"http_response", "iter_bytes", "iter_lines", "iter_text"})

@@ -1,7 +1,7 @@
-"""Who answers: `gen_ai.provider.name` and the server's address, told by the client's base URL and class.
+"""Who answers: `gen_ai.provider.name` and the server's address, inferred from the client's base URL and class.
 
 Names are the well-known values of the GenAI semantic conventions, and for servers that have none there their own in the
-same style. An OpenAI-compatible server that cannot be told keeps `openai`, the protocol it speaks.
+same style. The provider defaults to `openai`, the protocol that the server speaks.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _PROVIDER_BY_REGIONAL_HOST = (
     (re.compile(r"bedrock-runtime(-fips)?\.[a-z0-9-]+\.amazonaws\.com(\.cn)?"), "aws.bedrock"),
     (re.compile(r"bedrock-mantle\.[a-z0-9-]+\.api\.aws"), "aws.bedrock"),
 )
-# Where the base URL is a gateway's, the client's own class tells: these names, or these packages.
+# Where the base URL is a gateway's, the class of the client decides, by its name or its package.
 _PROVIDER_BY_CLASS = {
     "AzureOpenAI": "azure.ai.openai",
     "AsyncAzureOpenAI": "azure.ai.openai",
@@ -53,7 +53,7 @@ _PROVIDER_BY_WORDS = {"llama-cpp": "llama_cpp", "llama-server": "llama_cpp"}
 _OLLAMA_PORT = 11434
 # What servers put into `system_fingerprint`: llama.cpp its build, Ollama its name.
 _PROVIDER_BY_FINGERPRINT = ((re.compile(r"b\d+-\w+"), "llama_cpp"), (re.compile(r"fp_ollama"), "ollama"))
-_UNTOLD = "openai"
+_DEFAULT_PROVIDER = "openai"
 
 
 class Server(NamedTuple):
@@ -65,10 +65,10 @@ class Server(NamedTuple):
 
 
 # Most applications have one client, and writing its URL out takes longer than all else here.
-_last: tuple[Any, Server] = (None, Server(_UNTOLD))
-# What responses told of servers that nothing else tells.
-_told: dict[tuple[str | None, int | None], str] = {}
-_MOST_TOLD = 256
+_last: tuple[Any, Server] = (None, Server(_DEFAULT_PROVIDER))
+# Inferred from responses, for servers whose URL and client say nothing.
+_inferred: dict[tuple[str | None, int | None], str] = {}
+_MOST_INFERRED = 256
 
 
 def server_of(resource: Any) -> Server:
@@ -76,27 +76,27 @@ def server_of(resource: Any) -> Server:
     client = getattr(resource, "_client", None)
     base_url = getattr(client, "base_url", None)
     if base_url is None:
-        return Server(_UNTOLD)
+        return Server(_DEFAULT_PROVIDER)
     global _last  # noqa: PLW0603
     known, server = _last
     if known is not base_url:
         kind: type = type(client)
         server = _server_at(str(base_url), _provider_of_class(kind))
         _last = (base_url, server)
-    if _told and server.provider == _UNTOLD:
-        return server._replace(provider=_told.get(server[1:], _UNTOLD))
+    if _inferred and server.provider == _DEFAULT_PROVIDER:
+        return server._replace(provider=_inferred.get(server[1:], _DEFAULT_PROVIDER))
     return server
 
 
-def server_told_by(fingerprint: str | None, server: Server) -> Server:
-    """The server, as its response's `system_fingerprint` tells it where nothing told it before."""
-    if fingerprint is None or server.provider != _UNTOLD or server.address == "api.openai.com":
+def server_inferred_from(fingerprint: str | None, server: Server) -> Server:
+    """The server, with its provider inferred from a response's `system_fingerprint` where it is still the default."""
+    if fingerprint is None or server.provider != _DEFAULT_PROVIDER or server.address == "api.openai.com":
         return server
     provider = _provider_of_fingerprint(fingerprint)
     if provider is None:
         return server
-    if len(_told) < _MOST_TOLD:
-        _told[server[1:]] = provider
+    if len(_inferred) < _MOST_INFERRED:
+        _inferred[server[1:]] = provider
     return server._replace(provider=provider)
 
 
@@ -113,11 +113,10 @@ def _server_at(base_url: str, by_class: str | None = None) -> Server:
     url = urlsplit(base_url)
     host = url.hostname
     if not host:
-        return Server(by_class or _UNTOLD)
+        return Server(by_class or _DEFAULT_PROVIDER)
     port = url.port or (80 if url.scheme == "http" else 443)
-    provider = (
-        _by_host(host, url.path) or by_class or _by_words(host) or ("ollama" if port == _OLLAMA_PORT else _UNTOLD)
-    )
+    by_port = "ollama" if port == _OLLAMA_PORT else _DEFAULT_PROVIDER
+    provider = _by_host(host, url.path) or by_class or _by_words(host) or by_port
     return Server(provider, host, None if port == 443 else port)
 
 

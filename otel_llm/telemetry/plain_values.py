@@ -12,10 +12,10 @@ from typing import Any
 
 from opentelemetry.util.genai.utils import gen_ai_json_dumps, object_to_any_value
 
-from otel_llm.faults import attempt
 from otel_llm.protocol.choice import Limits
 from otel_llm.protocol.fields import is_a
 from otel_llm.protocol.unicode_text import exportable
+from otel_llm.transparency.faults import attempt
 
 # In a log record the value itself is the 16th message; each object in it is three more, each list two. A value of this
 # depth ends at the 88th: there is room for a few that others put around it.

@@ -27,15 +27,15 @@ from opentelemetry.util.genai.types import (
     ToolDefinition,
 )
 
-from otel_llm.faults import attempt
-from otel_llm.message_parts import Blobs, content_parts
-from otel_llm.plain_values import plain_arguments, plain_value
 from otel_llm.protocol.choice import Choice
 from otel_llm.protocol.fields import field, given, is_a, items_of, text_of
 from otel_llm.protocol.message_text import REASONING_FIELDS, texts_of, thoughts_in
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.tool_call import ToolCall
 from otel_llm.protocol.unicode_text import exportable
+from otel_llm.telemetry.genai_parts import Blobs, content_parts
+from otel_llm.telemetry.plain_values import plain_arguments, plain_value
+from otel_llm.transparency.faults import attempt
 
 _OUTPUT_TYPES = {"json_object": "json", "json_schema": "json", "text": "text"}
 # Items of a response's input that are calls, and where they have what is passed. Those that a server makes and answers

@@ -16,17 +16,17 @@ from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, NoOpTracerProvider
 
 from otel_llm import observation
-from otel_llm.calls_made import CallsMade
-from otel_llm.chat_calls import ChatCalls, calls_of
 from otel_llm.config import read_config
-from otel_llm.events import Timeline
 from otel_llm.instrumentor import instrumentors
 from otel_llm.observation import Observation
-from otel_llm.other_instrumentations import checked
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import ChatRequest
-from otel_llm.request_methods import RequestMethods
-from otel_llm.telemetry import Telemetry
+from otel_llm.telemetry.call_links import RecentCalls
+from otel_llm.telemetry.handler import Telemetry
+from otel_llm.telemetry.timeline import Timeline
+from otel_llm.wrappers.method import MethodWrapper, method_wrapper_of
+from otel_llm.wrappers.other_instrumentations import checked
+from otel_llm.wrappers.patch import RequestMethods
 
 
 @contextmanager
@@ -55,7 +55,7 @@ class _Unsent(Telemetry):
         )
 
     def start(self, request: ChatRequest, *_args: Any, **_kwargs: Any) -> Any:
-        return _NoSpan(request, self.calls_made)
+        return _NoSpan(request, self.recent_calls)
 
 
 class _NoSpan:
@@ -63,9 +63,9 @@ class _NoSpan:
 
     event_limit: int | None = None
 
-    def __init__(self, request: ChatRequest, calls_made: CallsMade) -> None:
+    def __init__(self, request: ChatRequest, recent_calls: RecentCalls) -> None:
         self._request = request
-        self._calls_made = calls_made
+        self._recent_calls = recent_calls
 
     def release(self) -> None:
         pass
@@ -73,14 +73,14 @@ class _NoSpan:
     def remember_calls(self, recording: Recording) -> None:
         if self._request.api == "responses":
             calls = [(call.id, "") for call in recording.calls if call.id is not None]
-            self._calls_made.remember(calls, INVALID_SPAN_CONTEXT, 0, recording.response_id)
+            self._recent_calls.remember(calls, INVALID_SPAN_CONTEXT, 0, recording.response_id)
 
     def finish(self, recording: Recording, _timeline: Timeline, _offset_ns: int, _error: BaseException | None) -> None:
         if recording.outcome == "completed":
             self.remember_calls(recording)
 
 
-class _UnobservedCalls(ChatCalls):
+class _UnobservedMethodWrapper(MethodWrapper):
     """Observes what no instrumentation of the application does. One around this wrapper has begun before it is asked;
     one within it comes first.
     """
@@ -109,12 +109,12 @@ class _UnobservedCalls(ChatCalls):
             checked.discard(kind)
 
 
-_methods = RequestMethods([place for one in instrumentors() for place in one.PLACES], _UnobservedCalls)
+_methods = RequestMethods([place for one in instrumentors() for place in one.PLACES], _UnobservedMethodWrapper)
 
 
 def _is_observed(method: Any) -> bool:
     while method is not None:
-        calls = calls_of(method)
+        calls = method_wrapper_of(method)
         if calls is not None and calls.active:
             return True
         method = getattr(method, "__wrapped__", None)

@@ -15,13 +15,13 @@ from time import perf_counter_ns
 from types import AsyncGeneratorType, FrameType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
-from otel_llm.faults import attempt, swallow
 from otel_llm.observation import Observation
 from otel_llm.protocol.fields import field, text_of
-from otel_llm.proxies import ObjectProxy
+from otel_llm.transparency.faults import attempt, swallow
+from otel_llm.transparency.proxies import ObjectProxy
 
 if TYPE_CHECKING:
-    from otel_llm.forwarded_body import ForwardedBody
+    from otel_llm.wrappers.forwarded_body import ForwardedBody
 
 
 def watch_body(response: Any, closing: BodyClosing) -> None:
@@ -69,7 +69,7 @@ class BodyClosing:
         if self._has_reader and (self._reader is None or _is_running(self._reader())):
             return None
         # Most callers take what the SDK parsed.
-        from otel_llm.forwarded_body import ForwardedBody
+        from otel_llm.wrappers.forwarded_body import ForwardedBody
 
         self._forwarded = ForwardedBody(observation, text_of(field(self.headers, "content-encoding")) or "")
         return self._forwarded

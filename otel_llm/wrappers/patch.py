@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import wrapt
 
-from otel_llm.chat_calls import ChatCalls, without_idle
-from otel_llm.faults import attempt
-from otel_llm.forks import renew_lock_in_children
 from otel_llm.protocol.request import Api
-from otel_llm.proxies import FunctionWrapper
+from otel_llm.transparency.faults import attempt
+from otel_llm.transparency.forks import renew_lock_in_children
+from otel_llm.transparency.proxies import FunctionWrapper
+from otel_llm.wrappers.method import MethodWrapper, without_idle
 
 if TYPE_CHECKING:
-    from otel_llm.telemetry import Telemetry
+    from otel_llm.telemetry.handler import Telemetry
 
 # `stream()` and the raw-response variants all come through `create`; `parse()` does not.
 _METHODS = ("create", "parse")
@@ -46,14 +46,14 @@ class RequestMethods:
     def __init__(
         self,
         places: Sequence[Place],
-        calls: Callable[[Telemetry, Api], ChatCalls] = ChatCalls,
+        calls: Callable[[Telemetry, Api], MethodWrapper] = MethodWrapper,
         tell: Callable[[type], object] | None = None,
     ) -> None:
         self._places = places
         self._make_calls = calls
         self._tell = tell
         # What was wrapped once, as the SDK's cached raw responses, stays so, and counts again the next time.
-        self._calls: dict[Api, ChatCalls] = {}
+        self._calls: dict[Api, MethodWrapper] = {}
         self._is_on = False
         self._wrapped: list[tuple[type, str, Any, FunctionWrapper]] = []
         # A hook cannot be taken back; it stays until its module is imported, whether we are switched on or not.

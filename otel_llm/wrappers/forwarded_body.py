@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from time import perf_counter_ns
 
-from otel_llm.faults import swallow
 from otel_llm.observation import Observation
 from otel_llm.protocol.body import ResponseBody
 from otel_llm.protocol.content_encoding import Expander
 from otel_llm.protocol.errors import UnreadableError, error_in
+from otel_llm.transparency.faults import swallow
 
 
 class ForwardedBody:

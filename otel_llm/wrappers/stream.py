@@ -15,13 +15,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from otel_llm.config import read_config
-from otel_llm.faults import attempt, swallow
-from otel_llm.log_lines import are_wanted
 from otel_llm.observation import AbandonedStream, Observation, outcome_of
 from otel_llm.protocol.choice import Outcome
-from otel_llm.proxies import ObjectProxy
-from otel_llm.response_body import generator_within, goes_round, live_with_body, own_generator
-from otel_llm.telemetry import CurrentSpan
+from otel_llm.telemetry.log_lines import are_wanted
+from otel_llm.telemetry.request_span import CurrentSpan
+from otel_llm.transparency.faults import attempt, swallow
+from otel_llm.transparency.proxies import ObjectProxy
+from otel_llm.wrappers.response_body import generator_within, goes_round, live_with_body, own_generator
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -1,4 +1,8 @@
-"""Meters of the global provider, while there is none: each is made once, and each of its histograms."""
+"""Meters asked for before the global provider is set.
+
+OpenTelemetry's proxy provider keeps every meter and instrument that it hands out, to connect them when the real
+provider comes. Asked once for each, it keeps one of each.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +11,12 @@ from typing import Any
 
 from opentelemetry.metrics import Histogram, Meter, MeterProvider, get_meter_provider
 
-from otel_llm.proxies import ObjectProxy
+from otel_llm.telemetry.opentelemetry_internals import is_proxy_provider
+from otel_llm.transparency.proxies import ObjectProxy
 
 
-def is_awaited(provider: object) -> bool:
-    """Whether it stands in for one of the whole process that is not set yet."""
-    return "Proxy" in type(provider).__name__
-
-
-class _AwaitedProvider(MeterProvider):
-    """The stand-in keeps whatever it gave for the provider to come, so it is asked only once for the same."""
+class _ProxyMeterProvider(MeterProvider):
+    """Hands out one meter for each name, version and schema."""
 
     def __init__(self, provider: MeterProvider) -> None:
         self.provider = provider
@@ -28,12 +28,12 @@ class _AwaitedProvider(MeterProvider):
         key = name, version, schema_url
         known = self._meters.get(key)
         if known is None:
-            made: Any = _AwaitedMeter(self.provider.get_meter(name, version, schema_url, attributes))
+            made: Any = _ProxyMeter(self.provider.get_meter(name, version, schema_url, attributes))
             known = self._meters.setdefault(key, made)
         return known
 
 
-class _AwaitedMeter(ObjectProxy):
+class _ProxyMeter(ObjectProxy):
     def __init__(self, meter: Meter) -> None:
         super().__init__(meter)
         self._self_histograms: dict[str, Histogram] = {}
@@ -55,16 +55,16 @@ class _AwaitedMeter(ObjectProxy):
         return known
 
 
-_awaited: _AwaitedProvider | None = None
+_current: _ProxyMeterProvider | None = None
 
 
-def awaited_meters() -> MeterProvider | None:
-    """What to ask instead of the global provider, until that is set; None from then on."""
-    global _awaited  # noqa: PLW0603
+def proxy_meter_provider() -> MeterProvider | None:
+    """What to ask for meters as long as the global provider is a proxy; None once it is set."""
+    global _current  # noqa: PLW0603
     provider = get_meter_provider()
-    if not is_awaited(provider):
+    if not is_proxy_provider(provider):
         return None
-    awaited = _awaited
-    if awaited is None or awaited.provider is not provider:
-        _awaited = awaited = _AwaitedProvider(provider)
-    return awaited
+    known = _current
+    if known is None or known.provider is not provider:
+        _current = known = _ProxyMeterProvider(provider)
+    return known

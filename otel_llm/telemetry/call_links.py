@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 from opentelemetry.trace import SpanContext
 
-from otel_llm.forks import renew_lock_in_children
 from otel_llm.protocol.conversation import Turn
+from otel_llm.transparency.forks import renew_lock_in_children
 
 _MOST_CALLS = 4096
 _MOST_OF_AN_ID = 8
@@ -100,7 +100,7 @@ class _SameId:
         return [one for one in self._calls if one.span.trace_id == trace_id]
 
 
-class CallsMade:
+class RecentCalls:
     """`forgot` is called when a call is forgotten that had no result."""
 
     def __init__(self, forgot: Callable[[], None], most: int = _MOST_CALLS) -> None:

@@ -1,0 +1,1 @@
+"""Servers that commands run on this machine: sockets that listen, and ASGI applications behind them."""
