@@ -41,24 +41,16 @@ print(*map(version, sys.argv[1:]), platform.python_version())
 """
 # What the quick ones run: the tests that an SDK can change.
 SDK_TESTS = [
-    f"tests/test_{name}.py"
-    for name in (
-        "bad_input",
-        "concurrency",
-        "followed_calls",
-        "instrumentor",
-        "other_sdks",
-        "recording",
-        "request",
-        "responses",
-        "startup",
-        "stream_endings",
-        "tags_stage",
-        "telemetry",
-        "testing",
-        "tool_spans",
-        "transparency",
-    )
+    "tests/protocol/test_recording.py",
+    "tests/protocol/test_request.py",
+    "tests/tags/test_stage.py",
+    "tests/telemetry/test_call_links.py",
+    "tests/telemetry/test_contract.py",
+    "tests/test_instrumentor.py",
+    "tests/test_startup.py",
+    "tests/test_tool_spans.py",
+    "tests/testing",
+    "tests/wrappers",
 ]
 FRAMEWORKS = {
     # The first is what gives it its name; `demo` brings a real server.

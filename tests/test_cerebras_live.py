@@ -8,8 +8,8 @@ import os
 import openai
 import pytest
 
-from callers import ADD_TASK
-from seen import Seen
+from tests.helpers.callers import ADD_TASK
+from tests.helpers.seen import Seen
 
 KEY = os.environ.get("CEREBRAS_API_KEY")
 MODEL = "llama-3.3-70b"

@@ -16,7 +16,6 @@ from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor as Off
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from wrapt import wrap_function_wrapper
 
-from callers import AsyncCaller, SyncCaller
 from otel_llm import (
     CerebrasInstrumentor,
     GroqInstrumentor,
@@ -26,8 +25,9 @@ from otel_llm import (
     intercept_llm_requests,
 )
 from otel_llm.demo.scripted_server import DONE, Answer, ScriptedServer, chunk, completion, text, tool_call_chunks
-from sdk_versions import takes_key_functions
-from seen import Seen
+from tests.helpers.callers import AsyncCaller, SyncCaller
+from tests.helpers.sdk_versions import takes_key_functions
+from tests.helpers.seen import Seen
 
 Serve = Callable[..., ScriptedServer]
 Connect = Callable[..., SyncCaller]

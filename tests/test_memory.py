@@ -9,10 +9,10 @@ from typing import Any
 
 from openai.types.chat import ChatCompletionChunk
 
-from callers import SyncCaller
 from otel_llm import SyncStreamingToolCallTracker, observation
 from otel_llm.demo.scripted_server import DONE, ScriptedServer, chunk, tool_call_chunks, tool_call_delta
-from seen import Seen
+from tests.helpers.callers import SyncCaller
+from tests.helpers.seen import Seen
 
 
 def chunks(count: int, text: str = "abcde") -> Iterator[Any]:

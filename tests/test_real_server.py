@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from callers import SyncCaller
 from otel_llm.demo.llama_server import WELL_FORMED_CALLS
-from seen import Seen, sum_of_delta_counts
+from tests.helpers.callers import SyncCaller
+from tests.helpers.seen import Seen, sum_of_delta_counts
 
 TITLES = ["buy milk", "write code"]
 TOOL = {

@@ -12,7 +12,7 @@ import pytest
 
 from otel_llm.demo.scripted_responses import function_call, response_events
 from otel_llm.demo.scripted_server import DONE, ScriptedServer, chunk, tool_call_chunks
-from sdk_versions import needs_responses
+from tests.helpers.sdk_versions import needs_responses
 
 CHAT = [*tool_call_chunks("add_task", '{"title": "a"}'), chunk(finish_reason="tool_calls"), DONE]
 

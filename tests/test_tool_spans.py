@@ -18,10 +18,10 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.trace import StatusCode
 from opentelemetry.util.genai.handler import TelemetryHandler
 
-from callers import SyncCaller
 from otel_llm import intercept_llm_requests, tool_execution, tool_spans, traced_tool
 from otel_llm.demo.scripted_server import DONE, ScriptedServer, chunk, tool_call_chunks
-from seen import Seen
+from tests.helpers.callers import SyncCaller
+from tests.helpers.seen import Seen
 
 Serve = Callable[..., ScriptedServer]
 Connect = Callable[..., SyncCaller]

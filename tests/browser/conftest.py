@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
-from scenes import Agent
-from view_server import View
 
-from servers import llama  # noqa: F401 - a fixture
+from tests.helpers.browser.scenes import Agent
+from tests.helpers.browser.view_server import View
+from tests.helpers.servers import llama  # noqa: F401 - a fixture
 
 _FLAGS = [
     "--no-sandbox",
@@ -102,7 +102,7 @@ def open_page(request: pytest.FixtureRequest, chromium: Browser, view: View) -> 
     def start(path: str = "", *, width: int = 1400, height: int = 900, **options: Any) -> Page:
         context = chromium.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
-        context.add_init_script(path=Path(__file__).with_name("measures.js"))
+        context.add_init_script(path=Path(__file__).parents[1] / "helpers" / "browser" / "measures.js")
         page = context.new_page()
         pages.append(page)
         page.set_default_timeout(_PATIENCE)

@@ -6,8 +6,9 @@ import json
 from urllib.parse import quote
 
 import pytest
-from made_spans import body, call, made
 from playwright.sync_api import expect
+
+from tests.helpers.browser.made_spans import body, call, made
 
 SCRIPT = (
     "\"'><img src=x onerror=window.hacked=1><script>window.hacked=1</script><svg onload=window.hacked=1>{{7*7}}"

@@ -6,8 +6,9 @@ import json
 import re
 
 import pytest
-from made_spans import body, call, made
 from playwright.sync_api import expect
+
+from tests.helpers.browser.made_spans import body, call, made
 
 ROWS = ".request-row"
 

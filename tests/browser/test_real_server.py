@@ -6,8 +6,8 @@ import re
 
 from playwright.sync_api import expect
 
-from callers import ADD_TASK
 from otel_llm.demo.llama_server import WELL_FORMED_CALLS
+from tests.helpers.callers import ADD_TASK
 
 CALLING = {
     "model": "tiny",

@@ -6,9 +6,10 @@ import json
 import re
 
 import pytest
-from made_spans import body, call, made
 from playwright.sync_api import expect
-from scenes import BOOKING, FLIGHTS, WEATHER, Agent
+
+from tests.helpers.browser.made_spans import body, call, made
+from tests.helpers.browser.scenes import BOOKING, FLIGHTS, WEATHER, Agent
 
 
 def _open(view, open_page, **options):

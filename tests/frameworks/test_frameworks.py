@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from frameworks.under_opentelemetry import Run, run_bare, run_instrumented
 from otel_llm.demo.llama_server import WELL_FORMED_CALLS
 from otel_llm.demo.scripted_responses import function_call, message, response_events
 from otel_llm.demo.scripted_server import DONE, ScriptedServer, chunk, text, tool_call_chunks, usage_chunk
+from tests.frameworks.under_opentelemetry import Run, run_bare, run_instrumented
 
 MILK = '{"title": "buy milk"}'
 CHAT = [

@@ -7,12 +7,12 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from live_stack import live_stack  # noqa: F401 - a fixture
-from traffic import answer
 
 from otel_llm.demo.scripted_server import ScriptedServer
-from servers import llama  # noqa: F401 - a fixture
 from stack import build, tools
+from tests.helpers.pipeline.live_stack import live_stack  # noqa: F401 - a fixture
+from tests.helpers.pipeline.traffic import answer
+from tests.helpers.servers import llama  # noqa: F401 - a fixture
 
 
 def _need(*names: str) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from tier import TOKEN
 
 from stack import build, programs
 from stack.programs import CollectorPorts
+from tests.helpers.pipeline.tier import TOKEN
 
 COLLECTOR = ("local.yaml", "agent.yaml", "gateway.yaml", "scale-producer.yaml", "scale-consumer.yaml")
 JAEGER = ("jaeger.yaml", "jaeger-cassandra.yaml")

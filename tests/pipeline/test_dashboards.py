@@ -12,10 +12,10 @@ from typing import Any, Final
 
 import pytest
 import yaml
-from backends import eventually, get_json
-from live_stack import SERVICES, LiveStack
 
 from grafana import limits
+from tests.helpers.pipeline.backends import eventually, get_json
+from tests.helpers.pipeline.live_stack import SERVICES, LiveStack
 
 GRAFANA: Final = Path(__file__).parents[2] / "grafana"
 BOARDS: Final[dict[str, dict[str, Any]]] = {

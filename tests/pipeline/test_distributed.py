@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from application import TRAFFIC, environment, run_instrumented
-from backends import Jaeger, eventually, scraped, times_stored
-from tier import TOKEN
 
 from stack import programs
 from stack.cassandra import Cassandra
 from stack.kafka import KafkaCluster
 from stack.program import Program
 from stack.programs import CollectorPorts, JaegerPorts
+from tests.helpers.pipeline.application import TRAFFIC, environment, run_instrumented
+from tests.helpers.pipeline.backends import Jaeger, eventually, scraped, times_stored
+from tests.helpers.pipeline.tier import TOKEN
 
 pytestmark = pytest.mark.usefixtures("go_programs", "java_programs")
 
@@ -134,9 +134,8 @@ def _through(port: int) -> dict:
 @contextlib.contextmanager
 def _agents(port: int, count: int, wanted: str) -> Iterator[None]:
     """That many applications at once, each with a server of its own; they have ended well when this does."""
-    from traffic import answer
-
     from otel_llm.demo.scripted_server import ScriptedServer
+    from tests.helpers.pipeline.traffic import answer
 
     options = _through(port)
     options.pop("otlp_port")

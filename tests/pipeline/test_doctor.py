@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from application import environment
-from tier import TOKEN
 
 from stack import programs
 from stack.ports import free_ports
 from stack.programs import CollectorPorts, JaegerPorts
+from tests.helpers.pipeline.application import environment
+from tests.helpers.pipeline.tier import TOKEN
 
 pytestmark = pytest.mark.usefixtures("go_programs", "prometheus_programs")
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from application import TRAFFIC, run_instrumented
-from backends import eventually, scraped, tags, times_stored
-from otlp import post_spans, span
-from tier import TOKEN, new_tier, running_tier
+
+from tests.helpers.pipeline.application import TRAFFIC, run_instrumented
+from tests.helpers.pipeline.backends import eventually, scraped, tags, times_stored
+from tests.helpers.pipeline.otlp import post_spans, span
+from tests.helpers.pipeline.tier import TOKEN, new_tier, running_tier
 
 pytestmark = pytest.mark.usefixtures("go_programs", "disk_of_the_test")
 

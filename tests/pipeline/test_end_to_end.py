@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from application import TRAFFIC, run_instrumented
-from backends import Prometheus, events, eventually, tags
-from tier import Tier, running_tier
 
 from stack import programs
 from stack.ports import free_ports
+from tests.helpers.pipeline.application import TRAFFIC, run_instrumented
+from tests.helpers.pipeline.backends import Prometheus, events, eventually, tags
+from tests.helpers.pipeline.tier import Tier, running_tier
 
 pytestmark = pytest.mark.usefixtures("go_programs", "prometheus_programs")
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from backends import eventually, tags
-from otlp import post_spans, span
-from tier import TOKEN, running_tier
+
+from tests.helpers.pipeline.backends import eventually, tags
+from tests.helpers.pipeline.otlp import post_spans, span
+from tests.helpers.pipeline.tier import TOKEN, running_tier
 
 pytestmark = pytest.mark.usefixtures("go_programs")
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from application import TRAFFIC, run_instrumented
-from backends import eventually, scraped
-from otlp import post_spans, span
-from tier import TOKEN, new_tier
+
+from tests.helpers.pipeline.application import TRAFFIC, run_instrumented
+from tests.helpers.pipeline.backends import eventually, scraped
+from tests.helpers.pipeline.otlp import post_spans, span
+from tests.helpers.pipeline.tier import TOKEN, new_tier
 
 pytestmark = pytest.mark.usefixtures("go_programs", "disk_of_the_test")
 

@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from application import TRAFFIC, run_instrumented
-from backends import events, eventually, tags
-from otlp import SENT_TO_ANY_PATH, post_spans, send_spans, span
-from tier import TOKEN, new_tier, running_tier
-from traffic import SECRETS
+
+from tests.helpers.pipeline.application import TRAFFIC, run_instrumented
+from tests.helpers.pipeline.backends import events, eventually, tags
+from tests.helpers.pipeline.otlp import SENT_TO_ANY_PATH, post_spans, send_spans, span
+from tests.helpers.pipeline.tier import TOKEN, new_tier, running_tier
+from tests.helpers.pipeline.traffic import SECRETS
 
 pytestmark = pytest.mark.usefixtures("go_programs", "disk_of_the_test")
 

@@ -8,10 +8,11 @@ import urllib.error
 
 import psutil
 import pytest
-from application import TRAFFIC, run_instrumented
-from backends import eventually, scraped
-from otlp import post, post_spans, span
-from tier import TOKEN, Tier, running_tier
+
+from tests.helpers.pipeline.application import TRAFFIC, run_instrumented
+from tests.helpers.pipeline.backends import eventually, scraped
+from tests.helpers.pipeline.otlp import post, post_spans, span
+from tests.helpers.pipeline.tier import TOKEN, Tier, running_tier
 
 pytestmark = pytest.mark.usefixtures("go_programs")
 

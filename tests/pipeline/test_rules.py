@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import pytest
 import yaml
-from backends import eventually, get_json
-from live_stack import LiveStack
 
 from stack import tools
+from tests.helpers.pipeline.backends import eventually, get_json
+from tests.helpers.pipeline.live_stack import LiveStack
 
 pytestmark = pytest.mark.usefixtures("prometheus_programs")
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from backends import eventually, scraped, tags
-from otlp import post_spans, span
-from tier import TOKEN, Tier, running_tier
+
+from tests.helpers.pipeline.backends import eventually, scraped, tags
+from tests.helpers.pipeline.otlp import post_spans, span
+from tests.helpers.pipeline.tier import TOKEN, Tier, running_tier
 
 pytestmark = pytest.mark.usefixtures("go_programs", "disk_of_the_test")
 

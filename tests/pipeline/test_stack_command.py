@@ -11,8 +11,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from application import environment
-from backends import Jaeger, Prometheus, events, eventually, tags
+
+from tests.helpers.pipeline.application import environment
+from tests.helpers.pipeline.backends import Jaeger, Prometheus, events, eventually, tags
 
 ROOT = Path(__file__).parents[2]
 

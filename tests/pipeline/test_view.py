@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from application import TRAFFIC, run_instrumented
-from backends import eventually
 
 from stack import programs
 from stack.programs import CollectorPorts
-from viewing import viewing
+from tests.helpers.pipeline.application import TRAFFIC, run_instrumented
+from tests.helpers.pipeline.backends import eventually
+from tests.helpers.viewing import viewing
 
 pytestmark = pytest.mark.usefixtures("go_programs")
 

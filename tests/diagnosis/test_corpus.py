@@ -1,0 +1,568 @@
+"""The labelled streams: every fault is named and no healthy stream accused; and a program breaks the healthy ones."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import openai
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from otel_llm.cli import main
+from otel_llm.demo.scripted_server import ScriptedServer
+from otel_llm.diagnosis.explanations import BY_TYPE
+from otel_llm.exchanges.entries import ResponseEnd
+from otel_llm.exchanges.reading import read_exchanges
+from otel_llm.exchanges.verdicts import judge
+from tests.helpers.corpus_streams import Labelled, judged, load, paths, reads_of
+from tests.helpers.sdk_versions import READS_NAMED_EVENTS, known
+from tests.helpers.seen import Seen
+from tests.helpers.streams import anomalies_of, call, calls, ends, says
+
+PATHS = paths()
+every = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+
+
+@cache
+def found_in(path: Path) -> list[str]:
+    """What `otel-llm inspect` finds."""
+    (verdict,) = judge(read_exchanges(path))
+    return sorted(anomaly.type for anomaly, _ in verdict.anomalies)
+
+
+@every
+def test_it_is_accused_of_what_it_is_labelled_with(path: Path) -> None:
+    stream = load(path)
+    assert found_in(path) == stream.expected
+    for as_sdk in (True, False):
+        assert judged(stream.chunks, stream.times, stream.request, stream.ends, as_sdk=as_sdk) == stream.expected
+
+
+def test_precision_and_recall(capsys: pytest.CaptureFixture[str]) -> None:
+    right = wrong = missed = 0
+    for path in PATHS:
+        found, expected = Counter(found_in(path)), Counter(load(path).expected)
+        right += (found & expected).total()
+        wrong += (found - expected).total()
+        missed += (expected - found).total()
+    precision, recall = right / (right + wrong), right / (right + missed)
+    with capsys.disabled():
+        healthy = sum(load(path).is_healthy for path in PATHS)
+        print(
+            f"\n{len(PATHS)} streams, {healthy} of them healthy, {right + missed} anomalies:"
+            f" precision {precision:.3f}, recall {recall:.3f}"
+        )
+    assert (precision, recall) == (1.0, 1.0)
+
+
+def test_there_is_enough_of_each() -> None:
+    streams = [load(path) for path in PATHS]
+    assert sum(stream.is_healthy for stream in streams) >= 60
+    count = Counter(name for stream in streams for name in set(stream.expected))
+    assert set(count) == set(BY_TYPE)
+    assert min(count.values()) >= 3, count
+    assert all(stream.name.startswith("healthy-" if stream.is_healthy else "broken-") for stream in streams)
+
+
+@every
+def test_inspect_says_so_by_its_exit_status(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stream = load(path)
+    assert main(["inspect", str(path)]) == (0 if stream.is_healthy else 1)
+    out = capsys.readouterr().out
+    assert all(name in out for name in stream.expected)
+    assert ("ANOMALY" in out) is not stream.is_healthy
+    assert main(["inspect", "--json", str(path)]) == (0 if stream.is_healthy else 1)
+    told = json.loads(capsys.readouterr().out)
+    assert sorted(anomaly["type"] for anomaly in told["anomalies"]) == stream.expected
+
+
+# What a server on loopback cannot show: waits of seconds, and how a caller stopped.
+LIVE = [path for path in PATHS if load(path).ends.outcome == "completed" and "stalled" not in load(path).expected]
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[openai.OpenAI]:
+    """A client of a server that plays the stream which a request names as its model."""
+    steps = {path.stem: [data for _, data in reads_of(path)] or [b""] for path in LIVE}
+    with (
+        ScriptedServer(lambda body: steps[body["model"]]) as server,
+        openai.OpenAI(base_url=server.base_url, api_key="unused", max_retries=0, timeout=10) as client,
+    ):
+        yield client
+
+
+@pytest.mark.parametrize("path", LIVE, ids=lambda path: path.stem)
+def test_over_http_the_sdk_is_told_the_same(path: Path, client: openai.OpenAI, instrument: Callable[..., Seen]) -> None:
+    stream = load(path)
+    seen = instrument(log=False)
+    request: Any = stream.request | {"model": path.stem}
+    if path.stem == "healthy-framing-event-fields" and not READS_NAMED_EVENTS:
+        pytest.skip("to this SDK a chunk in an event with a name is no chunk")
+    chunks = list(client.chat.completions.create(**known(request)))
+    assert len(chunks) == len(stream.chunks)
+    # Of 257 calls not all events fit a span, which is one limit more.
+    assert set(seen.anomalies) == set(stream.expected)
+
+
+# -- breaking healthy streams --
+
+
+class Broken(NamedTuple):
+    """A stream with one fault, and what may be found beside it, because it is the same fault seen otherwise."""
+
+    chunks: list[dict[str, Any]]
+    request: dict[str, Any]
+    times: list[int]
+    also: frozenset[str] = frozenset()
+
+
+class Call:
+    """The last function call of a choice of a stream: its deltas, and where they are."""
+
+    def __init__(self, stream: Labelled) -> None:
+        self.chunks = copy.deepcopy(stream.chunks)
+        self.request = copy.deepcopy(stream.request)
+        self.times = list(stream.times)
+        self.choice, self.index = -1, -1
+        self.names: list[str] = []
+        deltas = [
+            (at, choice["index"], delta)
+            for at, chunk in enumerate(self.chunks)
+            for choice in chunk.get("choices") or ()
+            for delta in (choice.get("delta") or {}).get("tool_calls") or ()
+            if "custom" not in delta
+        ]
+        self.deltas: list[dict[str, Any]] = []
+        if deltas:
+            self.choice, self.index = deltas[-1][1], deltas[-1][2]["index"]
+            mine = [
+                (at, delta) for at, choice, delta in deltas if (choice, delta["index"]) == (self.choice, self.index)
+            ]
+            self.deltas = [delta for _, delta in mine]
+            self.last_at = mine[-1][0]
+        self.indexes = {delta["index"] for _, choice, delta in deltas if choice == self.choice}
+        self.name = "".join(delta.get("function", {}).get("name") or "" for delta in self.deltas[:2])
+        if len({delta.get("function", {}).get("name") for delta in self.deltas} - {None, ""}) == 1:
+            self.name = next(n for d in self.deltas if (n := d.get("function", {}).get("name")))
+        self.id = next((delta["id"] for delta in self.deltas if delta.get("id")), None)
+        self.arguments = "".join(delta.get("function", {}).get("arguments") or "" for delta in self.deltas)
+
+    def write(self, arguments: Any) -> None:
+        """Other arguments, all in the first delta that has any function."""
+        for delta in self.deltas:
+            if "arguments" in (delta.get("function") or {}):
+                delta["function"]["arguments"] = ""
+        self.deltas[-1].setdefault("function", {})["arguments"] = arguments
+
+    def insert(self, delta: Any, *, also: dict[str, Any] | None = None) -> None:
+        """A chunk more with this tool-call delta, behind the call's last, and before any finish reason of its chunk."""
+        body = {"tool_calls": [delta], **(also or {})} if delta is not None else dict(also or {})
+        before = self.last_at if self.deltas else self.finish_at() or 0
+        finishing = [choice for choice in self.chunks[before].get("choices") or () if choice.get("finish_reason")]
+        at = before + 1
+        if finishing and self.deltas:
+            # The finish reason comes behind it, in a chunk of its own.
+            reasons = [(choice["index"], choice["finish_reason"]) for choice in finishing]
+            for choice in finishing:
+                choice["finish_reason"] = None
+            self._put(at, [{"index": index, "delta": {}, "finish_reason": reason} for index, reason in reasons])
+        elif not self.deltas:
+            at = before
+        self._put(at, [{"index": max(self.choice, 0), "delta": body, "finish_reason": None}])
+
+    def append(self, delta: Any) -> None:
+        self._put(len(self.chunks), [{"index": self.choice, "delta": {"tool_calls": [delta]}, "finish_reason": None}])
+
+    def _put(self, at: int, choices: list[Any]) -> None:
+        self.chunks.insert(
+            at, {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": choices}
+        )
+        self.times.insert(at, self.times[min(at, len(self.times) - 1)] if self.times else 0)
+
+    def finish_at(self) -> int | None:
+        places = [
+            at for at, chunk in enumerate(self.chunks) for one in chunk.get("choices") or () if one.get("finish_reason")
+        ]
+        return places[0] if places else None
+
+    def finish(self, reason: Any) -> None:
+        for chunk in self.chunks:
+            for choice in chunk.get("choices") or ():
+                if choice.get("finish_reason") and choice.get("index") in {self.choice, max(self.choice, 0)}:
+                    choice["finish_reason"] = reason
+
+    def done(self, *also: str) -> Broken:
+        return Broken(self.chunks, self.request, self.times, frozenset(also))
+
+
+def declared(stream: Labelled) -> dict[str, Any]:
+    entries = [
+        *(stream.request.get("tools") or ()),
+        *({"function": one} for one in stream.request.get("functions") or ()),
+    ]
+    return {one["function"]["name"]: one["function"].get("parameters") or {} for one in entries if "function" in one}
+
+
+MUTATIONS: dict[str, Callable[[Labelled, Call], Broken | None]] = {}
+Mutation = Callable[[Labelled, Call], Broken | None]
+
+
+def breaks(name: str) -> Callable[[Mutation], Mutation]:
+    def add(mutation: Mutation) -> Mutation:
+        MUTATIONS[name] = mutation
+        return mutation
+
+    return add
+
+
+def of_a_call(name: str) -> Callable[[Mutation], Mutation]:
+    """For streams with a call that the server finished."""
+
+    def add(mutation: Mutation) -> Mutation:
+        def guarded(stream: Labelled, one: Call) -> Broken | None:
+            whole = one.deltas and stream.ends.outcome == "completed" and one.finish_at() is not None
+            if not whole or any(
+                choice.get("finish_reason") == "length" for chunk in one.chunks for choice in chunk.get("choices") or ()
+            ):
+                return None
+            return mutation(stream, one)
+
+        return breaks(name)(guarded)
+
+    return add
+
+
+@of_a_call("invalid_json")
+def _(_: Labelled, one: Call) -> Broken | None:
+    if not one.arguments:
+        return None
+    one.write(one.arguments[:-1])
+    return one.done()
+
+
+@of_a_call("arguments_duplicated")
+def _(_: Labelled, one: Call) -> Broken | None:
+    one.write((one.arguments or "{}") * 2)
+    return one.done()
+
+
+@of_a_call("arguments_not_object")
+def _(_: Labelled, one: Call) -> Broken:
+    one.write(json.dumps(one.arguments))
+    return one.done()
+
+
+@of_a_call("arguments_not_string")
+def _(_: Labelled, one: Call) -> Broken:
+    one.write(json.loads(one.arguments or "{}"))
+    return one.done()
+
+
+@of_a_call("empty_arguments")
+def _(stream: Labelled, one: Call) -> Broken | None:
+    if not declared(stream)[one.name].get("required"):
+        return None
+    one.write("")
+    return one.done()
+
+
+@of_a_call("schema_violation")
+def _(stream: Labelled, one: Call) -> Broken | None:
+    schema = declared(stream)[one.name]
+    if schema.get("required"):
+        one.write("{}")
+    elif schema.get("properties"):
+        one.write(json.dumps({key: [None] for key in schema["properties"]}))
+    else:
+        schema["additionalProperties"] = False
+        one.request["tools"] = [
+            {"type": "function", "function": {"name": name, "parameters": of}} for name, of in declared(stream).items()
+        ]
+        one.write('{"made up": 1}')
+    return one.done("duplicate_call")
+
+
+@of_a_call("truncated")
+def _(_: Labelled, one: Call) -> Broken | None:
+    if len(one.indexes) > 1:
+        return None
+    one.write(one.arguments[: len(one.arguments) // 2])
+    one.finish("length")
+    return one.done()
+
+
+@of_a_call("missing_name")
+def _(_: Labelled, one: Call) -> Broken:
+    for delta in one.deltas:
+        (delta.get("function") or {}).pop("name", None)
+    return one.done("tool_choice_violated")
+
+
+@of_a_call("missing_id")
+def _(_: Labelled, one: Call) -> Broken:
+    for delta in one.deltas:
+        delta.pop("id", None)
+    return one.done()
+
+
+@of_a_call("missing_index")
+def _(_: Labelled, one: Call) -> Broken | None:
+    if len(one.indexes) > 1:
+        return None
+    for delta in one.deltas:
+        del delta["index"]
+    return one.done()
+
+
+@of_a_call("name_changed")
+def _(_: Labelled, one: Call) -> Broken:
+    one.insert({"index": one.index, "function": {"name": "another_name"}})
+    return one.done()
+
+
+@of_a_call("id_changed")
+def _(_: Labelled, one: Call) -> Broken:
+    one.insert({"index": one.index, "id": "another_id", "function": {"arguments": ""}})
+    return one.done()
+
+
+def second(one: Call, index: Any, id_: Any, arguments: str) -> dict[str, Any]:
+    return {"index": index, "id": id_, "type": "function", "function": {"name": one.name, "arguments": arguments}}
+
+
+def other(arguments: str) -> str:
+    """Arguments that say something else, by a field more."""
+    return json.dumps({**json.loads(arguments or "{}"), "something else": 1})
+
+
+@of_a_call("index_reused")
+def _(_: Labelled, one: Call) -> Broken | None:
+    if not one.arguments:
+        return None
+    one.insert(second(one, one.index, "another_id", other(one.arguments)))
+    return one.done("parallel_violated", "schema_violation")
+
+
+@of_a_call("duplicate_id")
+def _(_: Labelled, one: Call) -> Broken:
+    one.insert(second(one, 10**6, one.id, other(one.arguments)))
+    return one.done("parallel_violated", "schema_violation")
+
+
+@of_a_call("duplicate_call")
+def _(_: Labelled, one: Call) -> Broken:
+    one.insert(second(one, 10**6, "another_id", one.arguments))
+    return one.done("parallel_violated")
+
+
+@of_a_call("parallel_violated")
+def _(_: Labelled, one: Call) -> Broken:
+    one.request["parallel_tool_calls"] = False
+    one.insert(second(one, 10**6, "another_id", other(one.arguments)))
+    return one.done("schema_violation")
+
+
+@of_a_call("unknown_tool")
+def _(_: Labelled, one: Call) -> Broken:
+    for delta in one.deltas:
+        if (delta.get("function") or {}).get("name"):
+            delta["function"]["name"] = "made_up"
+    return one.done("tool_choice_violated")
+
+
+@of_a_call("delta_after_finish")
+def _(_: Labelled, one: Call) -> Broken:
+    one.append({"index": one.index, "function": {"arguments": ""}})
+    return one.done()
+
+
+@of_a_call("invalid_unicode")
+def _(_: Labelled, one: Call) -> Broken:
+    one.write(json.dumps({**json.loads(one.arguments or "{}"), "half": "\udc00"}))
+    return one.done("schema_violation")
+
+
+@of_a_call("limit_exceeded")
+def _(_: Labelled, one: Call) -> Broken:
+    for delta in one.deltas:
+        if delta.get("id"):
+            delta["id"] = delta["id"] * 9000
+    return one.done()
+
+
+@of_a_call("tool_choice_violated")
+def _(_: Labelled, one: Call) -> Broken:
+    one.request["tool_choice"] = "none"
+    return one.done("finish_reason_mismatch")
+
+
+@breaks("finish_reason_mismatch")
+def _(stream: Labelled, one: Call) -> Broken | None:
+    reasons = {choice.get("finish_reason") for chunk in one.chunks for choice in chunk.get("choices") or ()}
+    if not reasons <= {None, "stop", "tool_calls"} or stream.ends.outcome != "completed":
+        return None
+    if not one.deltas and "tool_calls" in reasons:
+        return None
+    one.request.pop("tool_choice", None)
+    one.finish("end_turn" if one.deltas else "tool_calls")
+    return one.done()
+
+
+@breaks("missing_finish_reason")
+def _(stream: Labelled, one: Call) -> Broken | None:
+    if stream.ends.outcome != "completed":
+        return None
+    one.finish(None)
+    # Where the choice was cut, a call that was wanted has no excuse any more.
+    return one.done("tool_choice_violated")
+
+
+@breaks("text_leak")
+def _(stream: Labelled, one: Call) -> Broken | None:
+    names = sorted(declared(stream))
+    if not names or stream.ends.outcome != "completed" or one.finish_at() is None:
+        return None
+    leak = json.dumps({"name": names[0], "arguments": {}})
+    one.insert(None, also={"content": f"\n<tool_call>{leak}</tool_call>\n"})
+    return one.done()
+
+
+@breaks("stalled")
+def _(_: Labelled, one: Call) -> Broken | None:
+    if len(one.times) < 2:
+        return None
+    half = len(one.times) // 2
+    one.times[half:] = [time_ns + 11 * 10**9 for time_ns in one.times[half:]]
+    return one.done()
+
+
+# -- the results that a request brings --
+
+
+def with_results(*results: str) -> Mutation:
+    """The request goes on from a turn with the calls `a` and `b`, and these results."""
+
+    def mutation(stream: Labelled, one: Call) -> Broken | None:
+        if not isinstance(one.request.get("messages"), list):
+            return None
+        function = {"name": "list_tasks", "arguments": "{}"}
+        calls = [{"id": call, "type": "function", "function": function} for call in "ab"]
+        turn: list[dict[str, Any]] = [{"role": "assistant", "content": None, "tool_calls": calls}]
+        turn += [{"role": "tool", "tool_call_id": result, "content": "[]"} for result in results]
+        return Broken(one.chunks, {**one.request, "messages": [*one.request["messages"], *turn]}, one.times)
+
+    return mutation
+
+
+breaks("result_without_call")(with_results("a", "b", "c"))
+breaks("unanswered_call")(with_results("b"))
+breaks("duplicate_result")(with_results("a", "b", "a"))
+
+
+HEALTHY = [path for path in PATHS if load(path).is_healthy]
+
+
+def applications() -> Iterator[Any]:
+    for name in sorted(MUTATIONS):
+        for path in HEALTHY:
+            if MUTATIONS[name](load(path), Call(load(path))) is not None:
+                yield pytest.param(name, path, id=f"{name}-{path.stem.removeprefix('healthy-')}")
+
+
+@pytest.mark.parametrize(("name", "path"), list(applications()))
+def test_a_break_is_named(name: str, path: Path) -> None:
+    stream = load(path)
+    broken = MUTATIONS[name](stream, Call(stream))
+    assert broken is not None
+    end = ResponseEnd(stream.ends.outcome, "", max([*broken.times, stream.ends.time_ns or 0]))
+    found = set(judged(broken.chunks, broken.times, broken.request, end))
+    assert name in found
+    assert found <= {name, *broken.also}
+
+
+def test_healthy_streams_are_broken_in_every_way() -> None:
+    assert set(MUTATIONS) == set(BY_TYPE)
+    count = Counter(param.values[0] for param in applications())
+    assert min(count[name] for name in MUTATIONS) >= 10, count
+
+
+# -- healthy by construction --
+
+
+@st.composite
+def schemas_and_values(draw: st.DrawFn, depth: int = 2) -> tuple[Any, Any]:
+    """A schema, and a value that satisfies it because it was made together with it."""
+    kind = draw(st.sampled_from(["string", "integer", "number", "boolean", "null", "enum", "array", "object", "anyOf"]))
+    if kind == "string":
+        text = draw(st.text(max_size=20))
+        return {"type": "string", "minLength": 0, "maxLength": len(text) + draw(st.integers(0, 5))}, text
+    if kind == "integer":
+        number = draw(st.integers())
+        return {"type": "integer", "minimum": number - draw(st.integers(0, 5))}, number
+    if kind == "number":
+        value = draw(st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False)))
+        return {"type": ["number", "string"]}, value
+    if kind in {"boolean", "null"}:
+        return {"type": kind}, draw(st.booleans()) if kind == "boolean" else None
+    if kind == "enum" or depth == 0:
+        values = draw(st.lists(st.one_of(st.text(max_size=5), st.integers(), st.booleans()), min_size=1, max_size=4))
+        return {"enum": values}, draw(st.sampled_from(values))
+    inner, value = draw(schemas_and_values(depth=depth - 1))
+    if kind == "array":
+        return {"type": "array", "items": inner, "maxItems": 3}, [value] * draw(st.integers(0, 3))
+    if kind == "anyOf":
+        return {"anyOf": [{"type": "object", "required": ["no such field"]}, inner]}, value
+    name = draw(st.text(max_size=8))
+    closed = {"additionalProperties": False} if draw(st.booleans()) else {}
+    return {"type": "object", "properties": {name: inner}, "required": [name], **closed}, {name: value}
+
+
+TALK = [
+    "Hello. ",
+    "I call f and <tool_call> is a tag. ",
+    '`<tool_call>{"name": "f", "arguments": {}}</tool_call>` ',
+    '\n```\n<tool_call>{"name": "f", "arguments": {}}</tool_call>\n```\n',
+    '\n```json\n{"name": "f", "arguments": {}}\n```\n',
+    '\n<think>\n<tool_call>{"name": "f", "arguments": {}}</tool_call>\n</think>\n',
+    'as in {"name": "f", "arguments": {}} here. ',
+    '<tool_call>{"name": "g", "arguments": {}}</tool_call>\n',
+]
+
+
+@given(
+    st.lists(schemas_and_values(), max_size=3),
+    st.lists(st.sampled_from(TALK), max_size=5),
+    st.integers(1, 30),
+    st.booleans(),
+)
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+def test_a_stream_that_is_healthy_by_construction_is_accused_of_nothing(
+    made: list[tuple[Any, Any]], talk: list[str], size: int, ascii_only: bool
+) -> None:
+    chunks = []
+    content = "".join(talk)
+    chunks += [says(content[at : at + size]) for at in range(0, len(content), size)]
+    for index, (_, value) in enumerate(made):
+        arguments = json.dumps({"value": value, "call": index}, ensure_ascii=ascii_only)
+        pieces = [arguments[at : at + size] for at in range(0, len(arguments), size)]
+        chunks.append(calls(call(index, f"id_{index}", "f" if index == 0 else f"f{index}", "")))
+        chunks += [calls(call(index, arguments=piece)) for piece in pieces]
+    chunks.append(ends("tool_calls" if made else "stop"))
+    tools = [
+        {
+            "type": "function",
+            "function": {
+                "name": "f" if index == 0 else f"f{index}",
+                "parameters": {"type": "object", "properties": {"value": schema}, "required": ["value"]},
+            },
+        }
+        for index, (schema, _) in enumerate(made or [({}, None)])
+    ]
+    assert anomalies_of(chunks, {"tools": tools}) == []

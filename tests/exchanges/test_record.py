@@ -1,0 +1,514 @@
+"""`otel-llm record` and `otel-llm replay`, run as processes, between a real SDK and a server."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import openai
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from otel_llm.cli import main
+from otel_llm.demo.scripted_server import (
+    DONE,
+    Answer,
+    Drop,
+    ScriptedServer,
+    Sleep,
+    chunk,
+    comment,
+    completion,
+    error_event,
+    text,
+    tool_call_chunks,
+)
+from otel_llm.diagnosis.explanations import TOOLS
+from otel_llm.exchanges.redaction import Redactor, secrets_in
+from tests.helpers.corpus_streams import CORPUS, load, reads_of
+from tests.helpers.seen import Seen
+
+OTEL_LLM = str(Path(sys.executable).with_name("otel-llm"))
+KEY = "sk-secret-0123456789abcdef"
+STREAM = [
+    comment(),
+    chunk(text("Straße 🥛")),
+    *tool_call_chunks("add_task", '{"title": "buy milk"}'),
+    chunk(finish_reason="tool_calls"),
+    DONE,
+]
+ASK: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "a"}], "tools": list(TOOLS)}
+
+
+@contextmanager
+def running(*command: str) -> Iterator[str]:
+    """A subcommand that listens; the value is the URL that it says it listens on."""
+    process = subprocess.Popen([OTEL_LLM, *command], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    too_late = threading.Timer(60, process.kill)
+    too_late.start()
+    try:
+        line = process.stderr.readline()
+        found = re.search(r"listening on (\S+)", line)
+        assert found, line + process.stderr.read()
+        # What it says must not fill its pipe.
+        threading.Thread(target=process.stderr.read, daemon=True).start()
+        yield found.group(1)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+        too_late.cancel()
+        process.stderr.close()
+
+
+@pytest.fixture
+def cookies() -> Iterator[tuple[str, list[str | None]]]:
+    """A server that sets a cookie, and the cookies that were sent to it."""
+    sent: list[str | None] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            sent.append(self.headers["cookie"])
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(200)
+            self.send_header("set-cookie", "session=one; path=/")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/v1", sent
+        server.shutdown()
+        thread.join()
+
+
+@contextmanager
+def recording(server: ScriptedServer | str, folder: Path) -> Iterator[str]:
+    upstream = server if isinstance(server, str) else server.base_url
+    with running("record", "--upstream", upstream, "--out", str(folder)) as url:
+        yield url
+
+
+def sdk(url: str, **options: Any) -> openai.OpenAI:
+    return openai.OpenAI(base_url=url, api_key=KEY, max_retries=0, timeout=30, **options)
+
+
+def body_of(url: str) -> bytes:
+    with httpx.stream("POST", f"{url}/chat/completions", json=ASK | {"stream": True}) as response:
+        return b"".join(response.iter_bytes())
+
+
+def recordings(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir())
+
+
+def head(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8").splitlines()[0]))
+
+
+def end(path: Path) -> str:
+    return str(json.loads(path.read_text(encoding="utf-8").splitlines()[-1])["end"])
+
+
+# -- record --
+
+
+def test_the_bytes_are_the_servers_to_the_client_and_in_the_file(tmp_path: Path, serve: Callable[..., Any]) -> None:
+    server = serve(*STREAM)
+    with recording(server, tmp_path) as url:
+        through = body_of(url)
+    assert through == body_of(server.base_url)
+    (path,) = recordings(tmp_path)
+    assert b"".join(data for _, data in reads_of(path)) == through
+    assert head(path)["request"]["body"] == ASK | {"stream": True}
+    assert head(path)["response"]["status"] == 200
+    assert end(path) == "completed"
+    assert main(["inspect", str(path)]) == 0
+
+
+def test_the_sdk_does_not_notice(tmp_path: Path, serve: Callable[..., Any]) -> None:
+    server = serve(*STREAM)
+    with recording(server, tmp_path) as url, sdk(url) as client:
+        through = [one.to_dict() for one in client.chat.completions.create(**ASK, stream=True)]
+        assert [model.id for model in client.models.list()] == ["scripted-model"]
+    with sdk(server.base_url) as client:
+        assert [one.to_dict() for one in client.chat.completions.create(**ASK, stream=True)] == through
+    sent = server.requests[0]
+    assert sent.path == "/v1/chat/completions"
+    assert sent.headers["authorization"] == f"Bearer {KEY}"
+    assert sent.headers["host"] == server.base_url.removeprefix("http://").removesuffix("/v1")
+    assert len(recordings(tmp_path)) == 1, "only completions are recorded"
+
+
+def test_a_secret_in_a_path_or_a_harmless_header(tmp_path: Path, serve: Callable[..., Any]) -> None:
+    server = serve(*STREAM)
+    headers = {"x-api-key": KEY, "user-agent": f"application/{KEY}"}
+    with recording(server, tmp_path) as url:
+        httpx.post(f"{url}/{KEY}/chat/completions", json=ASK | {"api_key": "sk-in-the-body"}, headers=headers)
+    (path,) = recordings(tmp_path)
+    written = path.read_text(encoding="utf-8")
+    assert KEY not in written
+    assert "sk-in-the-body" not in written
+    assert head(path)["request"]["path"] == f"/v1/{'*' * len(KEY)}/chat/completions"
+
+
+def test_an_escape_in_a_path_stays_one(tmp_path: Path, serve: Callable[..., Any]) -> None:
+    server = serve(*STREAM)
+    with recording(server, tmp_path) as url:
+        httpx.get(f"{url}/models/org%2Fname%3Fx")
+    assert server.requests[-1].path == "/v1/models/org%2Fname%3Fx"
+
+
+def test_no_clients_cookie_is_sent_for_another(tmp_path: Path, cookies: tuple[str, list[str | None]]) -> None:
+    upstream, sent = cookies
+    with recording(upstream, tmp_path) as url:
+        for _ in range(2):
+            assert httpx.post(f"{url}/chat/completions", json=ASK).cookies["session"] == "one"
+    assert sent == [None, None]
+
+
+def test_each_piece_is_handed_on_when_it_comes_and_its_time_is_kept(tmp_path: Path, serve: Callable[..., Any]) -> None:
+    gate = threading.Event()
+
+    def script(_: Any) -> Iterator[Any]:
+        yield chunk(text("first"))
+        assert gate.wait(30), "the first piece was held back"
+        yield Sleep(0.2)
+        yield chunk(text("second"), "stop")
+        yield DONE
+
+    with ScriptedServer(script) as server, recording(server, tmp_path) as url, sdk(url) as client:
+        stream = client.chat.completions.create(**ASK, stream=True)
+        assert next(stream).choices[0].delta.content == "first"
+        gate.set()
+        assert next(stream).choices[0].delta.content == "second"
+        list(stream)
+    (path,) = recordings(tmp_path)
+    times = [time_ns for time_ns, _ in reads_of(path)]
+    assert times == sorted(times)
+    assert times[-1] - times[0] >= 200_000_000
+
+
+def test_secrets_are_never_written(tmp_path: Path, serve: Callable[..., Any]) -> None:
+    halves = KEY[:10], KEY[10:]
+    server = serve(
+        chunk(text(f"Your key is {KEY}")),
+        *[f"data: {json.dumps(chunk(text('x' + KEY)))}\n\n".encode()[at : at + 7] for at in range(0, 300, 7)],
+        b'data: {"choices": [], "half": "' + halves[0].encode(),
+        Sleep(0.05),
+        halves[1].encode() + b'"}\n\n',
+        DONE,
+    )
+    with recording(server, tmp_path) as url:
+        httpx.post(
+            f"{url}/chat/completions?api-version=2024-06-01&code=query-secret-1",
+            json=ASK | {"stream": True, "user": KEY},
+            headers={"authorization": f"Bearer {KEY}", "x-api-key": "other-secret-2", "cookie": "sid=cookie-secret-3"},
+        )
+    (path,) = recordings(tmp_path)
+    written = path.read_text(encoding="utf-8")
+    for secret in (KEY, "query-secret-1", "other-secret-2", "cookie-secret-3"):
+        assert secret not in written
+    whole = b"".join(data for _, data in reads_of(path))
+    assert KEY.encode() not in whole
+    assert whole.count(b"*" * len(KEY)) == 3
+    assert head(path)["request"]["body"]["user"] == "*" * len(KEY)
+    assert "authorization" not in head(path)["request"]["headers"]
+    assert path.stat().st_mode & 0o077 == 0 or os.name == "nt"
+
+
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.binary(max_size=60), st.lists(st.integers(0, 90)), st.sampled_from([b"abcabd", b"aaaaaa", KEY.encode()]))
+def test_a_secret_is_found_however_it_is_cut(noise: bytes, places: list[int], secret: bytes) -> None:
+    body = noise[:20] + secret + noise[20:] + secret[:3] + secret
+    cuts = sorted(place for place in places if place <= len(body))
+    redactor = Redactor([secret])
+    pieces = [redactor.feed(body[a:b]) for a, b in zip([0, *cuts], [*cuts, len(body)], strict=True)]
+    written = b"".join([*pieces, redactor.finish()])
+    assert secret not in written
+    assert len(written) == len(body)
+    if not noise:
+        assert written == b"*" * len(secret) + secret[:3] + b"*" * len(secret) or secret == b"aaaaaa"
+
+
+def test_what_counts_as_secret() -> None:
+    headers = [("authorization", "Bearer token-one"), ("user-agent", "python-client"), ("api-key", "token-two"),
+               ("x-stainless-lang", "python"), ("cookie", "a=token-three; b=token-four")]  # fmt: skip
+    found = secrets_in(headers, "api-version=2024-10-21&key=token%2Dfive&x=ab")
+    assert {b"token-one", b"token-two", b"token-three", b"token-four", b"token-five", b"token%2Dfive"} <= set(found)
+    assert not {b"python", b"python-client", b"2024-10-21", b"Bearer", b"ab"} & set(found)
+
+
+def test_a_secret_is_found_however_it_is_spelled() -> None:
+    secret = "sk-ab/c+d=öffne"
+    redactor = Redactor(secrets_in([("authorization", f"Bearer {secret}")], ""))
+    for spelled in (secret, quote(secret, safe=""), json.dumps(secret), json.dumps(secret).replace("/", "\\/")):
+        hidden = redactor.hide(f"key: {spelled}.")
+        assert not re.search("sk-ab|c.?d|ffne", hidden), hidden
+        assert "Bearer tokens" in redactor.hide("Bearer tokens")
+
+
+def test_keys_in_the_body_of_a_request_are_secrets_too() -> None:
+    body = {
+        "model": "model-name",
+        "messages": [{"role": "user", "content": "a", "key": "said-by-the-user"}],
+        "api_key": "token-one",
+        "prompt_cache_key": "conversation-7",
+        "max_tokens": 100,
+        "data_sources": [{"parameters": {"authentication": {"type": "api_key", "key": "token-two"}}}],
+        "tools": [
+            {"type": "mcp", "headers": {"Authorization": "Bearer token-three"}},
+            {"type": "function", "function": {"name": "open_door", "parameters": {"properties": {"key": "string"}}}},
+        ],
+    }
+    assert {b"token-one", b"token-two", b"token-three"} == {
+        one for one in secrets_in([], "", body) if b"%" not in one and b" " not in one and b"+" not in one
+    }
+
+
+def test_a_caller_who_leaves(tmp_path: Path) -> None:
+    left = threading.Event()
+
+    def script(_: Any) -> Iterator[Any]:
+        yield chunk(text("first"))
+        for _ in range(1000):
+            yield Sleep(0.02)
+            try:
+                yield chunk(text("more"))
+            except GeneratorExit:
+                left.set()
+                raise
+
+    with ScriptedServer(script) as server, recording(server, tmp_path) as url, sdk(url) as client:
+        stream = client.chat.completions.create(**ASK, stream=True)
+        next(stream)
+        stream.close()
+        assert left.wait(20), "the server was not told"
+    (path,) = recordings(tmp_path)
+    assert end(path) == "closed"
+    assert main(["inspect", str(path)]) == 0
+
+
+def test_a_server_that_drops_the_connection(tmp_path: Path, serve: Callable[..., Any]) -> None:
+    server = serve(chunk(text("first")), Drop())
+    with recording(server, tmp_path) as url, sdk(url) as client:
+        stream = client.chat.completions.create(**ASK, stream=True)
+        next(stream)
+        with pytest.raises((openai.APIConnectionError, httpx.HTTPError)):
+            list(stream)
+    (path,) = recordings(tmp_path)
+    assert end(path).startswith("error: ")
+    assert main(["inspect", str(path)]) == 0
+
+
+def test_an_answer_that_is_no_stream(tmp_path: Path, serve: Callable[..., Any]) -> None:
+    with recording(serve(Answer(completion(text("Hi")))), tmp_path) as url, sdk(url) as client:
+        assert client.chat.completions.create(**ASK).choices[0].message.content == "Hi"
+    (path,) = recordings(tmp_path)
+    assert main(["inspect", str(path)]) == 0
+
+
+def test_an_error_of_the_server(tmp_path: Path, serve: Callable[..., Any]) -> None:
+    refused = Answer(error_event("no"), status=429, headers={"retry-after": "7"})
+    with recording(serve(refused), tmp_path) as url, sdk(url) as client:
+        with pytest.raises(openai.RateLimitError) as raised:
+            client.chat.completions.create(**ASK)
+        assert raised.value.response.headers["retry-after"] == "7"
+    (path,) = recordings(tmp_path)
+    assert head(path)["response"]["status"] == 429
+
+
+def test_a_server_there_is_not(tmp_path: Path) -> None:
+    with (
+        recording("http://127.0.0.1:9/v1", tmp_path) as url,
+        sdk(url) as client,
+        pytest.raises(openai.InternalServerError, match="cannot be reached"),
+    ):
+        client.chat.completions.create(**ASK)
+    assert recordings(tmp_path) == []
+
+
+def test_a_server_that_compresses_all_the_same(tmp_path: Path, serve: Callable[..., Any]) -> None:
+    import gzip
+
+    body = gzip.compress(json.dumps(completion(text(KEY))).encode())
+    with recording(serve(Answer(body, headers={"content-encoding": "gzip"})), tmp_path) as url, sdk(url) as client:
+        assert client.chat.completions.create(**ASK).choices[0].message.content == KEY
+    (path,) = recordings(tmp_path)
+    assert end(path) == "error: the server sent it compressed"
+    assert reads_of(path) == []
+
+
+def test_requests_at_the_same_time_have_a_file_each(tmp_path: Path, serve: Callable[..., Any]) -> None:
+    with recording(serve(*STREAM), tmp_path) as url:
+        threads = [threading.Thread(target=body_of, args=(url,)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert [path.name for path in recordings(tmp_path)] == [f"{number:04}.jsonl" for number in range(1, 9)]
+    assert {end(path) for path in recordings(tmp_path)} == {"completed"}
+    with recording(serve(*STREAM), tmp_path) as url:
+        body_of(url)
+    assert len(recordings(tmp_path)) == 9, "nothing is overwritten"
+
+
+APP = """
+import openai, sys
+client = openai.OpenAI(api_key="%s")
+stream = client.chat.completions.create(model="m", messages=[], stream=True)
+print(len(list(stream)), sys.argv[1:])
+sys.exit(7)
+"""
+
+
+def test_a_command_is_run_through_it(tmp_path: Path, serve: Callable[..., Any]) -> None:
+    server = serve(*STREAM)
+    options = ["--base-url", server.base_url, "--out", str(tmp_path / "made")]
+    command = [OTEL_LLM, "record", *options, "--", sys.executable, "-c", APP % KEY, "--flag", "--", "x"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 7, done.stderr
+    assert done.stdout == f"{len(STREAM) - 2} ['--flag', '--', 'x']\n"
+    (path,) = recordings(tmp_path / "made")
+    assert f"otel-llm record: {path}: completed\n" in done.stderr
+    assert KEY not in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--upstream", "localhost:8000"], "is no URL of a server"),
+        (["--listen", "nowhere"], "'nowhere' is no HOST:PORT"),
+        (["--listen", "127.0.0.1:70000"], "is no HOST:PORT"),
+        (["--listen", "192.0.2.1:0"], "assign requested address"),
+    ],
+)
+def test_what_cannot_be_done_is_said(
+    options: list[str], why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["record", "--out", str(tmp_path), *options]) == 2
+    assert why in capsys.readouterr().err
+
+
+def test_a_command_there_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["record", "--out", str(tmp_path), "--", str(tmp_path / "missing")]) == 127
+    assert "No such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["record", "replay"])
+def test_a_missing_package_is_named(command: str) -> None:
+    program = f"""
+import sys
+sys.modules["uvicorn"] = None
+from otel_llm.cli import main
+sys.exit(main(["{command}", r"{CORPUS / "healthy-openai-call.jsonl"}"]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"otel-llm {command} needs uvicorn: pip install 'otel-llm[cli]'\n",
+    )
+
+
+# -- replay --
+
+
+def test_what_was_recorded_is_served(instrument: Callable[..., Seen]) -> None:
+    names = ["broken-index-reused-in-pieces", "healthy-openai-parallel", "healthy-framing-cut-characters"]
+    seen = instrument()
+    paths = [CORPUS / f"{name}.jsonl" for name in names]
+    with running("replay", *map(str, paths), "--speed", "0") as url, sdk(url) as client:
+        assert [model.id for model in client.models.list()] == ["recorded"]
+        for path in [*paths, *paths]:
+            request: Any = load(path).request
+            assert len(list(client.chat.completions.create(**request))) == len(load(path).chunks)
+    assert seen.spans[0].events[-1].name == "otel_llm.anomaly"
+    counts = [(span.attributes or {})["otel_llm.stream.anomaly_count"] for span in seen.spans]
+    assert counts == [1, 0, 0, 1, 0, 0]
+
+
+def test_its_bytes_are_those_that_were_recorded() -> None:
+    path = CORPUS / "healthy-framing-crlf.jsonl"
+    with running("replay", str(path), "--speed", "0") as url:
+        assert body_of(url) == b"".join(data for _, data in reads_of(path))
+
+
+def test_its_timing_is_that_which_was_recorded(instrument: Callable[..., Seen]) -> None:
+    seen = instrument(stall_seconds=0.4)
+    path = CORPUS / "broken-stalled-arguments.jsonl"
+    with running("replay", str(path), "--speed", "24") as url, sdk(url) as client:
+        request: Any = load(path).request
+        list(client.chat.completions.create(**request))
+    assert seen.anomalies == ["stalled"]
+    assert seen.attributes["otel_llm.stream.max_chunk_gap"] >= 0.45
+
+
+def test_a_broken_connection_breaks_again() -> None:
+    with running("replay", str(CORPUS / "healthy-ending-dropped.jsonl"), "--speed", "0") as url, sdk(url) as client:
+        stream = client.chat.completions.create(**ASK, stream=True)
+        with pytest.raises((openai.APIConnectionError, httpx.HTTPError)):
+            list(stream)
+
+
+def test_a_stream_saved_with_its_headers_is_served_with_its_status(tmp_path: Path) -> None:
+    path = tmp_path / "saved"
+    path.write_bytes(
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/2 503\r\nContent-Type: text/html\r\nRetry-After: 3\r\n\r\n<p>no"
+    )
+    with running("replay", str(path)) as url:
+        answer = httpx.post(f"{url}/chat/completions", json=ASK)
+    assert (answer.status_code, answer.content) == (503, b"<p>no")
+    assert (answer.headers["content-type"], answer.headers["retry-after"]) == ("text/html", "3")
+
+
+@pytest.mark.parametrize("content", ['{"choices": []}\n{"choices": []}\n', "interactions: []\n", "Dear reader"])
+def test_a_file_that_is_no_stream_is_not_served(
+    content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "file"
+    path.write_text(content)
+    assert main(["replay", str(path)]) == 2
+    assert "it is neither a recording nor the text of a stream" in capsys.readouterr().err
+
+
+def test_raw_events_are_served(tmp_path: Path) -> None:
+    path = tmp_path / "stream"
+    path.write_text('data: {"choices": []}\n\ndata: [DONE]\n\n')
+    with running("replay", str(path)) as url:
+        assert body_of(url) == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "why"),
+    [
+        (b"\0\1", [], "it is neither a recording nor the text of a stream"),
+        (b"", [], "it is neither a recording nor the text of a stream"),
+        (b'{"otel_llm_recording": 3}\n', [], "a recording of another version (3)"),
+        (b"data: {}\n\n", ["--speed", "-1"], "--speed is less than nothing"),
+        (b"data: {}\n\n", ["--listen", "x"], "is no HOST:PORT"),
+    ],
+)
+def test_what_cannot_be_replayed(
+    content: bytes, options: list[str], why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    assert main(["replay", str(path), *options]) == 2
+    assert why in capsys.readouterr().err

@@ -1,0 +1,77 @@
+"""The labelled streams of `tests/corpus`, and what is made of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from otel_llm.diagnosis.case import Case
+from otel_llm.diagnosis.judges import diagnose, diagnose_request
+from otel_llm.exchanges.entries import Chunk, ResponseEnd, ResponseStart
+from otel_llm.exchanges.reading import read_exchanges
+from otel_llm.exchanges.recorded import open_recording
+from otel_llm.protocol.recording import Recording
+from otel_llm.protocol.request import read_request
+from tests.helpers.streams import sdk_chunk
+
+CORPUS = Path(__file__).parents[1] / "corpus"
+
+
+class Labelled(NamedTuple):
+    """One stream: what was asked, its chunks and when each came (ns), how it ended, and what must be found in it."""
+
+    name: str
+    request: dict[str, Any]
+    chunks: list[dict[str, Any]]
+    times: list[int]
+    ends: ResponseEnd
+    expected: list[str]
+
+    @property
+    def is_healthy(self) -> bool:
+        return not self.expected
+
+
+def paths() -> list[Path]:
+    return sorted(CORPUS.glob("*.jsonl"))
+
+
+def reads_of(path: Path) -> list[tuple[int, bytes]]:
+    """The reads of its body: when, and what."""
+    first, *lines = path.read_text(encoding="utf-8").splitlines()
+    return list(open_recording(first, iter(lines)).reads())
+
+
+@cache
+def load(path: Path) -> Labelled:
+    with path.open(encoding="utf-8") as file:
+        head = json.loads(file.readline())
+    parts = list(read_exchanges(path))
+    (begins,) = [part for part in parts if isinstance(part, ResponseStart)]
+    (ends,) = [part for part in parts if isinstance(part, ResponseEnd)]
+    chunks = [part for part in parts if isinstance(part, Chunk)]
+    return Labelled(
+        path.stem,
+        dict(begins.request or {}),
+        [part.value for part in chunks],
+        [part.time_ns or 0 for part in chunks],
+        ends,
+        head["expected"],
+    )
+
+
+def judged(
+    chunks: Iterable[Any], times: Iterable[int], request: Mapping[str, Any], ends: ResponseEnd, *, as_sdk: bool = True
+) -> list[str]:
+    """The sorted types that such a stream is accused of."""
+    asked = read_request(request)
+    recording = Recording(declared=asked.tool_names, watch_text=bool(asked.tools))
+    now = 0
+    for chunk, came in zip(chunks, times, strict=True):
+        recording.feed(sdk_chunk(chunk) if as_sdk else chunk, now, came)
+        now = came
+    recording.end(ends.outcome, max(now, ends.time_ns or 0))
+    return sorted(anomaly.type for anomaly in [*diagnose_request(asked), *diagnose(Case(recording, asked))])

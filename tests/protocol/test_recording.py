@@ -1,0 +1,265 @@
+"""What a recording says about a stream that was fed to it, and what it says at once."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from otel_llm.demo.scripted_server import chunk, usage_chunk
+from otel_llm.protocol.choice import Limits
+from otel_llm.protocol.recording import Recording
+from tests.helpers.streams import (
+    STEP_NS,
+    Chunk,
+    call,
+    calls,
+    custom_call,
+    ends,
+    feed,
+    legacy,
+    record,
+    says,
+    sdk_chunk,
+    sdk_completion,
+    whole_call,
+)
+
+
+def news(chunks: list[Chunk], **options: Any) -> list[list[str]]:
+    """The kinds of what each chunk told."""
+    recording = Recording(**options)
+    return [[notice.kind for notice in recording.feed(sdk_chunk(one), 0, 1) or []] for one in chunks]
+
+
+# -- the head --
+
+
+def test_the_head_is_read_from_the_first_chunks_that_have_one() -> None:
+    chunks = [
+        chunk({}, id="", model=""),
+        chunk({}, id="chat_1", model=None, system_fingerprint="fp", service_tier="flex"),
+        chunk({"content": "Hi"}, id="chat_2", model="m"),
+        chunk({}, id="chat_3", model="n"),
+    ]
+    recording = record(chunks)
+    assert (recording.response_id, recording.response_model) == ("chat_1", "m")
+    assert (recording.system_fingerprint, recording.service_tier) == ("fp", "flex")
+
+
+def test_the_head_is_not_longer_than_what_is_kept() -> None:
+    recording = record([chunk({}, id="i" * 500, model="m" * 500)])
+    assert (recording.response_id, recording.response_model) == ("i" * 256, "m" * 256)
+
+
+def test_the_last_usage_counts() -> None:
+    recording = record([chunk({}, usage={"prompt_tokens": 1}), says("Hi"), usage_chunk(7, 5)])
+    assert (recording.usage.prompt_tokens, recording.usage.completion_tokens) == (7, 5)
+
+
+# -- times --
+
+
+def test_times_are_those_of_the_chunks() -> None:
+    chunks = [says("Hi"), calls(call(0, "a")), calls(call(0, name="add")), calls(call(0, arguments="{}")), ends()]
+    recording = record(chunks)
+    (one,) = recording.calls
+    assert recording.first_chunk_ns == recording.choices[0].text_started_ns == 1 * STEP_NS
+    assert recording.first_tool_call_ns == one.first_delta_ns == 2 * STEP_NS
+    assert one.named_ns == 3 * STEP_NS
+    assert one.last_delta_ns == 4 * STEP_NS
+    assert one.completed_ns == recording.choices[0].finished_ns == 5 * STEP_NS
+    assert recording.ended_ns == 6 * STEP_NS
+    assert recording.max_wait_ns == STEP_NS
+    assert recording.chunk_count == 5
+
+
+# -- text and reasoning --
+
+
+def test_text_is_told_once_and_kept_only_where_it_is_asked_for() -> None:
+    chunks = [says(""), says("Hel"), says("lo")]
+    assert news(chunks) == news(chunks, keep_text=True) == [[], ["text"], []]
+    kept, not_kept = record(chunks, keep_text=True), record(chunks)
+    assert ("".join(kept.choices[0].text_parts), not_kept.choices[0].text_parts) == ("Hello", [])
+    assert kept.choices[0].text_started_ns == not_kept.choices[0].text_started_ns == 2 * STEP_NS
+    assert kept.has_text
+
+
+@pytest.mark.parametrize("content", [None, "", [{"type": "text", "text": 1}, "Hi"], True, {"text": "Hi"}], ids=repr)
+def test_what_is_no_text_is_no_text(content: Any) -> None:
+    assert not record([says(content)]).has_text
+
+
+def test_a_refusal_is_text() -> None:
+    recording = record([chunk({"content": "", "refusal": "No"}), chunk({"refusal": "."})], keep_text=True)
+    assert "".join(recording.choices[0].text_parts) == "No."
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        {"reasoning_content": "hm"},
+        {"reasoning": "hm"},
+        {"reasoning_content": "", "reasoning": "hm"},
+        {"reasoning_content": "hm", "content": ""},
+        {"reasoning_content": "hm", "content": "Hi"},
+        {"reasoning_content": "hm", "tool_calls": []},
+        {"reasoning_content": "hm", "tool_calls": [call(0)]},
+    ],
+    ids=str,
+)
+def test_reasoning_is_found_in_the_fields_that_servers_have_for_it(delta: dict[str, Any]) -> None:
+    recording = record([chunk({}), chunk(delta), chunk(delta)], keep_text=True)
+    assert recording.choices[0].reasoning_parts == ["hm", "hm"]
+    assert recording.choices[0].reasoning_started_ns == 2 * STEP_NS
+
+
+def test_reasoning_is_found_where_the_sdk_has_a_field_for_it() -> None:
+    delta = SimpleNamespace(content=None, reasoning="hm", tool_calls=None, function_call=None, __pydantic_extra__=None)
+    choice = SimpleNamespace(index=0, delta=delta, finish_reason=None)
+    recording = record([SimpleNamespace(choices=[choice], usage=None)] * 2, keep_text=True)
+    assert recording.choices[0].reasoning_parts == ["hm", "hm"]
+
+
+def test_text_and_reasoning_share_one_limit() -> None:
+    chunks = [chunk({"reasoning": "abc"}), says("defg"), says("hi")]
+    recording = record(chunks, keep_text=True, limits=Limits(text=5))
+    assert recording.choices[0].reasoning_parts == ["abc"]
+    assert recording.choices[0].text_parts == ["de"]
+    assert recording.over_text == 4
+
+
+# -- calls --
+
+
+def test_a_call_is_told_when_it_is_detected_and_when_it_is_named() -> None:
+    chunks = [calls(call(0)), calls(call(0, "a")), calls(call(0, name="add")), calls(call(0, name="add")), ends()]
+    assert news(chunks) == [["detected"], [], ["name"], [], ["finish"]]
+
+
+def test_calls_without_an_index_get_free_ones() -> None:
+    chunks = [
+        calls(call(1, "a")),
+        calls(call(None, "b")),
+        calls(call(None, "c")),
+        calls(call(0, "d")),
+        calls(call(2, "e")),
+    ]
+    indexes = [one.index for one in record(chunks).calls]
+    assert indexes[:3] == [1, 2, 3]
+    assert [one.id for one in record(chunks).calls] == ["a", "b", "c", "d", "e"]
+
+
+def test_an_index_that_comes_late_is_the_calls() -> None:
+    recording = record([calls(call(None, "a", "add", "{")), calls(call(7, "a")), calls(call(7, arguments="}"))])
+    assert [(one.index, one.arguments) for one in recording.calls] == [(7, "{}")]
+
+
+def test_a_place_is_free_again_once_its_call_has_its_own_index() -> None:
+    chunks = [
+        calls(call(None, "a", "add", "{}")),
+        calls(call(7, "a")),
+        calls(call(0, None, "list_tasks", "{}")),
+    ]
+    assert [(one.index, one.name) for one in record(chunks).calls] == [(7, "add"), (0, "list_tasks")]
+
+
+@pytest.mark.parametrize(
+    ("deltas", "kind"),
+    [
+        ([calls(call(0, "a", "f", "{}"))], "function"),
+        ([calls(custom_call(0, "a", "f", "x"))], "custom"),
+        ([calls({"index": 0, "type": "custom"}), calls(custom_call(0, input="x"))], "custom"),
+        ([legacy("f", "{}")], "legacy"),
+    ],
+    ids=["function", "custom", "custom-late", "legacy"],
+)
+def test_the_kind_of_a_call(deltas: list[Chunk], kind: str) -> None:
+    assert [one.kind for one in record(deltas).calls] == [kind]
+
+
+def test_arguments_can_be_read_while_they_grow() -> None:
+    recording = feed(Recording(), [calls(call(0, "a", "add", '{"a":"\ud83d')), calls(call(0, arguments='\ude00"}'))])
+    assert recording.calls[0].arguments_so_far() == '{"a":"\U0001f600"}'
+    assert recording.calls[0].arguments == ""
+    recording.end("closed", 9)
+    assert recording.calls[0].arguments_so_far() == recording.calls[0].arguments == '{"a":"\U0001f600"}'
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        pytest.param(['{"a":"', "x" * 600_000 + '"', "}"], id="the-end-of-a-text-is-settled"),
+        pytest.param(["{", '"a":[', " " * 600_000, '"b"', "]}"], id="white-space-is-settled"),
+        pytest.param(['{"a":"\\', '"' + "x" * 600_000, '\\"', '"', "}"], id="behind-an-escape"),
+    ],
+)
+@pytest.mark.parametrize("asked_after", [[], [0], [0, 1, 2, 3]], ids=["asked-once", "asked-early", "asked-after-each"])
+def test_a_second_call_at_an_index_is_seen_however_much_was_settled_before_it(
+    pieces: list[str], asked_after: list[int]
+) -> None:
+    chunks = [calls(call(0, "a", "add", ""))]
+    for number, piece in enumerate(pieces[:-1]):
+        chunks.append(calls(call(0, arguments=piece)))
+        if number in asked_after:
+            # Another id with the same name makes us ask whether the arguments are whole.
+            chunks.append(calls(call(0, "z", "add", "")))
+    recording = record([*chunks, calls(call(0, arguments=pieces[-1])), calls(call(0, "b", "add", "{}"))])
+    assert [(one.id, one.arguments) for one in recording.calls] == [("a", "".join(pieces)), ("b", "{}")]
+
+
+def test_what_contradicts_is_kept_short_and_once() -> None:
+    chunks = [calls(call(0, "a", "add", "{"))]
+    chunks += [calls(call(0, id_, name)) for id_, name in [("b", "c"), ("b", "c"), ("d" * 500, "e" * 500)]]
+    # Another name with another id would be another call; here the id is the call's own.
+    chunks += [calls(call(0, "a", f"name_{number}")) for number in range(50)]
+    recording = record(chunks)
+    for one in recording.calls:
+        assert len(one.other_ids) <= 8
+        assert len(one.other_names) <= 8
+        assert len(set(one.other_names)) == len(one.other_names)
+        assert max(map(len, [*one.other_ids, *one.other_names]), default=0) <= 80
+
+
+def test_the_same_other_id_again_is_noted_once() -> None:
+    recording = record([calls(call(0, "a", "add")), *[calls(call(0, "b"))] * 3, calls(call(0, "c"))])
+    assert recording.calls[0].other_ids == ["b", "c"]
+
+
+# -- the end --
+
+
+def test_only_the_first_end_counts() -> None:
+    recording = record([*whole_call(), ends()])
+    ended_ns = recording.ended_ns
+    assert recording.end("error", 99 * STEP_NS) == []
+    assert (recording.outcome, recording.ended_ns) == ("completed", ended_ns)
+
+
+def test_a_whole_response_is_one_delta_a_call() -> None:
+    message = {
+        "content": "Sure.",
+        "reasoning_content": "hm",
+        "tool_calls": [{"id": "a", "type": "function", "function": {"name": "add", "arguments": "{}"}}],
+        "function_call": {"name": "old", "arguments": "{}"},
+    }
+    recording = Recording(keep_text=True, declared=frozenset({"add"}))
+    kinds = [notice.kind for notice in recording.read_response(sdk_completion(message, "tool_calls"), 5)]
+    recording.end("completed", 6)
+    assert kinds == ["text", "detected", "name", "detected", "name", "finish"]
+    assert [(one.name, one.id, one.delta_count, one.completed_ns) for one in recording.calls] == [
+        ("add", "a", 1, 5),
+        ("old", None, 1, 5),
+    ]
+    assert recording.choices[0].text_parts == ["Sure."]
+    assert recording.choices[0].reasoning_parts == ["hm"]
+    assert not recording.streamed
+    assert recording.usage.prompt_tokens == 1
+
+
+def test_declared_names_are_told_as_soon_as_they_are_whole() -> None:
+    declared = frozenset({"add", "add_task"})
+    chunks = [calls(call(0, "a", "ad")), calls(call(0, name="d")), calls(call(0, name="_task"))]
+    assert news(chunks, declared=declared) == [["detected"], ["name"], []]
