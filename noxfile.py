@@ -140,7 +140,7 @@ def table(session: nox.Session) -> None:
         lines.append(f"| {' | '.join(str(cell) for cell in cells)} |")
     lines += [
         "",
-        "Skipped: tests of features that a version lacks (the Responses API before 1.66), and tests of other frameworks.",
+        "Skipped: tests of features that a version lacks (the Responses API before 1.66), and of other frameworks.",
     ]
     TABLE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
