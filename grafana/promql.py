@@ -39,5 +39,5 @@ def quantile(below: float, histogram: str, *by: str) -> str:
 
 
 def or_zero(query: str) -> str:
-    """Return ``query``, which has no labels, or 0 if it has no value: counters do not exist before their first count."""
+    """Return ``query``, which has no labels, or 0 if it has no value: counters appear with their first count."""
     return f"{query} or vector(0)"
