@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all test-stack test-browser stack lint bench bench-stack bench-view clean
+.PHONY: help demo test test-all test-stack test-browser stack lint changelog bench bench-stack bench-view clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -53,6 +53,10 @@ lint: $(VENV)/.test ## style and types only
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+changelog: $(VENV)/.test ## check that this branch has a change-log fragment, and show the next section (BASE=origin/main)
+	$(BIN)/towncrier check --compare-with $(or $(BASE),origin/main)
+	$(BIN)/towncrier build --draft --version Unreleased
 
 bench-stack: $(VENV)/.test-stack ## how many spans the pipeline takes, and how large they are; needs what test-stack needs
 	$(BIN)/python -m benchmarks.pipeline
