@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,3 +26,20 @@ def root() -> Path:
 def pyproject(root: Path) -> dict[str, Any]:
     """pyproject.toml, parsed."""
     return tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def check_schema() -> Callable[..., None]:
+    """`check_schema(schema, *files)`: fails unless files have the shape that check-jsonschema knows by that name."""
+
+    def check(schema: str, *files: Path) -> None:
+        assert files
+        checked = subprocess.run(
+            [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, *map(str, files)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+
+    return check
