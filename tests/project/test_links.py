@@ -6,21 +6,26 @@ import re
 from pathlib import Path
 
 _FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
-_LINK = re.compile(r"\]\(([^)\s]+)\)|\b(?:src|href)=\"([^\"]+)\"")
+_LINK = re.compile(r"\]\(([^)\s]+)\)|\b(?:src|href)=\"([^\"]+)\"|^\[[^\]]+\]: (\S+)$", re.MULTILINE)
+_REPOSITORY = "https://github.com/otel-llm/otel-llm/blob/main/"
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
-def test_relative_links_lead_to_a_file_and_a_heading(root: Path) -> None:
+def test_links_lead_to_a_file_and_a_heading(root: Path) -> None:
     documents = [*root.glob("*.md"), *root.glob("docs/*.md"), *root.glob(".github/*.md")]
     assert len(documents) > 10
     for document in documents:
         text = _FENCE.sub("", document.read_text(encoding="utf-8"))
         for found in _LINK.findall(text):
             link = "".join(found)
-            if re.match(r"[a-z]+:", link):
+            folder = root if link.startswith(_REPOSITORY) else document.parent
+            path, _, anchor = link.removeprefix(_REPOSITORY).partition("#")
+            if re.match(r"[a-z]+:", path):
                 continue
-            path, _, anchor = link.partition("#")
-            target = document.parent / path if path else document
+            assert folder is root or document.name != "README.md" or document.parent != root or not path, (
+                f"a package index shows the README, and has no file {link}"
+            )
+            target = folder / path if path else document
             assert target.exists(), f"{document.name} links to {link}"
             if anchor:
                 headings = _HEADING.findall(_FENCE.sub("", target.read_text(encoding="utf-8")))
