@@ -18,13 +18,13 @@ def test_links_lead_to_a_file_and_a_heading(root: Path) -> None:
         text = _FENCE.sub("", document.read_text(encoding="utf-8"))
         for found in _LINK.findall(text):
             link = "".join(found)
-            folder = root if link.startswith(_REPOSITORY) else document.parent
+            is_absolute = link.startswith(_REPOSITORY)
             path, _, anchor = link.removeprefix(_REPOSITORY).partition("#")
             if re.match(r"[a-z]+:", path):
                 continue
-            assert folder is root or document.name != "README.md" or document.parent != root or not path, (
-                f"a package index shows the README, and has no file {link}"
-            )
+            # A package index shows the README, and has none of the other files.
+            assert is_absolute or not path or document != root / "README.md", f"README.md links to {link}"
+            folder = root if is_absolute else document.parent
             target = folder / path if path else document
             assert target.exists(), f"{document.name} links to {link}"
             if anchor:
