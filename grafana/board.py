@@ -10,6 +10,9 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import dashboard as models
 
 from grafana.panels import PROMETHEUS, Panel
+from grafana.promql import MODEL, PROVIDER
+from otel_llm.telemetry.prometheus_names import prometheus_metric
+from otel_llm.telemetry.semconv import METRIC_GEN_AI_CLIENT_OPERATION_DURATION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +24,7 @@ TOOL_CALLS: Final = "otel-llm-tool-calls"
 _TITLES: Final = {OVERVIEW: "LLM requests", TOOL_CALLS: "LLM tool calls"}
 
 # Has every request, and so every value of the variables.
-_REQUESTS: Final = "gen_ai_client_operation_duration_seconds_count"
+_REQUESTS: Final = f"{prometheus_metric(METRIC_GEN_AI_CLIENT_OPERATION_DURATION)}_count"
 _LABEL_VALUES: Final = 1  # the Prometheus data source's code for a label_values query
 
 
@@ -52,12 +55,12 @@ def board(uid: str, description: str, rows: Sequence[tuple[str, Sequence[Panel]]
 def _variables() -> list[_Variable]:
     return [
         _variable("service", "Service", "job", _REQUESTS),
-        _variable("provider", "Provider", "gen_ai_provider_name", f'{_REQUESTS}{{job=~"$service"}}'),
+        _variable("provider", "Provider", PROVIDER, f'{_REQUESTS}{{job=~"$service"}}'),
         _variable(
             "model",
             "Model",
-            "gen_ai_request_model",
-            f'{_REQUESTS}{{job=~"$service", gen_ai_provider_name=~"$provider"}}',
+            MODEL,
+            f'{_REQUESTS}{{job=~"$service", {PROVIDER}=~"$provider"}}',
         ),
     ]
 

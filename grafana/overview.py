@@ -9,23 +9,27 @@ from grafana_foundation_sdk.models import units
 from grafana import limits
 from grafana.board import OVERVIEW, board
 from grafana.panels import Panel, Query, graph, number
-from grafana.promql import chosen, or_zero, quantile, rate, share, total
+from grafana.promql import MODEL, chosen, or_zero, quantile, rate, share, total, value_of
+from otel_llm.telemetry import semconv
+from otel_llm.telemetry.prometheus_names import prometheus_label, prometheus_metric
 
 if TYPE_CHECKING:
     from grafana_foundation_sdk.builders import dashboard
 
-_DURATION: Final = "gen_ai_client_operation_duration_seconds"
-_FIRST_CHUNK: Final = "gen_ai_client_operation_time_to_first_chunk_seconds"
-_FIRST_TOOL_CALL: Final = "otel_llm_stream_time_to_first_tool_call_seconds"
-_FAILED: Final = 'error_type!=""'
-_MODEL: Final = "gen_ai_request_model"
-_IN_OR_OUT: Final = "gen_ai_token_type"
+_DURATION: Final = prometheus_metric(semconv.METRIC_GEN_AI_CLIENT_OPERATION_DURATION)
+_FIRST_CHUNK: Final = prometheus_metric(semconv.METRIC_GEN_AI_CLIENT_OPERATION_TIME_TO_FIRST_CHUNK)
+_FIRST_TOOL_CALL: Final = prometheus_metric(semconv.METRIC_STREAM_TIME_TO_FIRST_TOOL_CALL)
+_TOKEN_USAGE: Final = prometheus_metric(semconv.METRIC_GEN_AI_CLIENT_TOKEN_USAGE)
+_ERROR: Final = prometheus_label(semconv.ERROR_TYPE)
+_FAILED: Final = f'{_ERROR}!=""'
+_IN_OR_OUT: Final = prometheus_label(semconv.GEN_AI_TOKEN_TYPE)
+_OUTCOME: Final = prometheus_label(semconv.OTEL_LLM_STREAM_OUTCOME)
 
 _REQUESTS: Final = rate(chosen(f"{_DURATION}_count"))
 _FAILURES: Final = rate(chosen(f"{_DURATION}_count", _FAILED))
-_TOKENS: Final = rate(chosen("gen_ai_client_token_usage_sum"))
-_STREAMS: Final = rate(chosen("otel_llm_stream_count_total"))
-_ANOMALIES: Final = rate(chosen("otel_llm_anomaly_count_total"))
+_TOKENS: Final = rate(chosen(f"{_TOKEN_USAGE}_sum"))
+_STREAMS: Final = rate(chosen(prometheus_metric(semconv.METRIC_STREAM_COUNT)))
+_ANOMALIES: Final = rate(chosen(prometheus_metric(semconv.METRIC_ANOMALY_COUNT)))
 _LOST: Final = "otel_llm:collector_loss:increase5m"  # recorded by prometheus/rules.yaml
 
 _NOTHING_LOST: Final = 'label_replace(vector(0), "reason", "nothing", "", "")'
@@ -59,7 +63,7 @@ def _now() -> list[Panel]:
         number(
             "Errors",
             f"Share of requests that ended with an error. Red above {limits.ERROR_SHARE:.0%}: see the panel Errors by "
-            "type, and open a trace with such an error in Jaeger (tag otel_llm.stream.outcome=error).",
+            f"type, and open a trace with such an error in Jaeger (tag {semconv.OTEL_LLM_STREAM_OUTCOME}=error).",
             Query(or_zero(share(_FAILURES, _REQUESTS)), "errors"),
             unit=units.PercentUnit,
             red_above=limits.ERROR_SHARE,
@@ -105,18 +109,18 @@ def _requests() -> list[Panel]:
             "Requests by model",
             "Requests per second, by requested model. If one model suddenly disappears, its application has stopped or "
             "its telemetry does not arrive (alert TelemetryStopped). A sudden rise can be an agent in a loop.",
-            Query(total(_REQUESTS, _MODEL), "{{gen_ai_request_model}}"),
+            Query(total(_REQUESTS, MODEL), value_of(MODEL)),
             unit=units.RequestsPerSecond,
             stacked=True,
         ),
         graph(
             "Errors by type",
-            "Failed requests per second by error.type, which is mostly the OpenAI SDK's exception. RateLimitError: "
-            "send fewer requests, or get a higher limit. AuthenticationError and PermissionDeniedError: check the key. "
-            "BadRequestError: the application made a mistake, or the prompt is too long. InternalServerError and "
-            "APIConnectionError: check the server and any proxy in front of it. APITimeoutError: compare with the "
-            "latency below.",
-            Query(total(_FAILURES, "error_type"), "{{error_type}}"),
+            f"Failed requests per second by {semconv.ERROR_TYPE}, which is mostly the OpenAI SDK's exception. "
+            "RateLimitError: send fewer requests, or get a higher limit. AuthenticationError and "
+            "PermissionDeniedError: check the key. BadRequestError: the application made a mistake, or the prompt is "
+            "too long. InternalServerError and APIConnectionError: check the server and any proxy in front of it. "
+            "APITimeoutError: compare with the latency below.",
+            Query(total(_FAILURES, _ERROR), value_of(_ERROR)),
             unit=units.RequestsPerSecond,
             stacked=True,
             empty="no errors",
@@ -125,7 +129,7 @@ def _requests() -> list[Panel]:
             "Share of errors by model",
             f"Red above {limits.ERROR_SHARE:.0%} (alert RequestsFail). If one model is red, check its server. If all "
             "are red, check the network, the key and the application.",
-            Query(share(_FAILURES, _REQUESTS, _MODEL), "{{gen_ai_request_model}}"),
+            Query(share(_FAILURES, _REQUESTS, MODEL), value_of(MODEL)),
             unit=units.PercentUnit,
             red_above=limits.ERROR_SHARE,
             empty="no errors",
@@ -134,7 +138,7 @@ def _requests() -> list[Panel]:
             "Latency",
             f"Duration of requests, up to the last chunk. {_EXEMPLARS} Red above {limits.SLOW_SECONDS:.0f} s (alert "
             "RequestsSlow): open the slowest request. Its events show whether it waited for the first chunk or between "
-            "two chunks (otel_llm.stream.max_chunk_gap), or whether the answer was long.",
+            f"two chunks ({semconv.OTEL_LLM_STREAM_MAX_CHUNK_GAP}), or whether the answer was long.",
             Query(quantile(0.5, _DURATION), "p50"),
             Query(quantile(0.95, _DURATION), "p95", exemplars=True),
             Query(quantile(0.99, _DURATION), "p99"),
@@ -171,7 +175,7 @@ def _tokens_and_streams() -> list[Panel]:
             "Input and output tokens per second, as the server reports them. If there is no value, the server sends no "
             "usage: request it (stream_options include_usage). If input grows but requests do not, conversations are "
             "not trimmed.",
-            Query(total(_TOKENS, _IN_OR_OUT), "{{gen_ai_token_type}}"),
+            Query(total(_TOKENS, _IN_OR_OUT), value_of(_IN_OR_OUT)),
             unit=units.Short,
             axis="tokens/s",
             width=8,
@@ -181,8 +185,8 @@ def _tokens_and_streams() -> list[Panel]:
             "Mean input and output tokens of a request. Input near the model's context window: requests will soon be "
             "rejected or truncated. Output at max_tokens: answers are cut (anomaly truncated).",
             Query(
-                share(_TOKENS, rate(chosen("gen_ai_client_token_usage_count")), _MODEL, _IN_OR_OUT),
-                "{{gen_ai_request_model}} {{gen_ai_token_type}}",
+                share(_TOKENS, rate(chosen(f"{_TOKEN_USAGE}_count")), MODEL, _IN_OR_OUT),
+                f"{value_of(MODEL)} {value_of(_IN_OR_OUT)}",
             ),
             unit=units.Short,
             axis="tokens",
@@ -193,7 +197,7 @@ def _tokens_and_streams() -> list[Panel]:
             "How streams ended. completed: read to the end. closed and cancelled: the application stopped on purpose. "
             "abandoned: the application dropped the stream without closing it, which keeps the connection busy; fix "
             "that place. error: see Errors by type.",
-            Query(total(_STREAMS, "otel_llm_stream_outcome"), "{{otel_llm_stream_outcome}}"),
+            Query(total(_STREAMS, _OUTCOME), value_of(_OUTCOME)),
             unit=units.RequestsPerSecond,
             stacked=True,
             width=8,

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from otel_llm.telemetry.prometheus_names import prometheus_label
+from otel_llm.telemetry.semconv import GEN_AI_PROVIDER_NAME, GEN_AI_REQUEST_MODEL
+
+PROVIDER: Final = prometheus_label(GEN_AI_PROVIDER_NAME)
+MODEL: Final = prometheus_label(GEN_AI_REQUEST_MODEL)
+
 # The variables of the dashboards. "All" is `.*`, which also matches series without the label.
-_CHOSEN: Final = ('job=~"$service"', 'gen_ai_provider_name=~"$provider"', 'gen_ai_request_model=~"$model"')
+_CHOSEN: Final = ('job=~"$service"', f'{PROVIDER}=~"$provider"', f'{MODEL}=~"$model"')
 
 
 def chosen(metric: str, *conditions: str) -> str:
@@ -41,3 +47,8 @@ def quantile(below: float, histogram: str, *by: str) -> str:
 def or_zero(query: str) -> str:
     """Return ``query``, which has no labels, or 0 if it has no value: counters appear with their first count."""
     return f"{query} or vector(0)"
+
+
+def value_of(label: str) -> str:
+    """Return the place in a legend where Grafana writes the value of ``label``."""
+    return f"{{{{{label}}}}}"

@@ -9,22 +9,23 @@ from grafana_foundation_sdk.models import units
 from grafana import limits
 from grafana.board import TOOL_CALLS, board
 from grafana.panels import Panel, Query, bars, graph, number
-from grafana.promql import chosen, increase, or_zero, quantile, rate, share, total
+from grafana.promql import MODEL, chosen, increase, or_zero, quantile, rate, share, total, value_of
+from otel_llm.telemetry import semconv
+from otel_llm.telemetry.prometheus_names import prometheus_label, prometheus_metric
 
 if TYPE_CHECKING:
     from grafana_foundation_sdk.builders import dashboard
 
-_CALLS: Final = chosen("otel_llm_tool_call_count_total")
-_DURATION: Final = "otel_llm_tool_call_duration_seconds"
-_SIZE: Final = "otel_llm_tool_call_arguments_size"
-_ANOMALIES: Final = chosen("otel_llm_anomaly_count_total")
-_STREAMS: Final = chosen("otel_llm_stream_count_total")
-_REWRITES: Final = chosen("otel_llm_tag_rewrite_count_total")
-_REWRITE_DURATION: Final = "otel_llm_tag_rewrite_duration_seconds"
-_TOOL: Final = "gen_ai_tool_name"
-_MODEL: Final = "gen_ai_request_model"
-_TYPE: Final = "otel_llm_anomaly_type"
-_FORMAT: Final = "otel_llm_tag_rewrite_format"
+_CALLS: Final = chosen(prometheus_metric(semconv.METRIC_TOOL_CALL_COUNT))
+_DURATION: Final = prometheus_metric(semconv.METRIC_TOOL_CALL_DURATION)
+_SIZE: Final = prometheus_metric(semconv.METRIC_TOOL_CALL_ARGUMENTS_SIZE)
+_ANOMALIES: Final = chosen(prometheus_metric(semconv.METRIC_ANOMALY_COUNT))
+_STREAMS: Final = chosen(prometheus_metric(semconv.METRIC_STREAM_COUNT))
+_REWRITES: Final = chosen(prometheus_metric(semconv.METRIC_TAG_REWRITE_COUNT))
+_REWRITE_DURATION: Final = prometheus_metric(semconv.METRIC_TAG_REWRITE_DURATION)
+_TOOL: Final = prometheus_label(semconv.GEN_AI_TOOL_NAME)
+_TYPE: Final = prometheus_label(semconv.OTEL_LLM_ANOMALY_TYPE)
+_FORMAT: Final = prometheus_label(semconv.OTEL_LLM_TAG_REWRITE_FORMAT)
 
 _WHAT_TO_DO: Final = "docs/anomalies.md explains each type and what to do."
 _EXEMPLARS: Final = "Each dot is one call: click it, then follow the link to its trace."
@@ -90,22 +91,22 @@ def _calls() -> list[Panel]:
             "Calls by tool",
             "Tool calls per second. _OTHER: names that the request did not declare; see the anomaly unknown_tool. If "
             "only one tool rises, an agent may be in a loop.",
-            Query(total(rate(_CALLS), _TOOL), "{{gen_ai_tool_name}}"),
+            Query(total(rate(_CALLS), _TOOL), value_of(_TOOL)),
             unit=units.CountsPerSecond,
             stacked=True,
         ),
         bars(
             "Calls in the selected time range",
             "Number of calls. A tool that is missing was never called: its description may not say when to use it.",
-            Query(total(increase(_CALLS), _TOOL), "{{gen_ai_tool_name}}"),
+            Query(total(increase(_CALLS), _TOOL), value_of(_TOOL)),
             unit=units.Short,
         ),
         graph(
             "Size of the arguments",
             f"Characters in a call's arguments, by tool. {_EXEMPLARS} If sizes grow, the model may copy documents into "
             "its calls; let it refer to them by name instead. If they approach max_tokens, see the anomaly truncated.",
-            Query(quantile(0.5, _SIZE, _TOOL), "{{gen_ai_tool_name}} p50"),
-            Query(quantile(0.95, _SIZE, _TOOL), "{{gen_ai_tool_name}} p95", exemplars=True),
+            Query(quantile(0.5, _SIZE, _TOOL), f"{value_of(_TOOL)} p50"),
+            Query(quantile(0.95, _SIZE, _TOOL), f"{value_of(_TOOL)} p95", exemplars=True),
             unit=units.Short,
             axis="characters",
         ),
@@ -114,8 +115,8 @@ def _calls() -> list[Panel]:
             f"From the first delta of a call to its last, by tool. {_EXEMPLARS} Red above "
             f"{limits.GENERATION_SECONDS:.0f} s: larger arguments may explain it (see Size of the arguments). "
             "Otherwise open the slowest call and look where its deltas stopped.",
-            Query(quantile(0.5, _DURATION, _TOOL), "{{gen_ai_tool_name}} p50"),
-            Query(quantile(0.95, _DURATION, _TOOL), "{{gen_ai_tool_name}} p95", exemplars=True),
+            Query(quantile(0.5, _DURATION, _TOOL), f"{value_of(_TOOL)} p50"),
+            Query(quantile(0.95, _DURATION, _TOOL), f"{value_of(_TOOL)} p95", exemplars=True),
             unit=units.Seconds,
             red_above=limits.GENERATION_SECONDS,
         ),
@@ -127,10 +128,10 @@ def _anomalies() -> list[Panel]:
         graph(
             "Anomalies per stream, by type",
             f"Red above {limits.ANOMALIES_PER_STREAM:.0%} (alert ToolCallAnomalies). {_WHAT_TO_DO} To see one, search "
-            "Jaeger for the tag otel_llm.anomaly.type=TYPE.",
+            f"Jaeger for the tag {semconv.OTEL_LLM_ANOMALY_TYPE}=TYPE.",
             Query(
                 f"{total(rate(_ANOMALIES), _TYPE)} / scalar({total(rate(_STREAMS))})",
-                "{{otel_llm_anomaly_type}}",
+                value_of(_TYPE),
             ),
             unit=units.PercentUnit,
             red_above=limits.ANOMALIES_PER_STREAM,
@@ -142,8 +143,8 @@ def _anomalies() -> list[Panel]:
             "parser: compare with another server of the same model. If all are red, check the tools' schemas and any "
             "proxy.",
             Query(
-                share(rate(_ANOMALIES), rate(_STREAMS), _MODEL),
-                "{{gen_ai_request_model}}",
+                share(rate(_ANOMALIES), rate(_STREAMS), MODEL),
+                value_of(MODEL),
             ),
             unit=units.PercentUnit,
             red_above=limits.ANOMALIES_PER_STREAM,
@@ -152,7 +153,7 @@ def _anomalies() -> list[Panel]:
         bars(
             "Anomalies in the selected time range, by type",
             f"Number of anomalies. Begin with the most frequent type. {_WHAT_TO_DO}",
-            Query(total(increase(_ANOMALIES), _TYPE), "{{otel_llm_anomaly_type}}"),
+            Query(total(increase(_ANOMALIES), _TYPE), value_of(_TYPE)),
             unit=units.Short,
         ),
         bars(
@@ -160,8 +161,8 @@ def _anomalies() -> list[Panel]:
             "Number of anomalies. If a type occurs with one model only, report it to the operator of that model's "
             "server, with a trace.",
             Query(
-                total(increase(_ANOMALIES), _TYPE, _MODEL),
-                "{{otel_llm_anomaly_type}}, {{gen_ai_request_model}}",
+                total(increase(_ANOMALIES), _TYPE, MODEL),
+                f"{value_of(_TYPE)}, {value_of(MODEL)}",
             ),
             unit=units.Short,
         ),
@@ -174,7 +175,7 @@ def _rewrites() -> list[Panel]:
             "Rewritten calls by syntax",
             "Calls per second, by the syntax in which the model wrote them. If a syntax disappears while requests "
             "continue, the model, its chat template or the server's parser was changed.",
-            Query(total(rate(_REWRITES), _FORMAT), "{{otel_llm_tag_rewrite_format}}"),
+            Query(total(rate(_REWRITES), _FORMAT), value_of(_FORMAT)),
             unit=units.CountsPerSecond,
             stacked=True,
             empty="nothing rewritten",
@@ -183,8 +184,8 @@ def _rewrites() -> list[Panel]:
             "Time to rewrite a call",
             f"Time that rewriting one call added to the stream. {_EXEMPLARS} Red above "
             f"{limits.REWRITE_SECONDS:g} s: the machine is busy, or the arguments are very large; check their size.",
-            Query(quantile(0.5, _REWRITE_DURATION, _FORMAT), "{{otel_llm_tag_rewrite_format}} p50"),
-            Query(quantile(0.95, _REWRITE_DURATION, _FORMAT), "{{otel_llm_tag_rewrite_format}} p95", exemplars=True),
+            Query(quantile(0.5, _REWRITE_DURATION, _FORMAT), f"{value_of(_FORMAT)} p50"),
+            Query(quantile(0.95, _REWRITE_DURATION, _FORMAT), f"{value_of(_FORMAT)} p95", exemplars=True),
             unit=units.Seconds,
             red_above=limits.REWRITE_SECONDS,
             empty="nothing rewritten",
