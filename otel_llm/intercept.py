@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -15,13 +14,11 @@ from otel_llm.telemetry.handler import Telemetry
 from otel_llm.transparency.faults import attempt
 from otel_llm.transparency.proxies import FunctionWrapper
 from otel_llm.wrappers.method import MethodWrapper
+from otel_llm.wrappers.sdk_internals import beta_completions_of, forget_raw_methods
 
 _Client = TypeVar("_Client")
 
 _logger = logging.getLogger("otel_llm")
-
-# The SDK caches these together with the methods they wrap.
-_CACHES = ("with_raw_response", "with_streaming_response")
 
 
 def intercept_llm_requests(
@@ -70,14 +67,11 @@ def _intercept_client(client: Any, telemetry: Telemetry) -> None:
     if responses is not None:
         _intercept(responses, MethodWrapper(telemetry, "responses"))
         holders.append(responses)
-    # Where `parse()` was before 1.92. In newer SDKs it loads every beta there is, which takes most of a second.
-    if "openai.resources.beta" in sys.modules and hasattr(type(client), "beta"):
-        beta = getattr(getattr(client.beta, "chat", None), "completions", None)
-        if beta is not None:
-            _intercept(beta, MethodWrapper(telemetry))
+    beta = beta_completions_of(client)
+    if beta is not None:
+        _intercept(beta, MethodWrapper(telemetry))
     for holder in holders:
-        for cache in _CACHES:
-            getattr(holder, "__dict__", {}).pop(cache, None)
+        forget_raw_methods(holder)
 
     def copied(wrapped: Callable[..., Any], _client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         copy = wrapped(*args, **kwargs)
