@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from otel_llm.cli.base_url import OPENAI, chosen_base_url
+from otel_llm.cli.output import say
 from otel_llm.cli.processes import NOT_FOUND, interruption, run_program, until_interrupted
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         from otel_llm.serving import server as _server  # noqa: F401 - needs Hypercorn
         from otel_llm.serving.sockets import listen_on
     except ImportError as error:
-        print(f"otel-llm record needs {error.name}: pip install 'otel-llm[cli]'", file=sys.stderr)
+        say(f"otel-llm record needs {error.name}: pip install 'otel-llm[cli]'")
         return 2
     upstream = chosen_base_url(arguments.upstream)
     try:
@@ -62,13 +62,13 @@ def run(arguments: argparse.Namespace) -> int:
         proxy = RecordingProxy(upstream, arguments.out, _tell)
         listener = listen_on(arguments.listen)
     except (OSError, ValueError) as error:
-        print(f"otel-llm record: {error}", file=sys.stderr)
+        say(f"otel-llm record: {error}")
         return 2
     return asyncio.run(_record(proxy, listener, arguments.command))
 
 
 def _tell(sentence: str) -> None:
-    print(f"otel-llm record: {sentence}", file=sys.stderr, flush=True)
+    say(f"otel-llm record: {sentence}")
 
 
 async def _record(proxy: RecordingProxy, listener: socket.socket, command: list[str]) -> int:

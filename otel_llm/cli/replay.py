@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from otel_llm.cli.output import say
 from otel_llm.cli.processes import interruption, until_interrupted
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         from otel_llm.serving import server as _server  # noqa: F401 - needs Hypercorn
         from otel_llm.serving.sockets import listen_on
     except ImportError as error:
-        print(f"otel-llm replay needs {error.name}: pip install 'otel-llm[cli]'", file=sys.stderr)
+        say(f"otel-llm replay needs {error.name}: pip install 'otel-llm[cli]'")
         return 2
     path = None
     try:
@@ -50,14 +50,14 @@ def run(arguments: argparse.Namespace) -> int:
             next(open_replay(path))
     except (OSError, UnreadableError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else error
-        print(f"otel-llm: {path}: {why}", file=sys.stderr)
+        say(f"otel-llm: {path}: {why}")
         return 2
     try:
         if not arguments.speed >= 0:
             raise ValueError("--speed is less than nothing")
         listener = listen_on(arguments.listen)
     except (OSError, ValueError) as error:
-        print(f"otel-llm replay: {error}", file=sys.stderr)
+        say(f"otel-llm replay: {error}")
         return 2
     return asyncio.run(_serve(Replay(arguments.files, arguments.speed), listener))
 
@@ -69,5 +69,5 @@ async def _serve(replay: Replay, listener: socket.socket) -> int:
     base_url = f"{address_of(listener)}/v1"
     interrupted = interruption()
     async with serving(replay, [listener]) as server:
-        print(f"otel-llm replay: listening on {base_url}", file=sys.stderr, flush=True)
+        say(f"otel-llm replay: listening on {base_url}")
         return await until_interrupted(interrupted, server.task)

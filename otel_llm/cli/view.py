@@ -17,6 +17,7 @@ import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from otel_llm.cli.output import say
 from otel_llm.cli.processes import NOT_FOUND, interruption, run_program, until_interrupted
 from otel_llm.demo.command import opentelemetry_instrument
 
@@ -129,7 +130,7 @@ def _fail(sentence: str) -> int:
 
 
 def _tell(sentence: str) -> None:
-    print(f"otel-llm view: {sentence}", file=sys.stderr, flush=True)
+    say(f"otel-llm view: {sentence}")
 
 
 async def _serve(
