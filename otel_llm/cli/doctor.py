@@ -72,10 +72,10 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Make all checks; 0 if none has failed, 1 if one has, 2 where a package is missing."""
     from otel_llm.doctor.checkup import PackagesMissing, Questions, checkup
-    from otel_llm.doctor.masking import masked, secrets_of
+    from otel_llm.exchanges.redaction import masked, secrets_in_environment
 
     environ = dict(os.environ)
-    secrets = secrets_of(environ)
+    secrets = secrets_in_environment(environ)
     questions = Questions(
         arguments.collector_health,
         arguments.collector_metrics,

@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from otel_llm.exchanges.recorded import data_line, end_line, head_line
-from otel_llm.exchanges.redaction import Redactor, harmless_headers, secrets_in
+from otel_llm.exchanges.redaction import Redactor, harmless_headers, secrets_in_request
 from otel_llm.protocol.errors import UnreadableError
 from otel_llm.protocol.json_values import parse_json
 from otel_llm.serving.asgi import ConnectionDropped, Receive, Scope, Send, while_connected
@@ -131,7 +131,7 @@ class _Exchange:
     def __init__(self, path: str, headers: list[tuple[str, str]], query: str, body: bytes) -> None:
         self._started = datetime.now(timezone.utc)
         self._clock = perf_counter()
-        self._redactor = Redactor(secrets_in(headers, query, _json(body.decode("utf-8", "replace"))))
+        self._redactor = Redactor(secrets_in_request(headers, query, _json(body.decode("utf-8", "replace"))))
         hide = self._redactor.hide
         self._request = {
             "method": "POST",

@@ -37,7 +37,7 @@ from otel_llm.demo.scripted_server import (
     tool_call_chunks,
 )
 from otel_llm.diagnosis.explanations import TOOLS
-from otel_llm.exchanges.redaction import Redactor, secrets_in
+from otel_llm.exchanges.redaction import Redactor, secrets_in_request
 from tests.helpers.corpus_streams import CORPUS, load, reads_of
 from tests.helpers.seen import Seen
 
@@ -251,14 +251,14 @@ def test_a_secret_is_found_however_it_is_cut(noise: bytes, places: list[int], se
 def test_what_counts_as_secret() -> None:
     headers = [("authorization", "Bearer token-one"), ("user-agent", "python-client"), ("api-key", "token-two"),
                ("x-stainless-lang", "python"), ("cookie", "a=token-three; b=token-four")]  # fmt: skip
-    found = secrets_in(headers, "api-version=2024-10-21&key=token%2Dfive&x=ab")
+    found = secrets_in_request(headers, "api-version=2024-10-21&key=token%2Dfive&x=ab")
     assert {b"token-one", b"token-two", b"token-three", b"token-four", b"token-five", b"token%2Dfive"} <= set(found)
     assert not {b"python", b"python-client", b"2024-10-21", b"Bearer", b"ab"} & set(found)
 
 
 def test_a_secret_is_found_however_it_is_spelled() -> None:
     secret = "sk-ab/c+d=öffne"
-    redactor = Redactor(secrets_in([("authorization", f"Bearer {secret}")], ""))
+    redactor = Redactor(secrets_in_request([("authorization", f"Bearer {secret}")], ""))
     for spelled in (secret, quote(secret, safe=""), json.dumps(secret), json.dumps(secret).replace("/", "\\/")):
         hidden = redactor.hide(f"key: {spelled}.")
         assert not re.search("sk-ab|c.?d|ffne", hidden), hidden
@@ -279,7 +279,7 @@ def test_keys_in_the_body_of_a_request_are_secrets_too() -> None:
         ],
     }
     assert {b"token-one", b"token-two", b"token-three"} == {
-        one for one in secrets_in([], "", body) if b"%" not in one and b" " not in one and b"+" not in one
+        one for one in secrets_in_request([], "", body) if b"%" not in one and b" " not in one and b"+" not in one
     }
 
 
