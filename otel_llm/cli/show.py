@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from otel_llm.cli.output import line_printer, say
 
 if TYPE_CHECKING:
     import argparse
@@ -46,22 +46,17 @@ def run(arguments: argparse.Namespace) -> int:
         for message in _messages(arguments):
             show(message)
             count += 1
-    except BrokenPipeError:
-        # `otel-llm show | head`: what is still to be written at exit shall not fail, too.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except (OSError, StoreError, spans.MalformedError) as error:
+    except (StoreError, spans.MalformedError) as error:
         return _fail(str(error))
     if not count:
-        print("otel-llm show: there is no such request", file=sys.stderr)
+        say("otel-llm show: there is no such request")
         return 1
     return 0
 
 
 def _fail(sentence: str) -> int:
-    from otel_llm.protocol.unicode_text import one_line
 
-    print(one_line(f"otel-llm show: {sentence}"), file=sys.stderr)
+    say(f"otel-llm show: {sentence}")
     return 2
 
 
@@ -72,6 +67,8 @@ def _messages(arguments: argparse.Namespace) -> Iterator[ResourceSpans]:
     if arguments.file is not None:
         try:
             request = spans.parse_file(arguments.file.read_bytes())
+        except OSError as error:
+            raise spans.MalformedError(str(error)) from None
         except spans.MalformedError as error:
             raise spans.MalformedError(f"{arguments.file}: {error}") from None
         for message in spans.single_spans(request):
@@ -109,10 +106,10 @@ def _text_shower() -> Callable[[ResourceSpans], None] | None:
     try:
         from otel_llm import terminal
 
-        print_lines = terminal.line_printer()
+        print_lines = line_printer()
     except ImportError:
         return None
-    return lambda message: print_lines(terminal.timeline(_readable(message)))
+    return lambda message: print_lines([*terminal.timeline(_readable(message)), []])
 
 
 def _readable(message: ResourceSpans) -> Any:

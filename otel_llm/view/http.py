@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import json
 import zlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from email.utils import formatdate
 from typing import Any
 from urllib.parse import parse_qsl
 
+from otel_llm.serving.asgi import Receive, Scope, Send, disconnected
 from otel_llm.view.safety import HEADERS, LONGEST_BODY, MEGABYTE, MOST_AT_ONCE
 
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 Headers = Sequence[tuple[bytes, bytes]]
 
 _SECONDS_FOR_A_BODY = 60.0
@@ -63,7 +63,7 @@ class Room:
 class Request:
     """One HTTP request. Header names are lower case; of several of one name the last counts."""
 
-    def __init__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.method: str = "GET" if scope["method"] == "HEAD" else scope["method"]
         self.path: str = scope["path"]
         self.headers: dict[bytes, bytes] = {name.lower(): value for name, value in scope["headers"]}
@@ -125,13 +125,13 @@ class Request:
         return bytes(body)
 
     async def disconnected(self) -> None:
-        """Returns when the client is gone."""
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
+        """Return when the client has disconnected."""
+        await disconnected(self._receive)
 
     async def start(self, status: int, headers: Headers, *, trailers: bool = False) -> None:
         self.has_answered = True
-        message = {"type": "http.response.start", "status": status, "headers": [*headers, *HEADERS]}
+        date = (b"date", formatdate(usegmt=True).encode())
+        message = {"type": "http.response.start", "status": status, "headers": [*headers, date, *HEADERS]}
         await self._send({**message, "trailers": True} if trailers else message)
 
     async def write(self, body: bytes, *, more: bool = False) -> None:

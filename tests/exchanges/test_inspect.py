@@ -486,18 +486,6 @@ def test_a_gigabyte(tmp_path: Path) -> None:
         assert megabytes < 150
 
 
-def test_nobody_looks() -> None:
-    """`otel-llm inspect | head`, whose reader is gone."""
-    reader, writer = os.pipe()
-    os.close(reader)
-    command = [str(Path(sys.executable).with_name("otel-llm")), "inspect", str(BROKEN)]
-    try:
-        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
-    finally:
-        os.close(writer)
-    assert (done.returncode, done.stderr) == (1, "")
-
-
 @pytest.mark.parametrize("missing", ["rich", "opentelemetry.sdk"])
 def test_without_what_prints_it_says_what_to_install(missing: str) -> None:
     program = f"""
