@@ -86,14 +86,14 @@ def section(one: Explanation) -> list[str]:
         lines += ["Reported:", ""]
         lines += [line for seen in one.seen for line in _wrapped(f"{seen.where}: {seen.what}", "* ")]
     else:
-        lines.append("No report of it is known to us.")
+        lines.append("No public report is known.")
     lines += ["", *_wrapped(f"**What to do.** {one.do}"), "", "```", *_sample(one), "```"]
     return lines
 
 
 def _sample(one: Explanation) -> Iterator[str]:
     if one.sample.asked:
-        yield ": asked with " + ", ".join(f"{name}={value!r}" for name, value in one.sample.asked.items())
+        yield ": request with " + ", ".join(f"{name}={value!r}" for name, value in one.sample.asked.items())
     for line in one.sample.lines():
         cut = len(line) > _LONGEST_LINE
         yield f"{line[: _LONGEST_LINE // 2]} ... {line[-_LONGEST_LINE // 4 :]}" if cut else line

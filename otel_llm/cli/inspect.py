@@ -165,10 +165,12 @@ def _span(verdict: Verdict) -> Any:
     from opentelemetry.sdk.trace import Event, ReadableSpan
     from opentelemetry.trace import Status, StatusCode
 
-    model = verdict.attributes.get("gen_ai.request.model")
+    from otel_llm.telemetry import semconv
+
+    model = verdict.attributes.get(semconv.GEN_AI_REQUEST_MODEL)
     status = Status(StatusCode.ERROR, verdict.note) if verdict.note else Status()
     return ReadableSpan(
-        f"chat {model}".rstrip(),
+        f"{semconv.OPERATION_CHAT} {model}".rstrip(),
         attributes=dict(verdict.attributes),
         events=[Event(name, attributes, time_ns) for name, time_ns, attributes in verdict.events],
         status=status,

@@ -14,6 +14,7 @@ from otel_llm.exchanges.entries import Entry, ReportedSpan, ResponseStart
 from otel_llm.protocol.content_encoding import expanded
 from otel_llm.protocol.errors import UnreadableError
 from otel_llm.protocol.json_values import parse_json
+from otel_llm.telemetry import semconv
 
 # vcrpy's; those of betamax and of Ruby's VCR.
 CASSETTE_KEYS = ("interactions", "http_interactions")
@@ -195,8 +196,8 @@ def _span(span: Mapping[str, Any]) -> Iterator[Entry]:
         if isinstance(event, Mapping)
     ]
     name = str(span.get("name", "span"))
-    if any(key.startswith("otel_llm.") for key in attributes) or any(
-        name.startswith("otel_llm.") for name, *_ in events
+    if any(key.startswith(semconv.NAMESPACE) for key in attributes) or any(
+        name.startswith(semconv.NAMESPACE) for name, *_ in events
     ):
         started = _nanoseconds(span.get("startTimeUnixNano"))
         ended = _nanoseconds(span.get("endTimeUnixNano")) or started
@@ -204,13 +205,13 @@ def _span(span: Mapping[str, Any]) -> Iterator[Entry]:
         error = str(status.get("message", "")) if status.get("code") in {2, "STATUS_CODE_ERROR"} else ""
         yield ReportedSpan(name, attributes, events, started, ended, error)
         return
-    messages = _json(attributes.get("gen_ai.output.messages"))
+    messages = _json(attributes.get(semconv.GEN_AI_OUTPUT_MESSAGES))
     if isinstance(messages, list) and messages:
-        tools = _json(attributes.get("gen_ai.tool.definitions"))
+        tools = _json(attributes.get(semconv.GEN_AI_TOOL_DEFINITIONS))
         request = {"tools": [_tool(one) for one in tools]} if isinstance(tools, list) else None
         yield ResponseStart(f"span {name}", request)
         choices = [_choice(index, _map(message)) for index, message in enumerate(messages)]
-        response = {"model": attributes.get("gen_ai.response.model"), "choices": choices}
+        response = {"model": attributes.get(semconv.GEN_AI_RESPONSE_MODEL), "choices": choices}
         yield from whole_entries(response, json.dumps(response)[:1000])
 
 

@@ -19,7 +19,14 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 
-from otel_llm.telemetry.timeline import ARGUMENTS_DELTA
+from otel_llm.telemetry.semconv import (
+    EVENT_TOOL_CALL_ARGUMENTS_DELTA,
+    GEN_AI_TOOL_CALL_ARGUMENTS,
+    OTEL_LLM_ARGUMENTS_LENGTH,
+    OTEL_LLM_CHOICE_INDEX,
+    OTEL_LLM_DELTA_COUNT,
+    OTEL_LLM_TOOL_CALL_INDEX,
+)
 
 Attributes = dict[str, Any]
 
@@ -198,22 +205,22 @@ def read(message: ResourceSpans, *, deltas: bool = True) -> Span:
 def _events(events: Any, *, deltas: bool) -> Iterator[Event | Delta]:
     for event in events:
         name = event.name
-        if name != ARGUMENTS_DELTA:
+        if name != EVENT_TOOL_CALL_ARGUMENTS_DELTA:
             yield Event(name, event.time_unix_nano, attributes_of(event.attributes))
         elif deltas:
             choice, index, text, length, count = 0, None, None, None, 1
             for entry in event.attributes:
-                match entry.key:
-                    case "gen_ai.tool.call.arguments":
-                        text = entry.value.string_value
-                    case "otel_llm.arguments.length":
-                        length = entry.value.int_value
-                    case "otel_llm.choice.index":
-                        choice = entry.value.int_value
-                    case "otel_llm.tool_call.index":
-                        index = entry.value.int_value
-                    case "otel_llm.delta.count":
-                        count = entry.value.int_value
+                key = entry.key
+                if key == GEN_AI_TOOL_CALL_ARGUMENTS:
+                    text = entry.value.string_value
+                elif key == OTEL_LLM_ARGUMENTS_LENGTH:
+                    length = entry.value.int_value
+                elif key == OTEL_LLM_CHOICE_INDEX:
+                    choice = entry.value.int_value
+                elif key == OTEL_LLM_TOOL_CALL_INDEX:
+                    index = entry.value.int_value
+                elif key == OTEL_LLM_DELTA_COUNT:
+                    count = entry.value.int_value
             yield event.time_unix_nano, choice, index, text, length, count
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -19,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def stack(go_programs, prometheus_programs):
+def stack(go_programs: None, prometheus_programs: None) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [sys.executable, "-m", "stack"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -35,7 +36,7 @@ def stack(go_programs, prometheus_programs):
 def test_the_demo_beside_it_is_seen_in_jaeger_and_in_prometheus(stack: subprocess.Popen[str]) -> None:
     said = _until(stack, "Ctrl-C stops it.")
     grpc, jaeger, prometheus = (
-        int(re.search(pattern, said)[1])
+        int(re.findall(pattern, said)[0])
         for pattern in (r"send to +http://127.0.0.1:(\d+)", r"(\d+)/api", r"(\d+)/graph")
     )
     demo = subprocess.run(
@@ -70,7 +71,7 @@ def test_without_go_it_says_what_to_install(tmp_path: Path) -> None:
     ended = _run_with_path(tmp_path, {"XDG_CACHE_HOME": str(tmp_path / "cache")})
 
     assert ended.returncode == 1
-    assert ended.stderr.startswith("There is no go on the PATH. Go 1.25 or newer builds the collector")
+    assert ended.stderr.startswith("go is not on the PATH. Go 1.25 or newer builds the collector")
     assert "Traceback" not in ended.stderr
 
 
@@ -79,8 +80,8 @@ def test_without_prometheus_it_says_what_to_install(tmp_path: Path) -> None:
 
     assert ended.returncode == 1
     assert ended.stderr == (
-        "There is no prometheus on the PATH. "
-        "Prometheus keeps the metrics: install it (on Debian: apt-get install prometheus).\n"
+        "prometheus is not on the PATH. "
+        "Prometheus stores the metrics: install it (on Debian: apt-get install prometheus).\n"
     )
 
 
@@ -91,8 +92,8 @@ def test_without_a_place_for_what_it_builds_it_says_so(tmp_path: Path) -> None:
 
     assert ended.returncode == 1
     assert ended.stderr == (
-        f"What is built is kept in {tmp_path}/a-file/otel-llm/stack, which cannot be written (Not a directory). "
-        "XDG_CACHE_HOME names another folder.\n"
+        f"Builds are stored in {tmp_path}/a-file/otel-llm/stack, which is not writable (Not a directory). "
+        "Set XDG_CACHE_HOME to use another folder.\n"
     )
 
 
@@ -110,6 +111,7 @@ def _run_with_path(path: Path, variables: dict[str, str]) -> subprocess.Complete
 
 def _until(process: subprocess.Popen[str], words: str) -> str:
     said = ""
+    assert process.stdout is not None
     deadline = time.monotonic() + 60
     while words not in said:
         line = process.stdout.readline()
@@ -123,7 +125,7 @@ def _told(jaeger: Jaeger) -> set[str]:
     """How the streams of the demo ended, and what was wrong with them."""
     spans = jaeger.spans("otel-llm-demo")
     outcomes = {tags(span)["otel_llm.stream.outcome"] for span in spans}
-    return outcomes | {event.get("otel_llm.anomaly.type") for span in spans for event in events(span)}
+    return outcomes | {str(event.get("otel_llm.anomaly.type")) for span in spans for event in events(span)}
 
 
 def _listens_on(process: psutil.Process) -> set[str]:
