@@ -33,8 +33,9 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print them: 0, 1 where there is none, 2 where nothing can be read."""
+    from otel_llm.protocol.errors import UnreadableError
+
     try:
-        from otel_llm.view import spans
         from otel_llm.view.store import StoreError
     except ImportError as error:
         return _fail(f"needs {error.name}: pip install 'otel-llm[view]'")
@@ -46,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         for message in _messages(arguments):
             show(message)
             count += 1
-    except (StoreError, spans.MalformedError) as error:
+    except (StoreError, UnreadableError) as error:
         return _fail(str(error))
     if not count:
         say("otel-llm show: there is no such request")
@@ -61,16 +62,18 @@ def _fail(sentence: str) -> int:
 
 
 def _messages(arguments: argparse.Namespace) -> Iterator[ResourceSpans]:
+    from otel_llm.exchanges import otlp
+    from otel_llm.protocol.errors import UnreadableError
     from otel_llm.view import requests, spans
     from otel_llm.view.store import Store, StoreError, default_path
 
     if arguments.file is not None:
         try:
-            request = spans.parse_file(arguments.file.read_bytes())
+            request = otlp.parse_file(arguments.file.read_bytes())
         except OSError as error:
-            raise spans.MalformedError(str(error)) from None
-        except spans.MalformedError as error:
-            raise spans.MalformedError(f"{arguments.file}: {error}") from None
+            raise UnreadableError(str(error)) from None
+        except UnreadableError as error:
+            raise UnreadableError(f"{arguments.file}: {error}") from None
         for message in spans.single_spans(request):
             span = spans.read(message, deltas=False)
             if requests.is_request(span) and arguments.request in {
@@ -117,7 +120,7 @@ def _readable(message: ResourceSpans) -> Any:
     from opentelemetry.sdk.trace import Event, ReadableSpan
     from opentelemetry.trace import SpanContext, Status, StatusCode
 
-    from otel_llm.view.spans import attributes_of
+    from otel_llm.exchanges.otlp import attributes_of
 
     span = message.scope_spans[0].spans[0]
     is_error = span.status.code == 2

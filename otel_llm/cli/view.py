@@ -173,12 +173,12 @@ async def _serve(
 
 
 async def _show_file(file: Path, running: Running) -> bool:
-    from otel_llm.view import spans
+    from otel_llm.exchanges import otlp
     from otel_llm.view.http import RefusedError
 
     try:
         body = file.read_bytes()
-        taken = await running.intake.take(lambda: spans.parse_file(body))
+        taken = await running.intake.take(lambda: otlp.parse_file(body))
     except (OSError, RefusedError) as error:
         _tell(f"{file}: {getattr(error, 'strerror', None) or error}")
         return False

@@ -15,11 +15,11 @@ from urllib.parse import quote
 from otel_llm.serving.asgi import Receive, Scope, Send
 from otel_llm.serving.server import Server
 from otel_llm.serving.server import serving as serving_application
-from otel_llm.view import otlp
+from otel_llm.view import receiver
 from otel_llm.view.api import Api, Live
 from otel_llm.view.http import ClientGoneError, RefusedError, Request, Room
 from otel_llm.view.intake import Intake
-from otel_llm.view.otlp import Otlp
+from otel_llm.view.receiver import Receiver
 from otel_llm.view.safety import COOKIE, is_token, refusal
 from otel_llm.view.store import Store, StoreError
 
@@ -38,9 +38,9 @@ class Addresses(NamedTuple):
 class Application:
     """The ASGI application. `token`: what must be shown, None where the Host must be of the loopback."""
 
-    def __init__(self, api: Api, receiver: Otlp, token: str | None) -> None:
+    def __init__(self, api: Api, otlp: Receiver, token: str | None) -> None:
         self._api = api
-        self._receiver = receiver
+        self._otlp = otlp
         self._token = token
         self.is_ending = False
         """Whether every further request is refused with a status that tells exporters to try again."""
@@ -55,8 +55,8 @@ class Application:
             refused = refusal(request.headers, request.query.get("token"), self._token)
             if refused is not None:
                 raise RefusedError(*refused)
-            if otlp.is_otlp(request):
-                await self._receiver.answer(request)
+            if receiver.is_otlp(request):
+                await self._otlp.answer(request)
             elif self._token is not None and is_token(request.query.get("token"), self._token):
                 await _keep_token(request, self._token)
             else:
@@ -75,8 +75,8 @@ class Application:
 async def _refuse(request: Request, error: RefusedError) -> None:
     if request.has_answered:
         return
-    if otlp.is_otlp(request):
-        await otlp.refuse(request, error)
+    if receiver.is_otlp(request):
+        await receiver.refuse(request, error)
         return
     headers = [(b"www-authenticate", b"Bearer")] if error.status == 401 else []
     await request.answer_json({"error": error.sentence}, error.status, headers)
@@ -112,7 +112,7 @@ async def serving(
         raise StoreError(f"{path}: {broken}") from None
     intake = Intake(store, lambda told: live.tell("request", told))
     api = Api(Store(path), intake, live, room)
-    application = Application(api, Otlp(intake, room), token)
+    application = Application(api, Receiver(intake, room), token)
     try:
         async with serving_application(application, listeners) as server:
             try:
