@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all test-stack test-browser stack lint bench bench-stack bench-view clean
+.PHONY: help demo test test-all test-stack test-browser stack lint changelog dist bench bench-stack bench-view clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -54,6 +54,22 @@ lint: $(VENV)/.test ## check style and types only
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+changelog: $(VENV)/.test ## check that this branch has a change-log fragment, and show the next section (BASE=origin/main)
+	$(BIN)/towncrier check --compare-with $(or $(BASE),origin/main)
+	$(BIN)/towncrier build --draft --version Unreleased
+
+dist: $(VENV)/.dist ## build what a release consists of, check it, and list what it installs (SBOM)
+	rm -rf dist build/installed
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python -m venv --without-pip build/installed
+	$(BIN)/python -m pip --python build/installed/bin/python install --quiet --constraint constraints.txt \
+	  "$$(echo dist/*.whl)[cli,otlp,timeline,view]"
+	@# It takes the version from the project's metadata, where a dynamic one is missing.
+	sed "s/^dynamic = .*/version = \"$$(basename dist/*.tar.gz .tar.gz | sed 's/.*-//')\"/" pyproject.toml > build/pyproject.toml
+	$(BIN)/cyclonedx-py environment --pyproject build/pyproject.toml --mc-type library --output-reproducible \
+	  --output-file build/otel-llm.cdx.json build/installed/bin/python
+
 bench-stack: $(VENV)/.test-stack ## measure the throughput of the pipeline and the size of spans; needs the same as test-stack
 	$(BIN)/python -m benchmarks.pipeline
 
@@ -85,10 +101,16 @@ $(VENV)/.test: WHAT := --editable '.[cli,demo]' --group test --group lint
 $(VENV)/.test-stack: WHAT := --editable '.[cli,demo]' --group test --group stack --group grafana
 $(VENV)/.test-browser: WHAT := --editable '.[cli,demo]' --group browser
 $(VENV)/.stack: WHAT := --group stack
+$(VENV)/.dist: WHAT := --group release
 $(VENV)/.bench: WHAT := --editable '.[demo]' --group bench
 
+<<<<<<< HEAD
 $(VENV)/.demo $(VENV)/.test $(VENV)/.test-stack $(VENV)/.test-browser $(VENV)/.stack $(VENV)/.bench: $(VENV)/.made pyproject.toml constraints.txt
 	@echo "Installing the dependencies of 'make $(subst .,,$(notdir $@))'."
+=======
+$(VENV)/.demo $(VENV)/.test $(VENV)/.test-stack $(VENV)/.test-browser $(VENV)/.stack $(VENV)/.dist $(VENV)/.bench: $(VENV)/.made pyproject.toml constraints.txt
+	@echo "Installing what 'make $(subst .,,$(notdir $@))' needs."
+>>>>>>> around
 	@$(INSTALL) $(WHAT)
 	@$(if $(findstring bench,$@),$(INSTALL) --no-deps abstractcore)
 	@touch $@

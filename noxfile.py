@@ -46,6 +46,7 @@ SDK_TESTS = [
     "tests/tags/test_stage.py",
     "tests/telemetry/test_call_links.py",
     "tests/telemetry/test_contract.py",
+    "tests/telemetry/test_opentelemetry_internals.py",
     "tests/test_instrumentor.py",
     "tests/test_startup.py",
     "tests/test_tool_spans.py",

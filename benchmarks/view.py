@@ -23,6 +23,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -215,7 +216,7 @@ def _answers(db: Path, count: int) -> None:
             _send_http(view.http, [_long_spans(min(20, count - start), _DELTAS)])
         print(f"{count} requests of {_DELTAS} deltas were stored in {time.perf_counter() - began:.0f} s")
         for name, path in _QUESTIONS:
-            print(f"  {name}: {_median(lambda path=path: _get(view.page, path)) * 1e3:.1f} ms")
+            print(f"  {name}: {_median(partial(_get, view.page, path)) * 1e3:.1f} ms")
         newest = re.search(rb'"id": "([0-9a-f-]+)"', _get(view.page, "/api/requests?limit=1"))
         path = f"/api/requests/{newest.group(1).decode()}" if newest else ""
         print(f"  one request of {_DELTAS} deltas: {_median(lambda: _get(view.page, path)) * 1e3:.0f} ms")

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import StatusCode
 
+from otel_llm.protocol.unicode_text import one_line
 from otel_llm.telemetry import semconv
 from otel_llm.transparency.faults import swallow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from opentelemetry.sdk.trace import Event, ReadableSpan
     from rich.console import Console
@@ -114,30 +115,6 @@ def _write(file: Any, text: str) -> None:
     rest = memoryview(text.encode(file.encoding or "utf-8", "backslashreplace"))
     while rest:
         rest = rest[os.write(descriptor, rest) :]
-
-
-def line_printer() -> Callable[[Iterable[Line]], None]:
-    """What prints lines, and an empty one behind them, to standard output; BrokenPipeError where nobody reads it.
-
-    Raises ImportError where `rich` is not installed.
-    """
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console()
-    console.on_broken_pipe = _nobody_reads  # type: ignore[method-assign]
-    if console.width < 1:
-        console.width = _WIDTH
-
-    def show(lines: Iterable[Line]) -> None:
-        text = Text("\n").join(Text.assemble(*line) for line in [*lines, []])
-        console.print(text, soft_wrap=True, highlight=False, markup=False, emoji=False)
-
-    return show
-
-
-def _nobody_reads() -> None:
-    raise BrokenPipeError("nobody reads what is printed")
 
 
 def _is_ours(span: ReadableSpan) -> bool:
@@ -326,10 +303,9 @@ def _literal(value: str) -> str:
 
 
 def plain(value: Any, limit: int = _SHOWN_OF_A_VALUE) -> str:
-    """`value` without quotes, what is unprintable escaped, what is too long cut."""
+    """`value` without quotes, on one line, cut to `limit` characters."""
     text = str(value)
-    shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text[:limit])
-    return f"{shown}…" if len(text) > limit else shown
+    return one_line(text[:limit]) + ("…" if len(text) > limit else "")
 
 
 def _count(number: Any, one: str, many: str | None = None) -> str:

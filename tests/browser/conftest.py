@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
 
+from tests.helpers.browser.opening import OpenPage
 from tests.helpers.browser.scenes import Agent
 from tests.helpers.browser.view_server import View
 from tests.helpers.servers import llama  # noqa: F401 - a fixture
@@ -76,7 +77,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     """What the pages of a test that failed looked like, which nobody else can see any more."""
     report = yield
     if report.when == "call" and report.failed:
-        for at, page in enumerate(item.stash.get(_PAGES, [])):
+        pages = item.stash.get(_PAGES, [])
+        for at, page in enumerate(pages):
             report.sections.append((f"page {at + 1}", _state(page)))
     return report
 
@@ -89,10 +91,10 @@ def _state(page: Page) -> str:
 
 
 @pytest.fixture
-def open_page(request: pytest.FixtureRequest, chromium: Browser, view: View) -> Iterator[Callable[..., Page]]:
+def open_page(request: pytest.FixtureRequest, chromium: Browser, view: View) -> Iterator[OpenPage]:
     """`open_page(path, **context_options)`. A script that fails, or asks for anything elsewhere, fails the test."""
     wrong: list[str] = []
-    contexts = []
+    contexts: list[BrowserContext] = []
     pages = request.node.stash[_PAGES] = []
 
     def refuse(request: Request) -> None:

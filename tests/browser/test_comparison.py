@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
+
+from tests.helpers.browser.opening import OpenPage
+from tests.helpers.browser.scenes import Agent
+from tests.helpers.browser.view_server import View
 
 
 @pytest.fixture
-def compared(agent, view, open_page):
+def compared(agent: Agent, view: View, open_page: OpenPage) -> Page:
     """The page of a comparison of a good request (A) and a broken one (B)."""
     agent.plays("searches")
     agent.plays("broken")
@@ -17,7 +21,7 @@ def compared(agent, view, open_page):
     return open_page(f"#/compare/{good}/{broken}")
 
 
-def test_two_are_chosen_with_c_and_opened(agent, open_page):
+def test_two_are_chosen_with_c_and_opened(agent: Agent, open_page: OpenPage) -> None:
     agent.plays("searches")
     agent.plays("broken")
     page = open_page()
@@ -33,7 +37,7 @@ def test_two_are_chosen_with_c_and_opened(agent, open_page):
     expect(page.locator(".request-row")).to_have_count(2)
 
 
-def test_the_same_again_is_no_longer_chosen(agent, open_page):
+def test_the_same_again_is_no_longer_chosen(agent: Agent, open_page: OpenPage) -> None:
     agent.plays("searches")
     page = open_page()
     expect(page.locator(".request-row")).to_have_count(1)
@@ -43,7 +47,7 @@ def test_the_same_again_is_no_longer_chosen(agent, open_page):
     expect(page.locator(".choice")).to_be_hidden()
 
 
-def test_figures_that_differ_are_told(compared):
+def test_figures_that_differ_are_told(compared: Page) -> None:
     row = compared.locator(".compared tr", has_text="anomalies")
     expect(row).to_have_class("differs")
     expect(row).to_contain_text("(differs)")
@@ -52,7 +56,7 @@ def test_figures_that_differ_are_told(compared):
     expect(same).not_to_have_class("differs")
 
 
-def test_arguments_are_compared_line_by_line(compared):
+def test_arguments_are_compared_line_by_line(compared: Page) -> None:
     lines = compared.locator(".lines").first
     expect(lines.locator("tr", has_text='"origin": "ZRH"').locator(".changed")).to_have_count(0)
     expect(lines.locator(".changed.right").filter(has_text='"destination": LIS')).to_have_count(1)
@@ -60,7 +64,7 @@ def test_arguments_are_compared_line_by_line(compared):
     expect(compared.locator(".pair").nth(1)).to_contain_text("no such call")
 
 
-def test_both_timelines_have_one_scale_and_one_moment(compared):
+def test_both_timelines_have_one_scale_and_one_moment(compared: Page) -> None:
     expect(compared.locator(".side-timeline .timeline")).to_have_count(2)
     compared.locator(".scrub").first.evaluate("e => { e.value = e.max / 2; e.dispatchEvent(new Event('input')); }")
     values = [one.evaluate("e => e.value / e.max") for one in compared.locator(".scrub").all()]
@@ -69,6 +73,6 @@ def test_both_timelines_have_one_scale_and_one_moment(compared):
     assert clocks[0] == clocks[1]
 
 
-def test_a_request_that_is_gone_is_told(compared, view):
+def test_a_request_that_is_gone_is_told(compared: Page, view: View) -> None:
     compared.goto(f"{view.url}/#/compare/00-11/00-22")
     expect(compared.get_by_role("alert")).to_contain_text("There is no such request")

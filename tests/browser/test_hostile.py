@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import expect
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from playwright.sync_api import Page, expect
 
 from tests.helpers.browser.made_spans import body, call, made
+from tests.helpers.browser.opening import OpenPage
+from tests.helpers.browser.view_server import View
 
 SCRIPT = (
     "\"'><img src=x onerror=window.hacked=1><script>window.hacked=1</script><svg onload=window.hacked=1>{{7*7}}"
@@ -17,15 +21,15 @@ SCRIPT = (
 LINK = "javascript:window.hacked=1"
 
 
-def _hostile(text):
+def _hostile(text: str) -> Span:
     """A request with `text` wherever there can be one."""
-    where = {"otel_llm.choice.index": 0, "otel_llm.tool_call.index": 0}
+    where: dict[str, Any] = {"otel_llm.choice.index": 0, "otel_llm.tool_call.index": 0}
     anomalies = [
         ("anomaly", 900, {"otel_llm.anomaly.type": text, "otel_llm.anomaly.detail": text}),
         ("anomaly", 900, {**where, "otel_llm.anomaly.type": "invalid_json", "otel_llm.anomaly.detail": text}),
     ]
     rewrite = {f"otel_llm.tag_rewrite.{part}": text for part in ("format", "target")}
-    others = [
+    others: list[tuple[str, float, dict[str, Any]]] = [
         ("text.started", 50, {"otel_llm.choice.index": 0}),
         ("finish_reason", 800, {"otel_llm.finish_reason": text, "otel_llm.choice.index": 0}),
         ("tag_rewrite", 700, {**rewrite, "gen_ai.tool.name": text, "otel_llm.tag_rewrite.length": 5}),
@@ -35,6 +39,7 @@ def _hostile(text):
     whole = call(text, json.dumps({text: text}), index=1, call_id=text, at_ms=200)
     broken = call(text, text, call_id=text)
     parts = [{"role": text, "parts": [{"type": "text", "content": text}, {text: text}]}]
+    odd: dict[str, Any] = {text: text}
     span = made(
         [*broken, *whole, *others, *anomalies],
         model=text,
@@ -46,14 +51,14 @@ def _hostile(text):
         gen_ai__input__messages=json.dumps(parts),
         gen_ai__output__messages=json.dumps(parts),
         gen_ai__system_instructions=json.dumps([text]),
-        **{text: text},
+        **odd,
     )
-    span.status.code = 2
+    span.status.code = Status.STATUS_CODE_ERROR
     span.status.message = text
     return span
 
 
-def _nothing_happened(page):
+def _nothing_happened(page: Page) -> None:
     page.wait_for_timeout(100)  # what would run, runs by then
     assert page.evaluate("window.hacked") is None
     assert (
@@ -66,7 +71,7 @@ def _nothing_happened(page):
 
 
 @pytest.mark.parametrize("text", [SCRIPT, LINK], ids=["markup", "link"])
-def test_script_in_every_field_is_shown_and_not_run(view, open_page, text):
+def test_script_in_every_field_is_shown_and_not_run(view: View, open_page: OpenPage, text: str) -> None:
     other = made(model=text, trace=b"t" * 16)
     view.receive(
         body([_hostile(text), _hostile(text), other, made(model=text, trace=b"t" * 16, links=[other])], service=text)
@@ -83,6 +88,7 @@ def test_script_in_every_field_is_shown_and_not_run(view, open_page, text):
     page.locator(".scrub").focus()
     page.keyboard.press("ArrowLeft")
     box = page.locator(".lanes-picture").bounding_box()
+    assert box is not None
     for share in range(0, 100, 2):
         page.mouse.move(box["x"] + box["width"] * share / 100, box["y"] + 70)
     for shown in (
@@ -104,14 +110,14 @@ def test_script_in_every_field_is_shown_and_not_run(view, open_page, text):
 
 
 @pytest.mark.parametrize("where", ["q", "model", "trace"])
-def test_script_in_the_address_is_text_too(view, open_page, where):
+def test_script_in_the_address_is_text_too(view: View, open_page: OpenPage, where: str) -> None:
     view.receive(body([made()]))
     page = open_page(f"#/?{where}={quote(SCRIPT)}")
     expect(page.locator(".empty")).to_contain_text("Nothing fits")
     _nothing_happened(page)
 
 
-def test_script_that_arrives_live_is_text(view, open_page):
+def test_script_that_arrives_live_is_text(view: View, open_page: OpenPage) -> None:
     page = open_page()
     expect(page.locator(".empty")).to_be_visible()
     expect(page.locator(".connection")).to_have_text("live")
@@ -120,7 +126,7 @@ def test_script_that_arrives_live_is_text(view, open_page):
     _nothing_happened(page)
 
 
-def test_the_page_has_no_inline_script_or_style(view, open_page):
+def test_the_page_has_no_inline_script_or_style(view: View, open_page: OpenPage) -> None:
     page = open_page()
     answer = page.request.get(view.url)
     assert answer.headers["content-security-policy"].startswith("default-src 'self'")
@@ -128,7 +134,7 @@ def test_the_page_has_no_inline_script_or_style(view, open_page):
     assert "style=" not in answer.text()
 
 
-def test_what_cannot_be_seen_is_written_out(view, open_page):
+def test_what_cannot_be_seen_is_written_out(view: View, open_page: OpenPage) -> None:
     name = "pay\u202egnp.exe\u0007\u200b"
     view.receive(body([made(call(name, '{"a": "b\u202ec"}'))]))
     page = open_page()
@@ -137,7 +143,7 @@ def test_what_cannot_be_seen_is_written_out(view, open_page):
     expect(page.locator(".call .json")).to_contain_text('"b\\u202ec"')
 
 
-def test_a_name_of_ten_thousand_characters_breaks_no_layout(view, open_page):
+def test_a_name_of_ten_thousand_characters_breaks_no_layout(view: View, open_page: OpenPage) -> None:
     view.receive(body([made(call("n" * 10_000, "{" + "x" * 10_000, call_id="i" * 10_000), model="m" * 10_000)]))
     page = open_page(width=360, height=740)
     expect(page.locator(".request-row")).to_have_count(1)

@@ -6,25 +6,28 @@ import json
 import re
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.helpers.browser.made_spans import body, call, made
+from tests.helpers.browser.opening import OpenPage
+from tests.helpers.browser.scenes import Agent
+from tests.helpers.browser.view_server import View
 
 ROWS = ".request-row"
 
 
-def _rows(page):
+def _rows(page: Page) -> Locator:
     return page.locator(ROWS)
 
 
-def test_the_empty_list_says_how_to_send_spans(view, open_page):
+def test_the_empty_list_says_how_to_send_spans(view: View, open_page: OpenPage) -> None:
     page = open_page()
     expect(page.locator(".empty")).to_contain_text("No request yet")
     expect(page.locator(".empty")).to_contain_text(f"OTEL_EXPORTER_OTLP_ENDPOINT={view.url}")
     expect(page.locator(".empty")).to_contain_text("otel-llm view --run python app.py")
 
 
-def test_a_row_tells_what_happened(agent, open_page):
+def test_a_row_tells_what_happened(agent: Agent, open_page: OpenPage) -> None:
     agent.plays("broken")
     page = open_page()
     row = _rows(page).first
@@ -37,7 +40,7 @@ def test_a_row_tells_what_happened(agent, open_page):
     expect(row.locator(".time")).to_have_text(re.compile(r"\d\d:\d\d:\d\d"))
 
 
-def test_an_anomaly_is_told_in_red_and_in_words(agent, open_page):
+def test_an_anomaly_is_told_in_red_and_in_words(agent: Agent, open_page: OpenPage) -> None:
     agent.plays("nobody's tool")
     page = open_page()
     anomaly = _rows(page).first.locator(".anomaly")
@@ -46,12 +49,12 @@ def test_an_anomaly_is_told_in_red_and_in_words(agent, open_page):
 
 
 @pytest.mark.parametrize(("scene", "error"), [("overloaded", "RateLimitError"), ("drops", "APIConnectionError")])
-def test_an_error_is_told_by_its_name(agent, open_page, scene, error):
+def test_an_error_is_told_by_its_name(agent: Agent, open_page: OpenPage, scene: str, error: str) -> None:
     agent.plays(scene)
     expect(_rows(open_page()).first.locator(".how")).to_contain_text(error)
 
 
-def test_what_arrives_is_shown_by_itself(agent, open_page):
+def test_what_arrives_is_shown_by_itself(agent: Agent, open_page: OpenPage) -> None:
     agent.plays("says")
     page = open_page()
     expect(_rows(page)).to_have_count(1)
@@ -61,13 +64,14 @@ def test_what_arrives_is_shown_by_itself(agent, open_page):
     expect(page.locator(".total")).to_have_text("2 requests")
 
 
-def test_what_arrives_above_does_not_move_what_one_reads(view, open_page):
+def test_what_arrives_above_does_not_move_what_one_reads(view: View, open_page: OpenPage) -> None:
     view.receive(body(made(model=f"model-{number}", at_ms=number) for number in range(300)))
     page = open_page()
     expect(page.locator(".total")).to_have_text("300 requests")
     page.locator(".rows").evaluate("e => { e.scrollTop = 38 * 50; }")
     expect(page.get_by_text("model-249", exact=True)).to_be_visible()
     before = page.get_by_text("model-249", exact=True).bounding_box()
+    assert before is not None
     view.receive(body(made(model="late", at_ms=5000 + number) for number in range(3)))
     expect(page.locator(".arrived")).to_have_text("3 new above")
     # The rows are put back where they were with the next frame.
@@ -81,7 +85,7 @@ def test_what_arrives_above_does_not_move_what_one_reads(view, open_page):
     expect(_rows(page).first.locator(".model")).to_have_text("late")
 
 
-def test_another_window_empties_the_list(agent, view, open_page):
+def test_another_window_empties_the_list(agent: Agent, view: View, open_page: OpenPage) -> None:
     agent.plays("says")
     page = open_page()
     expect(_rows(page)).to_have_count(1)
@@ -89,7 +93,7 @@ def test_another_window_empties_the_list(agent, view, open_page):
     expect(page.locator(".empty")).to_contain_text("No request yet")
 
 
-def test_forgetting_all_asks_first(agent, view, open_page):
+def test_forgetting_all_asks_first(agent: Agent, view: View, open_page: OpenPage) -> None:
     agent.plays("says")
     page = open_page()
     page.get_by_role("button", name="Forget all requests").click()
@@ -105,7 +109,7 @@ def test_forgetting_all_asks_first(agent, view, open_page):
 
 
 @pytest.fixture
-def mixed(view):
+def mixed(view: View) -> None:
     view.receive(body([made(model="alpha", at_ms=1), made(call("pay", '{"sum": "zebra"}'), model="beta", at_ms=2)]))
     wrong = ("anomaly", 900, {"otel_llm.anomaly.type": "truncated", "otel_llm.anomaly.detail": "cut"})
     view.receive(body([made([wrong], model="alpha", at_ms=3, otel_llm__stream__outcome="closed")], service="other"))
@@ -121,7 +125,9 @@ def mixed(view):
         ("Service", "other", 1),
     ],
 )
-def test_each_filter_finds_its_requests_and_says_how_many(mixed, open_page, label, choice, found):
+def test_each_filter_finds_its_requests_and_says_how_many(
+    mixed: None, open_page: OpenPage, label: str, choice: str, found: int
+) -> None:
     page = open_page()
     expect(_rows(page)).to_have_count(3)
     option = page.get_by_label(label, exact=True).locator(f'option[value="{choice}"]')
@@ -133,7 +139,7 @@ def test_each_filter_finds_its_requests_and_says_how_many(mixed, open_page, labe
     expect(_rows(page)).to_have_count(3)
 
 
-def test_a_search_finds_arguments(mixed, open_page):
+def test_a_search_finds_arguments(mixed: None, open_page: OpenPage) -> None:
     page = open_page()
     page.keyboard.press("/")
     page.keyboard.type("zebra")
@@ -141,13 +147,13 @@ def test_a_search_finds_arguments(mixed, open_page):
     expect(_rows(page).first).to_contain_text("beta")
 
 
-def test_a_search_that_finds_nothing_says_so(mixed, open_page):
+def test_a_search_that_finds_nothing_says_so(mixed: None, open_page: OpenPage) -> None:
     page = open_page("#/?q=nowhere")
     expect(page.locator(".empty")).to_contain_text("Nothing fits")
     expect(page.get_by_label("Search requests")).to_have_value("nowhere")
 
 
-def test_filters_are_in_the_address_and_come_back_with_it(mixed, open_page):
+def test_filters_are_in_the_address_and_come_back_with_it(mixed: None, open_page: OpenPage) -> None:
     page = open_page()
     page.get_by_label("Tool", exact=True).select_option("pay")
     expect(page).to_have_url(re.compile("tool=pay"))
@@ -157,7 +163,7 @@ def test_filters_are_in_the_address_and_come_back_with_it(mixed, open_page):
     expect(_rows(page)).to_have_count(3)
 
 
-def test_what_arrives_is_filtered_too(mixed, view, open_page):
+def test_what_arrives_is_filtered_too(mixed: None, view: View, open_page: OpenPage) -> None:
     page = open_page("#/?model=alpha")
     expect(_rows(page)).to_have_count(2)
     view.receive(body([made(model="beta", at_ms=10), made(model="alpha", at_ms=11)]))
@@ -168,7 +174,7 @@ def test_what_arrives_is_filtered_too(mixed, view, open_page):
 # -- traces --
 
 
-def test_the_turns_of_an_agent_stand_together_in_their_order(agent, open_page):
+def test_the_turns_of_an_agent_stand_together_in_their_order(agent: Agent, open_page: OpenPage) -> None:
     with agent.turns():
         agent.plays("books")
         agent.plays("says")
@@ -183,7 +189,7 @@ def test_the_turns_of_an_agent_stand_together_in_their_order(agent, open_page):
     expect(page.locator(".trace-row")).to_have_count(0)
 
 
-def test_a_turn_says_whose_result_it_carries(view, open_page):
+def test_a_turn_says_whose_result_it_carries(view: View, open_page: OpenPage) -> None:
     first = made(call("pay", "{}"), trace=b"t" * 16, at_ms=0)
     second = made(trace=b"t" * 16, at_ms=2000, links=[first])
     view.receive(body([first, second]))
@@ -197,7 +203,7 @@ def test_a_turn_says_whose_result_it_carries(view, open_page):
 # -- ten thousand --
 
 
-def test_of_ten_thousand_only_what_is_seen_is_made(view, open_page):
+def test_of_ten_thousand_only_what_is_seen_is_made(view: View, open_page: OpenPage) -> None:
     for begin in range(0, 10_000, 1000):
         view.receive(
             body(made(call("work", json.dumps({"n": n})), model=f"m{n}", at_ms=n) for n in range(begin, begin + 1000))
@@ -207,7 +213,7 @@ def test_of_ten_thousand_only_what_is_seen_is_made(view, open_page):
     list_ = page.locator(".rows")
     while True:
         expect(page.get_by_role("grid")).to_have_attribute("aria-rowcount", re.compile(r"\d"))
-        before = int(list_.get_attribute("aria-rowcount"))
+        before = int(list_.get_attribute("aria-rowcount") or 0)
         assert _rows(page).count() < 60
         if before == 10_000:
             break
@@ -223,7 +229,7 @@ def test_of_ten_thousand_only_what_is_seen_is_made(view, open_page):
 # -- keys --
 
 
-def test_the_list_is_walked_with_j_and_k_and_opened_with_enter(mixed, open_page):
+def test_the_list_is_walked_with_j_and_k_and_opened_with_enter(mixed: None, open_page: OpenPage) -> None:
     page = open_page()
     expect(_rows(page)).to_have_count(3)
     page.keyboard.press("j")
@@ -240,7 +246,7 @@ def test_the_list_is_walked_with_j_and_k_and_opened_with_enter(mixed, open_page)
     expect(page.locator(f"#{active}")).to_contain_text("beta")
 
 
-def test_a_letter_in_the_search_is_a_letter(mixed, open_page):
+def test_a_letter_in_the_search_is_a_letter(mixed: None, open_page: OpenPage) -> None:
     page = open_page()
     page.keyboard.press("/")
     page.keyboard.type("jc?")
@@ -250,7 +256,7 @@ def test_a_letter_in_the_search_is_a_letter(mixed, open_page):
     expect(page.locator(".rows, .list-state").first).to_be_attached()
 
 
-def test_help_tells_the_keys_and_goes_with_escape(view, open_page):
+def test_help_tells_the_keys_and_goes_with_escape(view: View, open_page: OpenPage) -> None:
     page = open_page()
     page.keyboard.press("?")
     expect(page.get_by_role("dialog")).to_contain_text("next, previous request")
@@ -258,7 +264,7 @@ def test_help_tells_the_keys_and_goes_with_escape(view, open_page):
     expect(page.get_by_role("dialog")).to_have_count(0)
 
 
-def test_what_has_the_focus_can_be_seen(mixed, open_page):
+def test_what_has_the_focus_can_be_seen(mixed: None, open_page: OpenPage) -> None:
     page = open_page()
     expect(_rows(page)).to_have_count(3)
     seen = set()
@@ -273,13 +279,13 @@ def test_what_has_the_focus_can_be_seen(mixed, open_page):
     assert {"BUTTON", "INPUT", "SELECT", "DIV"} <= seen
 
 
-def test_what_arrives_while_the_list_is_being_read_is_not_lost(view, open_page):
+def test_what_arrives_while_the_list_is_being_read_is_not_lost(view: View, open_page: OpenPage) -> None:
     view.receive(body([made(model="early")]))
     page = open_page("#/?q=nothing")
     expect(page.locator(".empty")).to_be_visible()
     expect(page.locator(".connection")).to_have_text("live")
 
-    def answer_late(route):
+    def answer_late(route: Route) -> None:
         answer = route.fetch()
         view.receive(body([made(model="late", at_ms=10)]))
         page.wait_for_timeout(200)  # its event overtakes the answer

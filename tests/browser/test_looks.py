@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
+
+from tests.helpers.browser.opening import OpenPage
+from tests.helpers.browser.scenes import Agent
+from tests.helpers.browser.view_server import View
 
 PAGES = ["list", "request", "compare"]
 
 
 @pytest.fixture
-def story(agent, view):
+def story(agent: Agent, view: View) -> dict[str, str]:
     """What the pictures show: the addresses of the list, of a request, of a comparison."""
     for scene in ("thinks", "overloaded", "nobody's tool", "truncated", "writes long", "stalls"):
         agent.plays(scene)
@@ -31,12 +37,12 @@ def story(agent, view):
     }
 
 
-def _settled(page):
+def _settled(page: Page) -> None:
     page.evaluate("measures.settled()")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_can_be_read_on_its_ground(story, open_page, scheme):
+def test_every_text_can_be_read_on_its_ground(story: dict[str, str], open_page: OpenPage, scheme: str) -> None:
     """WCAG's contrast of 4.5 to 1, for all texts that are to be seen."""
     for name, path in story.items():
         page = open_page(path, color_scheme=scheme)
@@ -45,7 +51,7 @@ def test_every_text_can_be_read_on_its_ground(story, open_page, scheme):
         assert faint == [], name
 
 
-def test_the_theme_is_switched_and_kept(story, open_page):
+def test_the_theme_is_switched_and_kept(story: dict[str, str], open_page: OpenPage) -> None:
     page = open_page(color_scheme="light")
     ground = "() => getComputedStyle(document.body).backgroundColor"
     light = page.evaluate(ground)
@@ -58,7 +64,7 @@ def test_the_theme_is_switched_and_kept(story, open_page):
     assert page.evaluate(ground) == dark
 
 
-def test_the_picture_follows_the_theme(story, open_page):
+def test_the_picture_follows_the_theme(story: dict[str, str], open_page: OpenPage) -> None:
     page = open_page(story["request"], color_scheme="light")
     _settled(page)
     picture = page.locator(".lanes-picture")
@@ -70,7 +76,7 @@ def test_the_picture_follows_the_theme(story, open_page):
 
 
 @pytest.mark.parametrize("width", [360, 768, 1100, 1400])
-def test_nothing_stands_out_of_the_page(story, open_page, width):
+def test_nothing_stands_out_of_the_page(story: dict[str, str], open_page: OpenPage, width: int) -> None:
     for path in story.values():
         page = open_page(path, width=width, height=740)
         _settled(page)
@@ -78,7 +84,7 @@ def test_nothing_stands_out_of_the_page(story, open_page, width):
         assert page.evaluate("measures.outside()") == []
 
 
-def test_the_columns_stand_under_their_heads(story, open_page):
+def test_the_columns_stand_under_their_heads(story: dict[str, str], open_page: OpenPage) -> None:
     page = open_page()
     _settled(page)
     for name in ("time", "model", "tools", "how", "wrongs", "tokens", "took"):
@@ -90,21 +96,21 @@ def test_the_columns_stand_under_their_heads(story, open_page):
         assert abs(head - cell) < 1.5, name
 
 
-def test_what_can_be_done_has_a_name_and_a_role(story, open_page):
+def test_what_can_be_done_has_a_name_and_a_role(story: dict[str, str], open_page: OpenPage) -> None:
     for path in story.values():
         page = open_page(path)
         _settled(page)
         assert page.evaluate("measures.nameless()") == []
 
 
-def test_a_screen_reader_is_told_the_lines_of_the_grid(story, open_page):
+def test_a_screen_reader_is_told_the_lines_of_the_grid(story: dict[str, str], open_page: OpenPage) -> None:
     page = open_page()
     _settled(page)
     grid = page.get_by_role("grid", name="Requests")
     expect(grid).to_have_attribute("aria-rowcount", "13")
     first = page.locator(".request-row").first
     expect(first).to_have_attribute("role", "row")
-    assert int(first.get_attribute("aria-rowindex")) >= 1
+    assert int(first.get_attribute("aria-rowindex") or 0) >= 1
     expect(page.get_by_role("slider", name="Moment of the request")).to_have_count(0)
     first.click()
     expect(page.get_by_role("slider", name="Moment of the request")).to_have_attribute(
@@ -112,17 +118,18 @@ def test_a_screen_reader_is_told_the_lines_of_the_grid(story, open_page):
     )
 
 
-def test_pictures(story, open_page, pictures):
+def test_pictures(story: dict[str, str], open_page: OpenPage, pictures: Path | None) -> None:
     """The pictures of the documentation."""
     if pictures is None:
         pytest.skip("OTEL_LLM_SCREENSHOTS names no folder for pictures")
-    for name, path, options in (
+    shots: tuple[tuple[str, str, dict[str, Any]], ...] = (
         ("view-list-light", "list", {"color_scheme": "light", "width": 1280, "height": 640}),
         ("view-request-light", "request", {"color_scheme": "light", "width": 1280, "height": 860}),
         ("view-anomaly-dark", "broken", {"color_scheme": "dark", "width": 1280, "height": 980}),
         ("view-compare-light", "compare", {"color_scheme": "light", "width": 1280, "height": 1250}),
         ("view-narrow-dark", "request", {"color_scheme": "dark", "width": 360, "height": 780}),
-    ):
+    )
+    for name, path, options in shots:
         page = open_page(story[path], **options)
         _settled(page)
         page.wait_for_timeout(200)

@@ -7,6 +7,9 @@ import re
 from playwright.sync_api import expect
 
 from otel_llm.demo.llama_server import WELL_FORMED_CALLS
+from tests.helpers.browser.opening import OpenPage
+from tests.helpers.browser.scenes import Agent
+from tests.helpers.browser.view_server import View
 from tests.helpers.callers import ADD_TASK
 
 CALLING = {
@@ -20,7 +23,7 @@ CALLING = {
 }
 
 
-def test_calls_of_a_real_model_are_shown(agent, view, open_page, llama):
+def test_calls_of_a_real_model_are_shown(agent: Agent, view: View, open_page: OpenPage, llama: str) -> None:
     agent.asks(llama, **CALLING)
     page = open_page()
     expect(page.locator(".request-row")).to_have_count(1)

@@ -4,39 +4,45 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from tests.helpers.browser.made_spans import body, call, made
+from tests.helpers.browser.opening import OpenPage
 from tests.helpers.browser.scenes import BOOKING, FLIGHTS, WEATHER, Agent
+from tests.helpers.browser.view_server import View
 
 
-def _open(view, open_page, **options):
+def _open(view: View, open_page: OpenPage, **options: Any) -> Page:
     """The page of the newest request."""
     page = open_page(f"#/requests/{view.requests()[0]['id']}", **options)
     page.evaluate("measures.settled()")
     return page
 
 
-def _scrub_to(page, share):
+def _scrub_to(page: Page, share: float) -> None:
     page.locator(".scrub").evaluate(
         "(e, share) => { e.value = share * e.max; e.dispatchEvent(new Event('input')); }", share
     )
 
 
-def _ink(page):
-    return page.evaluate("measures.ink()")
+def _ink(page: Page) -> int:
+    pixels: int = page.evaluate("measures.ink()")
+    return pixels
 
 
-def _pixels(page):
-    return page.evaluate("measures.picture()")
+def _pixels(page: Page) -> str:
+    address: str = page.evaluate("measures.picture()")
+    return address
 
 
 # -- the timeline --
 
 
-def test_there_is_a_lane_for_each_call_and_for_text(agent, view, open_page):
+def test_there_is_a_lane_for_each_call_and_for_text(agent: Agent, view: View, open_page: OpenPage) -> None:
     agent.plays("searches")
     page = _open(view, open_page)
     expect(page.locator(".lane-name bdi")).to_have_text(["text", "search_flights", "get_weather"])
@@ -44,17 +50,18 @@ def test_there_is_a_lane_for_each_call_and_for_text(agent, view, open_page):
     assert _ink(page) > 1000
 
 
-def test_the_picture_says_in_words_what_it_shows(agent, view, open_page):
+def test_the_picture_says_in_words_what_it_shows(agent: Agent, view: View, open_page: OpenPage) -> None:
     agent.plays("searches")
     page = _open(view, open_page)
     said = page.get_by_role("img").get_attribute("aria-label")
+    assert said is not None
     assert "2 tool calls" in said
     assert "search_flights from" in said
     # The server is silent for 420 ms in the middle of both calls.
     assert re.search(r"nothing came for 4\d\d ms", said)
 
 
-def test_a_delta_is_drawn_where_it_fell_in_time(view, open_page):
+def test_a_delta_is_drawn_where_it_fell_in_time(view: View, open_page: OpenPage) -> None:
     where = {"otel_llm.choice.index": 0, "otel_llm.tool_call.index": 0}
     deltas = [
         (
@@ -81,7 +88,9 @@ def test_a_delta_is_drawn_where_it_fell_in_time(view, open_page):
     assert not any(0.3 < column < 0.7 for column in columns)
 
 
-def test_it_can_be_zoomed_by_keys_and_buttons_and_shown_whole_again(agent, view, open_page):
+def test_it_can_be_zoomed_by_keys_and_buttons_and_shown_whole_again(
+    agent: Agent, view: View, open_page: OpenPage
+) -> None:
     agent.plays("searches")
     page = _open(view, open_page)
     whole = _pixels(page)
@@ -96,7 +105,7 @@ def test_it_can_be_zoomed_by_keys_and_buttons_and_shown_whole_again(agent, view,
     expect(page.get_by_role("button", name="Zoom out")).to_be_disabled()
 
 
-def test_the_wheel_zooms_with_control_where_the_pointer_is(agent, view, open_page):
+def test_the_wheel_zooms_with_control_where_the_pointer_is(agent: Agent, view: View, open_page: OpenPage) -> None:
     agent.plays("searches")
     page = _open(view, open_page)
     whole = _pixels(page)
@@ -108,30 +117,33 @@ def test_the_wheel_zooms_with_control_where_the_pointer_is(agent, view, open_pag
     assert _pixels(page) != whole
 
 
-def test_pointing_at_a_delta_tells_of_it(agent, view, open_page):
+def test_pointing_at_a_delta_tells_of_it(agent: Agent, view: View, open_page: OpenPage) -> None:
     agent.plays("books")
     page = _open(view, open_page)
-    _ink(page)
+    last = max(page.evaluate("measures.deltas()"))
     box = page.locator(".lanes-picture").bounding_box()
-    page.mouse.move(box["x"] + box["width"] - 11, box["y"] + 30)
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * last, box["y"] + 30)
     expect(page.locator(".tip")).to_contain_text("book_flight at")
     expect(page.locator(".tip")).to_contain_text(f"{len(BOOKING)} so far")
 
 
-def test_a_long_stream_tells_how_many_deltas_were_folded(agent, view, open_page):
+def test_a_long_stream_tells_how_many_deltas_were_folded(agent: Agent, view: View, open_page: OpenPage) -> None:
     agent.plays("writes long")
     page = _open(view, open_page)
     expect(page.locator(".numbers")).to_contain_text("folded")
     deltas = view.requests()[0]
     shown = page.locator(".lane-about").first.inner_text()
     # All deltas that came are told, however few events stand for them.
-    assert int(re.search(r"([\d,]+) deltas", shown).group(1).replace(",", "")) > 128, (shown, deltas)
+    told = re.search(r"([\d,]+) deltas", shown)
+    assert told is not None, shown
+    assert int(told.group(1).replace(",", "")) > 128, (shown, deltas)
 
 
 # -- the scrubber --
 
 
-def test_the_arguments_grow_along_the_scrubber(agent, view, open_page):
+def test_the_arguments_grow_along_the_scrubber(agent: Agent, view: View, open_page: OpenPage) -> None:
     agent.plays("searches")
     page = _open(view, open_page)
     texts = page.locator(".growing-text")
@@ -146,7 +158,7 @@ def test_the_arguments_grow_along_the_scrubber(agent, view, open_page):
     expect(page.locator(".growing-size").first).to_have_text(f"{len(grown)} / {len(FLIGHTS)}")
 
 
-def test_the_arrows_go_from_delta_to_delta(agent, view, open_page):
+def test_the_arrows_go_from_delta_to_delta(agent: Agent, view: View, open_page: OpenPage) -> None:
     agent.plays("broken")
     page = _open(view, open_page)
     _scrub_to(page, 0)
@@ -159,17 +171,18 @@ def test_the_arrows_go_from_delta_to_delta(agent, view, open_page):
         expect(text).to_have_text(grown)
 
 
-def test_pointing_into_the_picture_moves_the_scrubber(agent, view, open_page):
+def test_pointing_into_the_picture_moves_the_scrubber(agent: Agent, view: View, open_page: OpenPage) -> None:
     agent.plays("books")
     page = _open(view, open_page)
     _ink(page)
     box = page.locator(".lanes-picture").bounding_box()
+    assert box is not None
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 20)
     share = page.locator(".scrub").evaluate("e => e.value / e.max")
     assert 0.49 < share < 0.51
 
 
-def test_playing_comes_to_the_end(agent, view, open_page):
+def test_playing_comes_to_the_end(agent: Agent, view: View, open_page: OpenPage) -> None:
     agent.plays("nobody's tool")
     page = _open(view, open_page)
     page.get_by_role("button", name="Play").click()
@@ -181,10 +194,11 @@ def test_playing_comes_to_the_end(agent, view, open_page):
 # -- the calls --
 
 
-def test_final_arguments_are_laid_out_without_changing_a_token(view, open_page):
+def test_final_arguments_are_laid_out_without_changing_a_token(view: View, open_page: OpenPage) -> None:
     arguments = '{"n":12345678901234567890,"n":1.0,"s":"a\\u00e9 , : {","l":[],"o":{},"t":[true,null]}'
     view.receive(body([made(call("keep", arguments))]))
     shown = _open(view, open_page).locator(".call .json").text_content()
+    assert shown is not None
     assert shown.split("\n") == [
         "{",
         '  "n": 12345678901234567890,',
@@ -200,7 +214,7 @@ def test_final_arguments_are_laid_out_without_changing_a_token(view, open_page):
     ]
 
 
-def test_where_arguments_are_broken_is_marked(agent, view, open_page):
+def test_where_arguments_are_broken_is_marked(agent: Agent, view: View, open_page: OpenPage) -> None:
     agent.plays("broken")
     page = _open(view, open_page)
     mark = page.locator(".call mark")
@@ -210,7 +224,7 @@ def test_where_arguments_are_broken_is_marked(agent, view, open_page):
     assert before == '{"origin": "ZRH", "destination": '
 
 
-def test_the_mark_counts_characters_and_not_their_halves(view, open_page):
+def test_the_mark_counts_characters_and_not_their_halves(view: View, open_page: OpenPage) -> None:
     arguments = '{"a": "🛫🛬", "b": x}'
     anomaly = (
         "anomaly",
@@ -222,13 +236,13 @@ def test_the_mark_counts_characters_and_not_their_halves(view, open_page):
     expect(mark).to_have_text("error here: x")
 
 
-def test_arguments_that_end_too_early_are_marked_at_their_end(view, open_page):
+def test_arguments_that_end_too_early_are_marked_at_their_end(view: View, open_page: OpenPage) -> None:
     view.receive(body([made(call("fly", '{"a": "b"'))]))
     page = _open(view, open_page)
     expect(page.locator(".call mark")).to_have_text("error here: end")
 
 
-def test_arguments_that_were_not_recorded_are_said_to_be_so(view, open_page):
+def test_arguments_that_were_not_recorded_are_said_to_be_so(view: View, open_page: OpenPage) -> None:
     agent = Agent(view.url, capture_arguments=False)
     agent.plays("books")
     agent.close()
@@ -250,7 +264,9 @@ def test_arguments_that_were_not_recorded_are_said_to_be_so(view, open_page):
         ("stalls", "stalled"),
     ],
 )
-def test_an_anomaly_is_explained_with_its_causes_and_advice(agent, view, open_page, scene, type_):
+def test_an_anomaly_is_explained_with_its_causes_and_advice(
+    agent: Agent, view: View, open_page: OpenPage, scene: str, type_: str
+) -> None:
     agent.plays(scene)
     page = _open(view, open_page)
     wrong = page.locator(".wrong-one", has=page.get_by_role("heading", name=type_))
@@ -259,14 +275,14 @@ def test_an_anomaly_is_explained_with_its_causes_and_advice(agent, view, open_pa
     assert len(wrong.locator(".why p").inner_text()) > 20
 
 
-def test_a_healthy_request_is_accused_of_nothing(agent, view, open_page):
+def test_a_healthy_request_is_accused_of_nothing(agent: Agent, view: View, open_page: OpenPage) -> None:
     agent.plays("books")
     page = _open(view, open_page)
     expect(page.locator(".call")).to_be_visible()
     expect(page.locator(".anomalies, .wrong")).to_have_count(0)
 
 
-def test_an_anomaly_is_shown_on_the_timeline(agent, view, open_page):
+def test_an_anomaly_is_shown_on_the_timeline(agent: Agent, view: View, open_page: OpenPage) -> None:
     agent.plays("stalls")
     page = _open(view, open_page)
     page.get_by_role("button", name=re.compile("Show at")).click()
@@ -278,7 +294,7 @@ def test_an_anomaly_is_shown_on_the_timeline(agent, view, open_page):
 # -- everything else that is known --
 
 
-def test_a_rewritten_call_is_shown_before_and_after(view, open_page):
+def test_a_rewritten_call_is_shown_before_and_after(view: View, open_page: OpenPage) -> None:
     agent = Agent(view.url, tool_call_tags="openai")
     agent.plays("leaks")
     agent.close()
@@ -287,17 +303,20 @@ def test_a_rewritten_call_is_shown_before_and_after(view, open_page):
     expect(page.locator(".before-after > div").nth(1)).to_contain_text('"city": "Lisbon"')
 
 
-def test_parameters_are_listed(agent, view, open_page):
+def test_parameters_are_listed(agent: Agent, view: View, open_page: OpenPage) -> None:
     agent.plays("books")
     table = _open(view, open_page).get_by_role("table", name="Parameters")
     expect(table.locator("tr", has_text="temperature")).to_contain_text("0.2")
     expect(table.locator("tr", has_text="max_tokens")).to_contain_text("512")
 
 
-def test_declared_tools_and_messages_are_shown_where_they_were_captured(view, open_page):
+def test_declared_tools_and_messages_are_shown_where_they_were_captured(view: View, open_page: OpenPage) -> None:
     tools = [{"type": "function", "name": "pay", "description": "Pay somebody.", "parameters": {"type": "object"}}]
     output = [{"role": "assistant", "parts": [{"type": "text", "content": "Paid."}], "finish_reason": "stop"}]
-    given = {"gen_ai__tool__definitions": json.dumps(tools), "gen_ai__output__messages": json.dumps(output)}
+    given: dict[str, Any] = {
+        "gen_ai__tool__definitions": json.dumps(tools),
+        "gen_ai__output__messages": json.dumps(output),
+    }
     view.receive(body([made(**given)]))
     page = _open(view, open_page)
     page.get_by_text("Declared tools (1)").click()
@@ -305,7 +324,7 @@ def test_declared_tools_and_messages_are_shown_where_they_were_captured(view, op
     expect(page.locator(".said")).to_have_text("Paid.")
 
 
-def test_it_is_copied_as_curl_as_json_and_as_a_test(agent, view, open_page):
+def test_it_is_copied_as_curl_as_json_and_as_a_test(agent: Agent, view: View, open_page: OpenPage) -> None:
     agent.plays("books")
     page = _open(view, open_page, permissions=["clipboard-read", "clipboard-write"])
     copied = {}
@@ -323,7 +342,7 @@ def test_it_is_copied_as_curl_as_json_and_as_a_test(agent, view, open_page):
     compile(copied["Copy as a test case"], "copied", "exec")
 
 
-def test_what_was_exported_is_opened_again(agent, view, open_page, tmp_path):
+def test_what_was_exported_is_opened_again(agent: Agent, view: View, open_page: OpenPage, tmp_path: Path) -> None:
     agent.plays("broken")
     page = _open(view, open_page)
     with page.expect_download() as download:
@@ -338,7 +357,7 @@ def test_what_was_exported_is_opened_again(agent, view, open_page, tmp_path):
     expect(page.locator(".call mark")).to_have_text("error here: L")
 
 
-def test_a_file_that_is_no_telemetry_is_refused_in_a_sentence(view, open_page, tmp_path):
+def test_a_file_that_is_no_telemetry_is_refused_in_a_sentence(view: View, open_page: OpenPage, tmp_path: Path) -> None:
     file = tmp_path / "photo.json"
     file.write_text("{not json")
     page = open_page()
@@ -349,7 +368,7 @@ def test_a_file_that_is_no_telemetry_is_refused_in_a_sentence(view, open_page, t
 # -- a hundred thousand --
 
 
-def test_a_request_of_a_hundred_thousand_deltas_is_drawn_and_scrubbed(view, open_page):
+def test_a_request_of_a_hundred_thousand_deltas_is_drawn_and_scrubbed(view: View, open_page: OpenPage) -> None:
     arguments = json.dumps({"items": [f"item {number:06}" for number in range(25_000)]})
     view.receive(body([made(call("write", arguments, every_ms=0.3), duration_ms=31_000)]))
     page = _open(view, open_page)
@@ -367,7 +386,7 @@ def test_a_request_of_a_hundred_thousand_deltas_is_drawn_and_scrubbed(view, open
 # -- failures --
 
 
-def test_a_request_that_is_gone_is_told_in_a_sentence(view, open_page):
+def test_a_request_that_is_gone_is_told_in_a_sentence(view: View, open_page: OpenPage) -> None:
     page = open_page("#/requests/00-11")
     expect(page.get_by_role("alert")).to_contain_text("There is no such request")
 
@@ -380,7 +399,9 @@ def test_a_request_that_is_gone_is_told_in_a_sentence(view, open_page):
         (None, "The view does not answer. Does otel-llm view still run?"),
     ],
 )
-def test_a_failure_is_told_in_a_sentence_and_can_be_tried_again(agent, view, open_page, status, said):
+def test_a_failure_is_told_in_a_sentence_and_can_be_tried_again(
+    agent: Agent, view: View, open_page: OpenPage, status: int | None, said: str
+) -> None:
     agent.plays("says")
     page = open_page()
     expect(page.locator(".request-row")).to_have_count(1)

@@ -81,8 +81,8 @@ def misplaced(shape: Any, values: st.SearchStrategy[Any]) -> st.SearchStrategy[A
     """Chunks or events of the right shape with nonsense in any place of it."""
     if isinstance(shape, dict):
         parts = {name: misplaced(part, values) for name, part in shape.items()}
-        made = st.fixed_dictionaries(parts)
-        made = st.one_of(made.map(with_fields), made)
+        whole = st.fixed_dictionaries(parts)
+        made: st.SearchStrategy[Any] = st.one_of(whole.map(with_fields), whole)
     elif isinstance(shape, list):
         made = st.tuples(*(misplaced(part, values) for part in shape)).map(list)
     else:

@@ -14,12 +14,10 @@ from openai import _streaming
 try:
     import httpx2 as httpx
 except ModuleNotFoundError:  # SDKs before 3.0
-    import httpx
+    import httpx  # type: ignore[no-redef]  # the same classes under their older name
 
-try:
-    from openai import omit as OMIT  # noqa: N812
-except ImportError:  # SDKs before 1.110
-    OMIT = openai.NOT_GIVEN  # type: ignore[assignment]
+OMIT: Any = getattr(openai, "omit", openai.NOT_GIVEN)
+"""What leaves an argument out: `omit` since 1.110."""
 
 _TRANSLATES = "APIConnectionError" in inspect.getsource(_streaming)
 TIMED_OUT: Any = openai.APITimeoutError if _TRANSLATES else httpx.TimeoutException

@@ -29,7 +29,7 @@ class Seen:
 
     def __init__(self, span_limits: SpanLimits | None = None) -> None:
         self._spans = InMemorySpanExporter()
-        self._logs = InMemoryLogRecordExporter()
+        self._logs = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]  # not annotated by the OpenTelemetry SDK
         self._reader = InMemoryMetricReader()
         self.tracer_provider = TracerProvider(span_limits=span_limits)
         self.tracer_provider.add_span_processor(SimpleSpanProcessor(self._spans))
@@ -76,14 +76,14 @@ class Seen:
     def metric(self, name: str) -> list[tuple[dict[str, Any], Any]]:
         """The points of a metric: (attributes, value of a counter or (count, sum) of a histogram)."""
         data = self._reader.get_metrics_data()
-        points = []
+        points: list[tuple[dict[str, Any], Any]] = []
         for resource in data.resource_metrics if data else []:
             for scope in resource.scope_metrics:
                 for metric in scope.metrics:
                     if metric.name == name:
                         for point in metric.data.data_points:
                             value = point.value if hasattr(point, "value") else (point.count, point.sum)
-                            points.append((dict(point.attributes), value))
+                            points.append((dict(point.attributes or {}), value))
         return points
 
     def encode(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -54,7 +55,7 @@ def scripted() -> Iterator[str]:
 
 
 @pytest.fixture
-def disk_of_the_test(tmp_path) -> Iterator[None]:
+def disk_of_the_test(tmp_path: Path) -> Iterator[None]:
     """Queues and stores are large: nothing of them stays behind."""
     yield
     shutil.rmtree(tmp_path, ignore_errors=True)

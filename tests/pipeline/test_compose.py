@@ -135,7 +135,9 @@ def test_grafana_finds_its_files_and_the_others() -> None:
     wanted = set(re.findall(r"(?<!\$)\$\{(\w+)\}", sources))
     assert wanted == {name for name in given if not name.startswith("GF_")}
     for name in wanted:
-        _, host, port = re.fullmatch(r"(http)://(\w+):(\d+)", given[name]).groups()
+        address = re.fullmatch(r"http://(\w+):(\d+)", given[name])
+        assert address is not None, given[name]
+        host, port = address.groups()
         published = {one.split(":")[1] for service in ("prometheus", "jaeger") for one in SERVICES[service]["ports"]}
         assert port in published
         assert host in SERVICES or name == "JAEGER_PUBLIC_URL"

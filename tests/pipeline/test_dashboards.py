@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import operator
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,12 +23,12 @@ GRAFANA: Final = Path(__file__).parents[2] / "grafana"
 BOARDS: Final[dict[str, dict[str, Any]]] = {
     path.stem: json.loads(path.read_text()) for path in sorted((GRAFANA / "dashboards").glob("*.json"))
 }
-PANELS: Final = [
-    pytest.param(panel, id=f"{name}-{panel['id']}")
+PANELS: Final[dict[str, dict[str, Any]]] = {
+    f"{name}-{panel['id']}": panel
     for name, board in BOARDS.items()
     for panel in board["panels"]
     if panel["type"] != "row"
-]
+}
 _COLUMNS: Final = 24
 
 
@@ -83,7 +85,7 @@ def test_links_lead_to_the_other_board_with_its_variables(board: dict[str, Any])
     assert names == [variable["name"] for variable in other["templating"]["list"]] == ["service", "provider", "model"]
 
 
-@pytest.mark.parametrize("panel", PANELS)
+@pytest.mark.parametrize("panel", PANELS.values(), ids=PANELS)
 def test_panel_is_readable(panel: dict[str, Any]) -> None:
     assert panel["title"]
     defaults = panel["fieldConfig"]["defaults"]
@@ -125,7 +127,7 @@ def _every(part: Any, key: str) -> list[Any]:
     return []
 
 
-@pytest.mark.parametrize("panel", PANELS)
+@pytest.mark.parametrize("panel", PANELS.values(), ids=PANELS)
 def test_every_query_has_data(panel: dict[str, Any], live_stack: LiveStack) -> None:
     for target in panel["targets"]:
         query = asked(target["expr"])
@@ -139,14 +141,17 @@ def test_every_query_has_data(panel: dict[str, Any], live_stack: LiveStack) -> N
         assert labels <= set().union(*(one["metric"] for one in series)), "The legend names what is not there."
 
 
-@pytest.mark.parametrize("panel", [one for one in PANELS if any(t["exemplar"] for t in one.values[0]["targets"])])
+@pytest.mark.parametrize(
+    "panel",
+    [pytest.param(panel, id=name) for name, panel in PANELS.items() if any(t["exemplar"] for t in panel["targets"])],
+)
 def test_exemplars_lead_to_traces(panel: dict[str, Any], live_stack: LiveStack) -> None:
     for target in panel["targets"]:
         if target["exemplar"]:
             query = asked(target["expr"])
-            trace_ids = eventually(lambda query=query: live_stack.prometheus.exemplars(query), bool)
+            trace_ids = eventually(partial(live_stack.prometheus.exemplars, query), bool)
             assert trace_ids, query
-            known = eventually(lambda: _trace_ids(live_stack), lambda known, ids=trace_ids: ids <= known)
+            known = eventually(lambda: _trace_ids(live_stack), trace_ids.issubset)
             assert trace_ids <= known
 
 
@@ -155,7 +160,7 @@ def _trace_ids(stack: LiveStack) -> set[str]:
 
 
 def test_searches_that_the_texts_tell_of_find_traces(live_stack: LiveStack) -> None:
-    texts = [panel.values[0]["description"] for panel in PANELS] + [(GRAFANA / "prometheus/rules.yaml").read_text()]
+    texts = [panel["description"] for panel in PANELS.values()] + [(GRAFANA / "prometheus/rules.yaml").read_text()]
     searches = {tag for text in texts for tag in re.findall(r"\btag\s+([\w.]+)=", text)}
     values = {"otel_llm.stream.outcome": "error", "otel_llm.anomaly.type": "invalid_json"}
     assert searches == values.keys()
@@ -164,11 +169,11 @@ def test_searches_that_the_texts_tell_of_find_traces(live_stack: LiveStack) -> N
         wanted = {"error": 10, "invalid_json": 5}[value]
         tags = json.dumps({tag: value})
 
-        def found(tags: str = tags) -> list[dict[str, Any]]:
+        def found(tags: str = tags) -> int:
             url = f"{live_stack.jaeger_url}/api/traces"
-            return get_json(url, service=SERVICES[0], tags=tags, limit=1000)["data"]
+            return len(get_json(url, service=SERVICES[0], tags=tags, limit=1000)["data"])
 
-        assert len(eventually(found, lambda found, wanted=wanted: len(found) >= wanted)) == wanted
+        assert eventually(found, partial(operator.le, wanted)) == wanted
 
 
 @pytest.mark.parametrize("variable", BOARDS["overview"]["templating"]["list"], ids=lambda one: one["name"])

@@ -7,9 +7,10 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,7 +50,7 @@ class Cluster:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory) -> Iterator[Cluster]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("cluster")
     with KafkaCluster(folder / "kafka") as kafka, Cassandra(folder / "cassandra") as cassandra:
         yield Cluster(kafka, cassandra, folder)
@@ -60,7 +61,9 @@ def _collector(cluster: Cluster, configuration: str, name: str, **variables: str
     return programs.collector(configuration, ports, cluster.folder / name, variables), ports
 
 
-def test_no_trace_is_split_between_two_consumers(cluster: Cluster, record_property) -> None:
+def test_no_trace_is_split_between_two_consumers(
+    cluster: Cluster, record_property: Callable[[str, object], None]
+) -> None:
     """Agents' runs of four spans, of which the third has an anomaly, while one consumer of two is killed."""
     variables = cluster.topic("whole-traces")
     jaeger, traces, otlp = cluster.jaeger()
@@ -88,7 +91,7 @@ def test_no_trace_is_split_between_two_consumers(cluster: Cluster, record_proper
 
 
 def test_nothing_is_lost_when_a_broker_a_consumer_and_jaeger_die(
-    cluster: Cluster, scripted: str, record_property
+    cluster: Cluster, scripted: str, record_property: Callable[[str, object], None]
 ) -> None:
     variables = cluster.topic("everything")
     jaeger, traces, otlp = cluster.jaeger()
@@ -121,7 +124,7 @@ def _requests(base_url: str, ports: CollectorPorts, count: int) -> None:
     run_instrumented(str(TRAFFIC), base_url, f"calls={count}", **_through(ports.http))
 
 
-def _through(port: int) -> dict:
+def _through(port: int) -> dict[str, Any]:
     """To the producer itself, as an agent would: over HTTP, with the token."""
     return {
         "otlp_port": port,

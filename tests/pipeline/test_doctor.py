@@ -31,7 +31,7 @@ class Parts:
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory) -> Iterator[Parts]:
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
     folder = tmp_path_factory.mktemp("doctor")
     made = Parts(CollectorPorts.free(), CollectorPorts.free(), JaegerPorts.free(), free_ports(1)[0])
     to_jaeger = {"JAEGER_OTLP_ENDPOINT": f"127.0.0.1:{made.jaeger.otlp}"}
@@ -75,6 +75,7 @@ class Report:
         return self._with("warning")
 
     def of(self, check: str) -> str:
+        sentence: str
         (sentence,) = [one["sentence"] for one in self._checks if one["check"] == check]
         return sentence
 
@@ -82,7 +83,9 @@ class Report:
         return {one["check"] for one in self._checks if one["status"] == status}
 
 
-def consult(collector: CollectorPorts, parts: Parts, *options: str, otlp_port: int | None = None, **variables: str):
+def consult(
+    collector: CollectorPorts, parts: Parts, *options: str, otlp_port: int | None = None, **variables: str
+) -> Report:
     """Run the doctor as a person does, in the environment of an application that sends to ``collector``."""
     asked = {
         "--collector-health": f"http://127.0.0.1:{collector.health}/",

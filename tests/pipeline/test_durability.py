@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.helpers.pipeline.application import TRAFFIC, run_instrumented
 from tests.helpers.pipeline.backends import eventually, scraped, tags, times_stored
 from tests.helpers.pipeline.otlp import post_spans, span
-from tests.helpers.pipeline.tier import TOKEN, new_tier, running_tier
+from tests.helpers.pipeline.tier import TOKEN, Tier, new_tier, running_tier
 
 pytestmark = pytest.mark.usefixtures("go_programs", "disk_of_the_test")
 
@@ -17,7 +19,7 @@ REQUESTS = 2000
 
 
 def test_no_span_is_lost_by_an_outage_of_jaeger_and_a_kill_of_the_gateway(
-    tmp_path: Path, scripted: str, record_property
+    tmp_path: Path, scripted: str, record_property: Callable[[str, object], None]
 ) -> None:
     tier = new_tier(tmp_path, SHARE_PERCENT="100")
     with tier.agent, tier.gateway:
@@ -82,9 +84,9 @@ _ACCEPTED = "otelcol_receiver_accepted_spans"
 _BATCH_SPANS = 512  # what an SDK sends at once
 
 
-def _stored(tier) -> dict[str, int]:
+def _stored(tier: Tier) -> dict[str, int]:
     return times_stored(tier.traces.spans("app"))
 
 
-def _reasons(trace: dict) -> set[str]:
+def _reasons(trace: dict[str, Any]) -> set[str]:
     return {tags(span)["otel_llm.sampling.reason"] for span in trace["spans"]}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -16,13 +18,13 @@ pytestmark = pytest.mark.usefixtures("go_programs", "prometheus_programs")
 
 
 @pytest.fixture(scope="module")
-def tier(tmp_path_factory):
+def tier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tier]:
     with running_tier(tmp_path_factory.mktemp("tier"), SHARE_PERCENT="100") as tier:
         yield tier
 
 
 @pytest.fixture(scope="module")
-def metrics(tier: Tier, tmp_path_factory):
+def metrics(tier: Tier, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     (port,) = free_ports(1)
     scraped = {"applications": [tier.gateway_ports.prometheus], "collector": [tier.gateway_ports.own_metrics]}
     with programs.prometheus(port, scraped, tmp_path_factory.mktemp("prometheus"), every="1s"):
@@ -69,14 +71,14 @@ def test_the_anomaly_of_a_broken_stream_is_named_in_both(tier: Tier, metrics: Pr
     assert tags(span)["otel_llm.sampling.reason"] == "anomaly"
     for name in ("otel_llm_anomaly_count_total", "otel_llm_anomaly_event_count_total"):
         counted = f'{name}{{job="broken",otel_llm_anomaly_type="invalid_json"}}'
-        assert eventually(lambda counted=counted: metrics.value(counted), lambda value: value == 1) == 1
+        assert eventually(partial(metrics.value, counted), lambda value: value == 1) == 1
 
 
 def test_an_exemplar_leads_from_a_metric_to_its_trace(tier: Tier, metrics: Prometheus, scripted: str) -> None:
     run_instrumented(str(TRAFFIC), scripted, "calls=3", otlp_port=tier.agent_ports.grpc, service="exemplars")
 
     for name in ("otel_llm_tool_call_duration_seconds_bucket", "traces_span_metrics_duration_seconds_bucket"):
-        ids = eventually(lambda name=name: metrics.exemplars(f'{name}{{job="exemplars"}}'), bool)
+        ids = eventually(partial(metrics.exemplars, f'{name}{{job="exemplars"}}'), bool)
         stored = eventually(lambda: tier.traces.traces("exemplars"), lambda traces: len(traces) == 3)
         assert ids
         assert ids <= {trace["traceID"] for trace in stored}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.helpers.pipeline.backends import eventually, tags
 from tests.helpers.pipeline.otlp import post_spans, span
-from tests.helpers.pipeline.tier import TOKEN, running_tier
+from tests.helpers.pipeline.tier import TOKEN, Tier, running_tier
 
 pytestmark = pytest.mark.usefixtures("go_programs")
 
@@ -51,13 +52,13 @@ HOSTILE = {
 
 
 @pytest.fixture(scope="module")
-def tier(tmp_path_factory):
+def tier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tier]:
     with running_tier(tmp_path_factory.mktemp("hostile"), SHARE_PERCENT="100") as running:
         yield running
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_the_spans_beside_it_arrive(tier, name: str) -> None:
+def test_the_spans_beside_it_arrive(tier: Tier, name: str) -> None:
     beside = [span(name="beside") for _ in range(6)]
     post_spans(
         tier.gateway_ports.http, TOKEN, [*beside[:3], HOSTILE[name], *beside[3:]], resource={"service.name": name}
@@ -71,7 +72,7 @@ def test_the_spans_beside_it_arrive(tier, name: str) -> None:
     assert not left & {f"otel_llm.{working}" for working in WORKING}
 
 
-def test_nobody_can_say_what_a_span_is_called_but_itself(tier) -> None:
+def test_nobody_can_say_what_a_span_is_called_but_itself(tier: Tier) -> None:
     forged = {"otel_llm.status_message": "forged", "otel_llm.span_name": "forged"}
     post_spans(
         tier.gateway_ports.http,
@@ -84,7 +85,7 @@ def test_nobody_can_say_what_a_span_is_called_but_itself(tier) -> None:
     assert 'forged"' not in tier.traces.raw("forged-names")
 
 
-def test_very_many_pieces_are_not_joined_without_end(tier) -> None:
+def test_very_many_pieces_are_not_joined_without_end(tier: Tier) -> None:
     """Each one of them copies all before it; without a bound this one request takes half a minute of a processor."""
     pieces = [(DELTA, {"gen_ai.tool.call.arguments": "a" * 1000})] * 12_000
     post_spans(tier.gateway_ports.http, TOKEN, [span(events=pieces)], resource={"service.name": "many"})

@@ -103,4 +103,5 @@ def _seconds_a_request(base_url: str, count: int, *, otlp_port: int, **variables
 
 
 def _id() -> str:
-    return span()["traceId"]
+    trace_id: str = span()["traceId"]
+    return trace_id

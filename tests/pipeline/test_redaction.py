@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.helpers.pipeline.application import TRAFFIC, run_instrumented
 from tests.helpers.pipeline.backends import events, eventually, tags
 from tests.helpers.pipeline.otlp import SENT_TO_ANY_PATH, post_spans, send_spans, span
-from tests.helpers.pipeline.tier import TOKEN, new_tier, running_tier
+from tests.helpers.pipeline.tier import TOKEN, Tier, new_tier, running_tier
 from tests.helpers.pipeline.traffic import SECRETS
 
 pytestmark = pytest.mark.usefixtures("go_programs", "disk_of_the_test")
@@ -60,7 +62,7 @@ def test_a_secret_is_not_in_the_gateway_s_queue_either(tmp_path: Path, scripted:
 
 @pytest.mark.parametrize("kind", SECRETS)
 @pytest.mark.parametrize("path", SENT_TO_ANY_PATH)
-def test_wherever_a_span_holds_a_secret_it_is_masked(redacting_tier, path: str, kind: str) -> None:
+def test_wherever_a_span_holds_a_secret_it_is_masked(redacting_tier: Tier, path: str, kind: str) -> None:
     service, secret = f"{path}-{kind}", SECRETS[kind]
     send_spans(redacting_tier.gateway_ports.http, TOKEN, service=service, path=path, value=f"so be it: {secret} and on")
 
@@ -112,7 +114,7 @@ def _in_json(text: str, *, times: int = 1) -> str:
         ),
     ],
 )
-def test_a_secret_in_any_writing_is_masked(redacting_tier, text: str, secret: str) -> None:
+def test_a_secret_in_any_writing_is_masked(redacting_tier: Tier, text: str, secret: str) -> None:
     """The patterns are tried in an order that changes from value to value, so each is sent in many."""
     service = "writing-" + text.encode().hex()[:200]
     notes = {f"app.note.{number}": text for number in range(20)}
@@ -122,7 +124,7 @@ def test_a_secret_in_any_writing_is_masked(redacting_tier, text: str, secret: st
     assert not [value for key, value in tags(sent).items() if key in notes and secret in value]
 
 
-def test_what_its_name_calls_a_secret_is_masked_in_a_map(redacting_tier) -> None:
+def test_what_its_name_calls_a_secret_is_masked_in_a_map(redacting_tier: Tier) -> None:
     secrets = {"password": "abc", "inner": {"api_key": "q7q7"}}
     post_spans(
         redacting_tier.gateway_ports.http,
@@ -136,7 +138,7 @@ def test_what_its_name_calls_a_secret_is_masked_in_a_map(redacting_tier) -> None
     assert not [value for value in tags(sent).values() if "abc" in str(value) or "q7q7" in str(value)]
 
 
-def test_behind_a_piece_that_was_cut_no_piece_is_kept(redacting_tier) -> None:
+def test_behind_a_piece_that_was_cut_no_piece_is_kept(redacting_tier: Tier) -> None:
     """The secret's beginning was in what was cut off."""
     first, second, third = "a 'quoted' " * 18, "xyzAbCdEf0123", "and on"
     lengths = (400, 400 + len(second), 400 + len(second) + len(third))
@@ -151,7 +153,7 @@ def test_behind_a_piece_that_was_cut_no_piece_is_kept(redacting_tier) -> None:
     assert kept == [first, "****", "****", "ä" * 200, "2026-11-23"]
 
 
-def _delta(text: str, length: int, *, call: int = 0):
+def _delta(text: str, length: int, *, call: int = 0) -> tuple[str, dict[str, Any]]:
     return "otel_llm.tool_call.arguments.delta", {
         "gen_ai.tool.call.arguments": text,
         "otel_llm.arguments.length": length,
@@ -177,7 +179,7 @@ def _delta(text: str, length: int, *, call: int = 0):
         '{"title": "buy milk", "tokens": 4096}',
     ],
 )
-def test_what_is_no_secret_is_kept(redacting_tier, harmless: str) -> None:
+def test_what_is_no_secret_is_kept(redacting_tier: Tier, harmless: str) -> None:
     service = "harmless-" + harmless.encode().hex()
     send_spans(redacting_tier.gateway_ports.http, TOKEN, service=service, path="attribute", value=harmless)
 
@@ -186,7 +188,7 @@ def test_what_is_no_secret_is_kept(redacting_tier, harmless: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def redacting_tier(tmp_path_factory):
+def redacting_tier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tier]:
     with running_tier(tmp_path_factory.mktemp("redacting"), SHARE_PERCENT="100") as tier:
         yield tier
 

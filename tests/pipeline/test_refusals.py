@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import urllib.error
+from collections.abc import Iterator
 
 import psutil
 import pytest
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("go_programs")
 
 
 @pytest.fixture(scope="module")
-def tier(tmp_path_factory):
+def tier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tier]:
     with running_tier(tmp_path_factory.mktemp("refusing"), SHARE_PERCENT="100") as tier:
         yield tier
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -71,7 +72,7 @@ def test_rule_asks_for_metrics_that_exist(rule: dict[str, Any], live_stack: Live
     metrics = metrics_of(rule)
     assert metrics
     for metric in metrics:
-        assert eventually(lambda metric=metric: live_stack.prometheus.query(metric), bool), metric
+        assert eventually(partial(live_stack.prometheus.query, metric), bool), metric
 
 
 def test_loss_of_a_collector_is_told(live_stack: LiveStack) -> None:

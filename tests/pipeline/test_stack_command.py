@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -19,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def stack(go_programs, prometheus_programs):
+def stack(go_programs: None, prometheus_programs: None) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [sys.executable, "-m", "stack"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -35,7 +36,7 @@ def stack(go_programs, prometheus_programs):
 def test_the_demo_beside_it_is_seen_in_jaeger_and_in_prometheus(stack: subprocess.Popen[str]) -> None:
     said = _until(stack, "Ctrl-C stops it.")
     grpc, jaeger, prometheus = (
-        int(re.search(pattern, said)[1])
+        int(re.findall(pattern, said)[0])
         for pattern in (r"send to +http://127.0.0.1:(\d+)", r"(\d+)/api", r"(\d+)/graph")
     )
     demo = subprocess.run(
@@ -110,6 +111,7 @@ def _run_with_path(path: Path, variables: dict[str, str]) -> subprocess.Complete
 
 def _until(process: subprocess.Popen[str], words: str) -> str:
     said = ""
+    assert process.stdout is not None
     deadline = time.monotonic() + 60
     while words not in said:
         line = process.stdout.readline()
@@ -123,7 +125,7 @@ def _told(jaeger: Jaeger) -> set[str]:
     """How the streams of the demo ended, and what was wrong with them."""
     spans = jaeger.spans("otel-llm-demo")
     outcomes = {tags(span)["otel_llm.stream.outcome"] for span in spans}
-    return outcomes | {event.get("otel_llm.anomaly.type") for span in spans for event in events(span)}
+    return outcomes | {str(event.get("otel_llm.anomaly.type")) for span in spans for event in events(span)}
 
 
 def _listens_on(process: psutil.Process) -> set[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -18,7 +17,7 @@ def run_instrumented(*command: str, otlp_port: int, service: str = "app", **vari
 
     The value is what it printed, on both streams. Fails the test where it ends badly.
     """
-    ended = subprocess.run(
+    ended: subprocess.CompletedProcess[str] = subprocess.run(
         [str(Path(sys.executable).with_name("opentelemetry-instrument")), sys.executable, *command],
         env=environment(otlp_port, service) | variables,
         stdout=subprocess.PIPE,
@@ -31,7 +30,7 @@ def run_instrumented(*command: str, otlp_port: int, service: str = "app", **vari
     return ended.stdout
 
 
-def environment(otlp_port: int, service: str) -> Mapping[str, str]:
+def environment(otlp_port: int, service: str) -> dict[str, str]:
     """This process's environment, where all that concerns telemetry is the test's own."""
     others = {entry.name for entry in entry_points(group="opentelemetry_instrumentor")} - {"otel_llm"}
     return {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")} | {

@@ -21,7 +21,7 @@ def send_spans(port: int, token: str, *, service: str, path: str, value: str) ->
     body: Attributes = {"app.note": value} if path == "attribute" else {}
     if path == "list":
         body = {"app.notes": ["one", value]}
-    made = {
+    made: dict[str, Any] = {
         "attributes": body,
         "name": value if path == "name" else "chat m",
         "status": {"code": 2, "message": value} if path == "status" else {},

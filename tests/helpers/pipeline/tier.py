@@ -30,7 +30,7 @@ class Tier:
 @contextlib.contextmanager
 def running_tier(folder: Path, **gateway_variables: str) -> Iterator[Tier]:
     """Start the three; the gateway with ``gateway_variables`` in its environment."""
-    tier = new_tier(folder, **gateway_variables)
+    tier = new_tier(folder, None, **gateway_variables)
     with tier.jaeger, tier.gateway, tier.agent:
         yield tier
 

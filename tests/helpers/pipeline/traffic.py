@@ -57,7 +57,7 @@ SECRET_ARGUMENTS: Final = (
     f'"key": "{SECRETS["key"]}", "header": "{SECRETS["bearer"]}"}}'
 )
 
-CALLS: Final = [
+CALLS: Final[list[Step]] = [
     *tool_call_chunks("add_task", '{"title": "buy milk"}', id="call_1", index=0),
     *tool_call_chunks("list_tasks", "{}", id="call_2", index=1),
     chunk(finish_reason="tool_calls"),
