@@ -216,7 +216,7 @@ class MethodWrapper:
             swallow("the request's arguments", fault)
         telemetry = self._telemetry
         if request is not None and request.turn is not None and request.turn.previous_response is not None:
-            turn = attempt("the calls before", telemetry.recent_calls.complete, request.turn)
+            turn = attempt("the calls before", telemetry.recent_calls.complete_turn, request.turn)
             request = request._replace(turn=turn)
         described = request or ChatRequest(stream=bool(kwargs.get("stream")), api=self._api)
         logs = attempt("log lines", are_wanted, telemetry.config) or False
