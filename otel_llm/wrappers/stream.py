@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from otel_llm.config import read_config
 from otel_llm.observation import AbandonedStream, Observation, outcome_of
+from otel_llm.protocol.call_snapshot import ToolCall, calls_in
 from otel_llm.protocol.choice import Outcome
 from otel_llm.telemetry.log_lines import are_wanted
 from otel_llm.telemetry.request_span import CurrentSpan
@@ -27,6 +28,7 @@ from otel_llm.wrappers.sdk_internals import current_iterator, delegates_to_itera
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from otel_llm.diagnosis.case import Anomaly
     from otel_llm.wrappers.rewritten_stream import Rewriting
 
 
@@ -53,6 +55,16 @@ class _Tracker(ObjectProxy):
     @property
     def _stream(self) -> Any:
         return self.__wrapped__
+
+    @property
+    def tool_calls(self) -> list[ToolCall]:
+        """The calls so far, choice by choice, each choice's in the order in which they began."""
+        return attempt("the calls so far", calls_in, self._self_observation.recording) or []
+
+    @property
+    def anomalies(self) -> list[Anomaly]:
+        """What is wrong with the stream (docs/anomalies.md). Empty until it has ended."""
+        return list(self._self_observation.anomalies)
 
     @property
     def _tool_calls(self) -> dict[int, dict[str, str | None]]:
