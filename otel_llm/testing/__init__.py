@@ -10,32 +10,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, overload
 
 import pytest
+
+from otel_llm.protocol.call_snapshot import ToolCall, calls_in
 
 if TYPE_CHECKING:
     from otel_llm.observation import Observation
 
-
-@dataclass(frozen=True)
-class ToolCall:
-    """One call as the model sent it. `arguments` is its text, whatever that is."""
-
-    name: str | None
-    arguments: str
-    id: str | None = None
-    index: int = 0
-    choice: int = 0
-
-    @property
-    def parsed(self) -> Any:
-        """The arguments as JSON. Raises ValueError where they are none."""
-        return json.loads(self.arguments)
+__all__ = ["Stream", "Streams", "ToolCall", "llm_streams", "watch_streams"]
 
 
 class Stream:
@@ -62,11 +48,8 @@ class Stream:
 
     @property
     def tool_calls(self) -> list[ToolCall]:
-        """The calls in the order in which they began, of all choices."""
-        return [
-            ToolCall(call.name, call.arguments_so_far(), call.id, call.index, call.choice_index)
-            for call in self._observation.recording.calls
-        ]
+        """The calls so far, choice by choice, each choice's in the order in which they began."""
+        return calls_in(self._observation.recording)
 
     @property
     def text(self) -> str:
