@@ -238,7 +238,7 @@ class MethodWrapper:
         except Exception as fault:  # noqa: BLE001
             swallow("the start of a span", fault)
         try:
-            return Observation(
+            observation = Observation(
                 telemetry.config,
                 request,
                 span,
@@ -250,6 +250,8 @@ class MethodWrapper:
             if span is not None:
                 span.release()
             raise
+        observation.recording.streamed = described.stream
+        return observation
 
     def _watch_result(self, result: Any, observation: Observation) -> Any:
         if not is_raw_response(result):
@@ -285,7 +287,8 @@ def without_idle(method: Any) -> Any:
 
 
 def _streams(observation: Observation) -> bool:
-    return observation.request is not None and observation.request.stream
+    # Where the request could not be read, its observation still knows this.
+    return observation.recording.streamed
 
 
 def _rewrite_response(response: Any, observation: Observation) -> None:

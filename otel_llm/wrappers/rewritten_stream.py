@@ -57,7 +57,13 @@ class Rewriting:
         return attempt("tag rewriting", self._stage.give_back, chunk) or chunk
 
     def finish(self) -> Any:
-        return attempt("tag rewriting", self._stage.finish) if self._works else None
+        if self._works:
+            try:
+                return self._stage.finish()
+            except Exception as fault:  # noqa: BLE001
+                self._works = False
+                swallow("tag rewriting", fault)
+        return attempt("tag rewriting", self._stage.give_back_rest)
 
 
 class _Notes(Observer):
