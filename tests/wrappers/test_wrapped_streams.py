@@ -43,14 +43,14 @@ class Ahead(OneByOne):
     """Hands a chunk on when it has the next one, or knows that there is none."""
 
     def __iter__(self) -> Any:
-        held = []
+        held: list[Any] = []
         for one in self.__wrapped__:
             yield from held
             held = [one]
         yield from held
 
     async def __aiter__(self) -> Any:
-        held = []
+        held: list[Any] = []
         async for one in self.__wrapped__:
             for kept in held:
                 yield kept
@@ -64,7 +64,12 @@ class Elsewhere(OneByOne):
 
     def __iter__(self) -> Any:
         pipe: queue.Queue[Any] = queue.Queue()
-        reader = threading.Thread(target=lambda: [pipe.put(one) for one in [*self.__wrapped__, None]])
+
+        def read() -> None:
+            for one in [*self.__wrapped__, None]:
+                pipe.put(one)
+
+        reader = threading.Thread(target=read)
         reader.start()
         reader.join()
         yield from iter(pipe.get, None)
@@ -101,7 +106,7 @@ class Cutting(OneByOne):
                 return
 
 
-def _wrap(proxy: type, monkeypatch: pytest.MonkeyPatch) -> None:
+def _wrap(proxy: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch) -> None:
     def create(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
         return proxy(wrapped(*args, **kwargs))
 
@@ -193,7 +198,8 @@ async def test_the_response_closed_past_the_stream(
     caller = connect(serve(*BROKEN))
     stream = await caller.stream()
     await caller.read(stream, 2)
-    await caller.result(stream.response.close() if isinstance(stream, openai.Stream) else stream.response.aclose())
+    response: Any = stream.response
+    await caller.result(response.close() if isinstance(stream, openai.Stream) else response.aclose())
     assert seen.attributes["otel_llm.stream.outcome"] == "closed"
 
 
