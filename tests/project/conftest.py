@@ -12,7 +12,7 @@ import pytest
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]  not installed on newer Pythons
+    import tomli as tomllib
 
 
 @pytest.fixture(scope="session")
