@@ -197,7 +197,8 @@ def traced_tool(function: Any = None, /, *, name: str | None = None) -> Any:
 
     def start(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tool_execution:
         captures = attempt("a tool's arguments", _captures_content)
-        return tool_execution(tool, arguments=_bound(function, args, kwargs) if captures else None)
+        arguments = attempt("a tool's arguments", _bound, function, args, kwargs) if captures else None
+        return tool_execution(tool, arguments=arguments)
 
     if inspect.isgeneratorfunction(function):
         return _traced_generator(function, start)

@@ -131,7 +131,7 @@ def _provider_of_class(kind: type) -> str | None:
 
 def _by_host(host: str, path: str) -> str | None:
     if path.startswith("/openai/") and host.endswith(".services.ai.azure.com"):
-        # This host serves several protocols; the path tells OpenAI's.
+        # This host serves several protocols; paths below /openai/ are OpenAI's.
         return "azure.ai.openai"
     labels = host.split(".")
     for start in range(len(labels)):

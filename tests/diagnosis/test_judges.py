@@ -84,7 +84,7 @@ def check(chunks: list[Any], request: Mapping[str, Any] | None, outcome: Any, ex
     assert types_of(found) == expected, found
 
 
-def table(*rows: Any) -> Any:
+def table(*rows: Any) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(("chunks", "asked_for", "outcome", "expected"), rows)
 
 

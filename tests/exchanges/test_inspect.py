@@ -112,7 +112,7 @@ WITH_REQUEST = {
     "other-spans.jsonl": json.dumps(other_span()) + "\n\n",
 }
 WHOLE = json.dumps(COMPLETION).encode()
-WITHOUT_REQUEST = {
+WITHOUT_REQUEST: dict[str, str | bytes] = {
     "saved-by-curl": STREAM,
     "saved-by-curl-i": b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" + STREAM,
     "saved-behind-a-proxy": b"HTTP/1.1 200 Connection established\r\n\r\nHTTP/2 200\r\nx: y\r\n\r\n" + WHOLE,
@@ -263,7 +263,7 @@ def test_an_error_event_ends_the_stream(tmp_path: Path, capsys: pytest.CaptureFi
 
 CHUNK = json.dumps(CHUNKS[0])
 ERROR = b'{"error": {"message": "slow down"}}'
-FAILED = {
+FAILED: dict[str, tuple[str | bytes, str]] = {
     "a page of a gateway": (b"HTTP/1.1 503 Unavailable\r\n\r\n<html>no</html>", "status 503: <html>no</html>"),
     "an error of another shape": (b'HTTP/1.1 422 No\r\n\r\n{"detail": "no"}', 'status 422: {"detail": "no"}'),
     "an error": (b"HTTP/1.1 429 No\r\n\r\n" + ERROR, "status 429: slow down"),
@@ -271,7 +271,7 @@ FAILED = {
         yaml.safe_dump(cassette("upstream error", status={"code": 502})),
         "status 502: upstream error",
     ),
-    "a request nobody answered": (json.dumps(archive("")).replace('"status": 200', '"status": 0'), "no answer came"),
+    "a request nobody answered": (json.dumps(archive("")).replace('"status": 200', '"status": 0'), "no response"),
     "an error behind chunks": (f"{CHUNK}\n{ERROR.decode()}", "an error: slow down"),
     "an error in a list": (f"[{CHUNK}, {ERROR.decode()}]", "an error: slow down"),
     "an error beside choices": (
@@ -324,28 +324,28 @@ def test_what_else_an_archive_holds_is_passed_over(
 # -- what cannot be read --
 
 
-HOSTILE = {
+HOSTILE: dict[str, tuple[str | bytes, str]] = {
     "empty": (b"", "it is empty"),
     "white space": (b" \n\n ", "it is empty"),
-    "binary": (os.urandom(64) + b"\0" * 4096, "it is no text"),
-    "prose": (b"Dear reader,\nthis is a letter.\n", "it is neither a stream"),
-    "gzip": (gzip.compress(STREAM) + b"\0", "it is no text"),
-    "utf-16": (STREAM.decode().encode("utf-16"), "it is no text"),
-    "cut in an event": (STREAM[: len(STREAM) * 2 // 3], "the stream breaks off within an event, at byte"),
+    "binary": (os.urandom(64) + b"\0" * 4096, "it is not text"),
+    "prose": (b"Dear reader,\nthis is a letter.\n", "it is not a stream, chunks"),
+    "gzip": (gzip.compress(STREAM) + b"\0", "it is not text"),
+    "utf-16": (STREAM.decode().encode("utf-16"), "it is not text"),
+    "cut in an event": (STREAM[: len(STREAM) * 2 // 3], "the stream ends in the middle of an event, at byte"),
     "an event that is no JSON": (b"data: {}\n\ndata: {nonsense\n\ndata: {}\n\n", "an event cannot be read, at byte 10"),
     "a deep event": (b"data: " + b"[" * 200_000 + b"\n\n", "it is nested too deep"),
     "a deep document": (b'{"log": ' + b"[" * 500_000, "it is nested too deep"),
     "a deep line": (b"[" * 500_000 + b"\n{}\n", "it is nested too deep"),
     "deep yaml": (b"interactions: " + b"[" * 500_000, "it is nested too deep"),
     "yaml, indented deep": ("interactions:\n" + "".join(" " * n + "a:\n" for n in range(1, 300)), "nested too deep"),
-    "bad yaml": (b"interactions: {a: [}\n", "it is no YAML"),
-    "unsafe yaml": (b"interactions: !!python/object/apply:os.getcwd []\n", "it is no YAML"),
-    "other yaml": (b"version: 3\nservices: {}\n", "it is YAML, and no VCR cassette"),
+    "bad yaml": (b"interactions: {a: [}\n", "it is not YAML"),
+    "unsafe yaml": (b"interactions: !!python/object/apply:os.getcwd []\n", "it is not YAML"),
+    "other yaml": (b"version: 3\nservices: {}\n", "it is YAML, but not a VCR cassette"),
     "cut document": (json.dumps(archive("data: {}")).encode()[:-20], "it is no JSON"),
-    "other document": (b'{"hello": "world"}', "it is neither a stream"),
-    "other lines": (b'{"hello": 1}\n{"hello": 2}\n', "its lines are no chunks"),
+    "other document": (b'{"hello": "world"}', "it is not a stream, chunks"),
+    "other lines": (b'{"hello": 1}\n{"hello": 2}\n', "its lines are not chunks"),
     "a line that is none": (b'{"choices": []}\n{"choices": []}\nnonsense\n', "line 3: it is no JSON"),
-    "a line that is no object": (b'{"choices": []}\n[]\n', "line 2 is no object"),
+    "a line that is no object": (b'{"choices": []}\n[]\n', "line 2 is not an object"),
     "empty archive": (b'{"log": {"entries": []}}', "it holds no chat completion"),
     "wrong shapes": (
         b'{"log": {"entries": [7, {"request": [], "response": "x"}, {"request": {"url": "/chat/completions"}}]}}',
@@ -384,15 +384,15 @@ HOSTILE = {
         yaml.safe_dump(cassette(b"\x01\x00\xfe", {"content-encoding": ["zstd"]})),
         "a compressed body is damaged",
     ),
-    "recording cut": (BROKEN.read_bytes()[:-40], "line 8 is none of a recording"),
+    "recording cut": (BROKEN.read_bytes()[:-40], "line 8 is not a line of a recording"),
     "recording without its end": (
         b"\n".join(BROKEN.read_bytes().splitlines()[:-1]),
-        "the recording breaks off: its last line is missing",
+        "the recording is cut off: its last line is missing",
     ),
     "recording of tomorrow": (b'{"otel_llm_recording": 2}\n', "a recording of another version (2)"),
-    "recording of nonsense": (b'{"otel_llm_recording": 1}\n{"t": "soon"}\n', "line 2 is none of a recording"),
-    "recording of bad base64": (b'{"otel_llm_recording": 1}\n{"t": 1, "base64": "%"}\n', "line 2 is none of"),
-    "recording of infinity": (b'{"otel_llm_recording": 1}\n{"t": Infinity, "text": ""}\n', "line 2 is none of"),
+    "recording of nonsense": (b'{"otel_llm_recording": 1}\n{"t": "soon"}\n', "line 2 is not a line of a recording"),
+    "recording of bad base64": (b'{"otel_llm_recording": 1}\n{"t": 1, "base64": "%"}\n', "line 2 is not a line of"),
+    "recording of infinity": (b'{"otel_llm_recording": 1}\n{"t": Infinity, "text": ""}\n', "line 2 is not a line of"),
 }
 
 

@@ -71,7 +71,7 @@ def links(span: ReadableSpan) -> list[tuple[int, Any]]:
 
 def span_id(span: ReadableSpan) -> int:
     assert span.context is not None
-    return span.context.span_id
+    return int(span.context.span_id)
 
 
 def anomalies(span: ReadableSpan) -> list[Any]:
