@@ -36,15 +36,22 @@ def forget_raw_methods(holder: object) -> None:
             setattr(holder, name, type(cached)(holder))
 
 
+def resource_of(client: Any, name: str) -> Any:
+    """A resource of a client, such as `responses`, None if it has none of that name."""
+    # Set in the client's constructor by old SDKs, a cached property in newer ones. A mock would return anything.
+    if name in getattr(client, "__dict__", ()) or hasattr(type(client), name):
+        return getattr(client, name, None)
+    return None
+
+
 def beta_completions_of(client: Any) -> Any:
     """`client.beta.chat.completions`, which had `parse()` before openai 1.92; None if it is not loaded.
 
     It is not loaded here: newer SDKs then load all their betas, which takes most of a second.
     """
-    # Old SDKs set it in the client's constructor. `hasattr(client, ...)` would be true for any mock.
-    if _BETA not in sys.modules or not ("beta" in getattr(client, "__dict__", ()) or hasattr(type(client), "beta")):
+    if _BETA not in sys.modules:
         return None
-    return getattr(getattr(client.beta, "chat", None), "completions", None)
+    return getattr(getattr(resource_of(client, "beta"), "chat", None), "completions", None)
 
 
 # Requests ----------------------------------------------------------------------------------------------------------
