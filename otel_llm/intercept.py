@@ -59,7 +59,7 @@ def intercept_llm_requests(
         logger_provider=logger_provider,
         completion_hook=completion_hook or attempt("the completion hook", load_completion_hook),
     )
-    tool_spans.of_clients[telemetry] = tracer_provider
+    tool_spans.client_telemetries[telemetry] = tracer_provider
     _intercept_client(client, telemetry)
     return client
 

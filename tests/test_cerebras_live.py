@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from typing import Any
 
 import openai
 import pytest
@@ -22,8 +23,9 @@ pytestmark = [
 
 async def chat_with_tools(prompt: str) -> None:
     client = openai.AsyncOpenAI(api_key=KEY, base_url="https://api.cerebras.ai/v1", timeout=60)
+    tools: Any = [ADD_TASK]
     stream = await client.chat.completions.create(
-        model=MODEL, messages=[{"role": "user", "content": prompt}], tools=[ADD_TASK], stream=True
+        model=MODEL, messages=[{"role": "user", "content": prompt}], tools=tools, stream=True
     )
     async for _ in stream:
         pass

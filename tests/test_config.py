@@ -14,6 +14,7 @@ import pytest
 
 from otel_llm import OpenAIInstrumentor, intercept_llm_requests
 from otel_llm.config import Config, Options, read_config
+from tests.helpers.ids import stable_id
 
 NOTHING: dict[str, str] = {}
 
@@ -45,33 +46,31 @@ GOOD: list[tuple[str, Any, Any]] = [
     ("events", ["span", "log"], frozenset({"span", "log"})),
     ("events", frozenset({"log"}), frozenset({"log"})),
 ]
-BAD: list[tuple[str, Any]] = [
-    *(("capture_arguments", value) for value in ("maybe", "", 2, 1.5, "tru")),
-    *(("log", value) for value in ("x", [])),
-    *(("argument_limit", value) for value in (-1, "-1", "many", "1.5", 1.5, True, "", [], float("inf"), float("nan"))),
-    *(("argument_limit", value) for value in (10**400, "9" * 5000)),
-    *(("stall_seconds", value) for value in (0, -1, "0", "-2", "soon", "nan", float("nan"), True, "", [], 10**400)),
-    *(("events", value) for value in ("", "spam", "span,spam", "none,span", "span,", 5, True, [], [5])),
-]
+_BAD_VALUES: dict[str, list[Any]] = {
+    "capture_arguments": ["maybe", "", 2, 1.5, "tru"],
+    "log": ["x", []],
+    "argument_limit": [-1, "-1", "many", "1.5", 1.5, True, "", [], float("inf"), float("nan"), 10**400, "9" * 5000],
+    "stall_seconds": [0, -1, "0", "-2", "soon", "nan", float("nan"), True, "", [], 10**400],
+    "events": ["", "spam", "span,spam", "none,span", "span,", 5, True, [], [5]],
+}
+BAD = [(option, value) for option, values in _BAD_VALUES.items() for value in values]
 
 
-def name_of(value: Any) -> str:
-    return repr(value)[:20]
-
-
-@pytest.mark.parametrize(("option", "value", "expected"), GOOD, ids=name_of)
+@pytest.mark.parametrize(("option", "value", "expected"), GOOD, ids=stable_id)
 def test_a_keyword_argument_is_read(option: str, value: Any, expected: Any, caplog: pytest.LogCaptureFixture) -> None:
     assert getattr(read_config({option: value}, NOTHING), option) == expected
     assert caplog.records == []
 
 
-@pytest.mark.parametrize(("option", "value", "expected"), [row for row in GOOD if isinstance(row[1], str)], ids=name_of)
+@pytest.mark.parametrize(
+    ("option", "value", "expected"), [row for row in GOOD if isinstance(row[1], str)], ids=stable_id
+)
 def test_the_environment_is_read(option: str, value: str, expected: Any, caplog: pytest.LogCaptureFixture) -> None:
     assert getattr(read_config({}, {f"OTEL_LLM_{option.upper()}": value}), option) == expected
     assert caplog.records == []
 
 
-@pytest.mark.parametrize(("option", "value"), BAD, ids=name_of)
+@pytest.mark.parametrize(("option", "value"), BAD, ids=stable_id)
 def test_a_bad_keyword_argument_warns_once_and_the_default_stays(
     option: str, value: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -81,7 +80,7 @@ def test_a_bad_keyword_argument_warns_once_and_the_default_stays(
     assert record.getMessage().startswith(f"{option}= ")
 
 
-@pytest.mark.parametrize(("option", "value"), [row for row in BAD if isinstance(row[1], str) and row[1]], ids=name_of)
+@pytest.mark.parametrize(("option", "value"), [row for row in BAD if isinstance(row[1], str) and row[1]], ids=stable_id)
 def test_a_bad_variable_warns_once_and_the_default_stays(
     option: str, value: str, caplog: pytest.LogCaptureFixture
 ) -> None:

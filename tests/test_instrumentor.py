@@ -313,7 +313,7 @@ async def test_a_request_for_the_sake_of_a_request(instrumented: Seen, serve: Se
 
     asynchronous = isinstance(caller, AsyncCaller)
     await caller.close_client()
-    kind = openai.AsyncOpenAI if asynchronous else openai.OpenAI
+    kind: Any = openai.AsyncOpenAI if asynchronous else openai.OpenAI
     caller.client = kind(api_key=key_async if asynchronous else key, base_url=caller.client.base_url)
     await caller.read(await caller.stream())
     assert len(instrumented.spans) == 2

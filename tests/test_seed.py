@@ -213,7 +213,7 @@ async def test_tool_runs_after_streaming(lines: Any) -> None:
     )
     await collect(tracker)
     tools = {"add_task": lambda arguments: {"status": "created", "arguments": arguments}}
-    call = tracker._tool_calls[0]
+    call: Any = tracker._tool_calls[0]
     assert tools[call["name"]](call["arguments"])["status"] == "created"
     assert "[LLM STREAM] Tool call [0] name: add_task" in lines()
 
@@ -222,7 +222,7 @@ async def test_tool_runs_after_streaming(lines: Any) -> None:
 
 
 def long_stream() -> AsyncIterator[Any]:
-    return MockStream(*(call_chunk(0, args="x") for _ in range(1000)))  # type: ignore[return-value]
+    return MockStream(*(call_chunk(0, args="x") for _ in range(1000)))
 
 
 async def test_memory_over_100_streams() -> None:

@@ -267,7 +267,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Seen:
     handler = TelemetryHandler(tracer_provider=seen.tracer_provider, meter_provider=seen.meter_provider)
     monkeypatch.setattr(tool_spans, "_global", handler)
     # Clients of other tests may be alive.
-    monkeypatch.setattr(tool_spans, "of_clients", WeakKeyDictionary())
+    monkeypatch.setattr(tool_spans, "client_telemetries", WeakKeyDictionary())
     return seen
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from otel_llm.demo.scripted_server import DONE, ScriptedServer, chunk, tool_call_chunks
+from otel_llm.demo.scripted_server import DONE, ScriptedServer, Step, chunk, tool_call_chunks
 
 ROOT = Path(__file__).parent.parent
-STEPS = [*tool_call_chunks("add_task", '{"title": "a"}'), chunk(finish_reason="tool_calls"), DONE]
+STEPS: list[Step] = [*tool_call_chunks("add_task", '{"title": "a"}'), chunk(finish_reason="tool_calls"), DONE]
 APPLICATION = """
 import sys, openai
 client = openai.OpenAI(api_key="unused", base_url=sys.argv[1])

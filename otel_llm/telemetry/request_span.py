@@ -80,7 +80,7 @@ class RequestSpan:
     def link_calls(self, turn: Turn) -> None:
         """Link this span to those whose calls it answers."""
         span, telemetry = self._invocation.span, self._telemetry
-        answers = telemetry.recent_calls.answer(turn, span.get_span_context().trace_id, perf_counter_ns())
+        answers = telemetry.recent_calls.match_results(turn, span.get_span_context().trace_id, perf_counter_ns())
         for call_id, tool, made_by, turnaround_ns in answers:
             attributes = {GEN_AI_TOOL_CALL_ID: exportable(call_id), GEN_AI_TOOL_NAME: tool}
             span.add_link(made_by, attributes)
@@ -107,7 +107,7 @@ class RequestSpan:
         # Ids may be used again, by calls that were not kept, too.
         if turn is not None and response_id is not None and not recording.over_calls:
             made_by = self._invocation.span.get_span_context()
-            self._telemetry.recent_calls.remember_answers(turn, made_by, response_id)
+            self._telemetry.recent_calls.remember_results(turn, made_by, response_id)
 
     def remember_call(self, recording: Recording, call: ToolCall) -> None:
         """Keep one call that is whole, while the response goes on."""

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar, Token
 from time import perf_counter_ns
 from types import CoroutineType, FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
@@ -25,6 +25,9 @@ from otel_llm.wrappers.refused_response import fail_with_response
 from otel_llm.wrappers.response_body import BodyClosing, watch_body
 from otel_llm.wrappers.sdk_internals import client_of, has_post_parser, has_whole_body, sends_requests
 from otel_llm.wrappers.stream import EitherWayTracker, StreamingToolCallTracker, SyncStreamingToolCallTracker
+
+if TYPE_CHECKING:
+    from otel_llm.wrappers.rewritten_stream import Rewriting
 
 
 class _Request:
@@ -216,7 +219,7 @@ class MethodWrapper:
             swallow("the request's arguments", fault)
         telemetry = self._telemetry
         if request is not None and request.turn is not None and request.turn.previous_response is not None:
-            turn = attempt("the calls before", telemetry.recent_calls.complete, request.turn)
+            turn = attempt("the calls before", telemetry.recent_calls.complete_turn, request.turn)
             request = request._replace(turn=turn)
         described = request or ChatRequest(stream=bool(kwargs.get("stream")), api=self._api)
         logs = attempt("log lines", are_wanted, telemetry.config) or False
@@ -235,7 +238,7 @@ class MethodWrapper:
         except Exception as fault:  # noqa: BLE001
             swallow("the start of a span", fault)
         try:
-            return Observation(
+            observation = Observation(
                 telemetry.config,
                 request,
                 span,
@@ -247,6 +250,8 @@ class MethodWrapper:
             if span is not None:
                 span.release()
             raise
+        observation.recording.streamed = described.stream
+        return observation
 
     def _watch_result(self, result: Any, observation: Observation) -> Any:
         if not is_raw_response(result):
@@ -282,21 +287,19 @@ def without_idle(method: Any) -> Any:
 
 
 def _streams(observation: Observation) -> bool:
-    return observation.request is not None and observation.request.stream
+    # Where the request could not be read, its observation still knows this.
+    return observation.recording.streamed
 
 
 def _rewrite_response(response: Any, observation: Observation) -> None:
-    if observation.config.tool_call_tags is not None and (rewriting := _rewriting(observation)) is not None:
-        rewriting.response(response)
+    rewriting = _rewriting(observation)
+    if rewriting is not None:
+        rewriting.rewrite_response(response)
 
 
-def _rewritten_stream(stream: Any, observation: Observation) -> Any:
-    if observation.config.tool_call_tags is None or (rewriting := _rewriting(observation)) is None:
-        return stream
-    return rewriting.stream(stream)
-
-
-def _rewriting(observation: Observation) -> Any:
+def _rewriting(observation: Observation) -> Rewriting | None:
+    if observation.config.tool_call_tags is None:
+        return None
     if observation.request is not None and observation.request.api != "chat":
         return None
     # Loads the table of syntaxes, which most applications do not need.
@@ -321,11 +324,11 @@ def _watch(result: Any, observation: Observation, closing: BodyClosing) -> Any:
     synchronous = hasattr(kind, "__next__") or (hasattr(kind, "__iter__") and _streams(observation))
     tracker: Any
     if asynchronous and synchronous:
-        tracker = EitherWayTracker(_rewritten_stream(result, observation), observation)
+        tracker = EitherWayTracker(result, observation, _rewriting(observation))
     elif asynchronous:
-        tracker = StreamingToolCallTracker(_rewritten_stream(result, observation), observation)
+        tracker = StreamingToolCallTracker(result, observation, _rewriting(observation))
     elif synchronous:
-        tracker = SyncStreamingToolCallTracker(_rewritten_stream(result, observation), observation)
+        tracker = SyncStreamingToolCallTracker(result, observation, _rewriting(observation))
     else:
         _rewrite_response(result, observation)
         observation.read_response(result)

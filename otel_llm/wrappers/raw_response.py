@@ -94,9 +94,9 @@ class RawResponse(ObjectProxy):
             # One response is one span, whatever else it is parsed into.
             return parsed
         watched = self._self_watch(parsed, self._self_observation, self._self_closing)
-        self._self_watched[id(parsed)] = (parsed, watched)
         # The stream may outlive the raw response that it was parsed from.
         self._self_abandoned.disarm()
+        self._self_watched[id(parsed)] = (parsed, watched)
         return watched
 
 

@@ -1,4 +1,4 @@
-"""Puts the stage that rewrites tool calls between an SDK's stream and its tracker.
+"""Puts the stage that rewrites tool calls between an SDK's stream and the tracker that reads it.
 
 An application asks for it with `tool_call_tags`. A fault in it turns it off for the rest of the stream: what it held
 back and all that follows reaches the application as the server sent it.
@@ -16,7 +16,6 @@ from otel_llm.protocol.choice import TagRewrite
 from otel_llm.tags.found import Piece
 from otel_llm.tags.stage import Observer, Stage
 from otel_llm.transparency.faults import attempt, swallow
-from otel_llm.transparency.proxies import ObjectProxy
 from otel_llm.wrappers.sdk_internals import generator_of
 
 if TYPE_CHECKING:
@@ -39,18 +38,13 @@ class Rewriting:
         self._stage = Stage(target, tools, _Notes(observation.recording))
         self._works = True
 
-    def response(self, response: Any) -> None:
+    def rewrite_response(self, response: Any) -> None:
         """Rewrite a response that came whole, in place."""
         attempt("tag rewriting", self._stage.rewrite_response, response)
 
-    def stream(self, stream: Any) -> Any:
-        """The stream, rewritten; an instance of its own class still."""
-        kind = type(stream)
-        if not (hasattr(kind, "__anext__") or hasattr(kind, "__aiter__")):
-            return RewrittenStream(stream, self)
-        if hasattr(kind, "__next__") or hasattr(kind, "__iter__"):
-            return RewrittenEitherWayStream(stream, self)
-        return RewrittenAsyncStream(stream, self)
+    def rewrite_stream(self, stream: Any) -> RewrittenStream:
+        """What to read in place of a stream."""
+        return RewrittenStream(stream, self)
 
     def take(self, chunk: Any) -> Any:
         if self._works:
@@ -63,7 +57,13 @@ class Rewriting:
         return attempt("tag rewriting", self._stage.give_back, chunk) or chunk
 
     def finish(self) -> Any:
-        return attempt("tag rewriting", self._stage.finish) if self._works else None
+        if self._works:
+            try:
+                return self._stage.finish()
+            except Exception as fault:  # noqa: BLE001
+                self._works = False
+                swallow("tag rewriting", fault)
+        return attempt("tag rewriting", self._stage.give_back_rest)
 
 
 class _Notes(Observer):
@@ -85,50 +85,20 @@ class _Notes(Observer):
         self._recording.call_rewritten(rewrite, perf_counter_ns())
 
 
-class RewrittenStream(ObjectProxy):
-    """A synchronous stream whose chunks went through the stage."""
+class RewrittenStream:
+    """What a tracker reads in place of a stream: its chunks, rewritten. The next loop goes on where one was left."""
+
+    __slots__ = ("_async_chunks", "_chunks")
 
     def __init__(self, stream: Any, rewriting: Rewriting) -> None:
-        super().__init__(stream)
-        self._self_chunks = _Chunks(stream, rewriting)
-
-    @property
-    def gi_running(self) -> bool:
-        """Whether somebody reads at this moment: the tracker asks what it reads."""
-        return self._self_chunks.gi_running
+        self._chunks = _Chunks(stream, rewriting)
+        self._async_chunks = _AsyncChunks(stream, rewriting)
 
     def __iter__(self) -> Iterator[Any]:
-        return self._self_chunks
-
-    def __next__(self) -> Any:
-        return next(self._self_chunks)
-
-
-class RewrittenAsyncStream(ObjectProxy):
-    """An asynchronous one."""
-
-    def __init__(self, stream: Any, rewriting: Rewriting) -> None:
-        super().__init__(stream)
-        self._self_async_chunks = _AsyncChunks(stream, rewriting)
-
-    @property
-    def ag_running(self) -> bool:
-        """As `gi_running` above."""
-        return self._self_async_chunks.ag_running
+        return self._chunks
 
     def __aiter__(self) -> AsyncIterator[Any]:
-        return self
-
-    async def __anext__(self) -> Any:
-        return await anext(self._self_async_chunks)
-
-
-class RewrittenEitherWayStream(RewrittenAsyncStream, RewrittenStream):
-    """One that can be read either way, as some wrappers of streams and all mocks."""
-
-    def __init__(self, stream: Any, rewriting: Rewriting) -> None:
-        RewrittenStream.__init__(self, stream, rewriting)
-        self._self_async_chunks = _AsyncChunks(stream, rewriting)
+        return self._async_chunks
 
 
 class _Reading:
@@ -168,6 +138,7 @@ class _Chunks(_Reading):
 
     @property
     def gi_running(self) -> bool:
+        """Whether somebody reads at this moment, as of a generator."""
         return getattr(self._iterator, "gi_running", False) is True
 
     def __iter__(self) -> Iterator[Any]:

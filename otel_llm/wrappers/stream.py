@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from otel_llm.config import read_config
 from otel_llm.observation import AbandonedStream, Observation, outcome_of
+from otel_llm.protocol.call_snapshot import ToolCall, calls_in
 from otel_llm.protocol.choice import Outcome
 from otel_llm.telemetry.log_lines import are_wanted
 from otel_llm.telemetry.request_span import CurrentSpan
@@ -27,6 +28,9 @@ from otel_llm.wrappers.sdk_internals import current_iterator, delegates_to_itera
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from otel_llm.diagnosis.case import Anomaly
+    from otel_llm.wrappers.rewritten_stream import Rewriting
+
 
 class _Tracker(ObjectProxy):
     """What both trackers share.
@@ -35,7 +39,7 @@ class _Tracker(ObjectProxy):
     it is made, if there is one.
     """
 
-    def __init__(self, stream: Any, observation: Observation | None = None) -> None:
+    def __init__(self, stream: Any, observation: Observation | None = None, rewriting: Rewriting | None = None) -> None:
         super().__init__(stream)
         if observation is None:
             config = read_config()
@@ -44,10 +48,23 @@ class _Tracker(ObjectProxy):
         observation.recording.streamed = True
         self._self_observation = observation
         self._self_abandoned = AbandonedStream(observation)
+        self._self_rewriting = rewriting
+        # What the readers below read.
+        self._self_source = stream if rewriting is None else rewriting.rewrite_stream(stream)
 
     @property
     def _stream(self) -> Any:
         return self.__wrapped__
+
+    @property
+    def tool_calls(self) -> list[ToolCall]:
+        """The calls so far, choice by choice, each choice's in the order in which they began."""
+        return attempt("the calls so far", calls_in, self._self_observation.recording) or []
+
+    @property
+    def anomalies(self) -> list[Anomaly]:
+        """What is wrong with the stream (docs/anomalies.md). Empty until it has ended."""
+        return list(self._self_observation.anomalies)
 
     @property
     def _tool_calls(self) -> dict[int, dict[str, str | None]]:
@@ -78,7 +95,7 @@ class _Tracker(ObjectProxy):
 
     def __copy__(self) -> Self:
         """Another way to read the same stream, watched as this one."""
-        copied = type(self)(copy(self.__wrapped__), self._self_observation)
+        copied = type(self)(copy(self.__wrapped__), self._self_observation, self._self_rewriting)
         copied._self_abandoned.disarm()
         copied._self_abandoned = self._self_abandoned
         return copied
@@ -101,18 +118,18 @@ class SyncStreamingToolCallTracker(_Tracker):
     # to the stream; the next loop goes on where this one was left. `next` reads what the stream reads at that moment.
 
     def __iter__(self) -> Iterator[Any]:
-        stream = self.__wrapped__
-        if delegates_to_iterator(stream, "__iter__", "__iter__"):
-            return _chunks(stream, generator_of, self._self_observation, self._self_abandoned)
-        iterator = iter(stream)
-        if iterator is stream:
+        source = self._self_source
+        if delegates_to_iterator(source, "__iter__", "__iter__"):
+            return _chunks(source, generator_of, self._self_observation, self._self_abandoned)
+        iterator = iter(source)
+        if iterator is source:
             return self
         return _chunks(iterator, own_generator, self._self_observation, self._self_abandoned)
 
     def __next__(self) -> Any:
         read = self._self_read
         if read is None:
-            read = self._self_read = _Reader(self.__wrapped__, self._self_observation).next
+            read = self._self_read = _Reader(self._self_source, self._self_observation).next
         return read()
 
     def __contains__(self, item: object) -> bool:
@@ -160,18 +177,18 @@ class StreamingToolCallTracker(_Tracker):
     _self_next: Any = None
 
     def __aiter__(self) -> AsyncIterator[Any]:
-        stream = self.__wrapped__
-        if delegates_to_iterator(stream, "__aiter__", "__aiter__"):
-            return _AsyncChunks(stream, generator_of, self._self_observation, self._self_abandoned)
-        iterator = stream.__aiter__() if hasattr(type(stream), "__aiter__") else stream
-        if iterator is stream:
+        source = self._self_source
+        if delegates_to_iterator(source, "__aiter__", "__aiter__"):
+            return _AsyncChunks(source, generator_of, self._self_observation, self._self_abandoned)
+        iterator = source.__aiter__() if hasattr(type(source), "__aiter__") else source
+        if iterator is source:
             return self
         return _AsyncChunks(iterator, own_generator, self._self_observation, self._self_abandoned)
 
     def __anext__(self) -> Awaitable[Any]:
         read = self._self_next
         if read is None:
-            read = self._self_next = _AsyncReader(self.__wrapped__, self._self_observation).__anext__
+            read = self._self_next = _AsyncReader(self._self_source, self._self_observation).__anext__
         reading: Awaitable[Any] = read()
         return reading
 

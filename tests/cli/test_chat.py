@@ -11,7 +11,17 @@ from typing import Any
 
 import pytest
 
-from otel_llm.demo.scripted_server import DONE, Answer, Script, ScriptedServer, chunk, completion, text, tool_call_delta
+from otel_llm.demo.scripted_server import (
+    DONE,
+    Answer,
+    Script,
+    ScriptedServer,
+    Step,
+    chunk,
+    completion,
+    text,
+    tool_call_delta,
+)
 from tests.helpers.streams import ends, says
 
 BODY = '{"name": "list_files", "arguments": {"path": "src"}}'
@@ -103,7 +113,7 @@ def test_empty_tags_are_refused() -> None:
 # -- answers and terminals that are not as they should be --
 
 HTML = Answer(b"<html>\nhi</html>", headers={"Content-Type": "text/html"})
-FINE = [says("fine"), ends("stop"), DONE]
+FINE: list[Step] = [says("fine"), ends("stop"), DONE]
 WHOLE = [Answer(completion(text("fine")))]
 
 
@@ -147,7 +157,8 @@ def test_a_stream_that_is_none_is_one_line_and_the_talk_goes_on(bad: Any) -> Non
 
 
 def test_a_stream_that_breaks_off_leaves_a_line_for_the_next_answer() -> None:
-    with ScriptedServer([[says("half"), b"data: {oops\n\n"], FINE]) as server:
+    half: list[Step] = [says("half"), b"data: {oops\n\n"]
+    with ScriptedServer([half, FINE]) as server:
         done = chat(server, "a\nb\n", "--stream")
     assert done.stdout == "half\nfine\n"
     assert done.stderr.startswith("[error] JSONDecodeError: ")
@@ -181,6 +192,7 @@ def test_input_that_is_not_utf8() -> None:
 
 
 def test_output_that_is_ascii() -> None:
-    with ScriptedServer([says("\u00e9"), ends("stop"), DONE]) as server:
+    script: list[Step] = [says("\u00e9"), ends("stop"), DONE]
+    with ScriptedServer(script) as server:
         done = chat(server, "a\n", "--stream", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     assert (done.stdout, done.stderr, done.returncode) == ("\\xe9\n", "", 0)

@@ -17,6 +17,7 @@ from otel_llm.demo.scripted_server import (
     Drop,
     ScriptedServer,
     Sleep,
+    Step,
     chunk,
     comment,
     completion,
@@ -28,7 +29,7 @@ from otel_llm.demo.scripted_server import (
     usage_chunk,
 )
 
-HEALTHY = [chunk(text("Hel")), chunk(text("lo")), chunk(finish_reason="stop"), DONE]
+HEALTHY: list[Step] = [chunk(text("Hel")), chunk(text("lo")), chunk(finish_reason="stop"), DONE]
 
 
 def client_of(server: ScriptedServer) -> openai.OpenAI:
@@ -57,7 +58,7 @@ def read_whole_response(server: ScriptedServer) -> bytes:
 
 def test_a_stream_reaches_the_sdk_chunk_by_chunk() -> None:
     call = tool_call_chunks("add_task", '{"title": "buy milk"}', size=5)
-    script = [chunk(text("Hi")), *call, chunk(finish_reason="tool_calls"), usage_chunk(7, 5), DONE]
+    script: list[Step] = [chunk(text("Hi")), *call, chunk(finish_reason="tool_calls"), usage_chunk(7, 5), DONE]
     with ScriptedServer(script) as server, client_of(server) as client:
         chunks = list(ask(client))
     assert chunks[0].choices[0].delta.content == "Hi"
@@ -87,7 +88,9 @@ def test_one_script_serves_every_request_over_one_connection() -> None:
 
 
 def test_a_script_for_each_request_and_no_more() -> None:
-    with ScriptedServer([[chunk(text("one")), DONE], [chunk(text("two")), DONE]]) as server:
+    first: list[Step] = [chunk(text("one")), DONE]
+    second: list[Step] = [chunk(text("two")), DONE]
+    with ScriptedServer([first, second]) as server:
         client = client_of(server)
         said = [chunk.choices[0].delta.content for _ in range(2) for chunk in ask(client)]
         with pytest.raises(openai.BadRequestError, match="the script answers 2 requests"):
@@ -113,7 +116,7 @@ def test_a_function_is_given_the_request_and_its_steps_are_taken_as_they_are_sen
 
 
 def test_what_is_not_valid_can_be_sent() -> None:
-    script = [
+    script: list[Step] = [
         chunk(tool_call_delta(id="a", name="f", arguments={"already": "parsed"})),
         chunk(tool_call_delta(index=None, arguments="x")),
         chunk({"tool_calls": [{"function": {"arguments": "no index"}}]}),
@@ -165,7 +168,8 @@ def test_an_error_event_in_the_stream() -> None:
 @pytest.mark.parametrize("reset", [False, True])
 def test_a_connection_dropped_in_the_body(*, reset: bool) -> None:
     met = ConnectionResetError if reset else http.client.IncompleteRead
-    with ScriptedServer([chunk(text("x")), Drop(reset=reset)]) as server, pytest.raises(met):
+    script: list[Step] = [chunk(text("x")), Drop(reset=reset)]
+    with ScriptedServer(script) as server, pytest.raises(met):
         read_whole_response(server)
 
 
@@ -218,7 +222,8 @@ def test_a_client_that_leaves_is_no_news(capfd: pytest.CaptureFixture[str]) -> N
 
 
 def test_stopping_does_not_wait_for_a_sleeping_script() -> None:
-    with ScriptedServer([chunk(text("x")), Sleep(3600), chunk(text("never"))]) as server:
+    script: list[Step] = [chunk(text("x")), Sleep(3600), chunk(text("never"))]
+    with ScriptedServer(script) as server:
         response, connection = raw_response(server)
         response.read(20)
         server.close()

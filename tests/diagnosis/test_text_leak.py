@@ -143,7 +143,8 @@ def test_a_stream_that_was_stopped_is_accused_of_what_has_come() -> None:
 
 def test_without_declared_tools_no_text_is_kept_or_judged() -> None:
     chunks = [says(MARKED), ends("stop")]
-    for asked in (None, {}, {"tools": []}):
+    without: tuple[dict[str, Any] | None, ...] = (None, {}, {"tools": []})
+    for asked in without:
         assert anomalies_of(chunks, asked) == []
     assert record(chunks, read_request({})).choices[0].text_parts == []
 

@@ -112,7 +112,7 @@ WITH_REQUEST = {
     "other-spans.jsonl": json.dumps(other_span()) + "\n\n",
 }
 WHOLE = json.dumps(COMPLETION).encode()
-WITHOUT_REQUEST = {
+WITHOUT_REQUEST: dict[str, str | bytes] = {
     "saved-by-curl": STREAM,
     "saved-by-curl-i": b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" + STREAM,
     "saved-behind-a-proxy": b"HTTP/1.1 200 Connection established\r\n\r\nHTTP/2 200\r\nx: y\r\n\r\n" + WHOLE,
@@ -263,7 +263,7 @@ def test_an_error_event_ends_the_stream(tmp_path: Path, capsys: pytest.CaptureFi
 
 CHUNK = json.dumps(CHUNKS[0])
 ERROR = b'{"error": {"message": "slow down"}}'
-FAILED = {
+FAILED: dict[str, tuple[str | bytes, str]] = {
     "a page of a gateway": (b"HTTP/1.1 503 Unavailable\r\n\r\n<html>no</html>", "status 503: <html>no</html>"),
     "an error of another shape": (b'HTTP/1.1 422 No\r\n\r\n{"detail": "no"}', 'status 422: {"detail": "no"}'),
     "an error": (b"HTTP/1.1 429 No\r\n\r\n" + ERROR, "status 429: slow down"),
@@ -324,7 +324,7 @@ def test_what_else_an_archive_holds_is_passed_over(
 # -- what cannot be read --
 
 
-HOSTILE = {
+HOSTILE: dict[str, tuple[str | bytes, str]] = {
     "empty": (b"", "it is empty"),
     "white space": (b" \n\n ", "it is empty"),
     "binary": (os.urandom(64) + b"\0" * 4096, "it is not text"),

@@ -47,7 +47,7 @@ def wanted_calls(body: dict[str, Any]) -> Calls:
         return [("get_weather", {"city": city}) for city in cities]
     if "hello" in prompt:
         return [("list_tasks", {})] if choice == "required" else []
-    for words, call in {
+    answers: dict[str, tuple[str, dict[str, Any]]] = {
         "Paris": ("get_weather", {"city": "Paris", "unit": "celsius"}),
         "Oslo": ("get_weather", {"city": "Oslo", "unit": "fahrenheit"}),
         "Lima": ("get_weather", {"city": "Lima"}),
@@ -61,7 +61,8 @@ def wanted_calls(body: dict[str, Any]) -> Calls:
             "create_event",
             {"event": {"title": "Review", "place": {"city": "Zurich", "room": 4}, "guests": [{"name": "Ann"}]}},
         ),
-    }.items():
+    }
+    for words, call in answers.items():
         if words in prompt:
             return [call]
     raise AssertionError(prompt)
@@ -195,8 +196,8 @@ def violates(body: dict[str, Any]) -> Iterator[Any]:
 def cuts_streams(body: dict[str, Any]) -> Iterator[Any]:
     """The last piece of the arguments is lost."""
     steps = list(answer(body))
-    places = [at for at, step in enumerate(steps) if deltas_of(step)]
-    return iter([step for at, step in enumerate(steps) if at != (places or [None])[-1]])
+    last = max((at for at, step in enumerate(steps) if deltas_of(step)), default=None)
+    return iter([step for at, step in enumerate(steps) if at != last])
 
 
 def _replaced(step: Any, old: str, new: str) -> Iterator[Any]:

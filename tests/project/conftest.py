@@ -24,7 +24,8 @@ def root() -> Path:
 @pytest.fixture(scope="session")
 def pyproject(root: Path) -> dict[str, Any]:
     """pyproject.toml, parsed."""
-    return tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    parsed: dict[str, Any] = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    return parsed
 
 
 @pytest.fixture(scope="session")

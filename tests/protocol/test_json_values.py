@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 import pytest
@@ -148,7 +149,7 @@ def whole_after(pieces: list[str]) -> bool:
     for piece in pieces:
         growing.feed(piece)
         so_far += piece
-        answer = growing.whole(lambda so_far=so_far: so_far)
+        answer = growing.whole(partial(str, so_far))
     return answer
 
 

@@ -195,7 +195,7 @@ FIELDS = (
 )
 nonsense = nonsense_of(FIELDS)
 CALL_SHAPE = {"index": 0, "id": "a", "function": {"name": "add", "arguments": "{}"}, "custom": None}
-CHUNK_SHAPE = {
+CHUNK_SHAPE: dict[str, Any] = {
     "usage": None,
     "choices": [
         {

@@ -64,7 +64,7 @@ def test_model_and_stream(stream: Any, expected: bool) -> None:
 def test_a_declared_tool_is_read(entry: Any, expected: Tool) -> None:
     request = read_request({"tools": [entry]})
     assert request.tools == {expected.name: expected}
-    assert request.tool_names == {expected.name}
+    assert request.tool_names == frozenset({expected.name})
 
 
 def test_a_tool_made_of_a_pydantic_model_is_read() -> None:
@@ -105,7 +105,7 @@ def test_a_tool_requires_arguments_where_its_schema_does(parameters: Any, requir
 
 def test_functions_are_declared_tools_too() -> None:
     request = read_request({"functions": [{"name": "old", "parameters": {}}], "tools": [FUNCTION]})
-    assert request.tool_names == {"add_task", "old"}
+    assert request.tool_names == frozenset({"add_task", "old"})
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_extra_body_wins_as_it_does_on_the_wire() -> None:
             "extra_body": {"model": "two", "tools": [custom_tool("note")], "tool_choice": "none", "top_k": 5},
         }
     )
-    assert (request.model, request.tool_names, request.tool_choice.mode) == ("two", {"note"}, "none")
+    assert (request.model, request.tool_names, request.tool_choice.mode) == ("two", frozenset({"note"}), "none")
     assert request.parallel_tool_calls is True
 
 

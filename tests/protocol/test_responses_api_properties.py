@@ -259,7 +259,7 @@ def test_no_delta_of_a_spoilt_stream_is_lost(events: Events, form: Any, outcome:
     ]
 
 
-REASONS = {"completed": {"tool_calls", "stop"}, "incomplete": {"length"}, "failed": {None}}
+REASONS: dict[str, set[str | None]] = {"completed": {"tool_calls", "stop"}, "incomplete": {"length"}, "failed": {None}}
 
 
 @given(

@@ -18,7 +18,7 @@ from tests.tags.test_stage import called, heard, read_all, reasons
 try:
     import httpx2 as httpx
 except ModuleNotFoundError:  # SDKs before httpx2
-    import httpx
+    import httpx  # type: ignore[no-redef]  # the same classes under their older name
 
 CALLS = [
     Call("add_task", {"title": 'buy "milk" now'}),
@@ -109,7 +109,10 @@ async def test_an_agent_loop(seen: Seen, caller: SyncCaller) -> None:
         for call_id, (name, arguments) in zip(ids, called(chunks).values(), strict=True)
     ]
     assert reasons(chunks) == ["tool_calls"]
-    executed = {"add_task": lambda title: f"added {title}", "list_files": lambda path, depth: [path] * depth}
+    executed: dict[str, Callable[..., Any]] = {
+        "add_task": lambda title: f"added {title}",
+        "list_files": lambda path, depth: [path] * depth,
+    }
     messages.append({"role": "assistant", "content": heard(chunks), "tool_calls": asked})
     for call in asked:
         function = call["function"]

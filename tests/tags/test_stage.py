@@ -319,9 +319,9 @@ async def test_a_response_that_comes_whole(
         ("add_task", ARGUMENTS)
     ]
     assert choice.finish_reason == "tool_calls"
-    assert [event.attributes["otel_llm.tag_rewrite.format"] for event in seen.events("otel_llm.tag_rewrite")] == [
-        "hermes"
-    ]
+    assert [
+        (event.attributes or {})["otel_llm.tag_rewrite.format"] for event in seen.events("otel_llm.tag_rewrite")
+    ] == ["hermes"]
     assert seen.anomalies == []
 
 

@@ -69,7 +69,7 @@ def links(span: ReadableSpan) -> list[tuple[int, Any]]:
 
 def span_id(span: ReadableSpan) -> int:
     assert span.context is not None
-    return span.context.span_id
+    return int(span.context.span_id)
 
 
 def anomalies(span: ReadableSpan) -> list[Any]:
@@ -320,7 +320,7 @@ def test_an_id_that_is_always_the_same_is_bounded() -> None:
     assert len(forgotten) == 1000 - 8
     for tools in ((), (("call_1", "999"),), (("call_1", "0"),)):
         turn = Turn(results=("call_1",), tools=tools)
-        assert made.answer(turn, root.get_span_context().trace_id, 1) == []
+        assert made.match_results(turn, root.get_span_context().trace_id, 1) == []
     assert made.span_of("call_1", root.get_span_context().trace_id) is None
 
 
@@ -468,11 +468,11 @@ def test_answers_that_are_remembered_are_bounded() -> None:
     made = RecentCalls(lambda: None, most=2)
     previous = None
     for number in range(200):
-        made.remember_answers(Turn(results=(f"c{number}",), previous_response=previous), span, f"r{number}")
+        made.remember_results(Turn(results=(f"c{number}",), previous_response=previous), span, f"r{number}")
         previous = f"r{number}"
     results = tuple(f"c{number}" for number in range(200))
-    assert len(made.complete(Turn(results=results, previous_response="r199")).repeated) == 64
-    assert made.complete(Turn(results=results, previous_response="r197")).repeated == ()
+    assert len(made.complete_turn(Turn(results=results, previous_response="r199")).repeated) == 64
+    assert made.complete_turn(Turn(results=results, previous_response="r197")).repeated == ()
 
 
 @needs_responses
@@ -622,7 +622,7 @@ def test_many_threads() -> None:
         for step in range(200):
             span = tracer.start_span("s").get_span_context()
             made.remember([(f"{number}-{step}", "t")], span, 0)
-            count += len(made.answer(Turn(results=(f"{number}-{step}",)), span.trace_id, 1))
+            count += len(made.match_results(Turn(results=(f"{number}-{step}",)), span.trace_id, 1))
         found.append(count)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]

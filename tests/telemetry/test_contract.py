@@ -47,6 +47,7 @@ HEALTHY = [
 async def test_span(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     server = serve(*HEALTHY)
     caller = connect(server)
+    effort: dict[str, Any] = {"reasoning_effort": "low"} if TAKES_REASONING_EFFORT else {"extra_body": {}}
     await caller.read(
         await caller.stream(
             temperature=0.5,
@@ -56,7 +57,7 @@ async def test_span(instrumented: Seen, serve: Serve, connect: Connect) -> None:
             stop=["END"],
             n=1,
             tool_choice="auto",
-            **({"reasoning_effort": "low"} if TAKES_REASONING_EFFORT else {"extra_body": {}}),
+            **effort,
         )
     )
     span = instrumented.span
@@ -162,7 +163,8 @@ async def test_events(instrument: Callable[..., Seen], serve: Serve, connect: Co
     assert (seen.span.start_time or 0) <= times[0]
     assert times[-1] <= (seen.span.end_time or 0)
     assert [(record.event_name, dict(record.attributes)) for record in seen.log_records] == EVENTS
-    assert {record.span_id for record in seen.log_records} == {seen.span.get_span_context().span_id}
+    assert seen.span.context is not None
+    assert {record.span_id for record in seen.log_records} == {seen.span.context.span_id}
     assert [record.timestamp for record in seen.log_records] == times
 
 

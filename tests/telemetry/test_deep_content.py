@@ -42,7 +42,8 @@ def told(seen: Seen, mode: str, name: str) -> list[Any]:
         found.append(json.loads(str(seen.attributes[name])))
     if "event" in mode:
         # A receiver counts levels, too.
-        assert ExportLogsServiceRequest.FromString(encode_logs(seen._logs.get_finished_logs()).SerializeToString())
+        encoded = encode_logs(seen._logs.get_finished_logs()).SerializeToString()
+        assert ExportLogsServiceRequest.FromString(encoded).resource_logs
         (attributes,) = (record.attributes for record in seen.log_records if name in record.attributes)
         found.append(json.loads(json.dumps(attributes[name])))
     assert all(one == found[0] for one in found)

@@ -17,12 +17,12 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 
 import otel_llm
 from otel_llm import OpenAIInstrumentor, observation
-from otel_llm.demo.scripted_server import DONE, Answer, ScriptedServer, chunk, completion, text, tool_call_chunks
+from otel_llm.demo.scripted_server import DONE, Answer, ScriptedServer, Step, chunk, completion, text, tool_call_chunks
 from otel_llm.transparency import faults
 from tests.helpers.callers import AsyncCaller, SyncCaller
 from tests.helpers.seen import Seen
 
-STEPS = [
+STEPS: list[Step] = [
     chunk({"reasoning_content": "hm"}),
     chunk(text("Sure.")),
     *tool_call_chunks("add_task", '{"title": "a"}'),

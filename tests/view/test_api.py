@@ -367,7 +367,8 @@ def test_text_is_kept_as_it_is(empty: Viewer, text: str) -> None:
     assert got["attributes"][text] == text
     assert got["anomalies_explained"][0]["detail"] == text
     assert got["status"]["message"] == text
-    exec(compile(got["copy"]["test"], "test_case", "exec"), names := {})
+    names: dict[str, Any] = {}
+    exec(compile(got["copy"]["test"], "test_case", "exec"), names)
     names["test_tool_calls"]()
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from otel_llm.demo.scripted_server import DONE, ScriptedServer, chunk, tool_call_chunks
+from otel_llm.demo.scripted_server import DONE, ScriptedServer, Step, chunk, tool_call_chunks
 from otel_llm.demo.scripts import HEALTHY_CONVERSATION
 from tests.helpers.viewing import OTEL_LLM, call, id_of, lines_of, otlp, span, viewing
 
 FREE = ("--no-open", "--port", "0", "--otlp-http", "0", "--otlp-grpc", "0")
-BROKEN = [*tool_call_chunks("add_task", '{"title": "buy mi'), chunk(finish_reason="tool_calls"), DONE]
+BROKEN: list[Step] = [*tool_call_chunks("add_task", '{"title": "buy mi'), chunk(finish_reason="tool_calls"), DONE]
 
 
 def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:

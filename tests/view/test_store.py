@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -67,8 +68,8 @@ def test_what_is_too_old_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     bounded = Store(tmp_path / "v.db", most_seconds=60)
     old, new = span(), span()
     add(bounded, old)
-    now = store.time.time_ns()
-    monkeypatch.setattr(store.time, "time_ns", lambda: now + 61 * 10**9)
+    now = time.time_ns()
+    monkeypatch.setattr(time, "time_ns", lambda: now + 61 * 10**9)
     add(bounded, new)
     assert ids(bounded) == {id_of(new)}
     bounded.close()

@@ -50,7 +50,7 @@ def assert_each_has_its_own(spans: list[ReadableSpan], count: int) -> None:
     for span in requests:
         assert span.parent is not None
         (completed,) = (event for event in span.events if event.name == "otel_llm.tool_call.completed")
-        title = json.loads((completed.attributes or {})["gen_ai.tool.call.arguments"])["title"]
+        title = json.loads(str((completed.attributes or {})["gen_ai.tool.call.arguments"]))["title"]
         assert turns[span.parent.span_id] == f"turn {title}"
         assert (span.attributes or {})["otel_llm.stream.outcome"] == "completed"
         assert (span.attributes or {})["otel_llm.stream.anomaly_count"] == 0

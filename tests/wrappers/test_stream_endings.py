@@ -26,6 +26,7 @@ from otel_llm.demo.scripted_server import (
     Drop,
     ScriptedServer,
     Sleep,
+    Step,
     chunk,
     error_event,
     tool_call_chunks,
@@ -45,7 +46,7 @@ from tests.helpers.seen import Seen
 Serve = Callable[..., ScriptedServer]
 Connect = Callable[..., SyncCaller]
 
-HEALTHY = [
+HEALTHY: list[Step] = [
     *tool_call_chunks("add_task", '{"title": "buy milk"}'),
     chunk(finish_reason="tool_calls"),
     DONE,
@@ -162,6 +163,8 @@ async def test_a_second_reader_is_refused(instrumented: Seen, serve: Serve) -> N
     caller = AsyncCaller(serve(HEALTHY[0], Sleep(0.2), *HEALTHY[1:]).base_url)
     stream = await caller.stream()
     await anext(stream)
+    came: Any
+    refused: Any
     came, refused = await asyncio.gather(anext(stream), anext(stream), return_exceptions=True)
     assert isinstance(came, ChatCompletionChunk)
     assert isinstance(refused, RuntimeError)
@@ -248,7 +251,7 @@ async def test_a_failure_of_what_was_no_stream(instrumented: Seen, serve: Serve,
 
 
 async def test_retries_are_one_request(instrumented: Seen, connect: Connect) -> None:
-    scripts = [[Answer(error_event("busy"), status=429, headers={"retry-after-ms": "1"})], HEALTHY]
+    scripts: list[list[Step]] = [[Answer(error_event("busy"), status=429, headers={"retry-after-ms": "1"})], HEALTHY]
     with ScriptedServer(scripts) as server:
         caller = connect(server, max_retries=1)
         await caller.read(await caller.stream())

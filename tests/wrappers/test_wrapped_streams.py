@@ -6,6 +6,7 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from copy import copy
 from typing import Any
 
 import openai
@@ -42,14 +43,14 @@ class Ahead(OneByOne):
     """Hands a chunk on when it has the next one, or knows that there is none."""
 
     def __iter__(self) -> Any:
-        held = []
+        held: list[Any] = []
         for one in self.__wrapped__:
             yield from held
             held = [one]
         yield from held
 
     async def __aiter__(self) -> Any:
-        held = []
+        held: list[Any] = []
         async for one in self.__wrapped__:
             for kept in held:
                 yield kept
@@ -63,7 +64,12 @@ class Elsewhere(OneByOne):
 
     def __iter__(self) -> Any:
         pipe: queue.Queue[Any] = queue.Queue()
-        reader = threading.Thread(target=lambda: [pipe.put(one) for one in [*self.__wrapped__, None]])
+
+        def read() -> None:
+            for one in [*self.__wrapped__, None]:
+                pipe.put(one)
+
+        reader = threading.Thread(target=read)
         reader.start()
         reader.join()
         yield from iter(pipe.get, None)
@@ -100,7 +106,7 @@ class Cutting(OneByOne):
                 return
 
 
-def _wrap(proxy: type, monkeypatch: pytest.MonkeyPatch) -> None:
+def _wrap(proxy: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch) -> None:
     def create(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
         return proxy(wrapped(*args, **kwargs))
 
@@ -192,7 +198,8 @@ async def test_the_response_closed_past_the_stream(
     caller = connect(serve(*BROKEN))
     stream = await caller.stream()
     await caller.read(stream, 2)
-    await caller.result(stream.response.close() if isinstance(stream, openai.Stream) else stream.response.aclose())
+    response: Any = stream.response
+    await caller.result(response.close() if isinstance(stream, openai.Stream) else response.aclose())
     assert seen.attributes["otel_llm.stream.outcome"] == "closed"
 
 
@@ -366,6 +373,40 @@ async def test_what_is_read_either_way_is_rewritten(
     assert "".join(one.choices[0].delta.content or "" for one in chunks) == "so done"
     assert seen.attributes["otel_llm.stream.tool_call_count"] == 1
     assert seen.anomalies == []
+
+
+async def test_the_sdks_own_stream_is_under_the_tracker(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect
+) -> None:
+    instrument(tool_call_tags="openai")
+    caller = connect(serve(*_said(CALL)))
+    stream = await caller.stream()
+    assert type(stream._stream) is caller.stream_class
+    await caller.close(stream)
+
+
+async def test_a_copy_is_rewritten_too(instrument: Callable[..., Seen], serve: Serve, connect: Connect) -> None:
+    seen = instrument(tool_call_tags="openai")
+    caller = connect(serve(*_said(CALL)))
+    chunks = await caller.read(copy(await caller.stream()))
+    assert "".join(one.choices[0].delta.content or "" for one in chunks) == "so done"
+    assert seen.attributes["otel_llm.stream.tool_call_count"] == 1
+    assert seen.outcome == "completed"
+
+
+async def test_a_loop_closed_by_itself_leaves_the_stream_open(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect
+) -> None:
+    seen = instrument(tool_call_tags="openai")
+    caller = connect(serve(*_said(CALL)))
+    stream = await caller.stream()
+    loop: Any = aiter(stream) if isinstance(stream, openai.AsyncStream) else iter(stream)
+    first = await caller.result(anext(loop) if isinstance(stream, openai.AsyncStream) else next(loop))
+    await caller.result(loop.aclose() if isinstance(stream, openai.AsyncStream) else loop.close())
+    assert seen.spans == []
+    chunks = [first, *await caller.read(stream)]
+    assert "".join(one.choices[0].delta.content or "" for one in chunks) == "so done"
+    assert seen.outcome == "completed"
 
 
 def test_next_of_what_is_read_either_way_is_rewritten(

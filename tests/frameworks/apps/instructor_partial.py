@@ -2,6 +2,7 @@
 
 import json
 import sys
+from typing import Any
 
 import instructor
 import openai
@@ -17,7 +18,7 @@ class add_task(BaseModel):  # noqa: N801  the tool's name
 client = instructor.from_openai(
     openai.OpenAI(api_key="unused", base_url=sys.argv[1], max_retries=0), mode=instructor.Mode.TOOLS
 )
-partial = None
+partial: Any = None
 for partial in client.chat.completions.create_partial(
     model="tiny", response_model=add_task, messages=[{"role": "user", "content": "Note that I have to buy milk."}]
 ):

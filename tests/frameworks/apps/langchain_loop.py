@@ -3,12 +3,14 @@
 import asyncio
 import json
 import sys
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
 
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 
-TASKS = []
+TASKS: list[str] = []
 
 
 @tool
@@ -24,7 +26,7 @@ def list_tasks() -> str:
     return json.dumps(TASKS)
 
 
-async def streamed(model, messages, way):
+async def streamed(model: Any, messages: list[Any], way: str) -> Any:
     whole = None
     chunks = model.stream(messages) if way == "sync" else model.astream(messages)
     if way == "sync":
@@ -35,7 +37,7 @@ async def streamed(model, messages, way):
     return whole
 
 
-async def _each(chunks):
+async def _each(chunks: Iterable[Any]) -> AsyncIterator[Any]:
     for chunk in chunks:
         yield chunk
 

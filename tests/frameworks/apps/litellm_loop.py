@@ -9,7 +9,7 @@ import litellm
 # It writes advertisements on the standard output.
 litellm.suppress_debug_info = True
 
-TASKS = []
+TASKS: list[str] = []
 TOOLS = [
     {
         "type": "function",

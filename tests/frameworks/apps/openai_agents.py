@@ -9,7 +9,7 @@ import openai
 from agents import Agent, ModelSettings, OpenAIChatCompletionsModel, OpenAIResponsesModel, Runner, function_tool
 from agents.tracing import set_tracing_disabled
 
-TASKS = []
+TASKS: list[str] = []
 
 
 @function_tool

@@ -9,7 +9,7 @@ from pydantic_ai import Agent
 from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
-TASKS = []
+TASKS: list[str] = []
 
 
 async def main(base_url: str, api: str) -> None:
