@@ -410,8 +410,8 @@ def test_every_request_has_the_extra_fields_and_the_key(capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        (["--only", "magic"], "there is no check magic, but one_call, "),
-        (["--extra-body", "[]"], "--extra-body is no JSON object"),
+        (["--only", "magic"], "unknown check magic; there are one_call, "),
+        (["--extra-body", "[]"], "--extra-body is not a JSON object"),
         ([], "http://127.0.0.1:9/v1: ConnectError"),
         (["--base-url", "http://[::bad/v1"], "http://[::bad/v1: "),
     ],
