@@ -562,7 +562,7 @@ def test_raw_events_are_served(tmp_path: Path) -> None:
         (b"\0\1", [], "it is neither a recording nor a saved stream"),
         (b"", [], "it is neither a recording nor a saved stream"),
         (b'{"otel_llm_recording": 3}\n', [], "a recording of another version (3)"),
-        (b"data: {}\n\n", ["--speed", "-1"], "--speed is less than nothing"),
+        (b"data: {}\n\n", ["--speed", "-1"], "--speed must not be negative"),
         (b"data: {}\n\n", ["--listen", "x"], "is not HOST:PORT"),
     ],
 )
