@@ -20,7 +20,7 @@ from typing import NamedTuple
 from otel_llm.protocol import json_values
 from otel_llm.protocol.fields import field
 from otel_llm.protocol.request import Tool
-from otel_llm.tags.found import FoundCall, Piece
+from otel_llm.tags.pieces import ParsedCall, Piece
 from otel_llm.tags.scanner import REASONING, Scanner
 
 _SLICE = 16_384
@@ -55,9 +55,9 @@ def find_leaks(text: str, tools: Mapping[str, Tool], *, ended: bool = True, mark
             break
         pieces.extend(scanner.feed(text[start : start + _SLICE]))
     pieces.extend(scanner.flush())
-    bodies: dict[FoundCall, list[str]] = {}
+    bodies: dict[ParsedCall, list[str]] = {}
     for piece in pieces:
-        if piece.kind == "arguments" and piece.call is not None and not piece.call.marked:
+        if piece.kind == "arguments" and piece.call is not None and not piece.call.has_marker:
             bodies.setdefault(piece.call, []).append(piece.text)
     found = [
         Leak(call.name, call.format)
@@ -65,7 +65,7 @@ def find_leaks(text: str, tools: Mapping[str, Tool], *, ended: bool = True, mark
         if call.name is not None
         and call.name in tools
         and _is_whole(call)
-        and (call.marked or not (marked_only or _is_schema("".join(bodies.get(call, ())), tools[call.name])))
+        and (call.has_marker or not (marked_only or _is_schema("".join(bodies.get(call, ())), tools[call.name])))
     ]
     return Leaks(found, unread)
 
@@ -86,13 +86,13 @@ def _is_schema(arguments: str, tool: Tool) -> bool:
     return field(field(tool.parameters, "properties"), "properties") is None
 
 
-def _is_whole(call: FoundCall) -> bool:
-    return call.complete and call.understood and not call.fenced
+def _is_whole(call: ParsedCall) -> bool:
+    return call.complete and call.well_formed and not call.in_fence
 
 
-def _of_lines(pieces: list[Piece], *, ended: bool) -> Iterator[FoundCall]:
+def _of_lines(pieces: list[Piece], *, ended: bool) -> Iterator[ParsedCall]:
     """The calls, without those that are told by their looks and do not have their lines to themselves."""
-    calls: list[FoundCall] = []
+    calls: list[ParsedCall] = []
     has_text = False
     for piece in pieces:
         if piece.kind == "begin" and piece.call is not None:
@@ -106,5 +106,5 @@ def _of_lines(pieces: list[Piece], *, ended: bool) -> Iterator[FoundCall]:
     yield from _of_line(calls, alone=ended and not has_text)
 
 
-def _of_line(calls: list[FoundCall], *, alone: bool) -> Iterator[FoundCall]:
-    return (call for call in calls if alone or call.marked)
+def _of_line(calls: list[ParsedCall], *, alone: bool) -> Iterator[ParsedCall]:
+    return (call for call in calls if alone or call.has_marker)

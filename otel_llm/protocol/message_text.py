@@ -24,7 +24,7 @@ REASONING_FIELDS = (
 )
 
 
-def said(content: Any) -> str | None:
+def content_text(content: Any) -> str | None:
     """What a content says that is text: a string that is not empty, or a number, which Cloudflare makes of digits."""
     kind = type(content)
     if kind is not int and kind is not float:
@@ -36,7 +36,7 @@ def said(content: Any) -> str | None:
         return None
 
 
-def texts_of(parts: Any) -> Iterator[str]:
+def part_texts(parts: Any) -> Iterator[str]:
     """The texts of a list of parts."""
     for part in items_of(parts):
         text = text_of(field(part, "text"))
@@ -44,16 +44,16 @@ def texts_of(parts: Any) -> Iterator[str]:
             yield text
 
 
-def thought_of(part: Any) -> str:
+def part_reasoning(part: Any) -> str:
     """What a part thinks: in pieces, as most write it, or at once, as Anthropic does. Empty for another part."""
     return _thought(field(part, "thinking")) or _thought(field(part, "summary"))
 
 
 def _thought(value: Any) -> str:
-    return text_of(value) or "".join(texts_of(value))
+    return text_of(value) or "".join(part_texts(value))
 
 
-def thoughts_in(value: Any) -> str:
+def reasoning_text(value: Any) -> str:
     """The text of one of `REASONING_FIELDS`: a string, an object with a text, or a list of them."""
     text = text_of(value) or text_of(field(value, "text"))
-    return text or "".join(text_of(field(part, "text")) or thought_of(part) for part in items_of(value))
+    return text or "".join(text_of(field(part, "text")) or part_reasoning(part) for part in items_of(value))

@@ -22,7 +22,7 @@ from otel_llm.protocol.call_matching import LEGACY, Key, TextKey, begin_call, fi
 from otel_llm.protocol.choice import CUTTING_FINISH_REASONS, Choice, Failure, Limits, Notice, Outcome, TagRewrite
 from otel_llm.protocol.errors import error_in
 from otel_llm.protocol.fields import field, index_of, items_of, text_of, undeclared_field
-from otel_llm.protocol.message_text import REASONING_FIELDS, said, texts_of, thought_of, thoughts_in
+from otel_llm.protocol.message_text import REASONING_FIELDS, content_text, part_reasoning, part_texts, reasoning_text
 from otel_llm.protocol.tool_call import CallKind, ToolCall
 from otel_llm.protocol.tool_names import ToolNames, note
 
@@ -365,7 +365,7 @@ class Recording:
         return known
 
     def _text(self, choice: Choice, content: Any, time_ns: int) -> None:
-        text = content if type(content) is str else said(content)
+        text = content if type(content) is str else content_text(content)
         if not text:
             self._parts(choice, content, time_ns)
             return
@@ -384,7 +384,7 @@ class Recording:
             text = text_of(field(part, "text"))
             if text is not None:
                 self._text(choice, text, time_ns)
-            elif thought := thought_of(part):
+            elif thought := part_reasoning(part):
                 self._thought(choice, thought, time_ns)
 
     def _rest_of_delta(self, choice: Choice, delta: Any, time_ns: int) -> None:
@@ -410,7 +410,7 @@ class Recording:
                 # As in every chunk of some servers.
                 continue
             if name in REASONING_FIELDS:
-                text = value if type(value) is str else thoughts_in(value)
+                text = value if type(value) is str else reasoning_text(value)
                 if text:
                     self._thought(choice, text, time_ns)
                     return
@@ -439,12 +439,12 @@ class Recording:
         """The fresh text where not all of it came as strings; what parts think is kept apart."""
         texts: list[str] = []
         for content in choice.fresh_text:
-            if (text := said(content)) is not None:
+            if (text := content_text(content)) is not None:
                 texts.append(text)
                 continue
-            texts += texts_of(content)
+            texts += part_texts(content)
             if self._keep_text:
-                self._keep(choice.reasoning_parts, "".join(thought_of(part) for part in items_of(content)))
+                self._keep(choice.reasoning_parts, "".join(part_reasoning(part) for part in items_of(content)))
         return "".join(texts)
 
     def _keep(self, parts: list[str], text: str) -> None:
