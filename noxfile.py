@@ -1,7 +1,7 @@
-"""The versions that are supported, each tried in an environment of its own.
+"""Run the tests with each supported version, in an environment of its own.
 
-`nox` runs them all, `nox --tags quick` those that `make test` runs too. What ran is written down in docs/versions.md
-(`nox -s table`). An interpreter that is not here is left out, and nox says so.
+`nox` runs all of them, `nox --tags quick` the subset that `make test` runs too. `nox -s table` writes the results to
+docs/versions.md. nox skips interpreters that are not installed, and says so.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ nox.options.reuse_venv = "yes"
 RESULTS = Path(".nox/results")
 TABLE = Path("docs/versions.md")
 
-# (Python, what of openai, what else it wants). The first is the oldest of both, the last the newest of both.
+# (Python, openai, a further requirement). The first has the oldest version of both, the last the newest of both.
 SDKS = [
     nox.param("3.10", "openai==1.40.0", "httpx<0.28", id="oldest", tags=["quick"]),
     nox.param("3.12", "openai<2", None, id="1.x"),
@@ -39,13 +39,14 @@ import platform, sys
 from importlib.metadata import version
 print(*map(version, sys.argv[1:]), platform.python_version())
 """
-# What the quick ones run: the tests that an SDK can change.
+# The quick sessions run only the tests whose result depends on the OpenAI SDK.
 SDK_TESTS = [
     "tests/protocol/test_recording.py",
     "tests/protocol/test_request.py",
     "tests/tags/test_stage.py",
     "tests/telemetry/test_call_links.py",
     "tests/telemetry/test_contract.py",
+    "tests/telemetry/test_opentelemetry_internals.py",
     "tests/test_instrumentor.py",
     "tests/test_startup.py",
     "tests/test_tool_spans.py",
@@ -53,18 +54,18 @@ SDK_TESTS = [
     "tests/wrappers",
 ]
 FRAMEWORKS = {
-    # The first is what gives it its name; `demo` brings a real server.
+    # Extra requirements of each framework; `demo` brings a real server.
     "openai-agents": ("otel-llm[demo]",),
     "langchain-openai": (),
     "instructor": (),
     "pydantic-ai-slim": ("pydantic-ai-slim[openai]",),
-    # Imports mcp when it streams, and does not require it.
+    # Imports mcp when it streams, but does not require it.
     "litellm": ("mcp",),
 }
 
 
 def _add_pyenvs_interpreters() -> None:
-    """pyenv's shims are on PATH and fail for versions that nobody chose; the interpreters themselves work."""
+    """Put pyenv's interpreters on PATH: its shims are there already, but fail for versions that are not selected."""
     versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     folders = sorted(str(folder / "bin") for folder in versions.glob("3.*") if (folder / "bin" / "python").exists())
     os.environ["PATH"] = os.pathsep.join([*folders, os.environ["PATH"]])
@@ -77,7 +78,7 @@ _add_pyenvs_interpreters()
 @nox.session(name="sdk")
 @nox.parametrize(["python", "openai", "beside"], SDKS)
 def sdk(session: nox.Session, openai: str, beside: str | None) -> None:
-    """The core's tests with one version of the OpenAI SDK on one Python."""
+    """Run the package's tests with one version of the OpenAI SDK on one Python."""
     pins = [
         line for line in Path("constraints.txt").read_text().splitlines() if not line.startswith(("openai", "httpx"))
     ]
@@ -88,7 +89,7 @@ def sdk(session: nox.Session, openai: str, beside: str | None) -> None:
     tests = [part for part in group if not part.startswith("nox")]
     session.install("--constraint", str(constraints), "--editable", ".[cli,demo]", *wanted, *tests)
     if "--quick" in session.posargs:
-        _test(session, "openai", "what an SDK can change", *SDK_TESTS)
+        _test(session, "openai", "SDK-dependent", *SDK_TESTS)
     else:
         _test(session, "openai", "all", "tests")
 
@@ -96,7 +97,7 @@ def sdk(session: nox.Session, openai: str, beside: str | None) -> None:
 @nox.session(name="frameworks")
 @nox.parametrize("framework", list(FRAMEWORKS), ids=list(FRAMEWORKS))
 def frameworks(session: nox.Session, framework: str) -> None:
-    """A framework over the SDK, end to end, bare and under `opentelemetry-instrument`."""
+    """Run a framework on top of the OpenAI SDK end to end, with and without `opentelemetry-instrument`."""
     extras = [part.replace("otel-llm", ".") for part in FRAMEWORKS[framework]]
     editable = ["--editable", next((part for part in extras if part.startswith(".")), ".[otlp]")]
     others = [part for part in extras if not part.startswith(".")]
@@ -106,14 +107,14 @@ def frameworks(session: nox.Session, framework: str) -> None:
 
 @nox.session(python=False)
 def table(session: nox.Session) -> None:
-    """Write docs/versions.md from what ran last."""
+    """Write docs/versions.md from the latest results."""
     results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
     if not results:
-        session.error("nothing has run")
+        session.error("no results yet: run the other sessions first")
     lines = [
         "# Versions",
         "",
-        "What the tests ran with last. Generated by `nox -s table`, at the end of `make test-all`.",
+        "The versions that the tests last ran with. Generated by `nox -s table` at the end of `make test-all`.",
         "",
         "| package | version | with openai | Python | tests | passed | skipped |",
         "|---|---|---|---|---|---|---|",
@@ -130,7 +131,10 @@ def table(session: nox.Session) -> None:
             one["skipped"],
         )
         lines.append(f"| {' | '.join(str(cell) for cell in cells)} |")
-    lines += ["", "Skipped: tests of what a version has not (the Responses API before 1.66), and of other frameworks."]
+    lines += [
+        "",
+        "Skipped: tests of features that a version lacks (the Responses API before 1.66), and of other frameworks.",
+    ]
     TABLE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -142,7 +146,7 @@ def _test(session: nox.Session, package: str, what: str, *tests: str) -> None:
     report = Path(session.create_tmp()) / "report.xml"
     session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junit-xml={report}", *tests)
     answer = str(session.run("python", "-c", _VERSIONS, package, "openai", silent=True)).split()
-    suites = ET.parse(report).getroot().iter("testsuite")  # noqa: S314  our own
+    suites = ET.parse(report).getroot().iter("testsuite")  # noqa: S314  written by our own pytest run
     counts = [[int(suite.get(name, 0)) for name in ("tests", "skipped")] for suite in suites]
     total, skipped = (sum(column) for column in zip(*counts, strict=True))
     result = {"what": what, "package": package, "version": answer[0], "openai": answer[1], "python": answer[2]}
@@ -153,4 +157,4 @@ def _test(session: nox.Session, package: str, what: str, *tests: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit("run it with nox")
+    sys.exit("Run this file with nox.")

@@ -37,6 +37,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from otel_llm import OpenAIInstrumentor
 from otel_llm.demo.scripted_server import DONE, ScriptedServer, Step, chunk, tool_call_chunks, usage_chunk
+from otel_llm.telemetry.semconv import SERVICE_NAME
 from stack import programs, tools
 from stack.cache import BuildError
 from stack.cassandra import Cassandra
@@ -154,7 +155,7 @@ def encoded_batches(count: int) -> list[bytes]:
 
 def _real_spans() -> tuple[ReadableSpan, ...]:
     exporter = InMemorySpanExporter()
-    provider = TracerProvider(resource=Resource.create({"service.name": "bench"}))
+    provider = TracerProvider(resource=Resource.create({SERVICE_NAME: "bench"}))
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     instrumentor = OpenAIInstrumentor()
     instrumentor.instrument(tracer_provider=provider, log=False)

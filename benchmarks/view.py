@@ -35,6 +35,7 @@ from packaging.requirements import Requirement
 
 from benchmarks import phoenix
 from benchmarks.pipeline import BATCH, encoded_batches
+from otel_llm.telemetry import semconv
 from stack import programs, tools
 from stack.cache import BuildError
 from stack.program import ProgramError
@@ -252,27 +253,37 @@ def _long_spans(count: int, deltas: int) -> bytes:
         span = spans.add(
             trace_id=os.urandom(16),
             span_id=os.urandom(8),
-            name="chat m",
+            name=f"{semconv.OPERATION_CHAT} m",
             start_time_unix_nano=started,
             end_time_unix_nano=started + 10**10,
         )
         _set(
-            span, {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "otel_llm.stream.outcome": "completed"}
+            span,
+            {
+                semconv.GEN_AI_OPERATION_NAME: semconv.OPERATION_CHAT,
+                semconv.GEN_AI_REQUEST_MODEL: "m",
+                semconv.OTEL_LLM_STREAM_OUTCOME: "completed",
+            },
         )
-        where: dict[str, int | str] = {"otel_llm.choice.index": 0, "otel_llm.tool_call.index": 0}
-        who: dict[str, int | str] = {"gen_ai.tool.name": "write_file", "gen_ai.tool.call.id": os.urandom(8).hex()}
-        _set(span.events.add(name="otel_llm.tool_call.detected", time_unix_nano=started), where | who)
-        _set(span.events.add(name="otel_llm.tool_call.name", time_unix_nano=started), where | who)
+        where: dict[str, int | str] = {semconv.OTEL_LLM_CHOICE_INDEX: 0, semconv.OTEL_LLM_TOOL_CALL_INDEX: 0}
+        who: dict[str, int | str] = {
+            semconv.GEN_AI_TOOL_NAME: "write_file",
+            semconv.GEN_AI_TOOL_CALL_ID: os.urandom(8).hex(),
+        }
+        _set(span.events.add(name=semconv.EVENT_TOOL_CALL_DETECTED, time_unix_nano=started), where | who)
+        _set(span.events.add(name=semconv.EVENT_TOOL_CALL_NAME, time_unix_nano=started), where | who)
         words = os.urandom(2 * deltas).hex()
         length = 0
         for number in range(deltas):
             length += 4
-            event = span.events.add(name="otel_llm.tool_call.arguments.delta", time_unix_nano=started + number * 10**4)
-            told: dict[str, int | str] = {"otel_llm.delta.count": 1, "otel_llm.arguments.length": length}
-            _set(event, where | told | {"gen_ai.tool.call.arguments": words[length - 4 : length]})
-        told = {"otel_llm.delta.count": deltas, "otel_llm.arguments.length": length}
-        end = span.events.add(name="otel_llm.tool_call.completed", time_unix_nano=started + 10**10)
-        _set(end, where | who | told | {"gen_ai.tool.call.arguments": words[:200]})
+            event = span.events.add(
+                name=semconv.EVENT_TOOL_CALL_ARGUMENTS_DELTA, time_unix_nano=started + number * 10**4
+            )
+            told: dict[str, int | str] = {semconv.OTEL_LLM_DELTA_COUNT: 1, semconv.OTEL_LLM_ARGUMENTS_LENGTH: length}
+            _set(event, where | told | {semconv.GEN_AI_TOOL_CALL_ARGUMENTS: words[length - 4 : length]})
+        told = {semconv.OTEL_LLM_DELTA_COUNT: deltas, semconv.OTEL_LLM_ARGUMENTS_LENGTH: length}
+        end = span.events.add(name=semconv.EVENT_TOOL_CALL_COMPLETED, time_unix_nano=started + 10**10)
+        _set(end, where | who | told | {semconv.GEN_AI_TOOL_CALL_ARGUMENTS: words[:200]})
     return request.SerializeToString()
 
 

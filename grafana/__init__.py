@@ -1,5 +1,5 @@
-"""The dashboards, as code: ``python -m grafana`` writes dashboards/*.json, which is checked in.
+"""The dashboards as code: ``python -m grafana`` writes dashboards/*.json, which is checked in.
 
-One file has one dashboard; :mod:`grafana.panels` has the look that they share, :mod:`grafana.promql` how they ask, and
-:mod:`grafana.limits` from where on something is red. Nothing here is part of the package that users install.
+Each dashboard is one module. :mod:`grafana.panels` has their common look, :mod:`grafana.promql` builds the queries, and
+:mod:`grafana.limits` has the values above which panels are red. The installed package contains none of this.
 """

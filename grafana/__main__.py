@@ -1,4 +1,4 @@
-"""Writes dashboards/*.json."""
+"""Write dashboards/*.json."""
 
 from __future__ import annotations
 

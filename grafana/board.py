@@ -1,4 +1,4 @@
-"""What both dashboards have in common: their variables, the links between them, and how rows are laid."""
+"""What both dashboards share: the variables, the links between them, and the layout of rows."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import dashboard as models
 
 from grafana.panels import PROMETHEUS, Panel
+from grafana.promql import MODEL, PROVIDER
+from otel_llm.telemetry.prometheus_names import prometheus_metric
+from otel_llm.telemetry.semconv import METRIC_GEN_AI_CLIENT_OPERATION_DURATION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,13 +23,13 @@ OVERVIEW: Final = "otel-llm-overview"
 TOOL_CALLS: Final = "otel-llm-tool-calls"
 _TITLES: Final = {OVERVIEW: "LLM requests", TOOL_CALLS: "LLM tool calls"}
 
-# Every request is in it.
-_REQUESTS: Final = "gen_ai_client_operation_duration_seconds_count"
-_LABEL_VALUES: Final = 1  # the data source's number for such a query
+# Has every request, and so every value of the variables.
+_REQUESTS: Final = f"{prometheus_metric(METRIC_GEN_AI_CLIENT_OPERATION_DURATION)}_count"
+_LABEL_VALUES: Final = 1  # the Prometheus data source's code for a label_values query
 
 
 def board(uid: str, description: str, rows: Sequence[tuple[str, Sequence[Panel]]]) -> dashboard.Dashboard:
-    """Give the dashboard ``uid``: ``rows`` are titles with the panels below them, left to right, 24 columns wide."""
+    """Return the dashboard ``uid``. ``rows`` are titles and the panels below them, left to right, in 24 columns."""
     made = (
         dashboard.Dashboard(_TITLES[uid])
         .uid(uid)
@@ -40,7 +43,7 @@ def board(uid: str, description: str, rows: Sequence[tuple[str, Sequence[Panel]]
         .variables(_variables())
         .links([_link(other) for other in _TITLES if other != uid])
     )
-    # Links to a panel name its id: it must not change with each loading.
+    # Links to a panel contain its id, so ids must not change when the dashboard is reloaded.
     ids = count(1)
     for title, panels in rows:
         made.with_row(dashboard.Row(title).id(next(ids)))
@@ -52,12 +55,12 @@ def board(uid: str, description: str, rows: Sequence[tuple[str, Sequence[Panel]]
 def _variables() -> list[_Variable]:
     return [
         _variable("service", "Service", "job", _REQUESTS),
-        _variable("provider", "Provider", "gen_ai_provider_name", f'{_REQUESTS}{{job=~"$service"}}'),
+        _variable("provider", "Provider", PROVIDER, f'{_REQUESTS}{{job=~"$service"}}'),
         _variable(
             "model",
             "Model",
-            "gen_ai_request_model",
-            f'{_REQUESTS}{{job=~"$service", gen_ai_provider_name=~"$provider"}}',
+            MODEL,
+            f'{_REQUESTS}{{job=~"$service", {PROVIDER}=~"$provider"}}',
         ),
     ]
 
@@ -83,7 +86,7 @@ def _link(uid: str) -> dashboard.DashboardLink:
         dashboard.DashboardLink(_TITLES[uid])
         .type(models.DashboardLinkType.LINK)
         .icon("dashboard")
-        .tooltip(f"{_TITLES[uid]}, of the same services, models and time")
+        .tooltip(f"{_TITLES[uid]}, for the same services, models and time range")
         .url(f"/d/{uid}")
         .keep_time(True)
         .include_vars(True)

@@ -1,4 +1,4 @@
-"""The overview: are requests answered, how fast, at what cost, and does the telemetry about them arrive?"""
+"""The dashboard "LLM requests": rate, errors, latency and tokens, and whether the telemetry arrives."""
 
 from __future__ import annotations
 
@@ -9,35 +9,39 @@ from grafana_foundation_sdk.models import units
 from grafana import limits
 from grafana.board import OVERVIEW, board
 from grafana.panels import Panel, Query, graph, number
-from grafana.promql import chosen, or_zero, quantile, rate, share, total
+from grafana.promql import MODEL, chosen, or_zero, quantile, rate, share, total, value_of
+from otel_llm.telemetry import semconv
+from otel_llm.telemetry.prometheus_names import prometheus_label, prometheus_metric
 
 if TYPE_CHECKING:
     from grafana_foundation_sdk.builders import dashboard
 
-_DURATION: Final = "gen_ai_client_operation_duration_seconds"
-_FIRST_CHUNK: Final = "gen_ai_client_operation_time_to_first_chunk_seconds"
-_FIRST_TOOL_CALL: Final = "otel_llm_stream_time_to_first_tool_call_seconds"
-_FAILED: Final = 'error_type!=""'
-_MODEL: Final = "gen_ai_request_model"
-_IN_OR_OUT: Final = "gen_ai_token_type"
+_DURATION: Final = prometheus_metric(semconv.METRIC_GEN_AI_CLIENT_OPERATION_DURATION)
+_FIRST_CHUNK: Final = prometheus_metric(semconv.METRIC_GEN_AI_CLIENT_OPERATION_TIME_TO_FIRST_CHUNK)
+_FIRST_TOOL_CALL: Final = prometheus_metric(semconv.METRIC_STREAM_TIME_TO_FIRST_TOOL_CALL)
+_TOKEN_USAGE: Final = prometheus_metric(semconv.METRIC_GEN_AI_CLIENT_TOKEN_USAGE)
+_ERROR: Final = prometheus_label(semconv.ERROR_TYPE)
+_FAILED: Final = f'{_ERROR}!=""'
+_IN_OR_OUT: Final = prometheus_label(semconv.GEN_AI_TOKEN_TYPE)
+_OUTCOME: Final = prometheus_label(semconv.OTEL_LLM_STREAM_OUTCOME)
 
 _REQUESTS: Final = rate(chosen(f"{_DURATION}_count"))
 _FAILURES: Final = rate(chosen(f"{_DURATION}_count", _FAILED))
-_TOKENS: Final = rate(chosen("gen_ai_client_token_usage_sum"))
-_STREAMS: Final = rate(chosen("otel_llm_stream_count_total"))
-_ANOMALIES: Final = rate(chosen("otel_llm_anomaly_count_total"))
+_TOKENS: Final = rate(chosen(f"{_TOKEN_USAGE}_sum"))
+_STREAMS: Final = rate(chosen(prometheus_metric(semconv.METRIC_STREAM_COUNT)))
+_ANOMALIES: Final = rate(chosen(prometheus_metric(semconv.METRIC_ANOMALY_COUNT)))
 _LOST: Final = "otel_llm:collector_loss:increase5m"  # recorded by prometheus/rules.yaml
 
 _NOTHING_LOST: Final = 'label_replace(vector(0), "reason", "nothing", "", "")'
 
-_EXEMPLARS: Final = "Each dot is one request: click it, then the link to its trace."
+_EXEMPLARS: Final = "Each dot is one request: click it, then follow the link to its trace."
 
 
 def overview() -> dashboard.Dashboard:
-    """Give the dashboard."""
+    """Return the dashboard."""
     return board(
         OVERVIEW,
-        "Requests to language models: rate, errors, latency, tokens; and whether the telemetry about them arrives.",
+        "Requests to language models: rate, errors, latency and tokens, and whether their telemetry arrives.",
         [
             ("Now", _now()),
             ("Requests", _requests()),
@@ -51,47 +55,47 @@ def _now() -> list[Panel]:
     return [
         number(
             "Requests",
-            "Requests per second, of the services and models chosen above. Nothing here though the application works: "
-            "see the row about the pipeline, and ask `otel-llm doctor`.",
+            "Requests per second, for the services and models selected above. If there is no value although the "
+            "application works: see the row about the pipeline, and run `otel-llm doctor`.",
             Query(total(_REQUESTS), "requests"),
             unit=units.RequestsPerSecond,
         ),
         number(
             "Errors",
-            f"Share of the requests that ended with an error. Red above {limits.ERROR_SHARE:.0%}: look at the panel "
-            "Errors by type, and open a trace with such an error in Jaeger (tag otel_llm.stream.outcome=error).",
+            f"Share of requests that ended with an error. Red above {limits.ERROR_SHARE:.0%}: see the panel Errors by "
+            f"type, and open a trace with such an error in Jaeger (tag {semconv.OTEL_LLM_STREAM_OUTCOME}=error).",
             Query(or_zero(share(_FAILURES, _REQUESTS)), "errors"),
             unit=units.PercentUnit,
             red_above=limits.ERROR_SHARE,
         ),
         number(
             "Latency p95",
-            f"95 of 100 requests ended within this time. Red above {limits.SLOW_SECONDS:.0f} s: compare it with the "
-            "time to the first chunk. If that is short, the answers are long; if it is not, the server is busy.",
+            f"95% of requests ended within this time. Red above {limits.SLOW_SECONDS:.0f} s: compare it with the time "
+            "to the first chunk. If that is short, the answers are long; otherwise the server is busy.",
             Query(quantile(0.95, _DURATION), "p95"),
             unit=units.Seconds,
             red_above=limits.SLOW_SECONDS,
         ),
         number(
             "First chunk p95",
-            f"95 of 100 streams had their first chunk within this time. Red above {limits.FIRST_CHUNK_SECONDS:.0f} s: "
-            "the server queues requests, loads the model, or reads a prompt that has grown (see Tokens per request).",
+            f"95% of streams had their first chunk within this time. Red above {limits.FIRST_CHUNK_SECONDS:.0f} s: the "
+            "server queues requests, loads the model, or reads longer prompts than before (see Tokens per request).",
             Query(quantile(0.95, _FIRST_CHUNK), "p95"),
             unit=units.Seconds,
             red_above=limits.FIRST_CHUNK_SECONDS,
         ),
         number(
             "Anomalies per stream",
-            "Anomalies of tool calls, for each stream; one stream can have several. Red above "
-            f"{limits.ANOMALIES_PER_STREAM:.0%}: go to the dashboard LLM tool calls, which has them by type and model.",
+            "Tool-call anomalies per stream; one stream can have several. Red above "
+            f"{limits.ANOMALIES_PER_STREAM:.0%}: see the dashboard LLM tool calls, which shows them by type and model.",
             Query(or_zero(share(_ANOMALIES, _STREAMS)), "anomalies"),
             unit=units.PercentUnit,
             red_above=limits.ANOMALIES_PER_STREAM,
         ),
         number(
             "Telemetry lost",
-            "Spans, metric points and log records that collectors threw away within 5 minutes. Red above 0: see the "
-            "panel Telemetry lost below for the reason.",
+            "Spans, metric points and log records that collectors dropped within 5 minutes. Red above 0: the panel "
+            "Telemetry lost below shows the reason.",
             Query(or_zero(total(_LOST)), "lost", of_collector=True),
             unit=units.Short,
             red_above=0.5,
@@ -103,37 +107,38 @@ def _requests() -> list[Panel]:
     return [
         graph(
             "Requests by model",
-            "Requests per second by the model that was asked for. A sudden end of one model: its application has "
-            "stopped, or its telemetry does not arrive (alert TelemetryStopped). A sudden rise: an agent in a loop.",
-            Query(total(_REQUESTS, _MODEL), "{{gen_ai_request_model}}"),
+            "Requests per second, by requested model. If one model suddenly disappears, its application has stopped or "
+            "its telemetry does not arrive (alert TelemetryStopped). A sudden rise can be an agent in a loop.",
+            Query(total(_REQUESTS, MODEL), value_of(MODEL)),
             unit=units.RequestsPerSecond,
             stacked=True,
         ),
         graph(
             "Errors by type",
-            "Failed requests per second by error.type, the SDK's exception. RateLimitError: ask for less, or for a "
-            "higher limit. AuthenticationError and PermissionDeniedError: the key. BadRequestError: the application, "
-            "or a prompt that is too long. InternalServerError and APIConnectionError: the server or what stands "
-            "before it. APITimeoutError: compare with the latency below.",
-            Query(total(_FAILURES, "error_type"), "{{error_type}}"),
+            f"Failed requests per second by {semconv.ERROR_TYPE}, which is mostly the OpenAI SDK's exception. "
+            "RateLimitError: send fewer requests, or get a higher limit. AuthenticationError and "
+            "PermissionDeniedError: check the key. BadRequestError: the application made a mistake, or the prompt is "
+            "too long. InternalServerError and APIConnectionError: check the server and any proxy in front of it. "
+            "APITimeoutError: compare with the latency below.",
+            Query(total(_FAILURES, _ERROR), value_of(_ERROR)),
             unit=units.RequestsPerSecond,
             stacked=True,
             empty="no errors",
         ),
         graph(
             "Share of errors by model",
-            f"Red above {limits.ERROR_SHARE:.0%} (alert RequestsFail). One model red: its server; all of them: the "
-            "network, the key or the application.",
-            Query(share(_FAILURES, _REQUESTS, _MODEL), "{{gen_ai_request_model}}"),
+            f"Red above {limits.ERROR_SHARE:.0%} (alert RequestsFail). If one model is red, check its server. If all "
+            "are red, check the network, the key and the application.",
+            Query(share(_FAILURES, _REQUESTS, MODEL), value_of(MODEL)),
             unit=units.PercentUnit,
             red_above=limits.ERROR_SHARE,
             empty="no errors",
         ),
         graph(
             "Latency",
-            f"Whole requests, until the last chunk. {_EXEMPLARS} Red above {limits.SLOW_SECONDS:.0f} s (alert "
-            "RequestsSlow): open the slowest; its events say whether the wait was before the first chunk, between two "
-            "(otel_llm.stream.max_chunk_gap), or in the length of the answer.",
+            f"Duration of requests, up to the last chunk. {_EXEMPLARS} Red above {limits.SLOW_SECONDS:.0f} s (alert "
+            "RequestsSlow): open the slowest request. Its events show whether it waited for the first chunk or between "
+            f"two chunks ({semconv.OTEL_LLM_STREAM_MAX_CHUNK_GAP}), or whether the answer was long.",
             Query(quantile(0.5, _DURATION), "p50"),
             Query(quantile(0.95, _DURATION), "p95", exemplars=True),
             Query(quantile(0.99, _DURATION), "p99"),
@@ -143,8 +148,8 @@ def _requests() -> list[Panel]:
         graph(
             "Time to first chunk",
             f"From the request to the first chunk of the stream. {_EXEMPLARS} Red above "
-            f"{limits.FIRST_CHUNK_SECONDS:.0f} s (alert FirstChunkSlow): the server queues, loads the model, or reads "
-            "a long prompt; look for a cache of prompts that no longer hits.",
+            f"{limits.FIRST_CHUNK_SECONDS:.0f} s (alert FirstChunkSlow): the server queues requests, loads the model, "
+            "or reads long prompts. Check whether the prompt cache still hits.",
             Query(quantile(0.5, _FIRST_CHUNK), "p50"),
             Query(quantile(0.95, _FIRST_CHUNK), "p95", exemplars=True),
             unit=units.Seconds,
@@ -152,9 +157,9 @@ def _requests() -> list[Panel]:
         ),
         graph(
             "Time to first tool call",
-            f"From the request to the first piece of a tool call. {_EXEMPLARS} Red above "
-            f"{limits.FIRST_TOOL_CALL_SECONDS:.0f} s: far above the time to the first chunk, the model reasons or "
-            "writes text first; near it, see there.",
+            f"From the request to the first delta of a tool call. {_EXEMPLARS} Red above "
+            f"{limits.FIRST_TOOL_CALL_SECONDS:.0f} s: if it is far above the time to the first chunk, the model "
+            "reasons or writes text first. If it is close to it, see Time to first chunk.",
             Query(quantile(0.5, _FIRST_TOOL_CALL), "p50"),
             Query(quantile(0.95, _FIRST_TOOL_CALL), "p95", exemplars=True),
             unit=units.Seconds,
@@ -167,20 +172,21 @@ def _tokens_and_streams() -> list[Panel]:
     return [
         graph(
             "Tokens",
-            "Tokens per second, in and out, as the server reports them. Nothing here: the server sends no usage; ask "
-            "for it (stream_options include_usage). Input that grows while requests do not: conversations are not cut.",
-            Query(total(_TOKENS, _IN_OR_OUT), "{{gen_ai_token_type}}"),
+            "Input and output tokens per second, as the server reports them. If there is no value, the server sends no "
+            "usage: request it (stream_options include_usage). If input grows but requests do not, conversations are "
+            "not trimmed.",
+            Query(total(_TOKENS, _IN_OR_OUT), value_of(_IN_OR_OUT)),
             unit=units.Short,
             axis="tokens/s",
             width=8,
         ),
         graph(
             "Tokens per request",
-            "The mean of one request, in and out. Input near the model's window: requests will soon be refused or cut. "
-            "Output at max_tokens: answers are cut (anomaly truncated).",
+            "Mean input and output tokens of a request. Input near the model's context window: requests will soon be "
+            "rejected or truncated. Output at max_tokens: answers are cut (anomaly truncated).",
             Query(
-                share(_TOKENS, rate(chosen("gen_ai_client_token_usage_count")), _MODEL, _IN_OR_OUT),
-                "{{gen_ai_request_model}} {{gen_ai_token_type}}",
+                share(_TOKENS, rate(chosen(f"{_TOKEN_USAGE}_count")), MODEL, _IN_OR_OUT),
+                f"{value_of(MODEL)} {value_of(_IN_OR_OUT)}",
             ),
             unit=units.Short,
             axis="tokens",
@@ -189,9 +195,9 @@ def _tokens_and_streams() -> list[Panel]:
         graph(
             "Streams by outcome",
             "How streams ended. completed: read to the end. closed and cancelled: the application stopped on purpose. "
-            "abandoned: it forgot the stream, which keeps its connection busy; find the place. error: see Errors by "
-            "type.",
-            Query(total(_STREAMS, "otel_llm_stream_outcome"), "{{otel_llm_stream_outcome}}"),
+            "abandoned: the application dropped the stream without closing it, which keeps the connection busy; fix "
+            "that place. error: see Errors by type.",
+            Query(total(_STREAMS, _OUTCOME), value_of(_OUTCOME)),
             unit=units.RequestsPerSecond,
             stacked=True,
             width=8,
@@ -204,9 +210,9 @@ def _pipeline() -> list[Panel]:
     return [
         graph(
             "Spans at the collectors",
-            "Received: taken from senders. Refused: sent back because memory or a queue was full; the sender keeps "
-            "them and tries again. Failed: an error inside the collector, whose log says which. Refused for longer "
-            "than 2 minutes (alert TelemetryRefused): see the queue beside it; if that is not full, raise the "
+            "Received: accepted from senders. Refused: rejected because memory or a queue was full; the sender keeps "
+            "them and retries. Failed: an error inside the collector; see its log. If spans are refused for longer "
+            "than 2 minutes (alert TelemetryRefused), look at the panel Queues; if no queue is full, raise the "
             "collector's memory limit.",
             Query(
                 total(rate("otelcol_receiver_accepted_spans"), "instance"), "received {{instance}}", of_collector=True
@@ -218,9 +224,9 @@ def _pipeline() -> list[Panel]:
         ),
         graph(
             "Queues",
-            "How full the queue before each backend is. It fills while the backend is away or too slow. Red above "
-            f"{limits.QUEUE_FILLED:.0%} (alert QueueNearlyFull): bring the backend back; what comes when the queue is "
-            "full is refused or lost.",
+            "How full the queue of each backend is. It fills up while the backend is down or too slow. Red above "
+            f"{limits.QUEUE_FILLED:.0%} (alert QueueNearlyFull): restore the backend. Once the queue is full, new data "
+            "is refused or lost.",
             Query(
                 "max by (instance, exporter, data_type) (otelcol_exporter_queue_size)"
                 " / max by (instance, exporter, data_type) (otelcol_exporter_queue_capacity)",
@@ -232,9 +238,9 @@ def _pipeline() -> list[Panel]:
         ),
         graph(
             "Telemetry lost",
-            "What collectors threw away within 5 minutes. send_failed: the backend refused it for good, its log says "
-            "why. enqueue_failed: the queue was full; a sender that was told so tries again. Red above 0 (alert "
-            "TelemetryLost): bring the backend back, then give the queue more room.",
+            "What collectors dropped within 5 minutes. send_failed: the backend rejected it permanently; its log says "
+            "why. enqueue_failed: the queue was full; senders that get this error retry. Red above 0 (alert "
+            "TelemetryLost): restore the backend, then enlarge the queue.",
             Query(
                 f"{total(_LOST, 'reason', 'signal', 'exporter')} or {_NOTHING_LOST}",
                 "{{reason}} {{signal}} {{exporter}}",
@@ -245,19 +251,19 @@ def _pipeline() -> list[Panel]:
             width=8,
         ),
         graph(
-            "Requests measured, and seen as spans",
-            "The same requests, as the application's metrics and as its spans tell them, of what is chosen above. The "
-            "lines lie on each other. Spans below: the application samples, or its spans are lost on the way (alert "
-            "TracesMissing). Metrics below: they are sent once a minute, and not at all by a process that is killed.",
-            Query(total(_REQUESTS), "measured"),
-            Query(spans, "seen as spans"),
+            "Requests, by metrics and by spans",
+            "The same requests, counted by the application's metrics and by its spans, for the selection above. Both "
+            "lines should coincide. Fewer spans: the application samples, or its spans are lost on the way (alert "
+            "TracesMissing). Lower metrics: they are sent once a minute, and a killed process does not send them.",
+            Query(total(_REQUESTS), "by metrics"),
+            Query(spans, "by spans"),
             unit=units.RequestsPerSecond,
             width=8,
         ),
         graph(
             "Memory of the collectors",
-            "What each collector's process holds. Near the limit of its memory_limiter it refuses; give it more, or "
-            "another collector. Nothing here: the collector is down (alert CollectorDown).",
+            "Memory of each collector process. Near the limit of its memory_limiter it refuses data: raise the limit, "
+            "or add a collector. If there is no value, the collector is down (alert CollectorDown).",
             Query("max by (instance) (otelcol_process_memory_rss)", "{{instance}}", of_collector=True),
             unit=units.BytesIEC,
             width=8,

@@ -1,4 +1,4 @@
-"""The look of panels, in one place: each function gives one kind, ready to be put on a board."""
+"""The look of panels: each function returns one kind of panel, ready to be put on a board."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Panel: TypeAlias = timeseries.Panel | stat.Panel | bargauge.Panel
 
 PROMETHEUS: Final = models.DataSourceRef(type_val="prometheus", uid="prometheus")
 
-# How often an application sends its metrics (OTEL_METRIC_EXPORT_INTERVAL): a rate over less has holes.
+# How often applications send metrics (OTEL_METRIC_EXPORT_INTERVAL). A rate over a shorter time has gaps.
 _OF_APPLICATIONS: Final = "60s"
 
 _RED: Final = "red"
@@ -30,8 +30,8 @@ _UNCOLOURED: Final = "transparent"
 class Query:
     """One query of a panel.
 
-    ``legend`` may name labels: ``{{job}}``. ``exemplars`` shows a dot for each recorded one, which leads to its trace.
-    ``of_collector`` is for what the collector says about itself, which is newer than what applications send.
+    ``legend`` may contain labels: ``{{job}}``. ``exemplars`` shows a dot for each exemplar, with a link to its trace.
+    ``of_collector`` marks the collector's own metrics, which are more frequent than those of applications.
     """
 
     expression: str
@@ -51,7 +51,7 @@ def graph(
     axis: str = "",
     empty: str = "nothing yet",
 ) -> timeseries.Panel:
-    """Values over time; above ``red_above`` the ground is red."""
+    """Return a graph of values over time; its background is red above ``red_above``."""
     panel = (
         timeseries.Panel()
         .title(title)
@@ -66,7 +66,7 @@ def graph(
         .axis_label(axis)
         .line_width(1)
         .fill_opacity(30 if stacked else 8)
-        # One application that sends once a minute has a gap wherever the time shown is short.
+        # Over a short time range, an application that sends once a minute would have gaps.
         .span_nulls(300_000)
         .show_points(common_models.VisibilityMode.NEVER)
         .color_scheme(dashboard.FieldColor().mode(models.FieldColorModeId.PALETTE_CLASSIC))
@@ -96,7 +96,7 @@ def graph(
 def number(
     title: str, description: str, query: Query, *, unit: str, width: int = 4, red_above: float | None = None
 ) -> stat.Panel:
-    """The newest value, large, on a ground that is red above ``red_above``."""
+    """Return the latest value in large digits; its background is red above ``red_above``."""
     return (
         stat.Panel()
         .title(title)
@@ -119,7 +119,7 @@ def number(
 
 
 def bars(title: str, description: str, query: Query, *, unit: str, width: int = 12) -> bargauge.Panel:
-    """One bar for each series, over the whole time that the dashboard shows."""
+    """Return one bar for each series, over the whole time range of the dashboard."""
     target = _target(0, query).instant()
     return (
         bargauge.Panel()

@@ -1,4 +1,4 @@
-"""The dashboards as the text of their files."""
+"""Render the dashboards as JSON files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FOLDER: Final = Path(__file__).parent / "dashboards"
 
 
 def rendered() -> dict[Path, str]:
-    """Give the text of each file of ``dashboards/``."""
+    """Return the text of each file in ``dashboards/``."""
     encoder = JSONEncoder(sort_keys=True, indent=2)
     boards = {"overview.json": overview(), "tool-calls.json": tool_calls()}
     return {FOLDER / name: encoder.encode(board.build()) + "\n" for name, board in boards.items()}

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
+
+if TYPE_CHECKING:
+    from otel_llm.tags import ToolCallTagRewriter, ToolCallTags
 
 _logger = logging.getLogger("otel_llm")
 
@@ -17,7 +20,7 @@ _EVENT_SINKS = frozenset({"span", "log"})
 
 @dataclass(frozen=True)
 class Config:
-    """How much is recorded, and where it goes. Every option `name` is also `OTEL_LLM_NAME`."""
+    """How much is recorded, and where it goes. Every option `name` is also the environment variable `OTEL_LLM_NAME`."""
 
     capture_arguments: bool = True
     """Record the arguments of tool calls."""
@@ -28,16 +31,43 @@ class Config:
     log: bool = True
     """Write a log line when something happens in a stream (logger `otel_llm`, level INFO)."""
     stall_seconds: float = 10.0
-    """A wait between two chunks above this is named `stalled`."""
+    """A longer wait between two chunks is the anomaly `stalled`."""
     tool_call_tags: Any = None
-    """What tool calls in the text are rewritten to: `start,end`, one tag, a format's name, `openai`; None: nothing."""
+    """Rewrite tool calls in the text to this: `start,end`, one tag, a format's name, or `openai`. None: leave them."""
+
+
+class Options(TypedDict, total=False):
+    """The same options as keywords of `instrument` and `intercept_llm_requests`. None leaves one to the environment."""
+
+    capture_arguments: bool | None
+    argument_limit: int | None
+    events: str | Iterable[str] | None
+    log: bool | None
+    stall_seconds: float | None
+    tool_call_tags: ToolCallTags | ToolCallTagRewriter | str | None
+
+
+def reject_unknown(function: str, options: Mapping[str, object], others: Collection[str] = ()) -> None:
+    """Raise TypeError if `options` has a keyword that is none of `Options`.
+
+    The message names the `function` it was passed to and the keyword most like it, among `others` too.
+    """
+    names = [entry.name for entry in fields(Config)]
+    for name in options:
+        if name not in names:
+            from difflib import get_close_matches
+
+            known = [*names, *others]
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}"
+            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}; {hint}")
 
 
 def read_config(options: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> Config:
-    """Keyword arguments first, then the environment, then the defaults.
+    """Read the options: keyword arguments first, then the environment, then the defaults.
 
-    A value that cannot be used is named in a warning, and the next source counts. Options that are not ours are
-    left alone: instrumentors share one set of keyword arguments.
+    An unusable value is named in a warning, and the next source counts. Unknown keywords are ignored: instrumentors
+    share one set of keyword arguments.
     """
     options = options or {}
     environ = os.environ if environ is None else environ
@@ -53,7 +83,7 @@ def read_config(options: Mapping[str, Any] | None = None, environ: Mapping[str, 
             try:
                 chosen[entry.name] = _READERS[entry.name](value)
                 break
-            except Exception as error:  # noqa: BLE001  any object may be passed, and is asked what it is
+            except Exception as error:  # noqa: BLE001  converting an arbitrary object may raise anything
                 _logger.warning("%s %s is not used: %s", source, _shown(value), _shown(error, str))
     return Config(**chosen)
 
@@ -112,7 +142,7 @@ def _sinks(value: Any) -> frozenset[str]:
 
 
 def _tags(value: Any) -> Any:
-    # Most applications rewrite nothing, and need not load what does.
+    # Most applications rewrite nothing and need not load the rewriter.
     from otel_llm.tags.target import read_target
 
     return read_target(value)

@@ -1,9 +1,9 @@
-"""The instrumentors: each observes one SDK's requests to models, and leaves it as found when it is taken away."""
+"""The instrumentors: each observes the requests of one SDK, and restores the SDK when it is uninstrumented."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 from opentelemetry.util.genai.completion_hook import load_completion_hook
@@ -15,27 +15,62 @@ from otel_llm.transparency.faults import attempt
 from otel_llm.wrappers import other_instrumentations
 from otel_llm.wrappers.patch import Place, RequestMethods
 
+if TYPE_CHECKING:
+    from opentelemetry._logs import LoggerProvider
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import TracerProvider
+    from opentelemetry.util.genai.completion_hook import CompletionHook
+    from typing_extensions import Unpack
+
+    from otel_llm.config import Options
+
 _COMPLETIONS = ("Completions", "AsyncCompletions")
 _RESPONSES = ("Responses", "AsyncResponses")
 
 
 class _SDKInstrumentor(BaseInstrumentor):  # type: ignore[misc]
-    """What the instrumentors share.
-
-    `instrument()` takes `tracer_provider`, `meter_provider`, `logger_provider`, `completion_hook` (of
-    opentelemetry-util-genai) and the options of `otel_llm.config.Config` by name.
-    """
+    """What the instrumentors share."""
 
     PLACES: ClassVar[tuple[Place, ...]] = ()
     _VERSIONS: ClassVar[str] = ""
-    """The SDK, and the versions of it that are supported."""
+    """The SDK and its supported versions."""
 
-    # A singleton whose `__init__` runs again at every call, so its state starts on the class.
+    # BaseInstrumentor is a singleton whose `__init__` runs again at every call, so its state starts on the class.
     _methods: RequestMethods | None = None
     _telemetry: Telemetry | None = None
 
     def instrumentation_dependencies(self) -> Collection[str]:
         return (self._VERSIONS,)
+
+    def instrument(
+        self,
+        *,
+        tracer_provider: TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
+        logger_provider: LoggerProvider | None = None,
+        completion_hook: CompletionHook | None = None,
+        skip_dep_check: bool = False,
+        raise_exception_on_conflict: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        """Observe all clients of the SDK, those that exist already too.
+
+        `options` are those of `otel_llm.config.Config`. Each provider defaults to the global one, `completion_hook` to
+        the one that opentelemetry-util-genai finds. `skip_dep_check` skips the check of the SDK's version;
+        `raise_exception_on_conflict` raises DependencyConflictError where that fails, which is logged otherwise.
+
+        An unknown keyword is ignored at run time, since other instrumentors are called with the same ones; type
+        checkers reject it.
+        """
+        super().instrument(
+            tracer_provider=tracer_provider,
+            meter_provider=meter_provider,
+            logger_provider=logger_provider,
+            completion_hook=completion_hook,
+            skip_dep_check=skip_dep_check,
+            raise_exception_on_conflict=raise_exception_on_conflict,
+            **options,
+        )
 
     def _instrument(self, **kwargs: Any) -> None:
         hook = kwargs.get("completion_hook") or attempt("the completion hook", load_completion_hook)
@@ -66,14 +101,14 @@ def _warn_of_others(resource_class: type) -> None:
 
 
 class OpenAIInstrumentor(_SDKInstrumentor):
-    """Instruments chat completions and responses of the `openai` package, all clients, synchronous and asynchronous.
+    """Instruments chat completions and responses of the `openai` package, for sync and async clients.
 
     >>> OpenAIInstrumentor().instrument(argument_limit=500)
     """
 
     _VERSIONS = "openai >= 1.40, < 4"
     PLACES = (
-        # A module of its own in old versions, a package in later ones.
+        # A module in old versions, a package in later ones.
         Place("openai.resources.chat.completions", _COMPLETIONS),
         Place("openai.resources.chat.completions.completions", _COMPLETIONS),
         # Where `parse()` lived before it left beta.
@@ -84,25 +119,25 @@ class OpenAIInstrumentor(_SDKInstrumentor):
 
 
 class GroqInstrumentor(_SDKInstrumentor):
-    """The same for chat completions of the `groq` package."""
+    """Instruments chat completions of the `groq` package."""
 
     _VERSIONS = "groq >= 0.13, < 2"
     PLACES = (Place("groq.resources.chat.completions", _COMPLETIONS),)
 
 
 class CerebrasInstrumentor(_SDKInstrumentor):
-    """The same for chat completions of the `cerebras-cloud-sdk` package."""
+    """Instruments chat completions of the `cerebras-cloud-sdk` package."""
 
     _VERSIONS = "cerebras-cloud-sdk >= 1.0, < 2"
     PLACES = (
         Place(
             "cerebras.cloud.sdk.resources.chat.completions",
-            # The last two are what they were called before.
+            # The last two are their former names.
             ("CompletionsResource", "AsyncCompletionsResource", *_COMPLETIONS),
         ),
     )
 
 
 def instrumentors() -> tuple[BaseInstrumentor, ...]:
-    """One of each, for whatever SDKs there are."""
+    """One instrumentor for each supported SDK, installed or not."""
     return OpenAIInstrumentor(), GroqInstrumentor(), CerebrasInstrumentor()

@@ -1,45 +1,54 @@
-"""`intercept_llm_requests`: what the instrumentor does for every client, for one."""
+"""`intercept_llm_requests`: does for one client what the instrumentor does for all."""
 
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from opentelemetry.util.genai.completion_hook import load_completion_hook
 
 from otel_llm import tool_spans
-from otel_llm.config import read_config
+from otel_llm.config import read_config, reject_unknown
 from otel_llm.telemetry.handler import Telemetry
 from otel_llm.transparency.faults import attempt
 from otel_llm.transparency.proxies import FunctionWrapper
 from otel_llm.wrappers.method import MethodWrapper
+from otel_llm.wrappers.sdk_internals import beta_completions_of, forget_raw_methods
+
+if TYPE_CHECKING:
+    from opentelemetry._logs import LoggerProvider
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import TracerProvider
+    from opentelemetry.util.genai.completion_hook import CompletionHook
+    from typing_extensions import Unpack
+
+    from otel_llm.config import Options
 
 _Client = TypeVar("_Client")
 
 _logger = logging.getLogger("otel_llm")
 
-# The SDK caches these together with the methods they wrap.
-_CACHES = ("with_raw_response", "with_streaming_response")
+_PROVIDERS = ("tracer_provider", "meter_provider", "logger_provider", "completion_hook")
 
 
 def intercept_llm_requests(
     client: _Client,
     *,
-    tracer_provider: Any = None,
-    meter_provider: Any = None,
-    logger_provider: Any = None,
-    completion_hook: Any = None,
-    **options: Any,
+    tracer_provider: TracerProvider | None = None,
+    meter_provider: MeterProvider | None = None,
+    logger_provider: LoggerProvider | None = None,
+    completion_hook: CompletionHook | None = None,
+    **options: Unpack[Options],
 ) -> _Client:
-    """Watch the chat completions and responses of one client, synchronous or asynchronous, and return the client.
+    """Observe the chat completions and responses of one client, sync or async, and return the client.
 
-    The clients that its `with_options` and `copy` make are watched too; `client.beta` is not, but for `parse()` of SDKs
+    Clients made by its `with_options` and `copy` are observed too; `client.beta` is not, except `parse()` of SDKs
     before 1.92. `options` are those of `otel_llm.config.Config`. Under `OpenAIInstrumentor` a request still has one
-    span; a client that is intercepted already is returned as it is. Raises AttributeError where the client has no
-    `chat.completions.create`.
+    span; a client that is intercepted already is returned unchanged. Raises AttributeError if the client has no
+    `chat.completions.create`, TypeError for an unknown keyword.
     """
+    reject_unknown("intercept_llm_requests", options, _PROVIDERS)
     completions = client.chat.completions  # type: ignore[attr-defined]
     if completions.create and isinstance(getattr(completions, "__dict__", {}).get("create"), InterceptedMethod):
         return client
@@ -70,14 +79,11 @@ def _intercept_client(client: Any, telemetry: Telemetry) -> None:
     if responses is not None:
         _intercept(responses, MethodWrapper(telemetry, "responses"))
         holders.append(responses)
-    # Where `parse()` was before 1.92. In newer SDKs it loads every beta there is, which takes most of a second.
-    if "openai.resources.beta" in sys.modules and hasattr(type(client), "beta"):
-        beta = getattr(getattr(client.beta, "chat", None), "completions", None)
-        if beta is not None:
-            _intercept(beta, MethodWrapper(telemetry))
+    beta = beta_completions_of(client)
+    if beta is not None:
+        _intercept(beta, MethodWrapper(telemetry))
     for holder in holders:
-        for cache in _CACHES:
-            getattr(holder, "__dict__", {}).pop(cache, None)
+        forget_raw_methods(holder)
 
     def copied(wrapped: Callable[..., Any], _client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         copy = wrapped(*args, **kwargs)

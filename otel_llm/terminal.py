@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import StatusCode
 
-from otel_llm.telemetry import timeline as events
+from otel_llm.protocol.unicode_text import one_line
+from otel_llm.telemetry import semconv
 from otel_llm.transparency.faults import swallow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from opentelemetry.sdk.trace import Event, ReadableSpan
     from rich.console import Console
@@ -116,34 +117,9 @@ def _write(file: Any, text: str) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def line_printer() -> Callable[[Iterable[Line]], None]:
-    """What prints lines, and an empty one behind them, to standard output; BrokenPipeError where nobody reads it.
-
-    Raises ImportError where `rich` is not installed.
-    """
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console()
-    console.on_broken_pipe = _nobody_reads  # type: ignore[method-assign]
-    if console.width < 1:
-        console.width = _WIDTH
-
-    def show(lines: Iterable[Line]) -> None:
-        text = Text("\n").join(Text.assemble(*line) for line in [*lines, []])
-        console.print(text, soft_wrap=True, highlight=False, markup=False, emoji=False)
-
-    return show
-
-
-def _nobody_reads() -> None:
-    raise BrokenPipeError("nobody reads what is printed")
-
-
 def _is_ours(span: ReadableSpan) -> bool:
-    ours = "otel_llm."
-    return any(key.startswith(ours) for key in span.attributes or ()) or any(
-        event.name.startswith(ours) for event in span.events
+    return any(key.startswith(semconv.NAMESPACE) for key in span.attributes or ()) or any(
+        event.name.startswith(semconv.NAMESPACE) for event in span.events
     )
 
 
@@ -157,8 +133,8 @@ def timeline(span: ReadableSpan, *, timed: bool = True) -> list[Line]:
     """
     started_ns = (span.start_time or 0) if timed else None
     lines = [*_summary(span, timed=timed), *_error(span)]
-    choices = {_attributes(event).get("otel_llm.choice.index", 0) for event in span.events}
-    for is_delta, run in groupby(span.events, key=lambda event: event.name == events.ARGUMENTS_DELTA):
+    choices = {_attributes(event).get(semconv.OTEL_LLM_CHOICE_INDEX, 0) for event in span.events}
+    for is_delta, run in groupby(span.events, key=lambda event: event.name == semconv.EVENT_TOOL_CALL_ARGUMENTS_DELTA):
         shown = list(run)
         left_out = shown[_DELTAS_AT_THE_HEAD:-_DELTAS_AT_THE_TAIL] if is_delta else []
         if len(left_out) > 1:
@@ -176,36 +152,36 @@ def timeline(span: ReadableSpan, *, timed: bool = True) -> list[Line]:
 
 def _summary(span: ReadableSpan, *, timed: bool) -> Iterator[Line]:
     attributes = span.attributes or {}
-    outcome = plain(attributes.get("otel_llm.stream.outcome", ""))
+    outcome = plain(attributes.get(semconv.OTEL_LLM_STREAM_OUTCOME, ""))
     first: Line = [("━━ ", "dim"), (plain(span.name), "bold")]
-    provider = attributes.get("gen_ai.provider.name")
+    provider = attributes.get(semconv.GEN_AI_PROVIDER_NAME)
     if provider is not None:
         first += [("  ", ""), (plain(provider), "")]
     if outcome:
         first += [("  ", ""), (outcome, _OUTCOME_STYLES.get(outcome, "yellow"))]
-    anomalies = attributes.get("otel_llm.stream.anomaly_count")
+    anomalies = attributes.get(semconv.OTEL_LLM_STREAM_ANOMALY_COUNT)
     if anomalies:
         first += [("  ", ""), (_count(anomalies, "anomaly", "anomalies"), "bold red")]
     yield first
 
     facts = []
-    chunks = attributes.get("otel_llm.stream.chunk_count")
+    chunks = attributes.get(semconv.OTEL_LLM_STREAM_CHUNK_COUNT)
     took = ((span.end_time or 0) - (span.start_time or 0)) / 1e9
     if chunks is not None:
         facts.append(_count(chunks, "chunk") + (f" in {_duration(took)}" if timed else ""))
     elif timed:
         facts.append(_duration(took))
     for key, words in (
-        ("otel_llm.stream.time_to_first_tool_call", "first tool call after"),
-        ("otel_llm.stream.max_chunk_gap", "longest wait"),
+        (semconv.OTEL_LLM_STREAM_TIME_TO_FIRST_TOOL_CALL, "first tool call after"),
+        (semconv.OTEL_LLM_STREAM_MAX_CHUNK_GAP, "longest wait"),
     ):
         seconds = attributes.get(key)
         if isinstance(seconds, (int, float)):
             facts.append(f"{words} {_duration(seconds)}")
-    tokens = [attributes.get(f"gen_ai.usage.{way}_tokens") for way in ("input", "output")]
+    tokens = [attributes.get(name) for name in (semconv.GEN_AI_USAGE_INPUT_TOKENS, semconv.GEN_AI_USAGE_OUTPUT_TOKENS)]
     if None not in tokens:
         facts.append(f"{tokens[0]} tokens in, {tokens[1]} out")
-    folded = attributes.get("otel_llm.stream.coalesced_delta_count")
+    folded = attributes.get(semconv.OTEL_LLM_STREAM_COALESCED_DELTA_COUNT)
     if folded:
         facts.append(f"{_count(folded, 'delta')} folded")
     if span.context is not None:
@@ -214,7 +190,7 @@ def _summary(span: ReadableSpan, *, timed: bool) -> Iterator[Line]:
 
 
 def _error(span: ReadableSpan) -> Iterator[Line]:
-    kind = (span.attributes or {}).get("error.type")
+    kind = (span.attributes or {}).get(semconv.ERROR_TYPE)
     description = span.status.description
     if kind is None and span.status.status_code is not StatusCode.ERROR:
         return
@@ -229,12 +205,12 @@ def _event(event: Event, started_ns: int | None, choices: set[Any]) -> Iterator[
     if told is None:
         return
     attributes = _attributes(event)
-    call = attributes.get("otel_llm.tool_call.index")
-    choice = attributes.get("otel_llm.choice.index")
+    call = attributes.get(semconv.OTEL_LLM_TOOL_CALL_INDEX)
+    choice = attributes.get(semconv.OTEL_LLM_CHOICE_INDEX)
     about = f"[{plain(call)}]" if call is not None else ""
     if choices != {0} and choice is not None:
         about = f"choice {plain(choice)} {about}"
-    style = "bold red" if event.name in (events.ANOMALY, "exception") else ""
+    style = "bold red" if event.name in (semconv.EVENT_ANOMALY, semconv.EVENT_EXCEPTION) else ""
     when = f"{(event.timestamp - started_ns) / 1e6:>10.1f} ms  " if started_ns is not None else " " * 15
     what, details = told
     yield [
@@ -248,64 +224,67 @@ def _event(event: Event, started_ns: int | None, choices: set[Any]) -> Iterator[
 def _told(event: Event) -> tuple[str, Line] | None:
     """What happened and its particulars, or None for an event that is not of this story."""
     it = _attributes(event)
-    name = plain(it.get("gen_ai.tool.name", "?"))
+    name = plain(it.get(semconv.GEN_AI_TOOL_NAME, "?"))
     match event.name:
-        case events.DETECTED:
-            call_id = it.get("gen_ai.tool.call.id")
+        case semconv.EVENT_TOOL_CALL_DETECTED:
+            call_id = it.get(semconv.GEN_AI_TOOL_CALL_ID)
             return "detected", [(f"id {plain(call_id)}" if call_id is not None else "without an id", "dim")]
-        case events.NAME:
+        case semconv.EVENT_TOOL_CALL_NAME:
             return "named", [(name, "bold")]
-        case events.ARGUMENTS_DELTA:
+        case semconv.EVENT_TOOL_CALL_ARGUMENTS_DELTA:
             return "arguments", [
-                (f"{plain(it.get(_LENGTH, '?')):>6} chars  ", "dim"),
+                (f"{plain(it.get(semconv.OTEL_LLM_ARGUMENTS_LENGTH, '?')):>6} chars  ", "dim"),
                 *_arguments(it),
                 *_folded(it),
             ]
-        case events.COMPLETED:
-            size = f"  {it.get(_LENGTH)} chars in {_count(it.get(_DELTAS, 0), 'delta')}"
+        case semconv.EVENT_TOOL_CALL_COMPLETED:
+            length, deltas = it.get(semconv.OTEL_LLM_ARGUMENTS_LENGTH), it.get(semconv.OTEL_LLM_DELTA_COUNT, 0)
+            size = f"  {length} chars in {_count(deltas, 'delta')}"
             return "completed", [(name, "bold"), (" ", ""), *_arguments(it), (size, "dim")]
-        case events.TEXT_STARTED:
+        case semconv.EVENT_TEXT_STARTED:
             return "text started", []
-        case events.REASONING_STARTED:
+        case semconv.EVENT_REASONING_STARTED:
             return "thinking", []
-        case events.FINISH_REASON:
-            return "finish reason", [(plain(it.get(events.FINISH_REASON, "?")), "bold")]
-        case events.ANOMALY:
-            detail = plain(it.get("otel_llm.anomaly.detail", ""), _SHOWN_OF_A_DETAIL)
+        case semconv.EVENT_FINISH_REASON:
+            return "finish reason", [(plain(it.get(semconv.OTEL_LLM_FINISH_REASON, "?")), "bold")]
+        case semconv.EVENT_ANOMALY:
+            detail = plain(it.get(semconv.OTEL_LLM_ANOMALY_DETAIL, ""), _SHOWN_OF_A_DETAIL)
             return "ANOMALY", [
-                (plain(it.get("otel_llm.anomaly.type", "?")), "bold red"),
+                (plain(it.get(semconv.OTEL_LLM_ANOMALY_TYPE, "?")), "bold red"),
                 (f"  {detail}", "red"),
             ]
-        case "otel_llm.tag_rewrite":
-            form, target, length = (plain(it.get(f"otel_llm.tag_rewrite.{part}", "?")) for part in _REWRITE)
+        case semconv.EVENT_TAG_REWRITE:
+            form, target, length = (plain(it.get(name, "?")) for name in _REWRITE)
             return "rewritten", [(name, "bold"), (f"  {form} -> {target}, {length} chars", "dim")]
-        case "exception":
-            kind, message = (it.get(f"exception.{part}", "") for part in ("type", "message"))
+        case semconv.EVENT_EXCEPTION:
+            kind, message = it.get(semconv.EXCEPTION_TYPE, ""), it.get(semconv.EXCEPTION_MESSAGE, "")
             return "exception", [(f"{plain(kind)}  {plain(message, _SHOWN_OF_A_DETAIL)}", "red")]
-    if event.name.startswith("otel_llm."):
-        return plain(event.name.removeprefix("otel_llm.")), [(plain(dict(it)), "dim")]
+    if event.name.startswith(semconv.NAMESPACE):
+        return plain(event.name.removeprefix(semconv.NAMESPACE)), [(plain(dict(it)), "dim")]
     return None
 
 
-_LENGTH: Final = "otel_llm.arguments.length"
-_DELTAS: Final = "otel_llm.delta.count"
-_REWRITE: Final = ("format", "target", "length")
+_REWRITE: Final = (
+    semconv.OTEL_LLM_TAG_REWRITE_FORMAT,
+    semconv.OTEL_LLM_TAG_REWRITE_TARGET,
+    semconv.OTEL_LLM_TAG_REWRITE_LENGTH,
+)
 
 
 def _arguments(attributes: Mapping[str, Any]) -> Line:
-    arguments = attributes.get("gen_ai.tool.call.arguments")
+    arguments = attributes.get(semconv.GEN_AI_TOOL_CALL_ARGUMENTS)
     if arguments is None:
         return [("(not captured)", "dim")]
     return [(_literal(str(arguments)), "green")]
 
 
 def _folded(attributes: Mapping[str, Any]) -> Line:
-    count = attributes.get(_DELTAS, 1)
+    count = attributes.get(semconv.OTEL_LLM_DELTA_COUNT, 1)
     return [(f"  {count} deltas", "dim")] if count != 1 else []
 
 
 def _how_much(left_out: Sequence[Event]) -> str:
-    deltas = sum(int(_attributes(event).get(_DELTAS, 1)) for event in left_out)
+    deltas = sum(int(_attributes(event).get(semconv.OTEL_LLM_DELTA_COUNT, 1)) for event in left_out)
     return f"{deltas} deltas" if deltas == len(left_out) else f"{deltas} deltas in {len(left_out)} events"
 
 
@@ -324,10 +303,9 @@ def _literal(value: str) -> str:
 
 
 def plain(value: Any, limit: int = _SHOWN_OF_A_VALUE) -> str:
-    """`value` without quotes, what is unprintable escaped, what is too long cut."""
+    """`value` without quotes, on one line, cut to `limit` characters."""
     text = str(value)
-    shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text[:limit])
-    return f"{shown}…" if len(text) > limit else shown
+    return one_line(text[:limit]) + ("…" if len(text) > limit else "")
 
 
 def _count(number: Any, one: str, many: str | None = None) -> str:

@@ -23,6 +23,7 @@ from otel_llm._version import __version__
 from otel_llm.protocol.choice import Limits
 from otel_llm.protocol.unicode_text import exportable
 from otel_llm.telemetry.plain_values import plain_value
+from otel_llm.telemetry.semconv import GEN_AI_TOOL_CALL_ID, SCOPE
 from otel_llm.telemetry.span_errors import error_of
 from otel_llm.transparency.faults import attempt
 
@@ -57,7 +58,7 @@ def _handler(call_id: str | None = None) -> TelemetryHandler:
         return clients[-1].handler
     global _global  # noqa: PLW0603
     if _global is None:
-        _global = TelemetryHandler(instrumentation_scope_name="otel_llm", instrumentation_scope_version=__version__)
+        _global = TelemetryHandler(instrumentation_scope_name=SCOPE, instrumentation_scope_version=__version__)
     return _global
 
 
@@ -143,7 +144,7 @@ class tool_execution:  # noqa: N801  it reads as a function
             # Several servers use the same id; which one is meant only the trace can tell.
             known = [made_by for made_by in known if made_by.trace_id == trace_id]
         for made_by in known:
-            invocation.span.add_link(made_by, {"gen_ai.tool.call.id": exportable(call_id)})
+            invocation.span.add_link(made_by, {GEN_AI_TOOL_CALL_ID: exportable(call_id)})
 
     def _end(self, invocation: ToolInvocation, error: BaseException | None) -> None:
         if attempt("a tool's arguments", _captures):

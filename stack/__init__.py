@@ -1,5 +1,5 @@
-"""What stands behind an application, as real programs on this machine: collector, Jaeger, Prometheus, Kafka, Cassandra.
+"""The real programs of the pipeline, on this machine: collector, Jaeger, Prometheus, Kafka, Cassandra.
 
-``python -m stack`` (``make stack``) starts what a person wants to look at. The tests of the pipeline start the same
-programs, and more of them, through the same functions. Nothing here is part of the package that users install.
+``python -m stack`` (``make stack``) starts the collector, Jaeger and Prometheus. The tests of the pipeline use the same
+functions to start these and more. The installed package contains none of this.
 """

@@ -1,4 +1,4 @@
-"""Starts the collector, Jaeger and Prometheus on this machine, says where to look, and stops them on Ctrl-C.
+"""Start the collector, Jaeger and Prometheus on this machine, print their addresses, and stop them on Ctrl-C.
 
 usage: python -m stack        (make stack)
 """
@@ -28,12 +28,12 @@ _PROMETHEUS: Final = 9090
 
 
 def main() -> int:
-    """Run until Ctrl-C, SIGTERM or the end of one of them; 0 in the first two cases, 1 where something fails."""
-    # Ended by kill or by a closed terminal, we stop what we started all the same.
+    """Run until Ctrl-C, SIGTERM or the end of a program. Return 0 in the first two cases, 1 if something fails."""
+    # If this process is killed or its terminal is closed, stop the programs too.
     for one in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(one, signal.default_int_handler)
     try:
-        # Before anything is built: it takes minutes.
+        # Check this first, because building takes minutes.
         tools.find("prometheus")
         build.collector()
         build.jaeger()
@@ -49,7 +49,7 @@ def main() -> int:
 
 
 def _started(folder: Path, running: contextlib.ExitStack) -> list[Program]:
-    """Start all three, each stopped when ``running`` is closed, and tell where they are."""
+    """Start all three, to be stopped when ``running`` is closed, and print their addresses."""
     collector = programs.CollectorPorts(*(preferred_port(port) for port in vars(_COLLECTOR).values()))
     jaeger = programs.JaegerPorts(*(preferred_port(port) for port in vars(_JAEGER).values()))
     prometheus = preferred_port(_PROMETHEUS)
@@ -69,7 +69,7 @@ def _started(folder: Path, running: contextlib.ExitStack) -> list[Program]:
     ]
     print(
         f"""
-The stack runs, on the loopback interface alone, and keeps nothing when it stops.
+The stack is running, on the loopback interface only. It keeps no data after it stops.
 
   applications send to   http://127.0.0.1:{collector.grpc} (gRPC) or http://127.0.0.1:{collector.http} (HTTP)
   traces                 http://127.0.0.1:{jaeger.query}/api/traces?service=SERVICE
@@ -78,7 +78,7 @@ The stack runs, on the loopback interface alone, and keeps nothing when it stops
 
 In another terminal:
 {_export_line(collector.grpc)}
-  make demo              an agent, and streams that break
+  make demo              an agent, and some broken streams
   opentelemetry-instrument python app.py
 
 Ctrl-C stops it.""",
@@ -89,16 +89,16 @@ Ctrl-C stops it.""",
 
 def _export_line(port: int) -> str:
     if port == _COLLECTOR.grpc:
-        return ""  # where every SDK sends unless it is told otherwise
+        return ""  # the default of every OpenTelemetry SDK
     return f"\n  export OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:{port}"
 
 
 def _watch(started: list[Program]) -> None:
-    """Wait until one of them ends; raises ProgramError then."""
+    """Wait until one of them ends, then raise ProgramError."""
     while True:
         for program in started:
             if program.has_ended():
-                raise ProgramError(f"{program.name} has ended:\n{program.last_lines()}")
+                raise ProgramError(f"{program.name} has stopped:\n{program.last_lines()}")
         time.sleep(_WATCH_INTERVAL)
 
 

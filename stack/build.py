@@ -1,7 +1,7 @@
-"""Builds the collector and Jaeger from their Go modules, once.
+"""Build the collector and Jaeger from their Go modules, once.
 
-The collector is built from collector-config/builder.yaml by its own builder. That tool's last steps, ``go get`` and
-``go build``, are taken here: its ``go mod tidy`` wants modules that only tests of other projects need.
+The collector's own builder generates its source from collector-config/builder.yaml. The last steps, ``go get`` and
+``go build``, run here instead: the builder's ``go mod tidy`` requires modules that only tests of other projects need.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from stack import cache, tools
 CONFIGURATIONS: Final = Path(__file__).parents[1] / "collector-config"
 
 _MANIFEST: Final = CONFIGURATIONS / "builder.yaml"
-# Jaeger 2.13. The same module holds version 1, whose numbers it bears.
+# Jaeger 2.13. Its module is numbered like version 1, which it also contains.
 _JAEGER: Final = "github.com/jaegertracing/jaeger"
 _JAEGER_VERSION: Final = "v1.76.0"
 
@@ -28,18 +28,18 @@ _LINES_SHOWN: Final = 15
 
 
 def collector() -> Path:
-    """Give the collector's program, built on the first call (minutes).
+    """Return the collector's program, which the first call builds (this takes minutes).
 
-    Raises MissingToolError without Go, BuildError where a step fails.
+    Raises MissingToolError without Go, BuildError if a step fails.
     """
     manifest = _MANIFEST.read_text()
     return cache.built("collector", manifest, lambda folder: _build_collector(folder, manifest)) / "otelcol-llm"
 
 
 def jaeger() -> Path:
-    """Give Jaeger's program, built on the first call (minutes).
+    """Return Jaeger's program, which the first call builds (this takes minutes).
 
-    Raises MissingToolError without Go, BuildError where a step fails.
+    Raises MissingToolError without Go, BuildError if a step fails.
     """
     return cache.built("jaeger", f"{_JAEGER} {_JAEGER_VERSION}", _build_jaeger) / "jaeger"
 
@@ -48,7 +48,7 @@ def _build_collector(folder: Path, manifest: str) -> None:
     components = _COMPONENT.findall(manifest)
     version = _version_of(components, "receiver/otlpreceiver")
     library_version = _version_of(components, "confmap/provider/envprovider")
-    _say(f"Building the collector {version}: about three minutes, once.")
+    _say(f"Building the collector {version}: this takes about three minutes, only once.")
     _run(folder, "go", "install", f"go.opentelemetry.io/collector/cmd/builder@{version}", GOBIN=str(folder))
     _run(folder, "./builder", "--config", str(_MANIFEST), "--skip-get-modules", "--skip-compilation")
     source = folder / "build"
@@ -61,11 +61,11 @@ def _build_collector(folder: Path, manifest: str) -> None:
 
 
 def _build_jaeger(folder: Path) -> None:
-    _say("Building Jaeger: about four minutes, once.")
+    _say("Building Jaeger: this takes about four minutes, only once.")
     _run(folder, "go", "mod", "init", "jaeger-build")
     _run(folder, "go", "mod", "download", f"{_JAEGER}@{_JAEGER_VERSION}")
     modules = _run(folder, "go", "env", "GOMODCACHE").strip()
-    # The checksum database lacks some of the versions that it needs; their hashes are in its own list.
+    # The checksum database lacks some versions that Jaeger needs; Jaeger's own go.sum has their hashes.
     checksums = (Path(modules) / f"{_JAEGER}@{_JAEGER_VERSION}" / "go.sum").read_bytes()
     (folder / "go.sum").write_bytes(checksums)
     _run(folder, "go", "get", f"{_JAEGER}/cmd/jaeger@{_JAEGER_VERSION}")
@@ -76,11 +76,11 @@ def _version_of(components: list[tuple[str, str]], ending: str) -> str:
     for module, version in components:
         if module.endswith(ending):
             return version
-    raise cache.BuildError(f"{_MANIFEST.name} does not name {ending}, whose version the others go by.")
+    raise cache.BuildError(f"{_MANIFEST.name} does not list {ending}, whose version determines the others.")
 
 
 def _run(folder: Path, program: str, *arguments: str, **variables: str) -> str:
-    """Run one step in ``folder``; the value is what it printed to standard output."""
+    """Run one step in ``folder`` and return its standard output."""
     path = tools.find(program) if program == "go" else program
     ended = subprocess.run(  # noqa: S603 - our own commands
         [path, *arguments],

@@ -1,4 +1,4 @@
-"""What was built once is kept outside the tree, in a folder named by all that it was built from."""
+"""Builds are stored outside the tree, in a folder named after a digest of everything they were built from."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 
 class BuildError(Exception):
-    """Something could not be built; the text says what, and ends with what the failing command printed last."""
+    """A build failed; the text says which, and ends with the last output of the failing command."""
 
 
 def built(name: str, made_from: str, build: Callable[[Path], None]) -> Path:
-    """Give the folder of ``name``, which ``build`` has filled at some time from the very same ``made_from``.
+    """Return the folder of ``name`` for exactly this ``made_from``; ``build`` fills it unless it exists.
 
-    ``build`` gets an empty folder. It is renamed into place when it is whole, so that an interrupted build leaves
-    nothing that looks finished; of two processes that want the same, one waits for the other.
+    ``build`` gets an empty folder, which is renamed into place when it is complete, so that an interrupted build leaves
+    nothing that looks finished. If two processes need the same build, one waits for the other.
 
-    Raises BuildError where ``build`` does and where the cache cannot be written.
+    Raises BuildError if ``build`` does, or if the cache is not writable.
     """
     digest = hashlib.sha256(made_from.encode()).hexdigest()[:16]
     root = _root()
@@ -35,8 +35,8 @@ def built(name: str, made_from: str, build: Callable[[Path], None]) -> Path:
         opened = (root / f"{name}.lock").open("w")
     except OSError as error:
         raise BuildError(
-            f"What is built is kept in {root}, which cannot be written ({error.strerror}). "
-            "XDG_CACHE_HOME names another folder."
+            f"Builds are stored in {root}, which is not writable ({error.strerror}). "
+            "Set XDG_CACHE_HOME to use another folder."
         ) from error
     with opened as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

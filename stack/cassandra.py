@@ -34,7 +34,7 @@ seed_provider:
     parameters: [{{seeds: "127.0.0.1:{storage_port}"}}]
 auto_bootstrap: false
 """
-# What Cassandra's own start script opens of the Java modules.
+# The Java modules that Cassandra's own start script exports and opens.
 _EXPORTED: Final = (
     "java.base/jdk.internal.misc",
     "java.base/jdk.internal.ref",
@@ -64,9 +64,9 @@ _OPENED: Final = (
 
 
 class Cassandra(Program):
-    """One node with its data below ``folder``. ``port`` is that of its query language.
+    """One node with its data in ``folder``. ``port`` is the port for CQL.
 
-    Raises MissingToolError and BuildError where it cannot be fetched.
+    Raises MissingToolError and BuildError if it cannot be downloaded.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -96,7 +96,7 @@ class Cassandra(Program):
 
     @property
     def for_jaeger(self) -> dict[str, str]:
-        """The variables that collector-config/jaeger-cassandra.yaml wants."""
+        """The variables that collector-config/jaeger-cassandra.yaml needs."""
         return {
             "CASSANDRA_PORT": str(self.port),
             "CASSANDRA_USERNAME": "unused",

@@ -1,4 +1,4 @@
-"""Kafka and Cassandra come as Maven artifacts: fetched once, with all that they need, into one folder of jars."""
+"""Download Kafka and Cassandra, with their dependencies, from Maven into folders of jars, once."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _TIMEOUT: Final = 600.0  # seconds
 
 
 def jars(name: str, *artifacts: tuple[str, str, str]) -> Path:
-    """Give a folder with the jars of ``artifacts`` (group, artifact, version) and of all that they depend on.
+    """Return a folder with the jars of ``artifacts`` (group, artifact, version) and of all their dependencies.
 
-    Raises MissingToolError without Java or Maven, BuildError where they cannot be fetched.
+    Raises MissingToolError without Java or Maven, BuildError if they cannot be downloaded.
     """
     tools.find("java")
     project = _PROJECT.format(dependencies="".join(_DEPENDENCY.format(*artifact) for artifact in artifacts))
@@ -42,6 +42,6 @@ def jars(name: str, *artifacts: tuple[str, str, str]) -> Path:
             check=False,
         )
         if ended.returncode != 0:
-            raise cache.BuildError(f"Maven could not fetch {name}:\n{ended.stdout[-2000:]}")
+            raise cache.BuildError(f"Maven could not download {name}:\n{ended.stdout[-2000:]}")
 
     return cache.built(name, project, fetch) / "lib"

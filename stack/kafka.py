@@ -1,4 +1,4 @@
-"""A Kafka cluster of three brokers on this machine: each is a controller as well, each record is kept by all three."""
+"""A Kafka cluster of three brokers on this machine. Each is also a controller, and all three keep each record."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ _COMMAND_TIMEOUT: Final = 60.0  # seconds
 
 
 class KafkaCluster:
-    """Three brokers, each with its data below ``folder``; as a context manager they are started and stopped.
+    """Three brokers with their data in ``folder``. As a context manager, it starts and stops them.
 
-    Raises MissingToolError and BuildError where Kafka cannot be fetched, ProgramError where it does not start.
+    Raises MissingToolError and BuildError if Kafka cannot be downloaded, ProgramError if it does not start.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -63,7 +63,7 @@ class KafkaCluster:
         for number in range(BROKERS):
             self._format(number)
         try:
-            # All begin before one is waited for: none is ready without a quorum.
+            # Start all before waiting for one: none is ready without a quorum.
             for broker in self.brokers:
                 broker.begin()
             for broker in self.brokers:
@@ -84,16 +84,16 @@ class KafkaCluster:
             broker.kill()
 
     def create_topic(self, name: str, partitions: int) -> None:
-        """Make a topic that every broker replicates. Raises ProgramError where that fails."""
+        """Create a topic that every broker replicates. Raises ProgramError if that fails."""
         self.tool(
             "org.apache.kafka.tools.TopicCommand",
             *("--create", "--topic", name, "--partitions", str(partitions), "--replication-factor", str(BROKERS)),
         )
 
     def tool(self, main_class: str, *arguments: str) -> str:
-        """Run one of Kafka's command-line tools against the cluster; the value is its output.
+        """Run one of Kafka's command-line tools against the cluster and return its output.
 
-        Raises ProgramError where it fails.
+        Raises ProgramError if it fails.
         """
         return self._java("-Xmx128m", main_class, "--bootstrap-server", ",".join(self.addresses), *arguments)
 

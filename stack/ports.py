@@ -1,4 +1,4 @@
-"""Ports of the loopback interface."""
+"""Ports on the loopback interface."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _HOST = "127.0.0.1"
 
 
 def free_ports(count: int) -> list[int]:
-    """Give ``count`` different ports that nothing listens on now."""
+    """Return ``count`` different ports that are free at the moment."""
     with contextlib.ExitStack() as cleanup:
         sockets = [cleanup.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
@@ -18,9 +18,9 @@ def free_ports(count: int) -> list[int]:
 
 
 def preferred_port(default: int) -> int:
-    """Give ``default`` where nothing listens on it, else a free one."""
+    """Return ``default`` if nothing listens on it, else a free port."""
     with socket.socket() as one:
-        # As servers do: a port whose last connection is still fading away is free.
+        # As servers do: a port whose last connection is in TIME_WAIT counts as free.
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             one.bind((_HOST, default))

@@ -1,4 +1,4 @@
-"""One program in the background: started, waited for, stopped or killed, its output in a file."""
+"""A background program: start it, wait for it, stop or kill it. Its output goes to a file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-_STOP_TIMEOUT: Final = 20.0  # seconds until a program that was asked to stop is killed
+_STOP_TIMEOUT: Final = 20.0  # seconds before a program that was asked to stop is killed
 _POLL_INTERVAL: Final = 0.05  # seconds
 _LINES_SHOWN: Final = 20
 _PR_SET_PDEATHSIG: Final = 1
@@ -29,13 +29,13 @@ _LIBC: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class ProgramError(Exception):
-    """A program ended, or never became ready; the text has the last lines of its output."""
+    """A program stopped or never became ready; the text has the last lines of its output."""
 
 
 class Program:
-    """A child process in a session of its own, so that Ctrl-C reaches it through us alone.
+    """A child process in its own session, so that Ctrl-C does not reach it directly.
 
-    ``is_ready`` is asked until it is true; as a context manager the program is started and, at the end, stopped.
+    The program is ready when ``is_ready`` returns true. As a context manager, it is started and stopped.
     """
 
     def __init__(
@@ -68,18 +68,18 @@ class Program:
 
     @property
     def pid(self) -> int:
-        """The process id. Raises ProgramError where it does not run."""
+        """The process id. Raises ProgramError if the program was not started."""
         if self._process is None:
             raise ProgramError(f"{self.name} was not started.")
         return self._process.pid
 
     def start(self) -> None:
-        """Start it and wait until it is ready. Raises ProgramError where it ends or takes too long."""
+        """Start it and wait until it is ready. Raises ProgramError if it stops or takes too long."""
         self.begin()
         self.wait_until_ready()
 
     def begin(self) -> None:
-        """Start it and do not wait."""
+        """Start it without waiting."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603 - our own commands
@@ -94,7 +94,7 @@ class Program:
             )
 
     def wait_until_ready(self) -> None:
-        """Wait for what `begin` started. Raises ProgramError, and ends it, where it ends or takes too long."""
+        """Wait until it is ready, after `begin`. If it stops or takes too long, kill it and raise ProgramError."""
         try:
             self._wait()
         except BaseException:
@@ -102,19 +102,19 @@ class Program:
             raise
 
     def stop(self) -> None:
-        """Ask it to end, and kill it if it does not; nothing where it has ended already."""
+        """Ask it to stop, and kill it if it does not. Does nothing if it has stopped already."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it as a crash would: SIGKILL."""
+        """Kill it with SIGKILL, like a crash."""
         self._end(signal.SIGKILL)
 
     def has_ended(self) -> bool:
-        """Tell whether it was started and runs no more."""
+        """Return whether it was started and no longer runs."""
         return self._process is not None and self._process.poll() is not None
 
     def last_lines(self) -> str:
-        """Give the end of its output."""
+        """Return the last lines of its output."""
         if not self.output.exists():
             return ""
         return "\n".join(self.output.read_text(errors="replace").splitlines()[-_LINES_SHOWN:])
@@ -135,20 +135,20 @@ class Program:
         deadline = time.monotonic() + self._timeout
         while not self._is_ready():
             if self.has_ended():
-                raise ProgramError(f"{self.name} ended at its start:\n{self.last_lines()}")
+                raise ProgramError(f"{self.name} stopped while starting:\n{self.last_lines()}")
             if time.monotonic() > deadline:
                 raise ProgramError(f"{self.name} was not ready after {self._timeout:.0f} s:\n{self.last_lines()}")
             time.sleep(_POLL_INTERVAL)
 
 
 def _end_with_parent() -> None:
-    """In the child, before its program: whatever kills us, nothing is left running."""
+    """Runs in the child before its program, so that the kernel kills the program if this process dies."""
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def answers(url: str) -> Callable[[], bool]:
-    """Give a question: does a GET of ``url`` succeed?"""
+    """Return a function that tells whether a GET of ``url`` succeeds."""
 
     def ask() -> bool:
         try:
@@ -161,7 +161,7 @@ def answers(url: str) -> Callable[[], bool]:
 
 
 def accepts(port: int) -> Callable[[], bool]:
-    """Give a question: does something on 127.0.0.1 take a connection at ``port``?"""
+    """Return a function that tells whether 127.0.0.1 accepts a connection on ``port``."""
 
     def ask() -> bool:
         try:

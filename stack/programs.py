@@ -1,4 +1,4 @@
-"""The programs of the stack, each with its configuration from collector-config/ and its ports."""
+"""The programs of the stack, with their ports and their configurations from collector-config/."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CollectorPorts:
-    """Where one collector listens, all on 127.0.0.1."""
+    """The ports of a collector, all on 127.0.0.1."""
 
     grpc: int
     http: int
@@ -26,13 +26,13 @@ class CollectorPorts:
 
     @classmethod
     def free(cls) -> CollectorPorts:
-        """Give five that nothing listens on."""
+        """Return five free ports."""
         return cls(*free_ports(5))
 
 
 @dataclass(frozen=True)
 class JaegerPorts:
-    """Where Jaeger listens, all on 127.0.0.1."""
+    """The ports of Jaeger, all on 127.0.0.1."""
 
     otlp: int
     query: int
@@ -41,16 +41,16 @@ class JaegerPorts:
 
     @classmethod
     def free(cls) -> JaegerPorts:
-        """Give four that nothing listens on."""
+        """Return four free ports."""
         return cls(*free_ports(4))
 
 
 def collector(
     configuration: str, ports: CollectorPorts, folder: Path, environment: Mapping[str, str] | None = None
 ) -> Program:
-    """Give a collector with ``configuration`` (a file of collector-config/), not yet started.
+    """Return a collector with ``configuration`` (a file in collector-config/), not yet started.
 
-    ``folder`` takes its output and its queue. Raises MissingToolError and BuildError as the build does.
+    ``folder`` gets its output and its queue. Raises MissingToolError and BuildError if it cannot be built.
     """
     name = configuration.removesuffix(".yaml")
     variables = {
@@ -77,9 +77,9 @@ def jaeger(
     configuration: str = "jaeger.yaml",
     environment: Mapping[str, str] | None = None,
 ) -> Program:
-    """Give Jaeger with ``configuration`` (a file of collector-config/), not yet started.
+    """Return Jaeger with ``configuration`` (a file in collector-config/), not yet started.
 
-    Raises MissingToolError and BuildError as the build does.
+    Raises MissingToolError and BuildError if it cannot be built.
     """
     variables = {
         "JAEGER_OTLP_ENDPOINT": f"127.0.0.1:{ports.otlp}",
@@ -97,9 +97,9 @@ def jaeger(
 
 
 def prometheus(port: int, scraped: Mapping[str, Sequence[int]], folder: Path, *, every: str = "5s") -> Program:
-    """Give Prometheus, not yet started, with the rules and the jobs of grafana/prometheus/.
+    """Return Prometheus, not yet started, with the rules and the jobs of grafana/prometheus/.
 
-    ``scraped`` has the ports of 127.0.0.1 for the name of each job; a job that it does not name is left out.
+    ``scraped`` maps job names to ports on 127.0.0.1; other jobs are omitted.
     Raises MissingToolError without Prometheus.
     """
     import yaml

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
+import re
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 
-from otel_llm.config import Config, read_config
+from otel_llm import OpenAIInstrumentor, intercept_llm_requests
+from otel_llm.config import Config, Options, read_config
+from tests.helpers.ids import stable_id
 
 NOTHING: dict[str, str] = {}
 
@@ -50,23 +56,21 @@ _BAD_VALUES: dict[str, list[Any]] = {
 BAD = [(option, value) for option, values in _BAD_VALUES.items() for value in values]
 
 
-def name_of(value: Any) -> str:
-    return repr(value)[:20]
-
-
-@pytest.mark.parametrize(("option", "value", "expected"), GOOD, ids=name_of)
+@pytest.mark.parametrize(("option", "value", "expected"), GOOD, ids=stable_id)
 def test_a_keyword_argument_is_read(option: str, value: Any, expected: Any, caplog: pytest.LogCaptureFixture) -> None:
     assert getattr(read_config({option: value}, NOTHING), option) == expected
     assert caplog.records == []
 
 
-@pytest.mark.parametrize(("option", "value", "expected"), [row for row in GOOD if isinstance(row[1], str)], ids=name_of)
+@pytest.mark.parametrize(
+    ("option", "value", "expected"), [row for row in GOOD if isinstance(row[1], str)], ids=stable_id
+)
 def test_the_environment_is_read(option: str, value: str, expected: Any, caplog: pytest.LogCaptureFixture) -> None:
     assert getattr(read_config({}, {f"OTEL_LLM_{option.upper()}": value}), option) == expected
     assert caplog.records == []
 
 
-@pytest.mark.parametrize(("option", "value"), BAD, ids=name_of)
+@pytest.mark.parametrize(("option", "value"), BAD, ids=stable_id)
 def test_a_bad_keyword_argument_warns_once_and_the_default_stays(
     option: str, value: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -76,7 +80,7 @@ def test_a_bad_keyword_argument_warns_once_and_the_default_stays(
     assert record.getMessage().startswith(f"{option}= ")
 
 
-@pytest.mark.parametrize(("option", "value"), [row for row in BAD if isinstance(row[1], str) and row[1]], ids=name_of)
+@pytest.mark.parametrize(("option", "value"), [row for row in BAD if isinstance(row[1], str) and row[1]], ids=stable_id)
 def test_a_bad_variable_warns_once_and_the_default_stays(
     option: str, value: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -140,3 +144,97 @@ def test_options_of_other_instrumentors_are_left_alone(caplog: pytest.LogCapture
 def test_without_arguments_the_process_environment_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_LLM_ARGUMENT_LIMIT", "7")
     assert read_config().argument_limit == 7
+
+
+# -- as keywords of `instrument` and `intercept_llm_requests` --
+
+
+def test_the_typed_keywords_are_the_options() -> None:
+    assert set(Options.__annotations__) == {entry.name for entry in fields(Config)}
+
+
+def client() -> openai.OpenAI:
+    return openai.OpenAI(api_key="unused", base_url="http://127.0.0.1:1/v1")
+
+
+@pytest.mark.parametrize(
+    ("misspelt", "meant"),
+    [
+        ("capture_argument", "capture_arguments"),
+        ("tool_call_tag", "tool_call_tags"),
+        ("event", "events"),
+        ("Log", "log"),
+        ("stall_secs", "stall_seconds"),
+        ("trace_provider", "tracer_provider"),
+    ],
+)
+def test_an_unknown_keyword_of_intercept_is_refused(misspelt: str, meant: str) -> None:
+    intercepted: Any = intercept_llm_requests
+    bare = client()
+    message = f"intercept_llm_requests() got an unexpected keyword argument {misspelt!r}; did you mean {meant!r}?"
+    with pytest.raises(TypeError, match=re.escape(message)):
+        intercepted(bare, **{misspelt: None})
+    assert not vars(bare.chat.completions).get("create"), "the client was intercepted all the same"
+
+
+def test_a_keyword_like_none_of_the_options_is_answered_with_all_of_them() -> None:
+    intercepted: Any = intercept_llm_requests
+    names = [entry.name for entry in fields(Config)]
+    providers = ["tracer_provider", "meter_provider", "logger_provider", "completion_hook"]
+    with pytest.raises(TypeError, match=re.escape(f"'zzz'; it takes {', '.join([*names, *providers])}")):
+        intercepted(client(), zzz=1)
+
+
+def test_the_keywords_of_intercept_are_those_of_instrument() -> None:
+    of_instrument = list(inspect.signature(OpenAIInstrumentor().instrument).parameters)
+    of_one_client = list(inspect.signature(intercept_llm_requests).parameters)
+    base = ["skip_dep_check", "raise_exception_on_conflict"]
+    assert [name for name in of_instrument if name not in base] == [name for name in of_one_client if name != "client"]
+
+
+def test_instrument_ignores_the_keywords_of_other_instrumentors(caplog: pytest.LogCaptureFixture) -> None:
+    """`opentelemetry-instrument` and applications pass all instrumentors the same ones."""
+    instrument: Any = OpenAIInstrumentor().instrument
+    instrument(excluded_urls="x", capture_argument=False)
+    OpenAIInstrumentor().uninstrument()
+    assert caplog.records == []
+
+
+SNIPPET = """\
+import openai
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.trace import TracerProvider
+
+from otel_llm import CerebrasInstrumentor, GroqInstrumentor, OpenAIInstrumentor, intercept_llm_requests
+from otel_llm.tags import ToolCallTagRewriter, ToolCallTags
+
+OpenAIInstrumentor().instrument()
+OpenAIInstrumentor().instrument(skip_dep_check=True)
+OpenAIInstrumentor().instrument(tracer_provider=TracerProvider(), meter_provider=MeterProvider(), argument_limit=500)
+OpenAIInstrumentor().instrument(events="span,log", log=False, stall_seconds=5, tool_call_tags="openai")
+GroqInstrumentor().instrument(events=["span", "log"], stall_seconds=None)
+CerebrasInstrumentor().instrument(tool_call_tags=ToolCallTags("ojlk", "dfsd"))
+client: openai.AsyncOpenAI = intercept_llm_requests(openai.AsyncOpenAI())
+intercept_llm_requests(client, tracer_provider=TracerProvider(), capture_arguments=False)
+intercept_llm_requests(client, tool_call_tags=ToolCallTagRewriter("ojlk,dfsd"), argument_limit=None)
+
+OpenAIInstrumentor().instrument(capture_argument=False)  # refused
+GroqInstrumentor().instrument(tool_call_tag="openai")  # refused
+CerebrasInstrumentor().instrument(excluded_urls="x")  # refused
+OpenAIInstrumentor().instrument(argument_limit="many")  # refused
+OpenAIInstrumentor().instrument(tracer_provider=MeterProvider())  # refused
+intercept_llm_requests(client, capture_argument=False)  # refused
+intercept_llm_requests(client, log="no")  # refused
+intercept_llm_requests(client, trace_provider=TracerProvider())  # refused
+"""
+
+
+def test_a_type_checker_takes_the_keywords_and_refuses_others(tmp_path: Path) -> None:
+    mypy = pytest.importorskip("mypy.api", reason="mypy is not installed: it is in the dependency group lint")
+    program = tmp_path / "program.py"
+    program.write_text(SNIPPET, encoding="utf-8")
+    said, complaints, _ = mypy.run(["--strict", "--no-error-summary", "--hide-error-context", str(program)])
+    assert not complaints
+    wrong = {int(number) for number in re.findall(r"program\.py:(\d+): error", said)}
+    refused = {number for number, line in enumerate(SNIPPET.splitlines(), 1) if line.endswith("# refused")}
+    assert wrong == refused, said

@@ -26,7 +26,7 @@ from otel_llm import (
 )
 from otel_llm.demo.scripted_server import DONE, Answer, ScriptedServer, chunk, completion, text, tool_call_chunks
 from tests.helpers.callers import AsyncCaller, SyncCaller
-from tests.helpers.sdk_versions import takes_key_functions
+from tests.helpers.sdk_versions import helpers, takes_key_functions
 from tests.helpers.seen import Seen
 
 Serve = Callable[..., ScriptedServer]
@@ -255,6 +255,24 @@ async def test_raw_responses_of_one_client(seen: Seen, serve: Serve, connect: Co
     raw = await caller.result(create(model="m", messages=[], stream=True))
     await caller.read(raw.parse())
     assert seen.outcome == "completed"
+
+
+async def test_raw_responses_through_the_client_itself(seen: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(*HEALTHY))
+    before = caller.client.with_raw_response.chat.completions  # cached before the interception
+    assert before.create
+    intercept_llm_requests(caller.client, **seen.providers)
+    create = caller.client.with_raw_response.chat.completions.create
+    raw = await caller.result(create(model="m", messages=[], stream=True))
+    await caller.read(raw.parse())
+    assert seen.outcome == "completed"
+
+
+async def test_parse_of_one_client(seen: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(Answer(completion(text("hello")))))
+    intercept_llm_requests(caller.client, **seen.providers)
+    await caller.result(helpers(caller.client).parse(model="m", messages=[]))
+    assert seen.attributes["otel_llm.stream.text_only"] is True
 
 
 async def test_with_the_instrumentor_it_is_one_span(

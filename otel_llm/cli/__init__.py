@@ -14,12 +14,25 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the subcommand that ``argv`` (or ``sys.argv``) names; the value is the process's exit status.
 
-    Raises SystemExit as argparse does: for ``--help`` and ``--version``, and with status 2 for a wrong usage.
+    It is 130 after an interrupt, and 141 if the reader of standard output has gone. Raises SystemExit as argparse does:
+    for ``--help`` and ``--version``, and with status 2 for wrong usage.
     """
+    from otel_llm.cli.output import finished
+
+    try:
+        return finished(lambda: _run(argv))
+    except KeyboardInterrupt:
+        return 130  # what a shell reports for a process that was interrupted
+
+
+def _run(argv: Sequence[str] | None) -> int:
     from otel_llm.cli import chat, demo, doctor, explain, inspect, probe, record, replay, show, view
 
     parser = argparse.ArgumentParser(
-        prog="otel-llm", description="OpenTelemetry for streaming tool calls of language models."
+        prog="otel-llm",
+        description="OpenTelemetry for streaming tool calls of language models.",
+        epilog="Besides each command's own, exit statuses are 130 after an interrupt, and 141 if the reader of standard"
+        " output has gone (`otel-llm inspect FILE | head`).",
     )
     parser.add_argument("--version", action="version", version=f"otel-llm {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -34,8 +47,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     view.add_parser(commands)
     show.add_parser(commands)
     arguments = parser.parse_args(argv)
-    try:
-        status: int = arguments.run(arguments)
-    except KeyboardInterrupt:
-        return 130  # what a shell reports for a process that was interrupted
+    status: int = arguments.run(arguments)
     return status

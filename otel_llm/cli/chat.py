@@ -17,6 +17,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from otel_llm.cli.output import say
+
 if TYPE_CHECKING:
     import argparse
 
@@ -53,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         import openai
     except ImportError:
-        print("otel-llm chat needs the OpenAI SDK: pip install 'otel-llm[instruments]'", file=sys.stderr)
+        say("otel-llm chat needs the OpenAI SDK: pip install 'otel-llm[instruments]'")
         return 2
     try:
         tools = None if arguments.tools is None else json.loads(arguments.tools.read_text(encoding="utf-8"))
@@ -61,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.tooltag:
             print(conversation.set_tags([arguments.tooltag]))
     except (OSError, ValueError, TypeError, openai.OpenAIError) as error:
-        print(f"otel-llm chat: {error}", file=sys.stderr)
+        say(f"otel-llm chat: {error}")
         return 2
     while (line := _read_line()) is not None:
         if not line.strip():
@@ -76,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
             # The SDK has errors of its own for connections: it is our reader who is gone.
             raise
         except Exception as error:  # noqa: BLE001  a server may answer anything, and the talk goes on
-            print(f"[error] {type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
+            say(f"[error] {type(error).__name__}: {' '.join(str(error).split())}")
     return 0
 
 

@@ -21,6 +21,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from otel_llm.cli.output import say
 from otel_llm.demo.command import opentelemetry_instrument
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Play all parts; 0 if each showed what it is there to show, 1 if not, 2 where a package is missing."""
     missing = [name for name in _NEEDED if not _is_installed(name)]
     if missing:
-        print(f"The demo needs {' and '.join(missing)}: pip install 'otel-llm[demo]'", file=sys.stderr)
+        say(f"The demo needs {' and '.join(missing)}: pip install 'otel-llm[demo]'")
         return 2
     collector = _collector()
     with _exit_when_told_to_end():
@@ -118,14 +119,10 @@ def _view() -> Iterator[str]:
 
 
 def _play_all() -> int:
-    try:
-        passed = [_play_agent(), *_play_broken_streams()]
-    except BrokenPipeError:
-        # `otel-llm demo | head`: nobody looks any more. What is still to be written at exit shall not fail, too.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    passed = [_play_agent(), *_play_broken_streams()]
     if not all(passed):
-        print(f"\n{passed.count(False)} of {len(passed)} parts did not show what they should.", file=sys.stderr)
+        print(flush=True)
+        say(f"{passed.count(False)} of {len(passed)} parts did not show what they should.")
         return 1
     print("\nThat was one span for each request. Where they go is for OTEL_TRACES_EXPORTER to say.")
     return 0
@@ -182,15 +179,15 @@ def _play(module: str, base_url: str, *, expected: str) -> bool:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        print(f"This part did not end within {_PART_TIMEOUT:.0f} s.", file=sys.stderr)
+        say(f"This part did not end within {_PART_TIMEOUT:.0f} s.")
         return False
     print(flush=True)
     print(ended.stderr, end="", file=sys.stderr, flush=True)
     if ended.returncode != 0:
-        print(f"This part ended with status {ended.returncode}.", file=sys.stderr)
+        say(f"This part ended with status {ended.returncode}.")
         return False
     if _SUMMARY_MARK not in ended.stderr or expected not in ended.stderr:
-        print(f"This part shows no timeline with {expected} in it, though it should.", file=sys.stderr)
+        say(f"This part shows no timeline with {expected} in it, though it should.")
         return False
     return True
 

@@ -13,9 +13,10 @@ import argparse
 import json
 import math
 import os
-import sys
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
+
+from otel_llm.cli.output import console, line_printer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,10 +72,10 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Make all checks; 0 if none has failed, 1 if one has, 2 where a package is missing."""
     from otel_llm.doctor.checkup import PackagesMissing, Questions, checkup
-    from otel_llm.doctor.masking import masked, secrets_of
+    from otel_llm.exchanges.redaction import masked, secrets_in_environment
 
     environ = dict(os.environ)
-    secrets = secrets_of(environ)
+    secrets = secrets_in_environment(environ)
     questions = Questions(
         arguments.collector_health,
         arguments.collector_metrics,
@@ -92,10 +93,6 @@ def run(arguments: argparse.Namespace) -> int:
             show(finding)
     except PackagesMissing:
         is_complete = False
-    except BrokenPipeError:
-        # `otel-llm doctor | head`: what is still to be written at exit shall not fail, too.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     has_failed = any(finding.status == "failed" for finding in findings)
     if arguments.json:
         whole = {"ok": not has_failed, "checks": [finding._asdict() for finding in findings]}
@@ -129,18 +126,15 @@ def _silent(_finding: Finding) -> None:
 def _printer() -> Callable[[Finding], None]:
     """One line a finding, in colours where rich is installed and the output is a terminal."""
     try:
-        from rich.console import Console
-        from rich.text import Text
+        print_lines = line_printer() if console().is_terminal else None
     except ImportError:
-        return _print_plain
-    console = Console(highlight=False)
-    if not console.is_terminal:
+        print_lines = None
+    if print_lines is None:
         return _print_plain
 
     def show(finding: Finding) -> None:
         status = (f"{finding.status:<{_WIDTH}}  ", _STYLES[finding.status])
-        # Text as it is: what stands in brackets is no markup.
-        console.print(Text.assemble(status, (f"{finding.check}: ", "bold"), finding.sentence), soft_wrap=True)
+        print_lines([[status, (f"{finding.check}: ", "bold"), (finding.sentence, "")]])
 
     return show
 

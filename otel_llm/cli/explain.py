@@ -7,6 +7,8 @@ import textwrap
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
+from otel_llm.cli.output import console, say
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
@@ -38,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     unknown = [name for name in arguments.type if name not in BY_TYPE]
     if unknown:
-        print(f"There is no anomaly {', '.join(unknown)}; otel-llm explain lists all.", file=sys.stderr)
+        say(f"There is no anomaly {', '.join(unknown)}; otel-llm explain lists all.")
         return 2
     if not arguments.type:
         for group, members in groupby(EXPLANATIONS, key=lambda one: one.group):
@@ -55,14 +57,14 @@ def _first_sentence(text: str) -> str:
 
 def _show(markdown: str) -> None:
     try:
-        from rich.console import Console
         from rich.markdown import Markdown
+
+        to = console()
     except ImportError:
         print(markdown + "\n")
         return
-    console = Console()
-    console.print(Markdown(markdown, code_theme="ansi_dark"))
-    console.print()
+    to.print(Markdown(markdown, code_theme="ansi_dark"))
+    to.print()
 
 
 def page() -> str:
@@ -84,14 +86,14 @@ def section(one: Explanation) -> list[str]:
         lines += ["Reported:", ""]
         lines += [line for seen in one.seen for line in _wrapped(f"{seen.where}: {seen.what}", "* ")]
     else:
-        lines.append("No report of it is known to us.")
+        lines.append("No public report is known.")
     lines += ["", *_wrapped(f"**What to do.** {one.do}"), "", "```", *_sample(one), "```"]
     return lines
 
 
 def _sample(one: Explanation) -> Iterator[str]:
     if one.sample.asked:
-        yield ": asked with " + ", ".join(f"{name}={value!r}" for name, value in one.sample.asked.items())
+        yield ": request with " + ", ".join(f"{name}={value!r}" for name, value in one.sample.asked.items())
     for line in one.sample.lines():
         cut = len(line) > _LONGEST_LINE
         yield f"{line[: _LONGEST_LINE // 2]} ... {line[-_LONGEST_LINE // 4 :]}" if cut else line

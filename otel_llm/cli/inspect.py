@@ -6,10 +6,10 @@ Exit status 0 where nothing is wrong, 1 where there is an anomaly, 2 where a fil
 from __future__ import annotations
 
 import json
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from otel_llm.cli.output import line_printer, say
 
 if TYPE_CHECKING:
     import argparse
@@ -46,8 +46,6 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Inspect all files; the exit status."""
-    from otel_llm.exchanges.reading import read_exchanges
-    from otel_llm.exchanges.verdicts import judge
     from otel_llm.protocol.errors import UnreadableError
     from otel_llm.protocol.json_values import parse_json
 
@@ -61,34 +59,45 @@ def run(arguments: argparse.Namespace) -> int:
             return _cannot_read(arguments.request, error)
     show = _show_json if arguments.json else _text_shower()
     if show is None:
-        print("otel-llm inspect needs rich: pip install 'otel-llm[cli]' (or use --json)", file=sys.stderr)
+        say("otel-llm inspect needs rich: pip install 'otel-llm[cli]' (or use --json)")
         return 2
+    return max(_inspect(path, request, arguments.stall_seconds, show) for path in arguments.files)
+
+
+def _inspect(path: Path, request: dict[str, Any] | None, stall_seconds: float, show: Any) -> int:
+    from otel_llm.protocol.errors import UnreadableError
+
     status = 0
-    for path in arguments.files:
-        count = 0
-        try:
-            verdicts = judge(read_exchanges(path), request=request, stall_seconds=arguments.stall_seconds)
-            for verdict in verdicts:
-                count += 1
-                show(path, verdict)
-                if verdict.anomalies:
-                    status = max(status, 1)
-            if not count:
-                raise UnreadableError("it holds no chat completion")
-        except BrokenPipeError:
-            # `otel-llm inspect | head`: what is still to be written at exit shall not fail, too.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 1
-        except (OSError, UnreadableError) as error:
-            status = _cannot_read(path, error)
+    try:
+        for verdict in _verdicts(path, request, stall_seconds):
+            show(path, verdict)
+            if verdict.anomalies:
+                status = 1
+    except UnreadableError as error:
+        return _cannot_read(path, error)
     return status
 
 
+def _verdicts(path: Path, request: dict[str, Any] | None, stall_seconds: float) -> Iterator[Verdict]:
+    """The verdicts on a file's responses. Raises UnreadableError, also after verdicts."""
+    from otel_llm.exchanges.reading import read_exchanges
+    from otel_llm.exchanges.verdicts import judge
+    from otel_llm.protocol.errors import UnreadableError
+
+    verdict = None
+    try:
+        for verdict in judge(read_exchanges(path), request=request, stall_seconds=stall_seconds):
+            yield verdict
+    except OSError as error:
+        raise UnreadableError(error.strerror or str(error)) from None
+    if verdict is None:
+        raise UnreadableError("it holds no chat completion")
+
+
 def _cannot_read(path: Path, error: Exception) -> int:
-    from otel_llm.protocol.unicode_text import one_line
 
     why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    print(one_line(f"otel-llm: {path}: {why}"), file=sys.stderr)
+    say(f"otel-llm: {path}: {why}")
     return 2
 
 
@@ -127,14 +136,14 @@ def _text_shower() -> Any:
     try:
         from otel_llm import terminal
 
-        print_lines = terminal.line_printer()
+        print_lines = line_printer()
     except ImportError:
         return None
 
     def show(path: Path, verdict: Verdict) -> None:
         lines: list[terminal.Line] = [[(f"{terminal.plain(path, 1000)}: ", "dim"), (terminal.plain(verdict.title), "")]]
         lines += terminal.timeline(_span(verdict), timed=verdict.timed)
-        print_lines([*lines, *_evidence(verdict)])
+        print_lines([*lines, *_evidence(verdict), []])
 
     return show
 
@@ -156,10 +165,12 @@ def _span(verdict: Verdict) -> Any:
     from opentelemetry.sdk.trace import Event, ReadableSpan
     from opentelemetry.trace import Status, StatusCode
 
-    model = verdict.attributes.get("gen_ai.request.model")
+    from otel_llm.telemetry import semconv
+
+    model = verdict.attributes.get(semconv.GEN_AI_REQUEST_MODEL)
     status = Status(StatusCode.ERROR, verdict.note) if verdict.note else Status()
     return ReadableSpan(
-        f"chat {model}".rstrip(),
+        f"{semconv.OPERATION_CHAT} {model}".rstrip(),
         attributes=dict(verdict.attributes),
         events=[Event(name, attributes, time_ns) for name, time_ns, attributes in verdict.events],
         status=status,

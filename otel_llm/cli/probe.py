@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from otel_llm.cli.base_url import OPENAI, chosen_base_url
+from otel_llm.cli.output import line_printer, say
 
 if TYPE_CHECKING:
     import argparse
@@ -55,13 +55,13 @@ def run(arguments: argparse.Namespace) -> int:
 
         show = _quiet if arguments.json else _table()
     except ImportError as error:
-        print(f"otel-llm probe needs {error.name}: pip install 'otel-llm[cli]'", file=sys.stderr)
+        say(f"otel-llm probe needs {error.name}: pip install 'otel-llm[cli]'")
         return 2
     names = [check.name for check in BATTERY]
     unknown = [name for name in arguments.only or () if name not in names]
     if unknown or not isinstance(arguments.extra_body, dict):
         why = f"there is no check {unknown[0]}, but {', '.join(names)}" if unknown else "--extra-body is no JSON object"
-        print(f"otel-llm probe: {why}", file=sys.stderr)
+        say(f"otel-llm probe: {why}")
         return 2
     checks = [check for check in BATTERY if not arguments.only or check.name in arguments.only]
     base_url = chosen_base_url(arguments.base_url)
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             arguments.junit.write_text(as_junit(base_url, arguments.model, results), encoding="utf-8")
         except OSError as error:
-            print(f"otel-llm: {arguments.junit}: {error.strerror}", file=sys.stderr)
+            say(f"otel-llm: {arguments.junit}: {error.strerror}")
             return 2
     status: Counter[str] = Counter(result.status for result in results)
     if arguments.json:
@@ -101,7 +101,7 @@ async def _probe(
         # Who refuses this refuses all, be it for the key, the model or a field that every request has.
         if hello.status == 0 or hello.refused:
             status = f"status {hello.status}, " if hello.status else ""
-            print(f"otel-llm probe: {base_url}: {status}{hello.error}", file=sys.stderr)
+            say(f"otel-llm probe: {base_url}: {status}{hello.error}")
             return None
         results = []
         async for result in run_checks(server, checks):
@@ -117,27 +117,23 @@ def _quiet(_result: Result) -> None:
 
 
 def _table() -> Callable[[Result], None]:
-    """What prints a result as lines of a table, as soon as it is there. Raises ImportError."""
-    from rich.console import Console
-    from rich.text import Text
-
+    """A function that prints a result as lines of a table. Raises ImportError if rich is not installed."""
     from otel_llm.protocol.unicode_text import one_line
 
-    console = Console()
-    if console.width < 1:
-        console.width = 80
+    print_lines = line_printer()
 
     def show(result: Result) -> None:
-        line = Text.assemble(
-            (f"{result.status:<11}", _STYLES[result.status]),
-            (f"{result.check.name:<19}", "bold"),
-            (f"{result.seconds:6.1f} s  ", "dim"),
-            result.check.title,
-        )
-        lines = [line]
+        lines = [
+            [
+                (f"{result.status:<11}", _STYLES[result.status]),
+                (f"{result.check.name:<19}", "bold"),
+                (f"{result.seconds:6.1f} s  ", "dim"),
+                (result.check.title, ""),
+            ]
+        ]
         for one in result.findings:
             style = {"fault": "red", "model": "yellow"}.get(one.kind, "dim")
-            lines.append(Text(f"           {one_line(one.text)}", style))
-        console.print(Text("\n").join(lines), soft_wrap=True, highlight=False, markup=False, emoji=False)
+            lines.append([(f"           {one_line(one.text)}", style)])
+        print_lines(lines)
 
     return show

@@ -10,14 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from otel_llm.cli.base_url import OPENAI, chosen_base_url
+from otel_llm.cli.output import say
+from otel_llm.cli.processes import NOT_FOUND, interruption, run_program, until_interrupted
 
 if TYPE_CHECKING:
     import argparse
+    import socket
+
+    from otel_llm.exchanges.recorder import RecordingProxy
 
 
 def add_parser(commands: Any) -> None:
@@ -44,12 +48,13 @@ def add_parser(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Record; the command's exit status, 0 without one, or 2 where it cannot begin."""
+    """Record; the command's exit status, that of the interrupt without one, or 2 if recording cannot start."""
     try:
         from otel_llm.exchanges.recorder import RecordingProxy
-        from otel_llm.serving.asgi_server import listen_on
+        from otel_llm.serving import server as _server  # noqa: F401 - needs Hypercorn
+        from otel_llm.serving.sockets import listen_on
     except ImportError as error:
-        print(f"otel-llm record needs {error.name}: pip install 'otel-llm[cli]'", file=sys.stderr)
+        say(f"otel-llm record needs {error.name}: pip install 'otel-llm[cli]'")
         return 2
     upstream = chosen_base_url(arguments.upstream)
     try:
@@ -57,46 +62,30 @@ def run(arguments: argparse.Namespace) -> int:
         proxy = RecordingProxy(upstream, arguments.out, _tell)
         listener = listen_on(arguments.listen)
     except (OSError, ValueError) as error:
-        print(f"otel-llm record: {error}", file=sys.stderr)
+        say(f"otel-llm record: {error}")
         return 2
     return asyncio.run(_record(proxy, listener, arguments.command))
 
 
 def _tell(sentence: str) -> None:
-    print(f"otel-llm record: {sentence}", file=sys.stderr, flush=True)
+    say(f"otel-llm record: {sentence}")
 
 
-async def _record(proxy: Any, listener: Any, command: list[str]) -> int:
-    from otel_llm.serving.asgi_server import address_of, serving
+async def _record(proxy: RecordingProxy, listener: socket.socket, command: list[str]) -> int:
+    from otel_llm.serving.server import serving
+    from otel_llm.serving.sockets import address_of
 
     base_url = address_of(listener) + proxy.path
+    interrupted = interruption()
     try:
-        async with serving(proxy, listener) as server:
+        async with serving(proxy, [listener]) as server:
             if not command:
                 _tell(f"listening on {base_url}")
-                await server
-                return 0
-            environ = os.environ | {"OPENAI_BASE_URL": base_url}
+                return await until_interrupted(interrupted, server.task)
             try:
-                process = await asyncio.create_subprocess_exec(*command, env=environ)
+                return await run_program(command, os.environ | {"OPENAI_BASE_URL": base_url}, interrupted)
             except OSError as error:
                 _tell(f"{command[0]}: {error.strerror}")
-                return 127
-            ended = asyncio.ensure_future(process.wait())
-            # An interrupt ends the server, and reaches the command by itself.
-            await asyncio.wait({ended, server}, return_when=asyncio.FIRST_COMPLETED)
-            if not ended.done():
-                await _stop(process, ended)
-            status = await ended
-            return status if status >= 0 else 128 - status
+                return NOT_FOUND
     finally:
         await proxy.aclose()
-
-
-async def _stop(process: asyncio.subprocess.Process, ended: asyncio.Future[int]) -> None:
-    """Let the command end, which may clean up."""
-    for signal in (process.terminate, process.kill):
-        await asyncio.wait({ended}, timeout=5)
-        if ended.done():
-            return
-        signal()

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from otel_llm.cli.output import say
+from otel_llm.cli.processes import interruption, until_interrupted
+
 if TYPE_CHECKING:
     import argparse
+    import socket
+
+    from otel_llm.exchanges.replaying import Replay
 
 
 def add_parser(commands: Any) -> None:
@@ -29,14 +34,15 @@ def add_parser(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until interrupted; 2 where a file cannot be read or the address not be had."""
+    """Serve until interrupted; the exit status of the interrupt, or 2 if a file or the address cannot be used."""
     from otel_llm.exchanges.replaying import Replay, open_replay
     from otel_llm.protocol.errors import UnreadableError
 
     try:
-        from otel_llm.serving.asgi_server import listen_on
+        from otel_llm.serving import server as _server  # noqa: F401 - needs Hypercorn
+        from otel_llm.serving.sockets import listen_on
     except ImportError as error:
-        print(f"otel-llm replay needs {error.name}: pip install 'otel-llm[cli]'", file=sys.stderr)
+        say(f"otel-llm replay needs {error.name}: pip install 'otel-llm[cli]'")
         return 2
     path = None
     try:
@@ -44,22 +50,24 @@ def run(arguments: argparse.Namespace) -> int:
             next(open_replay(path))
     except (OSError, UnreadableError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else error
-        print(f"otel-llm: {path}: {why}", file=sys.stderr)
+        say(f"otel-llm: {path}: {why}")
         return 2
     try:
         if not arguments.speed >= 0:
             raise ValueError("--speed is less than nothing")
         listener = listen_on(arguments.listen)
     except (OSError, ValueError) as error:
-        print(f"otel-llm replay: {error}", file=sys.stderr)
+        say(f"otel-llm replay: {error}")
         return 2
-    asyncio.run(_serve(Replay(arguments.files, arguments.speed), listener))
-    return 0
+    return asyncio.run(_serve(Replay(arguments.files, arguments.speed), listener))
 
 
-async def _serve(application: Any, listener: Any) -> None:
-    from otel_llm.serving.asgi_server import address_of, serving
+async def _serve(replay: Replay, listener: socket.socket) -> int:
+    from otel_llm.serving.server import serving
+    from otel_llm.serving.sockets import address_of
 
-    async with serving(application, listener) as server:
-        print(f"otel-llm replay: listening on {address_of(listener)}/v1", file=sys.stderr, flush=True)
-        await server
+    base_url = f"{address_of(listener)}/v1"
+    interrupted = interruption()
+    async with serving(replay, [listener]) as server:
+        say(f"otel-llm replay: listening on {base_url}")
+        return await until_interrupted(interrupted, server.task)

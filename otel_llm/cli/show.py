@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from otel_llm.cli.output import line_printer, say
 
 if TYPE_CHECKING:
     import argparse
@@ -33,8 +33,9 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print them: 0, 1 where there is none, 2 where nothing can be read."""
+    from otel_llm.protocol.errors import UnreadableError
+
     try:
-        from otel_llm.view import spans
         from otel_llm.view.store import StoreError
     except ImportError as error:
         return _fail(f"needs {error.name}: pip install 'otel-llm[view]'")
@@ -46,34 +47,33 @@ def run(arguments: argparse.Namespace) -> int:
         for message in _messages(arguments):
             show(message)
             count += 1
-    except BrokenPipeError:
-        # `otel-llm show | head`: what is still to be written at exit shall not fail, too.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except (OSError, StoreError, spans.MalformedError) as error:
+    except (StoreError, UnreadableError) as error:
         return _fail(str(error))
     if not count:
-        print("otel-llm show: there is no such request", file=sys.stderr)
+        say("otel-llm show: there is no such request")
         return 1
     return 0
 
 
 def _fail(sentence: str) -> int:
-    from otel_llm.protocol.unicode_text import one_line
 
-    print(one_line(f"otel-llm show: {sentence}"), file=sys.stderr)
+    say(f"otel-llm show: {sentence}")
     return 2
 
 
 def _messages(arguments: argparse.Namespace) -> Iterator[ResourceSpans]:
+    from otel_llm.exchanges import otlp
+    from otel_llm.protocol.errors import UnreadableError
     from otel_llm.view import requests, spans
     from otel_llm.view.store import Store, StoreError, default_path
 
     if arguments.file is not None:
         try:
-            request = spans.parse_file(arguments.file.read_bytes())
-        except spans.MalformedError as error:
-            raise spans.MalformedError(f"{arguments.file}: {error}") from None
+            request = otlp.parse_file(arguments.file.read_bytes())
+        except OSError as error:
+            raise UnreadableError(str(error)) from None
+        except UnreadableError as error:
+            raise UnreadableError(f"{arguments.file}: {error}") from None
         for message in spans.single_spans(request):
             span = spans.read(message, deltas=False)
             if requests.is_request(span) and arguments.request in {
@@ -109,10 +109,10 @@ def _text_shower() -> Callable[[ResourceSpans], None] | None:
     try:
         from otel_llm import terminal
 
-        print_lines = terminal.line_printer()
+        print_lines = line_printer()
     except ImportError:
         return None
-    return lambda message: print_lines(terminal.timeline(_readable(message)))
+    return lambda message: print_lines([*terminal.timeline(_readable(message)), []])
 
 
 def _readable(message: ResourceSpans) -> Any:
@@ -120,7 +120,7 @@ def _readable(message: ResourceSpans) -> Any:
     from opentelemetry.sdk.trace import Event, ReadableSpan
     from opentelemetry.trace import SpanContext, Status, StatusCode
 
-    from otel_llm.view.spans import attributes_of
+    from otel_llm.exchanges.otlp import attributes_of
 
     span = message.scope_spans[0].spans[0]
     is_error = span.status.code == 2

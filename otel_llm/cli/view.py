@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import importlib.util
 import os
 import re
-import signal
 import sys
 import threading
 import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from otel_llm.cli.output import say
+from otel_llm.cli.processes import NOT_FOUND, interruption, run_program, until_interrupted
 from otel_llm.demo.command import opentelemetry_instrument
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def _positive(text: str) -> float:
 def run(arguments: argparse.Namespace) -> int:
     """Serve until it is interrupted (0) or the program has ended (its exit status); 2 where it cannot begin."""
     try:
+        from otel_llm.serving.sockets import address_of, listen
         from otel_llm.view import safety, server
         from otel_llm.view.store import StoreError
     except ImportError as error:
@@ -111,10 +112,10 @@ def run(arguments: argparse.Namespace) -> int:
         ):
             port = usual if wanted is None else wanted
             try:
-                sockets.append(server.listen(arguments.host, port, or_any=wanted is None))
+                sockets.append(listen(arguments.host, port, or_any=wanted is None))
             except OSError as error:
-                return _fail(f"{arguments.host}, port {port}: {error.strerror}")
-        addresses = server.Addresses(*(server.address_of(one) for one in sockets))
+                return _fail(f"port {port}: {error.strerror}")
+        addresses = server.Addresses(*(address_of(one) for one in sockets))
         return asyncio.run(_serve(arguments, sockets, addresses, token))
     except (OSError, StoreError) as error:
         return _fail(str(error))
@@ -129,7 +130,7 @@ def _fail(sentence: str) -> int:
 
 
 def _tell(sentence: str) -> None:
-    print(f"otel-llm view: {sentence}", file=sys.stderr, flush=True)
+    say(f"otel-llm view: {sentence}")
 
 
 async def _serve(
@@ -138,11 +139,7 @@ async def _serve(
     from otel_llm.view.server import serving
     from otel_llm.view.store import DAY, MEGABYTE, default_path
 
-    loop = asyncio.get_running_loop()
-    interrupted: asyncio.Future[int] = loop.create_future()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):  # Windows, where an interrupt is an exception
-            loop.add_signal_handler(number, _interrupt, interrupted, number)
+    interrupted = interruption()
     path = arguments.db or default_path()
     bounds = {"most_bytes": int(arguments.max_size * MEGABYTE), "most_seconds": arguments.max_age * DAY}
     async with serving(path, sockets, token=token, **bounds) as running:
@@ -162,60 +159,31 @@ async def _serve(
             threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
         status = 0
         if arguments.command is not None:
-            status = await _run_command(arguments.command, addresses, token, interrupted)
+            environ = _environment(arguments.command, addresses, token)
+            try:
+                status = await run_program([*opentelemetry_instrument(), *arguments.command], environ, interrupted)
+            except OSError as error:
+                _tell(f"{arguments.command[0]}: {error.strerror}")
+                status = NOT_FOUND
             if not arguments.keep:
                 return status
             _tell(f"the program ended with status {status}; the page stays until it is interrupted")
-        ends: set[asyncio.Future[Any]] = {running.task, interrupted}
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        if running.task.done():
-            running.task.result()
+        await until_interrupted(interrupted, running.server.task)
         return status
 
 
-def _interrupt(interrupted: asyncio.Future[int], by: int) -> None:
-    if not interrupted.done():
-        interrupted.set_result(by)
-
-
 async def _show_file(file: Path, running: Running) -> bool:
-    from otel_llm.view import spans
+    from otel_llm.exchanges import otlp
     from otel_llm.view.http import RefusedError
 
     try:
         body = file.read_bytes()
-        taken = await running.intake.take(lambda: spans.parse_file(body))
+        taken = await running.intake.take(lambda: otlp.parse_file(body))
     except (OSError, RefusedError) as error:
         _tell(f"{file}: {getattr(error, 'strerror', None) or error}")
         return False
     _tell(f"{file}: {len(taken)} request{'' if len(taken) == 1 else 's'}")
     return True
-
-
-async def _run_command(
-    command: list[str], addresses: Addresses, token: str | None, interrupted: asyncio.Future[int]
-) -> int:
-    """The exit status of a program that sends here."""
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *opentelemetry_instrument(), *command, env=_environment(command, addresses, token)
-        )
-    except OSError as error:
-        _tell(f"{command[0]}: {error.strerror}")
-        return 127
-    ended = asyncio.ensure_future(process.wait())
-    ends: set[asyncio.Future[Any]] = {ended, interrupted}
-    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-    if not ended.done() and interrupted.result() == signal.SIGTERM:
-        process.terminate()
-    # An interrupt at a terminal reaches the program by itself.
-    for stop in (process.terminate, process.kill):
-        if not ended.done():
-            await asyncio.wait({ended}, timeout=_SECONDS_TO_END)
-        if not ended.done():
-            stop()
-    status = await ended
-    return status if status >= 0 else 128 - status
 
 
 def _environment(command: list[str], addresses: Addresses, token: str | None) -> dict[str, str]:

@@ -16,6 +16,7 @@ import openai
 from opentelemetry import trace
 
 from otel_llm.demo.agent import TOOLS
+from otel_llm.telemetry.semconv import OTEL_LLM_STREAM_OUTCOME
 
 REPORT: Final = "otel-llm-doctor: "
 
@@ -56,7 +57,7 @@ def _count_spans() -> list[str]:
 
     class Counting(SpanProcessor):
         def on_end(self, span: ReadableSpan) -> None:
-            if "otel_llm.stream.outcome" in (span.attributes or {}):
+            if OTEL_LLM_STREAM_OUTCOME in (span.attributes or {}):
                 names.append(span.name)
 
     add = getattr(trace.get_tracer_provider(), "add_span_processor", None)

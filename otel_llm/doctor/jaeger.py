@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from otel_llm.doctor.finding import Finding
 from otel_llm.doctor.trial import ANOMALY, BROKEN_CALLS, HEALTHY_CALLS, STREAMS
 from otel_llm.doctor.web import NoAnswer, get_json
-from otel_llm.telemetry import timeline as events
+from otel_llm.telemetry import semconv
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 _POLL_INTERVAL: Final = 0.5  # seconds
 # After the first span came: the second was sent with it.
 _GRACE: Final = 3.0  # seconds
-_LIFE: Final = (events.DETECTED, events.NAME, events.ARGUMENTS_DELTA, events.COMPLETED)
-_SAMPLING_REASON: Final = "otel_llm.sampling.reason"  # as collector-config/gateway.yaml has it
+_LIFE: Final = (
+    semconv.EVENT_TOOL_CALL_DETECTED,
+    semconv.EVENT_TOOL_CALL_NAME,
+    semconv.EVENT_TOOL_CALL_ARGUMENTS_DELTA,
+    semconv.EVENT_TOOL_CALL_COMPLETED,
+)
 _CHECK: Final = "Jaeger"
 
 
@@ -52,7 +56,7 @@ def look_for(url: str, service: str, *, has_events: bool, wait: float) -> Sighti
         finding = Finding(_CHECK, "failed", f"Jaeger at {url} could not be asked for {service}: {why}.")
         return Sighting([finding], is_one_missing=True)
     # Not by its anomalies: a span limit that is too low makes one of its own on the healthy one.
-    by_calls = {_tags(span).get("otel_llm.stream.tool_call_count"): span for span in spans}
+    by_calls = {_tags(span).get(semconv.OTEL_LLM_STREAM_TOOL_CALL_COUNT): span for span in spans}
     healthy, broken = by_calls.get(len(HEALTHY_CALLS)), by_calls.get(len(BROKEN_CALLS))
     findings = []
     if healthy is not None:
@@ -95,7 +99,7 @@ def _spans(url: str, service: str) -> list[dict[str, Any]]:
     try:
         for trace in answer["data"] or ():
             for span in trace["spans"]:
-                if "otel_llm.stream.outcome" in _tags(span):
+                if semconv.OTEL_LLM_STREAM_OUTCOME in _tags(span):
                     found.setdefault(span["spanID"], span)
     except (KeyError, TypeError) as error:
         raise NoAnswer("its answer is not that of Jaeger's API") from error
@@ -109,9 +113,13 @@ def _healthy_finding(url: str, service: str, span: dict[str, Any], *, has_events
         return Finding(check, "ok", f"The span of {service} arrived: {where}")
     told = _events(span)
     for index, name in enumerate(HEALTHY_CALLS):
-        of_call = [event for event in told if event.get("otel_llm.tool_call.index") == index]
+        of_call = [event for event in told if event.get(semconv.OTEL_LLM_TOOL_CALL_INDEX) == index]
         order = tuple(name for name, _ in groupby(event.get("event", "") for event in of_call))
-        completed = [event.get("gen_ai.tool.name") for event in of_call if event.get("event") == events.COMPLETED]
+        completed = [
+            event.get(semconv.GEN_AI_TOOL_NAME)
+            for event in of_call
+            if event.get("event") == semconv.EVENT_TOOL_CALL_COMPLETED
+        ]
         if order != _LIFE or completed != [name]:
             sentence = (
                 f"The span arrived, but the life of its tool call {index} ({name}) is not on it as it was made. There "
@@ -124,7 +132,7 @@ def _healthy_finding(url: str, service: str, span: dict[str, Any], *, has_events
 
 
 def _sampled_finding(service: str, broken: dict[str, Any]) -> Finding:
-    reason = _tags(broken).get(_SAMPLING_REASON)
+    reason = _tags(broken).get(semconv.OTEL_LLM_SAMPLING_REASON)
     why = (
         f"The gateway samples (it kept the other for the reason {reason!r}): that is as it should be"
         if reason
@@ -141,7 +149,11 @@ def _anomaly_finding(span: dict[str, Any], *, has_events: bool) -> Finding:
     check = "anomaly"
     if not has_events:
         return Finding(check, "ok", "The broken stream's span arrived and counts its anomaly.")
-    named = {event.get("otel_llm.anomaly.type") for event in _events(span) if event.get("event") == events.ANOMALY}
+    named = {
+        event.get(semconv.OTEL_LLM_ANOMALY_TYPE)
+        for event in _events(span)
+        if event.get("event") == semconv.EVENT_ANOMALY
+    }
     if ANOMALY in named:
         return Finding(check, "ok", f"The anomaly of the broken stream is named: {ANOMALY}.")
     sentence = (

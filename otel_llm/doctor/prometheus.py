@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 from otel_llm.doctor.finding import Finding
 from otel_llm.doctor.trial import BROKEN_CALLS, HEALTHY_CALLS
 from otel_llm.doctor.web import NoAnswer, get_json
+from otel_llm.telemetry.prometheus_names import prometheus_metric
+from otel_llm.telemetry.semconv import METRIC_TOOL_CALL_COUNT, METRIC_TOOL_CALL_DURATION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _POLL_INTERVAL: Final = 1.0  # seconds
-_METRIC: Final = "otel_llm_tool_call_count_total"
-_WITH_EXEMPLARS: Final = "otel_llm_tool_call_duration_seconds_bucket"
+_METRIC: Final = prometheus_metric(METRIC_TOOL_CALL_COUNT)
+_WITH_EXEMPLARS: Final = f"{prometheus_metric(METRIC_TOOL_CALL_DURATION)}_bucket"
 _CALLS: Final = len(HEALTHY_CALLS) + len(BROKEN_CALLS)
 # The label with the service's name: as the dashboards expect it, then as a scrape makes it that overwrites labels.
 _JOB: Final = "job"

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from otel_llm.exchanges.bodies import BodyReader, is_chat_completion, whole_entries
-from otel_llm.exchanges.entries import Entry, ReportedSpan, ResponseStart
+from otel_llm.exchanges.entries import Entry, ResponseStart
+from otel_llm.exchanges.traces import trace_entries
 from otel_llm.protocol.content_encoding import expanded
 from otel_llm.protocol.errors import UnreadableError
 from otel_llm.protocol.json_values import parse_json
@@ -31,7 +32,7 @@ def document_entries(document: Any) -> Iterator[Entry]:
             yield from _archive(document["log"]["entries"])
             return
         if isinstance(document.get("resourceSpans"), list):
-            yield from otlp_entries(document)
+            yield from trace_entries(document)
             return
         if is_chat_completion(document):
             yield ResponseStart("response")
@@ -170,111 +171,3 @@ def _header(headers: Any, name: str) -> str:
 
 def _map(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
-
-
-# OTLP ---------------------------------------------------------------------------------------------------------
-
-
-def otlp_entries(document: Mapping[str, Any]) -> Iterator[Entry]:
-    """The spans of chat completions: ours as they were told, others by their messages."""
-    for resource in _list(document.get("resourceSpans")):
-        for scope in _list(_map(resource).get("scopeSpans")):
-            for span in _list(_map(scope).get("spans")):
-                yield from _span(_map(span))
-
-
-def _span(span: Mapping[str, Any]) -> Iterator[Entry]:
-    attributes = _attributes(span.get("attributes"))
-    events = [
-        (
-            str(_map(event).get("name", "")),
-            _nanoseconds(_map(event).get("timeUnixNano")),
-            _attributes(event.get("attributes")),
-        )
-        for event in _list(span.get("events"))
-        if isinstance(event, Mapping)
-    ]
-    name = str(span.get("name", "span"))
-    if any(key.startswith("otel_llm.") for key in attributes) or any(
-        name.startswith("otel_llm.") for name, *_ in events
-    ):
-        started = _nanoseconds(span.get("startTimeUnixNano"))
-        ended = _nanoseconds(span.get("endTimeUnixNano")) or started
-        status = _map(span.get("status"))
-        error = str(status.get("message", "")) if status.get("code") in {2, "STATUS_CODE_ERROR"} else ""
-        yield ReportedSpan(name, attributes, events, started, ended, error)
-        return
-    messages = _json(attributes.get("gen_ai.output.messages"))
-    if isinstance(messages, list) and messages:
-        tools = _json(attributes.get("gen_ai.tool.definitions"))
-        request = {"tools": [_tool(one) for one in tools]} if isinstance(tools, list) else None
-        yield ResponseStart(f"span {name}", request)
-        choices = [_choice(index, _map(message)) for index, message in enumerate(messages)]
-        response = {"model": attributes.get("gen_ai.response.model"), "choices": choices}
-        yield from whole_entries(response, json.dumps(response)[:1000])
-
-
-def _choice(index: int, message: Mapping[str, Any]) -> dict[str, Any]:
-    """A choice of the API from a message of the GenAI conventions, whose arguments are parsed already."""
-    calls = []
-    texts = []
-    for part in map(_map, _list(message.get("parts"))):
-        if part.get("type") == "tool_call":
-            arguments = part.get("arguments")
-            text = arguments if isinstance(arguments, str) else "" if arguments is None else json.dumps(arguments)
-            function = {"name": part.get("name"), "arguments": text}
-            calls.append({"id": part.get("id"), "type": "function", "function": function})
-        elif part.get("type") == "text":
-            texts.append(str(part.get("content", "")))
-    reason = message.get("finish_reason")
-    return {
-        "index": index,
-        "message": {"role": "assistant", "content": "".join(texts) or None, "tool_calls": calls or None},
-        "finish_reason": "tool_calls" if reason == "tool_call" else reason,
-    }
-
-
-def _tool(definition: Any) -> Any:
-    return definition if "function" in _map(definition) else {"type": "function", "function": definition}
-
-
-def _json(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        return parse_json(value)
-    except UnreadableError:
-        return None
-
-
-def _attributes(entries: Any) -> dict[str, Any]:
-    return {str(_map(entry).get("key", "")): _any_value(_map(entry).get("value"), 0) for entry in _list(entries)}
-
-
-def _any_value(value: Any, depth: int) -> Any:
-    value = _map(value)
-    for kind in ("stringValue", "boolValue", "doubleValue"):
-        if kind in value:
-            return value[kind]
-    if "intValue" in value:
-        return _nanoseconds(value["intValue"])
-    if depth > 50:
-        return None
-    if "arrayValue" in value:
-        return [_any_value(one, depth + 1) for one in _list(_map(value["arrayValue"]).get("values"))]
-    if "kvlistValue" in value:
-        entries = _list(_map(value["kvlistValue"]).get("values"))
-        return {str(_map(one).get("key", "")): _any_value(_map(one).get("value"), depth + 1) for one in entries}
-    return None
-
-
-def _nanoseconds(value: Any) -> int:
-    # 64-bit integers are strings in OTLP JSON.
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        return 0
-
-
-def _list(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, list) else ()

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from otel_llm.exchanges.bodies import BodyReader, is_chat_completion
-from otel_llm.exchanges.documents import CASSETTE_KEYS, document_entries, otlp_entries
+from otel_llm.exchanges.documents import CASSETTE_KEYS, document_entries
 from otel_llm.exchanges.entries import Chunk, Entry, ResponseEnd, ResponseStart
 from otel_llm.exchanges.recorded import LONGEST_LINE, MARK, lines_of, open_recording, recorded_entries
+from otel_llm.exchanges.traces import trace_entries
 from otel_llm.protocol.errors import UnreadableError, error_in, message_of
 from otel_llm.protocol.fields import items_of
 from otel_llm.protocol.json_values import parse_json
@@ -129,7 +130,7 @@ def _json(file: IO[bytes], title: str) -> Iterator[Entry]:
     lines = chain([first], [second] if second is not None else [], lines)
     if isinstance(value, dict) and "resourceSpans" in value:
         for number, line in enumerate(lines, 1):
-            yield from otlp_entries(_line(line, number)) if line.strip() else ()
+            yield from trace_entries(_line(line, number)) if line.strip() else ()
         return
     if not is_chat_completion(value):
         raise UnreadableError("its lines are no chunks of a chat completion")

@@ -1,15 +1,14 @@
 """A proxy that hands each request on to a server, hands back what the server says as it comes, and writes it down.
 
-It needs httpx (towards the server) and an ASGI server (towards the client), see `listening`.
+It is an ASGI application towards the client, and needs httpx towards the server.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import itertools
+import json
 import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
@@ -20,12 +19,10 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from otel_llm.exchanges.recorded import data_line, end_line, head_line
-from otel_llm.exchanges.redaction import Redactor, harmless_headers, secrets_in
+from otel_llm.exchanges.redaction import Redactor, harmless_headers, secrets_in_request
 from otel_llm.protocol.errors import UnreadableError
 from otel_llm.protocol.json_values import parse_json
-
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+from otel_llm.serving.asgi import ConnectionDropped, Receive, Scope, Send, while_connected
 
 _RECORDED_PATH = "/completions"
 _LONGEST_REQUEST = 64 * 1_048_576
@@ -69,12 +66,11 @@ class RecordingProxy:
     async def aclose(self) -> None:
         await self._client.aclose()
 
-    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return None
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await _request_body(receive)
         if body is None:
-            return await _answer(send, 413, "the request is too long to be handed on")
+            await _answer(send, 413, "the request is too long to be forwarded")
+            return
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
         query = scope["query_string"].decode("latin-1")
         path: str = scope["path"]
@@ -94,22 +90,10 @@ class RecordingProxy:
         exchange = None
         if path.endswith(_RECORDED_PATH) and scope["method"] == "POST":
             exchange = _Exchange(path, headers, query, body)
-        watch = asyncio.ensure_future(_disconnected(receive))
-        work = asyncio.ensure_future(self._hand_on(request, send, exchange))
         try:
-            await asyncio.wait({watch, work}, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                work.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await work
-                self._end(exchange, "closed")
-                return None
-            work.result()
+            await while_connected(receive, self._hand_on(request, send, exchange))
         finally:
-            watch.cancel()
-            work.cancel()
             self._end(exchange, "closed")
-        return None
 
     async def _hand_on(self, request: httpx.Request, send: Send, exchange: _Exchange | None) -> None:
         try:
@@ -130,8 +114,7 @@ class RecordingProxy:
                 await send({"type": "http.response.body", "body": data, "more_body": True})
         except httpx.HTTPError as error:
             self._end(exchange, f"error: {type(error).__name__}")
-            # Whatever is not ended properly is dropped, as the server did it.
-            raise
+            raise ConnectionDropped from error
         finally:
             await response.aclose()
         self._end(exchange, "completed")
@@ -148,7 +131,7 @@ class _Exchange:
     def __init__(self, path: str, headers: list[tuple[str, str]], query: str, body: bytes) -> None:
         self._started = datetime.now(timezone.utc)
         self._clock = perf_counter()
-        self._redactor = Redactor(secrets_in(headers, query, _json(body.decode("utf-8", "replace"))))
+        self._redactor = Redactor(secrets_in_request(headers, query, _json(body.decode("utf-8", "replace"))))
         hide = self._redactor.hide
         self._request = {
             "method": "POST",
@@ -218,26 +201,23 @@ def _new_file(folder: Path, numbers: itertools.count[int]) -> tuple[IO[str], Pat
 
 
 async def _request_body(receive: Receive) -> bytes | None:
+    """The body, None if it is too long. All of it is read: a client that is still sending does not see an answer."""
     body = bytearray()
+    is_too_long = False
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            return bytes(body)
-        body += message.get("body", b"")
-        if len(body) > _LONGEST_REQUEST:
-            return None
+            raise ConnectionDropped
+        is_too_long = is_too_long or len(body) + len(message.get("body", b"")) > _LONGEST_REQUEST
+        if is_too_long:
+            body.clear()
+        else:
+            body += message.get("body", b"")
         if not message.get("more_body"):
-            return bytes(body)
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+            return None if is_too_long else bytes(body)
 
 
 async def _answer(send: Send, status: int, message: str) -> None:
-    import json
-
     body = json.dumps({"error": {"message": message, "type": "proxy_error", "code": None}}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})

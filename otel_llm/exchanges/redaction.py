@@ -1,4 +1,4 @@
-"""Secrets taken out of what is written down: each byte of one becomes an asterisk, so that no length changes.  Pure."""
+"""Secrets: which values of a request or of an environment are secret, and text without them.  Pure."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
-from urllib.parse import parse_qsl, quote, quote_plus, unquote_plus
+from urllib.parse import parse_qsl, quote, quote_plus, unquote, unquote_plus, urlsplit
 
-# What may be written of a request's and a response's headers. Whatever is not named here may be a secret.
+# The only headers that are written down. The value of any other may be a secret.
 _HARMLESS = frozenset(
     {
         "accept",
@@ -29,50 +29,73 @@ _HARMLESS = frozenset(
 _SECRET_NAME = re.compile(
     r"assertion|auth|bearer|cookie|credential|jwt|key|pass|secret|session|sign|token", re.IGNORECASE
 )
-# The word before a key is none.
+# The word before a key is not secret.
 _SCHEMES = frozenset({"apikey", "basic", "bearer", "digest", "negotiate", "token"})
-# What a model is told is not looked at, nor a function's schema; the cache's key opens nothing.
+# Fields of a request's body that are not searched: what the model reads, schemas, and a key that opens nothing.
 _NO_SECRETS_IN = frozenset({"function", "functions", "messages", "prompt_cache_key", "response_format"})
 _MOST_VALUES = 100_000
-# A shorter one would stand in any text.
-_SHORTEST = 6
+# Shorter ones are parts of ordinary words: in bodies, and in the doctor's sentences.
+_SHORTEST_IN_REQUEST = 6
+_SHORTEST_IN_ENVIRONMENT = 4
+# The value of `api-version`, which occurs in other text.
+_VERSION = re.compile(r"[\d.\-]+(?:-?preview)?")
+
+_HEADERS_VARIABLE = re.compile(r"OTEL_EXPORTER_OTLP_(?:\w+_)?HEADERS")
+_USER_OF_URL = re.compile(r"://[^/\s@\"']+@")
+_QUERY_OF_URL = re.compile(r"(https?://[^\s?\"']*)\?[^\s\"']+")
+_MASK = "****"
 
 
 def harmless_headers(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """The headers that may be written down, in lower case."""
+    """The headers that may be written down, with names in lower case."""
     return {name.lower(): value for name, value in headers if name.lower() in _HARMLESS}
 
 
-def secrets_in(headers: Iterable[tuple[str, str]], query: str, body: Any = None) -> list[bytes]:
-    """What in a request's headers, query and body (a JSON value) must not be found in what is written.
+# -- finding --
 
-    Each as it is, and as JSON and a URL spell it.
-    """
+
+def secrets_in_request(headers: Iterable[tuple[str, str]], query: str, body: Any = None) -> list[bytes]:
+    """The secrets in a request's headers, query and body (a JSON value), in each spelling, longest first."""
     found: set[str] = set()
     named = [(name, value) for name, value in headers if name.lower() not in _HARMLESS]
     for name, value in (*named, *_texts_in(body)):
         if _SECRET_NAME.search(name):
-            found.add(value)
-            # A key may hold a mark of those that stand between keys.
-            words = {*value.split(), *re.split(r"[\s,;=]+", value)}
-            found.update(word for word in words if word.lower() not in _SCHEMES)
+            found.update(_words(value))
+    in_query = {part.partition("=")[2] for part in query.split("&")}
     for _, value in parse_qsl(query, keep_blank_values=False):
-        found.update((value, unquote_plus(value)))
-    found.update(part.partition("=")[2] for part in query.split("&"))
-    spelled = {way for secret in found if len(secret) >= _SHORTEST for way in _spellings(secret)}
-    longest_first = sorted((way.encode("utf-8", "replace") for way in spelled), key=len, reverse=True)
-    # The value of an API version is no secret, and stands in many a text.
-    return [secret for secret in longest_first if not re.fullmatch(rb"[\d.\-]+(?:-?preview)?", secret)]
+        in_query.update((value, unquote_plus(value)))
+    found.update(value for value in in_query if not _VERSION.fullmatch(value))
+    return _spelled(found, _SHORTEST_IN_REQUEST)
 
 
-def _spellings(secret: str) -> Iterator[str]:
-    yield secret
-    for escaped in (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]):
-        yield escaped
-        # Some gateways escape it, which JSON allows.
-        yield escaped.replace("/", "\\/")
-    yield quote(secret, safe="", errors="replace")
-    yield quote_plus(secret, errors="replace")
+def secrets_in_environment(environ: Mapping[str, str]) -> list[bytes]:
+    """The secrets in the variables that configure exporters: headers and passwords, in each spelling, longest first."""
+    found: set[str] = set()
+    for name, value in environ.items():
+        if _HEADERS_VARIABLE.fullmatch(name):
+            found.update((value.partition("=")[2], unquote(value.partition("=")[2])))
+            for entry in value.split(","):
+                # Without a `=` the name cannot be told from the secret.
+                written = entry.partition("=")[2] if "=" in entry else entry
+                found.update(_words(written.strip()), _words(unquote(written).strip()))
+        elif name.upper().endswith("_PROXY") or name.startswith("OTEL_EXPORTER_OTLP_"):
+            found.update(_password(value))
+    return _spelled(found, _SHORTEST_IN_ENVIRONMENT)
+
+
+def _words(value: str) -> set[str]:
+    """A header's value, and its words: a key may itself contain a character that separates words."""
+    words = {*value.split(), *re.split(r"[\s,;=]+", value)}
+    return {value, *(word for word in words if word.lower() not in _SCHEMES)}
+
+
+def _password(url: str) -> Iterable[str]:
+    try:
+        password = urlsplit(url).password
+    except ValueError:
+        return
+    if password:
+        yield from (password, unquote(password))
 
 
 def _texts_in(body: Any) -> Iterator[tuple[str, str]]:
@@ -93,32 +116,55 @@ def _texts_in(body: Any) -> Iterator[tuple[str, str]]:
             pending.extend(value)
 
 
+def _spelled(secrets: Iterable[str], shortest: int) -> list[bytes]:
+    """Each secret as it is, and as JSON and a URL spell it, longest first."""
+    spelled = {spelling for secret in secrets if len(secret) >= shortest for spelling in _spellings(secret)}
+    return sorted((spelling.encode("utf-8", "replace") for spelling in spelled), key=len, reverse=True)
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    yield secret
+    for escaped in (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]):
+        yield escaped
+        # JSON allows this escape, and some gateways write it.
+        yield escaped.replace("/", "\\/")
+    yield quote(secret, safe="", errors="replace")
+    yield quote_plus(secret, errors="replace")
+
+
+# -- covering --
+
+
 class Redactor:
-    """Takes secrets out of a body that comes in pieces. What may be the beginning of one waits for the next piece."""
+    """Covers secrets in a body that arrives in pieces, each byte by an asterisk, so that no offset changes.
+
+    The end of a piece is held back if a secret may begin there.
+    """
 
     def __init__(self, secrets: Iterable[bytes]) -> None:
         self._secrets = list(secrets)
-        self._pattern = re.compile(b"|".join(map(re.escape, self._secrets))) if self._secrets else None
+        self._pattern = _pattern(self._secrets)
         self._held = b""
 
     def feed(self, data: bytes) -> bytes:
+        """What can be written of the body so far."""
         if self._pattern is None:
             return data
-        data = self._hidden(self._held + data)
+        data = self._covered(self._held + data)
         keep = self._begun(data)
         self._held = data[len(data) - keep :]
         return data[: len(data) - keep]
 
-    def hide(self, text: str) -> str:
-        """A text that is whole, without the secrets."""
-        return self._hidden(text.encode("utf-8", "replace")).decode("utf-8", "replace")
-
     def finish(self) -> bytes:
-        """What was held back, which is none after all."""
+        """What was held back, which is no secret after all."""
         rest, self._held = self._held, b""
         return rest
 
-    def _hidden(self, data: bytes) -> bytes:
+    def hide(self, text: str) -> str:
+        """A whole text, without the secrets."""
+        return self._covered(text.encode("utf-8", "replace")).decode("utf-8", "replace")
+
+    def _covered(self, data: bytes) -> bytes:
         return data if self._pattern is None else self._pattern.sub(lambda match: b"*" * len(match.group()), data)
 
     def _begun(self, data: bytes) -> int:
@@ -130,3 +176,16 @@ class Redactor:
                     longest = length
                     break
         return longest
+
+
+def masked(text: str, secrets: Iterable[bytes]) -> str:
+    """A text for a person to read: without the secrets, users and passwords of URLs, and queries of URLs."""
+    pattern = _pattern(secrets)
+    if pattern is not None:
+        text = pattern.sub(_MASK.encode(), text.encode("utf-8", "replace")).decode("utf-8", "replace")
+    return _QUERY_OF_URL.sub(rf"\1?{_MASK}", _USER_OF_URL.sub(f"://{_MASK}@", text))
+
+
+def _pattern(secrets: Iterable[bytes]) -> re.Pattern[bytes] | None:
+    alternatives = b"|".join(map(re.escape, secrets))
+    return re.compile(alternatives) if alternatives else None

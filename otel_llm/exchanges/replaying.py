@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from time import perf_counter
@@ -14,15 +14,9 @@ from typing import Any
 from otel_llm.exchanges.reading import is_stream, saved_head
 from otel_llm.exchanges.recorded import MARK, lines_of, open_recording
 from otel_llm.protocol.errors import UnreadableError
-
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+from otel_llm.serving.asgi import ConnectionDropped, Receive, Scope, Send, while_connected
 
 _BLOCK = 65_536
-
-
-class DroppedError(Exception):
-    """The connection ends here, as the recorded one did."""
 
 
 class Replay:
@@ -36,9 +30,7 @@ class Replay:
         self._paths = itertools.cycle(paths)
         self._speed = speed
 
-    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         while (message := await receive()).get("more_body"):
             pass
         if message["type"] == "http.disconnect":
@@ -47,15 +39,7 @@ class Replay:
             models = {"object": "list", "data": [{"id": "recorded", "object": "model", "owned_by": "otel-llm"}]}
             await _send_json(send, models if scope["path"].rstrip("/").endswith("/models") else {})
             return
-        watch = asyncio.ensure_future(receive())
-        work = asyncio.ensure_future(self._play(next(self._paths), send))
-        try:
-            await asyncio.wait({watch, work}, return_when=asyncio.FIRST_COMPLETED)
-            if work.done():
-                work.result()
-        finally:
-            watch.cancel()
-            work.cancel()
+        await while_connected(receive, self._play(next(self._paths), send))
 
     async def _play(self, path: Path, send: Send) -> None:
         began = perf_counter()
@@ -71,8 +55,8 @@ class Replay:
 
 
 def open_replay(path: Path) -> Generator[Any, None, None]:
-    """Status and headers, then each read (seconds, bytes). Raises UnreadableError, OSError, and DroppedError at the
-    end of what did not end properly."""
+    """Status and headers, then each read (seconds, bytes). Raises UnreadableError, OSError, and
+    ConnectionDropped at the end of a recording that did not end properly."""
     with path.open("rb") as file:
         head = file.read(4096)
         file.seek(0)
@@ -97,7 +81,7 @@ def open_replay(path: Path) -> Generator[Any, None, None]:
         for time_ns, data in recorded.reads():
             yield time_ns / 1e9, data
         if recorded.end != "completed":
-            raise DroppedError(recorded.end or "the recording breaks off")
+            raise ConnectionDropped(recorded.end or "the recording breaks off")
 
 
 def _headers(recorded: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:

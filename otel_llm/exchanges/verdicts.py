@@ -12,7 +12,8 @@ from otel_llm.exchanges.entries import Chunk, Entry, ReportedSpan, ResponseEnd, 
 from otel_llm.exchanges.evidence import Evidence, Excerpt
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import ChatRequest, read_request
-from otel_llm.telemetry.timeline import ANOMALY, build_timeline
+from otel_llm.telemetry import semconv
+from otel_llm.telemetry.timeline import build_timeline
 
 # Between two chunks whose times nobody kept.
 _STEP_NS = 1_000_000
@@ -109,17 +110,17 @@ class _Response:
             anomalies = [*diagnose_request(self._request), *anomalies]
         timeline = build_timeline(recording, anomalies, limit=None, preview=recording.preview)
         attributes: dict[str, Any] = {
-            "gen_ai.request.model": self._model or recording.response_model or "",
-            "otel_llm.stream.outcome": outcome,
-            "otel_llm.stream.tool_call_count": recording.tool_call_count,
-            "otel_llm.stream.anomaly_count": len(timeline.anomalies),
+            semconv.GEN_AI_REQUEST_MODEL: self._model or recording.response_model or "",
+            semconv.OTEL_LLM_STREAM_OUTCOME: outcome,
+            semconv.OTEL_LLM_STREAM_TOOL_CALL_COUNT: recording.tool_call_count,
+            semconv.OTEL_LLM_STREAM_ANOMALY_COUNT: len(timeline.anomalies),
         }
         if recording.streamed:
-            attributes["otel_llm.stream.chunk_count"] = recording.chunk_count
+            attributes[semconv.OTEL_LLM_STREAM_CHUNK_COUNT] = recording.chunk_count
         if self._timed and recording.streamed:
-            attributes["otel_llm.stream.max_chunk_gap"] = recording.max_wait_ns / 1e9
+            attributes[semconv.OTEL_LLM_STREAM_MAX_CHUNK_GAP] = recording.max_wait_ns / 1e9
             if recording.first_tool_call_ns is not None:
-                attributes["otel_llm.stream.time_to_first_tool_call"] = recording.first_tool_call_ns / 1e9
+                attributes[semconv.OTEL_LLM_STREAM_TIME_TO_FIRST_TOOL_CALL] = recording.first_tool_call_ns / 1e9
         return Verdict(
             self._title,
             outcome,
@@ -138,17 +139,17 @@ def _reported(entry: ReportedSpan) -> Verdict:
     """What was judged when it happened is not judged again: a trace holds but the beginnings of arguments."""
     anomalies = [
         Anomaly(
-            str(attributes.get("otel_llm.anomaly.type", "")),
-            str(attributes.get("otel_llm.anomaly.detail", "")),
-            attributes.get("otel_llm.choice.index"),
-            attributes.get("otel_llm.tool_call.index"),
+            str(attributes.get(semconv.OTEL_LLM_ANOMALY_TYPE, "")),
+            str(attributes.get(semconv.OTEL_LLM_ANOMALY_DETAIL, "")),
+            attributes.get(semconv.OTEL_LLM_CHOICE_INDEX),
+            attributes.get(semconv.OTEL_LLM_TOOL_CALL_INDEX),
         )
         for name, _, attributes in entry.events
-        if name == ANOMALY
+        if name == semconv.EVENT_ANOMALY
     ]
     return Verdict(
         entry.title,
-        str(entry.attributes.get("otel_llm.stream.outcome", "error" if entry.error else "completed")),
+        str(entry.attributes.get(semconv.OTEL_LLM_STREAM_OUTCOME, "error" if entry.error else "completed")),
         entry.error,
         True,
         entry.started_ns,

@@ -1,60 +1,76 @@
-"""One response body, bytes in: server-sent events while it streams, or one JSON document at its end.
+"""One response body, bytes in: the events of a stream as they come, or one JSON document at the end.  Pure.
 
-What was asked for does not decide: servers answer a request for a stream with a whole response, above all with
-an error.
-The first character does.
+The first character decides which it is, not the request: servers answer a request for a stream with one JSON document
+too, most often with an error. A byte order mark and white space before it do not count; some servers send line feeds to
+keep the connection open until the model answers.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from otel_llm.protocol.errors import UnreadableError
-from otel_llm.protocol.sse import EventReader, ServerSentEvent
+from otel_llm.protocol.sse import BYTE_ORDER_MARK, EventReader, ServerSentEvent
 
 _LONGEST_DOCUMENT = 32 * 1_048_576
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-# Some servers send line feeds to keep a connection open before the model answers.
+# A body that begins with more white space than this is a stream.
 _LONGEST_PADDING = 65_536
+_NOT_WHITE = re.compile(rb"[^ \t\r\n]")
 
 
 class ResponseBody:
-    """Takes one body, piece by piece. `is_document`: it is known to be a JSON document.
+    """Reads one body in pieces of any size. `is_document`: the body is known to be a JSON document.
 
-    `feed` and `finish` raise UnreadableError where an event or the document is too long.
+    `feed` and `finish` are generators, to be exhausted before the next call. Both raise UnreadableError for an event
+    or a document that is too long.
     """
 
     def __init__(self, *, is_document: bool = False) -> None:
-        self._padding = b""
+        # What came before the first character did.
+        self._padding = bytearray()
+        self._searched = 0
         self._events: EventReader | None = None
         self._document: bytearray | None = bytearray() if is_document else None
 
     def feed(self, data: bytes) -> Iterator[ServerSentEvent]:
-        """The events that are complete with this."""
+        """The events that this piece completes."""
         if self._events is None and self._document is None:
-            data = self._padding + data
-            head = data.removeprefix(_BYTE_ORDER_MARK).lstrip()
-            if not head and len(data) <= _LONGEST_PADDING:
-                self._padding = data
+            self._padding += data
+            if not self._is_decided():
                 return
-            self._padding = b""
-            if head[:1] in {b"{", b"["}:
-                self._document = bytearray()
-            else:
-                self._events = EventReader()
+            data = bytes(self._padding)
+            self._padding.clear()
         if self._events is not None:
             yield from self._events.feed(data)
         elif self._document is not None:
             self._document += data
             if len(self._document) > _LONGEST_DOCUMENT:
-                raise UnreadableError(f"a response that is no stream is longer than {_LONGEST_DOCUMENT >> 20} MB")
+                raise UnreadableError(f"a response that is not a stream is longer than {_LONGEST_DOCUMENT >> 20} MB")
 
     def finish(self) -> Iterator[ServerSentEvent]:
-        """The body is over: an event that only lacks its blank line is complete."""
+        """The body is over. An event that lacks only its blank line counts as complete."""
         if self._events is not None:
             yield from self._events.finish()
 
     @property
     def document(self) -> bytes | None:
-        """The JSON document so far, None where the body is a stream or nothing came yet."""
-        return None if self._document is None else bytes(self._document).removeprefix(_BYTE_ORDER_MARK)
+        """The JSON document so far. None if the body is a stream, or if its first character has not come yet."""
+        return None if self._document is None else bytes(self._document).removeprefix(BYTE_ORDER_MARK)
+
+    def _is_decided(self) -> bool:
+        """Look for the first character, and choose by it."""
+        padding = self._padding
+        if len(padding) < len(BYTE_ORDER_MARK) and BYTE_ORDER_MARK.startswith(padding):
+            return False
+        if not self._searched and padding.startswith(BYTE_ORDER_MARK):
+            self._searched = len(BYTE_ORDER_MARK)
+        first = _NOT_WHITE.search(padding, self._searched, _LONGEST_PADDING)
+        if first is None and len(padding) < _LONGEST_PADDING:
+            self._searched = len(padding)
+            return False
+        if first is not None and first.group() in {b"{", b"["}:
+            self._document = bytearray()
+        else:
+            self._events = EventReader()
+        return True

@@ -1,13 +1,13 @@
-"""Which call a delta is of.  Pure.
+"""Which call a tool-call delta belongs to.  Pure.
 
-- A call is known by its index within its choice; where the index is missing, by its id; where both are missing, the
-  delta goes on with the choice's last call. Indexes need not start at 0, be dense or be in order; they are keys, so a
-  huge one allocates nothing.
-- Another id at an index in use begins a call of its own if it comes with a name, and that name differs or the
-  arguments so far are already one whole JSON value. Without that it contradicts the call it stands on, unless it is
-  the id of an earlier call of that index, which then goes on.
-- A name may come in pieces: while the pieces joined begin the name of a declared tool they are one name.
-- The legacy `function_call` is one call that needs neither index nor id.
+- The index within the choice decides; without an index, the id; without both, the delta continues the last call.
+  Indexes need not start at 0, be dense or be in order. They are only keys, so a huge one allocates nothing.
+- An index that comes late is given to the call that came without one: the call of that id, or else the one counted at
+  that place.
+- A different id at an index in use starts a new call if it comes with a name, and if that name differs or the arguments
+  so far are already one whole JSON value (Ollama, LiteLLM and SGLang reuse indexes). An id that an earlier call of the
+  same index has continues that call. Any other id contradicts the call at the index.
+- The legacy `function_call` is one call, which has neither index nor id.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from typing import NamedTuple
 
 from otel_llm.protocol.choice import Choice
 from otel_llm.protocol.tool_call import CallKind, ToolCall
-from otel_llm.protocol.unicode_text import ends_with_half
+from otel_llm.protocol.tool_names import ToolNames
 
 
 class LegacyKey:
-    """The key of the `function_call` among a choice's indexes: equal to nothing that a server can send."""
+    """The key of the `function_call` among the indexes of a choice. Equal to nothing that a server can send."""
 
 
 LEGACY = LegacyKey()
 
 
 class TextKey(NamedTuple):
-    """The key of a call that was found in a choice's text."""
+    """The key of a call that was found in the text of a choice."""
 
     number: int
 
@@ -35,65 +35,41 @@ class TextKey(NamedTuple):
 Key = int | LegacyKey | TextKey
 
 
-class Names:
-    """The names that calls may have; `declared` is None where any may be right."""
-
-    __slots__ = ("declared",)
-
-    def __init__(self, declared: frozenset[str] | None) -> None:
-        self.declared = declared
-
-    def may_become_declared(self, name: str) -> bool:
-        """Whether more pieces could make a declared name of it, or it is one."""
-        if self.declared is None:
-            return False
-        if ends_with_half(name):
-            name = name[:-1]
-        return any(tool.startswith(name) for tool in self.declared)
-
-    def is_another(self, call: ToolCall, name: str) -> bool:
-        """Whether `name` is neither the call's own nor a piece that goes on with it."""
-        if call.name is None or name == call.name:
-            return False
-        is_declared = self.declared is not None and name in self.declared
-        return is_declared or not self.may_become_declared(call.name + name)
-
-
-def find_call(choice: Choice, key: Key | None, call_id: str | None, name: str | None, names: Names) -> ToolCall | None:
-    """The call that a delta goes on with, None where it begins one."""
-    of_same_id = None if call_id is None else choice.by_id.get(call_id)
+def find_call(
+    choice: Choice, key: Key | None, call_id: str | None, name: str | None, names: ToolNames
+) -> ToolCall | None:
+    """The call that a delta continues, or None if it starts a new one."""
     if key is None:
-        last = choice.last_call
-        if call_id is None:
-            return last
-        # An id that comes late is the last call's, if that has none yet.
-        late = of_same_id is None and name is None and last is not None and last.id is None
-        return last if late else of_same_id
-
+        return _without_index(choice, call_id, name)
     call = choice.by_index.get(key)
     if call is None:
-        return None if isinstance(key, (LegacyKey, TextKey)) else _of_new_index(choice, key, call_id, name, names)
+        return _with_new_index(choice, key, call_id, name, names) if isinstance(key, int) else None
     if call_id is None or call_id == call.id:
         return call
-    if of_same_id is not None and of_same_id.index == call.index and (name is None or not of_same_id.is_whole()):
-        choice.by_index[key] = of_same_id
-        return of_same_id
-    if name is None:
-        return call
-    differs = names.is_another(call, name)
-    if call.id is None:
-        return None if differs and call.is_whole() else call
-    return None if differs or call.is_whole() else call
+    return _with_another_id(choice, key, call, call_id, name, names)
 
 
-def _of_new_index(choice: Choice, key: int, call_id: str | None, name: str | None, names: Names) -> ToolCall | None:
-    """The call that came without its index until now: the one of that id, else the one that is at its place."""
+def _without_index(choice: Choice, call_id: str | None, name: str | None) -> ToolCall | None:
+    last = choice.last_call
+    if call_id is None:
+        return last
+    known = choice.by_id.get(call_id)
+    if known is None and name is None and last is not None and last.id is None:
+        # The id of the last call comes late.
+        return last
+    return known
+
+
+def _with_new_index(
+    choice: Choice, key: int, call_id: str | None, name: str | None, names: ToolNames
+) -> ToolCall | None:
+    """The call that came without its index until now. It gets the index."""
     call = None if call_id is None else choice.by_id.get(call_id)
     if call is None:
         call = choice.without_index.get(key)
         if call is None or (call_id is not None and call.id is not None):
             return None
-        if name is not None and (names.is_another(call, name) or call.is_whole()):
+        if name is not None and (names.contradicts(call, name) or call.is_whole()):
             return None
     if choice.without_index.get(call.index) is not call:
         return None
@@ -103,8 +79,24 @@ def _of_new_index(choice: Choice, key: int, call_id: str | None, name: str | Non
     return call
 
 
+def _with_another_id(
+    choice: Choice, key: Key, call: ToolCall, call_id: str, name: str | None, names: ToolNames
+) -> ToolCall | None:
+    """The call that a delta continues whose id is not that of `call`, the last one at its index."""
+    earlier = choice.by_id.get(call_id)
+    if earlier is not None and earlier.index == call.index and (name is None or not earlier.is_whole()):
+        choice.by_index[key] = earlier
+        return earlier
+    if name is None:
+        return call
+    differs = names.contradicts(call, name)
+    if call.id is None:
+        return None if differs and call.is_whole() else call
+    return None if differs or call.is_whole() else call
+
+
 def begin_call(choice: Choice, key: Key | None, kind: CallKind, time_ns: int) -> ToolCall:
-    """One more call of a choice."""
+    """Add a call to a choice. Without an index it gets the next free one."""
     index = 0
     if isinstance(key, int):
         index = key

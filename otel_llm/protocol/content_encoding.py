@@ -1,4 +1,4 @@
-"""Undoes the content encodings of HTTP bodies, as they come.  Pure.
+"""Undoes the content encodings of HTTP bodies as they arrive.  Pure.
 
 Their names: https://www.iana.org/assignments/http-parameters
 """
@@ -10,16 +10,27 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol
 
 from otel_llm.protocol.errors import UnreadableError
 
 _MOST_AT_ONCE = 1_048_576  # bytes
 _LONGEST_EXPANDED = 64 * 1_048_576
-# zstandard gives out all that it can at once; of so few bytes it makes some 32 MB at the most.
+# zstandard gives out all it can at once; from this many bytes it makes at most some 32 MB.
 _SLICE = 1024
+_GZIP_MAGIC = b"\x1f\x8b"
 
-_Feed = Callable[[bytes], Iterator[bytes]]
+
+class TooLongError(UnreadableError):
+    """A compressed body expands to more than the limit."""
+
+
+class _Decoder(Protocol):
+    def feed(self, piece: bytes) -> Iterator[bytes]: ...
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the compressed data may end here."""
 
 
 def expanded(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
@@ -30,105 +41,130 @@ def expanded(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
 
 
 class Expander:
-    """The same, piece by piece as they come.
+    """The same, piece by piece as they arrive.
 
-    br and zstd are read by the packages by which HTTP clients read them. Raises UnreadableError, and at once for an
-    encoding that is not known here or whose package is not there.
+    br and zstd are read by the packages that HTTP clients use. Raises UnreadableError, at once for an unknown encoding
+    or a missing package, and TooLongError above `limit` bytes.
     """
 
-    def __init__(self, encoding: str) -> None:
+    def __init__(self, encoding: str, limit: int = _LONGEST_EXPANDED) -> None:
         name = encoding.strip().lower()
-        self._feed: _Feed | None = None
+        self._decoder: _Decoder | None = None
         if name not in {"", "identity"}:
-            if name not in _FEEDS:
+            if name not in _DECODERS:
                 raise UnreadableError(f"a body is compressed with {name[:20]!r}: record it without compression")
-            self._feed = _FEEDS[name]()
+            self._decoder = _DECODERS[name]()
+        self._limit = limit
         self._length = 0
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
-        if self._feed is None:
+        if self._decoder is None:
             yield piece
             return
         try:
-            for data in self._feed(piece):
+            for data in self._decoder.feed(piece):
                 self._length += len(data)
-                if self._length > _LONGEST_EXPANDED:
-                    raise UnreadableError(f"a compressed body is longer than {_LONGEST_EXPANDED >> 20} MB")
+                if self._length > self._limit:
+                    raise TooLongError(f"a compressed body is longer than {self._limit >> 20} MB")
                 yield data
         except UnreadableError:
             raise
         except Exception as error:  # noqa: BLE001  each package has an error class of its own
             raise UnreadableError(f"a compressed body is damaged: {error}") from None
 
+    def finish(self) -> None:
+        """Raises UnreadableError if the compressed body ends too early."""
+        if self._decoder is not None and not self._decoder.is_complete:
+            raise UnreadableError("a compressed body ends too early")
 
-def _zlib(*, bare: bool) -> _Feed:
-    """gzip or zlib, by its head, or `bare`: as some servers understand `deflate`, without one."""
-    inflating: Any = None
 
-    def feed(piece: bytes) -> Iterator[bytes]:
-        nonlocal inflating
-        if inflating is None and piece:
-            # No zlib head begins with another nibble.
-            inflating = zlib.decompressobj(-15 if bare and piece[0] & 15 != 8 else 47)
+class _Zlib:
+    """gzip, in one or several members, or zlib, told apart by the first byte; or `bare`, without a header."""
+
+    def __init__(self, *, bare: bool) -> None:
+        self._bare = bare
+        self._stream: Any = None
+
+    def feed(self, piece: bytes) -> Iterator[bytes]:
         rest = piece
         while rest:
-            yield inflating.decompress(rest, _MOST_AT_ONCE)
-            rest = inflating.unconsumed_tail
+            if self._stream is None:
+                # No zlib header begins with another nibble.
+                self._stream = zlib.decompressobj(-15 if self._bare and rest[0] & 15 != 8 else 47)
+            yield self._stream.decompress(rest, _MOST_AT_ONCE)
+            rest = self._stream.unconsumed_tail
+            if self._stream.eof and self._stream.unused_data.startswith(_GZIP_MAGIC):
+                rest, self._stream = self._stream.unused_data, None
 
-    return feed
+    @property
+    def is_complete(self) -> bool:
+        return self._stream is None or bool(self._stream.eof)
 
 
-def _brotli() -> _Feed:
-    module = _first_of("br", "brotli", "brotli", "brotlicffi")
-    process = module.Decompressor().process
-    try:
-        process(b"", output_buffer_limit=1)
-    except TypeError:
-        raise UnreadableError("a body is compressed with 'br': install brotli 1.2 or newer to read it") from None
+class _Brotli:
+    def __init__(self) -> None:
+        module = _first_of("br", "brotli", "brotli", "brotlicffi")
+        self._decompressor = module.Decompressor()
+        try:
+            self._decompressor.process(b"", output_buffer_limit=1)
+        except TypeError:
+            raise UnreadableError("a body is compressed with 'br': install brotli 1.2 or newer to read it") from None
 
-    def feed(piece: bytes) -> Iterator[bytes]:
+    def feed(self, piece: bytes) -> Iterator[bytes]:
         rest = piece
-        while data := process(rest, output_buffer_limit=_MOST_AT_ONCE):
+        while data := self._decompressor.process(rest, output_buffer_limit=_MOST_AT_ONCE):
             yield data
             rest = b""
 
-    return feed
+    @property
+    def is_complete(self) -> bool:
+        return bool(self._decompressor.is_finished())
 
 
-def _zstd() -> _Feed:
-    module = _first_of("zstd", "backports.zstd", "compression.zstd", "backports.zstd", "zstandard")
-    if module.__name__ == "zstandard":
-        return _zstd_of_zstandard(module)
-    frame: Any = None
+class _Zstd:
+    """zstd, in one or several frames."""
 
-    def feed(piece: bytes) -> Iterator[bytes]:
-        nonlocal frame
+    def __init__(self, module: Any) -> None:
+        self._module = module
+        self._frame: Any = None
+
+    def feed(self, piece: bytes) -> Iterator[bytes]:
         rest = piece
-        while rest or frame is not None:
-            if frame is None:
-                frame = module.ZstdDecompressor()
-            yield frame.decompress(rest, _MOST_AT_ONCE)
+        while rest or self._frame is not None:
+            if self._frame is None:
+                self._frame = self._module.ZstdDecompressor()
+            yield self._frame.decompress(rest, _MOST_AT_ONCE)
             rest = b""
-            if frame.eof:
-                rest, frame = frame.unused_data, None
-            elif frame.needs_input:
+            if self._frame.eof:
+                rest, self._frame = self._frame.unused_data, None
+            elif self._frame.needs_input:
                 return
 
-    return feed
+    @property
+    def is_complete(self) -> bool:
+        return self._frame is None
 
 
-def _zstd_of_zstandard(module: Any) -> _Feed:
-    decompressor = module.ZstdDecompressor().decompressobj(read_across_frames=True)
+class _ZstdOfZstandard:
+    def __init__(self, module: Any) -> None:
+        self._decompressor = module.ZstdDecompressor().decompressobj(read_across_frames=True)
 
-    def feed(piece: bytes) -> Iterator[bytes]:
+    def feed(self, piece: bytes) -> Iterator[bytes]:
         for at in range(0, len(piece), _SLICE):
-            yield decompressor.decompress(piece[at : at + _SLICE])
+            yield self._decompressor.decompress(piece[at : at + _SLICE])
 
-    return feed
+    @property
+    def is_complete(self) -> bool:
+        return True  # it does not tell
+
+
+def _zstd() -> _Decoder:
+    module = _first_of("zstd", "backports.zstd", "compression.zstd", "backports.zstd", "zstandard")
+    return _ZstdOfZstandard(module) if module.__name__ == "zstandard" else _Zstd(module)
 
 
 def _first_of(encoding: str, package: str, *modules: str) -> Any:
-    """The first of these modules that is there."""
+    """The first of these modules that is installed."""
     for name in modules:
         with suppress(ImportError):
             return import_module(name)
@@ -137,10 +173,10 @@ def _first_of(encoding: str, package: str, *modules: str) -> Any:
     )
 
 
-_FEEDS: Mapping[str, Callable[[], _Feed]] = {
-    "gzip": partial(_zlib, bare=False),
-    "x-gzip": partial(_zlib, bare=False),
-    "deflate": partial(_zlib, bare=True),
-    "br": _brotli,
+_DECODERS: Mapping[str, Callable[[], _Decoder]] = {
+    "gzip": partial(_Zlib, bare=False),
+    "x-gzip": partial(_Zlib, bare=False),
+    "deflate": partial(_Zlib, bare=True),
+    "br": _Brotli,
     "zstd": _zstd,
 }

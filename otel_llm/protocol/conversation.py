@@ -1,8 +1,7 @@
-"""What a request says of the calls before it: which results it brings, and which calls it leaves open.  Pure.
+"""The tool calls and results at the end of the conversation that a request sends.  Pure.
 
-A conversation is sent whole each time, so only its end is new: the results behind the last message of the model.
-Nothing here reads further than it must, and nothing is read of a conversation that is an iterator, which is the
-caller's.
+Each request sends the whole conversation, so only its end is new: the results behind the model's last message. Nothing
+here reads further back than it must, and a conversation that is an iterator is not read, because that would consume it.
 """
 
 from __future__ import annotations
@@ -13,58 +12,58 @@ from typing import Any, Literal, NamedTuple
 
 from otel_llm.protocol.fields import field, given, items_of, text_of
 
-# How many faults of each kind are named, and how many messages before the turn are looked at.
+# Most ids of each kind of fault.
 _MOST = 256
+# How many messages before the turn are searched for earlier results.
 _EARLIER = 16
 _CALLS = frozenset({"function_call", "custom_tool_call"})
 _RESULTS = frozenset({"function_call_output", "custom_tool_call_output"})
-# Items that stand for others, which the server has.
+# Items that stand for others, which only the server has.
 _REFERENCES = frozenset({"item_reference", "compaction"})
 
 _Kind = Literal["model", "result", "other"]
 
 
 class Turn(NamedTuple):
-    """The end of a conversation, where it has to do with calls. All are ids of calls, in order."""
+    """The last turn of a conversation that has tool calls or results in it. All fields hold call ids, in order."""
 
     results: tuple[str, ...] = ()
     """Calls that this request answers."""
     earlier: tuple[str, ...] = ()
-    """Calls that were answered further up, the last one first: new too, if nobody sent their results so far."""
+    """Calls answered before the model's last message, the last one first. New too, if no request sent them before."""
     without_call: tuple[str, ...] = ()
-    """Results of calls that nobody made; empty strings for results that do not say of which call."""
+    """Results that belong to no call in the conversation; an empty string for a result without a call id."""
     unanswered: tuple[str, ...] = ()
     """Calls of the model's last message that have no result."""
     repeated: tuple[str, ...] = ()
-    """Calls that are answered twice, or again."""
+    """Calls that have more than one result, here or further up."""
     tools: tuple[tuple[str, str], ...] = ()
-    """Id and tool of the calls of the model's last message, as far as it names them."""
+    """(id, tool name) of each call in the model's last message, if the request has results and the call has both."""
     previous_response: str | None = None
-    """The response that this request goes on from, where nothing of the model's is in between."""
+    """`previous_response_id`, if the request sends nothing of the model's itself."""
 
 
 def read_turn(kwargs: Mapping[str, Any]) -> Turn | None:
-    """The last turn of the conversation in the arguments of `create`, None where it has nothing to do with calls."""
+    """The last turn in the arguments of a `create` call, or None if it has neither calls nor results."""
     messages = given(kwargs.get("messages"))
     if messages is not None:
-        return _read(items_of(messages), _message, whole=True)
+        return _last_turn(items_of(messages), _message, whole=True)
     items = items_of(given(kwargs.get("input")))
     previous = text_of(given(kwargs.get("previous_response_id")))
-    # Where the server holds a part of the conversation, what is not here may be there.
+    # Calls that are not in the request may be in the part of the conversation that the server holds.
     whole = previous is None and given(kwargs.get("conversation")) is None
-    turn = _read(items, _item, whole=whole)
+    turn = _last_turn(items, _item, whole=whole)
     if previous is not None and all(_item(item).kind != "model" for item in items):
         return (turn or Turn())._replace(previous_response=previous)
     return turn
 
 
 class _Entry(NamedTuple):
-    """A message or item as far as calls go."""
+    """What one message or item has to do with calls. `is_reference`: its content is held by the server."""
 
     kind: _Kind
     calls: tuple[str, ...] = ()
     result: str | None = None
-    # A reference to something that the server holds.
     is_reference: bool = False
 
 
@@ -78,7 +77,7 @@ def _message(message: Any) -> _Entry:
         return _OTHER
     if role == "assistant":
         calls = items_of(field(message, "tool_calls"))
-        return _Entry("model", tuple(call_id for call in calls if (call_id := text_of(field(call, "id")))))
+        return _Entry("model", tuple([call_id for call in calls if (call_id := text_of(field(call, "id")))]))
     if role == "tool":
         return _Entry("result", result=text_of(field(message, "tool_call_id")) or "")
     return _OTHER
@@ -97,79 +96,90 @@ def _item(item: Any) -> _Entry:
     return _OTHER
 
 
-def _read(messages: Sequence[Any], read: _Reader, *, whole: bool) -> Turn | None:
-    at = len(messages) - 1
-    # What the model shall go on writing is no turn of it. (No request ends with a message of the model otherwise.)
-    while at >= 0 and (entry := read(messages[at])).kind == "model" and not (entry.calls or entry.is_reference):
-        at -= 1
-    results: list[str] = []
-    # Behind the model's last message; then that message, which may be several: a response's items are.
-    while at >= 0 and entry.kind != "model":
-        if entry.result is not None:
-            results.append(entry.result)
-        at -= 1
-        if at >= 0:
-            entry = read(messages[at])
-    if at < 0 and not results:
-        return None
-    calls: Counter[str] = Counter()
-    tools: list[tuple[str, str]] = []
-    while at >= 0 and entry.kind == "model":
-        calls.update(reversed(entry.calls))
-        if entry.calls and results:
-            tools += _tools_of(messages[at])
-        whole = whole and not entry.is_reference
-        at -= 1
-        if at >= 0:
-            entry = read(messages[at])
+def _last_turn(messages: Sequence[Any], read: _Reader, *, whole: bool) -> Turn | None:
+    """The last turn, or None if it has neither calls nor results. `whole`: the conversation is all in `messages`."""
+    start, calls, results, tools, has_reference = _end_of(messages, read)
     if not results and not calls:
         return None
-    results.reverse()
-    times = Counter(results)
+    made, answered = Counter(calls), Counter(results)
     # Calls that share an id have a result each.
-    repeated = [call for call, count in times.items() if call and count > max(1, calls[call])]
+    repeated = [call for call, count in answered.items() if call and count > max(1, made[call])]
     without_call: list[str] = []
-    strangers = [result for result in times if result not in calls]
-    if strangers and whole:
-        known, earlier_results = _all_of(messages[: at + 1], read)
+    unmatched = [result for result in answered if result not in made]
+    if unmatched and whole and not has_reference:
+        known, earlier = _calls_and_results(messages[:start], read)
         if known is not None:
-            repeated += [result for result in strangers if result in earlier_results and result not in repeated]
-            without_call = [result for result in strangers if result not in known and result not in earlier_results]
+            repeated += [result for result in unmatched if result in earlier and result not in repeated]
+            without_call = [result for result in unmatched if result not in known and result not in earlier]
     return Turn(
-        tuple(call for call in times if call),
-        tuple(_earlier(messages, at, read)),
-        tuple(without_call[:_MOST]),
-        tuple(call for call in reversed(calls) if call not in times)[:_MOST],
-        tuple(repeated[:_MOST]),
-        tuple(tools),
+        results=tuple(call for call in answered if call),
+        earlier=tuple(_earlier_results(messages, start, read)),
+        without_call=tuple(without_call[:_MOST]),
+        unanswered=tuple(call for call in reversed(made) if call not in answered)[:_MOST],
+        repeated=tuple(repeated[:_MOST]),
+        tools=tuple(tools),
     )
 
 
+def _end_of(messages: Sequence[Any], read: _Reader) -> tuple[int, list[str], list[str], list[tuple[str, str]], bool]:
+    """The model's last message (which may be several items) and the results behind it, read backwards.
+
+    Returns how many messages come before it, its calls from last to first, the results in order, (id, tool name) of the
+    calls if there are results, and whether one of its items is a reference.
+    """
+    calls: list[str] = []
+    results: list[str] = []
+    tools: list[tuple[str, str]] = []
+    # A message of the model at the very end, without a call, is there to be continued (a prefill), and is no turn.
+    is_prefill, in_model_message, has_reference = True, False, False
+    start = len(messages)
+    while start > 0:
+        entry = read(messages[start - 1])
+        if entry.kind != "model":
+            if in_model_message:
+                break
+            is_prefill = False
+            if entry.result is not None:
+                results.append(entry.result)
+        elif not is_prefill or entry.calls or entry.is_reference:
+            is_prefill, in_model_message = False, True
+            has_reference = has_reference or entry.is_reference
+            if entry.calls:
+                calls += reversed(entry.calls)
+                if results:
+                    tools += _tools_of(messages[start - 1])
+        start -= 1
+    results.reverse()
+    return start, calls, results, tools, has_reference
+
+
 def _tools_of(message: Any) -> Iterator[tuple[str, str]]:
-    """Id and tool of each call of a message, or of the one that an item is."""
-    call_id, name = text_of(field(message, "call_id")), text_of(field(message, "name"))
-    if call_id and name:
-        yield call_id, name
-    for call in items_of(field(message, "tool_calls")):
+    """(id, tool name) of each call in a message, or of the call that an item is."""
+    calls = items_of(field(message, "tool_calls"))
+    for call in calls:
         function = field(call, "function")
         call_id = text_of(field(call, "id"))
         name = text_of(field(field(call, "custom") if function is None else function, "name"))
         if call_id and name:
             yield call_id, name
+    if not calls:
+        call_id, name = text_of(field(message, "call_id")), text_of(field(message, "name"))
+        if call_id and name:
+            yield call_id, name
 
 
-def _earlier(messages: Sequence[Any], at: int, read: _Reader) -> Iterator[str]:
-    """Results before the model's last message, back to the message that is neither result nor the model's."""
-    for position in range(at, max(-1, at - _EARLIER), -1):
-        entry = read(messages[position])
+def _earlier_results(messages: Sequence[Any], end: int, read: _Reader) -> Iterator[str]:
+    """Results in `messages[:end]`, the last one first, back to a message that is neither a result nor the model's."""
+    for at in range(end - 1, max(-1, end - 1 - _EARLIER), -1):
+        entry = read(messages[at])
         if entry.kind == "other":
             return
         if entry.result:
             yield entry.result
 
 
-def _all_of(messages: Sequence[Any], read: _Reader) -> tuple[set[str] | None, set[str]]:
-    """All calls and all results of a conversation; None for the calls where some of them cannot be seen."""
+def _calls_and_results(messages: Sequence[Any], read: _Reader) -> tuple[set[str] | None, set[str]]:
+    """All calls and all results in `messages`. None for the calls if a reference hides some of them."""
     calls: set[str] = set()
     results: set[str] = set()
     for message in messages:

@@ -18,15 +18,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from otel_llm.protocol import json_values
-from otel_llm.protocol.call_matching import LEGACY, Key, Names, TextKey, begin_call, find_call
+from otel_llm.protocol.call_matching import LEGACY, Key, TextKey, begin_call, find_call
 from otel_llm.protocol.choice import CUTTING_FINISH_REASONS, Choice, Failure, Limits, Notice, Outcome, TagRewrite
 from otel_llm.protocol.errors import error_in
 from otel_llm.protocol.fields import field, index_of, items_of, text_of, undeclared_field
-from otel_llm.protocol.json_values import Shape
 from otel_llm.protocol.message_text import REASONING_FIELDS, said, texts_of, thought_of, thoughts_in
 from otel_llm.protocol.tool_call import CallKind, ToolCall
-from otel_llm.protocol.unicode_text import join_surrogates
+from otel_llm.protocol.tool_names import ToolNames, note
 
 # Text is measured and cut every 64 chunks.
 _TEXT_WAITS = 63
@@ -104,9 +102,9 @@ class Recording:
     ) -> None:
         self.started_ns = started_ns
         self.declared = declared
-        self._names = Names(declared)
-        self.preview = preview
         self.limits = limits or Limits()
+        self._names = ToolNames(declared, self.limits)
+        self.preview = preview
         self.streamed = True
         self.outcome: Outcome | None = None
         self.failure: Failure | None = None
@@ -318,7 +316,7 @@ class Recording:
                 self._announce(choice, call)
                 call.finish()
                 if choice.finished_ns is not None or outcome == "completed":
-                    self._settle_name(choice, call)
+                    self._names.settle(call, was_cut_off=choice.finish_reason in CUTTING_FINISH_REASONS)
                 if choice.finished_ns is not None:
                     call.completed_ns = max(choice.finished_ns, call.last_delta_ns)
                 elif outcome == "completed":
@@ -527,11 +525,11 @@ class Recording:
                 call.id = call_id
                 choice.by_id.setdefault(call_id, call)
             else:
-                self._note(call.other_ids, call_id)
+                note(call.other_ids, call_id, limits)
         if not call.fresh and not call.deltas:
             self._news.append(Notice("detected", choice, call))
-        if name is not None:
-            self._name_piece(choice, call, name, time_ns)
+        if name is not None and self._names.add(call, name, time_ns):
+            self._announce(choice, call)
         text = arguments if type(arguments) is str else self._text_of_arguments(call, arguments)
         call.fresh.append((time_ns, text))
         self._room -= len(text) + _DELTA_COST
@@ -553,47 +551,10 @@ class Recording:
         choice.last_call = None
         choice.by_index.pop(key, None)
 
-    def _name_piece(self, choice: Choice, call: ToolCall, name: str, time_ns: int) -> None:
-        pieces = call.name_pieces
-        declared = self.declared
-        joined = join_surrogates("".join([*pieces, name]))
-        if call.name is None:
-            call.named_ns = time_ns
-            call.name = joined
-            pieces.append(name)
-        elif name == call.name and (declared is None or name in declared):
-            return
-        elif self._names.may_become_declared(joined):
-            call.name = joined
-            pieces.append(name)
-        elif name != call.name:
-            self._note(call.other_names, name)
-        if declared is None or call.name in declared or not self._names.may_become_declared(call.name):
-            self._announce(choice, call)
-
-    def _note(self, notes: list[str], note: str) -> None:
-        note = note[: self.limits.note]
-        if len(notes) < self.limits.notes and note not in notes:
-            notes.append(note)
-
     def _announce(self, choice: Choice, call: ToolCall) -> None:
         if not call.announced and call.name is not None:
             call.announced = True
             self._news.append(Notice("name", choice, call))
-
-    def _settle_name(self, choice: Choice, call: ToolCall) -> None:
-        """Pieces that never became a declared name were contradictions after all, unless the call was cut short."""
-        pieces = call.name_pieces
-        if len(pieces) < 2 or self.declared is None or call.name in self.declared:
-            return
-        whole = {Shape.OBJECT, Shape.OTHER}
-        if choice.finish_reason in CUTTING_FINISH_REASONS and json_values.read(call.arguments).shape not in whole:
-            return
-        later, call.other_names = call.other_names, []
-        call.name = pieces[0]
-        for name in [*pieces[1:], *later]:
-            if name != call.name:
-                self._note(call.other_names, name)
 
     def _text_of_arguments(self, call: ToolCall, arguments: Any) -> str:
         """The text of arguments that are not a plain string, as JSON where they can be written so."""

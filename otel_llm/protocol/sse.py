@@ -1,27 +1,34 @@
-"""Server-sent events as they come, bytes in and events out (the HTML standard, "Server-sent events").  Pure."""
+"""Server-sent events, bytes in and events out, while they come.  Pure.
+
+Format: the HTML standard, section "Server-sent events". Only `data` is read; the APIs put all they say there.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from otel_llm.protocol.errors import UnreadableError
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _LONGEST_EVENT = 16 * 1_048_576
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class ServerSentEvent(NamedTuple):
-    """An event's `data`, which began at byte `offset`."""
+    """The `data` of one event, and the byte offset in the body at which it began."""
 
     data: bytes
     offset: int
 
 
 class EventReader:
-    """Reads one body. Lines are searched once, however they are cut. Raises UnreadableError for long ones."""
+    """Reads one body in pieces of any size; each byte is searched once for the end of its line.
+
+    `feed` and `finish` are generators, to be exhausted before the next call. Both raise UnreadableError for a line or
+    an event that is too long; `finish` then yields nothing more.
+    """
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -32,10 +39,10 @@ class EventReader:
         self._data_offset = 0
 
     def feed(self, data: bytes) -> Iterator[ServerSentEvent]:
-        """The events that are complete with this."""
+        """The events that this piece completes."""
         self._buffer += data
-        if self._offset == 0 and self._buffer.startswith(_BYTE_ORDER_MARK):
-            self._take(len(_BYTE_ORDER_MARK))
+        if self._offset == 0 and self._buffer.startswith(BYTE_ORDER_MARK):
+            self._take(len(BYTE_ORDER_MARK))
         start = 0
         while match := _LINE_END.search(self._buffer, max(start, self._searched)):
             if match.group() == b"\r" and match.end() == len(self._buffer):
@@ -47,11 +54,11 @@ class EventReader:
         else:
             self._searched = len(self._buffer)
         self._take(start)
-        if len(self._buffer) > _LONGEST_EVENT:
-            raise UnreadableError(f"a line is longer than {_LONGEST_EVENT >> 20} MB")
+        if len(self._buffer) - self._buffer.endswith(b"\r") > _LONGEST_EVENT:
+            self._give_up("a line")
 
     def finish(self) -> Iterator[ServerSentEvent]:
-        """The body is over: an event that only lacks its last line ends."""
+        """The body is over. An event that lacks only its blank line counts as complete."""
         if self._buffer:
             yield from self._line(bytes(self._buffer).rstrip(b"\r"), self._offset)
             self._buffer.clear()
@@ -63,7 +70,14 @@ class EventReader:
             self._offset += length
             self._searched = max(0, self._searched - length)
 
+    def _give_up(self, what: str) -> NoReturn:
+        self._buffer.clear()
+        self._data.clear()
+        raise UnreadableError(f"{what} is longer than {_LONGEST_EVENT >> 20} MB")
+
     def _line(self, line: bytes, offset: int) -> Iterator[ServerSentEvent]:
+        if len(line) > _LONGEST_EVENT:
+            self._give_up("a line")
         if not line:
             if self._data:
                 data, self._data, self._data_length = b"\n".join(self._data), [], 0
@@ -78,4 +92,4 @@ class EventReader:
         self._data.append(value)
         self._data_length += len(value)
         if self._data_length > _LONGEST_EVENT:
-            raise UnreadableError(f"an event is longer than {_LONGEST_EVENT >> 20} MB")
+            self._give_up("an event")

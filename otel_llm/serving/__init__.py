@@ -1,1 +1,1 @@
-"""Servers that commands run on this machine: sockets that listen, and ASGI applications behind them."""
+"""Servers that commands run on this machine: listening sockets, and ASGI applications behind them."""

@@ -18,14 +18,13 @@ from typing import NamedTuple
 from opentelemetry.trace import SpanContext
 
 from otel_llm.protocol.conversation import Turn
+from otel_llm.telemetry.semconv import OTHER
 from otel_llm.transparency.forks import renew_lock_in_children
 
 _MOST_CALLS = 4096
 _MOST_OF_AN_ID = 8
 _MOST_ANSWERED = 64
 _LONGEST_ID = 512
-# What a tool that was not declared is called here.
-_OTHER_TOOL = "_OTHER"
 
 
 class Answer(NamedTuple):
@@ -186,7 +185,7 @@ class RecentCalls:
             return known.made_by(before[0])
         calls = known.meant_in(trace_id)
         if len(calls) > 1 and (name := dict(turn.tools).get(call_id)) is not None:
-            return [call for call in calls if call.tool in {name, _OTHER_TOOL}]
+            return [call for call in calls if call.tool in {name, OTHER}]
         return calls
 
     def span_of(self, call_id: str, trace_id: int) -> SpanContext | None:

@@ -13,6 +13,13 @@ from weakref import WeakKeyDictionary
 
 from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation, get_meter_provider
 
+from otel_llm.telemetry.semconv import (
+    METRIC_ANOMALY_COUNT,
+    METRIC_STREAM_COUNT,
+    METRIC_TAG_REWRITE_COUNT,
+    METRIC_TOOL_CALL_COUNT,
+    METRIC_TOOL_CALL_FORGOTTEN,
+)
 from otel_llm.transparency.forks import renew_lock_in_children
 
 # As pairs, because attributes are a key here. Always in the same order for one counter.
@@ -31,19 +38,14 @@ class Counters:
 
     def send_by(self, meter: Meter) -> None:
         """Have `meter` ask for the sums."""
-        for name, unit, description, sums in (
-            ("otel_llm.tool_call.count", "{call}", "Tool calls that models asked for", self.tool_calls),
-            ("otel_llm.anomaly.count", "{anomaly}", "Faults found in tool calls and their streams", self.anomalies),
-            ("otel_llm.stream.count", "{stream}", "Streamed responses, by how they ended", self.streams),
-            (
-                "otel_llm.tool_call.forgotten",
-                "{call}",
-                "Tool calls without a result that were forgotten because there were too many",
-                self.forgotten_calls,
-            ),
-            ("otel_llm.tag_rewrite.count", "{call}", "Tool calls rewritten in the text", self.tag_rewrites),
+        for metric, sums in (
+            (METRIC_TOOL_CALL_COUNT, self.tool_calls),
+            (METRIC_ANOMALY_COUNT, self.anomalies),
+            (METRIC_STREAM_COUNT, self.streams),
+            (METRIC_TOOL_CALL_FORGOTTEN, self.forgotten_calls),
+            (METRIC_TAG_REWRITE_COUNT, self.tag_rewrites),
         ):
-            meter.create_observable_counter(name, [sums.observe], unit, description)
+            meter.create_observable_counter(metric.name, [sums.observe], metric.unit, metric.description)
 
 
 class _Sum:

@@ -35,6 +35,9 @@ from otel_llm.protocol.tool_call import ToolCall
 from otel_llm.protocol.unicode_text import exportable
 from otel_llm.telemetry.genai_parts import Blobs, content_parts
 from otel_llm.telemetry.plain_values import plain_arguments, plain_value
+from otel_llm.telemetry.semconv import (
+    OPENAI_REQUEST_SERVICE_TIER,
+)
 from otel_llm.transparency.faults import attempt
 
 _OUTPUT_TYPES = {"json_object": "json", "json_schema": "json", "text": "text"}
@@ -124,7 +127,7 @@ def _conversation(invocation: InferenceInvocation, value: Any) -> None:
 
 def _service_tier(invocation: InferenceInvocation, value: Any) -> None:
     if isinstance(value, str) and value != "auto":
-        invocation.attributes["openai.request.service_tier"] = exportable(value)
+        invocation.attributes[OPENAI_REQUEST_SERVICE_TIER] = exportable(value)
 
 
 _REQUEST_FIELDS: dict[str, Callable[[InferenceInvocation, Any], None]] = {

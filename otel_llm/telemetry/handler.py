@@ -23,9 +23,8 @@ from otel_llm.telemetry.opentelemetry_internals import context_outside_request, 
 from otel_llm.telemetry.provider import Server
 from otel_llm.telemetry.proxy_meters import proxy_meter_provider
 from otel_llm.telemetry.request_span import RequestSpan
+from otel_llm.telemetry.semconv import GEN_AI_PROVIDER_NAME, GEN_AI_REQUEST_MODEL, SCOPE
 from otel_llm.transparency.faults import attempt, swallow
-
-SCOPE = "otel_llm"
 
 
 class Telemetry:
@@ -107,9 +106,9 @@ class Telemetry:
             server_port=server.port,
             context=context_outside_request() if within_another else None,
         )
-        common: Attributes = (("gen_ai.provider.name", server.provider),)
+        common: Attributes = ((GEN_AI_PROVIDER_NAME, server.provider),)
         if model is not None:
-            common += (("gen_ai.request.model", model),)
+            common += ((GEN_AI_REQUEST_MODEL, model),)
         span = RequestSpan(self, request, server, common, invocation)
         try:
             span.describe_request(kwargs)

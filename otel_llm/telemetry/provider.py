@@ -71,9 +71,8 @@ _inferred: dict[tuple[str | None, int | None], str] = {}
 _MOST_INFERRED = 256
 
 
-def server_of(resource: Any) -> Server:
-    """The server that a resource of an SDK client (`client.chat.completions`) talks to."""
-    client = getattr(resource, "_client", None)
+def server_of(client: Any) -> Server:
+    """The server that a client of an SDK talks to. A client without a `base_url`, None for one, has the defaults."""
     base_url = getattr(client, "base_url", None)
     if base_url is None:
         return Server(_DEFAULT_PROVIDER)

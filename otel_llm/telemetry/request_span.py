@@ -23,17 +23,31 @@ from otel_llm.telemetry.counters import Attributes
 from otel_llm.telemetry.genai_content import output_messages, request_content, response_usage
 from otel_llm.telemetry.opentelemetry_internals import events_left, first_chunk_came
 from otel_llm.telemetry.provider import Server, server_inferred_from
+from otel_llm.telemetry.semconv import (
+    GEN_AI_PROVIDER_NAME,
+    GEN_AI_TOOL_CALL_ID,
+    GEN_AI_TOOL_NAME,
+    OPENAI_API_TYPE,
+    OPENAI_RESPONSE_SERVICE_TIER,
+    OPENAI_RESPONSE_SYSTEM_FINGERPRINT,
+    OTEL_LLM_ANOMALY_TYPE,
+    OTEL_LLM_STREAM_ANOMALY_COUNT,
+    OTEL_LLM_STREAM_CHUNK_COUNT,
+    OTEL_LLM_STREAM_COALESCED_DELTA_COUNT,
+    OTEL_LLM_STREAM_MAX_CHUNK_GAP,
+    OTEL_LLM_STREAM_OUTCOME,
+    OTEL_LLM_STREAM_TEXT_ONLY,
+    OTEL_LLM_STREAM_TIME_TO_FIRST_TOOL_CALL,
+    OTEL_LLM_STREAM_TOOL_CALL_COUNT,
+    OTEL_LLM_TAG_REWRITE_FORMAT,
+    OTHER,
+)
 from otel_llm.telemetry.span_errors import error_of
 from otel_llm.telemetry.timeline import Event, Timeline
 from otel_llm.transparency.faults import attempt, swallow
 
 if TYPE_CHECKING:
     from otel_llm.telemetry.handler import Telemetry
-
-# A tool nobody declared may have any name; as a metric attribute it would have any number of values.
-_OTHER_TOOL = "_OTHER"
-# Of rewritten calls beyond the limit only the number is kept.
-_OTHER_FORMAT = "_OTHER"
 
 
 class RequestSpan:
@@ -59,7 +73,7 @@ class RequestSpan:
     def describe_request(self, kwargs: Mapping[str, Any]) -> None:
         request_content(self._invocation, kwargs, with_messages=self._telemetry.captures_content)
         if self._request.api == "responses":
-            self._invocation.attributes["openai.api.type"] = "responses"
+            self._invocation.attributes[OPENAI_API_TYPE] = "responses"
         if self._request.stream:
             self._invocation.request_stream = True
 
@@ -68,10 +82,10 @@ class RequestSpan:
         span, telemetry = self._invocation.span, self._telemetry
         answers = telemetry.recent_calls.answer(turn, span.get_span_context().trace_id, perf_counter_ns())
         for call_id, tool, made_by, turnaround_ns in answers:
-            attributes = {"gen_ai.tool.call.id": exportable(call_id), "gen_ai.tool.name": tool}
+            attributes = {GEN_AI_TOOL_CALL_ID: exportable(call_id), GEN_AI_TOOL_NAME: tool}
             span.add_link(made_by, attributes)
             if turnaround_ns is not None:
-                measured = dict((*self._common, ("gen_ai.tool.name", tool)))
+                measured = dict((*self._common, (GEN_AI_TOOL_NAME, tool)))
                 turnaround = telemetry.instruments.tool_call_turnaround
                 turnaround.record(turnaround_ns / 1e9, measured, self._invocation.context)
 
@@ -153,10 +167,10 @@ class RequestSpan:
         server = server_inferred_from(recording.system_fingerprint, self._server)
         if server is not self._server:
             self._server = server
-            self._common = (("gen_ai.provider.name", server.provider), *self._common[1:])
+            self._common = ((GEN_AI_PROVIDER_NAME, server.provider), *self._common[1:])
             invocation.data.provider_name = server.provider
             # What a span had at its start util-genai does not write again.
-            invocation.span.set_attribute("gen_ai.provider.name", server.provider)
+            invocation.span.set_attribute(GEN_AI_PROVIDER_NAME, server.provider)
         if recording.response_id:
             invocation.response_id = exportable(recording.response_id)
         if recording.response_model:
@@ -174,29 +188,27 @@ class RequestSpan:
         common = self._common
         if recording.streamed:
             outcome = recording.outcome or "completed"
-            instruments.streams.add(1, (*common, ("otel_llm.stream.outcome", outcome)))
+            instruments.streams.add(1, (*common, (OTEL_LLM_STREAM_OUTCOME, outcome)))
             if recording.first_tool_call_ns is not None:
                 waited = (recording.first_tool_call_ns - recording.started_ns) / 1e9
                 instruments.time_to_first_tool_call.record(waited, dict(common), context)
         for call in recording.calls:
-            attributes = (*common, ("gen_ai.tool.name", _tool_label(recording, call)))
+            attributes = (*common, (GEN_AI_TOOL_NAME, _tool_label(recording, call)))
             instruments.tool_calls.add(1, attributes)
             instruments.arguments_size.record(call.length, dict(attributes), context)
             if recording.streamed:
                 lasted = (call.last_delta_ns - call.first_delta_ns) / 1e9
                 instruments.tool_call_duration.record(lasted, dict(attributes), context)
         if recording.over_calls:
-            instruments.tool_calls.add(recording.over_calls, (*common, ("gen_ai.tool.name", _OTHER_TOOL)))
+            instruments.tool_calls.add(recording.over_calls, (*common, (GEN_AI_TOOL_NAME, OTHER)))
         for _, rewrite in recording.rewrites:
-            attributes = (*common, ("otel_llm.tag_rewrite.format", rewrite.format))
+            attributes = (*common, (OTEL_LLM_TAG_REWRITE_FORMAT, rewrite.format))
             instruments.tag_rewrites.add(1, attributes)
             instruments.tag_rewrite_duration.record(rewrite.duration_ns / 1e9, dict(attributes), context)
         if recording.over_rewrites:
-            instruments.tag_rewrites.add(
-                recording.over_rewrites, (*common, ("otel_llm.tag_rewrite.format", _OTHER_FORMAT))
-            )
+            instruments.tag_rewrites.add(recording.over_rewrites, (*common, (OTEL_LLM_TAG_REWRITE_FORMAT, OTHER)))
         for anomaly in timeline.anomalies:
-            instruments.anomalies.add(1, (*common, ("otel_llm.anomaly.type", anomaly.type)))
+            instruments.anomalies.add(1, (*common, (OTEL_LLM_ANOMALY_TYPE, anomaly.type)))
 
 
 class CurrentSpan:
@@ -251,28 +263,28 @@ def _add_span_events(span: Span, events: Sequence[Event], offset_ns: int) -> Non
 def _tool_label(recording: Recording, call: ToolCall) -> str:
     """The name of a tool as a metric may have it: any name, but for those that nobody declared."""
     declared = recording.declared or frozenset()
-    return exportable(call.name) if call.name is not None and call.name in declared else _OTHER_TOOL
+    return exportable(call.name) if call.name is not None and call.name in declared else OTHER
 
 
 def _response_attributes(recording: Recording, timeline: Timeline) -> dict[str, Any]:
     tool_calls = recording.tool_call_count
     attributes: dict[str, Any] = {
-        "otel_llm.stream.tool_call_count": tool_calls,
-        "otel_llm.stream.text_only": recording.has_text and not tool_calls,
-        "otel_llm.stream.anomaly_count": len(timeline.anomalies),
+        OTEL_LLM_STREAM_TOOL_CALL_COUNT: tool_calls,
+        OTEL_LLM_STREAM_TEXT_ONLY: recording.has_text and not tool_calls,
+        OTEL_LLM_STREAM_ANOMALY_COUNT: len(timeline.anomalies),
     }
     if recording.streamed:
-        attributes["otel_llm.stream.outcome"] = recording.outcome
-        attributes["otel_llm.stream.chunk_count"] = recording.chunk_count
-        attributes["otel_llm.stream.max_chunk_gap"] = recording.max_wait_ns / 1e9
-        attributes["otel_llm.stream.coalesced_delta_count"] = timeline.coalesced
+        attributes[OTEL_LLM_STREAM_OUTCOME] = recording.outcome
+        attributes[OTEL_LLM_STREAM_CHUNK_COUNT] = recording.chunk_count
+        attributes[OTEL_LLM_STREAM_MAX_CHUNK_GAP] = recording.max_wait_ns / 1e9
+        attributes[OTEL_LLM_STREAM_COALESCED_DELTA_COUNT] = timeline.coalesced
         if recording.first_tool_call_ns is not None:
             waited = (recording.first_tool_call_ns - recording.started_ns) / 1e9
-            attributes["otel_llm.stream.time_to_first_tool_call"] = waited
+            attributes[OTEL_LLM_STREAM_TIME_TO_FIRST_TOOL_CALL] = waited
     if recording.service_tier:
-        attributes["openai.response.service_tier"] = exportable(recording.service_tier)
+        attributes[OPENAI_RESPONSE_SERVICE_TIER] = exportable(recording.service_tier)
     if recording.system_fingerprint:
-        attributes["openai.response.system_fingerprint"] = exportable(recording.system_fingerprint)
+        attributes[OPENAI_RESPONSE_SYSTEM_FINGERPRINT] = exportable(recording.system_fingerprint)
     return attributes
 
 

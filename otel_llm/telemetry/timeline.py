@@ -17,33 +17,47 @@ from otel_llm.diagnosis.case import Anomaly
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.tool_call import Delta, ToolCall
 from otel_llm.protocol.unicode_text import exportable, join_surrogates
+from otel_llm.telemetry.semconv import (
+    EVENT_ANOMALY,
+    EVENT_FINISH_REASON,
+    EVENT_REASONING_STARTED,
+    EVENT_TAG_REWRITE,
+    EVENT_TEXT_STARTED,
+    EVENT_TOOL_CALL_ARGUMENTS_DELTA,
+    EVENT_TOOL_CALL_COMPLETED,
+    EVENT_TOOL_CALL_DETECTED,
+    EVENT_TOOL_CALL_NAME,
+    GEN_AI_TOOL_CALL_ARGUMENTS,
+    GEN_AI_TOOL_CALL_ID,
+    GEN_AI_TOOL_NAME,
+    OTEL_LLM_ANOMALY_DETAIL,
+    OTEL_LLM_ANOMALY_TYPE,
+    OTEL_LLM_ARGUMENTS_LENGTH,
+    OTEL_LLM_CHOICE_INDEX,
+    OTEL_LLM_DELTA_COUNT,
+    OTEL_LLM_FINISH_REASON,
+    OTEL_LLM_TAG_REWRITE_FORMAT,
+    OTEL_LLM_TAG_REWRITE_LENGTH,
+    OTEL_LLM_TAG_REWRITE_TARGET,
+    OTEL_LLM_TOOL_CALL_INDEX,
+)
 
 if TYPE_CHECKING:
     from otel_llm.protocol.choice import TagRewrite
 
 AttributeValue = str | int
 
-DETECTED = "otel_llm.tool_call.detected"
-NAME = "otel_llm.tool_call.name"
-ARGUMENTS_DELTA = "otel_llm.tool_call.arguments.delta"
-COMPLETED = "otel_llm.tool_call.completed"
-TEXT_STARTED = "otel_llm.text.started"
-REASONING_STARTED = "otel_llm.reasoning.started"
-FINISH_REASON = "otel_llm.finish_reason"
-ANOMALY = "otel_llm.anomaly"
-TAG_REWRITE = "otel_llm.tag_rewrite"
-
 # What is left out first where not all fits. `completed` holds what a call's other events say, but for their times.
 _LEAST_TELLING_FIRST = (
-    ARGUMENTS_DELTA,
-    NAME,
-    TEXT_STARTED,
-    REASONING_STARTED,
-    TAG_REWRITE,
-    DETECTED,
-    COMPLETED,
-    FINISH_REASON,
-    ANOMALY,
+    EVENT_TOOL_CALL_ARGUMENTS_DELTA,
+    EVENT_TOOL_CALL_NAME,
+    EVENT_TEXT_STARTED,
+    EVENT_REASONING_STARTED,
+    EVENT_TAG_REWRITE,
+    EVENT_TOOL_CALL_DETECTED,
+    EVENT_TOOL_CALL_COMPLETED,
+    EVENT_FINISH_REASON,
+    EVENT_ANOMALY,
 )
 
 
@@ -77,20 +91,22 @@ def build_timeline(
     placed: list[_Placed] = []
     for number, call in enumerate(calls):
         for event in _life(call, preview):
-            placed.append((event.time_ns, 2 if event.name == COMPLETED else 1, number, len(placed), event))
+            placed.append(
+                (event.time_ns, 2 if event.name == EVENT_TOOL_CALL_COMPLETED else 1, number, len(placed), event)
+            )
     for choice in recording.choices:
         if choice.reasoning_started_ns is not None:
-            event = Event(REASONING_STARTED, choice.reasoning_started_ns, {"otel_llm.choice.index": choice.index})
+            event = Event(EVENT_REASONING_STARTED, choice.reasoning_started_ns, {OTEL_LLM_CHOICE_INDEX: choice.index})
             placed.append((event.time_ns, 0, 0, len(placed), event))
         if choice.text_started_ns is not None:
-            event = Event(TEXT_STARTED, choice.text_started_ns, {"otel_llm.choice.index": choice.index})
+            event = Event(EVENT_TEXT_STARTED, choice.text_started_ns, {OTEL_LLM_CHOICE_INDEX: choice.index})
             placed.append((event.time_ns, 0, 0, len(placed), event))
         for time_ns, reason in choice.finish_reasons:
             attributes: dict[str, AttributeValue] = {
-                FINISH_REASON: exportable(reason),
-                "otel_llm.choice.index": choice.index,
+                OTEL_LLM_FINISH_REASON: exportable(reason),
+                OTEL_LLM_CHOICE_INDEX: choice.index,
             }
-            placed.append((time_ns, 3, 0, len(placed), Event(FINISH_REASON, time_ns, attributes)))
+            placed.append((time_ns, 3, 0, len(placed), Event(EVENT_FINISH_REASON, time_ns, attributes)))
     for time_ns, rewrite in recording.rewrites:
         placed.append((time_ns, 2, 0, len(placed), _rewrite_event(rewrite, time_ns)))
 
@@ -134,24 +150,24 @@ _Placed = tuple[int, int, int, int, Event]
 
 
 def _indexes(call: ToolCall) -> dict[str, AttributeValue]:
-    return {"otel_llm.choice.index": call.choice_index, "otel_llm.tool_call.index": call.index}
+    return {OTEL_LLM_CHOICE_INDEX: call.choice_index, OTEL_LLM_TOOL_CALL_INDEX: call.index}
 
 
 def _life(call: ToolCall, preview: int | None) -> list[Event]:
     detected = _indexes(call)
     if call.id is not None:
-        detected["gen_ai.tool.call.id"] = exportable(call.id)
-    life = [Event(DETECTED, call.first_delta_ns, detected)]
+        detected[GEN_AI_TOOL_CALL_ID] = exportable(call.id)
+    life = [Event(EVENT_TOOL_CALL_DETECTED, call.first_delta_ns, detected)]
     if call.name is not None:
-        named = _indexes(call) | {"gen_ai.tool.name": exportable(call.name)}
-        life.append(Event(NAME, call.named_ns or call.first_delta_ns, named))
+        named = _indexes(call) | {GEN_AI_TOOL_NAME: exportable(call.name)}
+        life.append(Event(EVENT_TOOL_CALL_NAME, call.named_ns or call.first_delta_ns, named))
     if call.completed_ns is not None:
         completed = {key: value for event in life for key, value in event.attributes.items()}
         if preview is not None:
-            completed["gen_ai.tool.call.arguments"] = _shown(call.arguments, preview)
-        completed["otel_llm.arguments.length"] = call.length
-        completed["otel_llm.delta.count"] = call.delta_count
-        life.append(Event(COMPLETED, call.completed_ns, completed))
+            completed[GEN_AI_TOOL_CALL_ARGUMENTS] = _shown(call.arguments, preview)
+        completed[OTEL_LLM_ARGUMENTS_LENGTH] = call.length
+        completed[OTEL_LLM_DELTA_COUNT] = call.delta_count
+        life.append(Event(EVENT_TOOL_CALL_COMPLETED, call.completed_ns, completed))
     return life
 
 
@@ -160,14 +176,14 @@ def _delta_events(call: ToolCall, deltas: Sequence[Delta], preview: int | None) 
     events: list[Event] = []
     for time_ns, stands_for, text, length in deltas:
         attributes: dict[str, AttributeValue] = {
-            "otel_llm.choice.index": choice_index,
-            "otel_llm.tool_call.index": call_index,
-            "otel_llm.delta.count": stands_for,
-            "otel_llm.arguments.length": length,
+            OTEL_LLM_CHOICE_INDEX: choice_index,
+            OTEL_LLM_TOOL_CALL_INDEX: call_index,
+            OTEL_LLM_DELTA_COUNT: stands_for,
+            OTEL_LLM_ARGUMENTS_LENGTH: length,
         }
         if preview is not None:
-            attributes["gen_ai.tool.call.arguments"] = text[:preview] if text.isascii() else _shown(text, preview)
-        events.append(Event(ARGUMENTS_DELTA, time_ns, attributes))
+            attributes[GEN_AI_TOOL_CALL_ARGUMENTS] = text[:preview] if text.isascii() else _shown(text, preview)
+        events.append(Event(EVENT_TOOL_CALL_ARGUMENTS_DELTA, time_ns, attributes))
     return events
 
 
@@ -178,26 +194,26 @@ def _shown(arguments: str, preview: int) -> str:
 
 def _rewrite_event(rewrite: TagRewrite, time_ns: int) -> Event:
     attributes: dict[str, AttributeValue] = {
-        "otel_llm.choice.index": rewrite.choice_index,
-        "otel_llm.tag_rewrite.format": rewrite.format,
-        "otel_llm.tag_rewrite.length": rewrite.length,
-        "otel_llm.tag_rewrite.target": exportable(rewrite.target),
+        OTEL_LLM_CHOICE_INDEX: rewrite.choice_index,
+        OTEL_LLM_TAG_REWRITE_FORMAT: rewrite.format,
+        OTEL_LLM_TAG_REWRITE_LENGTH: rewrite.length,
+        OTEL_LLM_TAG_REWRITE_TARGET: exportable(rewrite.target),
     }
     if rewrite.name is not None:
-        attributes["gen_ai.tool.name"] = exportable(rewrite.name)
-    return Event(TAG_REWRITE, time_ns, attributes)
+        attributes[GEN_AI_TOOL_NAME] = exportable(rewrite.name)
+    return Event(EVENT_TAG_REWRITE, time_ns, attributes)
 
 
 def _anomaly_event(anomaly: Anomaly, time_ns: int) -> Event:
     attributes: dict[str, AttributeValue] = {
-        "otel_llm.anomaly.type": anomaly.type,
-        "otel_llm.anomaly.detail": exportable(anomaly.detail),
+        OTEL_LLM_ANOMALY_TYPE: anomaly.type,
+        OTEL_LLM_ANOMALY_DETAIL: exportable(anomaly.detail),
     }
     if anomaly.choice_index is not None:
-        attributes["otel_llm.choice.index"] = anomaly.choice_index
+        attributes[OTEL_LLM_CHOICE_INDEX] = anomaly.choice_index
     if anomaly.tool_call_index is not None:
-        attributes["otel_llm.tool_call.index"] = anomaly.tool_call_index
-    return Event(ANOMALY, time_ns, attributes)
+        attributes[OTEL_LLM_TOOL_CALL_INDEX] = anomaly.tool_call_index
+    return Event(EVENT_ANOMALY, time_ns, attributes)
 
 
 def _first_of_each_type(anomalies: Sequence[Anomaly], most: int) -> list[Anomaly]:

@@ -1,4 +1,4 @@
-"""A fault of ours is logged once a kind and goes no further: the application must never notice."""
+"""Faults of this package are logged once per kind and swallowed: the application never notices."""
 
 from __future__ import annotations
 
@@ -14,13 +14,18 @@ _T = TypeVar("_T")
 
 _logger = logging.getLogger("otel_llm")
 _reported: set[tuple[str, str]] = set()
-# Kinds are few; a hostile exception type made per call must not let the set grow for ever.
+# There are few kinds, but exception types made at run time must not let the set grow without bound.
 _MOST_KINDS = 256
+
+observers: list[Callable[[str, BaseException], object]] = []
+"""Called with every fault, logged or not, in the thread where it happened. This package's own tests fail by it."""
 
 
 def swallow(where: str, fault: BaseException) -> None:
     """Log the first fault of its type at `where` as a warning, with its traceback. Never raises."""
     try:
+        for observer in observers:
+            observer(where, fault)
         kind = (where, type(fault).__qualname__)
         if kind in _reported or len(_reported) >= _MOST_KINDS:
             return
@@ -35,7 +40,7 @@ def swallow(where: str, fault: BaseException) -> None:
 
 
 def attempt(where: str, function: Callable[[Unpack[_Args]], _T], /, *args: Unpack[_Args]) -> _T | None:
-    """What `function` returns, or None where it raises; the fault is reported."""
+    """Return what `function` returns, or None if it raises; the fault is swallowed."""
     try:
         return function(*args)
     except Exception as fault:  # noqa: BLE001

@@ -20,7 +20,12 @@ else:
     _FunctionWrapper = wrapt.FunctionWrapper
     _BoundFunctionWrapper = wrapt.BoundFunctionWrapper
 
-__all__ = ["FunctionWrapper", "ObjectProxy"]
+__all__ = ["FunctionWrapper", "ObjectProxy", "wrapper_of"]
+
+
+def wrapper_of(function: Any) -> Any:
+    """The wrapper that a function was wrapped with by wrapt, which has no public name for it; None for others."""
+    return getattr(function, "_self_wrapper", None)
 
 
 class ObjectProxy(_ObjectProxy):

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from otel_llm.view import spans
+from otel_llm.exchanges import otlp
 from otel_llm.view.http import RefusedError, Request, Room, decompress
 from otel_llm.view.intake import Intake
 from otel_llm.view.store import Store, StoreError
@@ -154,7 +154,7 @@ class Api:
     async def _export(self, request: Request, request_id: str) -> None:
         def read() -> bytes | None:
             message = self._store.message(request_id)
-            return None if message is None else json.dumps(spans.to_json(message)).encode()
+            return None if message is None else json.dumps(otlp.to_json(message)).encode()
 
         body = await self._read(read)
         if body is None:
@@ -168,7 +168,7 @@ class Api:
         encoding = request.headers.get(b"content-encoding", b"").decode("latin-1")
         with self._room.share() as take:
             body = await request.body(take)
-            summaries = await self._intake.take(lambda: spans.parse_file(decompress(body, encoding)))
+            summaries = await self._intake.take(lambda: otlp.parse_file(decompress(body, encoding)))
         if not summaries:
             raise RefusedError(400, "There is no request to a model in it.")
         await request.answer_json({"requests": [summary["id"] for summary in summaries]})

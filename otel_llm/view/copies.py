@@ -7,21 +7,22 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from otel_llm.telemetry import semconv
 from otel_llm.view.spans import number_of
 
 _PARAMETERS = {
-    "gen_ai.request.temperature": "temperature",
-    "gen_ai.request.top_p": "top_p",
-    "gen_ai.request.frequency_penalty": "frequency_penalty",
-    "gen_ai.request.presence_penalty": "presence_penalty",
-    "gen_ai.request.seed": "seed",
-    "gen_ai.request.max_tokens": "max_completion_tokens",
-    "gen_ai.request.choice.count": "n",
-    "gen_ai.request.stop_sequences": "stop",
+    semconv.GEN_AI_REQUEST_TEMPERATURE: "temperature",
+    semconv.GEN_AI_REQUEST_TOP_P: "top_p",
+    semconv.GEN_AI_REQUEST_FREQUENCY_PENALTY: "frequency_penalty",
+    semconv.GEN_AI_REQUEST_PRESENCE_PENALTY: "presence_penalty",
+    semconv.GEN_AI_REQUEST_SEED: "seed",
+    semconv.GEN_AI_REQUEST_MAX_TOKENS: "max_completion_tokens",
+    semconv.GEN_AI_REQUEST_CHOICE_COUNT: "n",
+    semconv.GEN_AI_REQUEST_STOP_SEQUENCES: "stop",
 }
 _PARAMETERS_OF_RESPONSES = {
-    "gen_ai.request.max_tokens": "max_output_tokens",
-    "gen_ai.request.previous_response.id": "previous_response_id",
+    semconv.GEN_AI_REQUEST_MAX_TOKENS: "max_output_tokens",
+    semconv.GEN_AI_REQUEST_PREVIOUS_RESPONSE_ID: "previous_response_id",
 }
 _MOST_CHUNKS = 2000
 
@@ -29,7 +30,7 @@ _MOST_CHUNKS = 2000
 def curl(document: Mapping[str, Any]) -> str:
     """The request as a command for a POSIX shell. What was not captured stands in capitals in its place."""
     attributes = document["attributes"]
-    is_responses = attributes.get("openai.api.type") == "responses"
+    is_responses = attributes.get(semconv.OPENAI_API_TYPE) == "responses"
     messages = _messages(document["messages"])
     body: dict[str, Any] = {"model": document["model"]}
     if is_responses:
@@ -43,7 +44,7 @@ def curl(document: Mapping[str, Any]) -> str:
     body |= {key: attributes[name] for name, key in parameters.items() if name in attributes}
     if document["stream"]:
         body["stream"] = True
-    host, port = attributes.get("server.address"), number_of(attributes, "server.port")
+    host, port = attributes.get(semconv.SERVER_ADDRESS), number_of(attributes, semconv.SERVER_PORT)
     base = "$OPENAI_BASE_URL"
     if host:
         scheme = "http" if port not in {None, 443} else "https"

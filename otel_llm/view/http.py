@@ -5,21 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import zlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from email.utils import formatdate
 from typing import Any
 from urllib.parse import parse_qsl
 
-from otel_llm.view.safety import HEADERS, LONGEST_BODY, MEGABYTE, MOST_AT_ONCE
+from otel_llm.protocol.content_encoding import Expander, TooLongError
+from otel_llm.protocol.errors import UnreadableError
+from otel_llm.serving.asgi import Receive, Scope, Send, disconnected
+from otel_llm.view.safety import HEADERS, LONGEST_BODY, MOST_AT_ONCE
 
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 Headers = Sequence[tuple[bytes, bytes]]
 
 _SECONDS_FOR_A_BODY = 60.0
 _READ_TO_BE_POLITE = 4 * LONGEST_BODY
-_WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
-_PIECE = 8 * MEGABYTE
+# As gRPC and OTLP exporters send; the others need packages that may not be there.
+_ENCODINGS = frozenset({"gzip", "x-gzip", "deflate"})
 
 
 class RefusedError(Exception):
@@ -63,7 +64,7 @@ class Room:
 class Request:
     """One HTTP request. Header names are lower case; of several of one name the last counts."""
 
-    def __init__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.method: str = "GET" if scope["method"] == "HEAD" else scope["method"]
         self.path: str = scope["path"]
         self.headers: dict[bytes, bytes] = {name.lower(): value for name, value in scope["headers"]}
@@ -125,13 +126,13 @@ class Request:
         return bytes(body)
 
     async def disconnected(self) -> None:
-        """Returns when the client is gone."""
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
+        """Return when the client has disconnected."""
+        await disconnected(self._receive)
 
     async def start(self, status: int, headers: Headers, *, trailers: bool = False) -> None:
         self.has_answered = True
-        message = {"type": "http.response.start", "status": status, "headers": [*headers, *HEADERS]}
+        date = (b"date", formatdate(usegmt=True).encode())
+        message = {"type": "http.response.start", "status": status, "headers": [*headers, date, *HEADERS]}
         await self._send({**message, "trailers": True} if trailers else message)
 
     async def write(self, body: bytes, *, more: bool = False) -> None:
@@ -161,25 +162,14 @@ def decompress(body: bytes, encoding: str, limit: int = LONGEST_BODY) -> bytes:
     encoding = encoding.strip().lower()
     if encoding in {"", "identity"}:
         return body
-    if encoding not in _WINDOW_BITS:
+    if encoding not in _ENCODINGS:
         raise RefusedError(415, "The encodings here are gzip and deflate.")
-    bits = _WINDOW_BITS[encoding]
-    if encoding == "deflate" and (len(body) < 2 or body[0] & 0x0F != 8 or (body[0] << 8 | body[1]) % 31):
-        bits = -15  # what some send under this name: without the head and the sum of zlib
-    out = bytearray()
-    rest = body
-    while rest:
-        stream = zlib.decompressobj(bits)
-        try:
-            while not stream.eof:
-                piece = stream.decompress(rest, _PIECE)
-                out += piece
-                if len(out) > limit:
-                    raise RefusedError(413, f"Decompressed, a body may have {limit} bytes.")
-                rest = stream.unconsumed_tail
-                if not piece and not rest and not stream.eof:
-                    raise RefusedError(400, "The compressed body ends too early.")
-        except zlib.error as error:
-            raise RefusedError(400, f"The body is not {encoding}: {error}") from None
-        rest = stream.unused_data
-    return bytes(out)
+    expander = Expander(encoding, limit)
+    try:
+        expanded = b"".join(expander.feed(body))
+        expander.finish()
+    except TooLongError:
+        raise RefusedError(413, f"Decompressed, a body may have {limit} bytes.") from None
+    except UnreadableError as error:
+        raise RefusedError(400, f"The body is not {encoding}: {error}.") from None
+    return expanded

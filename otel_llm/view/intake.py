@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from otel_llm.protocol.errors import UnreadableError
 from otel_llm.view import memory, spans
 from otel_llm.view.http import RefusedError
 from otel_llm.view.store import Prepared, Store, prepare
@@ -71,7 +72,7 @@ class Intake:
             decode, future = self._waiting.popleft()
             try:
                 ready.append((future, [prepare(single) for single in spans.single_spans(decode())]))
-            except spans.MalformedError as error:
+            except UnreadableError as error:
                 _settle(loop, future, RefusedError(400, str(error)))
             except RefusedError as error:
                 _settle(loop, future, error)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from otel_llm.diagnosis.explanations import BY_TYPE
 from otel_llm.protocol import json_values
-from otel_llm.telemetry import timeline as events
+from otel_llm.telemetry import semconv
 from otel_llm.view import copies
 from otel_llm.view.spans import Event
 
@@ -23,22 +23,20 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 
-_OURS = "otel_llm."
-_INFERENCE = frozenset({"chat", "generate_content", "text_completion"})
-_LENGTH = "otel_llm.arguments.length"
-_COUNT = "otel_llm.delta.count"
-_CHOICE = "otel_llm.choice.index"
-_INDEX = "otel_llm.tool_call.index"
-_ARGUMENTS = "gen_ai.tool.call.arguments"
-_CALL_ID = "gen_ai.tool.call.id"
+_INFERENCE = {semconv.OPERATION_CHAT, semconv.OPERATION_GENERATE_CONTENT, semconv.OPERATION_TEXT_COMPLETION}
 _POSITION = re.compile(r"^(.*) at character (\d+) of \d+$", re.DOTALL)
 _LONGEST_SEARCHED = 2000  # characters
 _LONGEST_NAME = 500  # characters
 _MOST_NAMED = 100  # tools and anomalies in a summary
 _MESSAGES = {
-    "input": "gen_ai.input.messages",
-    "output": "gen_ai.output.messages",
-    "system": "gen_ai.system_instructions",
+    "input": semconv.GEN_AI_INPUT_MESSAGES,
+    "output": semconv.GEN_AI_OUTPUT_MESSAGES,
+    "system": semconv.GEN_AI_SYSTEM_INSTRUCTIONS,
+}
+_REWRITE = {
+    "format": semconv.OTEL_LLM_TAG_REWRITE_FORMAT,
+    "target": semconv.OTEL_LLM_TAG_REWRITE_TARGET,
+    "length": semconv.OTEL_LLM_TAG_REWRITE_LENGTH,
 }
 
 
@@ -49,10 +47,10 @@ def request_id(trace_id: str, span_id: str) -> str:
 
 def is_request(span: Span) -> bool:
     """Whether a span is of one request to a model: of ours, or of anybody who names it as the conventions do."""
-    if str(span.attributes.get("gen_ai.operation.name")) in _INFERENCE:
+    if str(span.attributes.get(semconv.GEN_AI_OPERATION_NAME)) in _INFERENCE:
         return True
-    return any(name.startswith(_OURS) for name in span.attributes) or any(
-        event.name.startswith(_OURS) for event in _told(span)
+    return any(name.startswith(semconv.NAMESPACE) for name in span.attributes) or any(
+        event.name.startswith(semconv.NAMESPACE) for event in _told(span)
     )
 
 
@@ -66,14 +64,14 @@ def summarize(span: Span) -> Document:
     tools: list[str] = []
     anomalies: list[str] = []
     for event in _told(span):
-        if event.name == events.NAME and len(tools) < _MOST_NAMED:
-            tools.append(short(event.attributes.get("gen_ai.tool.name", "")))
-        elif event.name == events.ANOMALY and len(anomalies) < _MOST_NAMED:
-            kind = short(event.attributes.get("otel_llm.anomaly.type", ""))
+        if event.name == semconv.EVENT_TOOL_CALL_NAME and len(tools) < _MOST_NAMED:
+            tools.append(short(event.attributes.get(semconv.GEN_AI_TOOL_NAME, "")))
+        elif event.name == semconv.EVENT_ANOMALY and len(anomalies) < _MOST_NAMED:
+            kind = short(event.attributes.get(semconv.OTEL_LLM_ANOMALY_TYPE, ""))
             if kind not in anomalies:
                 anomalies.append(kind)
-    outcome = attributes.get("otel_llm.stream.outcome")
-    error = attributes.get("error.type")
+    outcome = attributes.get(semconv.OTEL_LLM_STREAM_OUTCOME)
+    error = attributes.get(semconv.ERROR_TYPE)
     if outcome is None and span.status == "error":
         outcome = "error"
     return {
@@ -81,29 +79,34 @@ def summarize(span: Span) -> Document:
         "trace_id": span.trace_id,
         "span_id": span.span_id,
         "parent_span_id": span.parent_span_id,
-        "service": short(span.resource.get("service.name", "")),
-        "model": short(attributes.get("gen_ai.request.model") or attributes.get("gen_ai.response.model") or ""),
-        "provider": short(attributes.get("gen_ai.provider.name") or attributes.get("gen_ai.system") or ""),
+        "service": short(span.resource.get(semconv.SERVICE_NAME, "")),
+        "model": short(
+            attributes.get(semconv.GEN_AI_REQUEST_MODEL) or attributes.get(semconv.GEN_AI_RESPONSE_MODEL) or ""
+        ),
+        "provider": short(attributes.get(semconv.GEN_AI_PROVIDER_NAME) or attributes.get(semconv.GEN_AI_SYSTEM) or ""),
         "name": short(span.name),
         "started": span.started_ns / 1e6,
         "duration_ms": _ms(span.ended_ns, span),
         "outcome": None if outcome is None else short(outcome),
         "error": None if error is None else short(error),
-        "stream": "otel_llm.stream.outcome" in attributes or attributes.get("gen_ai.request.stream") is True,
-        "text_only": attributes.get("otel_llm.stream.text_only") is True,
+        "stream": semconv.OTEL_LLM_STREAM_OUTCOME in attributes
+        or attributes.get(semconv.GEN_AI_REQUEST_STREAM) is True,
+        "text_only": attributes.get(semconv.OTEL_LLM_STREAM_TEXT_ONLY) is True,
         "tools": tools,
-        "tool_call_count": _number(attributes, "otel_llm.stream.tool_call_count", len(tools)),
+        "tool_call_count": _number(attributes, semconv.OTEL_LLM_STREAM_TOOL_CALL_COUNT, len(tools)),
         "anomalies": anomalies,
-        "input_tokens": _number(attributes, "gen_ai.usage.input_tokens", None),
-        "output_tokens": _number(attributes, "gen_ai.usage.output_tokens", None),
-        "chunk_count": _number(attributes, "otel_llm.stream.chunk_count", None),
+        "input_tokens": _number(attributes, semconv.GEN_AI_USAGE_INPUT_TOKENS, None),
+        "output_tokens": _number(attributes, semconv.GEN_AI_USAGE_OUTPUT_TOKENS, None),
+        "chunk_count": _number(attributes, semconv.OTEL_LLM_STREAM_CHUNK_COUNT, None),
         "caused_by": _answered(span),
     }
 
 
 def _answered(span: Span) -> list[str]:
     """The requests whose calls' results this one carries. A link may say anything else, too."""
-    answered = (request_id(link.trace_id, link.span_id) for link in span.links if _CALL_ID in link.attributes)
+    answered = (
+        request_id(link.trace_id, link.span_id) for link in span.links if semconv.GEN_AI_TOOL_CALL_ID in link.attributes
+    )
     return list(dict.fromkeys(answered))[:_MOST_NAMED]
 
 
@@ -124,14 +127,19 @@ def searched_text(span: Span, summary: Mapping[str, Any]) -> str:
         summary["error"] or "",
         *summary["anomalies"],
         span.message,
-        str(span.attributes.get("gen_ai.response.id", "")),
+        str(span.attributes.get(semconv.GEN_AI_RESPONSE_ID, "")),
     ]
     room = _LONGEST_SEARCHED
     for event in _told(span):
         if room <= 0:
             break
-        if event.name in {events.COMPLETED, events.ANOMALY}:
-            for name in ("gen_ai.tool.name", "gen_ai.tool.call.id", _ARGUMENTS, "otel_llm.anomaly.detail"):
+        if event.name in {semconv.EVENT_TOOL_CALL_COMPLETED, semconv.EVENT_ANOMALY}:
+            for name in (
+                semconv.GEN_AI_TOOL_NAME,
+                semconv.GEN_AI_TOOL_CALL_ID,
+                semconv.GEN_AI_TOOL_CALL_ARGUMENTS,
+                semconv.OTEL_LLM_ANOMALY_DETAIL,
+            ):
                 text = str(event.attributes.get(name, ""))[:room]
                 if text:
                     parts.append(text)
@@ -152,8 +160,8 @@ def detail(span: Span) -> Document:
             lanes.delta(event)
     lanes.end()
     attributes = span.attributes
-    parameters = {name: value for name, value in attributes.items() if name.startswith("gen_ai.request.")}
-    tools = _json(attributes.get("gen_ai.tool.definitions"))
+    parameters = {name: value for name, value in attributes.items() if name.startswith(semconv.GEN_AI_REQUEST_PREFIX)}
+    tools = _json(attributes.get(semconv.GEN_AI_TOOL_DEFINITIONS))
     messages = {kind: _json(attributes.get(name)) for kind, name in _MESSAGES.items()}
     document: Document = {
         **summarize(span),
@@ -198,29 +206,35 @@ class _Lanes:
     def take(self, event: Event) -> None:
         name, at = event.name, _ms(event.time_ns, self._span)
         attributes = event.attributes
-        if name == events.DETECTED:
-            number = self._new(*self._key(attributes), _text(attributes.get(_CALL_ID)))
+        if name == semconv.EVENT_TOOL_CALL_DETECTED:
+            number = self._new(*self._key(attributes), _text(attributes.get(semconv.GEN_AI_TOOL_CALL_ID)))
             self._call(number, "detected_ms", at, attributes)
-        elif name == events.NAME:
+        elif name == semconv.EVENT_TOOL_CALL_NAME:
             self._call(self._lane(attributes), "named_ms", at, attributes)
-        elif name == events.COMPLETED:
+        elif name == semconv.EVENT_TOOL_CALL_COMPLETED:
             self._completed(at, attributes)
-        elif name in {events.TEXT_STARTED, events.REASONING_STARTED}:
-            kind = "text" if name == events.TEXT_STARTED else "reasoning"
-            self.lanes.append(_lane(kind, _integer(attributes.get(_CHOICE), 0), None) | {"first_ms": at})
-        elif name == events.FINISH_REASON:
-            reason = {"choice": _integer(attributes.get(_CHOICE), 0), "reason": attributes.get(events.FINISH_REASON)}
+        elif name in {semconv.EVENT_TEXT_STARTED, semconv.EVENT_REASONING_STARTED}:
+            kind = "text" if name == semconv.EVENT_TEXT_STARTED else "reasoning"
+            self.lanes.append(
+                _lane(kind, _integer(attributes.get(semconv.OTEL_LLM_CHOICE_INDEX), 0), None) | {"first_ms": at}
+            )
+        elif name == semconv.EVENT_FINISH_REASON:
+            reason = {
+                "choice": _integer(attributes.get(semconv.OTEL_LLM_CHOICE_INDEX), 0),
+                "reason": attributes.get(semconv.OTEL_LLM_FINISH_REASON),
+            }
             self.finish_reasons.append(reason | {"at_ms": at})
-        elif name == events.ANOMALY:
+        elif name == semconv.EVENT_ANOMALY:
             self._anomaly(at, attributes)
-        elif name == events.TAG_REWRITE:
-            rewrite = {part: attributes.get(f"otel_llm.tag_rewrite.{part}") for part in ("format", "target", "length")}
-            self.rewrites.append({"at_ms": at, "name": attributes.get("gen_ai.tool.name"), **rewrite})
+        elif name == semconv.EVENT_TAG_REWRITE:
+            rewrite = {part: attributes.get(name) for part, name in _REWRITE.items()}
+            self.rewrites.append({"at_ms": at, "name": attributes.get(semconv.GEN_AI_TOOL_NAME), **rewrite})
         else:
             self.others.append({"name": name, "at_ms": at, "attributes": attributes})
 
     def _key(self, attributes: Mapping[str, Any]) -> tuple[int, int | None]:
-        return _integer(attributes.get(_CHOICE), 0), _integer(attributes.get(_INDEX), None)
+        choice, index = attributes.get(semconv.OTEL_LLM_CHOICE_INDEX), attributes.get(semconv.OTEL_LLM_TOOL_CALL_INDEX)
+        return _integer(choice, 0), _integer(index, None)
 
     def _new(self, choice: int, index: int | None, call_id: str | None = None) -> int:
         self._latest[choice, index] = number = len(self.lanes)
@@ -235,7 +249,7 @@ class _Lanes:
     def _call(self, number: int, when: str, at: float, attributes: Mapping[str, Any]) -> Document:
         lane = self.lanes[number]
         lane[when] = at
-        for field, name in (("call_id", "gen_ai.tool.call.id"), ("name", "gen_ai.tool.name")):
+        for field, name in (("call_id", semconv.GEN_AI_TOOL_CALL_ID), ("name", semconv.GEN_AI_TOOL_NAME)):
             if name in attributes:
                 lane[field] = str(attributes[name])
         return lane
@@ -263,24 +277,24 @@ class _Lanes:
             self._joined_length[number] = held if held >= length else -1
 
     def _completed(self, at: float, attributes: Mapping[str, Any]) -> None:
-        key, call_id = self._key(attributes), _text(attributes.get(_CALL_ID))
+        key, call_id = self._key(attributes), _text(attributes.get(semconv.GEN_AI_TOOL_CALL_ID))
         waiting = self._open.get((*key, call_id)) or self._open.get((*key, None))
         number = waiting.popleft() if waiting else self._lane(attributes)
         lane = self._call(number, "completed_ms", at, attributes)
-        arguments = attributes.get(_ARGUMENTS)
+        arguments = attributes.get(semconv.GEN_AI_TOOL_CALL_ARGUMENTS)
         lane["arguments"] = arguments if isinstance(arguments, str) else None
-        lane["arguments_length"] = _integer(attributes.get(_LENGTH), lane["arguments_length"])
-        lane["delta_count"] = _integer(attributes.get(_COUNT), lane["delta_count"])
+        lane["arguments_length"] = _integer(attributes.get(semconv.OTEL_LLM_ARGUMENTS_LENGTH), lane["arguments_length"])
+        lane["delta_count"] = _integer(attributes.get(semconv.OTEL_LLM_DELTA_COUNT), lane["delta_count"])
 
     def _anomaly(self, at: float, attributes: Mapping[str, Any]) -> None:
-        kind = str(attributes.get("otel_llm.anomaly.type", ""))
-        index = _integer(attributes.get(_INDEX), None)
+        kind = str(attributes.get(semconv.OTEL_LLM_ANOMALY_TYPE, ""))
+        index = _integer(attributes.get(semconv.OTEL_LLM_TOOL_CALL_INDEX), None)
         known = BY_TYPE.get(kind)
         self.anomalies.append(
             {
                 "type": kind,
-                "detail": str(attributes.get("otel_llm.anomaly.detail", "")),
-                "choice": _integer(attributes.get(_CHOICE), None),
+                "detail": str(attributes.get(semconv.OTEL_LLM_ANOMALY_DETAIL, "")),
+                "choice": _integer(attributes.get(semconv.OTEL_LLM_CHOICE_INDEX), None),
                 "index": index,
                 "lane": None if index is None else self._latest.get(self._key(attributes)),
                 "at_ms": at,

@@ -7,26 +7,24 @@ import contextlib
 import logging
 import socket
 import sqlite3
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote
 
-from hypercorn.asyncio import serve
-from hypercorn.config import Config
-
-from otel_llm.view import otlp
+from otel_llm.serving.asgi import Receive, Scope, Send
+from otel_llm.serving.server import Server
+from otel_llm.serving.server import serving as serving_application
+from otel_llm.view import receiver
 from otel_llm.view.api import Api, Live
-from otel_llm.view.http import ClientGoneError, Receive, RefusedError, Request, Room, Send
+from otel_llm.view.http import ClientGoneError, RefusedError, Request, Room
 from otel_llm.view.intake import Intake
-from otel_llm.view.otlp import Otlp
+from otel_llm.view.receiver import Receiver
 from otel_llm.view.safety import COOKIE, is_token, refusal
 from otel_llm.view.store import Store, StoreError
 
 _log = logging.getLogger("otel_llm.view")
 _SECONDS_TO_END = 2.0
-_SECONDS_BETWEEN_LOOKS = 0.01
-_FOR_GOOD = 24 * 3600  # seconds: an exporter's connection that is closed while it sends costs it a batch
 
 
 class Addresses(NamedTuple):
@@ -40,40 +38,25 @@ class Addresses(NamedTuple):
 class Application:
     """The ASGI application. `token`: what must be shown, None where the Host must be of the loopback."""
 
-    def __init__(self, api: Api, receiver: Otlp, token: str | None) -> None:
+    def __init__(self, api: Api, otlp: Receiver, token: str | None) -> None:
         self._api = api
-        self._receiver = receiver
+        self._otlp = otlp
         self._token = token
-        self._busy = 0
-        self._is_ending = False
+        self.is_ending = False
+        """Whether every further request is refused with a status that tells exporters to try again."""
 
-    async def end(self) -> None:
-        """Answer what has come, and tell all else to come again; what a broken connection held would be lost."""
-        self._is_ending = True
-        while self._busy:
-            await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
-
-    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
-        elif scope["type"] == "websocket":
-            await send({"type": "websocket.close"})
-        else:
-            self._busy += 1
-            try:
-                await self._answer(Request(scope, receive, send))
-            finally:
-                self._busy -= 1
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._answer(Request(scope, receive, send))
 
     async def _answer(self, request: Request) -> None:
         try:
-            if self._is_ending:
+            if self.is_ending:
                 raise RefusedError(503, "This server is about to end.")
             refused = refusal(request.headers, request.query.get("token"), self._token)
             if refused is not None:
                 raise RefusedError(*refused)
-            if otlp.is_otlp(request):
-                await self._receiver.answer(request)
+            if receiver.is_otlp(request):
+                await self._otlp.answer(request)
             elif self._token is not None and is_token(request.query.get("token"), self._token):
                 await _keep_token(request, self._token)
             else:
@@ -92,8 +75,8 @@ class Application:
 async def _refuse(request: Request, error: RefusedError) -> None:
     if request.has_answered:
         return
-    if otlp.is_otlp(request):
-        await otlp.refuse(request, error)
+    if receiver.is_otlp(request):
+        await receiver.refuse(request, error)
         return
     headers = [(b"www-authenticate", b"Bearer")] if error.status == 401 else []
     await request.answer_json({"error": error.sentence}, error.status, headers)
@@ -106,56 +89,20 @@ async def _keep_token(request: Request, token: str) -> None:
     await request.answer(303, b"", "text/plain", [(b"set-cookie", cookie), (b"location", where)])
 
 
-async def _lifespan(receive: Receive, send: Send) -> None:
-    while True:
-        kind = (await receive())["type"]
-        await send({"type": f"{kind}.complete"})
-        if kind == "lifespan.shutdown":
-            return
-
-
-def listen(host: str, port: int, *, or_any: bool) -> socket.socket:
-    """A socket that is bound to `port`, or to a free one where it is taken and `or_any` says so. Raises OSError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        try:
-            bound.bind((host, port))
-            # Two may bind to a port on which nobody listens yet.
-            bound.listen()
-        except OSError:
-            if not or_any:
-                raise
-            bound.close()
-            return listen(host, 0, or_any=False)
-    except BaseException:
-        bound.close()
-        raise
-    return bound
-
-
-def address_of(bound: socket.socket) -> str:
-    """The URL of what listens there, on this machine where it listens on all addresses."""
-    host, port = bound.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - nothing is bound here
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
 class Running(NamedTuple):
-    """A server that serves. `intake` takes what does not come by the network; `task` ends only when it fails."""
+    """A view that is served. `intake` takes what does not come over the network."""
 
     intake: Intake
-    task: asyncio.Task[None]
+    server: Server
 
 
 @contextlib.asynccontextmanager
 async def serving(
-    path: Path, sockets: list[socket.socket], *, token: str | None = None, most_bytes: int, most_seconds: float
+    path: Path, listeners: list[socket.socket], *, token: str | None = None, most_bytes: int, most_seconds: float
 ) -> AsyncIterator[Running]:
-    """Serve what is in the store at `path` on sockets that listen, for the length of a block.
+    """Serve the store at `path` on listening sockets for the length of a block.
 
-    Raises StoreError where the store cannot be used.
+    Raises StoreError if the store cannot be used.
     """
     live, room = Live(), Room()
     store = Store(path, most_bytes=most_bytes, most_seconds=most_seconds)
@@ -165,41 +112,17 @@ async def serving(
         raise StoreError(f"{path}: {broken}") from None
     intake = Intake(store, lambda told: live.tell("request", told))
     api = Api(Store(path), intake, live, room)
-    asyncio.get_running_loop().set_exception_handler(_connection_failed)
-    ending = asyncio.Event()
-    application = Application(api, Otlp(intake, room), token)
-    task = asyncio.ensure_future(serve(application, _config(sockets), shutdown_trigger=ending.wait))  # type: ignore[arg-type]
+    application = Application(api, Receiver(intake, room), token)
     try:
-        yield Running(intake, task)
+        async with serving_application(application, listeners) as server:
+            try:
+                yield Running(intake, server)
+            finally:
+                live.end()
+                # What a broken connection held would be lost: everything that has arrived is answered first.
+                application.is_ending = True
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(server.idle(), _SECONDS_TO_END)
     finally:
-        live.end()
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(application.end(), _SECONDS_TO_END)
-        ending.set()
-        await asyncio.wait({task}, timeout=_SECONDS_TO_END)
-        if not task.done():
-            # A client that neither sends nor goes.
-            task.cancel()
-            await asyncio.wait({task}, timeout=_SECONDS_TO_END)
-        if task.done() and not task.cancelled() and (error := task.exception()) is not None:
-            _log.info("the server did not end well", exc_info=error)
         intake.close()
         api.close()
-
-
-def _connection_failed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    # Hypercorn trips over what still arrives on a stream of HTTP/2 that it has reset, as it does at the end.
-    if "client_connected_cb" in context.get("message", ""):
-        _log.info("a connection ended badly", exc_info=context.get("exception"))
-    else:
-        loop.default_exception_handler(context)
-
-
-def _config(sockets: list[socket.socket]) -> Config:
-    config = Config()
-    config.bind = [f"fd://{one.detach()}" for one in sockets]
-    config.errorlog = logging.getLogger("otel_llm.view.http")
-    config.include_server_header = False
-    config.keep_alive_timeout = _FOR_GOOD
-    config.keep_alive_max_requests = 10**9
-    return config

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 
+from otel_llm.telemetry import semconv
 from otel_llm.view import requests, spans
 
 Read = TypeVar("Read", bound=Callable[..., Any])
@@ -252,7 +253,7 @@ class Store:
                 span.span_id,
                 span.parent_span_id,
                 requests.short(span.name),
-                requests.short(span.resource.get("service.name", "")),
+                requests.short(span.resource.get(semconv.SERVICE_NAME, "")),
                 _int64(span.started_ns),
                 _int64(span.ended_ns),
                 now,

@@ -13,16 +13,17 @@ from typing import Any
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from otel_llm.observation import Observation, watch_exit
-from otel_llm.protocol.fields import field
 from otel_llm.protocol.request import Api, ChatRequest, read_request
 from otel_llm.telemetry.handler import Telemetry
 from otel_llm.telemetry.log_lines import are_wanted, log_request
 from otel_llm.telemetry.provider import Server, server_of
 from otel_llm.transparency.faults import attempt, swallow
+from otel_llm.transparency.proxies import wrapper_of
 from otel_llm.wrappers.other_instrumentations import checked, warn_of_others_once
 from otel_llm.wrappers.raw_response import RawResponse, WholeRawResponse, is_raw_response, read_body
 from otel_llm.wrappers.refused_response import fail_with_response
 from otel_llm.wrappers.response_body import BodyClosing, watch_body
+from otel_llm.wrappers.sdk_internals import client_of, has_post_parser, has_whole_body, sends_requests
 from otel_llm.wrappers.stream import EitherWayTracker, StreamingToolCallTracker, SyncStreamingToolCallTracker
 
 
@@ -71,7 +72,7 @@ def _is_part_of(request: _Request, resource: object) -> bool:
     while frame is not None:
         if id(frame) == request.frame_id:
             return True
-        if str(frame.f_globals.get("__name__")).endswith("._base_client"):
+        if sends_requests(frame):
             return False
         frame = frame.f_back
     # In another thread or task: nobody hands a request back to the same resource by that way.
@@ -222,7 +223,7 @@ class MethodWrapper:
         if logs:
             attempt("log lines", log_request, described)
         try:
-            server = server_of(resource)
+            server = server_of(client_of(resource))
         except Exception as fault:  # noqa: BLE001
             swallow("the server's address", fault)
             server = Server("openai")
@@ -252,9 +253,9 @@ class MethodWrapper:
             return _watch(result, observation, BodyClosing(observation))
         if _streams(observation):
             return RawResponse(result, observation, _watch)
-        if getattr(result.http_response, "is_stream_consumed", False) is True:
+        if has_whole_body(result):
             # The body is here already. What `parse()` makes of it, with validators of the caller's, is for the caller.
-            if observation.config.tool_call_tags is None or callable(field(field(result, "_options"), "post_parser")):
+            if observation.config.tool_call_tags is None or has_post_parser(result):
                 read_body(result, observation)
                 return result
             # The SDK keeps what it parsed.
@@ -269,7 +270,7 @@ class MethodWrapper:
 
 def method_wrapper_of(method: Any) -> MethodWrapper | None:
     """Those whose wrapper a method is, None where it is none of ours."""
-    calls = getattr(getattr(method, "_self_wrapper", None), "__self__", None)
+    calls = getattr(wrapper_of(method), "__self__", None)
     return calls if isinstance(calls, MethodWrapper) else None
 
 

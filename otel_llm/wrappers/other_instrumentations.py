@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from otel_llm.transparency.proxies import wrapper_of
+
 _logger = logging.getLogger("otel_llm")
 checked: set[type] = set()
 """Resource classes that were looked at."""
@@ -50,7 +52,7 @@ def _others(resource_class: type) -> Iterator[str]:
 def _wrappers_of(method: Any) -> Iterator[str]:
     seen = 0
     while method is not None and seen < 16:
-        wrapper = getattr(method, "_self_wrapper", None)
+        wrapper = wrapper_of(method)
         if wrapper is not None:
             module = getattr(wrapper, "__module__", "") or ""
             if not module.startswith("otel_llm"):

@@ -7,14 +7,11 @@ nothing of it, but the SDK's function that held it is in the error's traceback.
 from __future__ import annotations
 
 from time import perf_counter_ns
-from typing import Any, Final
+from typing import Any
 
 from otel_llm.observation import Observation
 from otel_llm.transparency.faults import swallow
-
-# Packages and classes of what a request answers, as all SDKs that are made from one template have them.
-_TYPES: Final = ".types."
-_ANSWERS: Final = frozenset({"ChatCompletion", "Response"})
+from otel_llm.wrappers.sdk_internals import response_held_by
 
 
 def fail_with_response(observation: Observation, error: BaseException) -> None:
@@ -35,20 +32,11 @@ def _refused(error: BaseException) -> Any:
     step = error.__traceback__
     while step is not None:
         frame = step.tb_frame
-        package = str(frame.f_globals.get("__name__")).partition(".")[0]
-        if package != "otel_llm":
+        if str(frame.f_globals.get("__name__")).partition(".")[0] != "otel_llm":
             is_ours = False
-            response = response or _answer_among(frame.f_locals.values(), package + _TYPES)
+            response = response or response_held_by(frame)
         elif not is_ours:
             # From here on it is a request that this one's hooks or validators made, and the error is that one's.
             return response
         step = step.tb_next
     return response or getattr(error, "completion", None)
-
-
-def _answer_among(values: Any, types: str) -> Any:
-    for value in values:
-        kind = type(value)
-        if kind.__name__ in _ANSWERS and kind.__module__.startswith(types):
-            return value
-    return None

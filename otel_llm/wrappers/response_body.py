@@ -8,17 +8,22 @@ is replaced by a proxy that costs nothing while the SDK reads it.
 from __future__ import annotations
 
 import inspect
-import sys
 import weakref
 from collections.abc import AsyncIterator, Iterator
 from time import perf_counter_ns
-from types import AsyncGeneratorType, FrameType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from otel_llm.observation import Observation
 from otel_llm.protocol.fields import field, text_of
 from otel_llm.transparency.faults import attempt, swallow
 from otel_llm.transparency.proxies import ObjectProxy
+from otel_llm.wrappers.sdk_internals import (
+    body_of,
+    delegates_to_iterator,
+    is_called_by_stream,
+    own_generator,
+    replace_body,
+)
 
 if TYPE_CHECKING:
     from otel_llm.wrappers.forwarded_body import ForwardedBody
@@ -26,14 +31,14 @@ if TYPE_CHECKING:
 
 def watch_body(response: Any, closing: BodyClosing) -> None:
     """Have `closing` called when `response` (an httpx response) is closed. Anything else is left alone."""
-    body = getattr(response, "stream", None)
+    body = body_of(response)
     if body is None or getattr(response, "is_closed", True) is not False:
         return
     closing.headers = getattr(response, "headers", None)
     if inspect.ismethod(getattr(body, "aclose", None)):
-        response.stream = _AsyncBody(body, closing)
+        replace_body(response, _AsyncBody(body, closing))
     elif inspect.ismethod(getattr(body, "close", None)):
-        response.stream = _SyncBody(body, closing)
+        replace_body(response, _SyncBody(body, closing))
 
 
 class BodyClosing:
@@ -56,7 +61,7 @@ class BodyClosing:
     def read_by(self, stream: Any) -> None:
         """From now on `stream` reads the body, and a tracker sees how it ends."""
         # Whoever reads the body in a `next` of their own reads for the tracker, too.
-        reader = own_generator(stream) if goes_round(stream, "__next__", "__anext__") else None
+        reader = own_generator(stream) if delegates_to_iterator(stream, "__next__", "__anext__") else None
         # Held weakly: the reader holds the response, and the response holds us.
         self._reader = None if reader is None else weakref.ref(reader)
         self._has_reader = True
@@ -86,7 +91,7 @@ class BodyClosing:
         elif self._reader is None:
             # The SDK's stream is behind another library's, which reads it when and where it likes. If the SDK closes
             # the body because it came to its end, the other library will hand that on, and chunks it has in hand still.
-            if not _sdk_is_reading():
+            if not is_called_by_stream():
                 observation.end("closed")
         else:
             reader = self._reader()
@@ -101,41 +106,9 @@ def _is_running(reader: Any) -> bool:
 
 def live_with_body(response: Any, kept: object) -> None:
     """Keep something as long as the body of an httpx response that is watched. Any other is left alone."""
-    body = getattr(response, "stream", None)
+    body = body_of(response)
     if type(body) is _SyncBody or type(body) is _AsyncBody:
         body._self_closing.kept = kept
-
-
-def _sdk_is_reading() -> bool:
-    """Whether whoever asks was called by an SDK's stream that reads."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code.co_name == "__stream__" and str(frame.f_globals.get("__name__")).endswith("._streaming"):
-            return True
-        frame = frame.f_back
-    return False
-
-
-def own_generator(stream: Any) -> Any:
-    """The generator that an SDK's stream reads, which its own iterator only goes round; None for other streams."""
-    return generator_within(stream) if goes_round(stream, "__iter__", "__aiter__") else None
-
-
-def generator_within(stream: Any) -> Any:
-    """The generator that a stream goes round at this moment; None where somebody has put something else there."""
-    iterator = stream._iterator
-    return iterator if isinstance(iterator, (GeneratorType, AsyncGeneratorType)) else None
-
-
-def goes_round(stream: Any, method: str, or_else: str) -> bool:
-    """Whether a method of a stream is an SDK's, and does nothing but read the stream's `_iterator`.
-
-    A proxy around such a stream has that too, but to read there would be to read past the proxy.
-    """
-    kind = type(stream)
-    function = getattr(kind, method, None) or getattr(kind, or_else, None)
-    module = getattr(function, "__module__", None) or ""
-    return module.endswith("._streaming") and hasattr(stream, "_iterator")
 
 
 def _closed(closing: BodyClosing) -> None:

@@ -17,7 +17,7 @@ from otel_llm.tags.found import Piece
 from otel_llm.tags.stage import Observer, Stage
 from otel_llm.transparency.faults import attempt, swallow
 from otel_llm.transparency.proxies import ObjectProxy
-from otel_llm.wrappers.response_body import generator_within
+from otel_llm.wrappers.sdk_internals import generator_of
 
 if TYPE_CHECKING:
     from otel_llm.protocol.recording import Recording
@@ -221,7 +221,7 @@ class _AsyncChunks(_Reading):
 
 def _is_over(stream: Any) -> bool:
     """Whether the SDK's stream, or that below another library's proxy, has no more to come; True where nobody knows."""
-    generator = generator_within(stream) if hasattr(stream, "_iterator") else None
+    generator = generator_of(stream)
     return generator is None or _is_spent(generator)
 
 

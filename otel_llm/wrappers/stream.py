@@ -21,7 +21,8 @@ from otel_llm.telemetry.log_lines import are_wanted
 from otel_llm.telemetry.request_span import CurrentSpan
 from otel_llm.transparency.faults import attempt, swallow
 from otel_llm.transparency.proxies import ObjectProxy
-from otel_llm.wrappers.response_body import generator_within, goes_round, live_with_body, own_generator
+from otel_llm.wrappers.response_body import live_with_body
+from otel_llm.wrappers.sdk_internals import current_iterator, delegates_to_iterator, generator_of, own_generator
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -101,8 +102,8 @@ class SyncStreamingToolCallTracker(_Tracker):
 
     def __iter__(self) -> Iterator[Any]:
         stream = self.__wrapped__
-        if goes_round(stream, "__iter__", "__iter__"):
-            return _chunks(stream, generator_within, self._self_observation, self._self_abandoned)
+        if delegates_to_iterator(stream, "__iter__", "__iter__"):
+            return _chunks(stream, generator_of, self._self_observation, self._self_abandoned)
         iterator = iter(stream)
         if iterator is stream:
             return self
@@ -160,8 +161,8 @@ class StreamingToolCallTracker(_Tracker):
 
     def __aiter__(self) -> AsyncIterator[Any]:
         stream = self.__wrapped__
-        if goes_round(stream, "__aiter__", "__aiter__"):
-            return _AsyncChunks(stream, generator_within, self._self_observation, self._self_abandoned)
+        if delegates_to_iterator(stream, "__aiter__", "__aiter__"):
+            return _AsyncChunks(stream, generator_of, self._self_observation, self._self_abandoned)
         iterator = stream.__aiter__() if hasattr(type(stream), "__aiter__") else stream
         if iterator is stream:
             return self
@@ -283,13 +284,13 @@ class _Reader:
         self._stream = stream
         self._observation = observation
         self._feed = observation.reader.feed
-        self._iterator: Any = None if goes_round(stream, "__next__", "__iter__") else _NOT_BEGUN
+        self._iterator: Any = None if delegates_to_iterator(stream, "__next__", "__iter__") else _NOT_BEGUN
 
     def next(self) -> Any:
         iterator = self._iterator
         if iterator is None:
             # An SDK's stream, whose iterator somebody may have replaced since the last chunk.
-            iterator = self._stream._iterator
+            iterator = current_iterator(self._stream)
         elif iterator is _NOT_BEGUN:
             stream = self._stream
             iterator = self._iterator = stream if hasattr(type(stream), "__next__") else iter(stream)
@@ -325,7 +326,7 @@ class _AsyncReader:
     async def __anext__(self) -> Any:
         iterator = self._iterator
         if iterator is None:
-            iterator = self._stream._iterator
+            iterator = current_iterator(self._stream)
         elif iterator is _NOT_BEGUN:
             iterator = self._begin()
         asked_ns = perf_counter_ns()
@@ -348,9 +349,9 @@ class _AsyncReader:
 
     def _begin(self) -> Any:
         stream = self._stream
-        if goes_round(stream, "__anext__", "__aiter__"):
+        if delegates_to_iterator(stream, "__anext__", "__aiter__"):
             self._iterator = None
-            return stream._iterator
+            return current_iterator(stream)
         self._iterator = stream if hasattr(type(stream), "__anext__") else stream.__aiter__()
         return self._iterator
 

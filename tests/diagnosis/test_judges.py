@@ -17,6 +17,7 @@ from otel_llm.diagnosis.judges import diagnose
 from otel_llm.protocol.choice import Limits
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import read_request
+from tests.helpers.ids import stable_id
 from tests.helpers.streams import (
     STEP_NS,
     Chunk,
@@ -365,7 +366,7 @@ def test_missing_name_and_id(chunks: Any, asked_for: Any, outcome: Any, expected
     check(chunks, asked_for, outcome, expected)
 
 
-@pytest.mark.parametrize("index", [ABSENT, None, -1, "", "first", 1.5, 2**70, {}], ids=repr)
+@pytest.mark.parametrize("index", [ABSENT, None, -1, "", "first", 1.5, 2**70, {}], ids=stable_id)
 def test_missing_index_is_named_once_a_choice_whatever_came_instead(index: Any) -> None:
     found = anomalies_of(
         [

@@ -19,6 +19,7 @@ from otel_llm.diagnosis.judges import diagnose
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import read_request
 from otel_llm.transparency import faults
+from tests.helpers.ids import stable_id
 from tests.helpers.seen import Seen
 from tests.helpers.streams import anomalies_of, call, calls, custom_tool, ends, sdk_completion, types_of
 
@@ -179,7 +180,7 @@ for _ in range(100_000):
         LOOP,
         DEEP,
     ],
-    ids=lambda parameters: "deep" if parameters is DEEP else repr(parameters)[:60],
+    ids=lambda parameters: "deep" if parameters is DEEP else stable_id(parameters),
 )
 def test_a_schema_that_cannot_be_used_is_said_once_and_accuses_nobody(
     parameters: Any, caplog: pytest.LogCaptureFixture

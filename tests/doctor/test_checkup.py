@@ -22,7 +22,7 @@ from otel_llm.doctor import collector
 from otel_llm.doctor.destination import Destination
 from otel_llm.doctor.environment import read_environment
 from otel_llm.doctor.exports import export_findings, read_complaints
-from otel_llm.doctor.masking import masked, secrets_of
+from otel_llm.exchanges.redaction import masked, secrets_in_environment
 
 SECRET = "s3cret-token-of-the-test"
 OTHERS = ",".join(sorted({entry.name for entry in entry_points(group="opentelemetry_instrumentor")} - {"otel_llm"}))
@@ -218,11 +218,18 @@ def test_what_went_through_at_last_is_a_warning() -> None:
     ],
 )
 def test_secrets_are_masked_however_they_are_written(headers: str) -> None:
-    secrets = secrets_of({"OTEL_EXPORTER_OTLP_TRACES_HEADERS": headers, "HTTPS_PROXY": "http://u:pass-word@p"})
+    secrets = secrets_in_environment(
+        {"OTEL_EXPORTER_OTLP_TRACES_HEADERS": headers, "HTTPS_PROXY": "http://u:pass-word@p"}
+    )
     for text in (headers, f"Header format invalid! {headers}", f"got {SECRET!r} from pass-word"):
         assert SECRET not in masked(text, secrets)
         assert "pass-word" not in masked(text, secrets)
     assert masked("http://user:pw@host/x?key=1 is there", []) == "http://****@host/x?**** is there"
+
+
+def test_names_of_headers_are_not_masked() -> None:
+    secrets = secrets_in_environment({"OTEL_EXPORTER_OTLP_HEADERS": f"x-tenant=a,api-key={SECRET}"})
+    assert masked("sent with the headers x-tenant, api-key", secrets) == "sent with the headers x-tenant, api-key"
 
 
 def metrics_page(*, waiting: object, sent: int) -> str:

@@ -357,7 +357,19 @@ HOSTILE: dict[str, tuple[str | bytes, str]] = {
     ),
     "trace of nonsense": (
         b'{"resourceSpans": [1, {"scopeSpans": [{"spans": [1, {"attributes": 7}]}]}]}',
+        "it is not OTLP JSON",
+    ),
+    "trace of ids that are none": (
+        b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": "abc"}]}]}]}',
+        "traceId is not hex",
+    ),
+    "trace without a request": (
+        b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"name": "GET /"}]}]}]}',
         "it holds no",
+    ),
+    "lines of traces": (
+        json.dumps(other_span()).encode() + b'\n{"resourceSpans": 1}\n',
+        "it is not OTLP JSON",
     ),
     "headers that do not end": (b"HTTP/1.1 200 OK\r\ncontent-type: x\r\n", "its headers do not end"),
     "a gzip bomb": (
@@ -486,18 +498,6 @@ def test_a_gigabyte(tmp_path: Path) -> None:
         assert megabytes < 150
 
 
-def test_nobody_looks() -> None:
-    """`otel-llm inspect | head`, whose reader is gone."""
-    reader, writer = os.pipe()
-    os.close(reader)
-    command = [str(Path(sys.executable).with_name("otel-llm")), "inspect", str(BROKEN)]
-    try:
-        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
-    finally:
-        os.close(writer)
-    assert (done.returncode, done.stderr) == (1, "")
-
-
 @pytest.mark.parametrize("missing", ["rich", "opentelemetry.sdk"])
 def test_without_what_prints_it_says_what_to_install(missing: str) -> None:
     program = f"""
@@ -511,6 +511,19 @@ sys.exit(main(["inspect", r"{BROKEN}"]))
     assert done.returncode == 2
     assert "pip install 'otel-llm[cli]'" in done.stderr
     assert done.stdout.splitlines()[-1] == "1"
+
+
+def test_a_trace_needs_what_reads_otlp(tmp_path: Path) -> None:
+    file = written(tmp_path, "trace.json", json.dumps(other_span()))
+    program = f"""
+import sys
+sys.modules["google.protobuf"] = None
+from otel_llm.cli import main
+sys.exit(main(["inspect", "--json", r"{file}"]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "it is OTLP JSON, which needs google.protobuf: pip install 'otel-llm[cli]'" in done.stderr
 
 
 def test_what_a_model_wrote_cannot_move_the_cursor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,7 +37,7 @@ from otel_llm.demo.scripted_server import (
     tool_call_chunks,
 )
 from otel_llm.diagnosis.explanations import TOOLS
-from otel_llm.exchanges.redaction import Redactor, secrets_in
+from otel_llm.exchanges.redaction import Redactor, secrets_in_request
 from tests.helpers.corpus_streams import CORPUS, load, reads_of
 from tests.helpers.seen import Seen
 
@@ -251,14 +251,14 @@ def test_a_secret_is_found_however_it_is_cut(noise: bytes, places: list[int], se
 def test_what_counts_as_secret() -> None:
     headers = [("authorization", "Bearer token-one"), ("user-agent", "python-client"), ("api-key", "token-two"),
                ("x-stainless-lang", "python"), ("cookie", "a=token-three; b=token-four")]  # fmt: skip
-    found = secrets_in(headers, "api-version=2024-10-21&key=token%2Dfive&x=ab")
+    found = secrets_in_request(headers, "api-version=2024-10-21&key=token%2Dfive&x=ab")
     assert {b"token-one", b"token-two", b"token-three", b"token-four", b"token-five", b"token%2Dfive"} <= set(found)
     assert not {b"python", b"python-client", b"2024-10-21", b"Bearer", b"ab"} & set(found)
 
 
 def test_a_secret_is_found_however_it_is_spelled() -> None:
     secret = "sk-ab/c+d=öffne"
-    redactor = Redactor(secrets_in([("authorization", f"Bearer {secret}")], ""))
+    redactor = Redactor(secrets_in_request([("authorization", f"Bearer {secret}")], ""))
     for spelled in (secret, quote(secret, safe=""), json.dumps(secret), json.dumps(secret).replace("/", "\\/")):
         hidden = redactor.hide(f"key: {spelled}.")
         assert not re.search("sk-ab|c.?d|ffne", hidden), hidden
@@ -279,7 +279,7 @@ def test_keys_in_the_body_of_a_request_are_secrets_too() -> None:
         ],
     }
     assert {b"token-one", b"token-two", b"token-three"} == {
-        one for one in secrets_in([], "", body) if b"%" not in one and b" " not in one and b"+" not in one
+        one for one in secrets_in_request([], "", body) if b"%" not in one and b" " not in one and b"+" not in one
     }
 
 
@@ -316,6 +316,69 @@ def test_a_server_that_drops_the_connection(tmp_path: Path, serve: Callable[...,
     (path,) = recordings(tmp_path)
     assert end(path).startswith("error: ")
     assert main(["inspect", str(path)]) == 0
+
+
+def test_a_server_that_drops_the_connection_of_an_http2_client(tmp_path: Path, serve: Callable[..., Any]) -> None:
+    server = serve(chunk(text("first")), Drop())
+    with (
+        recording(server, tmp_path) as url,
+        httpx.Client(http1=False, http2=True, timeout=60) as client,
+        client.stream("POST", f"{url}/chat/completions", json=ASK) as response,
+    ):
+        assert response.http_version == "HTTP/2"
+        with pytest.raises(httpx.RemoteProtocolError):
+            response.read()
+    (path,) = recordings(tmp_path)
+    assert end(path).startswith("error: ")
+
+
+def test_no_header_is_added(tmp_path: Path, serve: Callable[..., Any]) -> None:
+    server = serve(*STREAM)
+    with httpx.Client() as client, recording(server, tmp_path) as url:
+        sent = client.post(f"{server.base_url}/chat/completions", json=ASK).headers
+        received = client.post(f"{url}/chat/completions", json=ASK).headers
+    assert sorted(received) == sorted(sent)
+
+
+def test_a_request_that_is_too_long_is_refused_once_it_has_come(tmp_path: Path, serve: Callable[..., Any]) -> None:
+    server = serve(*STREAM)
+    with recording(server, tmp_path) as url, httpx.Client(timeout=60) as client:
+        refused = client.post(f"{url}/chat/completions", content=bytes(65 * 2**20))
+        assert (refused.status_code, refused.json()["error"]["type"]) == (413, "proxy_error")
+        assert client.post(f"{url}/chat/completions", json=ASK).status_code == 200
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_and_what_was_received_is_kept(
+    tmp_path: Path, serve: Callable[..., Any], number: signal.Signals
+) -> None:
+    server = serve(chunk(text("first")), Sleep(60))
+    command = [OTEL_LLM, "record", "--upstream", server.base_url, "--out", str(tmp_path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        url = process.stderr.readline().split()[-1]
+        with sdk(url) as client:
+            stream = client.chat.completions.create(**ASK, stream=True)
+            next(stream)
+            process.send_signal(number)
+            with pytest.raises((openai.APIConnectionError, httpx.HTTPError)):
+                next(stream)
+        assert process.stderr.read() == f"otel-llm record: {recordings(tmp_path)[0]}: closed\n"
+        assert process.wait(30) == 128 + number
+    assert end(recordings(tmp_path)[0]) == "closed"
+
+
+def test_a_signal_ends_the_command_too(tmp_path: Path, serve: Callable[..., Any]) -> None:
+    code = "import time; print('ready', flush=True); time.sleep(300)"
+    options = ["--base-url", serve(*STREAM).base_url, "--out", str(tmp_path)]
+    command = [OTEL_LLM, "record", *options, "--", sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.terminate()
+        assert process.stdout.read() == "", "its end is the command's"
+        assert process.wait(30) == 128 + signal.SIGTERM
 
 
 def test_an_answer_that_is_no_stream(tmp_path: Path, serve: Callable[..., Any]) -> None:
@@ -395,8 +458,8 @@ def test_a_command_is_run_through_it(tmp_path: Path, serve: Callable[..., Any]) 
     ("options", "why"),
     [
         (["--upstream", "localhost:8000"], "is no URL of a server"),
-        (["--listen", "nowhere"], "'nowhere' is no HOST:PORT"),
-        (["--listen", "127.0.0.1:70000"], "is no HOST:PORT"),
+        (["--listen", "nowhere"], "'nowhere' is not HOST:PORT"),
+        (["--listen", "127.0.0.1:70000"], "is not HOST:PORT"),
         (["--listen", "192.0.2.1:0"], "assign requested address"),
     ],
 )
@@ -416,15 +479,13 @@ def test_a_command_there_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_a_missing_package_is_named(command: str) -> None:
     program = f"""
 import sys
-sys.modules["uvicorn"] = None
+sys.modules["hypercorn"] = None
 from otel_llm.cli import main
 sys.exit(main(["{command}", r"{CORPUS / "healthy-openai-call.jsonl"}"]))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (
-        2,
-        f"otel-llm {command} needs uvicorn: pip install 'otel-llm[cli]'\n",
-    )
+    assert done.returncode == 2
+    assert re.fullmatch(rf"otel-llm {command} needs hypercorn\S*: pip install 'otel-llm\[cli\]'\n", done.stderr)
 
 
 # -- replay --
@@ -502,7 +563,7 @@ def test_raw_events_are_served(tmp_path: Path) -> None:
         (b"", [], "it is neither a recording nor the text of a stream"),
         (b'{"otel_llm_recording": 3}\n', [], "a recording of another version (3)"),
         (b"data: {}\n\n", ["--speed", "-1"], "--speed is less than nothing"),
-        (b"data: {}\n\n", ["--listen", "x"], "is no HOST:PORT"),
+        (b"data: {}\n\n", ["--listen", "x"], "is not HOST:PORT"),
     ],
 )
 def test_what_cannot_be_replayed(

@@ -71,7 +71,7 @@ def test_without_go_it_says_what_to_install(tmp_path: Path) -> None:
     ended = _run_with_path(tmp_path, {"XDG_CACHE_HOME": str(tmp_path / "cache")})
 
     assert ended.returncode == 1
-    assert ended.stderr.startswith("There is no go on the PATH. Go 1.25 or newer builds the collector")
+    assert ended.stderr.startswith("go is not on the PATH. Go 1.25 or newer builds the collector")
     assert "Traceback" not in ended.stderr
 
 
@@ -80,8 +80,8 @@ def test_without_prometheus_it_says_what_to_install(tmp_path: Path) -> None:
 
     assert ended.returncode == 1
     assert ended.stderr == (
-        "There is no prometheus on the PATH. "
-        "Prometheus keeps the metrics: install it (on Debian: apt-get install prometheus).\n"
+        "prometheus is not on the PATH. "
+        "Prometheus stores the metrics: install it (on Debian: apt-get install prometheus).\n"
     )
 
 
@@ -92,8 +92,8 @@ def test_without_a_place_for_what_it_builds_it_says_so(tmp_path: Path) -> None:
 
     assert ended.returncode == 1
     assert ended.stderr == (
-        f"What is built is kept in {tmp_path}/a-file/otel-llm/stack, which cannot be written (Not a directory). "
-        "XDG_CACHE_HOME names another folder.\n"
+        f"Builds are stored in {tmp_path}/a-file/otel-llm/stack, which is not writable (Not a directory). "
+        "Set XDG_CACHE_HOME to use another folder.\n"
     )
 
 

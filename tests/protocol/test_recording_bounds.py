@@ -18,7 +18,8 @@ from otel_llm.protocol.json_values import GrowingText
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import read_request
 from otel_llm.protocol.tool_call import ToolCall
-from otel_llm.telemetry.timeline import ARGUMENTS_DELTA, build_timeline
+from otel_llm.telemetry.semconv import EVENT_TOOL_CALL_ARGUMENTS_DELTA
+from otel_llm.telemetry.timeline import build_timeline
 from tests.helpers.streams import tool, types_of
 
 MANY = 100_000
@@ -222,7 +223,7 @@ def test_deltas_beyond_the_limit_are_folded_and_all_are_counted() -> None:
     assert one.length == MANY + 6
     assert diagnose(Case(recording, REQUEST)) == []
     timeline = build_timeline(recording, [], limit=128, preview=200)
-    deltas = [event for event in timeline.events if event.name == ARGUMENTS_DELTA]
+    deltas = [event for event in timeline.events if event.name == EVENT_TOOL_CALL_ARGUMENTS_DELTA]
     assert 32 < len(timeline.events) <= 128
     assert sum(int(event.attributes["otel_llm.delta.count"]) for event in deltas) == MANY
     assert timeline.coalesced == MANY - len(deltas)

@@ -18,7 +18,8 @@ from otel_llm.protocol.fields import field
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import ChatRequest, read_request
 from otel_llm.telemetry.log_lines import log_end, log_notices, log_request
-from otel_llm.telemetry.timeline import ANOMALY, ARGUMENTS_DELTA, COMPLETED, Event, build_timeline
+from otel_llm.telemetry.semconv import EVENT_ANOMALY, EVENT_TOOL_CALL_ARGUMENTS_DELTA, EVENT_TOOL_CALL_COMPLETED
+from otel_llm.telemetry.timeline import Event, build_timeline
 from tests.helpers.nonsense import leaves, misplaced, nonsense_of
 from tests.helpers.streams import (
     REQUEST_FIELDS,
@@ -94,7 +95,7 @@ def deltas_in(chunks: list[Chunk]) -> int:
 
 
 def delta_events(events: list[Event]) -> list[Event]:
-    return [event for event in events if event.name == ARGUMENTS_DELTA]
+    return [event for event in events if event.name == EVENT_TOOL_CALL_ARGUMENTS_DELTA]
 
 
 def stands_for(events: list[Event]) -> int:
@@ -102,7 +103,7 @@ def stands_for(events: list[Event]) -> int:
 
 
 def lifecycle(events: list[Event]) -> list[Event]:
-    return [event for event in events if event.name not in {ARGUMENTS_DELTA, ANOMALY}]
+    return [event for event in events if event.name not in {EVENT_TOOL_CALL_ARGUMENTS_DELTA, EVENT_ANOMALY}]
 
 
 @given(any_streams, any_requests, one_of(*OUTCOMES), one_of(None, FEW_LIMITS))
@@ -165,7 +166,7 @@ def test_the_last_delta_and_the_completed_event_agree_with_the_call(
         deltas = delta_events(events)
         assert deltas[-1].attributes["otel_llm.arguments.length"] == one.length
         assert stands_for(events) == one.delta_count
-        for completed in (event for event in events if event.name == COMPLETED):
+        for completed in (event for event in events if event.name == EVENT_TOOL_CALL_COMPLETED):
             assert completed.attributes["otel_llm.arguments.length"] == one.length
             assert completed.attributes["otel_llm.delta.count"] == one.delta_count
 
@@ -411,5 +412,5 @@ def test_an_empty_recording_has_few_events(limit: int) -> None:
     recording = Recording()
     recording.end("completed", 5)
     timeline = build_timeline(recording, diagnose(Case(recording)), limit=limit, preview=200)
-    assert [event.name for event in timeline.events] == [ANOMALY]
+    assert [event.name for event in timeline.events] == [EVENT_ANOMALY]
     assert timeline.coalesced == 0

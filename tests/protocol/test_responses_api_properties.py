@@ -28,7 +28,8 @@ from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import read_request
 from otel_llm.protocol.responses_api import _READERS, EitherEvents, ResponseEvents
 from otel_llm.telemetry.log_lines import log_end, log_notices
-from otel_llm.telemetry.timeline import ARGUMENTS_DELTA, COMPLETED, Event, build_timeline
+from otel_llm.telemetry.semconv import EVENT_TOOL_CALL_ARGUMENTS_DELTA, EVENT_TOOL_CALL_COMPLETED
+from otel_llm.telemetry.timeline import Event, build_timeline
 from tests.helpers.nonsense import Raises, leaves, misplaced, nonsense_of, with_fields
 from tests.helpers.sdk_versions import needs_responses
 
@@ -161,7 +162,11 @@ def end(recording: Recording, outcome: Any) -> list[Event]:
 
 
 def stands_for(events: list[Event]) -> int:
-    return sum(int(event.attributes["otel_llm.delta.count"]) for event in events if event.name == ARGUMENTS_DELTA)
+    return sum(
+        int(event.attributes["otel_llm.delta.count"])
+        for event in events
+        if event.name == EVENT_TOOL_CALL_ARGUMENTS_DELTA
+    )
 
 
 def check_sums(recording: Recording, events: list[Event]) -> None:
@@ -332,5 +337,5 @@ def test_a_healthy_stream_is_whole_and_accused_of_nothing(
     assert [(one.id, one.name, one.arguments) for one in recording.calls] == [
         (f"call_{n}", "add_task", text) for n, text in enumerate(texts)
     ]
-    assert len([event for event in timeline if event.name == COMPLETED]) == len(texts)
+    assert len([event for event in timeline if event.name == EVENT_TOOL_CALL_COMPLETED]) == len(texts)
     check_sums(recording, timeline)

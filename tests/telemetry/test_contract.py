@@ -451,5 +451,5 @@ async def test_a_tracker_without_any_span(serve: Serve) -> None:
 )
 def test_provider(base_url: str, expected: tuple[Any, ...]) -> None:
     caller = SyncCaller(base_url)
-    assert tuple(server_of(caller.client.chat.completions)) == expected
+    assert tuple(server_of(caller.client)) == expected
     caller.client.close()

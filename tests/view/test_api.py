@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from otel_llm.demo.scripted_server import DONE, ScriptedServer, chunk, tool_call_chunks, tool_call_delta
+from otel_llm.exchanges import otlp as otlp_messages
 from otel_llm.view import requests, spans
 from tests.helpers.viewing import Viewer, call, id_of, otlp, result_of, span, viewing
 
@@ -519,13 +520,13 @@ events = st.tuples(names, st.floats(-10, 1e6), st.dictionaries(keys, values, max
 @settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(events, max_size=12), st.dictionaries(keys | texts, values, max_size=6))
 def test_whatever_a_span_says_can_be_shown(told: Any, attributes: Any) -> None:
-    request = spans.parse_json(json.dumps(otlp(span(*told, attributes=attributes, startTimeUnixNano="7"))))
+    request = otlp_messages.parse_json(json.dumps(otlp(span(*told, attributes=attributes, startTimeUnixNano="7"))))
     for message in spans.single_spans(request):
         read = spans.read(message)
         document = requests.detail(read)
         json.dumps(document, allow_nan=False).encode()
         requests.searched_text(read, requests.summarize(read)).encode()
-        again = spans.parse_json(json.dumps(spans.to_json(message), allow_nan=False))
+        again = otlp_messages.parse_json(json.dumps(otlp_messages.to_json(message), allow_nan=False))
         assert [one.SerializeToString(deterministic=True) for one in spans.single_spans(again)] == [
             message.SerializeToString(deterministic=True)
         ]

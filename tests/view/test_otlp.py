@@ -29,11 +29,12 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from otel_llm.view import http, spans
+from otel_llm.exchanges import otlp as otlp_messages
+from otel_llm.view import http
 from otel_llm.view.api import Api, Live
 from otel_llm.view.http import Room
 from otel_llm.view.intake import Intake
-from otel_llm.view.otlp import Otlp, refuse
+from otel_llm.view.receiver import Receiver, refuse
 from otel_llm.view.server import Application
 from otel_llm.view.store import Store, StoreError
 from tests.helpers.viewing import OTEL_LLM, Viewer, call, id_of, otlp, span, viewing
@@ -50,7 +51,7 @@ def view(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewer]:
 
 
 def as_protobuf(*made: dict[str, Any]) -> bytes:
-    return bytes(spans.parse_json(json.dumps(otlp(*made))).SerializeToString())
+    return bytes(otlp_messages.parse_json(json.dumps(otlp(*made))).SerializeToString())
 
 
 def made_by_the_sdk(service: str, count: int) -> Any:
@@ -157,11 +158,11 @@ def test_a_span_that_comes_again_is_there_once(view: Viewer) -> None:
         (b"[" * 100_000, JSON, 400),
         (b"\xff\xfe{", JSON, 400),
         (b"not gzip", PROTOBUF | {"content-encoding": "gzip"}, 400),
-        (gzip.compress(b"a" * 1000)[:-20], PROTOBUF | {"content-encoding": "gzip"}, 400),
+        (gzip.compress(b"a" * 1000, mtime=0)[:-20], PROTOBUF | {"content-encoding": "gzip"}, 400),
         (b"", PROTOBUF | {"content-encoding": "br"}, 415),
         (b"", {"content-type": "text/plain"}, 415),
         (b"", {}, 415),
-        (gzip.compress(bytes(200 * 2**20), 1), PROTOBUF | {"content-encoding": "gzip"}, 413),
+        (gzip.compress(bytes(200 * 2**20), 1, mtime=0), PROTOBUF | {"content-encoding": "gzip"}, 413),
         (zlib.compress(bytes(200 * 2**20), 1), JSON | {"content-encoding": "deflate"}, 413),
         (bytes(65 * 2**20), PROTOBUF, 413),
     ],
@@ -213,7 +214,7 @@ async def test_who_comes_when_it_is_full_is_told_to_come_again(tmp_path: Path) -
     live, room = Live(), Room(1000)
     intake = Intake(Store(tmp_path / "v.db"), lambda told: live.tell("request", told))
     api = Api(Store(tmp_path / "v.db"), intake, live, room)
-    application = Application(api, Otlp(intake, room), None)
+    application = Application(api, Receiver(intake, room), None)
     body = as_protobuf(span())
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(application),  # type: ignore[arg-type]

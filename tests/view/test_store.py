@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
+from otel_llm.exchanges import otlp as otlp_messages
 from otel_llm.view import spans, store
 from otel_llm.view.store import MEGABYTE, Store, StoreError
 from tests.helpers.viewing import call, id_of, otlp, result_of, span
 
 
 def add(to: Store, *made: dict[str, Any]) -> None:
-    request = spans.parse_json(json.dumps(otlp(*made)))
+    request = otlp_messages.parse_json(json.dumps(otlp(*made)))
     to.add(map(store.prepare, spans.single_spans(request)))
 
 
@@ -94,7 +95,7 @@ def test_two_processes_may_have_it_open(tmp_path: Path) -> None:
 
 def test_a_batch_is_stored_whole_or_not(tmp_path: Path) -> None:
     opened = Store(tmp_path / "v.db")
-    request = spans.parse_json(json.dumps(otlp(span(), span())))
+    request = otlp_messages.parse_json(json.dumps(otlp(span(), span())))
     first, second = map(store.prepare, spans.single_spans(request))
     broken = second._replace(span=second.span._replace(trace_id=None))  # type: ignore[arg-type]
     with pytest.raises(sqlite3.Error):
@@ -203,7 +204,7 @@ def test_a_name_of_a_megabyte_does_not_get_into_the_list(tmp_path: Path) -> None
             "error.type": long,
         },
     )
-    request = spans.parse_json(json.dumps(otlp(made, resource={"service.name": long})))
+    request = otlp_messages.parse_json(json.dumps(otlp(made, resource={"service.name": long})))
     kept.add(map(store.prepare, spans.single_spans(request)))
     assert len(json.dumps(kept.page({})._asdict())) < 10_000
     assert len(json.dumps(kept.facets())) < 10_000

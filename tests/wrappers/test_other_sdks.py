@@ -35,6 +35,7 @@ from otel_llm.telemetry import provider as providers
 from otel_llm.telemetry.provider import server_of
 from tests.helpers.callers import REQUEST
 from tests.helpers.sdk_versions import HAS_RESPONSES
+from tests.helpers.sdks import SDK
 from tests.helpers.seen import Seen, sum_of_delta_counts
 
 Serve = Callable[..., ScriptedServer]
@@ -43,37 +44,6 @@ ARGUMENTS = '{"title": "a"}'
 CALL = tool_call_chunks("add_task", ARGUMENTS)
 USAGE = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
 HEALTHY = [chunk({"reasoning": "hm"}), chunk(text("Sure.")), *CALL, chunk(finish_reason="tool_calls"), DONE]
-
-
-class SDK:
-    """One SDK, synchronous or asynchronous, behind one face."""
-
-    def __init__(self, name: str, *, asynchronous: bool) -> None:
-        self.asynchronous = asynchronous
-        self.package: Any = {"groq": groq, "cerebras": cerebras.cloud.sdk}[name]
-        prefix = "Async" if asynchronous else ""
-        self.client_class = getattr(self.package, prefix + name.capitalize())
-        self.stream_class = getattr(self.package, prefix + "Stream")
-        self.instrumentor = {"groq": GroqInstrumentor, "cerebras": CerebrasInstrumentor}[name]()
-        self.provider = name
-        self._clients: list[Any] = []
-
-    def client(self, server: ScriptedServer) -> Any:
-        client = self.client_class(api_key="unused", base_url=server.base_url, max_retries=0)
-        self._clients.append(client)
-        return client
-
-    async def close(self) -> None:
-        for client in self._clients:
-            await self.result(client.close())
-        if self.instrumentor.is_instrumented_by_opentelemetry:
-            self.instrumentor.uninstrument()
-
-    async def result(self, value: Any) -> Any:
-        return await value if self.asynchronous else value
-
-    async def read(self, stream: Any) -> list[Any]:
-        return [part async for part in stream] if self.asynchronous else list(stream)
 
 
 @pytest.fixture(params=["groq", "cerebras"])
@@ -288,7 +258,7 @@ def _nothing_inferred() -> Iterator[None]:
 def test_by_base_url_and_class(base_url: str, kind: str, expected: str) -> None:
     options: dict[str, Any] = {"api_version": "v"} if kind == "AzureOpenAI" else {}
     client = getattr(openai, kind)(api_key="unused", base_url=base_url, **options)
-    assert server_of(client.chat.completions).provider == expected
+    assert server_of(client).provider == expected
     client.close()
 
 

@@ -1,4 +1,4 @@
-"""The endpoints of OTLP: over HTTP, protobuf and JSON, and as gRPC.
+"""The OTLP receiver: endpoints over HTTP, protobuf and JSON, and as gRPC.
 
 A gRPC server would be a package of 19 MB for one method. Over the HTTP/2 of the ASGI server that is here anyway, that
 method is one message in and one out, each with five bytes before it, and a status in the trailers
@@ -19,7 +19,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from otel_llm.view import spans
+from otel_llm.exchanges import otlp
 from otel_llm.view.http import Headers, RefusedError, Request, Room, decompress
 from otel_llm.view.intake import Intake
 from otel_llm.view.safety import RETRY_AFTER
@@ -72,7 +72,7 @@ def is_grpc(request: Request) -> bool:
     return request.content_type.partition("+")[0] == "application/grpc"
 
 
-class Otlp:
+class Receiver:
     """Answers exporters."""
 
     def __init__(self, intake: Intake, room: Room) -> None:
@@ -92,7 +92,7 @@ class Otlp:
         with self._room.share() as take:
             body = await request.body(take)
             encoding = request.headers.get(b"content-encoding", b"").decode("latin-1")
-            parse = spans.parse_json if kind == _JSON else spans.parse_protobuf
+            parse = otlp.parse_json if kind == _JSON else otlp.parse_protobuf
             await self._take(body, encoding, parse, request.path == _TRACES)
         await request.answer(200, b"{}" if kind == _JSON else b"", kind)
 
@@ -112,7 +112,7 @@ class Otlp:
             encoding = request.headers.get(b"grpc-encoding", b"").decode("latin-1") if body[0] else ""
             if body[0] and encoding in {"", "identity"}:
                 raise RefusedError(400, "The message is said to be compressed, and not how.")
-            await self._take(body[_HEAD:], encoding, spans.parse_protobuf, request.path == _GRPC_TRACES)
+            await self._take(body[_HEAD:], encoding, otlp.parse_protobuf, request.path == _GRPC_TRACES)
         await _send_grpc(request, bytes(_HEAD), [(b"grpc-status", b"0")])
 
 

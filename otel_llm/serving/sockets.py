@@ -1,0 +1,38 @@
+"""Listening sockets."""
+
+from __future__ import annotations
+
+import socket
+
+
+def listen(host: str, port: int, *, or_any: bool = False) -> socket.socket:
+    """A socket that listens on `port` (0: any free port), or on a free port if that one is taken and `or_any` is set.
+
+    Raises OSError.
+    """
+    is_ipv6 = ":" in host
+    try:
+        return socket.create_server(
+            (host, port),
+            family=socket.AF_INET6 if is_ipv6 else socket.AF_INET,
+            dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6(),
+        )
+    except OSError:
+        if not or_any:
+            raise
+        return listen(host, 0)
+
+
+def listen_on(address: str) -> socket.socket:
+    """A socket that listens on `HOST:PORT`. Raises ValueError and OSError."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f"{address!r} is not HOST:PORT")
+    return listen(host.strip("[]") or "127.0.0.1", int(port))
+
+
+def address_of(listener: socket.socket) -> str:
+    """The URL of a listening socket, on the loopback interface if it listens on all interfaces."""
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - nothing is bound here
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
