@@ -61,7 +61,7 @@ def test_arguments_are_compared_line_by_line(compared: Page) -> None:
     expect(lines.locator("tr", has_text='"origin": "ZRH"').locator(".changed")).to_have_count(0)
     expect(lines.locator(".changed.right").filter(has_text='"destination": LIS')).to_have_count(1)
     expect(lines.locator(".changed.left").filter(has_text='"destination": "LIS"')).to_have_count(1)
-    expect(compared.locator(".pair").nth(1)).to_contain_text("no such call")
+    expect(compared.locator(".pair").nth(1)).to_contain_text("no matching call")
 
 
 def test_both_timelines_have_one_scale_and_one_moment(compared: Page) -> None:

@@ -113,7 +113,7 @@ def test_script_in_every_field_is_shown_and_not_run(view: View, open_page: OpenP
 def test_script_in_the_address_is_text_too(view: View, open_page: OpenPage, where: str) -> None:
     view.receive(body([made()]))
     page = open_page(f"#/?{where}={quote(SCRIPT)}")
-    expect(page.locator(".empty")).to_contain_text("Nothing fits")
+    expect(page.locator(".empty")).to_contain_text("No matches")
     _nothing_happened(page)
 
 

@@ -22,7 +22,7 @@ def _rows(page: Page) -> Locator:
 
 def test_the_empty_list_says_how_to_send_spans(view: View, open_page: OpenPage) -> None:
     page = open_page()
-    expect(page.locator(".empty")).to_contain_text("No request yet")
+    expect(page.locator(".empty")).to_contain_text("No requests yet")
     expect(page.locator(".empty")).to_contain_text(f"OTEL_EXPORTER_OTLP_ENDPOINT={view.url}")
     expect(page.locator(".empty")).to_contain_text("otel-llm view --run python app.py")
 
@@ -90,17 +90,17 @@ def test_another_window_empties_the_list(agent: Agent, view: View, open_page: Op
     page = open_page()
     expect(_rows(page)).to_have_count(1)
     view.clear()
-    expect(page.locator(".empty")).to_contain_text("No request yet")
+    expect(page.locator(".empty")).to_contain_text("No requests yet")
 
 
 def test_forgetting_all_asks_first(agent: Agent, view: View, open_page: OpenPage) -> None:
     agent.plays("says")
     page = open_page()
-    page.get_by_role("button", name="Forget all requests").click()
+    page.get_by_role("button", name="Delete all requests").click()
     page.get_by_role("button", name="Cancel").click()
     expect(_rows(page)).to_have_count(1)
-    page.get_by_role("button", name="Forget all requests").click()
-    page.get_by_role("button", name="Forget them").click()
+    page.get_by_role("button", name="Delete all requests").click()
+    page.get_by_role("button", name="Delete", exact=True).click()
     expect(page.locator(".empty")).to_be_visible()
     assert view.requests() == []
 
@@ -149,7 +149,7 @@ def test_a_search_finds_arguments(mixed: None, open_page: OpenPage) -> None:
 
 def test_a_search_that_finds_nothing_says_so(mixed: None, open_page: OpenPage) -> None:
     page = open_page("#/?q=nowhere")
-    expect(page.locator(".empty")).to_contain_text("Nothing fits")
+    expect(page.locator(".empty")).to_contain_text("No matches")
     expect(page.get_by_label("Search requests")).to_have_value("nowhere")
 
 
@@ -197,7 +197,7 @@ def test_a_turn_says_whose_result_it_carries(view: View, open_page: OpenPage) ->
     expect(page.locator(".in-trace").nth(1).locator(".cause")).to_have_text("from 1")
     page.locator(".in-trace").nth(1).click()
     page.get_by_role("link", name="turn 1").click()
-    expect(page.locator(".links")).to_contain_text("Its result was sent with turn 2")
+    expect(page.locator(".links")).to_contain_text("Its result was sent in turn 2")
 
 
 # -- ten thousand --

@@ -111,9 +111,9 @@ def test_a_screen_reader_is_told_the_lines_of_the_grid(story: dict[str, str], op
     first = page.locator(".request-row").first
     expect(first).to_have_attribute("role", "row")
     assert int(first.get_attribute("aria-rowindex") or 0) >= 1
-    expect(page.get_by_role("slider", name="Moment of the request")).to_have_count(0)
+    expect(page.get_by_role("slider", name="Time within the request")).to_have_count(0)
     first.click()
-    expect(page.get_by_role("slider", name="Moment of the request")).to_have_attribute(
+    expect(page.get_by_role("slider", name="Time within the request")).to_have_attribute(
         "aria-valuetext", re.compile("characters")
     )
 

@@ -58,7 +58,7 @@ def test_the_picture_says_in_words_what_it_shows(agent: Agent, view: View, open_
     assert "2 tool calls" in said
     assert "search_flights from" in said
     # The server is silent for 420 ms in the middle of both calls.
-    assert re.search(r"nothing came for 4\d\d ms", said)
+    assert re.search(r"no event for 4\d\d ms", said)
 
 
 def test_a_delta_is_drawn_where_it_fell_in_time(view: View, open_page: OpenPage) -> None:
@@ -219,7 +219,7 @@ def test_where_arguments_are_broken_is_marked(agent: Agent, view: View, open_pag
     page = _open(view, open_page)
     mark = page.locator(".call mark")
     expect(mark).to_have_text("error here: L")
-    expect(page.locator(".call")).to_contain_text("Not JSON at character 33: Expecting value")
+    expect(page.locator(".call")).to_contain_text("Invalid JSON at character 33: Expecting value")
     before = mark.evaluate("e => e.previousSibling.textContent")
     assert before == '{"origin": "ZRH", "destination": '
 
@@ -362,7 +362,7 @@ def test_a_file_that_is_no_telemetry_is_refused_in_a_sentence(view: View, open_p
     file.write_text("{not json")
     page = open_page()
     page.locator("input[type=file]").set_input_files(file)
-    expect(page.locator("#announcements")).to_contain_text("photo.json was not read: ")
+    expect(page.locator("#announcements")).to_contain_text("Could not read photo.json: ")
 
 
 # -- a hundred thousand --
@@ -379,7 +379,7 @@ def test_a_request_of_a_hundred_thousand_deltas_is_drawn_and_scrubbed(view: View
         page.wait_for_function("() => document.querySelector('.growing-text').textContent.length > 300")
     # Of all this the page holds what one can read.
     assert page.evaluate("document.querySelectorAll('*').length") < 5000
-    page.get_by_role("button", name=re.compile("Show the other")).click()
+    page.get_by_role("button", name=re.compile("Show the remaining")).click()
     expect(page.locator(".call .json")).to_contain_text("item 024999")
 
 
@@ -394,9 +394,9 @@ def test_a_request_that_is_gone_is_told_in_a_sentence(view: View, open_page: Ope
 @pytest.mark.parametrize(
     ("status", "said"),
     [
-        (500, "The view answered with status 500."),
-        (401, "This view wants its token"),
-        (None, "The view does not answer. Does otel-llm view still run?"),
+        (500, "The view responded with status 500."),
+        (401, "This view requires its token"),
+        (None, "The view does not respond. Is otel-llm view still running?"),
     ],
 )
 def test_a_failure_is_told_in_a_sentence_and_can_be_tried_again(
