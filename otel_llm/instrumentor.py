@@ -82,7 +82,7 @@ class _SDKInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             completion_hook=hook,
         )
         if self._methods is None:
-            self._methods = RequestMethods(self.PLACES, tell=_warn_of_others)
+            self._methods = RequestMethods(self.PLACES, on_wrapped=_warn_of_others)
         tool_spans.telemetries.append(telemetry)
         self._telemetry = telemetry
         self._methods.wrap(telemetry)

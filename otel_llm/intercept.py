@@ -14,7 +14,7 @@ from otel_llm.telemetry.handler import Telemetry
 from otel_llm.transparency.faults import attempt
 from otel_llm.transparency.proxies import FunctionWrapper
 from otel_llm.wrappers.method import MethodWrapper
-from otel_llm.wrappers.sdk_internals import beta_completions_of, forget_raw_methods
+from otel_llm.wrappers.sdk_internals import beta_completions_of, forget_raw_methods, resource_of
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
@@ -59,7 +59,7 @@ def intercept_llm_requests(
         logger_provider=logger_provider,
         completion_hook=completion_hook or attempt("the completion hook", load_completion_hook),
     )
-    tool_spans.of_clients[telemetry] = tracer_provider
+    tool_spans.client_telemetries[telemetry] = tracer_provider
     _intercept_client(client, telemetry)
     return client
 
@@ -69,13 +69,12 @@ def _intercept_client(client: Any, telemetry: Telemetry) -> None:
     _intercept(completions, MethodWrapper(telemetry))
     if client.chat.completions is not completions:
         _logger.warning(
-            "The resources of a %s are made anew whenever they are asked for, so otel-llm cannot watch this one client."
-            " OpenAIInstrumentor watches all.",
+            "A %s creates its resources anew at every access, so otel-llm cannot observe this one client."
+            " OpenAIInstrumentor observes all.",
             type(client).__name__,
         )
     holders = [client, client.chat, completions]
-    # The SDK has had it since 1.66, other clients have not. A mock has everything, even what nobody gave it.
-    responses = getattr(client, "responses", None) if hasattr(type(client), "responses") else None
+    responses = resource_of(client, "responses")
     if responses is not None:
         _intercept(responses, MethodWrapper(telemetry, "responses"))
         holders.append(responses)
@@ -95,12 +94,12 @@ def _intercept_client(client: Any, telemetry: Telemetry) -> None:
             setattr(client, name, FunctionWrapper(getattr(client, name), copied))
 
 
-def _intercept(resource: Any, calls: MethodWrapper) -> None:
+def _intercept(resource: Any, wrapper: MethodWrapper) -> None:
     for name in ("create", "parse"):
-        # A mock has everything; the methods of a genuine client are its class's.
+        # A mock has any attribute; real methods are on the class.
         method = getattr(resource, name, None) if name == "create" or hasattr(type(resource), name) else None
         if method is not None:
-            setattr(resource, name, InterceptedMethod(method, calls.wrapper_for(method)))
+            setattr(resource, name, InterceptedMethod(method, wrapper.wrapper_for(method)))
 
 
 class InterceptedMethod(FunctionWrapper):

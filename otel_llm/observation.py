@@ -1,7 +1,7 @@
-"""One request under observation, from its start to the end of its response, whatever ends it.
+"""The observation of one request, from its start to the end of its response, however that comes.
 
-It joins the pure parts (recording, diagnosis, timeline) to the edges (log lines, telemetry) and sees to it that the
-span ends exactly once. Nothing here raises into the application.
+It connects the pure parts (recording, diagnosis) to the edges (log lines, telemetry) and ends the span exactly once.
+Nothing here raises into the application.
 """
 
 from __future__ import annotations
@@ -29,14 +29,11 @@ from otel_llm.transparency.faults import attempt, swallow
 
 
 class Span(Protocol):
-    """Where an observation is written down: `telemetry.RequestSpan` or `telemetry.CurrentSpan`.
-
-    `event_limit` and `finish` raise nothing.
-    """
+    """Takes the result of an observation, as `telemetry.request_span` does. `event_limit` and `finish` never raise."""
 
     @property
     def event_limit(self) -> int | None:
-        """How many more events fit, None for any number."""
+        """How many more events the span can hold, None if any number."""
 
     def release(self) -> None: ...
     def remember_calls(self, recording: Recording, /) -> None: ...
@@ -47,23 +44,27 @@ class Span(Protocol):
 
 
 class Reader(Protocol):
-    """What reads a response: the recording itself, or what translates for it."""
+    """Reads a response into a recording: the recording itself, or a translator in front of it."""
 
-    def feed(self, chunk: Any, asked_ns: int, came_ns: int, /) -> list[Notice] | None: ...
-    def read_response(self, response: Any, came_ns: int, /) -> list[Notice]: ...
+    def feed(self, chunk: Any, wait_started_ns: int, received_ns: int, /) -> list[Notice] | None: ...
+    def read_response(self, response: Any, received_ns: int, /) -> list[Notice]: ...
 
 
-# Told of every request at its start.
+# Called with each observation when it starts.
 listeners: list[Callable[[Observation], None]] = []
-# Observations whose end is still to come, so that they can be ended when the interpreter exits.
+# Observations that have not ended yet, to be ended when the interpreter exits.
 _open: set[Observation] = set()
-# Observations that were garbage-collected where ending them was not safe.
+# Observations whose tracker was garbage-collected where ending them was not safe.
 _deferred: list[Observation] = []
 _exit_hooked = False
 
 
 class Observation:
-    """`request` is None where a stream is watched without its request. `logs`: whether anybody reads its log lines."""
+    """`request` is None if a stream is observed without its request. `logs`: whether log lines are wanted.
+
+    `keep_text`: keep the text of the response. `started_ns`: when the request started, on the clock of
+    `perf_counter_ns`; by default, now.
+    """
 
     __slots__ = (
         "__weakref__",
@@ -89,9 +90,9 @@ class Observation:
         started_ns: int | None = None,
     ) -> None:
         if not _exit_hooked:
-            watch_exit()
+            end_open_at_exit()
         now = perf_counter_ns()
-        # One clock for all that is measured; the time of day is only added when something is sent.
+        # Everything is measured on one clock; the offset to the time of day is only added when something is sent.
         self._offset_ns = time_ns() - now
         self.config = config
         self._logs = logs
@@ -99,24 +100,24 @@ class Observation:
         self._span = span
         self.recording = Recording(
             started_ns=now if started_ns is None else started_ns,
-            declared=_declared(config, request),
+            declared=_declared_names(config, request),
             preview=config.argument_limit if config.capture_arguments else 0,
             keep_text=keep_text or bool(listeners),
-            # A call may come as text only where there is something to call.
+            # A call can only leak into the text if the request has tools to call.
             watch_text=request is not None and bool(request.tools),
             limits=_limits_for(None if span is None else span.event_limit),
         )
         self.reader: Reader = self.recording
-        """Takes the chunks, or the events, of the response for the recording."""
+        """Takes the chunks or events of the response."""
         if request is None:
             self.reader = EitherEvents(self.recording)
         elif request.api == "responses":
             self.reader = ResponseEvents(self.recording)
-        # What was not asked for as a stream is none, whatever becomes of it; a tracker that is made all the same knows.
+        # A tracker, which may be around the response to any request, sets this to True.
         self.recording.streamed = request is None or request.stream
         self.anomalies: list[Anomaly] = []
-        """What is wrong, known at the end."""
-        # Whoever takes the one item ends the observation; popping a list is atomic.
+        """Empty until the observation has ended."""
+        # The caller that pops the one item ends the observation: `list.pop` is atomic.
         self._ending = [True]
         _open.add(self)
         for listener in listeners:
@@ -128,54 +129,54 @@ class Observation:
     def ended(self) -> bool:
         return not self._ending
 
-    def disown(self) -> None:
-        """Somebody else ends it."""
+    def drop(self) -> None:
+        """End without sending anything: another process ends it."""
         self._ending.clear()
 
     def release(self) -> None:
-        """The request was made: the caller's context is the caller's again."""
+        """The call has returned: restore the caller's context."""
         if self._span is not None:
             self._span.release()
 
-    def tell(self, notices: Iterable[Notice]) -> None:
-        """Something happened that is worth more than a tuple."""
+    def notify(self, notices: Iterable[Notice]) -> None:
+        """Handle what cannot wait for the end of the stream: log lines, and calls that may be answered before it."""
         for notice in notices:
             if self._span is None:
                 break
             if notice.kind == "finish" and self.recording.first_tool_call_ns is not None:
-                # Whoever executes calls need not wait for the end of the stream.
+                # An agent may execute the calls before the stream ends.
                 attempt("the calls made", self._span.remember_calls, self.recording)
             else:
-                # Nor for that of the calls behind it.
-                call = _whole_since(notice)
+                # An agent may also execute a call while later ones are still arriving.
+                call = _call_completed_by(notice)
                 if call is not None:
                     attempt("the calls made", self._span.remember_call, self.recording, call)
         if self._logs:
             attempt("log lines", log_notices, self.config, self.recording, notices)
 
     def read_response(self, response: Any) -> None:
-        """A response that came whole: read it and end."""
+        """Read a response that was not streamed, and end."""
         notices = attempt("a response", self.reader.read_response, response, perf_counter_ns())
         if notices and self._logs:
             attempt("log lines", log_notices, self.config, self.recording, notices)
         self.end("completed")
 
-    def fail(self, error: BaseException, asked_ns: int | None = None) -> None:
-        """A read or the request itself raised. `asked_ns`: when the read began."""
+    def fail(self, error: BaseException, wait_started_ns: int | None = None) -> None:
+        """End because the request, or the read that began at `wait_started_ns`, raised."""
         outcome = attempt("an error", outcome_of, error) or "error"
-        self.end(outcome, error if outcome == "error" else None, asked_ns)
+        self.end(outcome, error if outcome == "error" else None, wait_started_ns)
 
     def end(
         self,
         outcome: Outcome,
         error: BaseException | None = None,
-        asked_ns: int | None = None,
+        wait_started_ns: int | None = None,
         *,
         unread: bool = False,
     ) -> None:
-        """End once; every later call does nothing.
+        """End once; later calls do nothing.
 
-        `unread`: the response went past us as bytes, so there is nothing to judge it by.
+        `unread`: the response was not parsed here, so there is nothing to diagnose.
         """
         try:
             self._ending.pop()
@@ -183,12 +184,12 @@ class Observation:
             return
         _open.discard(self)
         recording = self.recording
-        # Asked again: somebody may have put events on the span meanwhile.
+        # The application may have added events to the span since the start.
         span = self._span
         limit = None if span is None else span.event_limit
-        # Each by itself, and without `attempt`, which costs what some of them cost.
+        # Each step has its own `try`: calling `attempt` costs as much as some of them.
         try:
-            notices = recording.end(outcome, perf_counter_ns(), asked_ns, limit)
+            notices = recording.end(outcome, perf_counter_ns(), wait_started_ns, limit)
         except Exception as fault:  # noqa: BLE001
             swallow("the end of a stream", fault)
             notices = []
@@ -217,8 +218,8 @@ class Observation:
             _end_deferred()
 
 
-def _whole_since(notice: Notice) -> ToolCall | None:
-    """The call that is known to be whole by this, as the one before a call that begins."""
+def _call_completed_by(notice: Notice) -> ToolCall | None:
+    """The call that this notice shows to be complete: a new call completes the one before it."""
     if notice.kind == "completed":
         return notice.call
     if notice.kind == "detected" and len(notice.choice.calls) > 1:
@@ -226,15 +227,15 @@ def _whole_since(notice: Notice) -> ToolCall | None:
     return None
 
 
-def _declared(config: Config, request: ChatRequest | None) -> frozenset[str] | None:
-    """The names that calls may have. Calls that are written as text may be of tools that only the prompt declares."""
+def _declared_names(config: Config, request: ChatRequest | None) -> frozenset[str] | None:
+    """The names that calls may have, None if any. With rewriting, tools may be declared in the prompt alone."""
     if request is None or (config.tool_call_tags is not None and not request.tools):
         return None
     return request.tool_names
 
 
 def _limits_for(event_limit: int | None) -> Limits:
-    """Whoever has room for more events than a span commonly has gets more deltas, up to a limit of ours."""
+    """If the span's event limit was raised, keep more deltas, up to `_MOST_DELTAS`."""
     if event_limit is not None and event_limit <= _LIMITS.deltas:
         return _LIMITS
     return Limits(deltas=_MOST_DELTAS if event_limit is None else min(event_limit, _MOST_DELTAS))
@@ -244,8 +245,8 @@ _LIMITS = Limits()
 _MOST_DELTAS = 16_384
 
 
-class AbandonedStream:
-    """Held by a tracker alone: it goes when the tracker goes, and ends the observation."""
+class CollectionGuard:
+    """Ends an observation as `abandoned` when the tracker that holds this guard is garbage-collected."""
 
     __slots__ = ("_armed", "_observation")
 
@@ -254,14 +255,14 @@ class AbandonedStream:
         self._armed = True
 
     def disarm(self) -> None:
-        """Somebody else holds on to the observation now."""
+        """Another guard ends the observation."""
         self._armed = False
 
     def __del__(self) -> None:
         try:
             if not self._armed or self._observation.ended:
                 return
-            # Garbage collection may run in the middle of anything, code that holds the locks we need included.
+            # Garbage collection may run anywhere, even in code that holds a lock which ending a span takes.
             if _locks_may_be_held():
                 _deferred.append(self._observation)
             else:
@@ -275,7 +276,7 @@ _LOCKING = (*LOCKING_MODULES, "logging", "otel_llm")
 
 
 def _locks_may_be_held() -> bool:
-    frame = sys._getframe(2)  # behind this function and `__del__`
+    frame = sys._getframe(2)  # the caller of `__del__`
     while frame is not None:
         module = frame.f_globals.get("__name__") or ""
         if module.startswith(_LOCKING) and not module.startswith("otel_llm.demo"):
@@ -294,9 +295,9 @@ def _end_deferred() -> None:
 
 
 def _leave_to_parent() -> None:
-    """A forked child inherits its parent's streams; the parent ends them."""
+    """A forked child inherits open observations; the parent ends them."""
     for observation in _open:
-        observation.disown()
+        observation.drop()
     _open.clear()
     _deferred.clear()
 
@@ -305,11 +306,11 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_leave_to_parent)
 
 
-def watch_exit() -> None:
-    """End what is open when the interpreter exits, before the SDK's providers shut down.
+def end_open_at_exit() -> None:
+    """End open observations when the interpreter exits, before the OpenTelemetry SDK's providers shut down.
 
-    Exit functions run last in, first out, and providers register theirs when they are made; so ours waits for the
-    first request, and comes again for the first one that goes to other providers.
+    Exit functions run last in, first out, and providers register theirs when they are created. So this is called at
+    the first request, and again at the first request that goes to other providers.
     """
     global _exit_hooked  # noqa: PLW0603
     _exit_hooked = True
@@ -323,12 +324,12 @@ def _end_open() -> None:
         attempt("exit", observation.end, "abandoned")
 
 
-# Told by name, because whoever uses them has imported them, and nobody else shall have to.
+# Recognized by name: an application that uses these libraries has imported them, and no other needs to.
 _CANCELLING = frozenset({("trio", "Cancelled"), ("greenlet", "GreenletExit"), ("gevent", "GreenletExit")})
 
 
 def outcome_of(error: BaseException) -> Outcome:
-    """`cancelled` where the caller stopped waiting, `error` where waiting failed."""
+    """`cancelled` if the caller stopped waiting, else `error`."""
     if isinstance(error, (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)):
         return "cancelled"
     kind = type(error)

@@ -1,7 +1,7 @@
-"""A span exporter that prints each chat completion's timeline: OTEL_TRACES_EXPORTER=otel_llm_timeline.
+"""A span exporter that prints the timeline of each request: OTEL_TRACES_EXPORTER=otel_llm_timeline.
 
-Everything that comes from a model is printed with its unprintable characters escaped: nothing of it can move
-the cursor, forge a line or be read as markup.
+Unprintable characters in text from a model are escaped, so that it cannot move the cursor, forge a line or be read as
+markup.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 Line: TypeAlias = list[tuple[str, str]]
-"""Pieces of text, each with its style, which is empty or one that rich knows."""
+"""Pieces of text, each with its style: a style of rich, or empty."""
 
-_OUTCOME_STYLES: Final = {"completed": "green", "error": "bold red"}  # the others: the caller stopped reading
+_OUTCOME_STYLES: Final = {"completed": "green", "error": "bold red"}  # others: the caller stopped reading
 _SHOWN_OF_A_VALUE: Final = 120  # characters
 _SHOWN_OF_A_DETAIL: Final = 500  # characters
-_WIDTH: Final = 80  # where the terminal is said to have none
-_DELTAS_AT_THE_HEAD: Final = 5
-_DELTAS_AT_THE_TAIL: Final = 3
+_WIDTH: Final = 80  # if the terminal reports none
+_FIRST_DELTAS: Final = 5
+_LAST_DELTAS: Final = 3
 
 
 class TimelineSpanExporter(SpanExporter):
-    """Prints the timeline of every span that `otel_llm` made; other spans are none of its business.
+    """Prints the timeline of each request's span, and ignores other spans.
 
-    It prints to `console`, or else to standard error, since standard output is the application's. Raises
-    ImportError where `rich` is not installed.
+    It prints to `console`, which defaults to standard error, because standard output belongs to the application. Raises
+    ImportError if `rich` is not installed.
     """
 
     def __init__(self, *, console: Console | None = None) -> None:
@@ -52,59 +52,58 @@ class TimelineSpanExporter(SpanExporter):
             raise ImportError(
                 "OTEL_TRACES_EXPORTER=otel_llm_timeline needs rich: pip install 'otel-llm[timeline]'"
             ) from error
-        # A copy, since what is changed on it is not for the application's own printing.
+        # A copy, because the changes below must not affect the application's own output.
         self._console = copy(console) if console is not None else Console(stderr=True)
-        # rich's own answer to a reader that is gone is to take standard output away and to exit.
-        self._console.on_broken_pipe = self._reader_is_gone  # type: ignore[method-assign]
+        # By default, rich reacts to a broken pipe by redirecting standard output to /dev/null and exiting.
+        self._console.on_broken_pipe = self._on_broken_pipe  # type: ignore[method-assign]
         if self._console.width < 1:
-            # COLUMNS=0; lines are never wrapped, but in no room at all rich prints nothing.
+            # COLUMNS=0: rich prints nothing at all, although lines are never wrapped.
             self._console.width = _WIDTH
         self._text = Text
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Print the spans that are ours. Never raises: what cannot be printed is logged once and left out."""
+        """Print the spans of requests. Never raises: a span that cannot be printed is skipped, and logged once."""
         for span in spans:
             try:
-                if _is_ours(span):
+                if _is_request(span):
                     self._print(timeline(span))
-            except Exception as fault:  # noqa: BLE001, PERF203 - one span's fault shall not hide the next
+            except Exception as fault:  # noqa: BLE001, PERF203  the next span is printed all the same
                 swallow("printing a timeline", fault)
         return SpanExportResult.SUCCESS
 
     def shutdown(self) -> None:
-        """Nothing to do: every span is printed when it comes."""
+        """Nothing to do: each span is printed immediately."""
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002
-        """Nothing is ever held back."""
+        """Nothing to do, as above."""
         return True
 
-    def _reader_is_gone(self) -> None:
+    def _on_broken_pipe(self) -> None:
         self._console.quiet = True
-        # Without a handler the warning would go where the timelines went.
+        # Without a handler, logging would write the warning to the same broken pipe.
         if logging.getLogger("otel_llm").hasHandlers():
-            raise BrokenPipeError("nobody reads the timelines any more")
+            raise BrokenPipeError("the reader of the timelines has closed its end")
 
     def _print(self, lines: list[Line]) -> None:
         text = self._text("\n").join(self._text.assemble(*line) for line in [*lines, []])
-        # soft_wrap, so that nothing is cut off.
+        # soft_wrap: long lines are not cut.
         with self._console.capture() as captured:
             self._console.print(text, soft_wrap=True, highlight=False, markup=False, emoji=False)
         if not self._console.quiet:
             try:
                 _write(self._console.file, captured.get())
             except BrokenPipeError:
-                self._reader_is_gone()
+                self._on_broken_pipe()
 
 
 def _write(file: Any, text: str) -> None:
-    """Write all at once, so that the timelines of two threads do not mingle, and past the file's own buffer.
+    """Write in one piece, so that the timelines of two threads do not mix, and without the file's buffer.
 
-    What a buffer cannot get rid of, because nobody reads any more, it tries again when the interpreter exits, whose
-    status is then that of a failure.
+    After a broken pipe, a buffer would be flushed again when the interpreter exits, and fail its exit status.
     """
     file.flush()
     try:
-        # Windows' consoles are not written to by bytes.
+        # Windows consoles do not take bytes.
         descriptor = None if sys.platform == "win32" else file.fileno()
     except (AttributeError, OSError, ValueError):
         descriptor = None
@@ -117,36 +116,36 @@ def _write(file: Any, text: str) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def _is_ours(span: ReadableSpan) -> bool:
+def _is_request(span: ReadableSpan) -> bool:
     return any(key.startswith(semconv.NAMESPACE) for key in span.attributes or ()) or any(
         event.name.startswith(semconv.NAMESPACE) for event in span.events
     )
 
 
-# -- what is printed --
+# -- lines --
 
 
 def timeline(span: ReadableSpan, *, timed: bool = True) -> list[Line]:
-    """The lines that tell one finished span: two of summary, its error if any, and one for each event.
+    """The lines for one finished span: a summary of two lines, its error if any, and one line per event.
 
-    `timed`: whether its times say more than an order.
+    `timed`: whether times were measured, and not only made up to keep the order.
     """
     started_ns = (span.start_time or 0) if timed else None
     lines = [*_summary(span, timed=timed), *_error(span)]
     choices = {_attributes(event).get(semconv.OTEL_LLM_CHOICE_INDEX, 0) for event in span.events}
     for is_delta, run in groupby(span.events, key=lambda event: event.name == semconv.EVENT_TOOL_CALL_ARGUMENTS_DELTA):
         shown = list(run)
-        left_out = shown[_DELTAS_AT_THE_HEAD:-_DELTAS_AT_THE_TAIL] if is_delta else []
-        if len(left_out) > 1:
-            head, tail = shown[:_DELTAS_AT_THE_HEAD], shown[-_DELTAS_AT_THE_TAIL:]
+        omitted = shown[_FIRST_DELTAS:-_LAST_DELTAS] if is_delta else []
+        if len(omitted) > 1:
+            head, tail = shown[:_FIRST_DELTAS], shown[-_LAST_DELTAS:]
         else:
-            head, tail, left_out = shown, [], []
+            head, tail, omitted = shown, [], []
         lines += [line for event in head for line in _event(event, started_ns, choices)]
-        if left_out:
-            lines.append([(f"{'…':>10}{'':16}{_how_much(left_out)} left out here", "dim")])
+        if omitted:
+            lines.append([(f"{'…':>10}{'':16}{_deltas_in(omitted)} omitted here", "dim")])
         lines += [line for event in tail for line in _event(event, started_ns, choices)]
     if span.dropped_events:
-        lines.append([(f"{'':26}{_count(span.dropped_events, 'event')} dropped by the SDK", "yellow")])
+        lines.append([(f"{'':26}{_count(span.dropped_events, 'event')} dropped by the OpenTelemetry SDK", "yellow")])
     return lines
 
 
@@ -201,8 +200,8 @@ def _error(span: ReadableSpan) -> Iterator[Line]:
 
 
 def _event(event: Event, started_ns: int | None, choices: set[Any]) -> Iterator[Line]:
-    told = _told(event)
-    if told is None:
+    described = _describe(event)
+    if described is None:
         return
     attributes = _attributes(event)
     call = attributes.get(semconv.OTEL_LLM_TOOL_CALL_INDEX)
@@ -212,7 +211,7 @@ def _event(event: Event, started_ns: int | None, choices: set[Any]) -> Iterator[
         about = f"choice {plain(choice)} {about}"
     style = "bold red" if event.name in (semconv.EVENT_ANOMALY, semconv.EVENT_EXCEPTION) else ""
     when = f"{(event.timestamp - started_ns) / 1e6:>10.1f} ms  " if started_ns is not None else " " * 15
-    what, details = told
+    what, details = described
     yield [
         (when, "dim"),
         (f"{about:<4} ", "cyan"),
@@ -221,46 +220,47 @@ def _event(event: Event, started_ns: int | None, choices: set[Any]) -> Iterator[
     ]
 
 
-def _told(event: Event) -> tuple[str, Line] | None:
-    """What happened and its particulars, or None for an event that is not of this story."""
-    it = _attributes(event)
-    name = plain(it.get(semconv.GEN_AI_TOOL_NAME, "?"))
+def _describe(event: Event) -> tuple[str, Line] | None:
+    """What happened, in a word or two, and the details. None for events of other instrumentations."""
+    attributes = _attributes(event)
+    name = plain(attributes.get(semconv.GEN_AI_TOOL_NAME, "?"))
     match event.name:
         case semconv.EVENT_TOOL_CALL_DETECTED:
-            call_id = it.get(semconv.GEN_AI_TOOL_CALL_ID)
+            call_id = attributes.get(semconv.GEN_AI_TOOL_CALL_ID)
             return "detected", [(f"id {plain(call_id)}" if call_id is not None else "without an id", "dim")]
         case semconv.EVENT_TOOL_CALL_NAME:
             return "named", [(name, "bold")]
         case semconv.EVENT_TOOL_CALL_ARGUMENTS_DELTA:
             return "arguments", [
-                (f"{plain(it.get(semconv.OTEL_LLM_ARGUMENTS_LENGTH, '?')):>6} chars  ", "dim"),
-                *_arguments(it),
-                *_folded(it),
+                (f"{plain(attributes.get(semconv.OTEL_LLM_ARGUMENTS_LENGTH, '?')):>6} chars  ", "dim"),
+                *_arguments(attributes),
+                *_folded(attributes),
             ]
         case semconv.EVENT_TOOL_CALL_COMPLETED:
-            length, deltas = it.get(semconv.OTEL_LLM_ARGUMENTS_LENGTH), it.get(semconv.OTEL_LLM_DELTA_COUNT, 0)
+            length = attributes.get(semconv.OTEL_LLM_ARGUMENTS_LENGTH)
+            deltas = attributes.get(semconv.OTEL_LLM_DELTA_COUNT, 0)
             size = f"  {length} chars in {_count(deltas, 'delta')}"
-            return "completed", [(name, "bold"), (" ", ""), *_arguments(it), (size, "dim")]
+            return "completed", [(name, "bold"), (" ", ""), *_arguments(attributes), (size, "dim")]
         case semconv.EVENT_TEXT_STARTED:
             return "text started", []
         case semconv.EVENT_REASONING_STARTED:
             return "thinking", []
         case semconv.EVENT_FINISH_REASON:
-            return "finish reason", [(plain(it.get(semconv.OTEL_LLM_FINISH_REASON, "?")), "bold")]
+            return "finish reason", [(plain(attributes.get(semconv.OTEL_LLM_FINISH_REASON, "?")), "bold")]
         case semconv.EVENT_ANOMALY:
-            detail = plain(it.get(semconv.OTEL_LLM_ANOMALY_DETAIL, ""), _SHOWN_OF_A_DETAIL)
+            detail = plain(attributes.get(semconv.OTEL_LLM_ANOMALY_DETAIL, ""), _SHOWN_OF_A_DETAIL)
             return "ANOMALY", [
-                (plain(it.get(semconv.OTEL_LLM_ANOMALY_TYPE, "?")), "bold red"),
+                (plain(attributes.get(semconv.OTEL_LLM_ANOMALY_TYPE, "?")), "bold red"),
                 (f"  {detail}", "red"),
             ]
         case semconv.EVENT_TAG_REWRITE:
-            form, target, length = (plain(it.get(name, "?")) for name in _REWRITE)
+            form, target, length = (plain(attributes.get(name, "?")) for name in _REWRITE)
             return "rewritten", [(name, "bold"), (f"  {form} -> {target}, {length} chars", "dim")]
         case semconv.EVENT_EXCEPTION:
-            kind, message = it.get(semconv.EXCEPTION_TYPE, ""), it.get(semconv.EXCEPTION_MESSAGE, "")
+            kind, message = attributes.get(semconv.EXCEPTION_TYPE, ""), attributes.get(semconv.EXCEPTION_MESSAGE, "")
             return "exception", [(f"{plain(kind)}  {plain(message, _SHOWN_OF_A_DETAIL)}", "red")]
     if event.name.startswith(semconv.NAMESPACE):
-        return plain(event.name.removeprefix(semconv.NAMESPACE)), [(plain(dict(it)), "dim")]
+        return plain(event.name.removeprefix(semconv.NAMESPACE)), [(plain(dict(attributes)), "dim")]
     return None
 
 
@@ -283,27 +283,27 @@ def _folded(attributes: Mapping[str, Any]) -> Line:
     return [(f"  {count} deltas", "dim")] if count != 1 else []
 
 
-def _how_much(left_out: Sequence[Event]) -> str:
-    deltas = sum(int(_attributes(event).get(semconv.OTEL_LLM_DELTA_COUNT, 1)) for event in left_out)
-    return f"{deltas} deltas" if deltas == len(left_out) else f"{deltas} deltas in {len(left_out)} events"
+def _deltas_in(omitted: Sequence[Event]) -> str:
+    deltas = sum(int(_attributes(event).get(semconv.OTEL_LLM_DELTA_COUNT, 1)) for event in omitted)
+    return f"{deltas} deltas" if deltas == len(omitted) else f"{deltas} deltas in {len(omitted)} events"
 
 
 def _attributes(event: Event) -> Mapping[str, Any]:
     return event.attributes or {}
 
 
-# -- how values are written --
+# -- values --
 
 
 def _literal(value: str) -> str:
-    """`value` as a Python literal, which has nothing unprintable in it; too long a one is cut and counted."""
+    """`value` as a Python literal, which is printable; a long one is cut, and says by how many characters."""
     if len(value) > _SHOWN_OF_A_VALUE:
         return f"{value[:_SHOWN_OF_A_VALUE]!r}… and {len(value) - _SHOWN_OF_A_VALUE} more"
     return repr(value)
 
 
 def plain(value: Any, limit: int = _SHOWN_OF_A_VALUE) -> str:
-    """`value` without quotes, on one line, cut to `limit` characters."""
+    """`value` without quotes, on one line, cut after `limit` characters."""
     text = str(value)
     return one_line(text[:limit]) + ("…" if len(text) > limit else "")
 

@@ -24,9 +24,10 @@ from otel_llm import (
     SyncStreamingToolCallTracker,
     intercept_llm_requests,
 )
+from otel_llm.demo.scripted_responses import function_call, response_events
 from otel_llm.demo.scripted_server import DONE, Answer, ScriptedServer, chunk, completion, text, tool_call_chunks
 from tests.helpers.callers import AsyncCaller, SyncCaller
-from tests.helpers.sdk_versions import helpers, takes_key_functions
+from tests.helpers.sdk_versions import helpers, needs_responses, takes_key_functions
 from tests.helpers.seen import Seen
 
 Serve = Callable[..., ScriptedServer]
@@ -266,6 +267,14 @@ async def test_raw_responses_through_the_client_itself(seen: Seen, serve: Serve,
     raw = await caller.result(create(model="m", messages=[], stream=True))
     await caller.read(raw.parse())
     assert seen.outcome == "completed"
+
+
+@needs_responses
+async def test_responses_of_one_client(seen: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(*response_events(function_call("add_task", "{}"))))
+    intercept_llm_requests(caller.client, **seen.providers)
+    await caller.read(await caller.respond(stream=True))
+    assert seen.attributes["otel_llm.stream.tool_call_count"] == 1
 
 
 async def test_parse_of_one_client(seen: Seen, serve: Serve, connect: Connect) -> None:

@@ -1,4 +1,4 @@
-"""The timeline on the terminal: what a person reads for one finished span; nothing in it can do harm."""
+"""The timeline on the terminal: the lines for one finished span, with harmless text only."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def printed(
     limits: SpanLimits | None = None,
     **attributes: Any,
 ) -> str:
-    """What is printed for a span of 30 ms on which `write` put its events."""
+    """What is printed for a span of 30 ms to which `write` adds events."""
     terminal = io.StringIO()
     provider = TracerProvider(shutdown_on_exit=False, span_limits=limits)
     exporter = TimelineSpanExporter(console=Console(file=terminal))
@@ -134,8 +134,8 @@ def test_a_long_run_of_deltas_is_shortened_and_says_by_how_much() -> None:
     lines = printed(write).splitlines()
     shown = [line.split("'")[1] for line in lines if "arguments" in line]
     assert shown == ["<0>", "<1>", "<2>", "<3>", "<4>", "<37>", "<38>", "<39>"]
-    assert [line.strip() for line in lines if "left out" in line] == [
-        "…                64 deltas in 32 events left out here"
+    assert [line.strip() for line in lines if "omitted" in line] == [
+        "…                64 deltas in 32 events omitted here"
     ]
 
 
@@ -154,10 +154,10 @@ def test_a_run_is_not_shortened_to_save_a_single_line() -> None:
 
     text = printed(write)
     assert text.count("arguments") == 9
-    assert "left out" not in text
+    assert "omitted" not in text
 
 
-def test_anomalies_name_themselves() -> None:
+def test_anomalies() -> None:
     text = printed(
         lambda span: event(span, "anomaly", 9, call=1, choice=0, type="invalid_json", detail="cut at 12"),
         otel_llm__stream__anomaly_count=1,
@@ -167,7 +167,7 @@ def test_anomalies_name_themselves() -> None:
     assert "[1]  ANOMALY         invalid_json  cut at 12" in text
 
 
-def test_an_error_says_its_type_and_its_words() -> None:
+def test_an_error_has_its_type_and_message() -> None:
     def write(span: Span) -> None:
         span.set_attribute("error.type", "APIConnectionError")
         span.set_status(Status(StatusCode.ERROR, "peer closed connection"))
@@ -177,7 +177,7 @@ def test_an_error_says_its_type_and_its_words() -> None:
     assert "   1 chunk in 30.0 ms" in text
 
 
-def test_choices_are_told_apart_where_there_are_several() -> None:
+def test_several_choices_are_numbered() -> None:
     def write(span: Span) -> None:
         event(span, "text.started", 1, choice=0)
         event(span, "tool_call.detected", 2, choice=1, call=0)
@@ -187,7 +187,7 @@ def test_choices_are_told_apart_where_there_are_several() -> None:
     assert "choice 1 [0] detected        without an id" in text
 
 
-def test_arguments_that_were_not_captured_are_not_made_up() -> None:
+def test_arguments_that_were_not_captured() -> None:
     text = printed(lambda span: event(span, "tool_call.completed", 3, call=0, name="f", length=20, count=4))
     assert "f (not captured)  20 chars in 4 deltas" in text
 
@@ -195,7 +195,7 @@ def test_arguments_that_were_not_captured_are_not_made_up() -> None:
 HOSTILE = "[red]\x1b[2J\x07\r\nFORGED LINE\u202e\u2028\x9b31m\x00"
 
 
-def test_nothing_from_a_model_reaches_the_terminal_as_a_command() -> None:
+def test_text_from_a_model_cannot_control_the_terminal() -> None:
     def write(span: Span) -> None:
         event(span, "tool_call.detected", 1, call=0, id=HOSTILE)
         event(span, "tool_call.name", 1, call=0, name=HOSTILE)
@@ -223,22 +223,22 @@ def test_a_long_value_is_cut() -> None:
     assert "x" * 121 not in text
 
 
-def test_a_half_of_a_surrogate_pair_can_be_printed() -> None:
+def test_a_lone_surrogate_can_be_printed() -> None:
     text = printed(lambda span: event(span, "tool_call.name", 3, call=0, name="\ud83d"))
     assert "\\ud83d" in text
     text.encode()
 
 
-def test_events_that_the_sdk_dropped_are_mentioned() -> None:
+def test_dropped_events_are_mentioned() -> None:
     text = printed(one_call, limits=SpanLimits(max_events=4))
-    assert "2 events dropped by the SDK" in text
+    assert "2 events dropped by the OpenTelemetry SDK" in text
 
 
 def test_other_spans_are_ignored() -> None:
     assert printed(lambda span: span.add_event("something"), http__method="GET") == ""
 
 
-def test_it_prints_to_standard_error_without_colours_where_that_is_no_terminal(
+def test_it_prints_to_standard_error_without_colours_if_that_is_no_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     provider = TracerProvider(shutdown_on_exit=False)
@@ -280,8 +280,8 @@ def test_exporting_never_raises(caplog: pytest.LogCaptureFixture) -> None:
     assert exporter.force_flush() is True
 
 
-def test_only_the_timeline_is_lost_when_nobody_reads_it() -> None:
-    """`app 2>&1 >out | head`: rich would point standard output to /dev/null and exit."""
+def test_a_broken_pipe_loses_only_the_timeline() -> None:
+    """`app 2>&1 >out | head`: by default, rich would redirect standard output to /dev/null and exit."""
     program = """
         import sys
         from rich.console import Console
@@ -306,9 +306,7 @@ def test_only_the_timeline_is_lost_when_nobody_reads_it() -> None:
     assert done.returncode == 0
 
 
-def test_it_prints_where_there_are_no_columns(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_it_prints_without_columns(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("COLUMNS", "0")
     span: Any = TracerProvider(shutdown_on_exit=False).get_tracer("test").start_span("chat")
     event(span, "finish_reason", 9, reason="tool_calls")

@@ -1,4 +1,4 @@
-"""Spans for the execution of a user's own tools."""
+"""Spans for the execution of an application's own tools."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_an_asynchronous_function(instrumented: Seen) -> None:
     assert instrumented.span.name == "execute_tool list_tasks"
 
 
-async def test_a_plain_function_that_gives_a_coroutine(instrumented: Seen) -> None:
+async def test_a_plain_function_that_returns_a_coroutine(instrumented: Seen) -> None:
     tracer = instrumented.tracer_provider.get_tracer("tools")
 
     async def work(title: str) -> str:
@@ -91,7 +91,7 @@ async def test_a_plain_function_that_gives_a_coroutine(instrumented: Seen) -> No
     assert (instrumented.spans[-1].attributes or {})["error.type"] == "ValueError"
 
 
-def test_what_it_raises(instrumented: Seen) -> None:
+def test_a_function_that_raises(instrumented: Seen) -> None:
     with pytest.raises(LookupError, match="no such task"):
         broken()
     assert instrumented.span.status.status_code is StatusCode.ERROR
@@ -104,7 +104,7 @@ class Unspeakable(Exception):
 
 
 @pytest.mark.parametrize("error", [ValueError("half \ud800"), ValueError("long" * 1000), Unspeakable()])
-def test_errors_that_cannot_be_sent_as_they_are(instrumented: Seen, error: Exception) -> None:
+def test_errors_with_unexportable_messages(instrumented: Seen, error: Exception) -> None:
     with pytest.raises(type(error)), tool_execution("add_task"):
         raise error
     assert instrumented.span.status.status_code is StatusCode.ERROR
@@ -171,7 +171,7 @@ async def test_an_asynchronous_generator(instrumented: Seen) -> None:
     assert instrumented.span.status.is_unset
 
 
-async def test_generators_that_end_otherwise(instrumented: Seen) -> None:
+async def test_generators_that_end_early_or_fail(instrumented: Seen) -> None:
     left: Any = steps()
     next(left)
     left.close()
@@ -224,7 +224,7 @@ async def test_methods_and_other_callables(instrumented: Seen) -> None:
     assert names == ["method", *["static"] * 2, *["of_class"] * 2, "boxed", "method", "method"]
 
 
-async def test_it_is_linked_to_the_call(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+async def test_a_link_to_the_call(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(*CALLING))
     await caller.read(await caller.stream())
     with tool_execution("add_task", call_id="call_1"):
@@ -238,7 +238,7 @@ async def test_it_is_linked_to_the_call(instrumented: Seen, serve: Serve, connec
     assert other.links == ()
 
 
-async def test_it_is_linked_to_the_call_of_an_intercepted_client(
+async def test_a_link_to_the_call_of_an_intercepted_client(
     seen: Seen, serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handler = TelemetryHandler(tracer_provider=seen.tracer_provider, meter_provider=seen.meter_provider)
@@ -250,7 +250,7 @@ async def test_it_is_linked_to_the_call_of_an_intercepted_client(
         await caller.read(await caller.stream())
         with tool_execution("add_task", call_id="call_1"):
             pass
-    # Another client's server uses the same id: outside of a trace, nobody can tell whose call it is.
+    # Another client's server uses the same id: outside a trace, it is unknown whose call is meant.
     await other.read(await other.stream())
     with tool_execution("add_task", call_id="call_1"):
         pass
@@ -262,12 +262,12 @@ async def test_it_is_linked_to_the_call_of_an_intercepted_client(
 
 @pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Seen:
-    """What goes to the global providers."""
+    """The telemetry that goes to the global providers."""
     seen = Seen()
     handler = TelemetryHandler(tracer_provider=seen.tracer_provider, meter_provider=seen.meter_provider)
     monkeypatch.setattr(tool_spans, "_global", handler)
-    # Clients of other tests may be alive.
-    monkeypatch.setattr(tool_spans, "of_clients", WeakKeyDictionary())
+    # Clients of other tests may still be alive.
+    monkeypatch.setattr(tool_spans, "client_telemetries", WeakKeyDictionary())
     return seen
 
 
@@ -275,7 +275,7 @@ def client(server: ScriptedServer, seen: Seen) -> openai.OpenAI:
     return intercept_llm_requests(openai.OpenAI(api_key="unused", base_url=server.base_url), **seen.providers)
 
 
-def test_spans_go_where_those_of_an_intercepted_client_go(seen: Seen, elsewhere: Seen, serve: Serve) -> None:
+def test_spans_go_to_the_providers_of_an_intercepted_client(seen: Seen, elsewhere: Seen, serve: Serve) -> None:
     clients = [client(serve(), seen) for _ in range(2)]
     add_task("a")
     assert seen.span.name == "execute_tool add_task"
@@ -288,7 +288,7 @@ def test_spans_go_where_those_of_an_intercepted_client_go(seen: Seen, elsewhere:
 
 
 def test_spans_of_several_clients_are_told_apart_by_the_call(seen: Seen, elsewhere: Seen, serve: Serve) -> None:
-    """Whose providers are meant else, nobody can tell."""
+    """Without a call of theirs, spans go to the global providers."""
     other = Seen()
     ours, theirs = client(serve(*CALLING), seen), client(serve(), other)
     for _ in ours.chat.completions.create(model="m", messages=[], stream=True):
@@ -363,7 +363,9 @@ def test_without_an_instrumentor() -> None:
 
 
 @pytest.mark.parametrize("name", ["tool", "should_capture_content"])
-def test_a_fault_of_telemetry_is_not_the_tools(instrumented: Seen, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_fault_of_telemetry_does_not_affect_the_tool(
+    instrumented: Seen, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     def fail(*_args: Any, **_kwargs: Any) -> Any:
         raise RuntimeError
 
@@ -373,6 +375,6 @@ def test_a_fault_of_telemetry_is_not_the_tools(instrumented: Seen, monkeypatch: 
         broken()
 
 
-def test_wrong_arguments_are_told_by_the_function(instrumented: Seen) -> None:
+def test_the_function_itself_rejects_wrong_arguments(instrumented: Seen) -> None:
     with pytest.raises(TypeError, match="title"):
         add_task()  # type: ignore[call-arg]

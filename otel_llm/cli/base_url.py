@@ -1,4 +1,4 @@
-"""Which server a subcommand talks to."""
+"""The server that a subcommand talks to."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ OPENAI: Final = "https://api.openai.com/v1"
 
 
 def chosen_base_url(given: str | None) -> str:
-    """`given`, else what OPENAI_BASE_URL says, else OpenAI's."""
+    """`given`, or else OPENAI_BASE_URL, or else OpenAI's URL."""
     return given or os.environ.get("OPENAI_BASE_URL") or OPENAI

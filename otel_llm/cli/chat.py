@@ -1,10 +1,10 @@
-"""``otel-llm chat``: talk to a model, and see its tool calls in the tags that one likes.
+"""``otel-llm chat``: chat with a model, and see its tool calls in tags of your choice.
 
     otel-llm chat --base-url http://127.0.0.1:8000/v1 --model qwen3-coder --stream
     you: /tooltag 'ojlk' 'dfsd'
     Tool call tags set to: ojlk...dfsd
 
-Calls are shown, not executed. Each request has its span, as under the instrumentor.
+Calls are shown, not executed. Each request has a span, as with the instrumentor.
 """
 
 from __future__ import annotations
@@ -24,33 +24,33 @@ if TYPE_CHECKING:
 
 _HELP = """\
 /tooltag 'start' 'end'   rewrite tool calls in the text to these tags
-/tooltag openai          make real tool calls of them
+/tooltag openai          turn them into real tool calls
 /tooltag NAME            one tag for both ends, or the name of a format (qwen, llama, xml, gemma)
 /tooltag off             leave them as the model writes them
-/clear                   forget the conversation
-/help                    this text
-/quit                    leave (or end of input)"""
+/clear                   start a new conversation
+/help                    show this text
+/quit                    leave (or end the input)"""
 
 
 def add_parser(commands: Any) -> None:
     """Add the subcommand to what ``ArgumentParser.add_subparsers`` returned."""
     parser = commands.add_parser(
         "chat",
-        help="talk to a model and see its tool calls in tags of your choice",
-        description="Talk to a model of an OpenAI-compatible server. Commands begin with a slash: /help lists them.",
+        help="chat with a model and see its tool calls in tags of your choice",
+        description="Chat with a model on an OpenAI-compatible server. Commands start with a slash: /help lists them.",
     )
-    parser.add_argument("--base-url", help="the server's URL, /v1 included (default: OPENAI_BASE_URL, or OpenAI's)")
+    parser.add_argument("--base-url", help="the server's URL, including /v1 (default: OPENAI_BASE_URL, or OpenAI's)")
     parser.add_argument("--model", required=True, help="the model's name")
-    parser.add_argument("--api-key", help="default: OPENAI_API_KEY; local servers mostly want none")
-    parser.add_argument("--stream", action="store_true", help="show answers while they are written")
-    parser.add_argument("--system", help="a system message to begin with")
-    parser.add_argument("--tools", type=Path, metavar="FILE", help="a JSON file with the request's `tools`")
-    parser.add_argument("--tooltag", metavar="TAGS", help="tool-call tags to begin with: start,end; openai; a format")
+    parser.add_argument("--api-key", help="default: OPENAI_API_KEY; most local servers need none")
+    parser.add_argument("--stream", action="store_true", help="show answers as they are generated")
+    parser.add_argument("--system", help="a system message to start with")
+    parser.add_argument("--tools", type=Path, metavar="FILE", help="a JSON file with the `tools` of each request")
+    parser.add_argument("--tooltag", metavar="TAGS", help="tool-call tags to start with: start,end; openai; a format")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Talk until the input ends; 0, or 2 where the talk cannot begin."""
+    """Chat until the input ends; 0, or 2 if the chat cannot start."""
     _accept_any_text()
     try:
         import openai
@@ -75,19 +75,19 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             conversation.ask(line)
         except BrokenPipeError:
-            # The SDK has errors of its own for connections: it is our reader who is gone.
+            # The OpenAI SDK has errors of its own for connections: this is the reader of standard output.
             raise
-        except Exception as error:  # noqa: BLE001  a server may answer anything, and the talk goes on
+        except Exception as error:  # noqa: BLE001 - a server may answer anything, and the chat goes on
             say(f"[error] {type(error).__name__}: {' '.join(str(error).split())}")
     return 0
 
 
 def _accept_any_text() -> None:
-    """Read what is no text in the input's encoding, and show what the output's cannot say, as well as can be."""
+    """Replace input that is not text in its encoding, and escape what the output's encoding lacks."""
     for stream, errors in ((sys.stdin, "replace"), (sys.stdout, "backslashreplace")):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
-            with contextlib.suppress(OSError):  # somebody has read of it already
+            with contextlib.suppress(OSError):  # it was read from already
                 reconfigure(errors=errors)
 
 
@@ -99,7 +99,7 @@ def _read_line() -> str | None:
 
 
 def _command(conversation: Conversation, line: str) -> bool:
-    """Do what the line says; False where it says to leave."""
+    """Execute a command; False if it is to quit."""
     try:
         name, *words = shlex.split(line)
     except ValueError as error:
@@ -114,7 +114,7 @@ def _command(conversation: Conversation, line: str) -> bool:
             print(f"Tool call tags not set: {error}")
     elif name == "/clear":
         conversation.clear()
-        print("The conversation is forgotten.")
+        print("This is a new conversation.")
     elif name == "/help":
         print(_HELP)
     else:
@@ -123,7 +123,7 @@ def _command(conversation: Conversation, line: str) -> bool:
 
 
 class Conversation:
-    """The messages so far, and a client that rewrites as it was told last."""
+    """The messages so far, and a client that rewrites tool calls."""
 
     def __init__(self, sdk: Any, arguments: argparse.Namespace, tools: Any) -> None:
         self._sdk = sdk
@@ -138,7 +138,7 @@ class Conversation:
         self._messages = [{"role": "system", "content": system}] if system else []
 
     def set_tags(self, words: list[str]) -> str:
-        """What to say of it. Raises ValueError for tags that cannot be used."""
+        """Rewrite from now on; the value says how. Raises ValueError for unusable tags."""
         from otel_llm.tags import ToolCallTags
         from otel_llm.tags.target import read_target
 
@@ -146,7 +146,7 @@ class Conversation:
             self._client = self._make_client(None)
             return "Tool call tags are off."
         if len(words) not in {1, 2}:
-            raise ValueError("wanted are /tooltag 'start' 'end', /tooltag openai, or /tooltag off")
+            raise ValueError("use /tooltag 'start' 'end', /tooltag openai or /tooltag off")
         target = ToolCallTags(words[0], words[1]) if len(words) == 2 else read_target(words[0])
         if target is None:
             raise ValueError("the tags are empty; /tooltag off leaves tool calls as they are")
@@ -165,7 +165,7 @@ class Conversation:
     def ask(self, text: str) -> None:
         """Send a message and show the answer.
 
-        Raises what the SDK raises, and anything where the answer is none of the API's; the message is then not kept.
+        Raises what the OpenAI SDK raises, and any error for a malformed answer. The message is not kept then.
         """
         messages = [*self._messages, {"role": "user", "content": text}]
         request: dict[str, Any] = {"model": self._arguments.model, "messages": messages}
@@ -183,14 +183,14 @@ class Conversation:
         print()
         answer: dict[str, Any] = {"role": "assistant", "content": content or None}
         self._messages = [*messages, answer | ({"tool_calls": calls} if calls else {})]
-        # A call wants its answer before the next message; here nobody executes it.
+        # Each call needs a result before the next message.
         self._messages += [
             {"role": "tool", "tool_call_id": call["id"], "content": "not executed: this is a chat"} for call in calls
         ]
 
 
 def _show_stream(stream: Any) -> tuple[str, list[dict[str, Any]]]:
-    """Show the text as it comes; all of it, and the calls."""
+    """Show the text as it arrives; the value is all of it, and the calls."""
     content: list[str] = []
     calls: dict[int, dict[str, Any]] = {}
     chunk = None
@@ -205,10 +205,10 @@ def _show_stream(stream: Any) -> tuple[str, list[dict[str, Any]]]:
                         _add_delta(calls, delta)
     except Exception:
         if content:
-            print(flush=True)  # what is said of the error gets a line of its own
+            print(flush=True)  # the error gets a line of its own
         raise
     if chunk is None:
-        raise ValueError("the answer is no stream of events, or one without any")
+        raise ValueError("the answer is not a stream, or an empty one")
     return _sendable("".join(content)), list(calls.values())
 
 
@@ -232,5 +232,5 @@ def _call_of(call: Any) -> dict[str, Any]:
 
 
 def _sendable(text: str) -> str:
-    """Lone surrogates replaced: with one in the conversation every later request would fail."""
+    """Replace lone surrogates: with one in the conversation, every later request would fail."""
     return text.encode("utf-8", "replace").decode("utf-8")

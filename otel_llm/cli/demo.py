@@ -1,7 +1,7 @@
-"""``otel-llm demo``: a small agent and some broken streams, instrumented from outside, with their timelines.
+"""``otel-llm demo``: a small agent and some broken streams, instrumented without code changes, with their timelines.
 
-Each part is a program that knows nothing of telemetry, run by ``opentelemetry-instrument`` as any application
-would be. Nothing but the loopback interface is needed. Where a collector listens on it, it gets the spans, too.
+Each part is a program without telemetry of its own, run by ``opentelemetry-instrument`` like any application. Only the
+loopback interface is needed. If a collector listens on it, the spans are sent there, too.
 """
 
 from __future__ import annotations
@@ -32,25 +32,27 @@ if TYPE_CHECKING:
 _PART_TIMEOUT: Final = 60.0  # seconds
 _NEEDED: Final = ("openai", "rich", "opentelemetry.sdk", "opentelemetry.distro", "hypercorn")
 _SERVICE: Final = "otel-llm-demo"
-_COLLECTOR: Final = ("127.0.0.1", 4317)  # where an SDK sends unless it is told otherwise
-_SUMMARY_MARK: Final = "━━"  # how the terminal exporter begins a timeline
+_COLLECTOR: Final = ("127.0.0.1", 4317)  # where the OpenTelemetry SDK sends by default
+_SUMMARY_MARK: Final = "━━"  # how the terminal exporter starts a timeline
 
 
 def add_parser(commands: Any) -> None:
     """Add the subcommand to what ``ArgumentParser.add_subparsers`` returned."""
     parser = commands.add_parser(
         "demo",
-        help="watch tool calls, good ones and broken ones, on this terminal",
-        description="A small agent and some broken streams, instrumented from outside, with their timelines.",
+        help="watch healthy and broken tool calls on this terminal",
+        description="A small agent and some broken streams, instrumented without code changes, with their timelines.",
     )
     parser.add_argument(
-        "--view", action="store_true", help="end in `otel-llm view`, as it does where standard output is a terminal"
+        "--view",
+        action="store_true",
+        help="end in `otel-llm view`, which is the default if standard output is a terminal",
     )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Play all parts; 0 if each showed what it is there to show, 1 if not, 2 where a package is missing."""
+    """Play all parts; 0 if each showed what it should, 1 if not, 2 if a package is missing."""
     missing = [name for name in _NEEDED if not _is_installed(name)]
     if missing:
         say(f"The demo needs {' and '.join(missing)}: pip install 'otel-llm[demo]'")
@@ -60,12 +62,12 @@ def run(arguments: argparse.Namespace) -> int:
         if collector or not (arguments.view or sys.stdout.isatty()):
             status = _play_all()
             if status == 0 and collector:
-                print(f"They went to the collector at {collector}, too, as the service {_SERVICE}.")
+                print(f"They were also sent to the collector at {collector}, as the service {_SERVICE}.")
             return status
         with _view() as page:
             status = _play_all()
             if status == 0:
-                print(f"See them drawn at {page} until you press Ctrl-C.", flush=True)
+                print(f"See them in a browser at {page} until you press Ctrl-C.", flush=True)
                 with contextlib.suppress(KeyboardInterrupt):
                     threading.Event().wait()
         return status
@@ -73,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _exit_when_told_to_end() -> Iterator[None]:
-    """Make SIGTERM and the end of the terminal an exit, for what was started ends only where its block does."""
+    """Turn SIGTERM and the end of the terminal into an exit, which ends what was started."""
     before = {}
     if threading.current_thread() is threading.main_thread():
         for name in ("SIGTERM", "SIGHUP"):  # Windows has only the first
@@ -93,22 +95,22 @@ def _exit(number: int, _frame: FrameType | None) -> NoReturn:
 
 @contextlib.contextmanager
 def _view() -> Iterator[str]:
-    """A view of its own, where the demo's spans go for the length of a block; the value is its page's address."""
+    """A view that receives the demo's spans for the length of a block; the value is the address of its page."""
     ports = ("--otlp-http", "0", "--otlp-grpc", "0")
     code = "import sys; from otel_llm.cli import main; sys.exit(main())"
     with tempfile.TemporaryDirectory() as folder:
-        process = subprocess.Popen(  # noqa: S603 - our own command
+        process = subprocess.Popen(  # noqa: S603 - a fixed command
             [sys.executable, "-c", code, "view", "--no-open", *ports, "--db", str(Path(folder) / "demo.sqlite3")],
             stderr=subprocess.PIPE,
             encoding="utf-8",
-            start_new_session=True,  # an interrupt is for the demo, which ends it
+            start_new_session=True,  # an interrupt is for the demo, which ends the view
         )
         assert process.stderr is not None  # noqa: S101 - for the type checker
         try:
-            said = process.stderr.readline() + process.stderr.readline()
-            found = re.search(r"page is at (\S+)\n.* and (\S+) \(gRPC\)", said)
+            output = process.stderr.readline() + process.stderr.readline()
+            found = re.search(r"page is at (\S+)\n.* and (\S+) \(gRPC\)", output)
             if not found:
-                raise RuntimeError(f"the view did not start: {said}")
+                raise RuntimeError(f"the view did not start: {output}")
             os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = found.group(2)
             yield found.group(1)
         finally:
@@ -124,7 +126,7 @@ def _play_all() -> int:
         print(flush=True)
         say(f"{passed.count(False)} of {len(passed)} parts did not show what they should.")
         return 1
-    print("\nThat was one span for each request. Where they go is for OTEL_TRACES_EXPORTER to say.")
+    print("\nThat was one span for each request. OTEL_TRACES_EXPORTER says where they go.")
     return 0
 
 
@@ -136,9 +138,9 @@ def _play_agent() -> bool:
     with contextlib.ExitStack() as cleanup:
         try:
             base_url = cleanup.enter_context(llama_server())
-            model = "a real llama.cpp server; the model is 300 KB of noise that a grammar leads"
+            model = "a real llama.cpp server; the model is 300 KB of noise, steered by a grammar"
         except LlamaServerUnavailable as unavailable:
-            print(f"{unavailable} A scripted server plays its part.")
+            print(f"{unavailable} A scripted server takes its place.")
             base_url = cleanup.enter_context(ScriptedServer(HEALTHY_CONVERSATION)).base_url
             model = "a scripted server"
         _heading(f"An agent calls its tools and answers, in two requests to {model}.")
@@ -163,13 +165,13 @@ def _heading(sentence: str) -> None:
 
 
 def _play(module: str, base_url: str, *, expected: str) -> bool:
-    """Run ``module`` instrumented and show what it prints.
+    """Run ``module`` with instrumentation and show its output.
 
-    The value is whether it ended well and its timeline has ``expected`` in it.
+    The value is whether it succeeded and its timeline contains ``expected``.
     """
     command = [*opentelemetry_instrument(), sys.executable, "-m", module, base_url]
     try:
-        ended = subprocess.run(  # noqa: S603 - our own module
+        ended = subprocess.run(  # noqa: S603 - a module of this package
             command,
             env=_environment(),
             stderr=subprocess.PIPE,
@@ -179,7 +181,7 @@ def _play(module: str, base_url: str, *, expected: str) -> bool:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        say(f"This part did not end within {_PART_TIMEOUT:.0f} s.")
+        say(f"This part was still running after {_PART_TIMEOUT:.0f} s.")
         return False
     print(flush=True)
     print(ended.stderr, end="", file=sys.stderr, flush=True)
@@ -187,17 +189,17 @@ def _play(module: str, base_url: str, *, expected: str) -> bool:
         say(f"This part ended with status {ended.returncode}.")
         return False
     if _SUMMARY_MARK not in ended.stderr or expected not in ended.stderr:
-        say(f"This part shows no timeline with {expected} in it, though it should.")
+        say(f"This part shows no timeline with {expected}, although it should.")
         return False
     return True
 
 
 def _environment() -> dict[str, str]:
-    """This process's environment, where all that concerns telemetry is the demo's own."""
+    """This process's environment, with telemetry settings of the demo."""
     others = {entry.name for entry in entry_points(group="opentelemetry_instrumentor")} - {"otel_llm"}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
     if sys.stderr.isatty():
-        environment.setdefault("FORCE_COLOR", "1")  # it reaches the terminal by way of a pipe
+        environment.setdefault("FORCE_COLOR", "1")  # its output reaches the terminal through a pipe
     collector = _collector()
     if collector:
         environment |= {"OTEL_EXPORTER_OTLP_ENDPOINT": collector}
@@ -213,7 +215,7 @@ def _environment() -> dict[str, str]:
 
 
 def _collector() -> str | None:
-    """The endpoint that the user's environment names, else the usual one if something listens there."""
+    """The endpoint in the user's environment, or else the default one if something listens there."""
     named = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
     if named:
         return named
@@ -227,5 +229,5 @@ def _collector() -> str | None:
 def _is_installed(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:  # not even the package around it
+    except ModuleNotFoundError:  # its parent package is missing
         return False

@@ -1,10 +1,10 @@
-"""``otel-llm doctor``: does the telemetry of an application that is started here, with these variables, arrive?
+"""``otel-llm doctor``: does the telemetry of an application with this environment arrive?
 
     otel-llm doctor
-    ok       collector: The collector at http://127.0.0.1:13133/ is well.
-    failed   Jaeger: Jaeger cannot be asked at http://127.0.0.1:16686: nothing listens there. ...
+    ok       collector: The collector at http://127.0.0.1:13133/ is healthy.
+    failed   Jaeger: Jaeger cannot be reached at http://127.0.0.1:16686: nothing listens there. ...
 
-Two test streams are sent the whole way; nothing leaves this machine but what their spans and metrics are sent to.
+Two test streams take the whole path. Nothing leaves this machine but their spans and metrics.
 """
 
 from __future__ import annotations
@@ -31,46 +31,44 @@ def add_parser(commands: Any) -> None:
     """Add the subcommand to what ``ArgumentParser.add_subparsers`` returned."""
     parser = commands.add_parser(
         "doctor",
-        help="check that an application's telemetry arrives, and say what is wrong where it does not",
-        description="Check, with the environment of an application, that its telemetry arrives: what keeps it from "
-        "being made, whether two test streams reach the collector, Jaeger and Prometheus, and what to do where they "
-        "do not. ResponseEnd with status 0 if nothing has failed, 1 if something has, 2 where a package is missing.",
+        help="check that an application's telemetry arrives, and find out why it does not",
+        description="Check, in the environment of an application, that its telemetry arrives: what keeps it from being "
+        "created, whether two test streams reach the collector, Jaeger and Prometheus, and what to do if they do not. "
+        "Exit status: 0 nothing failed, 1 something failed, 2 a package is missing.",
     )
     parser.add_argument(
         "--collector-health",
         type=_url,
         default="http://127.0.0.1:13133/",
         metavar="URL",
-        help="where the collector tells how it is (default: %(default)s)",
+        help="the collector's health endpoint (default: %(default)s)",
     )
     parser.add_argument(
         "--collector-metrics",
         type=_url,
         default="http://127.0.0.1:8888/metrics",
         metavar="URL",
-        help="the collector's metrics about itself, read when spans do not arrive (default: %(default)s)",
+        help="the collector's own metrics, read if spans do not arrive (default: %(default)s)",
     )
     for name, default in (("jaeger", "http://127.0.0.1:16686"), ("prometheus", "http://127.0.0.1:9090")):
         group = parser.add_mutually_exclusive_group()
         group.add_argument(
             f"--{name}", type=_url, default=default, metavar="URL", help=f"{name.title()}'s API (default: %(default)s)"
         )
-        group.add_argument(
-            f"--no-{name}", dest=name, action="store_const", const=None, help=f"do not ask {name.title()}"
-        )
+        group.add_argument(f"--no-{name}", dest=name, action="store_const", const=None, help=f"skip {name.title()}")
     parser.add_argument(
         "--wait",
         type=_seconds,
         default=20.0,
         metavar="SECONDS",
-        help="how long to wait for the test in Jaeger and in Prometheus each (default: %(default)g)",
+        help="how long to wait for the test streams in Jaeger and in Prometheus, each (default: %(default)g)",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object at the end instead of lines")
+    parser.add_argument("--json", action="store_true", help="print one JSON object at the end, instead of lines")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make all checks; 0 if none has failed, 1 if one has, 2 where a package is missing."""
+    """Run all checks; 0 if none failed, 1 if one failed, 2 if a package is missing."""
     from otel_llm.doctor.checkup import PackagesMissing, Questions, checkup
     from otel_llm.exchanges.redaction import masked, secrets_in_environment
 
@@ -105,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise argparse.ArgumentTypeError(f"{text!r} is no http:// or https:// URL")
+        raise argparse.ArgumentTypeError(f"{text!r} is not an http:// or https:// URL")
     return text.rstrip("/")
 
 
@@ -115,16 +113,16 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds <= 3600:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0 to 3600")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to 3600")
     return seconds
 
 
 def _silent(_finding: Finding) -> None:
-    """JSON comes at the end, as one piece."""
+    """JSON is printed at the end, in one piece."""
 
 
 def _printer() -> Callable[[Finding], None]:
-    """One line a finding, in colours where rich is installed and the output is a terminal."""
+    """Prints a line for each finding, in colour if rich is installed and the output is a terminal."""
     try:
         print_lines = line_printer() if console().is_terminal else None
     except ImportError:

@@ -1,4 +1,4 @@
-"""``otel-llm explain``: what an anomaly means, where it is known from, and what to do."""
+"""``otel-llm explain``: what an anomaly means, which servers are known for it, and what to do."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "explain",
         help="what an anomaly means and what to do",
-        description="What an anomaly means, which servers are known for it, what to do, and a stream that has it.",
+        description="What an anomaly means, which servers are known for it, what to do, and a stream with it.",
     )
-    parser.add_argument("type", nargs="*", metavar="TYPE", help="the anomaly's type; without one, all are listed")
-    parser.add_argument("--markdown", action="store_true", help="all of them, as the page docs/anomalies.md")
+    parser.add_argument("type", nargs="*", metavar="TYPE", help="the type of an anomaly; without one, all are listed")
+    parser.add_argument("--markdown", action="store_true", help="print all, as docs/anomalies.md")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print; 0, or 2 for a type there is not."""
+    """Print explanations; 0, or 2 for an unknown type."""
     from otel_llm.diagnosis.explanations import BY_TYPE, EXPLANATIONS
 
     if arguments.markdown:
@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     unknown = [name for name in arguments.type if name not in BY_TYPE]
     if unknown:
-        say(f"There is no anomaly {', '.join(unknown)}; otel-llm explain lists all.")
+        say(f"Unknown anomaly: {', '.join(unknown)}. `otel-llm explain` lists all.")
         return 2
     if not arguments.type:
         for group, members in groupby(EXPLANATIONS, key=lambda one: one.group):
@@ -68,7 +68,7 @@ def _show(markdown: str) -> None:
 
 
 def page() -> str:
-    """The page docs/anomalies.md."""
+    """The text of docs/anomalies.md."""
     from otel_llm.diagnosis.explanations import EXPLANATIONS, INTRODUCTION
 
     lines = ["<!-- Made by `otel-llm explain --markdown`. -->", "", "# Anomalies", "", INTRODUCTION, ""]
@@ -80,7 +80,7 @@ def page() -> str:
 
 
 def section(one: Explanation) -> list[str]:
-    """The lines of one type's section."""
+    """The lines of the section about one type."""
     lines = [f"### `{one.type}`", "", *_wrapped(one.means), ""]
     if one.seen:
         lines += ["Reported:", ""]

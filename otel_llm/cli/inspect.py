@@ -1,6 +1,6 @@
-"""``otel-llm inspect FILE``: a recorded stream through the machine that watches live ones.
+"""``otel-llm inspect FILE``: runs the diagnosis of live streams on recorded ones.
 
-Exit status 0 where nothing is wrong, 1 where there is an anomaly, 2 where a file, or the rest of one, cannot be read.
+Exit status: 0 nothing is wrong, 1 there is an anomaly, 2 a file, or the rest of one, cannot be read.
 """
 
 from __future__ import annotations
@@ -25,27 +25,31 @@ def add_parser(commands: Any) -> None:
     """Add the subcommand to what ``ArgumentParser.add_subparsers`` returned."""
     parser = commands.add_parser(
         "inspect",
-        help="what happened in a recorded stream, and what is wrong with it",
-        description="Reads what `curl -N` saved, chunks (one a line, or a list), a response, a recording of"
-        " `otel-llm record`, a VCR cassette, an HTTP archive or OTLP JSON. Exit status 1: there is an anomaly;"
-        " 2: a file cannot be read.",
+        help="show what happened in a recorded stream, and what is wrong with it",
+        description="Reads streams saved by `curl -N`, chunks (JSON Lines or a list), a response, a recording of"
+        " `otel-llm record`, a VCR cassette, an HTTP archive or OTLP JSON. Exit status: 0 nothing is wrong, 1 there is"
+        " an anomaly, 2 a file cannot be read.",
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     parser.add_argument(
         "--request",
         type=Path,
         metavar="FILE",
-        help="the request's JSON body (tools, tool_choice), for files that do not have it",
+        help="the request's JSON body (tools, tool_choice), for files without it",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON, a line a response")
+    parser.add_argument("--json", action="store_true", help="print a line of JSON for each response")
     parser.add_argument(
-        "--stall-seconds", type=float, default=10.0, metavar="S", help="a longer wait between two chunks is an anomaly"
+        "--stall-seconds",
+        type=float,
+        default=10.0,
+        metavar="S",
+        help="a longer wait between two chunks is an anomaly (10)",
     )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Inspect all files; the exit status."""
+    """Inspect all files; the value is the exit status."""
     from otel_llm.protocol.errors import UnreadableError
     from otel_llm.protocol.json_values import parse_json
 
@@ -54,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             request = parse_json(arguments.request.read_text(encoding="utf-8"))
             if not isinstance(request, dict):
-                raise UnreadableError("it is no JSON object")
+                raise UnreadableError("it is not a JSON object")
         except (OSError, UnicodeDecodeError, UnreadableError) as error:
             return _cannot_read(arguments.request, error)
     show = _show_json if arguments.json else _text_shower()
@@ -132,7 +136,7 @@ def _show_json(path: Path, verdict: Verdict) -> None:
 
 
 def _text_shower() -> Any:
-    """What prints a verdict as text, None where it cannot be had."""
+    """A function that prints a verdict as text, None if rich is missing."""
     try:
         from otel_llm import terminal
 
@@ -161,7 +165,7 @@ def _evidence(verdict: Verdict) -> Iterator[list[tuple[str, str]]]:
 
 
 def _span(verdict: Verdict) -> Any:
-    """A span with what the verdict tells, for what prints spans."""
+    """A span with the contents of the verdict, to be printed as a timeline."""
     from opentelemetry.sdk.trace import Event, ReadableSpan
     from opentelemetry.trace import Status, StatusCode
 

@@ -1,8 +1,8 @@
-"""``otel-llm probe``: is this server's tool calling right?
+"""``otel-llm probe``: is this server's tool calling correct?
 
     otel-llm probe --base-url http://127.0.0.1:8000/v1 --model qwen3
 
-Exit status 0 where no fault was found, 1 where one was, 2 where nothing could be asked.
+Exit status: 0 no fault, 1 a fault, 2 the server cannot be probed.
 """
 
 from __future__ import annotations
@@ -30,26 +30,34 @@ def add_parser(commands: Any) -> None:
     """Add the subcommand to what ``ArgumentParser.add_subparsers`` returned."""
     parser = commands.add_parser(
         "probe",
-        help="is this server's tool calling right?",
-        description="Sends a battery of requests, streamed and not streamed, and judges each answer. Exit status 1:"
-        " there is a fault; 2: nothing could be asked.",
+        help="check whether a server's tool calling is correct",
+        description="Sends a battery of requests, streamed and not streamed, and judges each response. Exit status: 0"
+        " no fault, 1 a fault, 2 the server cannot be probed.",
     )
     parser.add_argument("--base-url", metavar="URL", help=f"default: OPENAI_BASE_URL, or {OPENAI}")
     parser.add_argument("--model", required=True, help="the model's name")
-    parser.add_argument("--api-key", help="default: OPENAI_API_KEY; local servers mostly want none")
-    parser.add_argument("--only", action="append", metavar="CHECK", help="only this check; may be given several times")
-    parser.add_argument("--extra-body", type=json.loads, default={}, metavar="JSON", help="fields for every request")
-    parser.add_argument("--timeout", type=float, default=120.0, metavar="S", help="for one read of an answer (120)")
-    parser.add_argument("--stall-seconds", type=float, default=10.0, metavar="S", help="a longer wait is an anomaly")
+    parser.add_argument("--api-key", help="default: OPENAI_API_KEY; most local servers need none")
+    parser.add_argument("--only", action="append", metavar="CHECK", help="only this check; can be repeated")
+    parser.add_argument(
+        "--extra-body", type=json.loads, default={}, metavar="JSON", help="fields to add to every request"
+    )
+    parser.add_argument("--timeout", type=float, default=120.0, metavar="S", help="for one read of a response (120)")
+    parser.add_argument(
+        "--stall-seconds",
+        type=float,
+        default=10.0,
+        metavar="S",
+        help="a longer wait between two chunks is an anomaly (10)",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
-    parser.add_argument("--junit", type=Path, metavar="FILE", help="write JUnit XML too")
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="also write JUnit XML")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Probe; the exit status."""
+    """Probe the server; the value is the exit status."""
     try:
-        from otel_llm.probe import answers as _answers  # noqa: F401  it wants httpx
+        from otel_llm.probe import answers as _answers  # noqa: F401 - needs httpx
         from otel_llm.probe.battery import BATTERY
         from otel_llm.probe.reports import as_json, as_junit
 
@@ -60,7 +68,11 @@ def run(arguments: argparse.Namespace) -> int:
     names = [check.name for check in BATTERY]
     unknown = [name for name in arguments.only or () if name not in names]
     if unknown or not isinstance(arguments.extra_body, dict):
-        why = f"there is no check {unknown[0]}, but {', '.join(names)}" if unknown else "--extra-body is no JSON object"
+        why = (
+            f"unknown check {unknown[0]}; there are {', '.join(names)}"
+            if unknown
+            else "--extra-body is not a JSON object"
+        )
         say(f"otel-llm probe: {why}")
         return 2
     checks = [check for check in BATTERY if not arguments.only or check.name in arguments.only]
@@ -98,7 +110,7 @@ async def _probe(
     )
     try:
         hello = await server.ask({"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}, stream=False)
-        # Who refuses this refuses all, be it for the key, the model or a field that every request has.
+        # A server that rejects this rejects everything: for the key, the model or a field that every request has.
         if hello.status == 0 or hello.refused:
             status = f"status {hello.status}, " if hello.status else ""
             say(f"otel-llm probe: {base_url}: {status}{hello.error}")
@@ -113,7 +125,7 @@ async def _probe(
 
 
 def _quiet(_result: Result) -> None:
-    """What is printed is printed at the end."""
+    """JSON is printed at the end."""
 
 
 def _table() -> Callable[[Result], None]:

@@ -1,4 +1,4 @@
-"""``otel-llm record``: the exact bytes of each response and when they came, kept in files.
+"""``otel-llm record``: saves the exact bytes of each response, with their timing.
 
     otel-llm record -- python app.py
     otel-llm record --listen 127.0.0.1:8001 --upstream http://127.0.0.1:8000/v1
@@ -28,10 +28,10 @@ def add_parser(commands: Any) -> None:
     """Add the subcommand to what ``ArgumentParser.add_subparsers`` returned."""
     parser = commands.add_parser(
         "record",
-        help="keep the exact bytes of each response, and their timing, in files",
-        description="Runs a command whose OPENAI_BASE_URL leads through a recording proxy; or, without one, only the"
-        " proxy, until it is interrupted. Each response becomes a file for `otel-llm inspect` and `otel-llm replay`."
-        " API keys are never written.",
+        help="save the exact bytes of each response, with their timing",
+        description="Runs a command with OPENAI_BASE_URL set to a recording proxy; without a command, runs the proxy"
+        " until it is interrupted. Each response becomes a file for `otel-llm inspect` and `otel-llm replay`. API keys"
+        " are never written.",
     )
     parser.add_argument(
         "--upstream",
@@ -39,11 +39,13 @@ def add_parser(commands: Any) -> None:
         metavar="URL",
         help=f"the server (default: OPENAI_BASE_URL, or {OPENAI})",
     )
-    parser.add_argument("--listen", metavar="HOST:PORT", default="127.0.0.1:0", help="default: any free port")
     parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", default=Path("recordings"), help="where the files go (./recordings)"
+        "--listen", metavar="HOST:PORT", default="127.0.0.1:0", help="default: a free port of 127.0.0.1"
     )
-    parser.add_argument("command", nargs="*", metavar="-- COMMAND", help="what to run, and its arguments")
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", default=Path("recordings"), help="where to save the files (./recordings)"
+    )
+    parser.add_argument("command", nargs="*", metavar="-- COMMAND", help="the command to run, with its arguments")
     parser.set_defaults(run=run)
 
 

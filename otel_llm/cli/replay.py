@@ -1,4 +1,4 @@
-"""``otel-llm replay FILE --listen HOST:PORT``: a server that says what was recorded, with its timing."""
+"""``otel-llm replay FILE --listen HOST:PORT``: serves recordings with their timing."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "replay",
         help="serve a recorded stream with its timing",
-        description="Answers every request with what was recorded, until it is interrupted: to show a bug to the"
-        " maintainers of a client or a server. Several files are played in turn. A file of raw server-sent events is"
+        description="Answers every request with a recording, until it is interrupted: for example to show a bug to the"
+        " maintainers of a client or a server. Several files are served in turn. A file of raw server-sent events is"
         " sent at once.",
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    parser.add_argument("--listen", metavar="HOST:PORT", default="127.0.0.1:0", help="default: any free port")
     parser.add_argument(
-        "--speed", type=float, default=1.0, metavar="N", help="N times faster than it was recorded; 0: at once"
+        "--listen", metavar="HOST:PORT", default="127.0.0.1:0", help="default: a free port of 127.0.0.1"
+    )
+    parser.add_argument(
+        "--speed", type=float, default=1.0, metavar="N", help="N times faster than recorded; 0: at once"
     )
     parser.set_defaults(run=run)
 
@@ -54,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     try:
         if not arguments.speed >= 0:
-            raise ValueError("--speed is less than nothing")
+            raise ValueError("--speed must not be negative")
         listener = listen_on(arguments.listen)
     except (OSError, ValueError) as error:
         say(f"otel-llm replay: {error}")

@@ -1,4 +1,4 @@
-"""``otel-llm show``: the timelines of the view's requests, or of a file of OTLP JSON, in the terminal."""
+"""``otel-llm show``: prints the timelines of requests that the view keeps, or of a file of OTLP JSON."""
 
 from __future__ import annotations
 
@@ -19,20 +19,22 @@ def add_parser(commands: Any) -> None:
     """Add the subcommand to what ``ArgumentParser.add_subparsers`` returned."""
     parser = commands.add_parser(
         "show",
-        help="the timelines of stored requests, in the terminal",
-        description="Prints what `otel-llm view` keeps, the newest last, or the requests of a file of OTLP JSON.",
+        help="print the timelines of stored requests",
+        description="Prints the requests that `otel-llm view` keeps, the newest last, or those of a file of OTLP JSON.",
     )
-    parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="OTLP JSON, instead of what is kept")
-    parser.add_argument("--db", type=Path, metavar="FILE", help="where `otel-llm view` keeps them, if told so")
+    parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="OTLP JSON to print instead")
+    parser.add_argument(
+        "--db", type=Path, metavar="FILE", help="the database of `otel-llm view`, if not the default one"
+    )
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--request", metavar="ID", help="this one")
-    which.add_argument("--last", type=int, default=10, metavar="N", help="the newest N (10)")
-    parser.add_argument("--json", action="store_true", help="print JSON, a line a request")
+    which.add_argument("--request", metavar="ID", help="print this request")
+    which.add_argument("--last", type=int, default=10, metavar="N", help="print the newest N (10)")
+    parser.add_argument("--json", action="store_true", help="print a line of JSON for each request")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print them: 0, 1 where there is none, 2 where nothing can be read."""
+    """Print requests; 0, 1 if there are none, 2 if they cannot be read."""
     from otel_llm.protocol.errors import UnreadableError
 
     try:
@@ -84,7 +86,7 @@ def _messages(arguments: argparse.Namespace) -> Iterator[ResourceSpans]:
         return
     path = arguments.db or default_path()
     if not path.exists():
-        raise StoreError(f"{path} is not there: `otel-llm view` makes it")
+        raise StoreError(f"{path} does not exist: `otel-llm view` creates it")
     store = Store(path)
     try:
         wanted = [arguments.request]
@@ -105,7 +107,7 @@ def _show_json(message: ResourceSpans) -> None:
 
 
 def _text_shower() -> Callable[[ResourceSpans], None] | None:
-    """What prints a timeline, None where it cannot be had."""
+    """A function that prints a timeline, None if a package is missing."""
     try:
         from otel_llm import terminal
 
@@ -116,7 +118,7 @@ def _text_shower() -> Callable[[ResourceSpans], None] | None:
 
 
 def _readable(message: ResourceSpans) -> Any:
-    """The span as the SDK would have given it to an exporter."""
+    """The span as the OpenTelemetry SDK gives it to an exporter."""
     from opentelemetry.sdk.trace import Event, ReadableSpan
     from opentelemetry.trace import SpanContext, Status, StatusCode
 

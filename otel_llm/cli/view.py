@@ -1,4 +1,4 @@
-"""``otel-llm view``: receives spans, keeps them in a file, and serves a page that shows them.
+"""``otel-llm view``: receives spans, stores them in a file, and serves a page that shows them.
 
 otel-llm view
 otel-llm view --run python app.py
@@ -31,47 +31,49 @@ _OTLP_HTTP: Final = 4318
 _OTLP_GRPC: Final = 4317
 _SECONDS_TO_END: Final = 5
 _MOST: Final = 10_000_000  # megabytes, or days
-_TOKEN: Final = re.compile(r"[A-Za-z0-9._~-]+")  # what needs no quoting in a header, a cookie or an address
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._~-]+")  # needs no quoting in a header, a cookie or a URL
 
 
 def add_parser(commands: Any) -> None:
     """Add the subcommand to what ``ArgumentParser.add_subparsers`` returned."""
     parser = commands.add_parser(
         "view",
-        help="a local page that shows requests as they arrive over OTLP",
-        description="Receives OTLP (HTTP and gRPC) on the loopback interface, keeps it in a file and serves a page."
-        " With --run, starts a program under opentelemetry-instrument that sends here.",
+        help="serve a local page that shows requests as they arrive over OTLP",
+        description="Receives OTLP (HTTP and gRPC) on the loopback interface, stores it in a file and serves a page."
+        " With --run, also runs a program under opentelemetry-instrument that sends its spans here.",
     )
-    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="OTLP JSON to show, too")
-    parser.add_argument("--port", type=_port, metavar="N", help=f"of the page ({_PORT}, or any free one)")
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="OTLP JSON to add")
+    parser.add_argument("--port", type=_port, metavar="N", help=f"the port of the page ({_PORT}, or a free one)")
     parser.add_argument(
-        "--otlp-http", type=_port, metavar="N", help=f"the port of OTLP/HTTP ({_OTLP_HTTP}, or any free one)"
+        "--otlp-http", type=_port, metavar="N", help=f"the port for OTLP/HTTP ({_OTLP_HTTP}, or a free one)"
     )
     parser.add_argument(
-        "--otlp-grpc", type=_port, metavar="N", help=f"the port of OTLP/gRPC ({_OTLP_GRPC}, or any free one)"
+        "--otlp-grpc", type=_port, metavar="N", help=f"the port for OTLP/gRPC ({_OTLP_GRPC}, or a free one)"
     )
-    parser.add_argument("--db", type=Path, metavar="FILE", help="where spans are kept (in the user's state directory)")
-    parser.add_argument("--max-size", type=_positive, default=1024, metavar="MB", help="of the file (1024)")
-    parser.add_argument("--max-age", type=_positive, default=30, metavar="DAYS", help="of what is kept (30)")
+    parser.add_argument("--db", type=Path, metavar="FILE", help="the database (in the user's state directory)")
     parser.add_argument(
-        "--host", default="127.0.0.1", metavar="ADDRESS", help="another address than 127.0.0.1; needs --token"
+        "--max-size", type=_positive, default=1024, metavar="MB", help="the largest size of the database (1024)"
     )
-    parser.add_argument("--token", metavar="TOKEN", help="what everybody who asks must show (OTEL_LLM_VIEW_TOKEN)")
+    parser.add_argument("--max-age", type=_positive, default=30, metavar="DAYS", help="how long spans are kept (30)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", metavar="ADDRESS", help="listen on another address than 127.0.0.1; needs --token"
+    )
+    parser.add_argument("--token", metavar="TOKEN", help="a secret that every client must send (OTEL_LLM_VIEW_TOKEN)")
     parser.add_argument("--no-open", action="store_true", help="do not open the page in a browser")
-    parser.add_argument("--keep", action="store_true", help="go on when the program of --run has ended")
+    parser.add_argument("--keep", action="store_true", help="keep serving after the program of --run has ended")
     parser.add_argument(
         "--run",
         nargs=argparse.REMAINDER,
         dest="command",
         metavar="COMMAND",
-        help="the rest of the line: a program to run, instrumented; its exit status is this one's",
+        help="the rest of the line: a program to run with instrumentation; the exit status is the program's",
     )
     parser.set_defaults(run=run)
 
 
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) <= 65535):
-        raise argparse.ArgumentTypeError(f"a port is a number up to 65535, not {text!r}")
+        raise argparse.ArgumentTypeError(f"a port from 0 to 65535 is expected, not {text!r}")
     return int(text)
 
 
@@ -81,12 +83,12 @@ def _positive(text: str) -> float:
     except ValueError:
         number = 0.0
     if not 0 < number <= _MOST:
-        raise argparse.ArgumentTypeError(f"a number above 0, up to {_MOST}, not {text!r}")
+        raise argparse.ArgumentTypeError(f"a number above 0, up to {_MOST}, is expected, not {text!r}")
     return number
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until it is interrupted (0) or the program has ended (its exit status); 2 where it cannot begin."""
+    """Serve until interrupted (0) or until the program ends (its exit status); 2 if serving cannot start."""
     try:
         from otel_llm.serving.sockets import address_of, listen
         from otel_llm.view import safety, server
@@ -100,9 +102,9 @@ def run(arguments: argparse.Namespace) -> int:
             return _fail("--run needs opentelemetry-distro: pip install 'otel-llm[otlp]'")
     token = arguments.token or os.environ.get("OTEL_LLM_VIEW_TOKEN") or None
     if token is not None and not _TOKEN.fullmatch(token):
-        return _fail("a token has letters, digits, -, _, . and ~ only")
+        return _fail("a token may contain only letters, digits, -, _, . and ~")
     if not safety.is_loopback(arguments.host) and token is None:
-        return _fail(f"{arguments.host} can be reached by others: --token is needed, too")
+        return _fail(f"{arguments.host} can be reached from other machines: --token is required")
     sockets: list[socket.socket] = []
     try:
         for wanted, usual in (
@@ -146,14 +148,14 @@ async def _serve(
         for file in arguments.files:
             if not await _show_file(file, running):
                 return 2
-        _tell(f"the page is at {addresses.page}" + (", for who has the token" if token else ""))
+        _tell(f"the page is at {addresses.page}" + (", with the token" if token else ""))
         _tell(f"OTLP is received at {addresses.otlp_http} (HTTP) and {addresses.otlp_grpc} (gRPC)")
         for wanted, usual, address in (
             (arguments.otlp_http, _OTLP_HTTP, addresses.otlp_http),
             (arguments.otlp_grpc, _OTLP_GRPC, addresses.otlp_grpc),
         ):
             if wanted is None and not address.endswith(f":{usual}"):
-                _tell(f"another program listens on {usual}: set OTEL_EXPORTER_OTLP_ENDPOINT to the address above")
+                _tell(f"port {usual} is taken: set OTEL_EXPORTER_OTLP_ENDPOINT to the address above")
         if not arguments.no_open and _has_browser():
             url = f"{addresses.page}/?token={token}" if token else addresses.page
             threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
@@ -167,7 +169,7 @@ async def _serve(
                 status = NOT_FOUND
             if not arguments.keep:
                 return status
-            _tell(f"the program ended with status {status}; the page stays until it is interrupted")
+            _tell(f"the program ended with status {status}; the page stays until you interrupt it")
         await until_interrupted(interrupted, running.server.task)
         return status
 
@@ -187,9 +189,9 @@ async def _show_file(file: Path, running: Running) -> bool:
 
 
 def _environment(command: list[str], addresses: Addresses, token: str | None) -> dict[str, str]:
-    """This process's environment, where traces go here."""
+    """This process's environment, with traces sent here."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_EXPORTER_OTLP_")}
-    # Through no proxy to this machine. Who reads both names reads the small one first.
+    # No proxy to this machine. Programs that read both names prefer the one in lower case.
     direct = ",".join(filter(None, [os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), "127.0.0.1"]))
     environment |= {
         "OTEL_EXPORTER_OTLP_ENDPOINT": addresses.otlp_http,
@@ -205,14 +207,14 @@ def _environment(command: list[str], addresses: Addresses, token: str | None) ->
         "OTEL_SERVICE_NAME": program,
         "OTEL_METRICS_EXPORTER": "none",
         "OTEL_LOGS_EXPORTER": "none",
-        "OTEL_BSP_SCHEDULE_DELAY": "200",  # ms; somebody is looking
+        "OTEL_BSP_SCHEDULE_DELAY": "200",  # ms; a person is watching
     }.items():
         environment.setdefault(name, value)
     return environment
 
 
 def _has_browser() -> bool:
-    """Whether there is one with a window: a browser of the terminal would take the terminal."""
+    """Whether there is a graphical browser: a text browser would take over the terminal."""
     if sys.platform in {"darwin", "win32"}:
         return True
     return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))

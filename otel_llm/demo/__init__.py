@@ -1,4 +1,4 @@
-"""What the demo and the tests run: a llama.cpp server over a tiny model, a scripted server, a small agent.
+"""What the demo and the tests run: a llama.cpp server with a tiny model, a scripted server, a small agent.
 
-Nothing here is imported by the instrumentation itself.
+The instrumentation imports nothing from here.
 """

@@ -1,4 +1,4 @@
-"""A small agent with two tools, written with the plain OpenAI SDK. It knows nothing of telemetry.
+"""A small agent with two tools, written with the plain OpenAI SDK. It has no telemetry of its own.
 
 usage: python -m otel_llm.demo.agent BASE_URL
 """
@@ -38,7 +38,7 @@ TOOLS: Final[Any] = [
     },
 ]
 
-# The demo's model is noise. These lead it: to a few tool calls first, then to one sentence.
+# The demo's model produces noise. These steer it: first to a few tool calls, then to one sentence.
 _LEAD_TO_CALLS: Final[Any] = {"tool_choice": "required", "logit_bias": WELL_FORMED_CALLS, "seed": 135}
 _LEAD_TO_ANSWER: Final[Any] = {
     "tool_choice": "none",
@@ -47,13 +47,13 @@ _LEAD_TO_ANSWER: Final[Any] = {
 
 
 class Tasks:
-    """What the tools work on."""
+    """The state of the tools."""
 
     def __init__(self) -> None:
         self._titles: list[str] = []
 
     def run(self, name: str, arguments: str) -> str:
-        """Carry out one tool call; the result is for the model, also where the call was wrong."""
+        """Execute a tool call. The result is for the model, even if it is an error."""
         try:
             values = json.loads(arguments or "{}")
         except ValueError:
@@ -67,7 +67,7 @@ class Tasks:
 
 
 def stream_turn(client: openai.OpenAI, messages: list[Any], **lead: Any) -> dict[str, Any]:
-    """One streamed completion, put together: the assistant's message."""
+    """The assistant's message from one streamed completion."""
     stream = client.chat.completions.create(
         model=MODEL,
         messages=messages,
@@ -96,7 +96,7 @@ def stream_turn(client: openai.OpenAI, messages: list[Any], **lead: Any) -> dict
 
 
 def main(base_url: str) -> int:
-    """Let the model call its tools once, give it their results, and print its answer."""
+    """Let the model call its tools once, send it the results, and print its answer."""
     print(f"you:    {TASK}")
     tasks = Tasks()
     messages: list[Any] = [{"role": "user", "content": TASK}]

@@ -1,4 +1,4 @@
-"""How a program is run as its user would run it to have it instrumented."""
+"""The command that runs a program with instrumentation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def opentelemetry_instrument() -> list[str]:
-    """The command of that name that belongs to this interpreter, whatever is on the PATH."""
+    """`opentelemetry-instrument` of this interpreter's environment, whatever is on the PATH."""
     script = shutil.which("opentelemetry-instrument", path=str(Path(sys.executable).parent))
     if script:
         return [script]

@@ -1,8 +1,7 @@
-"""A real llama.cpp HTTP server, OpenAI-compatible, over the tiny model of :mod:`otel_llm.demo.tiny_model`.
+"""A real, OpenAI-compatible llama.cpp HTTP server with the tiny model of :mod:`otel_llm.demo.tiny_model`.
 
-It runs in a process of its own: what llama.cpp writes to file descriptor 2, and how it takes its threads down, shall be
-no business of whoever talks to it. The process ends when its standard input does, so that none is left over even where
-its parent was killed.
+It runs in a process of its own, because llama.cpp writes to file descriptor 2 and does not stop its threads in order.
+The process ends when its standard input is closed, so it does not outlive a parent that is killed.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MODEL: Final = "tiny-random"
-"""The model's name in requests; the server takes any."""
+"""The model's name in requests; the server accepts any."""
 
 WELL_FORMED_CALLS: Final = {str(CALL_OPENS): 30, str(END_OF_TURN): 31, str(ord("\t")): -9, str(ord("\n")): -9}
-"""The ``logit_bias`` that makes the noise open tool calls and then end, with little white space in them.
+"""The ``logit_bias`` that makes the noise start tool calls and then end, with little white space in them.
 
-With ``tool_choice="required"`` the server's own grammar does the rest: one to a few well-formed calls.
+With ``tool_choice="required"`` the server's grammar does the rest: the result is one to a few well-formed calls.
 """
 
 _START_TIMEOUT: Final = 60.0  # seconds
@@ -36,15 +35,15 @@ _STOP_TIMEOUT: Final = 10.0  # seconds
 _TEMPLATE: Final = Path(__file__).parent / "chat_template.jinja"
 
 
-class LlamaServerUnavailable(ImportError):  # noqa: N818 - a state of affairs, more than an error
-    """No llama.cpp server can be had here; the message is a sentence that says why and what to install."""
+class LlamaServerUnavailable(ImportError):  # noqa: N818 - a state, more than an error
+    """There is no llama.cpp server here; the message is a sentence that says why and what to install."""
 
 
 @contextlib.contextmanager
 def llama_server() -> Iterator[str]:
-    """Run the server for the length of a ``with`` block; the value is its ``base_url``, as an SDK takes it.
+    """Run the server for the length of a ``with`` block; the value is its ``base_url``.
 
-    Raises :class:`LlamaServerUnavailable` where a package is missing, or where the server does not start.
+    Raises :class:`LlamaServerUnavailable` if a package is missing or the server does not start.
     """
     missing = [name for name in ("xllamacpp", "gguf", "numpy") if importlib.util.find_spec(name) is None]
     if missing:
@@ -67,7 +66,7 @@ def llama_server() -> Iterator[str]:
 
 
 def _address(process: subprocess.Popen[bytes], log: Path) -> str:
-    """The address that the server says it listens on, once it does."""
+    """The address that the server prints once it listens."""
     too_late = threading.Timer(_START_TIMEOUT, process.kill)
     too_late.start()
     try:
@@ -76,20 +75,20 @@ def _address(process: subprocess.Popen[bytes], log: Path) -> str:
         too_late.cancel()
     if not address:
         last_words = log.read_text(errors="replace").strip()[-2000:]
-        raise LlamaServerUnavailable(f"The llama.cpp server did not start: {last_words or 'it said nothing.'}")
+        raise LlamaServerUnavailable(f"The llama.cpp server did not start: {last_words or 'it logged nothing.'}")
     return address
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     try:
-        process.communicate(timeout=_STOP_TIMEOUT)  # closes its standard input, which ends it
+        process.communicate(timeout=_STOP_TIMEOUT)  # closes its standard input, which ends the process
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
 
 
 def _serve(model: str) -> None:
-    """Serve ``model``, say where on standard output, and end when standard input does."""
+    """Serve ``model``, print the address, and end when standard input is closed."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -105,7 +104,7 @@ def _serve(model: str) -> None:
     server = xllamacpp.Server(params)
     print(server.listening_address, flush=True)
     sys.stdin.buffer.read()
-    os._exit(0)  # taking the server down in order waits for its requests, for ever if one was under way
+    os._exit(0)  # stopping the server waits for its requests, forever if one is running
 
 
 if __name__ == "__main__":

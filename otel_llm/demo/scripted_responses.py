@@ -1,7 +1,7 @@
-"""What a server of the Responses API says, as steps for :class:`~otel_llm.demo.scripted_server.ScriptedServer`.
+"""What a server of the Responses API sends, as steps for :class:`~otel_llm.demo.scripted_server.ScriptedServer`.
 
-A stream is written down by its output items; :func:`response_events` makes the events of them that a server sends, one
-dict each, to be played as they are or changed first:
+A stream is described by its output items; :func:`response_events` makes a server's events from them, one dict each, to
+be played as they are or after changes:
 
     >>> from otel_llm.demo.scripted_responses import function_call, response_events
     >>> from otel_llm.demo.scripted_server import ScriptedServer
@@ -21,17 +21,17 @@ RESPONSE_ID: Final = "resp_scripted"
 
 
 def message(text: str, *, id: str = "msg_1") -> dict[str, Any]:  # noqa: A002 - what the protocol calls it
-    """An output item that says ``text``."""
+    """An output item with text."""
     return _message(id, {"type": "output_text", "text": text, "annotations": [], "logprobs": []})
 
 
 def refusal(text: str) -> dict[str, Any]:
-    """An output item that refuses with ``text``."""
+    """An output item with a refusal."""
     return _message("msg_1", {"type": "refusal", "refusal": text})
 
 
 def reasoning(text: str) -> dict[str, Any]:
-    """An output item with a summary of the model's thoughts."""
+    """An output item with a summary of the model's reasoning."""
     return {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": text}]}
 
 
@@ -42,12 +42,12 @@ def function_call(name: str, arguments: str, *, call_id: str = "call_1") -> dict
 
 
 def custom_tool_call(name: str, text: str, *, call_id: str = "call_1") -> dict[str, Any]:
-    """An output item that calls a tool whose input is free text."""
+    """An output item that calls a custom tool, whose input is free text."""
     return {"type": "custom_tool_call", "id": f"ctc_{call_id}", "call_id": call_id, "name": name, "input": text}
 
 
 def response(*items: Mapping[str, Any], status: str = "completed", **fields: Any) -> dict[str, Any]:
-    """A whole ``response``. ``fields`` add to it or replace."""
+    """A whole ``response``. ``fields`` are added, or replace others."""
     tokens = {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}
     details = {"input_tokens_details": {"cached_tokens": 1}, "output_tokens_details": {"reasoning_tokens": 2}}
     return {
@@ -74,9 +74,9 @@ def response(*items: Mapping[str, Any], status: str = "completed", **fields: Any
 def response_events(
     *items: Mapping[str, Any], status: str = "completed", size: int = 4, **fields: Any
 ) -> list[dict[str, Any]]:
-    """The events of a streamed response with these output items, its texts in pieces of ``size`` characters.
+    """The events of a streamed response with these output items, with texts in pieces of ``size`` characters.
 
-    ``status`` is how it ends (``completed``, ``incomplete``, ``failed``), ``fields`` those of the response at its end.
+    ``status``: how it ends (``completed``, ``incomplete``, ``failed``). ``fields``: those of the response at its end.
     """
     started = response(status="in_progress")
     events = [_event("response.created", response=started), _event("response.in_progress", response=started)]

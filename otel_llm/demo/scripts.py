@@ -1,4 +1,4 @@
-"""What the scripted server plays in the demo: a conversation as it should be, and streams that go wrong."""
+"""The scripts of the demo: a healthy conversation, and streams that go wrong."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BETWEEN_CHUNKS: Final = Sleep(0.004)
 
 
 def _paced(*steps: Step) -> list[Step]:
-    """The steps with a little time between them, as a model takes it."""
+    """The steps with a pause before each, like a model's."""
     return [part for step in steps for part in (_BETWEEN_CHUNKS, step)]
 
 
@@ -45,12 +45,12 @@ HEALTHY_CONVERSATION: Final = (
         DONE,
     ),
 )
-"""What an agent asks for in its first request and what it is told in its second."""
+"""The responses to an agent's two requests: tool calls, then text."""
 
 
 @dataclass(frozen=True)
 class BrokenStream:
-    """A stream that goes wrong, a sentence that says how, and the name under which it is to be found."""
+    """A stream that goes wrong. `story`: how, in a sentence. `named`: what the timeline calls it."""
 
     story: str
     named: str
@@ -59,12 +59,12 @@ class BrokenStream:
 
 BROKEN_STREAMS: Final = (
     BrokenStream(
-        "The server ends the arguments in the middle and calls the stream complete.",
+        "The server cuts the arguments off in the middle and reports the stream as complete.",
         "invalid_json",
         _paced(*tool_call_chunks("add_task", '{"title": "buy mi'), chunk(finish_reason="tool_calls"), DONE),
     ),
     BrokenStream(
-        "The server sends a tool call without index or id, and then says that the model just stopped.",
+        "The server sends a tool call without index or id, then the finish reason of a text response.",
         "finish_reason_mismatch",
         _paced(
             chunk(tool_call_delta(index=ABSENT, name="add_task", arguments='{"title": "buy milk"}')),
@@ -73,7 +73,7 @@ BROKEN_STREAMS: Final = (
         ),
     ),
     BrokenStream(
-        "The server gives two tool calls the same index, and many a client joins them into one.",
+        "The server gives two tool calls the same index, and many clients merge them into one.",
         "index_reused",
         _paced(
             chunk(tool_call_delta(id="call_1", name="add_task", arguments='{"title": "buy milk"}')),
@@ -83,7 +83,7 @@ BROKEN_STREAMS: Final = (
         ),
     ),
     BrokenStream(
-        "The server does not see that the text is a tool call, and hands it on as text.",
+        "The server does not recognize a tool call, and passes it on as text.",
         "text_leak",
         _paced(
             chunk(text("Sure.\n<tool_call>\n")),

@@ -1,8 +1,7 @@
-"""Write a llama model of 300 KB with random weights: enough for a real server to stream real tokens.
+"""Writes a llama model of 300 KB with random weights: enough for a real server to stream real tokens.
 
-The vocabulary is one token for each of the 256 bytes (its id is the byte), three control tokens and the two
-markers between which the chat template lets the model write a tool call. What the model says is noise, unless
-a grammar leads it.
+The vocabulary has a token for each of the 256 bytes (its id is the byte), three control tokens, and the two markers
+that enclose a tool call in the chat template. The output is noise unless a grammar constrains it.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ END_OF_TURN: Final = 257
 CALL_OPENS: Final = 259
 """Token id of ``<tool_call>``."""
 
-CONTEXT_LENGTH: Final = 4096  # tokens, and a token is a byte
+CONTEXT_LENGTH: Final = 4096  # tokens of one byte each
 
 _CONTROL_TOKENS: Final = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
 _MARKERS: Final = ("<tool_call>\n", "</tool_call>")
@@ -30,9 +29,9 @@ _FEED_FORWARD: Final = 128
 
 
 def write_tiny_model(path: str | Path) -> None:
-    """Write the model to ``path`` in GGUF form, the same bytes each time.
+    """Write the model to ``path`` in GGUF format, the same bytes each time.
 
-    Raises ImportError where `gguf` or `numpy` is missing, OSError where the file cannot be written.
+    Raises ImportError if `gguf` or `numpy` is missing, OSError if the file cannot be written.
     """
     import gguf
     import numpy as np
@@ -56,7 +55,7 @@ def write_tiny_model(path: str | Path) -> None:
     writer.add_token_types(
         [kinds.NORMAL] * 256 + [kinds.CONTROL] * len(_CONTROL_TOKENS) + [kinds.USER_DEFINED] * len(_MARKERS)
     )
-    writer.add_token_merges(["t h"])  # there has to be one
+    writer.add_token_merges(["t h"])  # at least one is required
     writer.add_bos_token_id(_END_OF_TEXT)
     writer.add_eos_token_id(END_OF_TURN)
     writer.add_add_bos_token(value=False)
@@ -85,7 +84,7 @@ def write_tiny_model(path: str | Path) -> None:
 
 
 def _byte_tokens() -> list[str]:
-    """The 256 bytes as GPT-2's tokenizer spells them: the printable as they are, others from U+0100 on."""
+    """The 256 bytes as GPT-2's tokenizer spells them: printable ones as they are, the others from U+0100 on."""
     ranges = (("!", "~"), ("¡", "¬"), ("®", "ÿ"))
     printable = {byte for first, last in ranges for byte in range(ord(first), ord(last) + 1)}
     hidden = [byte for byte in range(256) if byte not in printable]

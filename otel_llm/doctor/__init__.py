@@ -1,5 +1,5 @@
-"""What `otel-llm doctor` asks, of whom, and what it makes of the answers.
+"""`otel-llm doctor`: where does an application's telemetry get stuck?
 
-Each module looks at one part of the way that telemetry takes and gives findings; `checkup` has their order. Nothing
-here is imported by the instrumentation itself.
+Each module checks one part of the path and returns findings; `checkup` runs the checks in order. The instrumentation
+imports nothing from here.
 """

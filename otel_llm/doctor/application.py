@@ -1,8 +1,9 @@
-"""The application of the test: two streamed requests by the plain OpenAI SDK, run by `opentelemetry-instrument`.
+"""The test application: two streamed requests through the plain OpenAI SDK, run by `opentelemetry-instrument`.
 
 usage: python -m otel_llm.doctor.application BASE_URL
 
-Its telemetry is that of any application. Beyond that it prints, behind REPORT, how many of otel-llm's spans ended.
+It is instrumented like any application. Besides, it prints how many spans of otel-llm ended, on a line that starts with
+REPORT.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ _QUESTION: Final[Any] = [{"role": "user", "content": "Note that I have to buy mi
 
 
 def main(base_url: str) -> int:
-    """Read both streams to the end. Raises what the SDK raises."""
-    _say_every_error()
+    """Read both streams to the end. Raises what the OpenAI SDK raises."""
+    _log_every_error()
     spans = _count_spans()
-    # What the environment says of proxies is for the exporter: the test's server is on this machine.
+    # Proxy variables are meant for the exporter: the test's server is on this machine.
     http_client = openai.DefaultHttpxClient(trust_env=False)
     with openai.OpenAI(
         base_url=base_url, api_key="unused", timeout=20, max_retries=0, http_client=http_client
@@ -37,20 +38,20 @@ def main(base_url: str) -> int:
                 model="scripted-model", messages=_QUESTION, tools=TOOLS, stream=True
             ):
                 pass
-    # A line of its own, whatever an exporter for the terminal has written.
+    # On a line of its own, even after the output of a console exporter.
     print(f"\n{REPORT}{json.dumps({'spans': len(spans)})}", flush=True)
     return 0
 
 
-def _say_every_error() -> None:
-    """Exporters hold back what was logged before, of whichever signal; here each signal's failure is wanted."""
+def _log_every_error() -> None:
+    """Exporters do not repeat a message, even for another signal; here the failure of each signal is needed."""
     for name in list(logging.root.manager.loggerDict):
         if name.startswith("opentelemetry."):
             logging.getLogger(name).filters.clear()
 
 
 def _count_spans() -> list[str]:
-    """Names of the spans of otel-llm's that end from now on; none where the SDK was not started."""
+    """The names of otel-llm's spans that end from now on; stays empty if the OpenTelemetry SDK was not started."""
     from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
     names: list[str] = []

@@ -1,4 +1,4 @@
-"""The checks in their order: what the environment says, then the way that telemetry takes, from its beginning on."""
+"""The checks in order: the environment first, then the path of telemetry from the application on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from otel_llm.doctor import collector
 from otel_llm.doctor.destination import Destination, Signal, header_names
 from otel_llm.doctor.environment import Environment, read_environment
-from otel_llm.doctor.exports import export_findings, read_complaints, start_problem
+from otel_llm.doctor.exports import export_findings, read_failures, start_problem
 from otel_llm.doctor.finding import Finding
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _LINES_SHOWN = 5
 
 
 class Questions(NamedTuple):
-    """Whom to ask, by URL; None: not to be asked. `wait`: seconds until what was sent must be there."""
+    """URLs to ask, None for those to skip. `wait`: seconds within which sent telemetry must arrive."""
 
     collector_health: str
     collector_metrics: str
@@ -29,11 +29,11 @@ class Questions(NamedTuple):
 
 
 class PackagesMissing(Exception):  # noqa: N818 - a way out: the findings say which
-    """The checks ended early, since not even the test can run."""
+    """The checks ended early: the test cannot run."""
 
 
 def checkup(environ: Mapping[str, str], questions: Questions) -> Iterator[Finding]:
-    """Give each finding as soon as it is known. Raises PackagesMissing."""
+    """Yield each finding as soon as it is known. Raises PackagesMissing."""
     environment = read_environment(environ)
     yield from environment.findings
     if not environment.is_complete:
@@ -49,7 +49,7 @@ def checkup(environ: Mapping[str, str], questions: Questions) -> Iterator[Findin
         service = trial.service
         yield from _trial_findings(trial, environment, environ, sent)
     else:
-        yield Finding("test streams", "skipped", "No span would be made: see above.")
+        yield Finding("test streams", "skipped", "No span would be created, see above.")
     yield from _jaeger_findings(questions, environment, service, is_sent="traces" in sent)
     yield from _prometheus_findings(questions, service, is_sent="metrics" in sent)
 
@@ -57,46 +57,46 @@ def checkup(environ: Mapping[str, str], questions: Questions) -> Iterator[Findin
 def _trial_findings(
     trial: Trial, environment: Environment, environ: Mapping[str, str], sent: set[Signal]
 ) -> Iterator[Finding]:
-    """What was made and sent; `sent` is given the signals that a receiver took."""
+    """What was created and exported. Adds the signals that were accepted to `sent`."""
     check = "test streams"
     problem = start_problem(trial.log)
     if trial.spans is None:
-        sentence = f"The test's application did not come to its end. {problem or _end_of(trial.log)}"
+        sentence = f"The test application failed. {problem or _end_of(trial.log)}"
         yield Finding(check, "failed", sentence)
         return
     if trial.spans == 0:
-        sentence = f"No span was made of the test streams. {problem or _end_of(trial.log)}"
+        sentence = f"The test streams created no span. {problem or _end_of(trial.log)}"
         yield Finding(check, "failed", sentence)
     else:
-        sentence = f"An instrumented application made {trial.spans} spans of the test streams, as {trial.service}."
+        sentence = f"An instrumented application created {trial.spans} spans for the test streams, as {trial.service}."
         yield Finding(check, "ok", sentence)
     destinations: dict[Signal, Destination] = {}
     if environment.traces is not None and trial.spans:
         destinations["traces"] = environment.traces
-    # Without an instrumentation nothing is measured, either.
+    # Without instrumentation there are no metrics, either.
     if environment.metrics is not None and trial.spans:
         destinations["metrics"] = environment.metrics
-    complaints = read_complaints(trial.log)
-    yield from export_findings(complaints, destinations, {signal: _headers(signal, environ) for signal in destinations})
-    arrived = [signal for signal in destinations if signal not in complaints.failed]
+    failures = read_failures(trial.log)
+    yield from export_findings(failures, destinations, {signal: _headers(signal, environ) for signal in destinations})
+    arrived = [signal for signal in destinations if signal not in failures.final]
     sent.update(arrived)
     if arrived:
         urls = " and ".join(dict.fromkeys(destinations[signal].url for signal in arrived))
-        yield Finding("export", "ok", f"{' and '.join(arrived).capitalize()} were taken at {urls}.")
+        yield Finding("export", "ok", f"{' and '.join(arrived).capitalize()} were accepted at {urls}.")
 
 
 def _headers(signal: Signal, environ: Mapping[str, str]) -> str:
     names, _ = header_names(signal, environ)
     if "authorization" in names:
-        return "the one in the header authorization is not the receiver's"
-    return "no header authorization is sent"
+        return "it rejects the token in the authorization header"
+    return "no authorization header is sent"
 
 
 def _end_of(log: str) -> str:
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     if not lines:
-        return "It says nothing of why."
-    return f"Its last words: {' / '.join(lines[-_LINES_SHOWN:])}"
+        return "It logged nothing."
+    return f"The end of its log: {' / '.join(lines[-_LINES_SHOWN:])}"
 
 
 def _jaeger_findings(
@@ -105,12 +105,12 @@ def _jaeger_findings(
     from otel_llm.doctor import jaeger
 
     if questions.jaeger is None:
-        yield Finding("Jaeger", "skipped", "Not asked: --no-jaeger.")
+        yield Finding("Jaeger", "skipped", "Skipped by --no-jaeger.")
         return
     there = jaeger.is_there(questions.jaeger)
     yield there
     if not is_sent:
-        yield Finding("trace", "skipped", "No span was sent that could be looked for.")
+        yield Finding("trace", "skipped", "No span was accepted, so there is none to look for.")
         return
     if there.status == "ok":
         has_events = "span" in environment.config.events
@@ -125,7 +125,7 @@ def _prometheus_findings(questions: Questions, service: str, *, is_sent: bool) -
     from otel_llm.doctor import prometheus
 
     if questions.prometheus is None:
-        yield Finding("Prometheus", "skipped", "Not asked: --no-prometheus.")
+        yield Finding("Prometheus", "skipped", "Skipped by --no-prometheus.")
         return
     there = prometheus.is_there(questions.prometheus)
     yield there
@@ -137,5 +137,5 @@ def _prometheus_findings(questions: Questions, service: str, *, is_sent: bool) -
         if found.status != "failed":
             yield prometheus.exemplar_finding(questions.prometheus, service)
     else:
-        yield Finding("metrics", "skipped", "No measurement was sent that could be looked for.")
+        yield Finding("metrics", "skipped", "No metric was accepted, so there is none to look for.")
     yield from prometheus.target_findings(questions.prometheus, wait=questions.wait)

@@ -1,4 +1,4 @@
-"""Asks the collector how it is, and what it has done with the spans that it was sent."""
+"""Asks the collector for its health, and what it did with the spans it received."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from otel_llm.doctor.destination import Destination
 
 _CONNECT_TIMEOUT: Final = 2.0  # seconds
-# A batch that is on its way is in the queue as well: only what is still there after this is held up.
+# Batches in transit are in the queue, too: only what is still there after this is stuck.
 _QUEUE_GRACE: Final = 5.0  # seconds
 _POLL_INTERVAL: Final = 0.5  # seconds
-# Some collectors write the unit and the kind into the name.
+# Some collectors append the unit and the kind to the name.
 _SAMPLE: Final = re.compile(
     r"^(otelcol_\w+?)(?:__spans_)?(?:_total)?(?:\{(.*)\})? (\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)(?: \d+)?$", re.MULTILINE
 )
@@ -26,33 +26,33 @@ _DATA_TYPE: Final = re.compile(r'data_type="([^"]*)"')
 
 
 def health_finding(url: str, destination: Destination | None) -> Finding:
-    """Ask the collector's health at `url`; what it means that nothing is there depends on where spans are sent."""
+    """Ask for the collector's health at `url`. What no answer means depends on where spans are sent."""
     check = "collector"
     try:
         get(url)
     except NoAnswer as why:
         if not why.refused:
-            sentence = f"The collector at {url} is not well: {why}. Its own log says why."
+            sentence = f"The collector at {url} is unhealthy: {why}. See its log."
             return Finding(check, "failed", sentence)
     else:
-        return Finding(check, "ok", f"The collector at {url} is well.")
+        return Finding(check, "ok", f"The collector at {url} is healthy.")
     if destination is None:
-        return Finding(check, "skipped", f"Nothing tells of a collector's health at {url}, and none is sent to.")
+        return Finding(check, "skipped", f"There is no health endpoint at {url}, and nothing is sent to a collector.")
     if not destination.is_local:
         sentence = (
-            f"Nothing tells of a collector's health at {url}; what telemetry is sent to is not this machine. "
-            "--collector-health says where to ask."
+            f"There is no health endpoint at {url}. Telemetry goes to another machine; name its endpoint with "
+            "--collector-health."
         )
         return Finding(check, "skipped", sentence)
     if not _accepts(destination):
         sentence = (
-            f"No collector runs: nothing listens at {destination.url}, nor at {url}. Start one: make stack, "
-            "docker compose up, or your own."
+            f"No collector is running: nothing listens at {destination.url} or {url}. Start one: `make stack`, "
+            "`docker compose up`, or your own."
         )
         return Finding(check, "failed", sentence)
     sentence = (
-        f"Something listens at {destination.url}, but nothing tells of a collector's health at {url}: "
-        "--collector-health says where to ask, and its configuration needs the extension health_check."
+        f"Something listens at {destination.url}, but there is no health endpoint at {url}. Enable the collector's "
+        "health_check extension, or name its endpoint with --collector-health."
     )
     return Finding(check, "warning", sentence)
 
@@ -68,40 +68,40 @@ def _accepts(destination: Destination) -> bool:
 
 
 def why_spans_are_missing(url: str) -> Finding:
-    """Look for the reason in the collector's own metrics at `url`, when spans were sent and did not arrive."""
+    """Look into the collector's own metrics at `url` for the reason why spans that were sent did not arrive."""
     check = "collector's metrics"
     try:
         samples = _samples(url)
         held = _queues(samples)
         held = _held_up(url, held, _sent(samples)) if held else {}
     except NoAnswer as why:
-        sentence = f"What the collector did with the spans is not known: {why} ({url}; --collector-metrics says where)."
+        sentence = f"The collector's own metrics cannot be read at {url} (--collector-metrics): {why}."
         return Finding(check, "skipped", sentence)
     if not samples:
-        return Finding(check, "skipped", f"There are no metrics of a collector at {url}.")
+        return Finding(check, "skipped", f"{url} has no metrics of a collector.")
     accepted = sum(sample.value for sample in samples if sample.name == "otelcol_receiver_accepted_spans")
     refused = sum(sample.value for sample in samples if sample.name == "otelcol_receiver_refused_spans")
-    told = [
-        f"spans wait in the queue of {exporter} ({size:,.0f} in it), since it cannot deliver them"
+    problems = [
+        f"spans are stuck in the queue of {exporter} ({size:,.0f} in it), which cannot deliver them"
         for exporter, size in held.items()
     ]
     for sample in samples:
         if sample.name == "otelcol_exporter_send_failed_spans" and sample.value > 0:
             spans = f"{sample.value:,.0f} spans"
-            told.append(f"{sample.exporter} could not deliver {spans} since the collector was started")
+            problems.append(f"{sample.exporter} has failed to deliver {spans} since the collector started")
         elif sample.name == "otelcol_exporter_enqueue_failed_spans" and sample.value > 0:
-            told.append(f"the queue of {sample.exporter} was full, and {sample.value:,.0f} spans are lost")
+            problems.append(f"the queue of {sample.exporter} was full, and {sample.value:,.0f} spans were lost")
     if refused > 0:
-        told.append(f"{refused:,.0f} spans were refused on arrival: its memory limit, or a queue that is full")
-    if told:
-        sentence = f"The collector says: {'; '.join(told)}. Look at where its exporter sends, and whether that runs."
+        problems.append(f"{refused:,.0f} spans were refused on arrival: its memory limit, or a full queue")
+    if problems:
+        sentence = f"The collector reports: {'; '.join(problems)}. Check its exporter's endpoint and what runs there."
         return Finding(check, "failed", sentence)
     if accepted == 0:
-        sentence = f"The collector at {url} has received no span since it was started: they are sent to another one."
+        sentence = f"The collector at {url} has received no span since it started: they are sent elsewhere."
         return Finding(check, "failed", sentence)
     sentence = (
-        f"The collector received {accepted:,.0f} spans since it was started, and holds, refuses and loses none: it "
-        "delivers them elsewhere, or a rule of its own drops them (a filter, sampling)."
+        f"The collector has received {accepted:,.0f} spans since it started; none is stuck, refused or lost. It "
+        "delivers them elsewhere, or drops them by a rule (a filter, sampling)."
     )
     return Finding(check, "warning", sentence)
 
@@ -114,7 +114,7 @@ class _Sample(NamedTuple):
 
 
 def _samples(url: str) -> list[_Sample]:
-    """What the collector says of itself. Raises NoAnswer."""
+    """The collector's metrics about itself. Raises NoAnswer."""
     samples = []
     for name, labels, value in _SAMPLE.findall(get(url)):
         exporter, data_type = _EXPORTER.search(labels), _DATA_TYPE.search(labels)
@@ -124,7 +124,7 @@ def _samples(url: str) -> list[_Sample]:
 
 
 def _queues(samples: list[_Sample]) -> dict[str, float]:
-    """How much is in the queue of each exporter that has something in it, in the unit of the queue."""
+    """The size of each exporter's queue that is not empty, in the unit of the queue."""
     return {
         sample.exporter: sample.value
         for sample in samples
@@ -137,7 +137,7 @@ def _sent(samples: list[_Sample]) -> dict[str, float]:
 
 
 def _held_up(url: str, queues: dict[str, float], sent: dict[str, float]) -> dict[str, float]:
-    """Of these queues the ones that neither become empty nor lose anything to where they deliver. Raises NoAnswer."""
+    """The queues among these that neither drain nor deliver anything. Raises NoAnswer."""
     deadline = time.monotonic() + _QUEUE_GRACE
     while queues and time.monotonic() < deadline:
         time.sleep(_POLL_INTERVAL)

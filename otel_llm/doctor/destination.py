@@ -1,4 +1,4 @@
-"""Where the SDK sends a signal, by the same variables and in the same order of precedence.  Pure."""
+"""Where the OpenTelemetry SDK sends a signal, by the same variables and the same precedence.  Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class Destination(NamedTuple):
-    """`url`: what is connected to, with HTTP the signal's path included. `variable`: what says so; None: nothing."""
+    """`url`: the endpoint, with the signal's path for HTTP. `variable`: what sets it, None for the default."""
 
     signal: Signal
     protocol: str
@@ -33,12 +33,12 @@ class Destination(NamedTuple):
 
     @property
     def has_scheme(self) -> bool:
-        """Whether the URL says http or https."""
+        """Whether the URL starts with http:// or https://."""
         return _SCHEME.match(self.url) is not None
 
     @property
     def address(self) -> tuple[str, int] | None:
-        """Host and port; None where there is no telling."""
+        """Host and port, None if the URL has none."""
         parts = urlsplit(self.url if self.has_scheme else f"//{self.url}")
         try:
             port = parts.port
@@ -50,12 +50,12 @@ class Destination(NamedTuple):
 
     @property
     def is_local(self) -> bool:
-        """Whether it is this machine, by its name or address."""
+        """Whether the host is this machine."""
         return self.address is not None and is_loopback(self.address[0])
 
 
 def exporters(signal: Signal, environ: Mapping[str, str]) -> list[str]:
-    """The names of the exporters, as `opentelemetry-instrument` takes them; none of them is an empty list."""
+    """The names of the exporters, as `opentelemetry-instrument` reads them; an empty list for `none`."""
     names = environ.get(f"OTEL_{signal.upper()}_EXPORTER", "otlp")
     if not names or names.strip().lower() == "none":
         return []
@@ -63,7 +63,7 @@ def exporters(signal: Signal, environ: Mapping[str, str]) -> list[str]:
 
 
 def protocol(signal: Signal, environ: Mapping[str, str]) -> str:
-    """What the variables say, or gRPC; it may be none that there is."""
+    """The protocol that the variables name, valid or not; gRPC by default."""
     exporter = next((name for name in exporters(signal, environ) if name in OTLP_EXPORTERS), "otlp")
     if exporter != "otlp":
         return GRPC if exporter == "otlp_proto_grpc" else HTTP
@@ -72,18 +72,18 @@ def protocol(signal: Signal, environ: Mapping[str, str]) -> str:
 
 def destination(signal: Signal, environ: Mapping[str, str]) -> Destination:
     """Where the signal goes if OTLP is among its exporters."""
-    spoken = protocol(signal, environ)
+    transport = protocol(signal, environ)
     url, variable = of_signal("ENDPOINT", signal, environ)
     if not url:
-        url, variable = _DEFAULT_ENDPOINTS.get(spoken, _DEFAULT_ENDPOINTS[GRPC]), None
-    # Only the variable for all signals is a base.
-    if spoken == HTTP and variable in {None, "OTEL_EXPORTER_OTLP_ENDPOINT"}:
+        url, variable = _DEFAULT_ENDPOINTS.get(transport, _DEFAULT_ENDPOINTS[GRPC]), None
+    # Only the variable for all signals is a base URL.
+    if transport == HTTP and variable in {None, "OTEL_EXPORTER_OTLP_ENDPOINT"}:
         url = f"{url.removesuffix('/')}/v1/{signal}"
-    return Destination(signal, spoken, url, variable)
+    return Destination(signal, transport, url, variable)
 
 
 def of_signal(what: str, signal: Signal, environ: Mapping[str, str]) -> tuple[str | None, str | None]:
-    """The value for this signal, else for all, and the name of its variable."""
+    """The value for this signal, or else for all signals, and the name of its variable."""
     for variable in (f"OTEL_EXPORTER_OTLP_{signal.upper()}_{what}", f"OTEL_EXPORTER_OTLP_{what}"):
         if environ.get(variable):
             return environ[variable], variable
@@ -91,7 +91,7 @@ def of_signal(what: str, signal: Signal, environ: Mapping[str, str]) -> tuple[st
 
 
 def header_names(signal: Signal, environ: Mapping[str, str]) -> tuple[list[str], int]:
-    """The names of the headers that are sent, and how many entries are none."""
+    """The names of the headers that are sent, and the number of malformed entries."""
     value, _ = of_signal("HEADERS", signal, environ)
     entries = [entry.strip() for entry in (value or "").split(",") if entry.strip()]
     names = [entry.partition("=")[0].strip() for entry in entries if "=" in entry]

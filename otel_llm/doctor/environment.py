@@ -1,7 +1,7 @@
-"""What in the environment keeps telemetry from being made or sent.
+"""What in the environment keeps telemetry from being created or sent.
 
-It is read as the SDK and `opentelemetry-instrument` read it. What is surely wrong has failed; what is seldom right is a
-warning, and the test streams show what becomes of it.
+Variables are read as the OpenTelemetry SDK and `opentelemetry-instrument` read them. What cannot work has failed. What
+rarely works is a warning, and the test streams show its effect.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ _OPENAI_REQUIREMENT: Final = re.compile(r"openai(?![\w.-])", re.IGNORECASE)
 
 @dataclass
 class Environment:
-    """What was read. `traces` and `metrics`: where they go by OTLP, None where they do not.
+    """`traces` and `metrics`: where they go over OTLP, None if they do not.
 
-    `makes_spans`: nothing found keeps the test streams' spans from being made. `is_complete`: no package is missing.
+    `makes_spans`: nothing prevents spans for the test streams. `is_complete`: no package is missing.
     """
 
     traces: Destination | None = None
@@ -62,7 +62,7 @@ class Environment:
 
 
 def read_environment(environ: Mapping[str, str]) -> Environment:
-    """Read all of it; where an application was started with these variables, it would behave as is found here."""
+    """Check the environment of an application that would be started with these variables."""
     read = Environment()
     _packages(read, environ)
     _instrumentations(read, environ)
@@ -72,8 +72,8 @@ def read_environment(environ: Mapping[str, str]) -> Environment:
         read._add(
             "destination",
             "warning",
-            "OTEL_CONFIG_FILE configures the SDK, and the variables that say where telemetry goes are not read; what "
-            "follows tells only where it arrives.",
+            "OTEL_CONFIG_FILE configures the OpenTelemetry SDK, which then ignores the variables for destinations. The "
+            "following checks only show where telemetry arrives.",
         )
         read.traces, read.metrics = (destination(signal, {}) for signal in _SIGNALS)
         return read
@@ -88,34 +88,34 @@ def _packages(read: Environment, environ: Mapping[str, str]) -> None:
     needed = [*_ALWAYS_NEEDED]
     for signal in _SIGNALS:
         if not set(OTLP_EXPORTERS).isdisjoint(exporters(signal, environ)):
-            spoken = protocol(signal, environ)
-            needed += [_EXPORTER_MODULES[spoken]] if spoken in _EXPORTER_MODULES else []
+            transport = protocol(signal, environ)
+            needed += [_EXPORTER_MODULES[transport]] if transport in _EXPORTER_MODULES else []
     missing = [name for name in dict.fromkeys(needed) if not _is_installed(name)]
     if missing:
         read.is_complete = False
         sentence = f"{' and '.join(missing)} cannot be imported: pip install 'otel-llm[instruments,otlp]'"
         read._add("packages", "failed", sentence)
     else:
-        read._add("packages", "ok", "The OpenAI SDK, OpenTelemetry's SDK and its exporters are installed.")
+        read._add("packages", "ok", "The OpenAI SDK, the OpenTelemetry SDK and its exporters are installed.")
 
 
 def _is_installed(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is not None
-    except (ImportError, ValueError):  # not even the package around it, or it is blocked
+    except (ImportError, ValueError):  # its parent package is missing, or it is blocked
         return False
 
 
 def _instrumentations(read: Environment, environ: Mapping[str, str]) -> None:
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         read.makes_spans = False
-        read._add("instrumentation", "failed", "OTEL_SDK_DISABLED=true: no telemetry is made at all. Unset it.")
+        read._add("instrumentation", "failed", "OTEL_SDK_DISABLED=true turns all telemetry off. Unset it.")
         return
     disabled = {name.strip() for name in environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "").split(",")}
     for name in (_OUR_NAME, "*"):
         if name in disabled:
             read.makes_spans = False
-            sentence = f"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS has {name} in it: otel-llm is off. Take it out."
+            sentence = f"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS contains {name}, which turns otel-llm off. Remove it."
             read._add("instrumentation", "failed", sentence)
             return
     others = sorted(set(_other_instrumentations(disabled)))
@@ -124,7 +124,7 @@ def _instrumentations(read: Environment, environ: Mapping[str, str]) -> None:
         read._add(
             "instrumentation",
             "warning",
-            f"{packages} also instruments the OpenAI SDK, so requests may be traced twice. Keep one: name the other in "
+            f"{packages} also instruments the OpenAI SDK, so requests may be traced twice. Keep one: list the other in "
             "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS, or uninstall it.",
         )
     else:
@@ -132,7 +132,7 @@ def _instrumentations(read: Environment, environ: Mapping[str, str]) -> None:
 
 
 def _other_instrumentations(disabled: set[str]) -> Iterator[tuple[str, str]]:
-    """Package and entry point of each that says it instruments the `openai` package."""
+    """The package and the entry point of each other instrumentation of the `openai` package."""
     for entry in entry_points(group="opentelemetry_instrumentor"):
         if entry.dist is None or entry.dist.name == _OUR_PACKAGE or entry.name in disabled:
             continue
@@ -145,7 +145,7 @@ def _sampler(read: Environment, environ: Mapping[str, str]) -> None:
     if not name or name in {"always_on", "parentbased_always_on"}:
         return
     if name in {"always_off", "parentbased_always_off"}:
-        sentence = f"OTEL_TRACES_SAMPLER={name}: no trace of the application's is kept. Unset it."
+        sentence = f"OTEL_TRACES_SAMPLER={name} drops every trace. Unset it."
         read._add("sampler", "failed", sentence)
     elif name in _RATIO_SAMPLERS:
         value = environ.get("OTEL_TRACES_SAMPLER_ARG", "")
@@ -154,29 +154,31 @@ def _sampler(read: Environment, environ: Mapping[str, str]) -> None:
         except ValueError:
             ratio = -1.0
         if ratio == 0:
-            sentence = f"OTEL_TRACES_SAMPLER={name} with OTEL_TRACES_SAMPLER_ARG={value}: no trace is kept."
+            sentence = f"OTEL_TRACES_SAMPLER={name} with OTEL_TRACES_SAMPLER_ARG={value} drops every trace."
             read._add("sampler", "failed", sentence)
         elif 0 < ratio < 1:
             read._add(
                 "sampler",
                 "warning",
-                f"OTEL_TRACES_SAMPLER={name}: the application keeps {ratio * 100:g}% of its traces, and anomalies are "
-                "lost with the rest. A gateway that samples behind it keeps them all (collector-config/gateway.yaml).",
+                f"OTEL_TRACES_SAMPLER={name}: the application keeps {ratio * 100:g}% of its traces, and loses "
+                "anomalies with the rest. Sample in a gateway instead, which keeps all of them "
+                "(collector-config/gateway.yaml).",
             )
         elif ratio != 1:
             sentence = (
-                f"OTEL_TRACES_SAMPLER_ARG={value!r} is no share between 0 and 1: the SDK takes 1, or does not start."
+                f"OTEL_TRACES_SAMPLER_ARG={value!r} is not a ratio between 0 and 1: the OpenTelemetry SDK uses 1, or "
+                "does not start."
             )
             read._add("sampler", "warning", sentence)
     elif not entry_points(group="opentelemetry_traces_sampler", name=name):
-        sentence = f"OTEL_TRACES_SAMPLER={name} is no sampler that is installed; the SDK keeps all traces."
+        sentence = f"OTEL_TRACES_SAMPLER={name} is not an installed sampler: the OpenTelemetry SDK keeps all traces."
         read._add("sampler", "warning", sentence)
     else:
-        read._add("sampler", "warning", f"OTEL_TRACES_SAMPLER={name} decides what the application keeps.")
+        read._add("sampler", "warning", f"OTEL_TRACES_SAMPLER={name} decides which traces the application keeps.")
 
 
 def _options(read: Environment, environ: Mapping[str, str]) -> None:
-    """The OTEL_LLM_* variables; what cannot be used is named by the same reader as in the application."""
+    """The OTEL_LLM_* variables, read by the same code as in the application, which logs those it cannot use."""
     problems = _Messages()
     logger = logging.getLogger("otel_llm")
     logger.addHandler(problems)
@@ -189,18 +191,18 @@ def _options(read: Environment, environ: Mapping[str, str]) -> None:
     known = {f"OTEL_LLM_{entry.name.upper()}" for entry in fields(Config)}
     bad = [*problems.messages]
     bad += [
-        f"{name} is none of otel-llm's variables, which are {', '.join(sorted(known))}"
+        f"{name} is not a variable of otel-llm. They are {', '.join(sorted(known))}"
         for name in sorted(environ)
         if name.startswith("OTEL_LLM_") and name not in known
     ]
     for message in bad:
-        read._add("options", "warning", f"{message}. The default is kept.")
+        read._add("options", "warning", f"{message}. The default applies.")
     if "span" not in read.config.events:
         read._add(
             "options",
             "warning",
-            f"OTEL_LLM_EVENTS={environ['OTEL_LLM_EVENTS']}: spans have no events, so that Jaeger does not show what "
-            "became of a tool call. `span` or `span,log` puts them there.",
+            f"OTEL_LLM_EVENTS={environ['OTEL_LLM_EVENTS']}: spans have no events, so Jaeger does not show the life of "
+            "a tool call. Set `span` or `span,log`.",
         )
 
 
@@ -223,7 +225,7 @@ def _destination(read: Environment, signal: Signal, environ: Mapping[str, str]) 
         read._add(
             check,
             "failed",
-            f"{variable} names {' and '.join(unknown)}, which is not installed: the SDK does not start.",
+            f"{variable} names {' and '.join(unknown)}, which is not installed: the OpenTelemetry SDK does not start.",
         )
         return
     if not any(name in OTLP_EXPORTERS for name in names):
@@ -232,10 +234,8 @@ def _destination(read: Environment, signal: Signal, environ: Mapping[str, str]) 
     found = destination(signal, environ)
     if found.protocol not in _EXPORTER_MODULES:
         read.makes_spans = False
-        _, said_by = of_signal("PROTOCOL", signal, environ)
-        sentence = (
-            f"{said_by}={found.protocol}: the SDK speaks grpc and http/protobuf, and does not start with another."
-        )
+        _, set_by = of_signal("PROTOCOL", signal, environ)
+        sentence = f"{set_by}={found.protocol}: the OpenTelemetry SDK only starts with grpc or http/protobuf."
         read._add(check, "failed", sentence)
         return
     if signal == "traces":
@@ -246,20 +246,18 @@ def _destination(read: Environment, signal: Signal, environ: Mapping[str, str]) 
     if problem is not None:
         read._add(check, *problem)
     else:
-        where = "by default" if found.variable is None else f"by {found.variable}"
-        read._add(check, "ok", f"{signal.capitalize()} go to {found.url} with {found.protocol}, {where}.")
+        why = "the default" if found.variable is None else f"set by {found.variable}"
+        read._add(check, "ok", f"{signal.capitalize()} go to {found.url} over {found.protocol} ({why}).")
 
 
 def _no_otlp(read: Environment, signal: Signal, check: str, variable: str, names: list[str]) -> None:
-    kept = f"goes to {' and '.join(names)}" if names else "goes nowhere"
+    where = f"go to {' and '.join(names)}" if names else "go nowhere"
     if signal == "traces":
-        sentence = (
-            f"{variable}={','.join(names) or 'none'}: what is traced {kept}, none of it to a collector. Unset it."
-        )
+        sentence = f"{variable}={','.join(names) or 'none'}: traces {where}, not to a collector. Unset it."
         read._add(check, "failed", sentence)
     else:
         sentence = (
-            f"{variable}={','.join(names) or 'none'}: what is measured {kept}, none of it to a collector; dashboards "
-            "and alerts have only what the collector makes of spans."
+            f"{variable}={','.join(names) or 'none'}: metrics {where}, not to a collector. Dashboards and alerts have "
+            "only the metrics that the collector derives from spans."
         )
         read._add(check, "warning", sentence)

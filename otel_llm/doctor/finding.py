@@ -1,4 +1,4 @@
-"""What one check found out."""
+"""The result of one check."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ Status: TypeAlias = Literal["ok", "warning", "failed", "skipped"]
 
 
 class Finding(NamedTuple):
-    """`check`: which part was looked at. `sentence`: what is so, and where something is wrong, what to do."""
+    """`check`: the part that was checked. `sentence`: the result, and what to do about a problem."""
 
     check: str
     status: Status

@@ -1,4 +1,4 @@
-"""Asks Jaeger for the spans of the test streams, and looks whether all is on them."""
+"""Asks Jaeger for the spans of the test streams, and checks that they are complete."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _POLL_INTERVAL: Final = 0.5  # seconds
-# After the first span came: the second was sent with it.
+# After the first span arrived: the second was sent with it.
 _GRACE: Final = 3.0  # seconds
 _LIFE: Final = (
     semconv.EVENT_TOOL_CALL_DETECTED,
@@ -27,14 +27,14 @@ _CHECK: Final = "Jaeger"
 
 
 def is_there(url: str) -> Finding:
-    """Ask whether a Jaeger answers at `url`."""
+    """Whether Jaeger answers at `url`."""
     try:
         services = get_json(f"{url}/api/services")
         if not isinstance(services, dict) or "data" not in services:
-            raise NoAnswer("its answer is not that of Jaeger's API: something else listens there")
+            raise NoAnswer("the answer is not from Jaeger's API: something else listens there")
     except NoAnswer as why:
         sentence = (
-            f"Jaeger cannot be asked at {url}: {why}. Start it, or say where it is (--jaeger), or that there is none "
+            f"Jaeger cannot be reached at {url}: {why}. Start it, name its address (--jaeger), or skip it "
             "(--no-jaeger)."
         )
         return Finding(_CHECK, "failed", sentence)
@@ -42,20 +42,20 @@ def is_there(url: str) -> Finding:
 
 
 class Sighting(NamedTuple):
-    """What Jaeger has of the test streams, and whether a span is missing that nothing was to hold back."""
+    """What Jaeger has of the test streams, and whether a span is missing that no sampling explains."""
 
     findings: list[Finding]
     is_one_missing: bool
 
 
 def look_for(url: str, service: str, *, has_events: bool, wait: float) -> Sighting:
-    """Wait up to `wait` seconds for the spans of the test streams. `has_events`: whether spans were to have any."""
+    """Wait up to `wait` seconds for the spans of the test streams. `has_events`: whether they should have events."""
     try:
         spans = _wait_for_spans(lambda: _spans(url, service), wait)
     except NoAnswer as why:
-        finding = Finding(_CHECK, "failed", f"Jaeger at {url} could not be asked for {service}: {why}.")
+        finding = Finding(_CHECK, "failed", f"Jaeger at {url} could not be queried for {service}: {why}.")
         return Sighting([finding], is_one_missing=True)
-    # Not by its anomalies: a span limit that is too low makes one of its own on the healthy one.
+    # Not told apart by anomalies: with a low span limit the healthy one has an anomaly, too.
     by_calls = {_tags(span).get(semconv.OTEL_LLM_STREAM_TOOL_CALL_COUNT): span for span in spans}
     healthy, broken = by_calls.get(len(HEALTHY_CALLS)), by_calls.get(len(BROKEN_CALLS))
     findings = []
@@ -67,14 +67,14 @@ def look_for(url: str, service: str, *, has_events: bool, wait: float) -> Sighti
         findings.append(_anomaly_finding(broken, has_events=has_events))
     elif healthy is not None:
         sentence = (
-            "The healthy stream's span arrived, the broken one's, which has an anomaly, did not: something on the way "
-            "samples and does not keep anomalies, as collector-config/gateway.yaml would."
+            "The healthy stream's span arrived, but not the broken stream's, which has an anomaly: something on the "
+            "way samples without keeping anomalies, as collector-config/gateway.yaml does."
         )
         findings.append(Finding("anomaly", "failed", sentence))
     else:
         sentence = (
-            f"The spans were sent, and Jaeger has none of {service} after {wait:.0f} s. It is another Jaeger than the "
-            "collector delivers to, the collector cannot deliver, or something on the way drops spans."
+            f"The spans were sent, but Jaeger has none of {service} after {wait:.0f} s. Either the collector delivers "
+            "to another Jaeger, or it cannot deliver, or something on the way drops spans."
         )
         findings.append(Finding("trace", "failed", sentence))
     return Sighting(findings, is_one_missing=broken is None)
@@ -93,7 +93,7 @@ def _wait_for_spans(ask: Callable[[], list[Any]], wait: float) -> list[Any]:
 
 
 def _spans(url: str, service: str) -> list[dict[str, Any]]:
-    """Ours of this service, each once. Raises NoAnswer."""
+    """The spans of otel-llm that this service sent, each once. Raises NoAnswer."""
     answer = get_json(f"{url}/api/traces", service=service, limit=20)
     found: dict[str, dict[str, Any]] = {}
     try:
@@ -102,7 +102,7 @@ def _spans(url: str, service: str) -> list[dict[str, Any]]:
                 if semconv.OTEL_LLM_STREAM_OUTCOME in _tags(span):
                     found.setdefault(span["spanID"], span)
     except (KeyError, TypeError) as error:
-        raise NoAnswer("its answer is not that of Jaeger's API") from error
+        raise NoAnswer("the answer is not from Jaeger's API") from error
     return list(found.values())
 
 
@@ -111,9 +111,9 @@ def _healthy_finding(url: str, service: str, span: dict[str, Any], *, has_events
     where = f"{url}/trace/{span['traceID']}"
     if not has_events:
         return Finding(check, "ok", f"The span of {service} arrived: {where}")
-    told = _events(span)
+    recorded = _events(span)
     for index, name in enumerate(HEALTHY_CALLS):
-        of_call = [event for event in told if event.get(semconv.OTEL_LLM_TOOL_CALL_INDEX) == index]
+        of_call = [event for event in recorded if event.get(semconv.OTEL_LLM_TOOL_CALL_INDEX) == index]
         order = tuple(name for name, _ in groupby(event.get("event", "") for event in of_call))
         completed = [
             event.get(semconv.GEN_AI_TOOL_NAME)
@@ -122,25 +122,25 @@ def _healthy_finding(url: str, service: str, span: dict[str, Any], *, has_events
         ]
         if order != _LIFE or completed != [name]:
             sentence = (
-                f"The span arrived, but the life of its tool call {index} ({name}) is not on it as it was made. There "
-                f"is {', '.join(order) or 'nothing'}. A span limit (OTEL_SPAN_EVENT_COUNT_LIMIT), or a processor of "
-                f"the collector that drops or changes span events, does that. {where}"
+                f"The span arrived, but without all events of its tool call {index} ({name}). It has "
+                f"{', '.join(order) or 'none'}. Check the span limit (OTEL_SPAN_EVENT_COUNT_LIMIT), and processors of "
+                f"the collector that drop or change span events. {where}"
             )
             return Finding(check, "failed", sentence)
-    sentence = f"The span of {service} arrived with the life of both tool calls, in order: {where}"
+    sentence = f"The span of {service} arrived with all events of both tool calls, in order: {where}"
     return Finding(check, "ok", sentence)
 
 
 def _sampled_finding(service: str, broken: dict[str, Any]) -> Finding:
     reason = _tags(broken).get(semconv.OTEL_LLM_SAMPLING_REASON)
     why = (
-        f"The gateway samples (it kept the other for the reason {reason!r}): that is as it should be"
+        f"The gateway samples, as it should: it kept the other for the reason {reason!r}"
         if reason
         else "Something on the way samples"
     )
     sentence = (
-        f"The healthy stream's span of {service} did not arrive, the broken one's did. {why}; of healthy requests you "
-        "see a share only."
+        f"The healthy stream's span of {service} did not arrive, the broken stream's did. {why}. You see only a share "
+        "of healthy requests."
     )
     return Finding("trace", "warning", sentence)
 
@@ -148,16 +148,16 @@ def _sampled_finding(service: str, broken: dict[str, Any]) -> Finding:
 def _anomaly_finding(span: dict[str, Any], *, has_events: bool) -> Finding:
     check = "anomaly"
     if not has_events:
-        return Finding(check, "ok", "The broken stream's span arrived and counts its anomaly.")
+        return Finding(check, "ok", "The broken stream's span arrived with its anomaly count.")
     named = {
         event.get(semconv.OTEL_LLM_ANOMALY_TYPE)
         for event in _events(span)
         if event.get("event") == semconv.EVENT_ANOMALY
     }
     if ANOMALY in named:
-        return Finding(check, "ok", f"The anomaly of the broken stream is named: {ANOMALY}.")
+        return Finding(check, "ok", f"The broken stream's span names its anomaly, {ANOMALY}.")
     sentence = (
-        f"The broken stream's span arrived, but {ANOMALY} is not named on it: a processor of the collector drops or "
+        f"The broken stream's span arrived without its anomaly, {ANOMALY}: a processor of the collector drops or "
         "changes span events."
     )
     return Finding(check, "failed", sentence)

@@ -1,4 +1,4 @@
-"""Asks Prometheus whether it reads the collector, and whether it has what the test streams measured."""
+"""Asks Prometheus whether it scrapes the collector, and whether it has the metrics of the test streams."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ _POLL_INTERVAL: Final = 1.0  # seconds
 _METRIC: Final = prometheus_metric(METRIC_TOOL_CALL_COUNT)
 _WITH_EXEMPLARS: Final = f"{prometheus_metric(METRIC_TOOL_CALL_DURATION)}_bucket"
 _CALLS: Final = len(HEALTHY_CALLS) + len(BROKEN_CALLS)
-# The label with the service's name: as the dashboards expect it, then as a scrape makes it that overwrites labels.
+# The label with the service's name: as the dashboards expect it, and as a scrape that overwrites labels renames it.
 _JOB: Final = "job"
 _OVERWRITTEN: Final = "exported_job"
 _CHECK: Final = "Prometheus"
 
 
 def is_there(url: str) -> Finding:
-    """Ask whether a Prometheus answers at `url`."""
+    """Whether Prometheus answers at `url`."""
     try:
         _api(url, "query", query="1")
     except NoAnswer as why:
         sentence = (
-            f"Prometheus cannot be asked at {url}: {why}. Start it, or say where it is (--prometheus), or that there "
-            "is none (--no-prometheus)."
+            f"Prometheus cannot be reached at {url}: {why}. Start it, name its address (--prometheus), or skip it "
+            "(--no-prometheus)."
         )
         return Finding(_CHECK, "failed", sentence)
     return Finding(_CHECK, "ok", f"Prometheus answers at {url}.")
 
 
 def target_findings(url: str, *, wait: float) -> Iterator[Finding]:
-    """What it reads: whether all of it is up, and a collector among it. One just started has up to `wait` seconds."""
+    """Whether all targets are up and include a collector. Waits up to `wait` seconds for the first scrape."""
     check = "targets"
     deadline = time.monotonic() + wait
     try:
@@ -48,28 +48,27 @@ def target_findings(url: str, *, wait: float) -> Iterator[Finding]:
             time.sleep(_POLL_INTERVAL)
         own = _query(url, '{__name__=~"otelcol_process_uptime.*"}')
     except (NoAnswer, KeyError, TypeError) as why:
-        yield Finding(check, "skipped", f"Prometheus does not say what it reads ({why}).")
+        yield Finding(check, "skipped", f"Prometheus does not list its targets ({why}).")
         return
     if not targets:
         sentence = (
-            "Prometheus reads nothing: its configuration has no targets (grafana/prometheus/prometheus.yaml has)."
+            "Prometheus scrapes nothing: its configuration has no targets. See grafana/prometheus/prometheus.yaml."
         )
         yield Finding(check, "failed", sentence)
         return
     down = [target for target in targets if target.get("health") == "down"]
     for target in down:
         sentence = (
-            f"Prometheus cannot read {target.get('scrapeUrl')} (job {target.get('scrapePool')}): "
-            f"{target.get('lastError') or 'it does not say why'}. If the collector is meant, start it or correct the "
-            "address."
+            f"Prometheus cannot scrape {target.get('scrapeUrl')} (job {target.get('scrapePool')}): "
+            f"{target.get('lastError') or 'no reason given'}. If it is the collector, start it or correct the address."
         )
         yield Finding(check, "warning", sentence)
     if own:
-        yield Finding(check, "ok", "Prometheus reads the collector's own metrics.")
+        yield Finding(check, "ok", "Prometheus scrapes the collector's own metrics.")
     elif not down:
         sentence = (
-            "Prometheus reads no metrics of a collector about itself (otelcol_*), so that no alert tells of telemetry "
-            "that is lost. Add its port 8888 to the targets."
+            "Prometheus does not scrape the collector's own metrics (otelcol_*), so no alert reports lost telemetry. "
+            "Add the collector's port 8888 to the targets."
         )
         yield Finding(check, "warning", sentence)
 
@@ -79,7 +78,7 @@ def _are_known(targets: list[Any]) -> bool:
 
 
 def metric_finding(url: str, service: str, *, wait: float) -> Finding:
-    """Wait up to `wait` seconds for a scrape that has the test's tool calls."""
+    """Wait up to `wait` seconds for a scrape with the test's tool calls."""
     check = "metrics"
     deadline = time.monotonic() + wait
     try:
@@ -88,24 +87,24 @@ def metric_finding(url: str, service: str, *, wait: float) -> Finding:
                 return _no_metric(url, service, wait)
             time.sleep(_POLL_INTERVAL)
     except NoAnswer as why:
-        return Finding(check, "failed", f"Prometheus at {url} could not be asked for {service}: {why}.")
+        return Finding(check, "failed", f"Prometheus at {url} could not be queried for {service}: {why}.")
     label, count = found
     if label == _OVERWRITTEN:
         sentence = (
-            f"The metrics arrive, but with the application's name in {label}: the dashboards look for it in {_JOB}. "
+            f"The metrics arrive, but with the application's name in the label {label}; the dashboards expect {_JOB}. "
             "Set honor_labels: true for that target."
         )
         return Finding(check, "warning", sentence)
     if count < _CALLS:
-        sentence = f"Prometheus has {count:.0f} of the {_CALLS} tool calls of {service}: something drops measurements."
+        sentence = f"Prometheus has {count:.0f} of the {_CALLS} tool calls of {service}: something drops metrics."
         return Finding(check, "warning", sentence)
     return Finding(check, "ok", f"Prometheus has the {_CALLS} tool calls of {service}.")
 
 
 def _no_metric(url: str, service: str, wait: float) -> Finding:
     sentence = (
-        f"The metrics were sent, and Prometheus has none of {service} after {wait:.0f} s. It reads another collector, "
-        "or does not read where the exporter `prometheus` of the collector serves them (port 8889), or more seldom."
+        f"The metrics were sent, but Prometheus has none of {service} after {wait:.0f} s. It must scrape the "
+        "collector's `prometheus` exporter (port 8889), at a shorter interval than that."
     )
     try:
         targets = _api(url, "targets", state="active")["activeTargets"]
@@ -113,31 +112,31 @@ def _no_metric(url: str, service: str, wait: float) -> Finding:
     except (NoAnswer, KeyError, TypeError):
         read = []
     if read:
-        sentence += f" It reads {', '.join(read[:5])}{' and more' if len(read) > 5 else ''}."
+        sentence += f" It scrapes {', '.join(read[:5])}{' and more' if len(read) > 5 else ''}."
     return Finding("metrics", "failed", sentence)
 
 
 def exemplar_finding(url: str, service: str) -> Finding:
-    """Whether metrics lead to traces."""
+    """Whether exemplars link metrics to traces."""
     check = "exemplars"
     now = time.time()
     query = f'{_WITH_EXEMPLARS}{{{_JOB}="{service}"}} or {_WITH_EXEMPLARS}{{{_OVERWRITTEN}="{service}"}}'
     try:
         found = _api(url, "query_exemplars", query=query, start=now - 600, end=now + 60)
         if found:
-            return Finding(check, "ok", "Exemplars lead from the metrics to the traces.")
+            return Finding(check, "ok", "Exemplars link the metrics to traces.")
         features = str(_api(url, "status/flags").get("enable-feature", ""))
     except (NoAnswer, AttributeError) as why:
-        return Finding(check, "skipped", f"Prometheus does not say whether it keeps exemplars ({why}).")
+        return Finding(check, "skipped", f"Prometheus does not report whether it stores exemplars ({why}).")
     if "exemplar-storage" not in features:
         sentence = (
-            "Prometheus keeps no exemplars, so that no dot on a graph leads to a trace. Start it with "
+            "Prometheus stores no exemplars, so graphs do not link to traces. Start it with "
             "--enable-feature=exemplar-storage."
         )
     else:
         sentence = (
-            "Prometheus keeps exemplars and has none of these metrics: the exporter `prometheus` of the collector "
-            "needs enable_open_metrics: true."
+            "Prometheus stores exemplars, but has none for these metrics: set enable_open_metrics: true in the "
+            "collector's `prometheus` exporter."
         )
     return Finding(check, "warning", sentence)
 
@@ -154,12 +153,12 @@ def _query(url: str, expression: str) -> list[Any]:
     try:
         return list(_api(url, "query", query=expression)["result"])
     except (KeyError, TypeError) as error:
-        raise NoAnswer("its answer is not that of Prometheus's API") from error
+        raise NoAnswer("the answer is not from Prometheus's API") from error
 
 
 def _api(url: str, path: str, **query: object) -> Any:
     """The data of an answer. Raises NoAnswer."""
     answer = get_json(f"{url}/api/v1/{path}", **query)
     if not isinstance(answer, dict) or answer.get("status") != "success" or "data" not in answer:
-        raise NoAnswer("its answer is not that of Prometheus's API: something else listens there")
+        raise NoAnswer("the answer is not from Prometheus's API: something else listens there")
     return answer["data"]

@@ -1,4 +1,4 @@
-"""Sends two test streams the whole way that an application's telemetry takes, from a process like the application."""
+"""Runs an instrumented application like the user's, which sends the telemetry of two test streams all the way."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ BROKEN_CALLS: Final = ("add_task",)
 ANOMALY: Final = BROKEN_STREAMS[0].named
 
 _TIMEOUT: Final = 60.0  # seconds
-_EXPORT_TIMEOUT: Final = 5.0  # seconds for one signal, where the environment does not say less
-# These would decide for the test alone, or name it otherwise.
+_EXPORT_TIMEOUT: Final = 5.0  # seconds for one signal, unless the environment sets less
+# They would affect only the test, or send it elsewhere.
 _REDIRECTING: Final = (
     "OTEL_TRACES_SAMPLER",
     "OTEL_TRACES_SAMPLER_ARG",
@@ -34,7 +34,7 @@ _REDIRECTING: Final = (
 
 
 class Trial(NamedTuple):
-    """What became of it. `spans`: how many ended, None where the application did not come to its end. `log`: stderr."""
+    """The result. `spans`: how many ended, None if the application failed. `log`: its standard error."""
 
     service: str
     spans: int | None
@@ -42,7 +42,7 @@ class Trial(NamedTuple):
 
 
 def run_trial(environ: Mapping[str, str]) -> Trial:
-    """Play both streams to an application with `environ`. It takes at most a minute, and seconds as a rule."""
+    """Play both streams to an application with this environment. Takes seconds, at most a minute."""
     service = f"otel-llm-doctor-{secrets.token_hex(4)}"
     command = [*opentelemetry_instrument(), sys.executable, "-m", "otel_llm.doctor.application"]
     with ScriptedServer([HEALTHY_CONVERSATION[0], BROKEN_STREAMS[0].script]) as server:
@@ -58,7 +58,7 @@ def run_trial(environ: Mapping[str, str]) -> Trial:
                 check=False,
             )
         except subprocess.TimeoutExpired as late:
-            return Trial(service, None, _text(late.stderr) + f"\nIt did not end within {_TIMEOUT:.0f} s.")
+            return Trial(service, None, _text(late.stderr) + f"\nIt was still running after {_TIMEOUT:.0f} s.")
     return Trial(service, _spans(ended.stdout), ended.stderr)
 
 
@@ -86,5 +86,5 @@ def _spans(stdout: str) -> int | None:
 
 
 def _text(output: str | bytes | None) -> str:
-    # Where time is over it is bytes, whatever was asked for.
+    # After a timeout it is bytes, even with an encoding.
     return output.decode("utf-8", "backslashreplace") if isinstance(output, bytes) else output or ""

@@ -1,4 +1,4 @@
-"""GET over HTTP, bounded in time and size, with what goes wrong told in words."""
+"""GET over HTTP, bounded in time and size, with failures in words."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from otel_llm.serving.loopback import is_loopback
 _TIMEOUT: Final = 5.0  # seconds
 _MOST: Final = 16_000_000  # bytes
 
-# The machine itself is not asked by way of a proxy, whatever the environment says.
+# This machine is never reached through a proxy, whatever the environment says.
 _DIRECT: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _BY_ENVIRONMENT: Final = urllib.request.build_opener()
 
 
 class NoAnswer(Exception):  # noqa: N818 - a way out, with the reason in its text
-    """Nothing came that can be used; the text says why, without the URL. `refused`: nothing listens there."""
+    """There is no usable answer; the text says why, without the URL. `refused`: nothing listens there."""
 
     def __init__(self, reason: str, *, refused: bool = False) -> None:
         super().__init__(reason)
@@ -28,7 +28,7 @@ class NoAnswer(Exception):  # noqa: N818 - a way out, with the reason in its tex
 
 
 def get(url: str, **query: object) -> str:
-    """The body of a successful answer. Raises NoAnswer."""
+    """The body of a successful response. Raises NoAnswer."""
     if query:
         url += "?" + urllib.parse.urlencode(query)
     host = urllib.parse.urlsplit(url).hostname or ""
@@ -38,12 +38,12 @@ def get(url: str, **query: object) -> str:
             body: bytes = response.read(_MOST)
     except urllib.error.HTTPError as error:
         with error:
-            raise NoAnswer(f"it answers with HTTP status {error.code}") from error
+            raise NoAnswer(f"HTTP status {error.code}") from error
     except urllib.error.URLError as error:
         refused = isinstance(error.reason, ConnectionRefusedError)
         raise NoAnswer("nothing listens there" if refused else str(error.reason), refused=refused) from error
     except (OSError, HTTPException, ValueError) as error:
-        raise NoAnswer(f"it does not answer as a web server does ({type(error).__name__})") from error
+        raise NoAnswer(f"it is not an HTTP server ({type(error).__name__})") from error
     return body.decode("utf-8", "replace")
 
 
@@ -53,4 +53,4 @@ def get_json(url: str, **query: object) -> Any:
     try:
         return json.loads(body)
     except ValueError as error:
-        raise NoAnswer("its answer is not JSON: something else listens there") from error
+        raise NoAnswer("the answer is not JSON: something else listens there") from error

@@ -1,1 +1,1 @@
-"""Requests and their responses read from files: a saved stream, a cassette, an archive, a trace, a recording."""
+"""Requests and responses in files: saved streams, cassettes, archives, traces; and recordings, which it also writes."""

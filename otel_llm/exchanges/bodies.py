@@ -1,4 +1,4 @@
-"""The body of one response, bytes in and entries out: a stream of events, or one JSON document.  Pure."""
+"""One response body, bytes in and entries out: a stream of events, or one JSON document.  Pure."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from otel_llm.protocol.errors import UnreadableError, error_in, message_in_body,
 from otel_llm.protocol.json_values import parse_json
 from otel_llm.protocol.sse import ServerSentEvent
 
-_READ_OF_AN_ERROR = 65_536
+_READ_OF_AN_ERROR = 65_536  # bytes
 
 
 class BodyReader:
-    """Reads one body. `title` and `request` are of the exchange; a stream behind the end of one is an exchange anew.
-    `status`: of HTTP; where it is of an error there is nothing to judge, whatever the body says.
+    """Reads one body. `title` and `request` belong to the exchange; a stream that follows `[DONE]` is a new response.
 
-    Raises UnreadableError where it is too long to be read.
+    `status`: the HTTP status. The body of an HTTP error is not judged. Raises UnreadableError if the body is too long.
     """
 
     def __init__(self, title: str, request: Mapping[str, Any] | None = None, status: int = 200) -> None:
@@ -41,11 +40,11 @@ class BodyReader:
             yield from self._event(event, time_ns)
 
     def finish(self, outcome: Outcome = "completed", note: str = "", time_ns: int | None = None) -> Iterator[Entry]:
-        """The body is over, in the way that the file tells."""
+        """The rest, when the body has ended with the outcome that the file reports."""
         if self._error_status is not None:
-            # An archive has status 0 where no answer came.
-            status = f"status {self._error_status}" if self._error_status else "no answer came"
-            yield self._begins()
+            # Archives have status 0 for a request that was not answered.
+            status = f"status {self._error_status}" if self._error_status else "no response"
+            yield self._start()
             yield ResponseEnd("error", f"{status}: {message_in_body(self._error_body)}".rstrip(": "), time_ns)
             return
         document = self._body.document
@@ -57,11 +56,11 @@ class BodyReader:
         if self._open:
             yield ResponseEnd(outcome, note, time_ns)
         elif not self._count and not self._failed:
-            # Nothing came at all.
-            yield self._begins()
+            # An empty body.
+            yield self._start()
             yield ResponseEnd(outcome, note, time_ns)
 
-    def _begins(self) -> ResponseStart:
+    def _start(self) -> ResponseStart:
         self._count += 1
         title = self._title if self._count == 1 else f"{self._title} ({self._count})"
         return ResponseStart(title, self._request)
@@ -75,16 +74,16 @@ class BodyReader:
             self._failed = False
             return
         if self._failed:
-            # Behind an error no client reads on.
+            # No client reads on after an error.
             return
         if not self._open:
             self._open = True
-            yield self._begins()
+            yield self._start()
         text = event.data.decode("utf-8", "surrogateescape")
         try:
             value = parse_json(text)
         except UnreadableError as fault:
-            where = "the stream breaks off within an event" if at_end else "an event cannot be read"
+            where = "the stream ends in the middle of an event" if at_end else "an event cannot be read"
             self._open, self._failed = False, True
             yield ResponseEnd("error", f"{where}, at byte {event.offset}: {fault}", time_ns)
             return
@@ -97,7 +96,7 @@ class BodyReader:
 
     def _whole(self, document: bytes, time_ns: int | None) -> Iterator[Entry]:
         text = document.decode("utf-8", "surrogateescape").strip()
-        yield self._begins()
+        yield self._start()
         try:
             value = parse_json(text)
         except UnreadableError as error:
@@ -107,7 +106,7 @@ class BodyReader:
 
 
 def whole_entries(value: Any, text: str, time_ns: int | None = None) -> Iterator[Entry]:
-    """The entries of a JSON document that is a response, or a list of chunks, behind its beginning."""
+    """The entries of a JSON document that is a response or a list of chunks, after its ResponseStart."""
     chunks = value if isinstance(value, list) else [value]
     for place, chunk in enumerate(chunks):
         error = error_in(chunk)
@@ -122,5 +121,5 @@ def whole_entries(value: Any, text: str, time_ns: int | None = None) -> Iterator
 
 
 def is_chat_completion(value: Any) -> bool:
-    """Whether a JSON value is a response of the API, or a chunk of one."""
-    return isinstance(value, Mapping) and (isinstance(value.get("choices"), list) or "error" in value)
+    """Whether a JSON value is a response of the API, a chunk of one, or an error."""
+    return isinstance(value, Mapping) and (isinstance(value.get("choices"), list) or error_in(value) is not None)

@@ -1,4 +1,4 @@
-"""Files that are one document with many exchanges in it: VCR cassettes, HTTP archives (HAR), OTLP JSON.  Pure."""
+"""Documents that hold whole exchanges: VCR cassettes, HTTP archives (HAR), OTLP JSON, responses.  Pure."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from otel_llm.protocol.content_encoding import expanded
 from otel_llm.protocol.errors import UnreadableError
 from otel_llm.protocol.json_values import parse_json
 
-# vcrpy's; those of betamax and of Ruby's VCR.
+# The first is vcrpy's, the second that of betamax and of Ruby's VCR.
 CASSETTE_KEYS = ("interactions", "http_interactions")
+UNKNOWN_KIND = "it is not a stream, chunks, a recording, a VCR cassette, an HTTP archive or OTLP JSON"
 _MOST_VALUES = 200_000
 
 
 def document_entries(document: Any) -> Iterator[Entry]:
-    """The entries of what the document holds. Raises UnreadableError where it is none of the known ones."""
+    """The entries of the exchanges in a document. Raises UnreadableError if the kind of document is unknown."""
     if isinstance(document, Mapping):
         for key in CASSETTE_KEYS:
             if isinstance(document.get(key), list):
@@ -42,29 +43,27 @@ def document_entries(document: Any) -> Iterator[Entry]:
         yield ResponseStart("list of chunks")
         yield from whole_entries(document, "")
         return
-    raise UnreadableError(
-        "it is neither a stream, nor chunks, a recording, a VCR cassette, an HTTP archive nor OTLP JSON"
-    )
+    raise UnreadableError(UNKNOWN_KIND)
 
 
 def _cassette(interactions: Sequence[Any]) -> Iterator[Entry]:
     for number, entry in enumerate(interactions, 1):
         request, response = _map(_map(entry).get("request")), _map(_map(entry).get("response"))
-        # vcrpy had `content` and `status_code` for what httpx sent.
+        # vcrpy used to write `content` and `status_code` for httpx.
         body = response.get("body", response.get("content"))
         data = _bytes(_map(body).get("string") if isinstance(body, Mapping) else body)
         if isinstance(body, Mapping) and "base64_string" in body:
             data = _base64(body["base64_string"], number)
         encoding = _header(response.get("headers"), "content-encoding")
-        asked = request.get("body")
-        asked = asked.get("string") if isinstance(asked, Mapping) else asked
-        # Some recorders keep JSON as what it is.
-        asked = request.get("parsed_body") if asked is None else asked
+        sent = request.get("body")
+        sent = sent.get("string") if isinstance(sent, Mapping) else sent
+        # Some recorders keep JSON decoded.
+        sent = request.get("parsed_body") if sent is None else sent
         if not data and response.get("parsed_body") is not None:
             data = _bounded_json(response["parsed_body"])
-        told = response.get("status", response.get("status_code"))
-        status = _status(told.get("code") if isinstance(told, Mapping) else told)
-        yield from _exchange(number, str(request.get("uri", "")), request, _request(asked), data, encoding, status)
+        status = response.get("status", response.get("status_code"))
+        status = _status(status.get("code") if isinstance(status, Mapping) else status)
+        yield from _exchange(number, str(request.get("uri", "")), request, _request(sent), data, encoding, status)
 
 
 def _archive(entries: Sequence[Any]) -> Iterator[Entry]:
@@ -76,34 +75,34 @@ def _archive(entries: Sequence[Any]) -> Iterator[Entry]:
             data = _base64(data, number)
         status = _status(response.get("status"))
         if content.get("text") is None and status == 200:
-            # What saved the archive left the body out.
+            # The archive was saved without bodies.
             continue
-        asked = _request(_map(request.get("postData")).get("text"))
-        # An archive holds bodies as they are behind their compression.
-        yield from _exchange(number, str(request.get("url", "")), request, asked, data, "", status)
+        sent = _request(_map(request.get("postData")).get("text"))
+        # Archives hold bodies without their compression.
+        yield from _exchange(number, str(request.get("url", "")), request, sent, data, "", status)
 
 
 def _exchange(
     number: int,
     url: str,
-    sent: Mapping[str, Any],
+    http_request: Mapping[str, Any],
     request: Mapping[str, Any] | None,
     data: bytes,
     encoding: str,
     status: int,
 ) -> Iterator[Entry]:
-    """The entries of one exchange; none where it is no chat completion."""
-    if str(sent.get("method", "POST")).upper() != "POST":
-        # Another site's question whether it may ask, or a stored completion.
+    """The entries of one exchange, none if it is not a chat completion."""
+    if str(http_request.get("method", "POST")).upper() != "POST":
+        # A CORS preflight, or a stored completion.
         return
     path = url.partition("?")[0].partition("://")[2]
     if "/completions" not in path and not isinstance(_map(request).get("messages"), list):
         return
-    # Some recorders decompress and keep the header, others lose it.
+    # Some recorders decompress the body and keep the header, others drop the header.
     if data[:2] == b"\x1f\x8b" or (encoding and not _is_text(data)):
         data = b"".join(expanded([data], encoding or "gzip"))
     if "/completions" not in path and b'"choices"' not in data:
-        # Messages are sent to other APIs too.
+        # Other APIs take messages, too.
         return
     body = BodyReader(f"exchange {number} {path[path.find('/') :]}", request, status)
     yield from body.feed(data)
@@ -111,7 +110,7 @@ def _exchange(
 
 
 def _status(value: Any) -> int:
-    """The status of HTTP, 200 where nothing tells. An archive has 0 where no answer came."""
+    """The HTTP status, 200 if the file has none. Archives have 0 for a request that was not answered."""
     return value if isinstance(value, int) and not isinstance(value, bool) else 200
 
 
@@ -119,7 +118,7 @@ def _base64(data: Any, number: int) -> bytes:
     try:
         return base64.b64decode(data, validate=False)
     except (binascii.Error, ValueError, TypeError):
-        raise UnreadableError(f"the body of exchange {number} is no base64") from None
+        raise UnreadableError(f"the body of exchange {number} is not base64") from None
 
 
 def _is_text(data: bytes) -> bool:
@@ -142,7 +141,7 @@ def _request(body: Any) -> Mapping[str, Any] | None:
 
 
 def _bounded_json(value: Any) -> bytes:
-    """A value as JSON. In YAML a few lines can stand for any number of values. Raises UnreadableError."""
+    """A value as JSON. A few lines of YAML can stand for any number of values. Raises UnreadableError."""
     pending, count = [value], 0
     while pending:
         one = pending.pop()

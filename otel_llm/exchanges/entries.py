@@ -1,4 +1,4 @@
-"""The entries that a file of exchanges is read as, one after the other, so a file of any length takes little memory."""
+"""The entries of a file of exchanges, one after the other, so a file of any length takes little memory."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from otel_llm.protocol.choice import Outcome
 
 
 class ResponseStart(NamedTuple):
-    """A response begins. `request`: the arguments of `create`, None where the file does not tell."""
+    """A response begins. `request`: its request's body, None if the file does not have it."""
 
     title: str
     request: Mapping[str, Any] | None = None
 
 
 class Chunk(NamedTuple):
-    """A chunk of a stream, and the text it was read from, which begins at byte `offset` of its body or file."""
+    """A chunk of a stream, and the text it was read from, at byte `offset` of its body or file."""
 
     value: Any
     raw: str
@@ -33,7 +33,7 @@ class WholeResponse(NamedTuple):
 
 
 class ResponseEnd(NamedTuple):
-    """The response is over. `note`: a sentence where it did not just end."""
+    """The response ends. `note`: why, if it did not simply end."""
 
     outcome: Outcome
     note: str = ""
@@ -41,7 +41,7 @@ class ResponseEnd(NamedTuple):
 
 
 class ReportedSpan(NamedTuple):
-    """A response that was observed before, as a span of otel-llm. `events`: name, time, attributes."""
+    """A span of otel-llm: a response that was observed live. `events`: name, time (ns of the epoch), attributes."""
 
     title: str
     attributes: Mapping[str, Any]

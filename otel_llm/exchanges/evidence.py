@@ -1,6 +1,6 @@
-"""The bytes that show an anomaly: which chunks it was read from.  Pure.
+"""The chunks that show an anomaly.  Pure.
 
-Of each call, and of each choice, the first chunks and the last are kept, and how many there were.
+The first and the last chunks of each call and of each choice are kept.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 from otel_llm.diagnosis.case import Anomaly
 from otel_llm.protocol.fields import field, index_of, items_of
 
-_FIRST = 4
+_FIRST = 4  # chunks
 _LAST = 2
-_SHOWN = 1000
+_SHOWN = 1000  # characters of a chunk
 _MOST_KEYS = 1024
 
 
 class Excerpt(NamedTuple):
-    """A chunk: its number from 1, the byte it begins at, and its beginning."""
+    """A chunk: its number from 1, the offset of its first byte, and the beginning of its text."""
 
     number: int
     offset: int
@@ -41,7 +41,7 @@ class _Kept:
         return [*self.first, *self.last]
 
 
-# Anomalies of a choice, and the kind of chunks that show them.
+# Which chunks of a choice show an anomaly that is not of one call.
 _SHOWN_BY = {
     "finish_reason_mismatch": ("finish", "calls"),
     "missing_finish_reason": ("any",),
@@ -55,7 +55,7 @@ _SHOWN_BY = {
 
 
 class Evidence:
-    """Takes every chunk of a response; then tells which of them show an anomaly."""
+    """Is given every chunk of a response, and then finds those that show an anomaly."""
 
     def __init__(self) -> None:
         self._kept: dict[tuple[Any, ...], _Kept] = {}
@@ -101,7 +101,7 @@ class Evidence:
         kept.add(excerpt)
 
     def of(self, anomaly: Anomaly) -> list[Excerpt]:
-        """The chunks that show it, as far as they were kept, in order."""
+        """The chunks that show it, in order, as far as they were kept."""
         if anomaly.type == "stalled":
             return self._longest_wait
         found = {excerpt for key in self._keys(anomaly) if key in self._kept for excerpt in self._kept[key].all()}

@@ -1,4 +1,4 @@
-"""A file of any known kind, told by its beginning, as entries."""
+"""Files of every known kind as entries. The beginning of a file says which kind it is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from otel_llm.exchanges.bodies import BodyReader, is_chat_completion
-from otel_llm.exchanges.documents import CASSETTE_KEYS, document_entries
+from otel_llm.exchanges.documents import CASSETTE_KEYS, UNKNOWN_KIND, document_entries
 from otel_llm.exchanges.entries import Chunk, Entry, ResponseEnd, ResponseStart
 from otel_llm.exchanges.recorded import LONGEST_LINE, MARK, lines_of, open_recording, recorded_entries
 from otel_llm.exchanges.traces import trace_entries
@@ -20,7 +20,7 @@ from otel_llm.protocol.json_values import parse_json
 _HEAD = 65_536
 _BLOCK = 65_536
 _LONGEST_DOCUMENT = 32 * 1_048_576
-# A reader of YAML takes some hundred bytes for each.
+# PyYAML needs some hundred bytes of memory for each.
 _LONGEST_YAML = 16 * 1_048_576
 _DEEPEST_YAML = 100
 
@@ -33,7 +33,7 @@ _YAML_CASSETTE = re.compile(
 
 
 def read_exchanges(path: Path) -> Iterator[Entry]:
-    """The entries of a file. Raises UnreadableError (also behind entries that could be read) and OSError."""
+    """The entries of a file. Raises UnreadableError, also after entries that could be read, and OSError."""
     with path.open("rb") as file:
         yield from _read(file, path.name)
 
@@ -43,7 +43,7 @@ def _read(file: IO[bytes], title: str) -> Iterator[Entry]:
     if not head.strip():
         raise UnreadableError("it is empty")
     if b"\0" in head:
-        raise UnreadableError("it is no text")
+        raise UnreadableError("it is not text")
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     text = start.decode("utf-8", "replace")
     saved = saved_head(start)
@@ -58,13 +58,11 @@ def _read(file: IO[bytes], title: str) -> Iterator[Entry]:
         file.seek(0)
         yield from document_entries(_yaml(file))
     else:
-        raise UnreadableError(
-            "it is neither a stream, nor chunks, a recording, a VCR cassette, an HTTP archive nor OTLP JSON"
-        )
+        raise UnreadableError(UNKNOWN_KIND)
 
 
 class SavedHead(NamedTuple):
-    """What `curl -i` wrote before a body: the last status, the headers of it as they came, and the length of all."""
+    """What `curl -i` wrote before a body: the last status with its headers, and the length of everything."""
 
     status: int
     headers: bytes
@@ -72,9 +70,9 @@ class SavedHead(NamedTuple):
 
 
 def saved_head(start: bytes) -> SavedHead | None:
-    """The head that a file begins with, None where it has none. Raises UnreadableError where it does not end."""
+    """The head that a file begins with, or None. Raises UnreadableError if the head does not end."""
     saved = None
-    # Those of a proxy and of `100 Continue` stand there too.
+    # The heads of a proxy and of `100 Continue` come first.
     while line := _STATUS_LINE.match(start, saved.length if saved else 0):
         headers = _HEADERS.match(start, line.start())
         if headers is None:
@@ -84,7 +82,7 @@ def saved_head(start: bytes) -> SavedHead | None:
 
 
 def is_stream(start: bytes) -> bool:
-    """Whether a file that begins so holds server-sent events."""
+    """Whether a file that begins like this holds server-sent events."""
     return _EVENT_FIELD.match(start) is not None
 
 
@@ -108,14 +106,14 @@ def _body(blocks: Iterator[bytes], title: str, status: int = 200) -> Iterator[En
 
 
 def _json(file: IO[bytes], title: str) -> Iterator[Entry]:
-    """One JSON document, or one a line."""
+    """One JSON document, or JSON Lines."""
     first = file.readline(LONGEST_LINE).decode("utf-8-sig", "surrogateescape")
     while not first.strip():
         first = file.readline(LONGEST_LINE).decode("utf-8", "surrogateescape")
     try:
         value = parse_json(first)
     except UnreadableError:
-        # The document goes on behind its first line, or is none.
+        # The document continues after its first line, or is not JSON.
         file.seek(0)
         yield from document_entries(_document(file))
         return
@@ -133,7 +131,7 @@ def _json(file: IO[bytes], title: str) -> Iterator[Entry]:
             yield from trace_entries(_line(line, number)) if line.strip() else ()
         return
     if not is_chat_completion(value):
-        raise UnreadableError("its lines are no chunks of a chat completion")
+        raise UnreadableError("its lines are not chunks of a chat completion")
     yield from _chunk_lines(lines, title)
 
 
@@ -143,9 +141,9 @@ def _is_chunk(value: dict[str, Any]) -> bool:
 
 
 def _chunk_lines(lines: Iterator[str], title: str) -> Iterator[Entry]:
-    """A chunk a line; where another id begins behind a finish reason, another response does."""
+    """A chunk in each line. A new id after a finish reason starts a new response."""
     current: Any = None
-    begun = finished = False
+    started = finished = False
     offset = count = 0
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -153,25 +151,25 @@ def _chunk_lines(lines: Iterator[str], title: str) -> Iterator[Entry]:
             continue
         value = _line(line, number)
         response_id = value.get("id")
-        if begun and finished and response_id and current and response_id != current:
+        if started and finished and response_id and current and response_id != current:
             yield ResponseEnd("completed")
-            begun = finished = False
-        if not begun:
+            started = finished = False
+        if not started:
             count += 1
             yield ResponseStart(title if count == 1 else f"{title} ({count})")
-            begun = True
+            started = True
         current = response_id or current
         error = error_in(value)
         if error is not None:
             yield ResponseEnd("error", f"an error: {message_of(error)}")
-            begun = finished = False
+            started = finished = False
         else:
             yield Chunk(value, line.strip(), offset)
         offset += len(line.encode("utf-8", "surrogateescape"))
         finished = finished or any(
             isinstance(choice, dict) and choice.get("finish_reason") for choice in items_of(value.get("choices"))
         )
-    if begun:
+    if started:
         yield ResponseEnd("completed")
 
 
@@ -181,7 +179,7 @@ def _line(line: str, number: int) -> dict[str, Any]:
     except UnreadableError as error:
         raise UnreadableError(f"line {number}: {error}") from None
     if not isinstance(value, dict):
-        raise UnreadableError(f"line {number} is no object")
+        raise UnreadableError(f"line {number} is not an object")
     return value
 
 
@@ -203,14 +201,14 @@ def _yaml(file: IO[bytes]) -> Any:
     parser, loader = getattr(yaml, "CParser", yaml.SafeLoader), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         depth = 0
-        # Looked at first: the loader recurses, in C where no limit stops it.
+        # Checked first: the loader recurses, in C, where no limit stops it.
         for event in yaml.parse(data, Loader=parser):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > _DEEPEST_YAML:
                 raise UnreadableError("it is nested too deep")
         document = yaml.load(data, Loader=loader)  # noqa: S506  a safe one
     except (yaml.YAMLError, ValueError) as error:
-        raise UnreadableError(f"it is no YAML ({' '.join(str(error).split())[:200]})") from None
+        raise UnreadableError(f"it is not YAML ({' '.join(str(error).split())[:200]})") from None
     if not isinstance(document, dict) or not document.keys() & CASSETTE_KEYS:
-        raise UnreadableError("it is YAML, and no VCR cassette")
+        raise UnreadableError("it is YAML, but not a VCR cassette")
     return document

@@ -1,9 +1,9 @@
-"""Recordings: what `otel-llm record` writes, the exact bytes of one response and when each came.
+"""Recordings: what `otel-llm record` writes, the exact bytes of one response with their timing.
 
-A recording is JSON Lines, so that one that was cut is readable as far as it goes. The first line is an object with
+A recording is JSON Lines, so one that was cut off is readable up to that point. The first line is an object with
 `otel_llm_recording` (1), `started` (RFC 3339), `request` (`method`, `path`, `headers`, `body`) and `response`
 (`status`, `headers`). A line for each read of the body follows: `t`, seconds since the request was sent, and `text`,
-or `base64` where the bytes are no UTF-8. The last line has `t` and `end`: `completed`, or how it ended otherwise.
+or `base64` if the bytes are not UTF-8. The last line has `t` and `end`: `completed`, `closed` or `error: ...`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from otel_llm.protocol.errors import UnreadableError
 from otel_llm.protocol.json_values import parse_json
 
 MARK = "otel_llm_recording"
-LONGEST_LINE = 32 * 1_048_576
+LONGEST_LINE = 32 * 1_048_576  # bytes
 _OUTCOMES: Mapping[str, Outcome] = {"completed": "completed", "closed": "closed", "error": "error"}
 
 
@@ -45,13 +45,13 @@ def end_line(seconds: float, end: str) -> str:
 
 
 class Recorded:
-    """A recording that is open: its head, and its body read by read."""
+    """An open recording: its head, and its body read by read."""
 
     def __init__(self, head: Mapping[str, Any], lines: Iterator[str]) -> None:
         self.head = head
         self._lines = lines
         self.end: str | None = None
-        """How it ended; None while it is read, and where the file was cut."""
+        """How the response ended; None until the last line was read, and if the file was cut off."""
         self.ended_ns: int | None = None
 
     @property
@@ -69,7 +69,7 @@ class Recorded:
         return _mapping(_mapping(self.head.get("response")).get("headers"))
 
     def reads(self) -> Iterator[tuple[int, bytes]]:
-        """When each read came (ns since the request), and its bytes. Raises UnreadableError."""
+        """The time of each read (ns since the request) and its bytes. Raises UnreadableError."""
         for number, line in enumerate(self._lines, 2):
             if not line.strip():
                 continue
@@ -90,12 +90,12 @@ class Recorded:
                 OverflowError,
                 binascii.Error,
             ):
-                raise UnreadableError(f"line {number} is none of a recording") from None
+                raise UnreadableError(f"line {number} is not a line of a recording") from None
             yield time_ns, data
 
 
 def open_recording(first_line: str, lines: Iterator[str]) -> Recorded:
-    """A recording whose first line was read. Raises UnreadableError."""
+    """A recording, from its first line and the lines after it. Raises UnreadableError."""
     head = parse_json(first_line)
     if not isinstance(head, Mapping) or head.get(MARK) != 1:
         raise UnreadableError(f"it is a recording of another version ({str(_mapping(head).get(MARK))[:20]})")
@@ -113,14 +113,14 @@ def recorded_entries(title: str, recorded: Recorded) -> Iterator[Entry]:
         for piece in expanded((data for _, data in recorded.reads()), encoding):
             yield from body.feed(piece)
     if recorded.end is None:
-        yield from body.finish("error", "the recording breaks off")
-        raise UnreadableError("the recording breaks off: its last line is missing")
+        yield from body.finish("error", "the recording is cut off")
+        raise UnreadableError("the recording is cut off: its last line is missing")
     note = "" if recorded.end in _OUTCOMES else recorded.end
     yield from body.finish(_OUTCOMES.get(recorded.end, "error"), note, recorded.ended_ns)
 
 
 def lines_of(file: IO[bytes]) -> Iterator[str]:
-    """The lines of a file. Raises UnreadableError for one that is too long."""
+    """The lines of a file. Raises UnreadableError if one is too long."""
     while line := file.readline(LONGEST_LINE):
         if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
             raise UnreadableError(f"a line is longer than {LONGEST_LINE >> 20} MB")

@@ -1,4 +1,4 @@
-"""A proxy that hands each request on to a server, hands back what the server says as it comes, and writes it down.
+"""A proxy that forwards each request to a server, streams the response back as it arrives, and records it.
 
 It is an ASGI application towards the client, and needs httpx towards the server.
 """
@@ -26,7 +26,7 @@ from otel_llm.serving.asgi import ConnectionDropped, Receive, Scope, Send, while
 
 _RECORDED_PATH = "/completions"
 _LONGEST_REQUEST = 64 * 1_048_576
-# They are of one connection, and not of the message.
+# They concern one connection, not the message (RFC 9110, 7.6.1).
 _HOP_BY_HOP = frozenset(
     {
         "connection",
@@ -39,27 +39,27 @@ _HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
-# They are made for what is sent on.
+# They are set anew for the forwarded request.
 _MADE_ANEW = frozenset({"accept-encoding", "content-length", "host"})
 
 
 class RecordingProxy:
-    """An ASGI application. `folder`: where recordings go, a file each; `tell`: is told a sentence about each."""
+    """An ASGI application. `folder`: where recordings go, a file each; `tell`: is called with a line about each."""
 
     def __init__(self, upstream: str, folder: Path, tell: Callable[[str], None]) -> None:
         parts = urlsplit(upstream)
         if parts.scheme not in {"http", "https"} or not parts.netloc:
-            raise ValueError(f"{upstream!r} is no URL of a server")
+            raise ValueError(f"{upstream!r} is not the URL of a server")
         self._origin = f"{parts.scheme}://{parts.netloc}"
         self.path = parts.path.rstrip("/")
         self._folder = folder
         self._tell = tell
         self._numbers = itertools.count(1)
-        # A model may think for as long as it wants; the client's own timeouts count.
+        # A model may think for as long as it likes: the client has timeouts of its own.
         self._client = httpx.AsyncClient(
             timeout=httpx.Timeout(None, connect=30),
             follow_redirects=False,
-            # A cookie is the client's to keep and to send.
+            # Cookies are kept and sent by the client.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         )
 
@@ -74,14 +74,14 @@ class RecordingProxy:
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
         query = scope["query_string"].decode("latin-1")
         path: str = scope["path"]
-        # As it came: in `/models/org%2Fname` the escape is part of the name.
-        asked = (scope.get("raw_path") or quote(path).encode()).decode("latin-1")
-        target = self._origin + (asked if asked.startswith(f"{self.path}/") else self.path + asked)
+        # Undecoded: in `/models/org%2Fname` the escape is part of the name.
+        raw_path = (scope.get("raw_path") or quote(path).encode()).decode("latin-1")
+        target = self._origin + (raw_path if raw_path.startswith(f"{self.path}/") else self.path + raw_path)
         request = self._client.build_request(
             scope["method"],
             f"{target}?{query}" if query else target,
             headers=[
-                # What is compressed cannot be read by whoever looks at the recording, nor searched for secrets.
+                # A compressed body can neither be read in the recording nor be searched for secrets.
                 *((name, value) for name, value in headers if name not in _HOP_BY_HOP | _MADE_ANEW),
                 ("accept-encoding", "identity"),
             ],
@@ -91,11 +91,11 @@ class RecordingProxy:
         if path.endswith(_RECORDED_PATH) and scope["method"] == "POST":
             exchange = _Exchange(path, headers, query, body)
         try:
-            await while_connected(receive, self._hand_on(request, send, exchange))
+            await while_connected(receive, self._forward(request, send, exchange))
         finally:
             self._end(exchange, "closed")
 
-    async def _hand_on(self, request: httpx.Request, send: Send, exchange: _Exchange | None) -> None:
+    async def _forward(self, request: httpx.Request, send: Send, exchange: _Exchange | None) -> None:
         try:
             response = await self._client.send(request, stream=True)
         except httpx.HTTPError as error:
@@ -126,7 +126,7 @@ class RecordingProxy:
 
 
 class _Exchange:
-    """One recording that is being written."""
+    """A recording that is being written."""
 
     def __init__(self, path: str, headers: list[tuple[str, str]], query: str, body: bytes) -> None:
         self._started = datetime.now(timezone.utc)
@@ -146,7 +146,7 @@ class _Exchange:
     def begin(self, folder: Path, numbers: itertools.count[int], response: httpx.Response) -> None:
         self._file, self.path = _new_file(folder, numbers)
         encoding = response.headers.get("content-encoding", "identity")
-        # Nobody can say whether a secret is in it.
+        # It cannot be searched for secrets.
         self._readable = encoding.lower() in {"identity", ""}
         head = {"status": response.status_code, "headers": self._headers(response.headers.items())}
         self._write(head_line(self._started.isoformat(), self._request, head))
@@ -156,7 +156,7 @@ class _Exchange:
             self._write(data_line(self._seconds(), data))
 
     def end(self, end: str) -> bool:
-        """Whether this was its end, which comes once."""
+        """Write the last line; whether it had not been written yet."""
         if self._file is None:
             return False
         rest = self._redactor.finish()
@@ -176,12 +176,12 @@ class _Exchange:
     def _write(self, line: str) -> None:
         if self._file is not None:
             self._file.write(line)
-            # What was written is there, however this ends.
+            # Nothing that was written is lost, however this process ends.
             self._file.flush()
 
 
 def _json(text: str) -> Any:
-    """The value of a JSON text, or a text that is none as it is."""
+    """The value of a JSON text; any other text as it is."""
     try:
         return parse_json(text)
     except UnreadableError:
@@ -189,7 +189,7 @@ def _json(text: str) -> Any:
 
 
 def _new_file(folder: Path, numbers: itertools.count[int]) -> tuple[IO[str], Path]:
-    """The next file that is not there yet, for its owner's eyes alone: prompts are nobody else's business."""
+    """A new file with the next free number, which only its owner can read: prompts are private."""
     for number in numbers:
         path = folder / f"{number:04}.jsonl"
         try:

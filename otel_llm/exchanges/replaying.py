@@ -1,4 +1,4 @@
-"""A server that says what a recording holds, with its timing. An ASGI application."""
+"""Serves recordings with their timing. An ASGI application."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _BLOCK = 65_536
 
 
 class Replay:
-    """Answers every POST with the recordings in turn, and begins again behind the last.
+    """Answers each POST with the next recording, and starts over after the last.
 
-    A stream that `curl -N` saved is sent as it is, at once, and what `curl -iN` saved with its status. `speed`: how
-    many times faster than it was recorded, 0 for at once.
+    A stream saved by `curl -N` is sent at once, one saved by `curl -iN` with its status. `speed`: how many times faster
+    than it was recorded, 0 for at once.
     """
 
     def __init__(self, paths: Sequence[Path], speed: float = 1.0) -> None:
@@ -55,7 +55,7 @@ class Replay:
 
 
 def open_replay(path: Path) -> Generator[Any, None, None]:
-    """Status and headers, then each read (seconds, bytes). Raises UnreadableError, OSError, and
+    """Yields the status and headers, then each read (seconds, bytes). Raises UnreadableError, OSError, and
     ConnectionDropped at the end of a recording that did not end properly."""
     with path.open("rb") as file:
         head = file.read(4096)
@@ -64,7 +64,7 @@ def open_replay(path: Path) -> Generator[Any, None, None]:
             saved = saved_head(head)
             if saved is None:
                 if b"\0" in head or not is_stream(head.removeprefix(b"\xef\xbb\xbf").lstrip()):
-                    raise UnreadableError("it is neither a recording nor the text of a stream")
+                    raise UnreadableError("it is neither a recording nor a saved stream")
                 yield 200, [(b"content-type", b"text/event-stream")]
             else:
                 file.seek(saved.length)
@@ -81,7 +81,7 @@ def open_replay(path: Path) -> Generator[Any, None, None]:
         for time_ns, data in recorded.reads():
             yield time_ns / 1e9, data
         if recorded.end != "completed":
-            raise ConnectionDropped(recorded.end or "the recording breaks off")
+            raise ConnectionDropped(recorded.end or "the recording is cut off")
 
 
 def _headers(recorded: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:

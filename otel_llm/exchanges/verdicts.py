@@ -1,4 +1,4 @@
-"""The entries of a file through the machine that watches live streams: one verdict a response."""
+"""Diagnoses recorded responses as live ones are: the entries of a file in, a verdict for each response out."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from otel_llm.protocol.request import ChatRequest, read_request
 from otel_llm.telemetry import semconv
 from otel_llm.telemetry.timeline import build_timeline
 
-# Between two chunks whose times nobody kept.
+# Between two chunks without times.
 _STEP_NS = 1_000_000
 
 
 @dataclass
 class Verdict:
-    """One response: what happened, and what is wrong with it."""
+    """What happened in one response, and what is wrong with it."""
 
     title: str
     outcome: str
     note: str = ""
-    """A sentence where it did not just end."""
+    """Why it ended, if it did not simply end."""
     timed: bool = False
-    """Whether times are those of the response, and not just an order."""
+    """Whether times are real, not just an order."""
     started_ns: int = 0
     ended_ns: int = 0
     attributes: Mapping[str, Any] = field(default_factory=dict)
     events: list[tuple[str, int, Mapping[str, Any]]] = field(default_factory=list)
     anomalies: list[tuple[Anomaly, list[Excerpt]]] = field(default_factory=list)
     recording: Recording | None = None
-    """What it was told from, where it was not told already."""
+    """What the verdict is based on, None for a response that was observed live."""
 
 
 def judge(
     entries: Iterable[Entry], *, request: Mapping[str, Any] | None = None, stall_seconds: float = 10.0
 ) -> Iterator[Verdict]:
-    """A verdict for each response. `request`: the arguments of `create`, for files that do not tell them.
+    """A verdict for each response. `request`: the request's body, for files that do not have it.
 
-    Raises what reading the entries raises, behind the verdict on what could be read.
+    Raises what reading the entries raises, after a verdict on what could be read.
     """
     running: _Response | None = None
     try:
@@ -65,10 +65,10 @@ def judge(
 
 
 class _Response:
-    def __init__(self, begins: ResponseStart, request: Mapping[str, Any] | None, stall_seconds: float) -> None:
-        asked = begins.request if begins.request is not None else request
-        self._title = begins.title
-        self._request: ChatRequest | None = None if asked is None else read_request(asked)
+    def __init__(self, start: ResponseStart, request: Mapping[str, Any] | None, stall_seconds: float) -> None:
+        body = start.request if start.request is not None else request
+        self._title = start.title
+        self._request: ChatRequest | None = None if body is None else read_request(body)
         self._model = "" if self._request is None else self._request.model
         self._stall_seconds = stall_seconds
         self._recording = Recording(
@@ -92,20 +92,20 @@ class _Response:
             return
         longest = self._recording.max_wait_ns
         # Without times there are no waits.
-        asked = before if self._timed else self._now
-        self._recording.feed(entry.value, asked, self._now)
+        waited_from = before if self._timed else self._now
+        self._recording.feed(entry.value, waited_from, self._now)
         self._evidence.take(entry.value, entry.raw, entry.offset, longest_wait=self._recording.max_wait_ns > longest)
 
-    def verdict(self, ends: ResponseEnd) -> Verdict:
+    def verdict(self, end: ResponseEnd) -> Verdict:
         recording = self._recording
         before = self._now
-        self._now = max(before, ends.time_ns) if ends.time_ns is not None else before + (0 if self._timed else _STEP_NS)
-        recording.end(ends.outcome, self._now)
-        outcome, note = recording.outcome or ends.outcome, ends.note
+        self._now = max(before, end.time_ns) if end.time_ns is not None else before + (0 if self._timed else _STEP_NS)
+        recording.end(end.outcome, self._now)
+        outcome, note = recording.outcome or end.outcome, end.note
         if recording.failure is not None and not note:
             note = f"an error: {recording.failure.message}"
-        unheard = outcome == "error" and not recording.choices
-        anomalies = [] if unheard else diagnose(Case(recording, self._request, self._stall_seconds))
+        has_no_answer = outcome == "error" and not recording.choices
+        anomalies = [] if has_no_answer else diagnose(Case(recording, self._request, self._stall_seconds))
         if self._request is not None:
             anomalies = [*diagnose_request(self._request), *anomalies]
         timeline = build_timeline(recording, anomalies, limit=None, preview=recording.preview)
@@ -136,7 +136,7 @@ class _Response:
 
 
 def _reported(entry: ReportedSpan) -> Verdict:
-    """What was judged when it happened is not judged again: a trace holds but the beginnings of arguments."""
+    """The anomalies that were found live: a trace has only the beginnings of arguments, so nothing is judged again."""
     anomalies = [
         Anomaly(
             str(attributes.get(semconv.OTEL_LLM_ANOMALY_TYPE, "")),

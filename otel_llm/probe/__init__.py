@@ -1,1 +1,1 @@
-"""Is a server's tool calling right? A battery of requests, each judged by the diagnosis."""
+"""Is a server's tool calling correct? A battery of requests, whose responses are diagnosed."""

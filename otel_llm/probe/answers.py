@@ -1,4 +1,4 @@
-"""One request to a server, streamed or not, and what the diagnosis says of the answer. It needs httpx."""
+"""Sends a request to a server, streamed or not, and diagnoses the response. It needs httpx."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from otel_llm.protocol.unicode_text import one_line
 
 
 class Call(NamedTuple):
-    """A call of an answer: its arguments as they came, and in the one spelling of all that means the same."""
+    """A tool call of a response: its arguments as they arrived, and in canonical form."""
 
     name: str
     arguments: str
@@ -28,8 +28,8 @@ class Call(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ChoiceTold:
-    """A choice of an answer, as far as two answers are compared."""
+class ChoiceSummary:
+    """What is compared of a choice."""
 
     index: int
     calls: tuple[Call, ...]
@@ -45,7 +45,7 @@ class ChoiceTold:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back. `error`: why there is nothing to judge. `status`: of HTTP, 0 where none came."""
+    """A response. `error`: why there is nothing to judge. `status`: the HTTP status, 0 if there was no response."""
 
     streamed: bool
     status: int
@@ -55,27 +55,27 @@ class Answer:
 
     @property
     def refused(self) -> bool:
-        """Whether the server says that it does not do this."""
+        """Whether the server rejects the request."""
         return 400 <= self.status < 500
 
     @property
     def busy(self) -> bool:
-        """Whether the server says that it may do it at another time."""
+        """Whether the server asks to retry later."""
         return self.status in {408, 425, 429}
 
     @property
     def way(self) -> str:
         return "streamed" if self.streamed else "not streamed"
 
-    def choices(self) -> list[ChoiceTold]:
+    def choices(self) -> list[ChoiceSummary]:
         recording = self.recording
         if recording is None:
             return []
-        told = [
-            ChoiceTold(choice.index, tuple(_calls(choice)), choice.has_text, choice.finish_reason)
+        summaries = [
+            ChoiceSummary(choice.index, tuple(_calls(choice)), choice.has_text, choice.finish_reason)
             for choice in recording.choices
         ]
-        return sorted(told, key=lambda choice: choice.index)
+        return sorted(summaries, key=lambda choice: choice.index)
 
     @property
     def calls(self) -> list[Call]:
@@ -92,7 +92,7 @@ def _calls(choice: Choice) -> Iterator[Call]:
 
 
 class Server:
-    """Asks one server. `extra`: fields that every request gets."""
+    """A client for one server. `extra`: fields that are added to every request."""
 
     def __init__(
         self, base_url: str, model: str, *, api_key: str, extra: Mapping[str, Any], timeout: float, stall_seconds: float
@@ -102,7 +102,7 @@ class Server:
         self._extra = extra
         self._stall_seconds = stall_seconds
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
-        # Each request has a connection of its own: a server may close one behind an answer that went wrong.
+        # A connection for each request: servers may close one after a response that failed.
         limits = httpx.Limits(max_keepalive_connections=0)
         self._client = httpx.AsyncClient(timeout=timeout, headers=headers, limits=limits)
 
@@ -110,7 +110,7 @@ class Server:
         await self._client.aclose()
 
     async def ask(self, request: Mapping[str, Any], *, stream: bool, chunks: int | None = None) -> Answer:
-        """The answer to a request. `chunks`: stop reading behind so many reads of the body."""
+        """Send a request. `chunks`: disconnect after so many reads of the body."""
         body = {**self._defaults, **request, **self._extra, "stream": stream}
         if not stream:
             body.pop("stream_options", None)
@@ -135,14 +135,14 @@ class Server:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return Answer(stream, status, one_line(f"{type(error).__name__} {error}".strip()))
         except UnreadableError as error:
-            return Answer(stream, status, f"it cannot be read: {error}")
+            return Answer(stream, status, f"the response cannot be read: {error}")
         verdict = next(judge(entries, stall_seconds=self._stall_seconds), None)
         if verdict is None or verdict.recording is None:
-            return Answer(stream, status, "there is no response in it")
+            return Answer(stream, status, "the body contains no response")
         if verdict.outcome == "error":
             return Answer(stream, status, one_line(verdict.note), verdict, verdict.recording)
         if stream and not verdict.recording.streamed:
             return Answer(
-                stream, status, "a stream was asked for, and a whole response came", verdict, verdict.recording
+                stream, status, "a stream was requested, but a whole response arrived", verdict, verdict.recording
             )
         return Answer(stream, status, "", verdict, verdict.recording)

@@ -1,11 +1,11 @@
-"""Runs the checks against a server and says what was found.
+"""Runs the checks against a server and judges the responses.
 
-- An anomaly that a model can cause behind a correct server is put down to the model, if the same one is found streamed
-  and not streamed. All others, and those that only one of the two has, are the server's.
-- Where the two answers differ they are asked for once more. If each is like its first, streaming is at fault; else the
-  server does not answer twice alike, and nothing can be said.
-- What the server refuses (status 4xx), streamed and not streamed alike, it does not have; that is no fault. Nor is that
-  it has no time (408, 425, 429), which it says when it wants.
+- An anomaly that a model can cause behind a correct server is attributed to the model if it occurs streamed and not
+  streamed. All other anomalies, and those that occur only one way, are faults of the server.
+- If the two responses differ, both requests are repeated. If both responses stay the same, streaming is at fault;
+  otherwise the server's responses vary, and nothing can be concluded.
+- A request that the server rejects (status 4xx) both ways is not supported, which is no fault. Neither is a server that
+  is busy (408, 425, 429).
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from time import perf_counter
 from typing import Literal
 
 from otel_llm.probe.answers import Answer, Server
-from otel_llm.probe.battery import CITIES, FOLLOWING, Check, Finding
+from otel_llm.probe.battery import CITIES, FOLLOWING
+from otel_llm.probe.check import Check, Finding
 
 Status = Literal["ok", "fault", "model", "not judged"]
 
-# A server hands on what the model writes.
+# A server passes on what the model writes.
 _MODELS_OWN = frozenset(
     {
         "arguments_not_object",
@@ -37,7 +38,7 @@ _MODELS_OWN = frozenset(
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a check."""
+    """The result of a check."""
 
     check: Check
     findings: Sequence[Finding]
@@ -81,11 +82,11 @@ async def _both_ways(server: Server, check: Check) -> list[Finding]:
 
 def _failures(*answers: Answer) -> Iterator[Finding]:
     if all(answer.refused for answer in answers):
-        yield Finding("unjudged", f"the server refuses it: {answers[0].status} {answers[0].error}")
+        yield Finding("unjudged", f"the server rejects it: {answers[0].status} {answers[0].error}")
         return
     for answer in answers:
         if answer.busy:
-            yield Finding("unjudged", f"{answer.way}: the server has no time: {answer.status} {answer.error}")
+            yield Finding("unjudged", f"{answer.way}: the server is busy: {answer.status} {answer.error}")
         elif answer.error:
             status = f"status {answer.status}, " if answer.status not in {0, 200} else ""
             yield Finding("fault", f"{answer.way}: {status}{answer.error}")
@@ -99,7 +100,7 @@ def _anomalies(check: Check, *answers: Answer) -> Iterator[Finding]:
             if anomaly.type in check.allowed:
                 continue
             if anomaly.type == "truncated":
-                yield Finding("unjudged", f"{answer.way}: the call was cut by max_tokens")
+                yield Finding("unjudged", f"{answer.way}: max_tokens cut the call off")
                 continue
             kind: Literal["model", "fault"] = "fault"
             if anomaly.type in _MODELS_OWN and (len(answers) == 1 or anomaly.type in in_all):
@@ -117,43 +118,41 @@ async def _compared(server: Server, check: Check, streamed: Answer, whole: Answe
     streamed_again = await server.ask(check.request, stream=True)
     whole_again = await server.ask(check.request, stream=False)
     if _alike(streamed, streamed_again) and _alike(whole, whole_again):
-        ways = f"streamed: {_told(streamed)}; not streamed: {_told(whole)}"
-        return [Finding("fault", f"the answers differ, each time in the same way; {ways}")]
-    return [
-        Finding("unjudged", "the server does not answer twice alike, so streamed and not streamed are not compared")
-    ]
+        ways = f"streamed: {_summary(streamed)}; not streamed: {_summary(whole)}"
+        return [Finding("fault", f"the responses differ in the same way each time; {ways}")]
+    return [Finding("unjudged", "the server's responses vary, so streamed and not streamed cannot be compared")]
 
 
 def _alike(one: Answer, other: Answer) -> bool:
-    def told(answer: Answer) -> list[object]:
+    def compared(answer: Answer) -> list[object]:
         return [
             (choice.index, [(call.name, call.meaning) for call in choice.calls], choice.has_text, choice.finish_reason)
             for choice in answer.choices()
         ]
 
-    return told(one) == told(other)
+    return compared(one) == compared(other)
 
 
-def _told(answer: Answer) -> str:
+def _summary(answer: Answer) -> str:
     return " | ".join(str(choice) for choice in answer.choices()) or "no choice"
 
 
 async def _cancelled(server: Server, check: Check) -> list[Finding]:
-    """Leave a stream behind its first reads; what is asked next must be answered as ever."""
+    """Disconnect after the first reads of a stream. The next request must be answered normally."""
     stopped = await server.ask(check.request, stream=True, chunks=2)
     findings = [*_failures(stopped), *_anomalies(check, stopped)]
     if stopped.error:
         return findings
     if stopped.verdict is not None and stopped.verdict.outcome != "closed":
-        findings.append(Finding("unjudged", "the answer was over before anybody could leave"))
+        findings.append(Finding("unjudged", "the response ended before the client could disconnect"))
     following = await server.ask(FOLLOWING, stream=True)
     found = [*_failures(following), *_anomalies(check, following)]
-    findings += [Finding(one.kind, f"the request behind it, {one.text}") for one in found]
+    findings += [Finding(one.kind, f"the request after it, {one.text}") for one in found]
     return findings
 
 
 async def _concurrent(server: Server, check: Check) -> list[Finding]:
-    """One request for each city. An answer that names another request's city is that request's."""
+    """One request for each city. A response with another request's city belongs to that request."""
     question = check.request["messages"][0]["content"]
     requests = [
         {**check.request, "messages": [{"role": "user", "content": question.replace(CITIES[0], city)}]}
@@ -165,13 +164,15 @@ async def _concurrent(server: Server, check: Check) -> list[Finding]:
         written = " ".join(call.arguments for call in answer.calls)
         others = [other for other in CITIES if other in written]
         if others and city not in others:
-            findings.append(Finding("fault", f"asked for {city}, it answers another request, for {others[0]}"))
+            findings.append(
+                Finding("fault", f"the response to the request for {city} belongs to another request, for {others[0]}")
+            )
         findings += [*_failures(answer), *_anomalies(check, answer)]
         for expect in check.expects if not answer.error else ():
             findings += expect(answer)
     ids = [call.id for answer in answers if answer.recording is not None for call in answer.recording.calls if call.id]
     if len(set(ids)) < len(ids):
-        findings.append(Finding("remark", "calls of different answers share an id"))
+        findings.append(Finding("remark", "calls of different responses share an id"))
     return findings
 
 

@@ -1,4 +1,4 @@
-"""The results of a battery as JSON and as JUnit XML.  Pure."""
+"""The results as JSON and as JUnit XML.  Pure."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 from otel_llm.probe.judging import Result
 from otel_llm.protocol.unicode_text import exportable
 
-# What XML 1.0 cannot hold, not even escaped.
+# Characters that XML 1.0 cannot contain, not even escaped.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def as_json(base_url: str, model: str, results: Sequence[Result]) -> dict[str, Any]:
-    """A JSON object: the server, how many checks have which status, and each check."""
+    """A JSON object with the server, the number of checks by status, and each check."""
     return {
         "base_url": base_url,
         "model": model,
@@ -35,7 +35,7 @@ def as_json(base_url: str, model: str, results: Sequence[Result]) -> dict[str, A
 
 
 def as_junit(base_url: str, model: str, results: Sequence[Result]) -> str:
-    """A JUnit XML document: a fault is a failure; what could not be judged, or is the model's, is skipped."""
+    """A JUnit XML document. A fault is a failure; a check that is not judged or fails by the model is skipped."""
     status = Counter(result.status for result in results)
     suite = Element(
         "testsuite",

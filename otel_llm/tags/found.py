@@ -49,7 +49,18 @@ class Piece(NamedTuple):
 class Findings:
     """What a grammar finds, held back until it is sure that it reads a call."""
 
-    __slots__ = ("_cursor", "_opened", "_pending", "_pieces", "aside", "at_line_start", "count", "in_line_head", "sure")
+    __slots__ = (
+        "_cursor",
+        "_opened",
+        "_pending",
+        "_pieces",
+        "aside",
+        "at_line_start",
+        "began_at",
+        "count",
+        "in_line_head",
+        "sure",
+    )
 
     def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
@@ -59,6 +70,8 @@ class Findings:
         self.count = 0
         """Calls found."""
         self.sure = False
+        self.began_at = 0
+        """The place of the last call that was found: how many characters of all text stand before it."""
         self.at_line_start = True
         """Whether what comes next is the first in its line, or in all, but for white space, or comes behind a call."""
         self.in_line_head = True
@@ -70,6 +83,8 @@ class Findings:
         """A call begins. `opening` stands before the first one of a block alone."""
         call = FoundCall(self.count, format_name, verbatim=verbatim)
         self.count += 1
+        if self.sure and self._opened:
+            self.began_at = self._cursor.settled
         self._add(Piece("begin", "" if self._opened else opening, call))
         self._opened = True
         return call
@@ -116,6 +131,7 @@ class Findings:
         """What is being read is a call."""
         if not self.sure:
             self.sure = True
+            self.began_at = self._cursor.settled
             for piece in self._pending:
                 self.put(piece)
             self._pending.clear()

@@ -105,6 +105,11 @@ class Scanner:
         return self._cursor.settled
 
     @property
+    def began_at(self) -> int:
+        """How many of the characters that were fed stand before the last call."""
+        return self._found.began_at
+
+    @property
     def count(self) -> int:
         """Calls begun so far."""
         return self._found.count

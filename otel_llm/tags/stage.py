@@ -75,9 +75,14 @@ class Stage:
                 written = text.feed(content)
                 if finish_reason is not None:
                     _add(written, text.flush())
+                left = text.left_of(content)
                 self._put(delta, content, written, text)
+                text.hand_on(content, left, chunk)
             elif finish_reason is not None:
-                self._put(delta, content, text.flush(), text)
+                written = text.flush()
+                left = text.left_of("")
+                self._put(delta, content, written, text)
+                text.hand_on("", left, chunk)
             if text.calls:
                 _say_tool_calls(choice)
             self._last = chunk
@@ -85,7 +90,19 @@ class Stage:
 
     def finish(self) -> Any:
         """The stream is over: one more chunk with what was held back, None where nothing was."""
-        rest = {index: written for index, text in self._choices.items() if (written := text.flush()).holds_anything}
+        written = {index: text.flush() for index, text in self._choices.items()}
+        left = {index: text.left_of("") for index, text in self._choices.items()}
+        chunk = self._one_more(written)
+        for index, text in self._choices.items():
+            text.hand_on("", left[index], chunk)
+        return chunk
+
+    def give_back_rest(self) -> Any:
+        """The stage has failed, and the stream is over: one more chunk with what is still held back, as it came."""
+        return self._one_more({index: Written(text.held) for index, text in self._choices.items()})
+
+    def _one_more(self, written_of: Mapping[int, Written]) -> Any:
+        rest = {index: written for index, written in written_of.items() if written.holds_anything}
         if not rest or self._last is None:
             return None
         chunk = copy.deepcopy(self._last)
@@ -121,21 +138,24 @@ class Stage:
             text.skip_indexes(given)
             written = text.feed(content)
             _add(written, text.flush())
+            # Made before anything is replaced: what fails here must leave the message as it was.
+            calls = [_whole_call(response, call) for call in _joined(written.deltas)]
             if written.text != content:
                 message.content = _with_text(message.content, written.text) or None
-            if written.deltas:
-                calls = [_whole_call(response, call) for call in _joined(written.deltas)]
+            if calls:
                 message.tool_calls = [*given, *calls]
                 _say_tool_calls(choice)
 
     def give_back(self, chunk: Any) -> Any:
-        """The stage has failed, at this chunk or before: put what was held back before it, as it came."""
+        """The stage has failed, at this chunk or before: put what was held back in its place, as it came."""
         for choice in items_of(getattr(chunk, "choices", None)):
             text = self._choices.pop(_index_of(choice), None)
-            held = "" if text is None else text.held
-            if held:
+            if text is not None and (held := text.held):
                 content = choice.delta.content
-                choice.delta.content = _with_text(content, held + (_text_in(content) or ""))
+                came = _text_in(content) or ""
+                # This choice was through before another one of the chunk failed.
+                is_behind = text.last_chunk is chunk
+                choice.delta.content = _with_text(content, came + held if is_behind else held + came)
         return chunk
 
     def _begin(self, index: int) -> _ChoiceText:
@@ -145,13 +165,14 @@ class Stage:
         return _ChoiceText(index, Scanner(self._tools), writer, described(self._target), self._observer)
 
     def _put(self, delta: Any, content: Any, written: Written, text: _ChoiceText) -> None:
+        # As above: made first.
+        calls = [_delta_of(delta, call) for call in written.deltas]
         if written.text != (content or ""):
             # A chunk that held only markup says nothing now, as a chunk with a call says nothing.
             left = _with_text(delta.content, written.text)
-            delta.content = left or (None if written.deltas or content is None else "")
-        if written.deltas:
-            given = items_of(getattr(delta, "tool_calls", None))
-            delta.tool_calls = [*given, *(_delta_of(delta, call) for call in written.deltas)]
+            delta.content = left or (None if calls or content is None else "")
+        if calls:
+            delta.tool_calls = [*items_of(getattr(delta, "tool_calls", None)), *calls]
             text.calls += sum(1 for call in written.deltas if call.name is not None)
 
 
@@ -167,6 +188,7 @@ class _ChoiceText:
         self.calls = 0
         self._server_indexes: dict[int, int] = {}
         self._undecided: list[str] = []
+        self.last_chunk: Any = None
         self._fed = self._held = 0
         self._length = 0
         self._spent_ns = 0
@@ -174,27 +196,32 @@ class _ChoiceText:
 
     def feed(self, content: str) -> Written:
         begun_ns = perf_counter_ns()
-        written = self._written(self.scanner.feed(content), begun_ns)
-        self._fed += len(content)
-        self._held = self._fed - self.scanner.decided
-        if self._held <= len(content):
-            self._undecided.clear()
-        self._undecided.append(content)
-        return written
-
-    @property
-    def held(self) -> str:
-        """What was fed before and is held back, as it came."""
-        return "".join(self._undecided)[-self._held :] if self._held > 0 else ""
+        return self._written(self.scanner.feed(content), begun_ns)
 
     def flush(self) -> Written:
         begun_ns = perf_counter_ns()
         written = self._written(self.scanner.flush(), begun_ns)
         written.text += self._writer.finish()
-        # More may come behind an error; what is given back then is not this.
-        self._held = 0
-        self._undecided.clear()
         return written
+
+    def left_of(self, content: str) -> int:
+        """How many characters of what was fed, `content` the last of it, are not written yet."""
+        scanner = self.scanner
+        return self._fed + len(content) - (scanner.began_at if self._writer.owes_call else scanner.decided)
+
+    def hand_on(self, content: str, left: int, chunk: Any) -> None:
+        """`chunk` holds what became of everything fed, `content` the last of it, except the last `left` characters."""
+        self.last_chunk = chunk
+        self._fed += len(content)
+        self._held = left
+        if left <= len(content):
+            self._undecided.clear()
+        self._undecided.append(content)
+
+    @property
+    def held(self) -> str:
+        """What was fed and no chunk holds yet, as it came."""
+        return "".join(self._undecided)[-self._held :] if self._held > 0 else ""
 
     def skip_indexes(self, given: Iterable[Any]) -> None:
         """The server makes calls of its own: theirs and ours get different indexes."""

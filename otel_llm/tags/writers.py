@@ -37,6 +37,10 @@ class Written:
 
 
 class Writer(Protocol):
+    @property
+    def owes_call(self) -> bool:
+        """Whether a call has begun of which nothing is written yet."""
+
     def write(self, pieces: Iterable[Piece], /) -> Written: ...
     def finish(self) -> str: ...
 
@@ -63,6 +67,8 @@ class TagWriter:
     call whose name never came keeps the text of its body, and arguments that are not where they should be are made of
     what can be understood of it; whatever else stands in a body beside name and arguments goes.
     """
+
+    owes_call = False
 
     def __init__(self, tags: ToolCallTags) -> None:
         self._opening = tags.opening
@@ -127,6 +133,7 @@ class OpenAIWriter:
         self.next_index = 0
         """The index of the next call. Raised where the server makes calls of its own."""
         self.calls = 0
+        self.owes_call = False
         self._index = 0
         self._has_arguments = False
         self._opening = ""
@@ -144,6 +151,7 @@ class OpenAIWriter:
             elif kind == "begin":
                 self._opening = piece
                 self._has_arguments = False
+                self.owes_call = True
             elif kind == "body":
                 if not self._has_arguments:
                     self._unsaid.append(piece)
@@ -156,6 +164,7 @@ class OpenAIWriter:
             else:
                 body = "".join(self._unsaid)
                 self._unsaid.clear()
+                self.owes_call = False
                 if call.name is None:
                     text.append(self._text(self._opening + body + piece))
                 elif not self._has_arguments:
@@ -166,6 +175,7 @@ class OpenAIWriter:
     def _begin(self, written: Written, name: str) -> None:
         self._white = ""
         self._in_text = False
+        self.owes_call = False
         self._index = self.next_index
         self.next_index += 1
         self.calls += 1

@@ -1,5 +1,5 @@
-"""What leaves this process: spans, events, metrics and log lines.
+"""All telemetry that leaves the process: spans, events, metrics and log lines.
 
-The only package that speaks OpenTelemetry on the way out. What the GenAI semantic conventions name goes through
-opentelemetry-util-genai; the names of the telemetry contract (docs/telemetry.md) are in `semconv`.
+No other package sends telemetry. Data that the GenAI semantic conventions define goes through opentelemetry-util-genai;
+the names of the telemetry contract (docs/telemetry.md) are in `semconv`.
 """

@@ -1,7 +1,7 @@
-"""Counters that cost a request a dictionary entry instead of a call into the SDK for every count.
+"""Counters that cost a request one dictionary entry, instead of a call into the OpenTelemetry SDK per count.
 
-They are the SDK's observable counters: it asks for the sums when it collects. What they lack are exemplars, which our
-histograms have.
+They are observable counters: the OpenTelemetry SDK reads the sums when it collects. Observable counters have no
+exemplars; the histograms do.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from otel_llm.telemetry.semconv import (
 )
 from otel_llm.transparency.forks import renew_lock_in_children
 
-# As pairs, because attributes are a key here. Always in the same order for one counter.
 Attributes = tuple[tuple[str, str], ...]
+"""Pairs of name and value, which unlike a dict can be a key. One counter must always have them in the same order."""
 
 
 class Counters:
-    """The counters of one meter provider. Adding is safe from any thread."""
+    """The counters of one meter provider. They are safe to use from any thread."""
 
     def __init__(self) -> None:
         self.tool_calls = _Sum()
@@ -36,8 +36,8 @@ class Counters:
         self.tag_rewrites = _Sum()
         self.forgotten_calls = _Sum()
 
-    def send_by(self, meter: Meter) -> None:
-        """Have `meter` ask for the sums."""
+    def register(self, meter: Meter) -> None:
+        """Let `meter` collect the sums."""
         for metric, sums in (
             (METRIC_TOOL_CALL_COUNT, self.tool_calls),
             (METRIC_ANOMALY_COUNT, self.anomalies),
@@ -66,19 +66,19 @@ class _Sum:
         return [Observation(value, dict(attributes)) for attributes, value in sums]
 
 
-# Before the global provider is set, each Telemetry gets a proxy of a meter; once it is, all of them are one real meter,
-# which keeps the first callback of a counter and none of the others. So they count in one place from the start.
+# Until the global provider is set, each Telemetry has a proxy meter of its own. Then all proxies become one real meter,
+# which keeps only the first callback of each counter. So they share their sums from the start.
 _global = Counters()
 _of_meter: WeakKeyDictionary[Meter, Counters] = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
 def counters_of(meter: Meter, provider: MeterProvider | None) -> Counters:
-    """The counters of a meter of `provider`, which is None for the global one."""
+    """The counters of a meter. `provider` is the meter's, None for the global one."""
     with _lock:
         known = _of_meter.get(meter)
         if known is None:
             known = _global if provider is None or provider is get_meter_provider() else Counters()
-            known.send_by(meter)
+            known.register(meter)
             _of_meter[meter] = known
         return known

@@ -1,6 +1,6 @@
-"""The content of a message, as the conventions' parts: text, reasoning, files, and bytes as far as there is room.
+"""The content of a message as parts of the GenAI conventions: text, reasoning, files, and a limited amount of bytes.
 
-Whatever a caller put into a message is either such a part or none.
+Content of unknown types is omitted.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from otel_llm.protocol.fields import field, items_of, text_of
 from otel_llm.protocol.message_text import thought_of
 from otel_llm.protocol.unicode_text import exportable
 
-# What the bytes in one request may be together where they go with a span or a log record. These travel in batches of
-# hundreds, through receivers that commonly take 4 MB at a time and brokers that take 1 MB.
+# All bytes of one request together, on a span or a log record. These travel in batches of hundreds, through receivers
+# that commonly accept 4 MB at a time and brokers that accept 1 MB.
 _ROOM = 65_536
 _LONGEST_ADDRESS = 8_192
 _LONGEST_MIME_TYPE = 255
 
-# Parts that say where something is, or are it as a data URL. The field is called like the part, or `image_url`.
+# Parts with a URL, which may be a data URL. The field has the name of the part, or is `image_url`.
 _ADDRESSED = {
     "image_url": Modality.IMAGE,
     "input_image": Modality.IMAGE,
@@ -45,19 +45,19 @@ _AUDIO_TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg"}
 
 
 class Blobs:
-    """Makes parts of the bytes that one request carries. Bytes that there is no room for, or that are not what they
-    say they are, are a part without content: that there was something is told all the same.
+    """Parts for the bytes that one request carries. Bytes beyond the limit, or with invalid base64, become a part
+    without content, which still shows that there was something.
     """
 
     def __init__(self) -> None:
         self._room: int | None = None
 
     def at(self, address: str, modality: Modality) -> MessagePart:
-        """What is at an address, which may be a data URL."""
+        """A part for the content at an address, which may be a data URL."""
         address = address.strip()
         if address[:5].lower() != "data:":
             if len(address) > _LONGEST_ADDRESS:
-                # Some servers take the bytes themselves where others take an address.
+                # Some servers accept the bytes themselves in the field of the address.
                 return BlobPart(None, modality, b"")
             return UriPart(None, modality, exportable(address))
         header, _, payload = address[5:].partition(",")
@@ -69,13 +69,13 @@ class Blobs:
         return self._blob(unquote_to_bytes(exportable(payload)) if fits else None, known, modality)
 
     def encoded(self, data: str, mime_type: str | None, modality: Modality) -> MessagePart:
-        """What is written in base64."""
+        """A part for base64 data."""
         return self._blob(decode_base64(data) if self._may_fit(data) else None, mime_type, modality)
 
     def _may_fit(self, payload: str) -> bool:
-        """Whether it is worth decoding: both ways of writing bytes take at most three characters each."""
+        """Whether it is worth decoding: both encodings take at most three characters per byte."""
         if self._room is None:
-            # Only a completion hook sees them otherwise, and keeping large contents elsewhere is what that is for.
+            # If content is not sent, only a completion hook receives it, whose purpose is to store large content.
             sent = get_content_capturing_mode() is not ContentCapturingMode.NO_CONTENT
             self._room = _ROOM if sent else 2**63
         return len(payload) // 3 <= self._room
@@ -89,7 +89,7 @@ class Blobs:
 
 
 def content_parts(content: Any, blobs: Blobs) -> Iterator[MessagePart]:
-    """Text, or a list of parts as chat completions and the Responses API have them."""
+    """The parts of a message's content: text, or a list of parts of chat completions or the Responses API."""
     text = text_of(content)
     if text is not None:
         yield TextPart(exportable(text))

@@ -1,7 +1,7 @@
-"""The lines a person watching a stream reads (logger `otel_llm`, level INFO).
+"""Log lines for people who watch a stream (logger `otel_llm`, level INFO): one line for each thing that happens.
 
-They are exact, people grep for them: one thing that happened, one line. Everything a model wrote is escaped, so
-that it cannot start a line of its own.
+Their text is part of the contract, because people search for it. All text from a model is escaped, so that it cannot
+forge a line.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ logger = logging.getLogger("otel_llm")
 
 
 def are_wanted(config: Config) -> bool:
-    """Whether anybody reads these lines. The others do not ask: it is decided once a request."""
+    """Whether these lines are logged. Decided once per request; the other functions do not check again."""
     return config.log and logger.isEnabledFor(logging.INFO)
 
 
@@ -34,7 +34,7 @@ def log_request(request: ChatRequest) -> None:
 
 
 def log_notices(config: Config, recording: Recording, notices: Iterable[Notice]) -> None:
-    """What happened just now in a stream, or all that is in a response that came whole."""
+    """Log what just happened in a stream, or all of a response that was not streamed."""
     prefix = _prefix(recording)
     for notice in notices:
         for line in _lines(config, prefix, notice):
@@ -44,7 +44,7 @@ def log_notices(config: Config, recording: Recording, notices: Iterable[Notice])
 def log_end(config: Config, recording: Recording, anomalies: Iterable[Anomaly]) -> None:
     prefix = _prefix(recording)
     for choice in recording.choices:
-        # A choice without a finish reason has not been summed up yet.
+        # Choices with a finish reason were summarized when it came.
         if choice.finish_reason is None and recording.outcome == "completed":
             for line in _summary(config, prefix, choice):
                 logger.info("%s", line)
@@ -82,10 +82,10 @@ def _summary(config: Config, prefix: str, choice: Choice) -> Iterator[str]:
 def _arguments(config: Config, call: ToolCall) -> str:
     if not config.capture_arguments:
         return "(not captured)"
-    # Escapes make it longer; what is cut is what the model wrote.
+    # Cut before escaping: the limit counts the model's characters.
     return one_line(call.arguments_so_far()[: config.argument_limit])
 
 
 def _which(choice: Choice) -> str:
-    """Nearly every response has one choice, and then nobody wants to read its number."""
+    """The number of a choice other than the first. Nearly all responses have one choice."""
     return f" (choice {choice.index})" if choice.index else ""

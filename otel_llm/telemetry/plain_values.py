@@ -1,7 +1,7 @@
-"""Values inside a message - arguments, results, schemas - as plain ones that can be exported.
+"""Values inside a message (arguments, results, schemas) as plain values that can be exported.
 
-A model and a tool choose how deep these go. OTLP is read and written by protobuf, which stops at 100 messages inside
-one another, and whoever hits that loses all that goes out with it. What is deeper than `_DEEPEST` is told as its text.
+Models and tools decide how deeply these are nested. Protobuf, and so OTLP, refuses more than 100 nested messages, and
+the whole export is lost with them. Values nested deeper than `_DEEPEST` are exported as their JSON text.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from otel_llm.protocol.fields import is_a
 from otel_llm.protocol.unicode_text import exportable
 from otel_llm.transparency.faults import attempt
 
-# In a log record the value itself is the 16th message; each object in it is three more, each list two. A value of this
-# depth ends at the 88th: there is room for a few that others put around it.
+# In a log record the value itself is the 16th nested message; each object in it adds three, each list two. A value of
+# this depth ends at the 88th, which leaves room for a few levels that a backend may add.
 _DEEPEST = 24
 _LONGEST_TEXT = Limits().text
 
 
 def plain_arguments(text: Any) -> Any:
-    """Arguments as the value they are; as they were written where they are none that can be exported."""
+    """Arguments as the value that their JSON holds; as text if it cannot be parsed or exported."""
     if not is_a(text, str):
         return plain_value(text)
     text = exportable(text)
@@ -39,11 +39,11 @@ def plain_arguments(text: Any) -> Any:
 
 
 def plain_value(thing: Any) -> Any:
-    """Any object as plain values, or as JSON text where they are too deep."""
+    """Any object as plain values, or as JSON text if it is nested too deeply."""
     value = _exportable_value(object_to_any_value(thing))
     if _fits(value):
         return value
-    # util-genai drops what is deepest, so the text is made of the thing itself, if that lets itself be read.
+    # util-genai drops the deepest levels, so the text is made from the original, if that can be read.
     return attempt("a deep value", _json_text, thing) or gen_ai_json_dumps(value)[:_LONGEST_TEXT]
 
 
@@ -55,18 +55,18 @@ def _fits(value: Any, levels: int = _DEEPEST) -> bool:
 
 
 def _json_text(thing: Any) -> str:
-    """JSON of any depth, without recursion, as far as there is room. A value inside itself is null."""
+    """JSON of any depth, without recursion, cut at the limit. A value that contains itself is null there."""
     written: list[str] = []
     length = 0
-    # What is open, from the outside in: what is left of it, how it closes, and which object it is.
+    # The open containers, from the outside in: their remaining values, their closing bracket, and their identity.
     opened: list[tuple[Iterator[tuple[str, Any]], str, int]] = [(iter([("", thing)]), "", 0)]
     above: set[int] = set()
     while opened and length <= _LONGEST_TEXT:
-        left, closing, known_as = opened[-1]
-        before, value = next(left, ("", left))
-        if value is left:
+        remaining, closing, identity = opened[-1]
+        before, value = next(remaining, ("", remaining))
+        if value is remaining:
             opened.pop()
-            above.discard(known_as)
+            above.discard(identity)
             piece = closing
         elif id(value) in above:
             piece = f"{before}null"
@@ -83,7 +83,7 @@ def _json_text(thing: Any) -> str:
 
 
 def _inside(value: Any) -> Iterator[tuple[str, Any]]:
-    """The values in an object or a list, each with what is written before it."""
+    """The values in an object or a list, each with the text that precedes it."""
     comma = ""
     if isinstance(value, dict):
         for name, inner in value.items():
@@ -98,7 +98,7 @@ def _inside(value: Any) -> Iterator[tuple[str, Any]]:
 def _whole_number(digits: str) -> int:
     value = int(digits)
     if not _is_exportable(value):
-        raise ValueError("more than a log record can hold")
+        raise ValueError("more than 64 bits")
     return value
 
 
@@ -111,7 +111,7 @@ def _is_exportable(value: int) -> bool:
 
 
 def _exportable_value(value: Any) -> Any:
-    # util-genai sees to it that values are trees, and not deep ones.
+    # Recursion is safe: util-genai has made it a tree of bounded depth.
     if isinstance(value, str):
         return exportable(value)
     if isinstance(value, Mapping):
@@ -119,6 +119,6 @@ def _exportable_value(value: Any) -> Any:
     if isinstance(value, list):
         return [_exportable_value(inner) for inner in value]
     if isinstance(value, int) and not _is_exportable(value):
-        # Python itself refuses to write out the longest.
+        # Python refuses to convert the longest ones to text.
         return str(value) if value.bit_length() <= 1024 else None
     return value

@@ -1,7 +1,7 @@
-"""Who answers: `gen_ai.provider.name` and the server's address, inferred from the client's base URL and class.
+"""The provider's name and the server's address, inferred from the base URL and class of an SDK's client.
 
-Names are the well-known values of the GenAI semantic conventions, and for servers that have none there their own in the
-same style. The provider defaults to `openai`, the protocol that the server speaks.
+Names are the well-known values of `gen_ai.provider.name` in the GenAI semantic conventions; servers that the
+conventions lack have names in the same style. The provider defaults to `openai`, the protocol that the server speaks.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _PROVIDER_BY_HOST = {
     "api.fireworks.ai": "fireworks",
     "router.huggingface.co": "huggingface",
 }
-# Hosts that have a region in them.
+# Hosts whose name contains a region.
 _PROVIDER_BY_REGIONAL_HOST = (
     (re.compile(r"[a-z0-9-]+-aiplatform\.googleapis\.com"), "gcp.vertex_ai"),
     (re.compile(r"bedrock-runtime(-fips)?\.[a-z0-9-]+\.amazonaws\.com(\.cn)?"), "aws.bedrock"),
     (re.compile(r"bedrock-mantle\.[a-z0-9-]+\.api\.aws"), "aws.bedrock"),
 )
-# Where the base URL is a gateway's, the class of the client decides, by its name or its package.
+# Behind a gateway's base URL, the class of the client decides, by its name or its package.
 _PROVIDER_BY_CLASS = {
     "AzureOpenAI": "azure.ai.openai",
     "AsyncAzureOpenAI": "azure.ai.openai",
@@ -47,32 +47,32 @@ _PROVIDER_BY_CLASS = {
     "AsyncBedrockOpenAI": "aws.bedrock",
 }
 _PROVIDER_BY_PACKAGE = {"groq": "groq", "cerebras": "cerebras"}
-# A server of one's own is often called what it is (`http://ollama:11434`, `http://vllm-0.models.svc:8000`).
+# Self-hosted servers are often named after the program (`http://ollama:11434`, `http://vllm-0.models.svc:8000`).
 _PROVIDER_BY_WORD = {"ollama": "ollama", "vllm": "vllm", "sglang": "sglang", "llamacpp": "llama_cpp"}
 _PROVIDER_BY_WORDS = {"llama-cpp": "llama_cpp", "llama-server": "llama_cpp"}
 _OLLAMA_PORT = 11434
-# What servers put into `system_fingerprint`: llama.cpp its build, Ollama its name.
+# `system_fingerprint` is the build in llama.cpp, a fixed text in Ollama.
 _PROVIDER_BY_FINGERPRINT = ((re.compile(r"b\d+-\w+"), "llama_cpp"), (re.compile(r"fp_ollama"), "ollama"))
 _DEFAULT_PROVIDER = "openai"
 
 
 class Server(NamedTuple):
-    """`address` and `port` are None where the client tells no URL; the port is None where it is HTTPS's own."""
+    """`address` and `port` are None if the client has no URL; the port is also None if it is 443."""
 
     provider: str
     address: str | None = None
     port: int | None = None
 
 
-# Most applications have one client, and writing its URL out takes longer than all else here.
+# Most applications have one client, and converting its URL to text takes longer than everything else here.
 _last: tuple[Any, Server] = (None, Server(_DEFAULT_PROVIDER))
-# Inferred from responses, for servers whose URL and client say nothing.
+# Providers inferred from responses, by address and port, if URL and client do not reveal them.
 _inferred: dict[tuple[str | None, int | None], str] = {}
 _MOST_INFERRED = 256
 
 
 def server_of(client: Any) -> Server:
-    """The server that a client of an SDK talks to. A client without a `base_url`, None for one, has the defaults."""
+    """The server that an SDK's client talks to; the defaults for a client without `base_url`, or None."""
     base_url = getattr(client, "base_url", None)
     if base_url is None:
         return Server(_DEFAULT_PROVIDER)
@@ -88,7 +88,7 @@ def server_of(client: Any) -> Server:
 
 
 def server_inferred_from(fingerprint: str | None, server: Server) -> Server:
-    """The server, with its provider inferred from a response's `system_fingerprint` where it is still the default."""
+    """The server; if its provider is still the default, inferred from a response's `system_fingerprint`."""
     if fingerprint is None or server.provider != _DEFAULT_PROVIDER or server.address == "api.openai.com":
         return server
     provider = _provider_of_fingerprint(fingerprint)
@@ -131,7 +131,7 @@ def _provider_of_class(kind: type) -> str | None:
 
 def _by_host(host: str, path: str) -> str | None:
     if path.startswith("/openai/") and host.endswith(".services.ai.azure.com"):
-        # It speaks several protocols.
+        # This host serves several protocols; paths below /openai/ are OpenAI's.
         return "azure.ai.openai"
     labels = host.split(".")
     for start in range(len(labels)):

@@ -1,7 +1,7 @@
-"""Meters asked for before the global provider is set.
+"""Meters that are requested before the global meter provider is set.
 
-OpenTelemetry's proxy provider keeps every meter and instrument that it hands out, to connect them when the real
-provider comes. Asked once for each, it keeps one of each.
+OpenTelemetry's proxy provider keeps every meter and instrument that it creates, to connect them once the real provider
+is set. So each is requested only once and then shared: otherwise they would pile up with every client.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from otel_llm.transparency.proxies import ObjectProxy
 
 
 class _ProxyMeterProvider(MeterProvider):
-    """Hands out one meter for each name, version and schema."""
+    """Creates one meter for each name, version and schema, and one instrument of each name."""
 
     def __init__(self, provider: MeterProvider) -> None:
         self.provider = provider
@@ -59,7 +59,7 @@ _current: _ProxyMeterProvider | None = None
 
 
 def proxy_meter_provider() -> MeterProvider | None:
-    """What to ask for meters as long as the global provider is a proxy; None once it is set."""
+    """The provider to get meters from while the global one is a proxy; None once that is set."""
     global _current  # noqa: PLW0603
     provider = get_meter_provider()
     if not is_proxy_provider(provider):

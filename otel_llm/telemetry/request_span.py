@@ -1,10 +1,10 @@
-"""The span of one request: opened when it is made, described and ended when its response is over."""
+"""The span of one request: started with the request, described and ended when its response is over."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from opentelemetry import trace
 from opentelemetry._logs import LogRecord, SeverityNumber
@@ -20,11 +20,15 @@ from otel_llm.protocol.request import ChatRequest
 from otel_llm.protocol.tool_call import ToolCall
 from otel_llm.protocol.unicode_text import exportable
 from otel_llm.telemetry.counters import Attributes
-from otel_llm.telemetry.genai_content import output_messages, request_content, response_usage
-from otel_llm.telemetry.opentelemetry_internals import events_left, first_chunk_came
+from otel_llm.telemetry.genai_content import output_messages, request_content
+from otel_llm.telemetry.genai_request import request_parameters
+from otel_llm.telemetry.genai_usage import response_usage
+from otel_llm.telemetry.handler import Telemetry
+from otel_llm.telemetry.opentelemetry_internals import context_outside_request, events_left, first_chunk_came
 from otel_llm.telemetry.provider import Server, server_inferred_from
 from otel_llm.telemetry.semconv import (
     GEN_AI_PROVIDER_NAME,
+    GEN_AI_REQUEST_MODEL,
     GEN_AI_TOOL_CALL_ID,
     GEN_AI_TOOL_NAME,
     OPENAI_API_TYPE,
@@ -46,8 +50,34 @@ from otel_llm.telemetry.span_errors import error_of
 from otel_llm.telemetry.timeline import Event, Timeline
 from otel_llm.transparency.faults import attempt, swallow
 
-if TYPE_CHECKING:
-    from otel_llm.telemetry.handler import Telemetry
+
+def start_request_span(
+    telemetry: Telemetry, request: ChatRequest, kwargs: Mapping[str, Any], server: Server, within_another: bool = False
+) -> RequestSpan:
+    """Start a request's span and make it current until `RequestSpan.release`.
+
+    `within_another`: the request is made while another observed request is being made, or by a task started then.
+    util-genai would take both for the same request.
+    """
+    model = exportable(request.model) or None
+    invocation = telemetry.handler.inference(
+        server.provider,
+        request_model=model,
+        server_address=server.address,
+        server_port=server.port,
+        context=context_outside_request() if within_another else None,
+    )
+    common: Attributes = ((GEN_AI_PROVIDER_NAME, server.provider),)
+    if model is not None:
+        common += ((GEN_AI_REQUEST_MODEL, model),)
+    span = RequestSpan(telemetry, request, server, common, invocation)
+    try:
+        span.describe_request(kwargs)
+    except Exception as fault:  # noqa: BLE001
+        swallow("request attributes", fault)
+    if request.turn is not None:
+        attempt("links", span.link_calls, request.turn)
+    return span
 
 
 class RequestSpan:
@@ -71,64 +101,66 @@ class RequestSpan:
         self._remembered = 0
 
     def describe_request(self, kwargs: Mapping[str, Any]) -> None:
-        request_content(self._invocation, kwargs, with_messages=self._telemetry.captures_content)
+        request_parameters(self._invocation, kwargs)
+        if self._telemetry.captures_content:
+            request_content(self._invocation, kwargs)
         if self._request.api == "responses":
             self._invocation.attributes[OPENAI_API_TYPE] = "responses"
         if self._request.stream:
             self._invocation.request_stream = True
 
     def link_calls(self, turn: Turn) -> None:
-        """Link this span to those whose calls it answers."""
+        """Link this span to the spans of the calls whose results the request carries."""
         span, telemetry = self._invocation.span, self._telemetry
-        answers = telemetry.recent_calls.answer(turn, span.get_span_context().trace_id, perf_counter_ns())
-        for call_id, tool, made_by, turnaround_ns in answers:
+        answered = telemetry.recent_calls.match_results(turn, span.get_span_context().trace_id, perf_counter_ns())
+        for call_id, tool, request_span, turnaround_ns in answered:
             attributes = {GEN_AI_TOOL_CALL_ID: exportable(call_id), GEN_AI_TOOL_NAME: tool}
-            span.add_link(made_by, attributes)
+            span.add_link(request_span, attributes)
             if turnaround_ns is not None:
                 measured = dict((*self._common, (GEN_AI_TOOL_NAME, tool)))
                 turnaround = telemetry.instruments.tool_call_turnaround
                 turnaround.record(turnaround_ns / 1e9, measured, self._invocation.context)
 
     def remember_calls(self, recording: Recording) -> None:
-        """Keep the completed calls for the request that will answer them."""
+        """Remember the completed calls for the request that will carry their results."""
         calls = recording.calls
         if len(calls) == self._remembered:
             return
         self._remembered = len(calls)
         completed_ns = recording.ended_ns or perf_counter_ns()
         tools = [(call.id, _tool_label(recording, call)) for call in calls if call.id is not None]
-        made_by = self._invocation.span.get_span_context()
+        span = self._invocation.span.get_span_context()
         response_id = recording.response_id if self._request.api == "responses" else None
-        self._telemetry.recent_calls.remember(tools, made_by, completed_ns, response_id)
+        self._telemetry.recent_calls.remember(tools, span, completed_ns, response_id)
 
-    def _remember_answers(self, recording: Recording) -> None:
-        """Keep which calls were answered in front of a response: no request that goes on from it answers them again."""
+    def _remember_results(self, recording: Recording) -> None:
+        """Remember which calls are answered before this response, because later requests must not repeat results."""
         turn, response_id = self._request.turn, recording.response_id
-        # Ids may be used again, by calls that were not kept, too.
+        # Not if calls were dropped: they may have used the same ids again.
         if turn is not None and response_id is not None and not recording.over_calls:
-            made_by = self._invocation.span.get_span_context()
-            self._telemetry.recent_calls.remember_answers(turn, made_by, response_id)
+            span = self._invocation.span.get_span_context()
+            self._telemetry.recent_calls.remember_results(turn, span, response_id)
 
     def remember_call(self, recording: Recording, call: ToolCall) -> None:
-        """Keep one call that is whole, while the response goes on."""
+        """Remember one complete call while the response continues."""
         if call.id is not None:
-            made_by = self._invocation.span.get_span_context()
+            span = self._invocation.span.get_span_context()
             tool = _tool_label(recording, call)
-            self._telemetry.recent_calls.remember([(call.id, tool)], made_by, perf_counter_ns())
+            self._telemetry.recent_calls.remember([(call.id, tool)], span, perf_counter_ns())
 
     @property
     def event_limit(self) -> int | None:
         return _event_limit(self._invocation.span, self._telemetry.config)
 
     def release(self) -> None:
-        """Give the caller's context back: what the caller starts between two chunks is not our child."""
+        """Restore the caller's context: spans that the caller starts between chunks are not children of this one."""
         self._invocation.suspend()
 
     def finish(self, recording: Recording, timeline: Timeline, offset_ns: int, error: BaseException | None) -> None:
-        """Write everything down and end the span. What fails is left out; the span ends all the same."""
+        """Record everything and end the span. A step that fails is skipped; the span ends in any case."""
         invocation = self._invocation
         span, context = invocation.span, invocation.context
-        # Each by itself, and without `attempt`, which costs what some of them cost.
+        # Not by `attempt`, which takes as long as some of these steps.
         try:
             self._describe_response(recording, timeline)
         except Exception as fault:  # noqa: BLE001
@@ -149,7 +181,7 @@ class RequestSpan:
         if recording.outcome == "completed" and recording.first_tool_call_ns is not None:
             attempt("the calls made", self.remember_calls, recording)
         if recording.outcome == "completed" and self._request.api == "responses":
-            attempt("the calls answered", self._remember_answers, recording)
+            attempt("the calls answered", self._remember_results, recording)
         failure = recording.failure
         if error is not None:
             attempt("the end of the span", self._fail, error)
@@ -169,7 +201,7 @@ class RequestSpan:
             self._server = server
             self._common = ((GEN_AI_PROVIDER_NAME, server.provider), *self._common[1:])
             invocation.data.provider_name = server.provider
-            # What a span had at its start util-genai does not write again.
+            # util-genai does not write attributes again that the span had at its start.
             invocation.span.set_attribute(GEN_AI_PROVIDER_NAME, server.provider)
         if recording.response_id:
             invocation.response_id = exportable(recording.response_id)
@@ -212,7 +244,7 @@ class RequestSpan:
 
 
 class CurrentSpan:
-    """The span that is current where a stream is watched by itself. It is somebody else's: never ended here."""
+    """The current span, for a tracker that was given a stream without its request. It is never ended here."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -223,13 +255,13 @@ class CurrentSpan:
         return _event_limit(self._span, self._config)
 
     def release(self) -> None:
-        """Nothing was made current."""
+        """Nothing: no span was made current."""
 
     def remember_calls(self, _recording: Recording) -> None:
-        """Its owner's requests are not watched."""
+        """Nothing: later requests are not observed."""
 
     def remember_call(self, _recording: Recording, _call: ToolCall) -> None:
-        """As above."""
+        """Nothing, as above."""
 
     def finish(self, _recording: Recording, timeline: Timeline, offset_ns: int, _error: BaseException | None) -> None:
         if "span" in self._config.events:
@@ -237,7 +269,7 @@ class CurrentSpan:
 
 
 def emit_events(telemetry: Telemetry, span: Span, context: Context, events: Sequence[Event], offset_ns: int) -> None:
-    """Send events where the options say. `offset_ns`: from the recording's clock to the time of day."""
+    """Send events as `config.events` says. `offset_ns`: from the recording's clock to nanoseconds since the epoch."""
     if "span" in telemetry.config.events:
         _add_span_events(span, events, offset_ns)
     if "log" in telemetry.config.events:
@@ -261,7 +293,7 @@ def _add_span_events(span: Span, events: Sequence[Event], offset_ns: int) -> Non
 
 
 def _tool_label(recording: Recording, call: ToolCall) -> str:
-    """The name of a tool as a metric may have it: any name, but for those that nobody declared."""
+    """A tool's name for metrics. A model can invent any number of names, so undeclared ones are `OTHER`."""
     declared = recording.declared or frozenset()
     return exportable(call.name) if call.name is not None and call.name in declared else OTHER
 
@@ -289,5 +321,5 @@ def _response_attributes(recording: Recording, timeline: Timeline) -> dict[str, 
 
 
 def _event_limit(span: Span, config: Config) -> int | None:
-    """How many more events can be sent of this span, None for any number: log records have no limit."""
+    """How many more events can be sent for this span, None for any number: log records have no limit."""
     return events_left(span) if "span" in config.events else None

@@ -1,4 +1,4 @@
-"""Exceptions as a span's error: fit to be exported, and cut."""
+"""Exceptions as the error of a span: exportable and bounded."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ _LONGEST_MESSAGE = 1000
 
 
 def error_of(error: BaseException) -> Error:
-    """The error of a span that ends with this exception."""
+    """The error of a span that this exception ended."""
     text = _message(error)
-    # The SDK says "Connection error."; what happened to the connection is in the cause.
+    # The OpenAI SDK says only "Connection error."; the cause says what happened.
     cause = error.__cause__
     if cause is not None and (reason := _message(cause)) not in text:
         text = f"{text} ({type(cause).__name__}: {reason})"
-    # It reads the message, too, which may raise.
+    # This reads the exception's message too, which may raise.
     known = attempt("an error's type", Error.from_exception, error)
     kind = type(error).__qualname__ if known is None else known.type
     return Error(message=text, type=exportable(kind), exception=error)
 
 
 def _message(error: BaseException) -> str:
-    # An error event carries the server's words, which may be anything.
+    # The text may come from the server, and be anything.
     return exportable((attempt("an error's message", str, error) or type(error).__name__)[:_LONGEST_MESSAGE])

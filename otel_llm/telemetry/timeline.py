@@ -1,10 +1,9 @@
-"""The events of one response, in order and as many as fit: facts and anomalies in, events out.  Pure.
+"""The events of one response, in order and within the span's limit: facts and anomalies in, events out.  Pure.
 
-A span keeps a limited number of events (128 unless configured) and drops the oldest beyond it. So what is sent is
-made to fit before it is sent: adjacent argument deltas of one call are folded into one event that says how many
-deltas it stands for. Only where one delta event a call is still too much are events left out, those first whose
-facts another event holds too, and an anomaly says how many. Names and attributes: the telemetry contract in
-docs/telemetry.md.
+A span keeps a limited number of events (128 unless configured) and drops the oldest beyond it. So the events are made
+to fit before they are sent: adjacent argument deltas of one call are folded into one event, which says how many deltas
+it stands for. Only if one delta event per call is still too much are events omitted, first those whose facts another
+event repeats, and an anomaly says how many.
 """
 
 from __future__ import annotations
@@ -43,12 +42,13 @@ from otel_llm.telemetry.semconv import (
 )
 
 if TYPE_CHECKING:
-    from otel_llm.protocol.choice import TagRewrite
+    from otel_llm.protocol.choice import Choice, TagRewrite
 
 AttributeValue = str | int
 
-# What is left out first where not all fits. `completed` holds what a call's other events say, but for their times.
-_LEAST_TELLING_FIRST = (
+# Omitted in this order if even folded deltas do not fit: `completed` repeats all facts of a call's other events but
+# their times.
+_OMITTED_FIRST = (
     EVENT_TOOL_CALL_ARGUMENTS_DELTA,
     EVENT_TOOL_CALL_NAME,
     EVENT_TEXT_STARTED,
@@ -70,11 +70,32 @@ class Event(NamedTuple):
 
 
 class Timeline(NamedTuple):
-    """`coalesced`: deltas folded into another's event. `anomalies`: those given, and one if events were left out."""
+    """`coalesced`: deltas folded into another delta's event. `anomalies`: those given, and `limit_exceeded` if events
+    were omitted.
+    """
 
     events: list[Event]
     coalesced: int
     anomalies: list[Anomaly]
+
+
+# An event behind its sort key: its time, its rank among the events of one chunk, the number of its call, and the order
+# of creation, which is unique, so that events are never compared.
+_Entry = tuple[int, int, int, int, Event]
+_STARTED, _IN_CALL, _COMPLETED, _FINISHED, _DIAGNOSED = range(5)
+
+
+class _Fitted(NamedTuple):
+    """What is sent of deltas and anomalies so that a limit is kept."""
+
+    deltas: list[list[Delta]]
+    """Of each call, folded where necessary."""
+    shown: list[Anomaly]
+    """The anomalies that get an event."""
+    lost: list[Anomaly]
+    """One that says how many events are omitted, if any."""
+    omitted: int
+    """How many of the other events must be omitted."""
 
 
 def build_timeline(
@@ -85,95 +106,67 @@ def build_timeline(
     `limit`: how many events fit, None for any number. `preview`: characters of arguments to show, None for no
     arguments at all.
     """
-    anomalies = list(anomalies)
-    ended_ns = recording.ended_ns or recording.started_ns
     calls = recording.calls
-    placed: list[_Placed] = []
+    entries: list[_Entry] = []
     for number, call in enumerate(calls):
-        for event in _life(call, preview):
-            placed.append(
-                (event.time_ns, 2 if event.name == EVENT_TOOL_CALL_COMPLETED else 1, number, len(placed), event)
-            )
+        _add_call(entries, number, call, preview)
     for choice in recording.choices:
-        if choice.reasoning_started_ns is not None:
-            event = Event(EVENT_REASONING_STARTED, choice.reasoning_started_ns, {OTEL_LLM_CHOICE_INDEX: choice.index})
-            placed.append((event.time_ns, 0, 0, len(placed), event))
-        if choice.text_started_ns is not None:
-            event = Event(EVENT_TEXT_STARTED, choice.text_started_ns, {OTEL_LLM_CHOICE_INDEX: choice.index})
-            placed.append((event.time_ns, 0, 0, len(placed), event))
-        for time_ns, reason in choice.finish_reasons:
-            attributes: dict[str, AttributeValue] = {
-                OTEL_LLM_FINISH_REASON: exportable(reason),
-                OTEL_LLM_CHOICE_INDEX: choice.index,
-            }
-            placed.append((time_ns, 3, 0, len(placed), Event(EVENT_FINISH_REASON, time_ns, attributes)))
+        _add_choice(entries, choice)
     for time_ns, rewrite in recording.rewrites:
-        placed.append((time_ns, 2, 0, len(placed), _rewrite_event(rewrite, time_ns)))
+        _add_rewrite(entries, time_ns, rewrite)
 
-    folded = [call.deltas for call in calls] if recording.streamed else []
-    shown_anomalies = anomalies
-    missing = 0
-    total = len(placed) + sum(map(len, folded)) + len(anomalies)
-    if limit is not None and total > limit:
-        folded = _fold_to_fit(folded, limit - len(placed) - len(anomalies), recording.preview)
-        delta_events = sum(map(len, folded))
-        total = len(placed) + delta_events + len(anomalies)
-        if total > limit:
-            missing = total + 1 - limit
-            lost = Anomaly("limit_exceeded", f"{missing} of {total} events did not fit the span's {limit}")
-            # Deltas go first; then thousands of anomalies must not push out the life of the calls.
-            spare = max(0, len(anomalies) - max(8, limit // 4))
-            unshown = min(spare, max(0, missing - delta_events))
-            shown_anomalies = [*_first_of_each_type(anomalies, len(anomalies) - unshown), lost]
-            missing -= unshown
-            anomalies = [*anomalies, lost]
+    deltas = [call.deltas for call in calls] if recording.streamed else []
+    anomalies = shown = list(anomalies)
+    omitted = 0
+    if limit is not None and len(entries) + sum(map(len, deltas)) + len(anomalies) > limit:
+        deltas, shown, lost, omitted = _fit(deltas, anomalies, len(entries), limit, recording.preview)
+        anomalies += lost
+
     coalesced = 0
-    for number, deltas in enumerate(folded):
-        call = calls[number]
-        coalesced += call.delta_count - len(deltas)
-        made = len(placed)
-        placed += [
-            (event.time_ns, 1, number, made + place, event)
-            for place, event in enumerate(_delta_events(call, deltas, preview))
-        ]
-    for anomaly in shown_anomalies:
-        placed.append((ended_ns, 4, 0, len(placed), _anomaly_event(anomaly, ended_ns)))
-    if missing:
-        placed = _leave_out(placed, missing)
-    placed.sort()
-    return Timeline([entry[-1] for entry in placed], coalesced, anomalies)
+    for number, sent in enumerate(deltas):
+        coalesced += calls[number].delta_count - len(sent)
+        _add_deltas(entries, number, calls[number], sent, preview)
+    ended_ns = recording.ended_ns or recording.started_ns
+    for anomaly in shown:
+        _add_anomaly(entries, ended_ns, anomaly)
+    if omitted:
+        entries = _omit(entries, omitted)
+    entries.sort()
+    return Timeline([entry[-1] for entry in entries], coalesced, anomalies)
 
 
-# An event and its place: its time, and among those of one chunk its group (what ends things behind), its call, and the
-# order in which it was made, which is unique.
-_Placed = tuple[int, int, int, int, Event]
+# -- events of what happened --
 
 
-def _indexes(call: ToolCall) -> dict[str, AttributeValue]:
-    return {OTEL_LLM_CHOICE_INDEX: call.choice_index, OTEL_LLM_TOOL_CALL_INDEX: call.index}
-
-
-def _life(call: ToolCall, preview: int | None) -> list[Event]:
-    detected = _indexes(call)
+def _add_call(entries: list[_Entry], number: int, call: ToolCall, preview: int | None) -> None:
+    """The life of a call, without its deltas."""
+    indexes: dict[str, AttributeValue] = {
+        OTEL_LLM_CHOICE_INDEX: call.choice_index,
+        OTEL_LLM_TOOL_CALL_INDEX: call.index,
+    }
+    facts = indexes.copy()
+    time_ns = call.first_delta_ns
     if call.id is not None:
-        detected[GEN_AI_TOOL_CALL_ID] = exportable(call.id)
-    life = [Event(EVENT_TOOL_CALL_DETECTED, call.first_delta_ns, detected)]
+        facts[GEN_AI_TOOL_CALL_ID] = exportable(call.id)
+    entries.append((time_ns, _IN_CALL, number, len(entries), Event(EVENT_TOOL_CALL_DETECTED, time_ns, facts)))
     if call.name is not None:
-        named = _indexes(call) | {GEN_AI_TOOL_NAME: exportable(call.name)}
-        life.append(Event(EVENT_TOOL_CALL_NAME, call.named_ns or call.first_delta_ns, named))
+        indexes[GEN_AI_TOOL_NAME] = exportable(call.name)
+        time_ns = call.named_ns or time_ns
+        entries.append((time_ns, _IN_CALL, number, len(entries), Event(EVENT_TOOL_CALL_NAME, time_ns, indexes)))
     if call.completed_ns is not None:
-        completed = {key: value for event in life for key, value in event.attributes.items()}
+        facts = facts | indexes
         if preview is not None:
-            completed[GEN_AI_TOOL_CALL_ARGUMENTS] = _shown(call.arguments, preview)
-        completed[OTEL_LLM_ARGUMENTS_LENGTH] = call.length
-        completed[OTEL_LLM_DELTA_COUNT] = call.delta_count
-        life.append(Event(EVENT_TOOL_CALL_COMPLETED, call.completed_ns, completed))
-    return life
+            facts[GEN_AI_TOOL_CALL_ARGUMENTS] = _preview(call.arguments, preview)
+        facts[OTEL_LLM_ARGUMENTS_LENGTH] = call.length
+        facts[OTEL_LLM_DELTA_COUNT] = call.delta_count
+        time_ns = call.completed_ns
+        entries.append((time_ns, _COMPLETED, number, len(entries), Event(EVENT_TOOL_CALL_COMPLETED, time_ns, facts)))
 
 
-def _delta_events(call: ToolCall, deltas: Sequence[Delta], preview: int | None) -> list[Event]:
+def _add_deltas(
+    entries: list[_Entry], number: int, call: ToolCall, deltas: Sequence[Delta], preview: int | None
+) -> None:
     choice_index, call_index = call.choice_index, call.index
-    events: list[Event] = []
     for time_ns, stands_for, text, length in deltas:
         attributes: dict[str, AttributeValue] = {
             OTEL_LLM_CHOICE_INDEX: choice_index,
@@ -182,17 +175,34 @@ def _delta_events(call: ToolCall, deltas: Sequence[Delta], preview: int | None) 
             OTEL_LLM_ARGUMENTS_LENGTH: length,
         }
         if preview is not None:
-            attributes[GEN_AI_TOOL_CALL_ARGUMENTS] = text[:preview] if text.isascii() else _shown(text, preview)
-        events.append(Event(EVENT_TOOL_CALL_ARGUMENTS_DELTA, time_ns, attributes))
-    return events
+            attributes[GEN_AI_TOOL_CALL_ARGUMENTS] = text[:preview] if text.isascii() else _preview(text, preview)
+        event = Event(EVENT_TOOL_CALL_ARGUMENTS_DELTA, time_ns, attributes)
+        entries.append((time_ns, _IN_CALL, number, len(entries), event))
 
 
-def _shown(arguments: str, preview: int) -> str:
-    # Cut twice: the first time so that little is worked on, the second because escapes are longer.
+def _preview(arguments: str, preview: int) -> str:
+    # Cut twice: first to bound the work, then because escapes are longer.
     return exportable(join_surrogates(arguments[: 2 * preview])[:preview])[:preview]
 
 
-def _rewrite_event(rewrite: TagRewrite, time_ns: int) -> Event:
+def _add_choice(entries: list[_Entry], choice: Choice) -> None:
+    time_ns = choice.reasoning_started_ns
+    if time_ns is not None:
+        event = Event(EVENT_REASONING_STARTED, time_ns, {OTEL_LLM_CHOICE_INDEX: choice.index})
+        entries.append((time_ns, _STARTED, 0, len(entries), event))
+    time_ns = choice.text_started_ns
+    if time_ns is not None:
+        event = Event(EVENT_TEXT_STARTED, time_ns, {OTEL_LLM_CHOICE_INDEX: choice.index})
+        entries.append((time_ns, _STARTED, 0, len(entries), event))
+    for time_ns, reason in choice.finish_reasons:
+        attributes: dict[str, AttributeValue] = {
+            OTEL_LLM_FINISH_REASON: exportable(reason),
+            OTEL_LLM_CHOICE_INDEX: choice.index,
+        }
+        entries.append((time_ns, _FINISHED, 0, len(entries), Event(EVENT_FINISH_REASON, time_ns, attributes)))
+
+
+def _add_rewrite(entries: list[_Entry], time_ns: int, rewrite: TagRewrite) -> None:
     attributes: dict[str, AttributeValue] = {
         OTEL_LLM_CHOICE_INDEX: rewrite.choice_index,
         OTEL_LLM_TAG_REWRITE_FORMAT: rewrite.format,
@@ -201,10 +211,10 @@ def _rewrite_event(rewrite: TagRewrite, time_ns: int) -> Event:
     }
     if rewrite.name is not None:
         attributes[GEN_AI_TOOL_NAME] = exportable(rewrite.name)
-    return Event(EVENT_TAG_REWRITE, time_ns, attributes)
+    entries.append((time_ns, _COMPLETED, 0, len(entries), Event(EVENT_TAG_REWRITE, time_ns, attributes)))
 
 
-def _anomaly_event(anomaly: Anomaly, time_ns: int) -> Event:
+def _add_anomaly(entries: list[_Entry], time_ns: int, anomaly: Anomaly) -> None:
     attributes: dict[str, AttributeValue] = {
         OTEL_LLM_ANOMALY_TYPE: anomaly.type,
         OTEL_LLM_ANOMALY_DETAIL: exportable(anomaly.detail),
@@ -213,7 +223,26 @@ def _anomaly_event(anomaly: Anomaly, time_ns: int) -> Event:
         attributes[OTEL_LLM_CHOICE_INDEX] = anomaly.choice_index
     if anomaly.tool_call_index is not None:
         attributes[OTEL_LLM_TOOL_CALL_INDEX] = anomaly.tool_call_index
-    return Event(EVENT_ANOMALY, time_ns, attributes)
+    entries.append((time_ns, _DIAGNOSED, 0, len(entries), Event(EVENT_ANOMALY, time_ns, attributes)))
+
+
+# -- as many as fit --
+
+
+def _fit(deltas: list[list[Delta]], anomalies: list[Anomaly], others: int, limit: int, preview: int) -> _Fitted:
+    """Fold deltas, and choose anomalies, so that they fit `limit` beside `others` events."""
+    deltas = _fold_to_fit(deltas, limit - others - len(anomalies), preview)
+    delta_events = sum(map(len, deltas))
+    total = others + delta_events + len(anomalies)
+    if total <= limit:
+        return _Fitted(deltas, anomalies, [], 0)
+    missing = total + 1 - limit
+    lost = Anomaly("limit_exceeded", f"{missing} of {total} events did not fit the span's {limit}")
+    # Deltas are omitted first. Thousands of anomalies must not displace the events of the calls.
+    spare = max(0, len(anomalies) - max(8, limit // 4))
+    unshown = min(spare, max(0, missing - delta_events))
+    shown = [*_first_of_each_type(anomalies, len(anomalies) - unshown), lost]
+    return _Fitted(deltas, shown, [lost], missing - unshown)
 
 
 def _first_of_each_type(anomalies: Sequence[Anomaly], most: int) -> list[Anomaly]:
@@ -230,10 +259,10 @@ def _first_of_each_type(anomalies: Sequence[Anomaly], most: int) -> list[Anomaly
 
 
 def _fold_to_fit(calls: list[list[Delta]], room: int, preview: int) -> list[list[Delta]]:
-    """Fold each call's deltas so that all of them fit `room`, but never to less than one a call.
+    """Fold each call's deltas until all of them fit `room`, but never to less than one event per call.
 
-    What must be folded is folded to half the room: sending costs half as much, the timeline still has its shape, and
-    the span has room for what others note on it.
+    If folding is necessary, deltas take half the room: that halves the cost of sending, keeps the shape of the
+    timeline, and leaves room for events that others add to the span.
     """
     total = sum(map(len, calls))
     if total <= room:
@@ -266,7 +295,7 @@ def _fold_to(deltas: list[Delta], number: int, preview: int) -> list[Delta]:
     return groups
 
 
-def _leave_out(placed: list[_Placed], number: int) -> list[_Placed]:
-    """Without the `number` least telling events, of equals the last made."""
-    ranked = sorted(placed, key=lambda entry: (_LEAST_TELLING_FIRST.index(entry[4].name), -entry[3]))
+def _omit(entries: list[_Entry], number: int) -> list[_Entry]:
+    """All but `number` entries: the first of `_OMITTED_FIRST`, and of one kind those created last."""
+    ranked = sorted(entries, key=lambda entry: (_OMITTED_FIRST.index(entry[4].name), -entry[3]))
     return ranked[number:]

@@ -1,4 +1,4 @@
-"""A pytest fixture that shows what models really sent in a test: the plugin `otel_llm`, found by itself.
+"""A pytest fixture that shows what models sent during a test. pytest finds the plugin, `otel_llm`, by its entry point.
 
 >>> def test_my_agent(llm_streams):
 ...     run_my_agent("buy milk")
@@ -10,42 +10,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, overload
 
 import pytest
+
+from otel_llm.protocol.call_snapshot import ToolCall, calls_in
 
 if TYPE_CHECKING:
     from otel_llm.observation import Observation
 
-
-@dataclass(frozen=True)
-class ToolCall:
-    """One call as the model sent it. `arguments` is its text, whatever that is."""
-
-    name: str | None
-    arguments: str
-    id: str | None = None
-    index: int = 0
-    choice: int = 0
-
-    @property
-    def parsed(self) -> Any:
-        """The arguments as JSON. Raises ValueError where they are none."""
-        return json.loads(self.arguments)
+__all__ = ["Stream", "Streams", "ToolCall", "llm_streams", "watch_streams"]
 
 
 class Stream:
-    """One request and its response, streamed or not, as far as it has come."""
+    """One request and its response so far, streamed or not."""
 
     def __init__(self, observation: Observation) -> None:
         self._observation = observation
         request = observation.request
         self.model: str = "" if request is None else request.model
-        """The model that was asked for."""
+        """The requested model."""
 
     @property
     def streamed(self) -> bool:
@@ -53,7 +39,7 @@ class Stream:
 
     @property
     def outcome(self) -> str | None:
-        """`completed`, `closed`, `abandoned`, `cancelled` or `error`; None while it is open."""
+        """`completed`, `closed`, `abandoned`, `cancelled` or `error`; None while the response is open."""
         return self._observation.recording.outcome
 
     @property
@@ -62,11 +48,8 @@ class Stream:
 
     @property
     def tool_calls(self) -> list[ToolCall]:
-        """The calls in the order in which they began, of all choices."""
-        return [
-            ToolCall(call.name, call.arguments_so_far(), call.id, call.index, call.choice_index)
-            for call in self._observation.recording.calls
-        ]
+        """The calls so far, choice by choice, each choice's in the order in which they began."""
+        return calls_in(self._observation.recording)
 
     @property
     def text(self) -> str:
@@ -78,18 +61,18 @@ class Stream:
 
     @property
     def finish_reason(self) -> str | None:
-        """That of the first choice."""
+        """The finish reason of the first choice."""
         choices = self._observation.recording.choices
         return choices[0].finish_reason if choices else None
 
     @property
     def anomalies(self) -> list[str]:
-        """The types of what is wrong (docs/anomalies.md), known when the stream is over."""
+        """The types of the anomalies (docs/anomalies.md); empty until the stream ends."""
         return [anomaly.type for anomaly in self._observation.anomalies]
 
     @property
     def anomaly_details(self) -> list[str]:
-        """The same, each with what there is to say of it."""
+        """The anomalies as `type: detail`."""
         return [f"{anomaly.type}: {anomaly.detail}" for anomaly in self._observation.anomalies]
 
     def __repr__(self) -> str:
@@ -98,7 +81,7 @@ class Stream:
 
 
 class Streams(Sequence[Stream]):
-    """The streams in the order in which they were asked for."""
+    """The streams, in the order of their requests."""
 
     def __init__(self) -> None:
         self._streams: list[Stream] = []
@@ -132,8 +115,8 @@ class Streams(Sequence[Stream]):
 
 @contextmanager
 def watch_streams() -> Iterator[Streams]:
-    """The streams that begin within the `with` block, of every SDK that can be instrumented, whether it is or not."""
-    # pytest loads this module in every project; OpenTelemetry only comes with the fixture.
+    """Collect the streams that begin within the `with` block, of every supported SDK, instrumented or not."""
+    # pytest loads this module in every project; OpenTelemetry is only loaded when the fixture is used.
     from otel_llm.testing.unobserved import listening
 
     streams = Streams()
@@ -143,6 +126,6 @@ def watch_streams() -> Iterator[Streams]:
 
 @pytest.fixture
 def llm_streams() -> Iterator[Streams]:
-    """What models sent to this test: `llm_streams[0].tool_calls[0].name`, `.arguments`, `llm_streams[0].anomalies`."""
+    """What models sent during this test: `llm_streams[0].tool_calls[0].name`, `llm_streams[0].anomalies`."""
     with watch_streams() as streams:
         yield streams

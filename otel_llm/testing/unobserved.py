@@ -1,7 +1,7 @@
-"""Lets a listener hear of every request of this process, whether or not the application instruments its SDKs.
+"""Reports every request of this process to a listener, whether or not the application instruments its SDKs.
 
-Nothing is sent, logged or rewritten for its sake. The application's own instrumentation, switched on or off before or
-meanwhile, does what it does without us: where it observes a request, the listener hears of it from there.
+The listener causes no telemetry, log line or rewriting. The application's own instrumentation works as it does without
+a listener, whenever it is switched on or off; a request that it observes is reported from there.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from otel_llm.instrumentor import instrumentors
 from otel_llm.observation import Observation
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import ChatRequest
+from otel_llm.protocol.tool_call import ToolCall
 from otel_llm.telemetry.call_links import RecentCalls
 from otel_llm.telemetry.handler import Telemetry
 from otel_llm.telemetry.timeline import Timeline
+from otel_llm.transparency.faults import attempt
 from otel_llm.wrappers.method import MethodWrapper, method_wrapper_of
 from otel_llm.wrappers.other_instrumentations import checked
 from otel_llm.wrappers.patch import RequestMethods
@@ -31,9 +33,9 @@ from otel_llm.wrappers.patch import RequestMethods
 
 @contextmanager
 def listening(listener: Callable[[Observation], None]) -> Iterator[None]:
-    """Tell `listener` of each request that begins within the `with` block."""
+    """Call `listener` with each request that begins within the `with` block."""
     if not observation.listeners:
-        _methods.wrap(_Unsent())
+        _methods.wrap(_unsent())
     observation.listeners.append(listener)
     try:
         yield
@@ -43,23 +45,18 @@ def listening(listener: Callable[[Observation], None]) -> Iterator[None]:
             _methods.unwrap()
 
 
-class _Unsent(Telemetry):
-    """Telemetry that goes nowhere, and makes no span that would be the current one of the application."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            replace(read_config(), log=False, events=frozenset(), tool_call_tags=None),
-            tracer_provider=NoOpTracerProvider(),
-            meter_provider=NoOpMeterProvider(),
-            logger_provider=NoOpLoggerProvider(),
-        )
-
-    def start(self, request: ChatRequest, *_args: Any, **_kwargs: Any) -> Any:
-        return _NoSpan(request, self.recent_calls)
+def _unsent() -> Telemetry:
+    """Telemetry that goes nowhere."""
+    return Telemetry(
+        replace(read_config(), log=False, events=frozenset(), tool_call_tags=None),
+        tracer_provider=NoOpTracerProvider(),
+        meter_provider=NoOpMeterProvider(),
+        logger_provider=NoOpLoggerProvider(),
+    )
 
 
 class _NoSpan:
-    """An `observation.Span` that only remembers which calls a response made, for the request that goes on from it."""
+    """An `observation.Span` that only remembers a response's calls, for the request that continues from it."""
 
     event_limit: int | None = None
 
@@ -75,30 +72,38 @@ class _NoSpan:
             calls = [(call.id, "") for call in recording.calls if call.id is not None]
             self._recent_calls.remember(calls, INVALID_SPAN_CONTEXT, 0, recording.response_id)
 
+    def remember_call(self, _recording: Recording, _call: ToolCall) -> None:
+        """A request can only continue from a whole response."""
+
     def finish(self, recording: Recording, _timeline: Timeline, _offset_ns: int, _error: BaseException | None) -> None:
         if recording.outcome == "completed":
             self.remember_calls(recording)
 
 
 class _UnobservedMethodWrapper(MethodWrapper):
-    """Observes what no instrumentation of the application does. One around this wrapper has begun before it is asked;
-    one within it comes first.
+    """Observes the requests that no instrumentation of the application observes.
+
+    One outside this wrapper has already begun to observe; one inside it takes precedence.
     """
 
     def _call(self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if _is_observed(wrapped):
+        if attempt("a listener", _is_observed, wrapped):
             return wrapped(*args, **kwargs)
         return super()._call(wrapped, instance, args, kwargs)
 
     def _call_async(
         self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        if _is_observed(wrapped):
+        if attempt("a listener", _is_observed, wrapped):
             return wrapped(*args, **kwargs)
         return super()._call_async(wrapped, instance, args, kwargs)
 
+    def _start_span(self, request: ChatRequest, *_args: Any) -> _NoSpan:
+        # The current span stays the application's.
+        return _NoSpan(request, self._telemetry.recent_calls)
+
     def _begin(self, resource: Any, kwargs: Mapping[str, Any]) -> Observation | None:
-        # Beside another instrumentation nothing is traced twice on our account, so there is nothing to warn of.
+        # The listener traces nothing, so beside another instrumentation there is no double tracing to warn about.
         kind = type(resource)
         if kind in checked:
             return super()._begin(resource, kwargs)

@@ -1,4 +1,4 @@
-"""Reads a response beside a caller who takes it as bytes: to hand it on, as a gateway does, or to parse it there."""
+"""Reads a response's bytes on their way to a caller that takes bytes: a gateway that forwards them, or a parser."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from otel_llm.transparency.faults import swallow
 
 
 class ForwardedBody:
-    """Notes what the bytes of one response say, as they come. Nothing here raises.
+    """Feeds the bytes of one response to its observation. Nothing here raises.
 
-    `encoding`: that of the content. A body whose bytes cannot be read, by that or by their length, is not judged.
+    `encoding`: the response's `Content-Encoding`. A body that cannot be decoded or is too long is not diagnosed.
     """
 
     def __init__(self, observation: Observation, encoding: str) -> None:
@@ -24,57 +24,57 @@ class ForwardedBody:
         self._expander: Expander | None = None
         self._body = ResponseBody(is_document=not observation.recording.streamed)
         self._is_readable = True
-        self._is_heard = False
+        self._has_events = False
 
     @property
     def is_unread(self) -> bool:
-        """Whether there is nothing to judge the response by."""
-        return not (self._is_readable and self._is_heard)
+        """Whether there is nothing to diagnose."""
+        return not (self._is_readable and self._has_events)
 
-    def take(self, data: bytes, asked_ns: int) -> None:
-        """Some bytes, for which the caller asked at `asked_ns`."""
+    def feed(self, data: bytes, wait_started_ns: int) -> None:
+        """Take bytes for which the caller began to wait at `wait_started_ns`."""
         if not self._is_readable or self._observation.ended:
             return
-        came_ns = perf_counter_ns()
+        received_ns = perf_counter_ns()
         try:
             if self._expander is None:
                 self._expander = Expander(self._encoding)
             for piece in self._expander.feed(data):
                 for event in self._body.feed(piece):
-                    self._event(event.data, asked_ns, came_ns)
-                    # The others came with it.
-                    asked_ns = came_ns
+                    self._event(event.data, wait_started_ns, received_ns)
+                    # Further events arrived in the same bytes, without a wait.
+                    wait_started_ns = received_ns
         except UnreadableError:
             self._is_readable = False
         except Exception as fault:  # noqa: BLE001
             self._is_readable = False
             swallow("a response's bytes", fault)
 
-    def over(self) -> None:
-        """The body has come to its end."""
+    def finish(self) -> None:
+        """The body has ended."""
         try:
-            self._over()
+            self._finish()
         except Exception as fault:  # noqa: BLE001
             swallow("the end of a response's bytes", fault)
 
-    def failed(self, error: BaseException, asked_ns: int) -> None:
-        """It could not be read on; the caller asked at `asked_ns`."""
+    def fail(self, error: BaseException, wait_started_ns: int) -> None:
+        """The read that began at `wait_started_ns` raised."""
         try:
-            self._observation.fail(error, asked_ns)
+            self._observation.fail(error, wait_started_ns)
         except Exception as fault:  # noqa: BLE001
             swallow("an error", fault)
 
-    def _event(self, data: bytes, asked_ns: int, came_ns: int) -> None:
+    def _event(self, data: bytes, wait_started_ns: int, received_ns: int) -> None:
         observation = self._observation
         if observation.ended:
             return
-        self._is_heard = True
+        self._has_events = True
         if data.startswith(b"[DONE]"):
             observation.end("completed")
             return
         try:
             value = json.loads(data)
-        except Exception as fault:  # noqa: BLE001  as the SDK, which reads no further
+        except Exception as fault:  # noqa: BLE001  an SDK's stream stops here too
             observation.fail(fault)
             return
         error = error_in(value)
@@ -82,11 +82,11 @@ class ForwardedBody:
             observation.recording.fail(error, "error")
             observation.end("error")
             return
-        notices = observation.reader.feed(value, asked_ns, came_ns)
+        notices = observation.reader.feed(value, wait_started_ns, received_ns)
         if notices is not None:
-            observation.tell(notices)
+            observation.notify(notices)
 
-    def _over(self) -> None:
+    def _finish(self) -> None:
         observation = self._observation
         if observation.ended:
             return
@@ -98,9 +98,9 @@ class ForwardedBody:
             try:
                 response = json.loads(document)
             except ValueError:
-                # The caller will find out.
+                # The caller finds out when parsing it.
                 response = None
-            # A list is no response of any API that is read here.
+            # No supported API answers with a list.
             if response is not None and not isinstance(response, list):
                 observation.read_response(response)
         observation.end("completed", unread=self.is_unread)

@@ -1,4 +1,4 @@
-"""What a wrapped `create` or `parse` does: start a span, make the call, watch what comes back."""
+"""The wrapper around `create` and `parse`: starts a span, makes the call, and tracks the response."""
 
 from __future__ import annotations
 
@@ -8,43 +8,47 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar, Token
 from time import perf_counter_ns
 from types import CoroutineType, FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
-from otel_llm.observation import Observation, watch_exit
+from otel_llm.observation import Observation, Span, end_open_at_exit
 from otel_llm.protocol.request import Api, ChatRequest, read_request
 from otel_llm.telemetry.handler import Telemetry
 from otel_llm.telemetry.log_lines import are_wanted, log_request
 from otel_llm.telemetry.provider import Server, server_of
+from otel_llm.telemetry.request_span import start_request_span
 from otel_llm.transparency.faults import attempt, swallow
 from otel_llm.transparency.proxies import wrapper_of
 from otel_llm.wrappers.other_instrumentations import checked, warn_of_others_once
-from otel_llm.wrappers.raw_response import RawResponse, WholeRawResponse, is_raw_response, read_body
+from otel_llm.wrappers.raw_response import RawResponse, UnreadRawResponse, is_raw_response, record_body
 from otel_llm.wrappers.refused_response import fail_with_response
-from otel_llm.wrappers.response_body import BodyClosing, watch_body
+from otel_llm.wrappers.response_body import BodyObserver, observe_body
 from otel_llm.wrappers.sdk_internals import client_of, has_post_parser, has_whole_body, sends_requests
 from otel_llm.wrappers.stream import EitherWayTracker, StreamingToolCallTracker, SyncStreamingToolCallTracker
 
+if TYPE_CHECKING:
+    from otel_llm.wrappers.rewritten_stream import Rewriting
+
 
 class _Request:
-    """A request that is being made, by the wrapper whose frame has `frame_id`.
+    """A request in progress, made by the wrapper whose frame has the id `frame_id`.
 
-    A client that is intercepted under an instrumented SDK, or a helper of the SDK that calls another wrapped method of
-    the same resource, is one request and one span.
+    Several wrappers may see one request: the client may be intercepted while its SDK is instrumented, and an SDK's
+    helper may call another wrapped method of the same resource. It is one request and one span.
     """
 
-    __slots__ = ("frame_id", "made", "resource")
+    __slots__ = ("frame_id", "is_over", "resource")
 
     def __init__(self, resource: object, frame: FrameType) -> None:
         self.resource = resource
-        # A number, because a frame holds whatever is in it. No other frame has it before the request is made.
+        # The id, because a frame keeps its variables alive. It is not reused while the wrapper runs.
         self.frame_id = id(frame)
-        self.made = False
+        self.is_over = False
 
 
 class _Unawaited:
-    """The SDK's coroutine within ours: where nobody awaits ours, Python shall not complain of both."""
+    """The SDK's coroutine, inside the wrapper's: if that is never awaited, Python warns only once."""
 
     __slots__ = ("pending",)
 
@@ -57,16 +61,16 @@ class _Unawaited:
             pending.close()
 
 
-# Whoever is started while a request is made inherits this, and may keep it long after.
-_requesting: ContextVar[_Request | None] = ContextVar("otel_llm_requesting", default=None)
+# Tasks and threads that start during a request inherit this, and may keep it long after.
+_current_request: ContextVar[_Request | None] = ContextVar("otel_llm_current_request", default=None)
 
 
 def _is_part_of(request: _Request, resource: object) -> bool:
-    """Whether a wrapped method that is called now is called for the sake of `request`.
+    """Whether the wrapped method that is being called is another step of `request`.
 
-    It is not once the SDK sends the request: what calls then is an event hook or a function that gives the API key.
+    If the SDK is sending the request, the caller is an event hook or an API-key function, which makes a new request.
     """
-    if request.made:
+    if request.is_over:
         return False
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
@@ -75,15 +79,15 @@ def _is_part_of(request: _Request, resource: object) -> bool:
         if sends_requests(frame):
             return False
         frame = frame.f_back
-    # In another thread or task: nobody hands a request back to the same resource by that way.
+    # In another thread or task, a client may pass the request on to another one, but not back to the same resource.
     return request.resource is not resource
 
 
 class MethodWrapper:
-    """The wrapper around every wrapped method of one API. While `active` is False it only passes through.
+    """The wrapper around all wrapped methods of one API. While `active` is False, it passes calls through.
 
-    It may outlive its removal: the SDK caches `with_raw_response` together with the wrapped method. So it can be
-    switched on again.
+    It may be called after its removal, since SDKs cache `with_raw_response` with the wrapped method inside. So it can
+    be switched on again.
     """
 
     def __init__(self, telemetry: Telemetry, api: Api = "chat") -> None:
@@ -99,7 +103,7 @@ class MethodWrapper:
 
     def wrapper_for(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The wrapt wrapper for a synchronous or asynchronous method."""
-        # The SDK's decorators hide that a method is a coroutine function; what they wrap tells.
+        # Decorators in the SDKs hide that a method is a coroutine function.
         return self._call_async if inspect.iscoroutinefunction(inspect.unwrap(function)) else self._call
 
     def _call(self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -108,30 +112,30 @@ class MethodWrapper:
         if observation is None:
             return wrapped(*args, **kwargs)
         request = _Request(resource, sys._getframe())
-        token = _requesting.set(request)
+        token = _current_request.set(request)
         try:
             result = wrapped(*args, **kwargs)
         except BaseException as error:
-            self._failed(observation, error)
+            self._fail(observation, error)
             raise
         finally:
-            request.made = True
-            self._released(observation, token)
+            request.is_over = True
+            self._release(observation, token)
         if hasattr(type(result), "__await__"):
-            return self._finish_later(result, observation)
-        return self._watched(result, observation)
+            return self._await_result(result, observation)
+        return self._tracked(result, observation)
 
     def _call_async(
         self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        # The SDK looks at the arguments when it is called; it starts when it is awaited, and so do we.
+        # The SDK checks the arguments when it is called, and starts when it is awaited; so does the span.
         pending = wrapped(*args, **kwargs)
         is_coroutine = type(pending) is CoroutineType
         if not (self.active and (is_coroutine or hasattr(type(pending), "__await__"))):
             return pending
         coroutine: Any = self._await(_Unawaited(pending), wrapped if instance is None else instance, kwargs)
         if is_coroutine:
-            # What Python calls it when nobody awaits it.
+            # Python's warning about a coroutine that was never awaited uses these.
             coroutine.__name__, coroutine.__qualname__ = pending.__name__, pending.__qualname__
         return coroutine
 
@@ -142,26 +146,26 @@ class MethodWrapper:
         if observation is None:
             return await pending
         request = _Request(resource, sys._getframe())
-        token = _requesting.set(request)
+        token = _current_request.set(request)
         try:
             result = await pending
         except BaseException as error:
-            self._failed(observation, error)
+            self._fail(observation, error)
             raise
         finally:
-            request.made = True
-            self._released(observation, token)
-        return self._watched(result, observation)
+            request.is_over = True
+            self._release(observation, token)
+        return self._tracked(result, observation)
 
-    async def _finish_later(self, pending: Awaitable[Any], observation: Observation) -> Any:
+    async def _await_result(self, pending: Awaitable[Any], observation: Observation) -> Any:
         try:
             result = await pending
         except BaseException as error:
-            self._failed(observation, error)
+            self._fail(observation, error)
             raise
-        return self._watched(result, observation)
+        return self._tracked(result, observation)
 
-    # The four steps around a call. Each is the last line of defence: nothing of ours gets past it.
+    # The four steps around a call. None of them lets a fault of otel-llm through.
 
     def _begin(self, resource: Any, kwargs: Mapping[str, Any]) -> Observation | None:
         try:
@@ -170,27 +174,27 @@ class MethodWrapper:
             swallow("a request", fault)
             return None
 
-    def _released(self, observation: Observation, token: Token[_Request | None]) -> None:
+    def _release(self, observation: Observation, token: Token[_Request | None]) -> None:
         try:
             try:  # noqa: SIM105  `suppress` costs what all of this costs
-                _requesting.reset(token)
+                _current_request.reset(token)
             except ValueError:
-                # A coroutine is closed from another context, which never saw the mark.
+                # A coroutine may be closed in another context than the one that set the variable.
                 pass
             observation.release()
         except Exception as fault:  # noqa: BLE001
             swallow("the caller's context", fault)
 
-    def _failed(self, observation: Observation, error: BaseException) -> None:
+    def _fail(self, observation: Observation, error: BaseException) -> None:
         try:
             fail_with_response(observation, error)
         except Exception as fault:  # noqa: BLE001
             swallow("an error", fault)
 
-    def _watched(self, result: Any, observation: Observation) -> Any:
-        """The result, watched; the result itself where that fails."""
+    def _tracked(self, result: Any, observation: Observation) -> Any:
+        """The result, tracked; unchanged if that fails."""
         try:
-            return self._watch_result(result, observation)
+            return self._track_result(result, observation)
         except Exception as fault:  # noqa: BLE001
             swallow("a result", fault)
         try:
@@ -202,13 +206,13 @@ class MethodWrapper:
     def _observe(self, resource: Any, kwargs: Mapping[str, Any]) -> Observation | None:
         if not is_instrumentation_enabled():
             return None
-        around = _requesting.get()
+        around = _current_request.get()
         within_another = around is not None and not _is_part_of(around, resource)
         if around is not None and not within_another:
             return None
         if type(resource) not in checked:
             attempt("other instrumentations", warn_of_others_once, type(resource))
-        # What fails is left out, each by itself, and without `attempt`, which costs what some of them cost.
+        # A step that fails is left out. Each has its own `try`: calling `attempt` costs as much as some of them.
         request = span = None
         try:
             request = read_request(kwargs, self._api)
@@ -216,7 +220,7 @@ class MethodWrapper:
             swallow("the request's arguments", fault)
         telemetry = self._telemetry
         if request is not None and request.turn is not None and request.turn.previous_response is not None:
-            turn = attempt("the calls before", telemetry.recent_calls.complete, request.turn)
+            turn = attempt("the calls before", telemetry.recent_calls.complete_turn, request.turn)
             request = request._replace(turn=turn)
         described = request or ChatRequest(stream=bool(kwargs.get("stream")), api=self._api)
         logs = attempt("log lines", are_wanted, telemetry.config) or False
@@ -228,14 +232,14 @@ class MethodWrapper:
             swallow("the server's address", fault)
             server = Server("openai")
         if not telemetry.is_settled and attempt("exit", telemetry.has_other_providers):
-            attempt("exit", watch_exit)
+            attempt("exit", end_open_at_exit)
         started_ns = perf_counter_ns()
         try:
-            span = telemetry.start(described, kwargs, server, within_another)
+            span = self._start_span(described, kwargs, server, within_another)
         except Exception as fault:  # noqa: BLE001
             swallow("the start of a span", fault)
         try:
-            return Observation(
+            observation = Observation(
                 telemetry.config,
                 request,
                 span,
@@ -247,89 +251,94 @@ class MethodWrapper:
             if span is not None:
                 span.release()
             raise
+        observation.recording.streamed = described.stream
+        return observation
 
-    def _watch_result(self, result: Any, observation: Observation) -> Any:
+    def _start_span(
+        self, request: ChatRequest, kwargs: Mapping[str, Any], server: Server, within_another: bool
+    ) -> Span:
+        return start_request_span(self._telemetry, request, kwargs, server, within_another)
+
+    def _track_result(self, result: Any, observation: Observation) -> Any:
         if not is_raw_response(result):
-            return _watch(result, observation, BodyClosing(observation))
+            return _track(result, observation, BodyObserver(observation))
         if _streams(observation):
-            return RawResponse(result, observation, _watch)
+            return RawResponse(result, observation, _track)
         if has_whole_body(result):
-            # The body is here already. What `parse()` makes of it, with validators of the caller's, is for the caller.
+            # `parse()` runs validators of the caller's, if there are any. Then only the caller may call it.
             if observation.config.tool_call_tags is None or has_post_parser(result):
-                read_body(result, observation)
+                record_body(result, observation)
                 return result
-            # The SDK keeps what it parsed.
+            # The SDK returns the same object when the caller parses.
             response = result.parse()
             _rewrite_response(response, observation)
             observation.read_response(response)
             return result
-        # The other raw responses have properties of these names.
+        # The OpenAI SDK's `with_raw_response` has properties instead of the methods `read`, `text` and `json`.
         has_methods = callable(getattr(type(result), "text", None))
-        return (WholeRawResponse if has_methods else RawResponse)(result, observation, _watch)
+        return (UnreadRawResponse if has_methods else RawResponse)(result, observation, _track)
 
 
 def method_wrapper_of(method: Any) -> MethodWrapper | None:
-    """Those whose wrapper a method is, None where it is none of ours."""
-    calls = getattr(wrapper_of(method), "__self__", None)
-    return calls if isinstance(calls, MethodWrapper) else None
+    """The `MethodWrapper` around a method, None if there is none."""
+    wrapper = getattr(wrapper_of(method), "__self__", None)
+    return wrapper if isinstance(wrapper, MethodWrapper) else None
 
 
-def without_idle(method: Any) -> Any:
-    """The method without those wrappers of this package that were switched off while another one was around them."""
-    while (calls := method_wrapper_of(method)) is not None and not calls.active:
+def without_inactive(method: Any) -> Any:
+    """The method without wrappers of this package that could not be removed when they were switched off."""
+    while (wrapper := method_wrapper_of(method)) is not None and not wrapper.active:
         method = method.__wrapped__
     return method
 
 
 def _streams(observation: Observation) -> bool:
-    return observation.request is not None and observation.request.stream
+    # Where the request could not be read, its observation still knows this.
+    return observation.recording.streamed
 
 
 def _rewrite_response(response: Any, observation: Observation) -> None:
-    if observation.config.tool_call_tags is not None and (rewriting := _rewriting(observation)) is not None:
-        rewriting.response(response)
+    rewriting = _rewriting(observation)
+    if rewriting is not None:
+        rewriting.rewrite_response(response)
 
 
-def _rewritten_stream(stream: Any, observation: Observation) -> Any:
-    if observation.config.tool_call_tags is None or (rewriting := _rewriting(observation)) is None:
-        return stream
-    return rewriting.stream(stream)
-
-
-def _rewriting(observation: Observation) -> Any:
+def _rewriting(observation: Observation) -> Rewriting | None:
+    if observation.config.tool_call_tags is None:
+        return None
     if observation.request is not None and observation.request.api != "chat":
         return None
-    # Loads the table of syntaxes, which most applications do not need.
-    from otel_llm.wrappers.rewritten_stream import rewriting_of
+    # Imported late: it loads the table of syntaxes, which most applications do not need.
+    from otel_llm.wrappers.rewritten_stream import Rewriting
 
-    return attempt("tag rewriting", rewriting_of, observation)
+    return attempt("tag rewriting", Rewriting, observation)
 
 
-def _watch(result: Any, observation: Observation, closing: BodyClosing) -> Any:
-    """A stream behind its tracker; a whole response as it is, read."""
+def _track(result: Any, observation: Observation, body: BodyObserver) -> Any:
+    """A stream inside its tracker; any other response unchanged, after it was read."""
     if observation.request is not None and not observation.request.stream:
-        # Whatever it can do besides: a mock has every method there is.
+        # First, since a mock can be iterated too.
         _rewrite_response(result, observation)
         observation.read_response(result)
         return result
     kind = type(result)
     if kind is str or kind is bytes:
-        # A stream that only the body asked for (`extra_body`), so that the SDK took it for a text. It is the caller's.
+        # A stream requested through `extra_body`, without the SDK's knowledge, so it returns the body as text.
         observation.end("completed", unread=True)
         return result
     asynchronous = hasattr(kind, "__anext__") or hasattr(kind, "__aiter__")
     synchronous = hasattr(kind, "__next__") or (hasattr(kind, "__iter__") and _streams(observation))
     tracker: Any
     if asynchronous and synchronous:
-        tracker = EitherWayTracker(_rewritten_stream(result, observation), observation)
+        tracker = EitherWayTracker(result, observation, _rewriting(observation))
     elif asynchronous:
-        tracker = StreamingToolCallTracker(_rewritten_stream(result, observation), observation)
+        tracker = StreamingToolCallTracker(result, observation, _rewriting(observation))
     elif synchronous:
-        tracker = SyncStreamingToolCallTracker(_rewritten_stream(result, observation), observation)
+        tracker = SyncStreamingToolCallTracker(result, observation, _rewriting(observation))
     else:
         _rewrite_response(result, observation)
         observation.read_response(result)
         return result
-    closing.read_by(result)
-    attempt("a response's body", watch_body, getattr(result, "response", None), closing)
+    body.set_stream(result)
+    attempt("a response's body", observe_body, getattr(result, "response", None), body)
     return tracker

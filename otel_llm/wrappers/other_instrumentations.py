@@ -1,4 +1,4 @@
-"""Tells, once, when another library instruments the same calls: every request would then be seen twice."""
+"""Warns, once, if another library instruments the same calls: every request would then be traced twice."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from otel_llm.transparency.proxies import wrapper_of
 
 _logger = logging.getLogger("otel_llm")
 checked: set[type] = set()
-"""Resource classes that were looked at."""
+"""Resource classes that were checked."""
 _named: set[str] = set()
 
 
 def warn_of_others(resource_class: type) -> None:
-    """Look at the methods of a resource class and of the SDK's clients; warn of each foreign wrapper once."""
+    """Check the methods of a resource class and of the SDK's clients; warn of each other instrumentation once."""
     others = sorted(set(_others(resource_class)) - _named)
     if others:
         _named.update(others)
@@ -28,14 +28,14 @@ def warn_of_others(resource_class: type) -> None:
 
 
 def warn_of_others_once(resource_class: type) -> None:
-    """The same at a class's first request: another library may have come after us."""
+    """The same at a class's first request: another library may have been switched on since the class was wrapped."""
     if resource_class not in checked:
         checked.add(resource_class)
         warn_of_others(resource_class)
 
 
 def forget() -> None:
-    """Look and warn again, as at the start."""
+    """Check everything again, and warn again."""
     checked.clear()
     _named.clear()
 
@@ -43,7 +43,7 @@ def forget() -> None:
 def _others(resource_class: type) -> Iterator[str]:
     methods = [getattr(resource_class, "create", None)]
     module = sys.modules.get(resource_class.__module__.partition(".")[0])
-    # Some wrap the clients' own `request`, below every resource.
+    # Some libraries wrap `request` of the clients, below every resource.
     methods += [getattr(getattr(module, name, None), "request", None) for name in ("OpenAI", "AsyncOpenAI")]
     for method in methods:
         yield from _wrappers_of(method)

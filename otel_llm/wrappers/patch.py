@@ -1,7 +1,7 @@
-"""The methods of SDKs that make requests: wrapped when somebody imports them, and left as found.
+"""Wraps the methods of SDKs that make requests, when their module is imported, and restores them.
 
-An SDK loads what makes its requests when somebody first asks for it, and many processes never do. So a class is
-wrapped when its module is imported, by whoever imports it and before they have it, and nothing is imported here.
+An SDK loads the classes that make requests only when an application first asks for them, and many processes never do.
+So nothing is imported here: a hook wraps a class whenever its module is imported, before the importer sees it.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from otel_llm.protocol.request import Api
 from otel_llm.transparency.faults import attempt
 from otel_llm.transparency.forks import renew_lock_in_children
 from otel_llm.transparency.proxies import FunctionWrapper
-from otel_llm.wrappers.method import MethodWrapper, without_idle
+from otel_llm.wrappers.method import MethodWrapper, without_inactive
 
 if TYPE_CHECKING:
     from otel_llm.telemetry.handler import Telemetry
 
-# `stream()` and the raw-response variants all come through `create`; `parse()` does not.
+# `stream()` and the raw-response variants call `create`; `parse()` does not.
 _METHODS = ("create", "parse")
 
 
 class Place(NamedTuple):
-    """Where an SDK makes requests: classes of one module, as `vars` has them, and the API that these speak."""
+    """Where an SDK makes requests: classes of one module, as they are named in `vars(module)`, and their API."""
 
     module: str
     classes: tuple[str, ...]
@@ -37,88 +37,89 @@ class Place(NamedTuple):
 
 
 class RequestMethods:
-    """The methods at some places, wrapped from `wrap` to `unwrap`, as often as one likes.
+    """The methods at some places, wrapped from `wrap` to `unwrap`. Both may be called repeatedly.
 
-    `calls` makes what observes them, one for each API. `tell` is called with each class after it was wrapped, and with
+    `make_wrapper` creates the wrapper for one API. `on_wrapped` is called with each class after it was wrapped, with
     no lock held.
     """
 
     def __init__(
         self,
         places: Sequence[Place],
-        calls: Callable[[Telemetry, Api], MethodWrapper] = MethodWrapper,
-        tell: Callable[[type], object] | None = None,
+        make_wrapper: Callable[[Telemetry, Api], MethodWrapper] = MethodWrapper,
+        on_wrapped: Callable[[type], object] | None = None,
     ) -> None:
         self._places = places
-        self._make_calls = calls
-        self._tell = tell
-        # What was wrapped once, as the SDK's cached raw responses, stays so, and counts again the next time.
-        self._calls: dict[Api, MethodWrapper] = {}
+        self._make_wrapper = make_wrapper
+        self._on_wrapped = on_wrapped
+        # Kept, since a method that was wrapped may stay in use, as in an SDK's cached raw responses.
+        self._wrappers: dict[Api, MethodWrapper] = {}
         self._is_on = False
         self._wrapped: list[tuple[type, str, Any, FunctionWrapper]] = []
-        # A hook cannot be taken back; it stays until its module is imported, whether we are switched on or not.
+        # Modules with a hook. A hook cannot be removed; it stays until its module is imported, on or off.
         self._awaited: set[str] = set()
-        # Held while classes are wrapped and unwrapped, never while something is imported: who imports calls us.
+        # Held while classes are wrapped and unwrapped, never during an import, which calls the hooks.
         self._lock = threading.Lock()
         renew_lock_in_children(self)
 
     def wrap(self, telemetry: Telemetry) -> None:
-        """Observe all requests that are made there, by means of `telemetry`."""
+        """Observe all requests made at the places, with `telemetry`."""
         for place in self._places:
-            if place.api not in self._calls:
-                self._calls[place.api] = self._make_calls(telemetry, place.api)
-        for calls in self._calls.values():
-            calls.switch_on(telemetry)
+            if place.api not in self._wrappers:
+                self._wrappers[place.api] = self._make_wrapper(telemetry, place.api)
+        for wrapper in self._wrappers.values():
+            wrapper.switch_on(telemetry)
         with self._lock:
             self._is_on = True
             places = [place for place in self._places if place.module not in self._awaited]
             self._awaited.update(place.module for place in places)
         for place in places:
-            # Called at once where it is imported already.
+            # wrapt calls the hook at once if the module is imported already.
             wrapt.register_post_import_hook(partial(self._imported, place), place.module)
 
     def unwrap(self) -> None:
-        """Observe no more, and put back what was there."""
-        for calls in self._calls.values():
-            calls.switch_off()
+        """Stop observing, and restore the methods."""
+        for wrapper in self._wrappers.values():
+            wrapper.switch_off()
         with self._lock:
             self._is_on = False
-            for owner, name, original, wrapper in self._wrapped:
-                # Where somebody wrapped ours, taking it out would take theirs out; ours only passes through now.
-                if owner.__dict__.get(name) is wrapper:
-                    setattr(owner, name, without_idle(original))
+            for owner, name, original, wrapped in self._wrapped:
+                # If another library wrapped ours, removing ours would remove theirs; a wrapper that is off passes
+                # calls through.
+                if owner.__dict__.get(name) is wrapped:
+                    setattr(owner, name, without_inactive(original))
             self._wrapped.clear()
 
     def _imported(self, place: Place, _module: ModuleType) -> None:
-        # Whoever imports it would get what we raise.
-        attempt("an import", self._wrap_and_tell, place)
+        # An exception would reach the application's import statement.
+        attempt("an import", self._wrap_and_report, place)
 
-    def _wrap_and_tell(self, place: Place) -> None:
+    def _wrap_and_report(self, place: Place) -> None:
         with self._lock:
             self._awaited.discard(place.module)
-        # Another thread may be at it still, and will call no hook that came this late: this waits for it.
+        # Another thread may be importing the module and will not call a hook added this late: wait for it.
         module = import_module(place.module)
         owners = self._wrap_classes(module, place)
-        if self._tell is not None:
+        if self._on_wrapped is not None:
             for owner in owners:
-                self._tell(owner)
+                self._on_wrapped(owner)
 
     def _wrap_classes(self, module: ModuleType, place: Place) -> list[type]:
-        """Wrap the classes of a module; gives those that were not wrapped before."""
+        """Wrap the classes of a module; returns those that were not wrapped before."""
         owners: list[type] = []
         with self._lock:
             if not self._is_on:
                 return owners
             for class_name in place.classes:
-                # Of a package that loads its names when they are asked for, none is.
+                # `vars`, since asking a package that loads its names lazily would load them.
                 owner = vars(module).get(class_name)
                 if not isinstance(owner, type) or any(entry[0] is owner for entry in self._wrapped):
                     continue
                 owners.append(owner)
                 for name in _METHODS:
                     if name in owner.__dict__:
-                        original = without_idle(owner.__dict__[name])
-                        wrapper = FunctionWrapper(original, self._calls[place.api].wrapper_for(original))
-                        setattr(owner, name, wrapper)
-                        self._wrapped.append((owner, name, original, wrapper))
+                        original = without_inactive(owner.__dict__[name])
+                        wrapped = FunctionWrapper(original, self._wrappers[place.api].wrapper_for(original))
+                        setattr(owner, name, wrapped)
+                        self._wrapped.append((owner, name, original, wrapped))
         return owners

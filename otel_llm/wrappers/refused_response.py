@@ -1,7 +1,7 @@
-"""A response that an SDK got and then refused: it was cut short, or is not what `parse()` was to make of it.
+"""Responses that an SDK received and then refused: cut short, or not what `parse()` expected.
 
-For the first the SDK's error has the response. For the second the error is pydantic's or the JSON parser's and knows
-nothing of it, but the SDK's function that held it is in the error's traceback.
+If a response was cut short, the OpenAI SDK's error holds it. If it did not fit, the error is pydantic's or the JSON
+parser's and does not; but a function of the SDK that is in the error's traceback does.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ def fail_with_response(observation: Observation, error: BaseException) -> None:
 
 
 def _refused(error: BaseException) -> Any:
-    """The response of the request that raised `error`, None where there was none."""
+    """The response of the request that raised `error`, None if there was none."""
     response = None
-    is_ours = True
+    is_at_wrapper = True
     step = error.__traceback__
     while step is not None:
         frame = step.tb_frame
         if str(frame.f_globals.get("__name__")).partition(".")[0] != "otel_llm":
-            is_ours = False
+            is_at_wrapper = False
             response = response or response_held_by(frame)
-        elif not is_ours:
-            # From here on it is a request that this one's hooks or validators made, and the error is that one's.
+        elif not is_at_wrapper:
+            # A wrapper further in: a hook or validator of this request made another request, which raised.
             return response
         step = step.tb_next
     return response or getattr(error, "completion", None)

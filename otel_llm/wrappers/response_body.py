@@ -1,8 +1,8 @@
-"""Takes note of the HTTP response behind a stream where that is read or closed past its tracker.
+"""Observes the HTTP response behind a stream, for callers that read or close it without using the tracker.
 
-The SDK's own helpers close the response, not the stream (`client.chat.completions.stream(...)`), and who wants a raw
-response's bytes never asks for the stream. The response's byte stream is the one thing that every such way reaches; it
-is replaced by a proxy that costs nothing while the SDK reads it.
+Helpers of the OpenAI SDK such as `client.chat.completions.stream(...)` close the response, not the stream, and a caller
+that takes the bytes of a raw response never asks for the stream. All of these reach the response's byte stream, so that
+is replaced by a proxy. It costs nothing while the SDK's own stream reads.
 """
 
 from __future__ import annotations
@@ -29,131 +29,134 @@ if TYPE_CHECKING:
     from otel_llm.wrappers.forwarded_body import ForwardedBody
 
 
-def watch_body(response: Any, closing: BodyClosing) -> None:
-    """Have `closing` called when `response` (an httpx response) is closed. Anything else is left alone."""
+def observe_body(response: Any, observer: BodyObserver) -> None:
+    """Have `observer` follow the body of an open httpx response. Anything else is left alone."""
     body = body_of(response)
     if body is None or getattr(response, "is_closed", True) is not False:
         return
-    closing.headers = getattr(response, "headers", None)
+    observer.headers = getattr(response, "headers", None)
     if inspect.ismethod(getattr(body, "aclose", None)):
-        replace_body(response, _AsyncBody(body, closing))
+        replace_body(response, _AsyncBody(body, observer))
     elif inspect.ismethod(getattr(body, "close", None)):
-        replace_body(response, _SyncBody(body, closing))
+        replace_body(response, _SyncBody(body, observer))
 
 
-class BodyClosing:
-    """Ends `observation` when the body is closed by anyone but the stream's own reader."""
+def keep_with_body(response: Any, kept: object) -> None:
+    """Keep an object alive as long as the body of an httpx response, if that is observed."""
+    body = body_of(response)
+    if type(body) is _SyncBody or type(body) is _AsyncBody:
+        body._self_observer.kept = kept
 
-    __slots__ = ("_forwarded", "_has_reader", "_observation", "_reader", "headers", "kept", "parsing")
+
+class BodyObserver:
+    """Ends an observation when the body is closed by anything but the tracker's stream.
+
+    If the body is read as bytes, neither by the SDK's parser nor by a stream, the bytes are observed too.
+    """
+
+    __slots__ = ("_forwarded", "_has_stream", "_observation", "_stream_reader", "headers", "is_being_parsed", "kept")
 
     def __init__(self, observation: Observation) -> None:
         self._observation = weakref.ref(observation)
-        self._reader: weakref.ref[Any] | None = None
-        self._has_reader = False
-        self.parsing = False
-        """Whether the body is being read for a caller who gets it parsed."""
+        self._has_stream = False
+        self._stream_reader: weakref.ref[Any] | None = None
         self._forwarded: ForwardedBody | None = None
+        self.is_being_parsed = False
+        """Whether the SDK is reading the body to parse it for the caller."""
         self.headers: Any = None
-        """Of the response."""
+        """The response's headers."""
         self.kept: object = None
-        """What is to live as long as the body does."""
+        """An object that must live as long as the body."""
 
-    def read_by(self, stream: Any) -> None:
-        """From now on `stream` reads the body, and a tracker sees how it ends."""
-        # Whoever reads the body in a `next` of their own reads for the tracker, too.
+    def set_stream(self, stream: Any) -> None:
+        """From now on `stream` reads the body, and a tracker observes the stream."""
+        # A stream with a `__next__` of its own may read the body outside of the generator.
         reader = own_generator(stream) if delegates_to_iterator(stream, "__next__", "__anext__") else None
-        # Held weakly: the reader holds the response, and the response holds us.
-        self._reader = None if reader is None else weakref.ref(reader)
-        self._has_reader = True
+        # A weak reference: the generator refers to the response, and the response to this observer.
+        self._stream_reader = None if reader is None else weakref.ref(reader)
+        self._has_stream = True
 
-    def forwarded(self) -> ForwardedBody | None:
-        """What notes the bytes of a body that is about to be read, where neither the SDK nor a tracker will."""
+    def start_reading(self) -> ForwardedBody | None:
+        """Called before the body is read: returns what to feed with its bytes, None if a parser or a tracker reads."""
         observation = self._observation()
-        if observation is None or observation.ended or self.parsing:
+        if observation is None or observation.ended or self.is_being_parsed:
             return None
-        if self._has_reader and (self._reader is None or _is_running(self._reader())):
+        if self._has_stream and (self._stream_reader is None or _is_running(self._stream_reader())):
             return None
-        # Most callers take what the SDK parsed.
+        # Imported late: most callers take what the SDK parsed.
         from otel_llm.wrappers.forwarded_body import ForwardedBody
 
         self._forwarded = ForwardedBody(observation, text_of(field(self.headers, "content-encoding")) or "")
         return self._forwarded
 
-    def __call__(self) -> None:
-        # Whoever keeps the response keeps us, and there is nothing more to note.
+    def closed(self) -> None:
+        """The body was closed."""
+        # The response, and so this observer, may be kept for long; nothing more will be read.
         forwarded, self._forwarded = self._forwarded, None
         observation = self._observation()
-        if observation is None or observation.ended or self.parsing:
+        if observation is None or observation.ended or self.is_being_parsed:
             return
-        if not self._has_reader:
-            # The caller wanted no stream of chunks, and as many of the bytes as came past us.
+        if not self._has_stream:
+            # The caller took bytes, perhaps not all of them, or nothing.
             observation.end("closed", unread=forwarded is None or forwarded.is_unread)
-        elif self._reader is None:
-            # The SDK's stream is behind another library's, which reads it when and where it likes. If the SDK closes
-            # the body because it came to its end, the other library will hand that on, and chunks it has in hand still.
+        elif self._stream_reader is None:
+            # The SDK's stream is inside another library's, which may read ahead. If the SDK closes the body because it
+            # ended, the tracker is still to receive the last chunks and the end from the other library.
             if not is_called_by_stream():
                 observation.end("closed")
         else:
-            reader = self._reader()
+            reader = self._stream_reader()
             if forwarded is not None or (reader is not None and not _is_running(reader)):
                 observation.end("closed")
 
 
-def _is_running(reader: Any) -> bool:
-    """Whether somebody reads by this generator at this moment."""
-    return bool(getattr(reader, "gi_running", False) or getattr(reader, "ag_running", False))
+def _is_running(generator: Any) -> bool:
+    return bool(getattr(generator, "gi_running", False) or getattr(generator, "ag_running", False))
 
 
-def live_with_body(response: Any, kept: object) -> None:
-    """Keep something as long as the body of an httpx response that is watched. Any other is left alone."""
-    body = body_of(response)
-    if type(body) is _SyncBody or type(body) is _AsyncBody:
-        body._self_closing.kept = kept
-
-
-def _closed(closing: BodyClosing) -> None:
+def _closed(observer: BodyObserver) -> None:
     try:
-        closing()
+        observer.closed()
     except Exception as fault:  # noqa: BLE001
         swallow("a response's closing", fault)
 
 
 class _SyncBody(ObjectProxy):
-    def __init__(self, body: Any, closing: BodyClosing) -> None:
+    def __init__(self, body: Any, observer: BodyObserver) -> None:
         super().__init__(body)
-        self._self_closing = closing
+        self._self_observer = observer
 
     def __iter__(self) -> Iterator[bytes]:
-        forwarded = attempt("a response's bytes", self._self_closing.forwarded)
+        forwarded = attempt("a response's bytes", self._self_observer.start_reading)
         pieces = iter(self.__wrapped__)
-        return pieces if forwarded is None else _Pieces(pieces, forwarded)
+        return pieces if forwarded is None else _ForwardedPieces(pieces, forwarded)
 
     def close(self) -> None:
         try:
             self.__wrapped__.close()
         finally:
-            _closed(self._self_closing)
+            _closed(self._self_observer)
 
 
 class _AsyncBody(ObjectProxy):
-    def __init__(self, body: Any, closing: BodyClosing) -> None:
+    def __init__(self, body: Any, observer: BodyObserver) -> None:
         super().__init__(body)
-        self._self_closing = closing
+        self._self_observer = observer
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        forwarded = attempt("a response's bytes", self._self_closing.forwarded)
+        forwarded = attempt("a response's bytes", self._self_observer.start_reading)
         pieces: AsyncIterator[bytes] = self.__wrapped__.__aiter__()
-        return pieces if forwarded is None else _AsyncPieces(pieces, forwarded)
+        return pieces if forwarded is None else _AsyncForwardedPieces(pieces, forwarded)
 
     async def aclose(self) -> None:
         try:
             await self.__wrapped__.aclose()
         finally:
-            _closed(self._self_closing)
+            _closed(self._self_observer)
 
 
-class _Pieces:
-    """A body as it comes from the network, with one who takes note."""
+class _ForwardedPieces:
+    """The bytes of a body as they arrive, each piece fed to a `ForwardedBody`."""
 
     __slots__ = ("_forwarded", "_pieces")
 
@@ -165,21 +168,21 @@ class _Pieces:
         return self
 
     def __next__(self) -> bytes:
-        asked_ns = perf_counter_ns()
+        wait_started_ns = perf_counter_ns()
         try:
             piece = next(self._pieces)
         except StopIteration:
-            self._forwarded.over()
+            self._forwarded.finish()
             raise
         except BaseException as error:
-            self._forwarded.failed(error, asked_ns)
+            self._forwarded.fail(error, wait_started_ns)
             raise
-        self._forwarded.take(piece, asked_ns)
+        self._forwarded.feed(piece, wait_started_ns)
         return piece
 
 
-class _AsyncPieces:
-    """The same for an asynchronous one."""
+class _AsyncForwardedPieces:
+    """The asynchronous counterpart."""
 
     __slots__ = ("_forwarded", "_pieces")
 
@@ -191,14 +194,14 @@ class _AsyncPieces:
         return self
 
     async def __anext__(self) -> bytes:
-        asked_ns = perf_counter_ns()
+        wait_started_ns = perf_counter_ns()
         try:
             piece = await anext(self._pieces)
         except StopAsyncIteration:
-            self._forwarded.over()
+            self._forwarded.finish()
             raise
         except BaseException as error:
-            self._forwarded.failed(error, asked_ns)
+            self._forwarded.fail(error, wait_started_ns)
             raise
-        self._forwarded.take(piece, asked_ns)
+        self._forwarded.feed(piece, wait_started_ns)
         return piece

@@ -1,7 +1,7 @@
-"""Puts the stage that rewrites tool calls between an SDK's stream and its tracker.
+"""Rewrites the tool calls of a response, if the option `tool_call_tags` is set.
 
-An application asks for it with `tool_call_tags`. A fault in it turns it off for the rest of the stream: what it held
-back and all that follows reaches the application as the server sent it.
+The stage that rewrites stands between an SDK's stream and the tracker. A fault in it turns it off for the rest of the
+stream: the text that it held back and all further chunks reach the application as the server sent them.
 """
 
 from __future__ import annotations
@@ -16,41 +16,29 @@ from otel_llm.protocol.choice import TagRewrite
 from otel_llm.tags.found import Piece
 from otel_llm.tags.stage import Observer, Stage
 from otel_llm.transparency.faults import attempt, swallow
-from otel_llm.transparency.proxies import ObjectProxy
 from otel_llm.wrappers.sdk_internals import generator_of
 
 if TYPE_CHECKING:
     from otel_llm.protocol.recording import Recording
 
 
-def rewriting_of(observation: Observation) -> Rewriting | None:
-    """The rewriting that the options ask for, None where they do not."""
-    target = observation.config.tool_call_tags
-    return None if target is None else Rewriting(target, observation)
-
-
 class Rewriting:
-    """The stage of one response, with its telemetry, and safe from its faults."""
+    """The stage of one response. Records what it rewrites, and swallows its faults."""
 
-    def __init__(self, target: Any, observation: Observation) -> None:
+    def __init__(self, observation: Observation) -> None:
         request = observation.request
-        # A request without tools tells nothing: the prompt may declare them.
+        # If the request declares no tools, the prompt may.
         tools = None if request is None else request.tools or None
-        self._stage = Stage(target, tools, _Notes(observation.recording))
+        self._stage = Stage(observation.config.tool_call_tags, tools, _RecordingObserver(observation.recording))
         self._works = True
 
-    def response(self, response: Any) -> None:
-        """Rewrite a response that came whole, in place."""
+    def rewrite_response(self, response: Any) -> None:
+        """Rewrite a response that was not streamed, in place."""
         attempt("tag rewriting", self._stage.rewrite_response, response)
 
-    def stream(self, stream: Any) -> Any:
-        """The stream, rewritten; an instance of its own class still."""
-        kind = type(stream)
-        if not (hasattr(kind, "__anext__") or hasattr(kind, "__aiter__")):
-            return RewrittenStream(stream, self)
-        if hasattr(kind, "__next__") or hasattr(kind, "__iter__"):
-            return RewrittenEitherWayStream(stream, self)
-        return RewrittenAsyncStream(stream, self)
+    def rewrite_stream(self, stream: Any) -> RewrittenStream:
+        """Returns what the tracker reads instead of the stream."""
+        return RewrittenStream(stream, self)
 
     def take(self, chunk: Any) -> Any:
         if self._works:
@@ -59,15 +47,21 @@ class Rewriting:
             except Exception as fault:  # noqa: BLE001
                 self._works = False
                 swallow("tag rewriting", fault)
-        # The text of another choice may be held back until that choice comes again.
+        # Text of another choice is held back until a chunk of that choice arrives.
         return attempt("tag rewriting", self._stage.give_back, chunk) or chunk
 
     def finish(self) -> Any:
-        return attempt("tag rewriting", self._stage.finish) if self._works else None
+        if self._works:
+            try:
+                return self._stage.finish()
+            except Exception as fault:  # noqa: BLE001
+                self._works = False
+                swallow("tag rewriting", fault)
+        return attempt("tag rewriting", self._stage.give_back_rest)
 
 
-class _Notes(Observer):
-    """Writes down in the recording what was found and rewritten."""
+class _RecordingObserver(Observer):
+    """Records the calls that the stage finds and rewrites."""
 
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
@@ -85,147 +79,115 @@ class _Notes(Observer):
         self._recording.call_rewritten(rewrite, perf_counter_ns())
 
 
-class RewrittenStream(ObjectProxy):
-    """A synchronous stream whose chunks went through the stage."""
+class RewrittenStream:
+    """The rewritten chunks of a stream. A new loop continues where the last one stopped, as with an SDK's stream."""
+
+    __slots__ = ("_async_chunks", "_chunks")
 
     def __init__(self, stream: Any, rewriting: Rewriting) -> None:
-        super().__init__(stream)
-        self._self_chunks = _Chunks(stream, rewriting)
-
-    @property
-    def gi_running(self) -> bool:
-        """Whether somebody reads at this moment: the tracker asks what it reads."""
-        return self._self_chunks.gi_running
+        self._chunks = _Chunks(stream, rewriting)
+        self._async_chunks = _AsyncChunks(stream, rewriting)
 
     def __iter__(self) -> Iterator[Any]:
-        return self._self_chunks
-
-    def __next__(self) -> Any:
-        return next(self._self_chunks)
-
-
-class RewrittenAsyncStream(ObjectProxy):
-    """An asynchronous one."""
-
-    def __init__(self, stream: Any, rewriting: Rewriting) -> None:
-        super().__init__(stream)
-        self._self_async_chunks = _AsyncChunks(stream, rewriting)
-
-    @property
-    def ag_running(self) -> bool:
-        """As `gi_running` above."""
-        return self._self_async_chunks.ag_running
+        return self._chunks
 
     def __aiter__(self) -> AsyncIterator[Any]:
-        return self
-
-    async def __anext__(self) -> Any:
-        return await anext(self._self_async_chunks)
+        return self._async_chunks
 
 
-class RewrittenEitherWayStream(RewrittenAsyncStream, RewrittenStream):
-    """One that can be read either way, as some wrappers of streams and all mocks."""
+class _RewrittenChunks:
+    """What the synchronous and the asynchronous iterator share."""
 
-    def __init__(self, stream: Any, rewriting: Rewriting) -> None:
-        RewrittenStream.__init__(self, stream, rewriting)
-        self._self_async_chunks = _AsyncChunks(stream, rewriting)
-
-
-class _Reading:
-    """What both ways to read share."""
-
-    __slots__ = ("_due", "_iterator", "_rewriting", "_stream")
+    __slots__ = ("_iterator", "_pending_error", "_rewriting", "_stream")
 
     def __init__(self, stream: Any, rewriting: Rewriting) -> None:
         self._stream = stream
         self._rewriting = rewriting
         self._iterator: Any = None
-        # What is raised by the next read: what was held back came before it.
-        self._due: Exception | None = None
+        # Raised by the next read, after the chunk with the text that was held back.
+        self._pending_error: Exception | None = None
 
-    def _last_before(self, end: Exception) -> Any:
-        """The chunk to hand on before an end or an error, None where there is none.
+    def _chunk_before(self, end: Exception) -> Any:
+        """A chunk with the text that was held back, to return before an end or an error; None if there is none.
 
-        What raises once may go on. As long as the SDK's stream below has more to come, what is held back stays so: to
-        let it go would tear a call in two. In doubt it goes before the error, as most read no further.
+        A stream that raises may continue. While the SDK's stream underneath is open, text stays held back, since
+        releasing it could tear a call in two. In doubt it is released, since most callers read no further.
         """
         if not isinstance(end, (StopIteration, StopAsyncIteration)):
-            if _is_spent(self._iterator):
-                # Whoever begins another loop over such a stream reads on.
+            if _is_finished(self._iterator):
+                # A new loop may continue such a stream.
                 self._iterator = None
-            if not attempt("tag rewriting", _is_over, self._stream):
+            if not attempt("tag rewriting", _is_exhausted, self._stream):
                 return None
         last = self._rewriting.finish()
         if last is not None:
-            self._due = end
+            self._pending_error = end
         return last
 
 
-class _Chunks(_Reading):
-    """Reads a stream and rewrites it."""
-
+class _Chunks(_RewrittenChunks):
     __slots__ = ()
 
     @property
     def gi_running(self) -> bool:
+        """Whether a read is in progress, as a generator has it."""
         return getattr(self._iterator, "gi_running", False) is True
 
     def __iter__(self) -> Iterator[Any]:
         return self
 
     def __next__(self) -> Any:
-        if self._due is not None:
-            due, self._due = self._due, None
-            raise due
+        if self._pending_error is not None:
+            error, self._pending_error = self._pending_error, None
+            raise error
         try:
             if self._iterator is None:
                 stream = self._stream
                 self._iterator = iter(stream) if hasattr(type(stream), "__iter__") else stream
             chunk = next(self._iterator)
         except Exception as end:
-            last = self._last_before(end)
+            last = self._chunk_before(end)
             if last is None:
                 raise
             return last
         return self._rewriting.take(chunk)
 
 
-class _AsyncChunks(_Reading):
-    """The same for an asynchronous stream."""
-
+class _AsyncChunks(_RewrittenChunks):
     __slots__ = ()
 
     @property
     def ag_running(self) -> bool:
+        """Whether a read is in progress, as an asynchronous generator has it."""
         return getattr(self._iterator, "ag_running", False) is True
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self
 
     async def __anext__(self) -> Any:
-        if self._due is not None:
-            due, self._due = self._due, None
-            raise due
+        if self._pending_error is not None:
+            error, self._pending_error = self._pending_error, None
+            raise error
         try:
             if self._iterator is None:
                 stream = self._stream
                 self._iterator = aiter(stream) if hasattr(type(stream), "__aiter__") else stream
             chunk = await anext(self._iterator)
         except Exception as end:
-            last = self._last_before(end)
+            last = self._chunk_before(end)
             if last is None:
                 raise
             return last
         return self._rewriting.take(chunk)
 
 
-def _is_over(stream: Any) -> bool:
-    """Whether the SDK's stream, or that below another library's proxy, has no more to come; True where nobody knows."""
+def _is_exhausted(stream: Any) -> bool:
+    """Whether the SDK's stream, possibly inside another library's proxy, has ended; True if that cannot be seen."""
     generator = generator_of(stream)
-    return generator is None or _is_spent(generator)
+    return generator is None or _is_finished(generator)
 
 
-def _is_spent(iterator: Any) -> bool:
+def _is_finished(iterator: Any) -> bool:
     """Whether it is a generator that has returned or raised."""
     if isinstance(iterator, GeneratorType):
         return iterator.gi_frame is None

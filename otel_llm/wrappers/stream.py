@@ -1,8 +1,7 @@
-"""The proxies around an SDK's stream: they hand on the very same chunks and take note of them.
+"""The trackers: proxies around a stream that pass on the same chunk objects and record them.
 
-`StreamingToolCallTracker` is for asynchronous streams, `SyncStreamingToolCallTracker` for synchronous ones. A proxy is
-an instance of the stream's own class too (`isinstance(tracker, openai.Stream)` holds), and whatever is not named here
-reaches the stream itself.
+`StreamingToolCallTracker` is for asynchronous streams, `SyncStreamingToolCallTracker` for synchronous ones. A tracker
+is also an instance of the stream's class (`isinstance(tracker, openai.Stream)` holds), and has all its attributes.
 """
 
 from __future__ import annotations
@@ -15,27 +14,31 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from otel_llm.config import read_config
-from otel_llm.observation import AbandonedStream, Observation, outcome_of
+from otel_llm.observation import CollectionGuard, Observation, outcome_of
+from otel_llm.protocol.call_snapshot import ToolCall, calls_in
 from otel_llm.protocol.choice import Outcome
 from otel_llm.telemetry.log_lines import are_wanted
 from otel_llm.telemetry.request_span import CurrentSpan
 from otel_llm.transparency.faults import attempt, swallow
 from otel_llm.transparency.proxies import ObjectProxy
-from otel_llm.wrappers.response_body import live_with_body
+from otel_llm.wrappers.response_body import keep_with_body
 from otel_llm.wrappers.sdk_internals import current_iterator, delegates_to_iterator, generator_of, own_generator
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from otel_llm.diagnosis.case import Anomaly
+    from otel_llm.wrappers.rewritten_stream import Rewriting
+
 
 class _Tracker(ObjectProxy):
     """What both trackers share.
 
-    Used by itself on any stream of chunks it writes its log lines, and its events to the span that is current when
-    it is made, if there is one.
+    A tracker created by an application, around any stream of chunks, writes log lines, and adds its events to the span
+    that is current at that moment, if there is one.
     """
 
-    def __init__(self, stream: Any, observation: Observation | None = None) -> None:
+    def __init__(self, stream: Any, observation: Observation | None = None, rewriting: Rewriting | None = None) -> None:
         super().__init__(stream)
         if observation is None:
             config = read_config()
@@ -43,15 +46,28 @@ class _Tracker(ObjectProxy):
             observation = Observation(config, None, CurrentSpan(config), logs=logs)
         observation.recording.streamed = True
         self._self_observation = observation
-        self._self_abandoned = AbandonedStream(observation)
+        self._self_guard = CollectionGuard(observation)
+        self._self_rewriting = rewriting
+        # Read instead of the stream.
+        self._self_source = stream if rewriting is None else rewriting.rewrite_stream(stream)
 
     @property
     def _stream(self) -> Any:
         return self.__wrapped__
 
     @property
+    def tool_calls(self) -> list[ToolCall]:
+        """The calls so far, choice by choice, each choice's in the order in which they began."""
+        return attempt("the calls so far", calls_in, self._self_observation.recording) or []
+
+    @property
+    def anomalies(self) -> list[Anomaly]:
+        """The anomalies of the stream (docs/anomalies.md). Empty until it has ended."""
+        return list(self._self_observation.anomalies)
+
+    @property
     def _tool_calls(self) -> dict[int, dict[str, str | None]]:
-        """The calls so far: index -> name, arguments, id. A second call at an index gets the next free one."""
+        """The calls so far: index -> name, arguments, id. A second call at an index gets the next free index."""
         calls: dict[int, dict[str, str | None]] = {}
         free = 0
         for call in self._self_observation.recording.calls:
@@ -66,10 +82,10 @@ class _Tracker(ObjectProxy):
 
     @property
     def response(self) -> Any:
-        """The HTTP response behind the stream, None where the stream has none."""
+        """The HTTP response behind the stream, None if the stream has none."""
         response = getattr(self.__wrapped__, "response", None)
-        # Who takes its bytes may drop the stream.
-        attempt("a response's body", live_with_body, response, self._self_abandoned)
+        # A caller that reads the response's bytes may drop the stream.
+        attempt("a response's body", keep_with_body, response, self._self_guard)
         return response
 
     @response.setter
@@ -77,42 +93,42 @@ class _Tracker(ObjectProxy):
         self.__wrapped__.response = response
 
     def __copy__(self) -> Self:
-        """Another way to read the same stream, watched as this one."""
-        copied = type(self)(copy(self.__wrapped__), self._self_observation)
-        copied._self_abandoned.disarm()
-        copied._self_abandoned = self._self_abandoned
+        """A copy reads the same stream, for the same observation."""
+        copied = type(self)(copy(self.__wrapped__), self._self_observation, self._self_rewriting)
+        copied._self_guard.disarm()
+        copied._self_guard = self._self_guard
         return copied
 
-    # A proxy has every special method there is. Those that a stream has not, Python shall not find.
+    # wrapt's proxies define every special method. Streams do not have these.
     __len__: Any = None
 
 
 class SyncStreamingToolCallTracker(_Tracker):
-    """A synchronous stream of chunks, watched.
+    """A tracker around a synchronous stream of chunks.
 
     >>> for chunk in SyncStreamingToolCallTracker(client.chat.completions.create(..., stream=True)):
     ...     ...
     """
 
-    # Made for the first `next`: most read a stream in a loop, which needs none.
+    # Created by the first `next`: most callers use a loop, which does not need it.
     _self_read: Any = None
 
-    # As the SDK's own stream does it: every loop goes through a generator of its own, which may be closed without harm
-    # to the stream; the next loop goes on where this one was left. `next` reads what the stream reads at that moment.
+    # As in an SDK's stream, each loop has its own generator, and closing that does not close the stream: the next loop
+    # continues where the last one stopped. `next` reads the iterator that the stream has at that moment.
 
     def __iter__(self) -> Iterator[Any]:
-        stream = self.__wrapped__
-        if delegates_to_iterator(stream, "__iter__", "__iter__"):
-            return _chunks(stream, generator_of, self._self_observation, self._self_abandoned)
-        iterator = iter(stream)
-        if iterator is stream:
+        source = self._self_source
+        if delegates_to_iterator(source, "__iter__", "__iter__"):
+            return _chunks(source, generator_of, self._self_observation, self._self_guard)
+        iterator = iter(source)
+        if iterator is source:
             return self
-        return _chunks(iterator, own_generator, self._self_observation, self._self_abandoned)
+        return _chunks(iterator, own_generator, self._self_observation, self._self_guard)
 
     def __next__(self) -> Any:
         read = self._self_read
         if read is None:
-            read = self._self_read = _Reader(self.__wrapped__, self._self_observation).next
+            read = self._self_read = _Reader(self._self_source, self._self_observation).next
         return read()
 
     def __contains__(self, item: object) -> bool:
@@ -139,7 +155,7 @@ class SyncStreamingToolCallTracker(_Tracker):
                 return leave(self.__wrapped__, exc_type, exc, traceback)
             return _close(self.__wrapped__)
         finally:
-            _end(self._self_observation, _left_with(exc))
+            _end(self._self_observation, _outcome_of_block(exc))
 
     def close(self) -> None:
         """Close the stream and end its observation."""
@@ -150,28 +166,28 @@ class SyncStreamingToolCallTracker(_Tracker):
 
 
 class StreamingToolCallTracker(_Tracker):
-    """An asynchronous stream of chunks, watched.
+    """A tracker around an asynchronous stream of chunks.
 
     >>> async for chunk in StreamingToolCallTracker(await client.chat.completions.create(..., stream=True)):
     ...     ...
     """
 
-    # Made for the first `anext`, as above.
-    _self_next: Any = None
+    # Created by the first `anext`.
+    _self_read_async: Any = None
 
     def __aiter__(self) -> AsyncIterator[Any]:
-        stream = self.__wrapped__
-        if delegates_to_iterator(stream, "__aiter__", "__aiter__"):
-            return _AsyncChunks(stream, generator_of, self._self_observation, self._self_abandoned)
-        iterator = stream.__aiter__() if hasattr(type(stream), "__aiter__") else stream
-        if iterator is stream:
+        source = self._self_source
+        if delegates_to_iterator(source, "__aiter__", "__aiter__"):
+            return _AsyncChunks(source, generator_of, self._self_observation, self._self_guard)
+        iterator = source.__aiter__() if hasattr(type(source), "__aiter__") else source
+        if iterator is source:
             return self
-        return _AsyncChunks(iterator, own_generator, self._self_observation, self._self_abandoned)
+        return _AsyncChunks(iterator, own_generator, self._self_observation, self._self_guard)
 
     def __anext__(self) -> Awaitable[Any]:
-        read = self._self_next
+        read = self._self_read_async
         if read is None:
-            read = self._self_next = _AsyncReader(self.__wrapped__, self._self_observation).__anext__
+            read = self._self_read_async = _AsyncReader(self._self_source, self._self_observation).__anext__
         reading: Awaitable[Any] = read()
         return reading
 
@@ -198,7 +214,7 @@ class StreamingToolCallTracker(_Tracker):
                 return await leave(self.__wrapped__, exc_type, exc, traceback)
             return await _aclose(self.__wrapped__)
         finally:
-            _end(self._self_observation, _left_with(exc))
+            _end(self._self_observation, _outcome_of_block(exc))
 
     async def close(self) -> None:
         """Close the stream and end its observation."""
@@ -213,7 +229,7 @@ class StreamingToolCallTracker(_Tracker):
 
 
 class EitherWayTracker(StreamingToolCallTracker, SyncStreamingToolCallTracker):
-    """A stream that can be read either way, as some wrappers of streams and all mocks, watched."""
+    """A tracker around a stream that can be read either way, as those of some libraries and mocks."""
 
     __iter__ = SyncStreamingToolCallTracker.__iter__
     __contains__ = SyncStreamingToolCallTracker.__contains__
@@ -244,39 +260,39 @@ class EitherWayTracker(StreamingToolCallTracker, SyncStreamingToolCallTracker):
 
 
 def _chunks(
-    stream: Any, generator_of: Callable[[Any], Any], observation: Observation, _kept: AbandonedStream
+    stream: Any, find_generator: Callable[[Any], Any], observation: Observation, _kept: CollectionGuard
 ) -> Iterator[Any]:
-    """The stream's chunks, each noted. A generator's locals are the cheapest place to keep what every chunk needs.
+    """One loop over a synchronous stream. A generator's locals are the cheapest place for what each chunk needs.
 
-    `generator_of` tells, when the loop begins, which generator the stream goes round, if any. `_kept` is kept as long
-    as somebody may still read; the proxy is not, which may be dropped in the middle of a loop.
+    `find_generator` returns the generator to read instead of the stream, if any, when the loop starts. `_kept` lives as
+    long as the loop; the tracker may be dropped in the middle of it.
     """
-    iterator = generator_of(stream)
+    iterator = find_generator(stream)
     if iterator is None:
         iterator = iter(stream) if hasattr(type(stream), "__iter__") else stream
     read = iterator.__next__
     feed, clock = observation.reader.feed, perf_counter_ns
     while True:
-        asked_ns = clock()
+        wait_started_ns = clock()
         try:
             chunk = read()
         except StopIteration:
             _end(observation, "completed")
             return
         except BaseException as error:
-            _fail(observation, error, asked_ns, iterator)
+            _fail(observation, error, wait_started_ns, iterator)
             raise
         try:
-            notices = feed(chunk, asked_ns, clock())
+            notices = feed(chunk, wait_started_ns, clock())
             if notices is not None:
-                observation.tell(notices)
+                observation.notify(notices)
         except Exception as fault:  # noqa: BLE001
             swallow("a chunk", fault)
         yield chunk
 
 
 class _Reader:
-    """Reads a stream chunk by chunk, and notes each. What raises once may go on."""
+    """Reads one chunk at a time and records it. After an error, the next read may succeed."""
 
     __slots__ = ("_feed", "_iterator", "_observation", "_stream")
 
@@ -284,36 +300,36 @@ class _Reader:
         self._stream = stream
         self._observation = observation
         self._feed = observation.reader.feed
-        self._iterator: Any = None if delegates_to_iterator(stream, "__next__", "__iter__") else _NOT_BEGUN
+        self._iterator: Any = None if delegates_to_iterator(stream, "__next__", "__iter__") else _NOT_STARTED
 
     def next(self) -> Any:
         iterator = self._iterator
         if iterator is None:
-            # An SDK's stream, whose iterator somebody may have replaced since the last chunk.
+            # An SDK's stream, whose iterator may have been replaced since the last chunk.
             iterator = current_iterator(self._stream)
-        elif iterator is _NOT_BEGUN:
+        elif iterator is _NOT_STARTED:
             stream = self._stream
             iterator = self._iterator = stream if hasattr(type(stream), "__next__") else iter(stream)
-        asked_ns = perf_counter_ns()
+        wait_started_ns = perf_counter_ns()
         try:
             chunk = iterator.__next__()
         except StopIteration:
             _end(self._observation, "completed")
             raise
         except BaseException as error:
-            _fail(self._observation, error, asked_ns, iterator)
+            _fail(self._observation, error, wait_started_ns, iterator)
             raise
         try:
-            notices = self._feed(chunk, asked_ns, perf_counter_ns())
+            notices = self._feed(chunk, wait_started_ns, perf_counter_ns())
             if notices is not None:
-                self._observation.tell(notices)
+                self._observation.notify(notices)
         except Exception as fault:  # noqa: BLE001
             swallow("a chunk", fault)
         return chunk
 
 
 class _AsyncReader:
-    """The same for an asynchronous stream."""
+    """The asynchronous counterpart."""
 
     __slots__ = ("_feed", "_iterator", "_observation", "_stream")
 
@@ -321,15 +337,15 @@ class _AsyncReader:
         self._stream = stream
         self._observation = observation
         self._feed = observation.reader.feed
-        self._iterator: Any = _NOT_BEGUN
+        self._iterator: Any = _NOT_STARTED
 
     async def __anext__(self) -> Any:
         iterator = self._iterator
         if iterator is None:
             iterator = current_iterator(self._stream)
-        elif iterator is _NOT_BEGUN:
-            iterator = self._begin()
-        asked_ns = perf_counter_ns()
+        elif iterator is _NOT_STARTED:
+            iterator = self._start()
+        wait_started_ns = perf_counter_ns()
         try:
             chunk = await iterator.__anext__()
         except StopAsyncIteration:
@@ -337,17 +353,17 @@ class _AsyncReader:
                 _end(self._observation, "completed")
             raise
         except BaseException as error:
-            _fail(self._observation, error, asked_ns, iterator)
+            _fail(self._observation, error, wait_started_ns, iterator)
             raise
         try:
-            notices = self._feed(chunk, asked_ns, perf_counter_ns())
+            notices = self._feed(chunk, wait_started_ns, perf_counter_ns())
             if notices is not None:
-                self._observation.tell(notices)
+                self._observation.notify(notices)
         except Exception as fault:  # noqa: BLE001
             swallow("a chunk", fault)
         return chunk
 
-    def _begin(self) -> Any:
+    def _start(self) -> Any:
         stream = self._stream
         if delegates_to_iterator(stream, "__anext__", "__aiter__"):
             self._iterator = None
@@ -357,48 +373,48 @@ class _AsyncReader:
 
 
 class _AsyncChunks(_AsyncReader):
-    """One loop over an asynchronous stream. It may be closed without harm to the stream.
+    """One loop over an asynchronous stream. Closing it does not close the stream.
 
-    No asynchronous generator: that would leave the event loop a task to close it.
+    Not an asynchronous generator: an unfinished one would leave the event loop a task to close it.
     """
 
-    __slots__ = ("_generator_of", "_kept")
+    __slots__ = ("_find_generator", "_kept")
 
     def __init__(
-        self, stream: Any, generator_of: Callable[[Any], Any], observation: Observation, kept: AbandonedStream
+        self, stream: Any, find_generator: Callable[[Any], Any], observation: Observation, kept: CollectionGuard
     ) -> None:
         super().__init__(stream, observation)
-        self._generator_of = generator_of
+        self._find_generator = find_generator
         self._kept = kept
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self
 
-    def _begin(self) -> Any:
+    def _start(self) -> Any:
         stream = self._stream
-        iterator = self._generator_of(stream)
+        iterator = self._find_generator(stream)
         if iterator is None:
             iterator = stream.__aiter__() if hasattr(type(stream), "__aiter__") else stream
         self._iterator = iterator
         return iterator
 
     async def aclose(self) -> None:
-        """No more chunks in this loop."""
+        """End the loop."""
         self._iterator = _CLOSED
 
 
 class _Closed:
-    """Has nothing to read."""
+    """The iterator of a closed loop."""
 
     async def __anext__(self) -> Any:
         raise StopAsyncIteration
 
 
 _CLOSED = _Closed()
-_NOT_BEGUN = object()
+_NOT_STARTED = object()
 
 
-# Nothing of ours gets past these two into a caller who reads a stream.
+# No fault of otel-llm gets past these two into a caller that reads a stream.
 
 
 def _end(observation: Observation, outcome: Outcome) -> None:
@@ -408,12 +424,12 @@ def _end(observation: Observation, outcome: Outcome) -> None:
         swallow("the end of a stream", fault)
 
 
-def _fail(observation: Observation, error: BaseException, asked_ns: int, iterator: Any) -> None:
+def _fail(observation: Observation, error: BaseException, wait_started_ns: int, iterator: Any) -> None:
     try:
         if getattr(iterator, "gi_running", False) is True or getattr(iterator, "ag_running", False) is True:
-            # Somebody else reads at this moment; the stream does not mind that this reader was refused.
+            # Another read is in progress, so this one was refused. The stream itself is fine.
             return
-        observation.fail(error, asked_ns)
+        observation.fail(error, wait_started_ns)
     except Exception as fault:  # noqa: BLE001
         swallow("the end of a stream", fault)
 
@@ -432,8 +448,8 @@ async def _aclose(stream: Any) -> None:
             await closing
 
 
-def _left_with(error: BaseException | None) -> Outcome:
-    """How a stream ended whose `with` block was left: an error of the block's own is no error of the stream."""
+def _outcome_of_block(error: BaseException | None) -> Outcome:
+    """How a stream ends with its `with` block: an error raised in the block is no error of the stream."""
     try:
         return "cancelled" if error is not None and outcome_of(error) == "cancelled" else "closed"
     except Exception as fault:  # noqa: BLE001

@@ -82,11 +82,11 @@ def test_tools_of_a_file_and_tags_from_the_start(tmp_path: Path) -> None:
 def test_wrong_commands_say_what_is_right() -> None:
     done = chat(None, "/tooltag a b c\n/tooltag '{' '}'\n/tooltag 'a\n/nope\n/help\n/clear\n")
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("Tool call tags not set: wanted are")
+    assert lines[0].startswith("Tool call tags not set: use /tooltag")
     assert "occurs inside JSON" in lines[1]
     assert "No closing quotation" in lines[2]
     assert lines[3] == "There is no command /nope; /help lists them."
-    assert lines[-1] == "The conversation is forgotten."
+    assert lines[-1] == "This is a new conversation."
     assert done.returncode == 0
 
 

@@ -92,7 +92,7 @@ def test_without_a_llama_server_it_says_so_and_goes_on() -> None:
     ended = run(sys.executable, "-c", ONLY_THE_AGENT.format(""))
     assert ended.returncode == 0, ended.stderr
     assert "A llama.cpp server needs xllamacpp: pip install 'otel-llm[demo]'" in ended.stdout
-    assert "A scripted server plays its part." in ended.stdout
+    assert "A scripted server takes its place." in ended.stdout
     assert 'agent:  list_tasks({}) -> ["buy milk"]' in ended.stdout
     calls, answer = timelines(ended.stderr)
     assert "140 tokens in, 31 out" in calls
@@ -156,7 +156,7 @@ def test_it_ends_in_a_view_of_its_spans(number: int, status: int) -> None:
             assert demo.stdout is not None
             page = None
             for line in demo.stdout:
-                if found := re.search(r"drawn at (\S+) until", line):
+                if found := re.search(r"in a browser at (\S+) until", line):
                     page = found.group(1)
                     break
             assert page, "it did not say where"

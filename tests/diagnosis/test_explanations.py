@@ -99,7 +99,7 @@ def test_all_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_type_there_is_not(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "bad_weather"]) == 2
-    assert capsys.readouterr() == ("", "There is no anomaly bad_weather; otel-llm explain lists all.\n")
+    assert capsys.readouterr() == ("", "Unknown anomaly: bad_weather. `otel-llm explain` lists all.\n")
 
 
 def test_without_rich_it_is_plain() -> None:

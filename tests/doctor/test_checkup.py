@@ -21,7 +21,7 @@ from otel_llm.cli import main
 from otel_llm.doctor import collector
 from otel_llm.doctor.destination import Destination
 from otel_llm.doctor.environment import read_environment
-from otel_llm.doctor.exports import export_findings, read_complaints
+from otel_llm.doctor.exports import export_findings, read_failures
 from otel_llm.exchanges.redaction import masked, secrets_in_environment
 
 SECRET = "s3cret-token-of-the-test"
@@ -37,45 +37,45 @@ def found(**variables: str) -> dict[str, tuple[str, str]]:
 
 def test_nothing_set_is_nothing_wrong() -> None:
     assert {status for status, _ in found().values()} == {"ok"}
-    assert found()["destination of traces"][1] == "Traces go to http://localhost:4317 with grpc, by default."
+    assert found()["destination of traces"][1] == "Traces go to http://localhost:4317 over grpc (the default)."
 
 
 @pytest.mark.parametrize(
     ("variables", "check", "status", "said"),
     [
         ({"OTEL_SDK_DISABLED": "true"}, "instrumentation", "failed", "OTEL_SDK_DISABLED=true"),
-        ({"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "a, otel_llm"}, "instrumentation", "failed", "otel-llm is off"),
-        ({"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "*"}, "instrumentation", "failed", "otel-llm is off"),
+        ({"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "a, otel_llm"}, "instrumentation", "failed", "turns otel-llm off"),
+        ({"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "*"}, "instrumentation", "failed", "turns otel-llm off"),
         (
             {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": ""},
             "instrumentation",
             "warning",
             "opentelemetry-instrumentation-genai-openai (as openai) also instruments",
         ),
-        ({"OTEL_TRACES_SAMPLER": "always_off"}, "sampler", "failed", "no trace of the application's is kept"),
+        ({"OTEL_TRACES_SAMPLER": "always_off"}, "sampler", "failed", "drops every trace"),
         (
             {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.05"},
             "sampler",
             "warning",
-            "keeps 5% of its traces, and anomalies are lost",
+            "keeps 5% of its traces, and loses anomalies",
         ),
         (
             {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0"},
             "sampler",
             "failed",
-            "no trace is kept",
+            "drops every trace",
         ),
         (
             {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "5%"},
             "sampler",
             "warning",
-            "no share between 0 and 1",
+            "is not a ratio between 0 and 1",
         ),
-        ({"OTEL_TRACES_SAMPLER": "sometimes"}, "sampler", "warning", "no sampler that is installed"),
-        ({"OTEL_TRACES_EXPORTER": "none"}, "destination of traces", "failed", "goes nowhere"),
-        ({"OTEL_TRACES_EXPORTER": "console"}, "destination of traces", "failed", "goes to console"),
+        ({"OTEL_TRACES_SAMPLER": "sometimes"}, "sampler", "warning", "is not an installed sampler"),
+        ({"OTEL_TRACES_EXPORTER": "none"}, "destination of traces", "failed", "traces go nowhere"),
+        ({"OTEL_TRACES_EXPORTER": "console"}, "destination of traces", "failed", "traces go to console"),
         ({"OTEL_TRACES_EXPORTER": "jaeger"}, "destination of traces", "failed", "jaeger, which is not installed"),
-        ({"OTEL_METRICS_EXPORTER": "none"}, "destination of metrics", "warning", "what is measured goes nowhere"),
+        ({"OTEL_METRICS_EXPORTER": "none"}, "destination of metrics", "warning", "metrics go nowhere"),
         (
             {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"},
             "destination of traces",
@@ -86,13 +86,13 @@ def test_nothing_set_is_nothing_wrong() -> None:
             {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"},
             "destination of traces",
             "warning",
-            "port 4318 is commonly that of http",
+            "port 4318 is usually for http",
         ),
         (
             {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"},
             "destination of metrics",
             "warning",
-            "port 4317 is commonly that of grpc. Set OTEL_EXPORTER_OTLP_PROTOCOL=grpc",
+            "port 4317 is usually for grpc. Set OTEL_EXPORTER_OTLP_PROTOCOL=grpc",
         ),
         (
             {
@@ -101,7 +101,7 @@ def test_nothing_set_is_nothing_wrong() -> None:
             },
             "destination of traces",
             "failed",
-            "http://c:4318/v1/traces/v1/traces. Take /v1/... off",
+            "http://c:4318/v1/traces/v1/traces. Remove /v1/... from",
         ),
         (
             {
@@ -110,35 +110,45 @@ def test_nothing_set_is_nothing_wrong() -> None:
             },
             "destination of traces",
             "warning",
-            "takes traces at /v1/traces",
+            "accepts traces at /v1/traces",
         ),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "c:4317"}, "destination of traces", "warning", "gRPC then speaks TLS"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "c:4317"}, "destination of traces", "warning", "so gRPC uses TLS"),
         (
             {"OTEL_EXPORTER_OTLP_ENDPOINT": "c:4318", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"},
             "destination of traces",
             "failed",
-            "no http:// or https:// at its beginning",
+            "does not start with http:// or https://",
         ),
         (
             {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:port"},
             "destination of traces",
             "failed",
-            "no URL with a host and a port",
+            "is not a URL with a host and a port",
         ),
-        ({"OTEL_EXPORTER_OTLP_TIMEOUT": "10000"}, "destination of traces", "warning", "in Python these are seconds"),
-        ({"HTTP_PROXY": "http://proxy:1"}, "destination of traces", "warning", "name localhost in NO_PROXY"),
+        ({"OTEL_EXPORTER_OTLP_TIMEOUT": "10000"}, "destination of traces", "warning", "in Python this is in seconds"),
+        ({"HTTP_PROXY": "http://proxy:1"}, "destination of traces", "warning", "list localhost in NO_PROXY"),
         ({"OTEL_EXPORTER_OTLP_HEADERS": "authorization: Bearer x"}, "headers", "failed", "1 of the headers in"),
         (
             {"OTEL_EXPORTER_OTLP_HEADERS": "authorization=x", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://far.example:4317"},
             "headers",
             "warning",
-            "no TLS",
+            "does not use TLS",
         ),
         ({"OTEL_EXPORTER_OTLP_CERTIFICATE": "/no/such/file.pem"}, "tls", "failed", "/no/such/file.pem"),
         ({"OTEL_LLM_STALL_SECONDS": "soon"}, "options", "warning", "OTEL_LLM_STALL_SECONDS 'soon' is not used"),
-        ({"OTEL_LLM_ARGUMENTS_LIMIT": "9"}, "options", "warning", "OTEL_LLM_ARGUMENTS_LIMIT is none of otel-llm's"),
+        (
+            {"OTEL_LLM_ARGUMENTS_LIMIT": "9"},
+            "options",
+            "warning",
+            "OTEL_LLM_ARGUMENTS_LIMIT is not a variable of otel-llm",
+        ),
         ({"OTEL_LLM_EVENTS": "none"}, "options", "warning", "spans have no events"),
-        ({"OTEL_CONFIG_FILE": "otel.yaml"}, "destination", "warning", "OTEL_CONFIG_FILE configures the SDK"),
+        (
+            {"OTEL_CONFIG_FILE": "otel.yaml"},
+            "destination",
+            "warning",
+            "OTEL_CONFIG_FILE configures the OpenTelemetry SDK",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(variables: dict[str, str], check: str, status: str, said: str) -> None:
@@ -172,18 +182,18 @@ DESTINATION = Destination("traces", "grpc", "http://c:4317", "OTEL_EXPORTER_OTLP
     ("line", "said"),
     [
         ("error code: StatusCode.UNAVAILABLE, error details: ipv4:1: Connection refused", "Nothing listens at"),
-        ("error code: StatusCode.UNAVAILABLE, error details: DNS resolution failed", "is not known here"),
-        ("error code: StatusCode.PERMISSION_DENIED, error details: no", "does not let them"),
-        ("error code: StatusCode.RESOURCE_EXHAUSTED, error details: too much", "takes no more now"),
+        ("error code: StatusCode.UNAVAILABLE, error details: DNS resolution failed", "cannot be resolved"),
+        ("error code: StatusCode.PERMISSION_DENIED, error details: no", "denies permission"),
+        ("error code: StatusCode.RESOURCE_EXHAUSTED, error details: too much", "is overloaded"),
         ("error code: StatusCode.DEADLINE_EXCEEDED, error details: late", "did not answer in time"),
-        ("batch code: 404, reason: Not Found", "is not where traces are taken"),
+        ("batch code: 404, reason: Not Found", "does not accept traces"),
         ("SSLCertVerificationError CERTIFICATE_VERIFY_FAILED", "is not trusted"),
-        ("something never seen", "The exporter says: Failed to export traces to c:4317, something never seen"),
+        ("something never seen", "The exporter reports: Failed to export traces to c:4317, something never seen"),
     ],
 )
 def test_an_exporter_s_complaint_is_put_in_words(line: str, said: str) -> None:
-    complaints = read_complaints(f"noise\nFailed to export traces to c:4317, {line}\nmore noise\n")
-    (finding,) = export_findings(complaints, {"traces": DESTINATION}, {"traces": "no token"})
+    failures = read_failures(f"noise\nFailed to export traces to c:4317, {line}\nmore noise\n")
+    (finding,) = export_findings(failures, {"traces": DESTINATION}, {"traces": "no token"})
     assert finding.status == "failed"
     assert said in finding.sentence
 
@@ -193,7 +203,7 @@ def test_the_cause_is_told_that_stood_before_the_time_was_over() -> None:
         "Transient error StatusCode.UNAVAILABLE encountered while exporting traces to c, retrying: Connection refused\n"
         "Failed to export traces to c, error code: StatusCode.DEADLINE_EXCEEDED, error details: Deadline Exceeded"
     )
-    (finding,) = export_findings(read_complaints(log), {"traces": DESTINATION}, {"traces": ""})
+    (finding,) = export_findings(read_failures(log), {"traces": DESTINATION}, {"traces": ""})
     assert finding.status == "failed"
     assert finding.sentence.startswith("Nothing listens at")
 
@@ -202,9 +212,9 @@ def test_what_went_through_at_last_is_a_warning() -> None:
     line = (
         "Transient error StatusCode.UNAVAILABLE encountered while exporting traces to c, retrying: Connection refused"
     )
-    (finding,) = export_findings(read_complaints(line), {"traces": DESTINATION}, {"traces": ""})
+    (finding,) = export_findings(read_failures(line), {"traces": DESTINATION}, {"traces": ""})
     assert finding.status == "warning"
-    assert "not at the first attempt" in finding.sentence
+    assert "only after retries" in finding.sentence
 
 
 @pytest.mark.parametrize(
@@ -269,11 +279,11 @@ def metrics_in_turn(*pages: str) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("pages", "status", "said"),
     [
-        ([(2956, 4), (0, 6)], "warning", "holds, refuses and loses none"),
+        ([(2956, 4), (0, 6)], "warning", "none is stuck, refused or lost"),
         # Under traffic there is always a batch on its way.
-        ([(2956, 4), (2900, 6), (3000, 8)], "warning", "holds, refuses and loses none"),
-        ([(2956, 4), (3000, 4)], "failed", "wait in the queue of otlp_grpc/jaeger (3,000 in it), since it cannot"),
-        ([("nonsense", 4)], "warning", "holds, refuses and loses none"),
+        ([(2956, 4), (2900, 6), (3000, 8)], "warning", "none is stuck, refused or lost"),
+        ([(2956, 4), (3000, 4)], "failed", "stuck in the queue of otlp_grpc/jaeger (3,000 in it), which cannot"),
+        ([("nonsense", 4)], "warning", "none is stuck, refused or lost"),
     ],
 )
 def test_only_what_stays_in_a_queue_is_held_up(
@@ -327,17 +337,17 @@ def test_nothing_listens_anywhere() -> None:
     assert (ended.returncode, ended.stderr) == (1, "")
     lines = ended.stdout.splitlines()
     assert [
-        line for line in lines if line.startswith("ok       test streams: An instrumented application made 2 spans")
+        line for line in lines if line.startswith("ok       test streams: An instrumented application created 2 spans")
     ]
     for words in (
-        "collector: No collector runs",
+        "collector: No collector is running",
         "export of traces: Nothing listens at http://127.0.0.1:",
         "export of metrics: Nothing listens at http://127.0.0.1:",
-        "Jaeger: Jaeger cannot be asked at http://127.0.0.1:",
-        "Prometheus: Prometheus cannot be asked at http://127.0.0.1:",
+        "Jaeger: Jaeger cannot be reached at http://127.0.0.1:",
+        "Prometheus: Prometheus cannot be reached at http://127.0.0.1:",
     ):
         assert [line for line in lines if line.startswith(f"failed   {words}")], ended.stdout
-    assert "skipped  trace: No span was sent that could be looked for." in lines
+    assert "skipped  trace: No span was accepted, so there is none to look for." in lines
     assert SECRET not in ended.stdout
     assert "\x1b" not in ended.stdout, "colours though this is no terminal"
 
@@ -358,15 +368,15 @@ def test_an_sdk_that_does_not_start_is_told_of() -> None:
     ended = doctor("--no-jaeger", "--no-prometheus", OTEL_PYTHON_ID_GENERATOR="no-such-generator")
 
     assert ended.returncode == 1
-    assert "failed   test streams: No span was made of the test streams. OpenTelemetry did not start:" in ended.stdout
+    assert "failed   test streams: The test streams created no span. OpenTelemetry did not start:" in ended.stdout
     assert "no-such-generator" in ended.stdout
 
 
 def test_a_collector_far_away_is_not_looked_for_here() -> None:
     ended = doctor("--no-jaeger", "--no-prometheus", OTEL_EXPORTER_OTLP_ENDPOINT="http://no-such-host.invalid:4317")
 
-    assert "skipped  collector: Nothing tells of a collector's health" in ended.stdout
-    assert "failed   export of traces: The name of the host in http://no-such-host.invalid:4317" in ended.stdout
+    assert "skipped  collector: There is no health endpoint" in ended.stdout
+    assert "failed   export of traces: The host name in http://no-such-host.invalid:4317" in ended.stdout
 
 
 @pytest.mark.parametrize("module", ["openai", "opentelemetry.distro", "opentelemetry.exporter.otlp.proto.grpc"])

@@ -457,7 +457,7 @@ def test_a_command_is_run_through_it(tmp_path: Path, serve: Callable[..., Any]) 
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        (["--upstream", "localhost:8000"], "is no URL of a server"),
+        (["--upstream", "localhost:8000"], "is not the URL of a server"),
         (["--listen", "nowhere"], "'nowhere' is not HOST:PORT"),
         (["--listen", "127.0.0.1:70000"], "is not HOST:PORT"),
         (["--listen", "192.0.2.1:0"], "assign requested address"),
@@ -546,7 +546,7 @@ def test_a_file_that_is_no_stream_is_not_served(
     path = tmp_path / "file"
     path.write_text(content)
     assert main(["replay", str(path)]) == 2
-    assert "it is neither a recording nor the text of a stream" in capsys.readouterr().err
+    assert "it is neither a recording nor a saved stream" in capsys.readouterr().err
 
 
 def test_raw_events_are_served(tmp_path: Path) -> None:
@@ -559,10 +559,10 @@ def test_raw_events_are_served(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "options", "why"),
     [
-        (b"\0\1", [], "it is neither a recording nor the text of a stream"),
-        (b"", [], "it is neither a recording nor the text of a stream"),
+        (b"\0\1", [], "it is neither a recording nor a saved stream"),
+        (b"", [], "it is neither a recording nor a saved stream"),
         (b'{"otel_llm_recording": 3}\n', [], "a recording of another version (3)"),
-        (b"data: {}\n\n", ["--speed", "-1"], "--speed is less than nothing"),
+        (b"data: {}\n\n", ["--speed", "-1"], "--speed must not be negative"),
         (b"data: {}\n\n", ["--listen", "x"], "is not HOST:PORT"),
     ],
 )

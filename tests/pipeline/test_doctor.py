@@ -111,7 +111,7 @@ def test_all_is_well(parts: Parts) -> None:
         *("packages", "instrumentation", "destination of traces", "metrics", "collector", "test streams", "export"),
         *("Jaeger", "trace", "anomaly", "Prometheus", "targets", "exemplars"),
     }
-    assert "life of both tool calls, in order" in report.of("trace")
+    assert "all events of both tool calls, in order" in report.of("trace")
     assert "invalid_json" in report.of("anomaly")
     assert "of-the-user" not in report.text
 
@@ -142,7 +142,7 @@ def test_a_span_without_its_events_is_noticed(parts: Parts) -> None:
 
 @pytest.mark.parametrize(
     ("header", "said"),
-    [("", "no header authorization is sent"), ("authorization=Bearer the-wrong-one", "is not the receiver's")],
+    [("", "no authorization header is sent"), ("authorization=Bearer the-wrong-one", "rejects the token")],
 )
 def test_the_gateway_wants_another_token(parts: Parts, header: str, said: str) -> None:
     report = consult(parts.gateway, parts, OTEL_EXPORTER_OTLP_HEADERS=header)
@@ -159,7 +159,7 @@ def test_a_gateway_that_samples_keeps_the_anomaly(parts: Parts) -> None:
 
     assert report.status == 0, report.text
     assert report.warned() == {"trace"}, report.text
-    assert "The gateway samples (it kept the other for the reason 'anomaly')" in report.of("trace")
+    assert "The gateway samples, as it should: it kept the other for the reason 'anomaly'" in report.of("trace")
     assert {"anomaly", "metrics", "exemplars"} <= report.well()
     assert TOKEN not in report.text
 
@@ -167,8 +167,12 @@ def test_a_gateway_that_samples_keeps_the_anomaly(parts: Parts) -> None:
 @pytest.mark.parametrize(
     ("port", "protocol", "advice"),
     [
-        ("http", "grpc", "speaks HTTP/1, and grpc was spoken to it. Set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"),
-        ("grpc", "http/protobuf", "may be a port for gRPC. Set OTEL_EXPORTER_OTLP_PROTOCOL=grpc"),
+        (
+            "http",
+            "grpc",
+            "is an HTTP/1 server, but the protocol is grpc. Set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
+        ),
+        ("grpc", "http/protobuf", "may be a gRPC port. Set OTEL_EXPORTER_OTLP_PROTOCOL=grpc"),
     ],
 )
 def test_the_protocol_is_not_the_port_s(parts: Parts, port: str, protocol: str, advice: str) -> None:
@@ -185,14 +189,14 @@ def test_tls_where_there_is_none(parts: Parts) -> None:
     report = consult(parts.local, parts, "--no-prometheus", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
 
     assert report.failed() == {"export of traces", "export of metrics"}, report.text
-    assert "Begin OTEL_EXPORTER_OTLP_ENDPOINT with http://" in report.of("export of traces")
+    assert "Start OTEL_EXPORTER_OTLP_ENDPOINT with http://" in report.of("export of traces")
 
 
 def test_a_receiver_that_takes_traces_and_no_metrics(parts: Parts) -> None:
     report = consult(parts.local, parts, otlp_port=parts.jaeger.otlp)
 
     assert report.failed() == {"export of metrics"}, report.text
-    assert "takes no metrics" in report.of("export of metrics")
+    assert "does not accept metrics" in report.of("export of metrics")
     assert {"trace", "anomaly"} <= report.well()
     assert report.skipped() == {"metrics"}, report.text
 
@@ -202,7 +206,7 @@ def test_no_collector_runs(parts: Parts) -> None:
 
     assert report.status == 1, report.text
     assert report.failed() == {"collector", "export of traces", "export of metrics"}, report.text
-    assert "No collector runs" in report.of("collector")
+    assert "No collector is running" in report.of("collector")
     assert "Nothing listens at" in report.of("export of traces")
 
 
@@ -217,7 +221,7 @@ def test_jaeger_is_down_and_the_collector_keeps_the_spans(parts: Parts, tmp_path
     assert report.status == 1, report.text
     assert report.failed() == {"Jaeger", "collector's metrics"}, report.text
     assert "nothing listens there" in report.of("Jaeger")
-    assert "spans wait in the queue of otlp_grpc/jaeger" in report.of("collector's metrics")
+    assert "spans are stuck in the queue of otlp_grpc/jaeger" in report.of("collector's metrics")
 
 
 def test_another_jaeger_than_the_collector_delivers_to(parts: Parts, tmp_path: Path) -> None:
@@ -227,7 +231,7 @@ def test_another_jaeger_than_the_collector_delivers_to(parts: Parts, tmp_path: P
 
     assert report.status == 1, report.text
     assert report.failed() == {"trace"}, report.text
-    assert "It is another Jaeger than the collector delivers to" in report.of("trace")
+    assert "the collector delivers to another Jaeger" in report.of("trace")
     assert "delivers them elsewhere" in report.of("collector's metrics")
 
 
@@ -248,5 +252,5 @@ def test_prometheus_does_not_read_the_collector(parts: Parts, tmp_path: Path) ->
 
     assert report.status == 1, report.text
     assert report.failed() == {"metrics"}, report.text
-    assert f"It reads http://127.0.0.1:{nobody}/metrics" in report.of("metrics")
-    assert f"Prometheus cannot read http://127.0.0.1:{nobody}/metrics" in report.of("targets")
+    assert f"It scrapes http://127.0.0.1:{nobody}/metrics" in report.of("metrics")
+    assert f"Prometheus cannot scrape http://127.0.0.1:{nobody}/metrics" in report.of("targets")

@@ -288,30 +288,30 @@ def test_a_right_server_has_no_fault(capsys: pytest.CaptureFixture[str]) -> None
             stops,
             "required",
             "fault",
-            "the answers differ, each time in the same way; streamed: list_tasks({}),",
+            "the responses differ in the same way each time; streamed: list_tasks({}),",
         ),
         (leaks, "one_call", "fault", "streamed: text_leak, 1 call of get_weather"),
         (leaks, "required", "fault", "streamed: tool_choice_violated"),
-        (ignores_n, "two_choices", "fault", "streamed: n=2, and the number of choices is 1"),
-        (refuses_n, "two_choices", "not judged", "the server refuses it: 400 n is not supported"),
+        (ignores_n, "two_choices", "fault", "streamed: n=2, but the number of choices is 1"),
+        (refuses_n, "two_choices", "not judged", "the server rejects it: 400 n is not supported"),
         (refuses_streams_of_tools, "one_call", "fault", "streamed: status 400, cannot stream tools"),
-        (busy, "one_call", "not judged", "streamed: the server has no time: 429 slow down"),
-        (busy, "concurrent", "not judged", "the server refuses it: 429 slow down"),
+        (busy, "one_call", "not judged", "streamed: the server is busy: 429 slow down"),
+        (busy, "concurrent", "not judged", "the server rejects it: 429 slow down"),
         (fails, "required", "fault", "not streamed: status 500, out of order"),
         (fails, "cancel", "fault", "streamed: status 500, out of order"),
         (error_in_stream, "none", "fault", "streamed: an error event: lost the engine"),
         (error_in_stream, "concurrent", "fault", "streamed: an error event: lost the engine"),
-        (answers_another(), "concurrent", "fault", "it answers another request, for "),
+        (answers_another(), "concurrent", "fault", "belongs to another request, for "),
         (drops, "named", "fault", "streamed: RemoteProtocolError"),
         (violates, "one_call", "model", "streamed: schema_violation, against the schema of get_weather at"),
         (cuts_streams, "nested_arguments", "fault", "streamed: invalid_json"),
-        (holds_back, "long_arguments", "ok", "the server holds arguments back: "),
-        (no_usage, "usage", "fault", "streamed: no usage came, though it was asked for"),
-        (length_as_tool_calls, "cut_by_max_tokens", "fault", "a call was cut, and the finish reason is tool_calls"),
-        (never_twice_alike(), "one_call", "not judged", "the server does not answer twice alike"),
-        (never_calls, "one_call", "not judged", "streamed: the model made 0 of 1 calls"),
-        (never_calls, "parallel_calls", "not judged", "streamed: the model made 0 of 2 calls"),
-        (whole_for_stream, "none", "fault", "streamed: a stream was asked for, and a whole response came"),
+        (holds_back, "long_arguments", "ok", "the server buffers arguments: "),
+        (no_usage, "usage", "fault", "streamed: usage was requested, but is missing"),
+        (length_as_tool_calls, "cut_by_max_tokens", "fault", "a call was cut off, but the finish reason is tool_calls"),
+        (never_twice_alike(), "one_call", "not judged", "the server's responses vary"),
+        (never_calls, "one_call", "not judged", "streamed: the model made 0 of the 1 requested calls"),
+        (never_calls, "parallel_calls", "not judged", "streamed: the model made 0 of the 2 requested calls"),
+        (whole_for_stream, "none", "fault", "streamed: a stream was requested, but a whole response arrived"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
@@ -352,7 +352,7 @@ def test_what_follows_a_caller_who_left(capsys: pytest.CaptureFixture[str]) -> N
 
     status, found = probed(mixes, capsys, "--only", "cancel")
     assert status == 1
-    assert found["cancel"][1][0].startswith("the request behind it, streamed: missing_name")
+    assert found["cancel"][1][0].startswith("the request after it, streamed: missing_name")
 
 
 def test_every_check_of_the_battery_can_be_asked_alone(capsys: pytest.CaptureFixture[str]) -> None:
@@ -410,8 +410,8 @@ def test_every_request_has_the_extra_fields_and_the_key(capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        (["--only", "magic"], "there is no check magic, but one_call, "),
-        (["--extra-body", "[]"], "--extra-body is no JSON object"),
+        (["--only", "magic"], "unknown check magic; there are one_call, "),
+        (["--extra-body", "[]"], "--extra-body is not a JSON object"),
         ([], "http://127.0.0.1:9/v1: ConnectError"),
         (["--base-url", "http://[::bad/v1"], "http://[::bad/v1: "),
     ],

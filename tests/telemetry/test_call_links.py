@@ -1,4 +1,4 @@
-"""From a call to the request that brings its result: links, the turnaround, and results that do not fit."""
+"""From a call to the request that carries its result: links, turnaround, and results that match no call."""
 
 from __future__ import annotations
 
@@ -39,13 +39,15 @@ FINAL = [chunk(text("Done.")), chunk(finish_reason="stop"), DONE]
 
 
 def calling(*ids: str) -> list[Any]:
-    """A stream that calls a tool under each of these ids."""
-    made = [tool_call_chunks("add_task", f'{{"title": "{one}"}}', id=one, index=index) for index, one in enumerate(ids)]
-    return [*(part for call in made for part in call), chunk(finish_reason="tool_calls"), DONE]
+    """A stream with one tool call for each of these ids."""
+    called = [
+        tool_call_chunks("add_task", f'{{"title": "{one}"}}', id=one, index=index) for index, one in enumerate(ids)
+    ]
+    return [*(part for call in called for part in call), chunk(finish_reason="tool_calls"), DONE]
 
 
 def calls(*ids: str) -> dict[str, Any]:
-    """The message in which the model made these calls."""
+    """The assistant message with these calls."""
     function = {"name": "add_task", "arguments": ARGUMENTS}
     return {"role": "assistant", "tool_calls": [{"id": one, "type": "function", "function": function} for one in ids]}
 
@@ -63,7 +65,7 @@ MANY = [f"c{number}" for number in range(300)]
 
 
 def links(span: ReadableSpan) -> list[tuple[int, Any]]:
-    """(span, id of the call) of each link."""
+    """(span id, call id) of each link."""
     return [(link.context.span_id, (link.attributes or {})["gen_ai.tool.call.id"]) for link in span.links]
 
 
@@ -116,8 +118,8 @@ async def test_messages_of_the_sdks_own_classes(instrumented: Seen, serve: Serve
     assert anomalies(two) == []
 
 
-async def test_results_sent_before_the_stream_is_over(instrumented: Seen, serve: Serve, connect: Connect) -> None:
-    """An agent that goes on at the finish reason, the stream still in its hands."""
+async def test_results_sent_before_the_stream_is_exhausted(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    """The agent continues at the finish reason, before the stream is exhausted."""
     caller = connect(serve([*calling("c1")[:-1], chunk(text("")), DONE], FINAL))
     stream = await caller.stream()
     await caller.read(stream, len(calling("c1")) - 1)
@@ -128,7 +130,7 @@ async def test_results_sent_before_the_stream_is_over(instrumented: Seen, serve:
 
 
 async def test_results_sent_before_the_finish_reason(instrumented: Seen, serve: Serve, connect: Connect) -> None:
-    """An agent that carries out a call when the next one begins."""
+    """The agent executes a call when the next one begins."""
     caller = connect(serve(calling("c1", "c2"), FINAL, FINAL))
     stream = await caller.stream()
     await caller.read(stream, len(calling("c1")) - 1)
@@ -149,7 +151,7 @@ async def test_results_sent_before_the_finish_reason(instrumented: Seen, serve: 
 async def test_results_sent_before_the_response_is_completed(
     instrumented: Seen, serve: Serve, connect: Connect
 ) -> None:
-    """An agent that carries out a call when its item is done."""
+    """The agent executes a call when its item is done."""
     events = response_events(function_call("add_task", ARGUMENTS), message("Sure."))
     done = [event["type"] for event in events].index("response.output_item.done")
     caller = connect(serve(events))
@@ -166,7 +168,7 @@ async def test_results_sent_before_the_response_is_completed(
     assert links(whole_call) == [(span_id(one), "call_1")]
 
 
-async def test_an_answer_that_is_begun_for_the_model(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+async def test_an_answer_that_the_caller_began(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(calling("c1"), FINAL))
     await turns(caller, [USER], [USER, calls("c1"), result("c1"), says("The tasks are")])
     one, two = instrumented.spans
@@ -174,7 +176,7 @@ async def test_an_answer_that_is_begun_for_the_model(instrumented: Seen, serve: 
 
 
 async def test_a_conversation_that_is_sent_again(instrumented: Seen, serve: Serve, connect: Connect) -> None:
-    """After an error, say: it has its links, but the time that the tool took is measured once."""
+    """For example after an error: the links are repeated, the turnaround is measured once."""
     caller = connect(serve(calling("c1"), [Answer(error_event("busy"), status=400)], FINAL))
     conversation = [USER, calls("c1"), result("c1")]
     await turns(caller, [USER])
@@ -188,7 +190,7 @@ async def test_a_conversation_that_is_sent_again(instrumented: Seen, serve: Serv
     assert [anomalies(span) for span in (two, three)] == [[], []]
 
 
-async def test_calls_that_a_framework_sends_back_one_by_one(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+async def test_calls_sent_back_in_one_message_each(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(calling("c1", "c2", "c3"), calling("c4"), FINAL))
     second = [USER, *(part for one in ("c1", "c2", "c3") for part in (calls(one), result(one)))]
     await turns(caller, [USER], second, [*second, calls("c4"), result("c4")])
@@ -198,10 +200,8 @@ async def test_calls_that_a_framework_sends_back_one_by_one(instrumented: Seen, 
     assert anomalies(two) == anomalies(three) == []
 
 
-async def test_ids_that_a_server_uses_for_every_conversation(
-    instrumented: Seen, serve: Serve, connect: Connect
-) -> None:
-    """One link too few is better than one to somebody else's conversation."""
+async def test_ids_used_in_every_conversation(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    """A missing link is better than one into somebody else's conversation."""
     caller = connect(serve(calling("call_0"), calling("call_0"), FINAL, FINAL))
     answered = [USER, calls("call_0"), result("call_0")]
     tracer = instrumented.tracer_provider.get_tracer("agents")
@@ -219,7 +219,7 @@ async def ask(caller: SyncCaller, who: str, *messages: Any) -> None:
 
 
 def linked(seen: Seen) -> dict[Any, Any]:
-    """By the model that brings results: those whose calls it is linked to."""
+    """By the model of a request that carries results: the models of the requests that it is linked to."""
     names = {span_id(span): (span.attributes or {}).get("gen_ai.request.model") for span in seen.spans}
     spans = [span for span in seen.spans if span.links]
     return {names[span_id(span)]: [names[link.context.span_id] for link in span.links] for span in spans}
@@ -230,8 +230,8 @@ def turnarounds(seen: Seen) -> dict[Any, int]:
     return {attributes["gen_ai.request.model"]: count for attributes, (count, _) in points}
 
 
-async def test_ids_that_agents_of_one_trace_share(instrumented: Seen, serve: Serve, connect: Connect) -> None:
-    """Nothing tells whose call it is: no link, and no time that the tool of another took."""
+async def test_ids_shared_by_agents_of_one_trace(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    """Whose call it is cannot be inferred: no link, and no turnaround of another agent's tool."""
     caller = connect(serve(calling("call_1"), calling("call_1"), FINAL, FINAL))
     with instrumented.tracer_provider.get_tracer("agents").start_as_current_span("both"):
         await ask(caller, "a")
@@ -242,21 +242,21 @@ async def test_ids_that_agents_of_one_trace_share(instrumented: Seen, serve: Ser
     assert turnarounds(instrumented) == {}
 
 
-async def test_shared_ids_beside_one_that_is_not(instrumented: Seen, serve: Serve, connect: Connect) -> None:
-    """The calls of a message were made together."""
+async def test_shared_ids_next_to_a_unique_one(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    """One request made all calls of a message."""
     caller = connect(serve(calling("call_1"), calling("call_1", "call_2"), FINAL, FINAL))
     with instrumented.tracer_provider.get_tracer("agents").start_as_current_span("both"):
         await ask(caller, "a")
         await ask(caller, "b")
         await ask(caller, "b", calls("call_1", "call_2"), result("call_1"), result("call_2"))
-        # Only one of them is left.
+        # Only one candidate remains.
         await ask(caller, "a", calls("call_1"), result("call_1"))
     assert linked(instrumented) == {"b": ["b", "b"], "a": ["a"]}
     assert turnarounds(instrumented) == {"b": 2, "a": 1}
 
 
 async def test_shared_ids_of_other_tools(instrumented: Seen, serve: Serve, connect: Connect) -> None:
-    """As the call that ends an agent's run, and never gets a result."""
+    """For example the call that ends an agent's run and never gets a result."""
     ends = [*tool_call_chunks("final_result", "{}", id="call_1"), chunk(finish_reason="tool_calls"), DONE]
     caller = connect(serve(ends, calling("call_1"), FINAL))
     tools = [ADD_TASK, {"type": "function", "function": {"name": "final_result", "parameters": {"type": "object"}}}]
@@ -268,7 +268,7 @@ async def test_shared_ids_of_other_tools(instrumented: Seen, serve: Serve, conne
 
 
 async def test_shared_ids_of_earlier_turns(instrumented: Seen, serve: Serve, connect: Connect) -> None:
-    """What one agent answered long ago is not what another waits for."""
+    """A result that one agent sent long ago does not answer the call of another."""
     caller = connect(serve(calling("call_1"), calling("call_2"), calling("call_1"), FINAL))
     first = [calls("call_1"), result("call_1")]
     with instrumented.tracer_provider.get_tracer("agents").start_as_current_span("both"):
@@ -289,16 +289,18 @@ async def test_shared_ids_in_traces_of_their_own(instrumented: Seen, serve: Serv
         await ask(caller, who, *messages)
         detach(token)
     assert linked(instrumented) == {"a": ["a"], "b": ["b"]}
-    # Sent again, it is linked again, and not measured.
+    # A repeated result is linked again, but not measured.
     assert [len(span.links) for span in instrumented.spans] == [0, 0, 1, 1, 1]
     assert turnarounds(instrumented) == {"a": 1, "b": 1}
 
 
 @needs_responses
 async def test_shared_ids_of_responses(instrumented: Seen, serve: Serve, connect: Connect) -> None:
-    """The response that a request goes on from tells which call it means."""
-    made = [Answer(response(function_call("add_task", ARGUMENTS, call_id="call_1"), id=f"resp_{who}")) for who in "ab"]
-    caller = connect(serve([made[0]], [made[1]], *[[Answer(response(message("Done.")))]] * 2))
+    """The response that a request continues from decides which call is meant."""
+    called = [
+        Answer(response(function_call("add_task", ARGUMENTS, call_id="call_1"), id=f"resp_{who}")) for who in "ab"
+    ]
+    caller = connect(serve([called[0]], [called[1]], *[[Answer(response(message("Done.")))]] * 2))
     with instrumented.tracer_provider.get_tracer("agents").start_as_current_span("both"):
         for who in "ab":
             await caller.respond(model=who)
@@ -308,20 +310,20 @@ async def test_shared_ids_of_responses(instrumented: Seen, serve: Serve, connect
     assert turnarounds(instrumented) == {"a": 1, "b": 1}
 
 
-def test_an_id_that_is_always_the_same_is_bounded() -> None:
-    """And what was forgotten of a trace makes nobody else's call the one that is meant."""
+def test_calls_with_the_same_id_are_bounded() -> None:
+    """And a forgotten call of a trace is not mistaken for another call with its id."""
     tracer = Seen().tracer_provider.get_tracer("t")
     forgotten: list[None] = []
-    made = RecentCalls(lambda: forgotten.append(None))
+    recent = RecentCalls(lambda: forgotten.append(None))
     with tracer.start_as_current_span("all") as root:
         spans = [tracer.start_span("s").get_span_context() for _ in range(1000)]
     for number, span in enumerate(spans):
-        made.remember([("call_1", str(number))], span, 0)
+        recent.remember([("call_1", str(number))], span, 0)
     assert len(forgotten) == 1000 - 8
     for tools in ((), (("call_1", "999"),), (("call_1", "0"),)):
         turn = Turn(results=("call_1",), tools=tools)
-        assert made.answer(turn, root.get_span_context().trace_id, 1) == []
-    assert made.span_of("call_1", root.get_span_context().trace_id) is None
+        assert recent.match_results(turn, root.get_span_context().trace_id, 1) == []
+    assert recent.span_of("call_1", root.get_span_context().trace_id) is None
 
 
 async def test_a_reused_id_after_its_result(instrumented: Seen, serve: Serve, connect: Connect) -> None:
@@ -377,10 +379,10 @@ async def test_responses_with_the_whole_conversation(instrumented: Seen, serve: 
         (["c1", "c2", "c2"], ["duplicate_result"]),
     ],
 )
-async def test_responses_that_go_on_from_another(
+async def test_responses_that_continue_another(
     instrumented: Seen, serve: Serve, connect: Connect, results: list[str], named: list[str]
 ) -> None:
-    """The calls are the server's to know; and ours, if they were made here."""
+    """Only the server has the calls, but calls of this process are remembered."""
     items = [function_call("add_task", ARGUMENTS, call_id=one) for one in ("c1", "c2")]
     caller = connect(serve([Answer(response(*items))], [Answer(response(message("Done.")))]))
     before = await caller.respond()
@@ -395,10 +397,10 @@ def answered_with(*items: dict[str, Any], id_: str, **fields: Any) -> list[Any]:
 
 
 @needs_responses
-async def test_a_result_that_a_response_has_already(instrumented: Seen, serve: Serve, connect: Connect) -> None:
-    """Sent again behind the response to it, and again further on."""
-    made = function_call("add_task", ARGUMENTS, call_id="c1")
-    answers = [answered_with(made, id_="r1"), *(answered_with(message("Hm."), id_=f"r{n}") for n in (2, 3, 4, 5))]
+async def test_a_result_that_was_sent_before(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    """Sent again right after the response to it, and once more later."""
+    called = function_call("add_task", ARGUMENTS, call_id="c1")
+    answers = [answered_with(called, id_="r1"), *(answered_with(message("Hm."), id_=f"r{n}") for n in (2, 3, 4, 5))]
     caller = connect(serve(*answers))
     await caller.respond()
     await caller.respond(input=[output("c1")], previous_response_id="r1")
@@ -411,8 +413,8 @@ async def test_a_result_that_a_response_has_already(instrumented: Seen, serve: S
 
 @needs_responses
 async def test_one_fault_has_one_name(instrumented: Seen, serve: Serve, connect: Connect) -> None:
-    made = [function_call("add_task", ARGUMENTS, call_id=one) for one in ("c1", "c2")]
-    caller = connect(serve(*(answered_with(one, id_=one["call_id"]) for one in made), answered_with(id_="r3")))
+    called = [function_call("add_task", ARGUMENTS, call_id=one) for one in ("c1", "c2")]
+    caller = connect(serve(*(answered_with(one, id_=one["call_id"]) for one in called), answered_with(id_="r3")))
     await caller.respond()
     await caller.respond(input=[output("c1")], previous_response_id="c1")
     await caller.respond(input=[output("c1"), output("c1"), output("c2")], previous_response_id="c2")
@@ -420,11 +422,11 @@ async def test_one_fault_has_one_name(instrumented: Seen, serve: Serve, connect:
 
 
 @needs_responses
-async def test_a_result_that_is_rightly_sent_again(instrumented: Seen, serve: Serve, connect: Connect) -> None:
-    """The server refused it, or failed, or the caller takes another way from the same response."""
-    made = function_call("add_task", ARGUMENTS, call_id="c1")
+async def test_a_result_that_must_be_sent_again(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    """The server refused it, or failed, or the caller continues from the same response in another way."""
+    called = function_call("add_task", ARGUMENTS, call_id="c1")
     failed = response_events(status="failed", error={"code": "server_error", "message": "sorry"}, id="r2")
-    answers = [answered_with(made, id_="r1"), [Answer(error_event("busy"), status=400)], failed]
+    answers = [answered_with(called, id_="r1"), [Answer(error_event("busy"), status=400)], failed]
     caller = connect(serve(*answers, *(answered_with(message("Hm."), id_=f"r{n}") for n in (3, 4))))
     await caller.respond()
     again = {"input": [output("c1")], "previous_response_id": "r1"}
@@ -437,10 +439,10 @@ async def test_a_result_that_is_rightly_sent_again(instrumented: Seen, serve: Se
 
 
 @needs_responses
-async def test_a_result_that_a_failed_request_brought(instrumented: Seen, serve: Serve, connect: Connect) -> None:
-    """It is not in the response that the caller went on to."""
-    made = function_call("add_task", ARGUMENTS, call_id="c1")
-    answers = [answered_with(made, id_="r1"), [Answer(error_event("busy"), status=400)]]
+async def test_a_result_in_a_failed_request(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    """The failed request is not part of the conversation that the caller continues."""
+    called = function_call("add_task", ARGUMENTS, call_id="c1")
+    answers = [answered_with(called, id_="r1"), [Answer(error_event("busy"), status=400)]]
     caller = connect(serve(*answers, *(answered_with(message("Hm."), id_=f"r{n}") for n in (2, 3))))
     await caller.respond()
     with pytest.raises(openai.BadRequestError):
@@ -452,31 +454,29 @@ async def test_a_result_that_a_failed_request_brought(instrumented: Seen, serve:
 
 @needs_responses
 @pytest.mark.parametrize("ids", [["r1", "r2", "r3"], ["r", "r", "r"], ["r1", "r2", "r2"]])
-async def test_a_result_under_an_id_that_is_used_again(
-    instrumented: Seen, serve: Serve, connect: Connect, ids: list[str]
-) -> None:
-    made = function_call("add_task", ARGUMENTS, call_id="c1")
-    caller = connect(serve(*(answered_with(made, id_=one) for one in ids), answered_with(message("Hm."), id_="r9")))
+async def test_a_result_with_a_reused_id(instrumented: Seen, serve: Serve, connect: Connect, ids: list[str]) -> None:
+    called = function_call("add_task", ARGUMENTS, call_id="c1")
+    caller = connect(serve(*(answered_with(called, id_=one) for one in ids), answered_with(message("Hm."), id_="r9")))
     await caller.respond()
     for one in ids:
         await caller.respond(input=[output("c1")], previous_response_id=one)
     assert [anomalies(span) for span in instrumented.spans] == [[]] * 4
 
 
-def test_answers_that_are_remembered_are_bounded() -> None:
+def test_remembered_results_are_bounded() -> None:
     span = Seen().tracer_provider.get_tracer("t").start_span("s").get_span_context()
-    made = RecentCalls(lambda: None, most=2)
+    recent = RecentCalls(lambda: None, most=2)
     previous = None
     for number in range(200):
-        made.remember_answers(Turn(results=(f"c{number}",), previous_response=previous), span, f"r{number}")
+        recent.remember_results(Turn(results=(f"c{number}",), previous_response=previous), span, f"r{number}")
         previous = f"r{number}"
     results = tuple(f"c{number}" for number in range(200))
-    assert len(made.complete(Turn(results=results, previous_response="r199")).repeated) == 64
-    assert made.complete(Turn(results=results, previous_response="r197")).repeated == ()
+    assert len(recent.complete_turn(Turn(results=results, previous_response="r199")).repeated) == 64
+    assert recent.complete_turn(Turn(results=results, previous_response="r197")).repeated == ()
 
 
 @needs_responses
-async def test_responses_of_which_nothing_is_known(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+async def test_responses_of_unknown_conversations(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(Answer(response(message("Done.")))))
     await caller.respond(input=[output("c1")], previous_response_id="resp_of_another_process")
     await caller.respond(input=[output("c1")], conversation="conv_1")
@@ -486,10 +486,10 @@ async def test_responses_of_which_nothing_is_known(instrumented: Seen, serve: Se
 
 
 @needs_responses
-async def test_responses_that_go_on_from_another_and_bring_calls_of_their_own(
+async def test_responses_that_continue_another_with_calls_of_their_own(
     instrumented: Seen, serve: Serve, connect: Connect
 ) -> None:
-    """A framework that hands a conversation over, say: it made the second call itself."""
+    """For example a framework that hands over a conversation and made the second call itself."""
     first, second = (function_call("add_task", ARGUMENTS, call_id=one) for one in ("c1", "c2"))
     caller = connect(serve([Answer(response(first))], [Answer(response(message("Done.")))]))
     before = await caller.respond()
@@ -499,7 +499,7 @@ async def test_responses_that_go_on_from_another_and_bring_calls_of_their_own(
     assert anomalies(two) == []
 
 
-# What does not fit --------------------------------------------------------------------------------------------
+# Results without a call ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -516,15 +516,15 @@ async def test_responses_that_go_on_from_another_and_bring_calls_of_their_own(
         ([USER, calls("c1")], ["unanswered_call"]),
         ([USER, calls("c1"), result("c1"), result("c1")], ["duplicate_result"]),
         ([USER, calls("c1"), result("c1"), calls("c2"), result("c2"), result("c1")], ["duplicate_result"]),
-        # It comes late, but it comes once.
+        # Late, but only once.
         ([USER, calls("c1"), USER, calls("c2"), result("c2"), result("c1")], []),
-        # Of an earlier turn only that turn's request is accused.
+        # Faults of an earlier turn are reported by that turn's request only.
         ([USER, calls("c1"), USER, says("well"), USER], []),
         ([USER, calls("c1"), result("c1"), calls("c1"), result("c1")], []),
-        # The start of an answer that the model shall go on writing.
+        # The beginning of an answer for the model to continue.
         ([USER, calls("c1"), result("c1"), says("It is")], []),
         ([USER, calls("c1"), says("It is")], ["unanswered_call"]),
-        # The model's fault, which was named when it made them.
+        # The model's fault, which was reported when it made the calls.
         ([USER, calls("c1", "c1"), result("c1"), result("c1")], []),
         ([USER, calls("c1", "c1"), *[result("c1")] * 3], ["duplicate_result"]),
         ([USER, calls(*MANY), *map(result, MANY)], []),
@@ -545,7 +545,7 @@ def details(span: ReadableSpan) -> list[Any]:
 
 
 async def test_a_history_that_lost_its_calls(instrumented: Seen, serve: Serve, connect: Connect) -> None:
-    """The call was made, and the span says so; what the server is sent lacks it, and the detail says no more."""
+    """The call was made, so the span is linked to it; the request lacks it, and the detail says only that."""
     caller = connect(serve(calling("c1"), FINAL))
     await turns(caller, [USER], [USER, result("c1")])
     one, two = instrumented.spans
@@ -554,16 +554,20 @@ async def test_a_history_that_lost_its_calls(instrumented: Seen, serve: Serve, c
 
 
 @needs_responses
-async def test_a_result_of_no_call_of_the_response_before(instrumented: Seen, serve: Serve, connect: Connect) -> None:
-    made = function_call("add_task", ARGUMENTS, call_id="c1")
-    caller = connect(serve(answered_with(made, id_="r1"), answered_with(message("Hm."), id_="r2")))
+async def test_a_result_without_a_call_in_the_previous_response(
+    instrumented: Seen, serve: Serve, connect: Connect
+) -> None:
+    called = function_call("add_task", ARGUMENTS, call_id="c1")
+    caller = connect(serve(answered_with(called, id_="r1"), answered_with(message("Hm."), id_="r2")))
     await caller.respond()
     await caller.respond(input=[output("c1"), output("c2")], previous_response_id="r1")
     assert details(instrumented.spans[1]) == ["a result, but c2 is the id of no call in the response before"]
 
 
-async def test_they_are_named_where_the_server_refuses_them(instrumented: Seen, serve: Serve, connect: Connect) -> None:
-    """Just then somebody wants to know."""
+async def test_anomalies_are_reported_if_the_server_refuses_the_request(
+    instrumented: Seen, serve: Serve, connect: Connect
+) -> None:
+    """That is when the anomalies are needed."""
     caller = connect(serve(Answer(error_event("no tool call c1"), status=400)))
     with pytest.raises(openai.BadRequestError):
         await caller.create(messages=[USER, result("c1")])
@@ -593,10 +597,10 @@ def test_an_endless_conversation_is_read_at_its_end() -> None:
     assert Counted.reads < 200
 
 
-# The memory of it ---------------------------------------------------------------------------------------------
+# Bounded memory -----------------------------------------------------------------------------------------------
 
 
-async def test_what_is_forgotten_is_counted(
+async def test_forgotten_calls_are_counted(
     instrument: Callable[..., Seen], serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(call_links.RecentCalls.__init__, "__defaults__", (2,))
@@ -604,25 +608,25 @@ async def test_what_is_forgotten_is_counted(
     caller = connect(serve(calling("c1", "c2"), FINAL, calling("c3"), calling("c4", "c5"), FINAL))
     answered = [USER, calls("c1", "c2"), result("c1")]
     await turns(caller, [USER], answered, [USER], [USER], answered)
-    # c1 had its result, c4 and c5 are kept.
+    # c1 had a result; c4 and c5 are kept.
     assert seen.metric("otel_llm.tool_call.forgotten") == [({}, 2)]
     assert links(seen.spans[-1]) == []
 
 
 def test_many_threads() -> None:
-    """Each thread answers its own calls; none is lost, none counted twice."""
+    """Each thread answers its own calls: no call is lost or counted twice."""
     seen = Seen()
     tracer = seen.tracer_provider.get_tracer("t")
     forgotten: list[None] = []
-    made = RecentCalls(lambda: forgotten.append(None), most=1000)
+    recent = RecentCalls(lambda: forgotten.append(None), most=1000)
     found: list[int] = []
 
     def work(number: int) -> None:
         count = 0
         for step in range(200):
             span = tracer.start_span("s").get_span_context()
-            made.remember([(f"{number}-{step}", "t")], span, 0)
-            count += len(made.answer(Turn(results=(f"{number}-{step}",)), span.trace_id, 1))
+            recent.remember([(f"{number}-{step}", "t")], span, 0)
+            count += len(recent.match_results(Turn(results=(f"{number}-{step}",)), span.trace_id, 1))
         found.append(count)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
@@ -634,8 +638,8 @@ def test_many_threads() -> None:
     assert forgotten == []
 
 
-async def test_turnarounds_where_nothing_is_traced(instrument: Callable[..., Seen], serve: Serve) -> None:
-    """All requests have the same span then, which is none."""
+async def test_turnarounds_without_tracing(instrument: Callable[..., Seen], serve: Serve) -> None:
+    """All requests then have the same, invalid span."""
     seen = Seen()
     OpenAIInstrumentor().instrument(**seen.providers | {"tracer_provider": NoOpTracerProvider()})
     caller = SyncCaller(serve(calling("call_0"), calling("call_0"), FINAL).base_url)
@@ -646,7 +650,7 @@ async def test_turnarounds_where_nothing_is_traced(instrument: Callable[..., See
     await caller.close_client()
 
 
-def test_a_tool_that_nobody_declared_has_no_name_in_metrics(instrumented: Seen, serve: Serve) -> None:
+def test_an_undeclared_tool_has_no_name_in_metrics(instrumented: Seen, serve: Serve) -> None:
     caller = SyncCaller(serve(calling("c1"), FINAL).base_url)
     for messages in ([USER], [USER, calls("c1"), result("c1")]):
         tools = [{"type": "function", "function": {**ADD_TASK["function"], "name": "other"}}]

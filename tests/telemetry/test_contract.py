@@ -336,7 +336,7 @@ async def test_unsampled_requests_are_counted(instrument: Callable[..., Seen], s
     assert [value for _, value in seen.metric("otel_llm.stream.count")] == [1]
 
 
-# Content, where the user opted in -----------------------------------------------------------------------------
+# Content, if the user opted in --------------------------------------------------------------------------------
 
 CONVERSATION: list[Any] = [
     {"role": "system", "content": "Be brief."},
@@ -413,7 +413,7 @@ async def test_completion_hook(instrument: Callable[..., Seen], serve: Serve, co
     assert call["inputs"][0].parts[0].content == MESSAGES[0]["content"]
 
 
-# By itself ----------------------------------------------------------------------------------------------------
+# A tracker without an instrumentor ----------------------------------------------------------------------------
 
 
 async def test_a_tracker_by_itself_writes_to_the_current_span(seen: Seen, serve: Serve) -> None:

@@ -1,4 +1,4 @@
-"""Values that are nested deep, where messages are written down: all of a batch can be sent, and nothing is lost."""
+"""Deeply nested values in captured messages: the whole batch can be exported, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ Connect = Callable[..., SyncCaller]
 
 SHALLOW = 5
 DEPTHS = [SHALLOW, *range(20, 61)]
-# Deeper than Python reads, and than the SDK sends.
+# Deeper than Python parses, and than the OpenAI SDK sends.
 ABYSS = 10_000
-# What opens each level, and what closes it; from the outside in.
+# How each level opens and closes, from the outside in.
 SHAPES = {"objects": [('{"a":', "}")], "lists": [("[", "]")], "both": [('{"a":', "}"), ("[", "]")]}
 MODES = ["span_only", "event_only", "span_and_event"]
 
 
 def nested(levels: list[tuple[str, str]], depth: int) -> str:
-    """A JSON object that is that deep."""
+    """A JSON object of this depth."""
     opened = [('{"a":', "}"), *(levels[place % len(levels)] for place in range(1, depth))]
     return "".join(opens for opens, _ in opened) + '"\u00e9"' + "".join(closes for _, closes in reversed(opened))
 
 
-def told(seen: Seen, mode: str, name: str) -> list[Any]:
-    """An attribute of messages or definitions, wherever it was asked for."""
+def captured(seen: Seen, mode: str, name: str) -> list[Any]:
+    """An attribute with messages or definitions, from the span or the event."""
     seen.encode()
     found = []
     if "span" in mode:
         found.append(json.loads(str(seen.attributes[name])))
     if "event" in mode:
-        # A receiver counts levels, too.
+        # The receiver limits the depth too.
         encoded = encode_logs(seen._logs.get_finished_logs()).SerializeToString()
         assert ExportLogsServiceRequest.FromString(encoded).resource_logs
         (attributes,) = (record.attributes for record in seen.log_records if name in record.attributes)
@@ -52,7 +52,7 @@ def told(seen: Seen, mode: str, name: str) -> list[Any]:
 
 
 def check(values: list[Any], texts: list[str]) -> None:
-    """Each is what its text says; a shallow one as the value, and what is too deep as text."""
+    """Each holds what its text says: a shallow value as the value, a deep one as text."""
     assert values[0] == json.loads(texts[0])
     assert isinstance(values[1], dict)
     assert isinstance(values[-1], str)
@@ -78,7 +78,7 @@ async def test_arguments_of_the_model(mode: str, watched: Seen, serve: Serve, co
     ]
     caller = connect(serve(*deltas, chunk(finish_reason="tool_calls"), DONE))
     await caller.read(await caller.stream())
-    ((answer),) = told(watched, mode, "gen_ai.output.messages")
+    ((answer),) = captured(watched, mode, "gen_ai.output.messages")
     values = [part["arguments"] for part in answer["parts"]]
     check(values, texts)
     # As the model wrote it.
@@ -100,18 +100,18 @@ async def test_a_request(mode: str, watched: Seen, serve: Serve, connect: Connec
     await caller.read(
         await caller.stream(messages=messages, tools=tools, extra_body={"metadata": values[-1]}),
     )
-    asked = told(watched, mode, "gen_ai.input.messages")
+    asked = captured(watched, mode, "gen_ai.input.messages")
     called = [message["parts"][0]["arguments"] for message in asked if message["role"] == "assistant"]
     check(called[::2], texts)
     check(called[1::2], texts)
     check([message["parts"][0]["response"] for message in asked if message["role"] == "tool"], texts)
-    check([tool["parameters"] for tool in told(watched, mode, "gen_ai.tool.definitions")], texts)
+    check([tool["parameters"] for tool in captured(watched, mode, "gen_ai.tool.definitions")], texts)
     assert watched.outcome == "completed"
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("depth", [900, ABYSS])
-async def test_an_abyss(mode: str, watched: Seen, serve: Serve, connect: Connect, shape: str, depth: int) -> None:
+async def test_extreme_depth(mode: str, watched: Seen, serve: Serve, connect: Connect, shape: str, depth: int) -> None:
     written = nested(SHAPES[shape], depth)
     steps = [
         chunk(tool_call_delta(index=0, id="c", name="f", arguments=written)),
@@ -122,7 +122,7 @@ async def test_an_abyss(mode: str, watched: Seen, serve: Serve, connect: Connect
     called = {"id": "c", "type": "function", "function": {"name": "f", "arguments": written}}
     await caller.read(await caller.stream(messages=[{"role": "assistant", "tool_calls": [called]}]))
     for name in ("gen_ai.input.messages", "gen_ai.output.messages"):
-        (message,) = told(watched, mode, name)
+        (message,) = captured(watched, mode, name)
         assert message["parts"][0]["arguments"] == written
     assert watched.outcome == "completed"
 
@@ -138,7 +138,7 @@ async def test_a_request_too_deep_to_be_sent(mode: str, watched: Seen, serve: Se
     caller = connect(serve(chunk(text("ok")), chunk(finish_reason="stop"), DONE))
     with suppress(RecursionError):
         await caller.stream(messages=[{"role": "tool", "tool_call_id": "c", "content": abyss(ABYSS)}])
-    (asked,) = told(watched, mode, "gen_ai.input.messages")
+    (asked,) = captured(watched, mode, "gen_ai.input.messages")
     assert asked["parts"][0]["response"] == '{"a":[' * ABYSS + "1" + "]}" * ABYSS
 
 
@@ -154,7 +154,7 @@ def test_a_tool_of_the_user(mode: str, watched: Seen, depth: int) -> None:
         assert "gen_ai.tool.call.result" in watched.attributes
 
 
-def test_what_is_in_a_deep_value(mode: str, watched: Seen) -> None:
+def test_the_contents_of_a_deep_value(mode: str, watched: Seen) -> None:
     inside = abyss(40)
     inside["itself"] = inside
     inside["\ud83d"] = ("\ud83d", b"x", {1}, float("nan"), 2**70, print)
@@ -162,12 +162,12 @@ def test_what_is_in_a_deep_value(mode: str, watched: Seen) -> None:
         pass
     watched.encode()
     if "span" in mode:
-        told_of = json.loads(str(watched.attributes["gen_ai.tool.call.arguments"]))
-        assert told_of["itself"] is None
-        assert told_of["\\ud83d"] == ["\\ud83d", "eA==", [1], None, str(2**70), None]
+        arguments = json.loads(str(watched.attributes["gen_ai.tool.call.arguments"]))
+        assert arguments["itself"] is None
+        assert arguments["\\ud83d"] == ["\\ud83d", "eA==", [1], None, str(2**70), None]
 
 
-def test_a_deep_value_without_end(mode: str, watched: Seen) -> None:
+def test_a_long_deep_value_is_cut(mode: str, watched: Seen) -> None:
     with tool_execution("f", arguments={"deep": abyss(40), "wide": ["x" * 1000] * 2000}):
         pass
     watched.encode()

@@ -1,4 +1,4 @@
-"""What of a conversation is written down where the user opted in, by way of the SDK and real HTTP."""
+"""The captured content of a conversation, with the OpenAI SDK and real HTTP."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ PARTS: list[tuple[str, Any, Parts]] = [
 ]
 
 
-async def told(seen: Seen, name: str = "input") -> list[dict[str, Any]]:
+async def captured(seen: Seen, name: str = "input") -> list[dict[str, Any]]:
     seen.encode()
     messages: list[dict[str, Any]] = json.loads(str(seen.attributes[f"gen_ai.{name}.messages"]))
     return messages
@@ -126,7 +126,7 @@ def capturing(instrument: Callable[..., Seen], monkeypatch: pytest.MonkeyPatch) 
 
 async def ask(connect: Connect, serve: Serve, *messages: Any) -> None:
     caller = connect(serve(*ANSWER))
-    # Half a surrogate pair the SDK cannot send; the span of the request that failed tells it all the same.
+    # The OpenAI SDK cannot send a lone surrogate; the span of the failed request has it nevertheless.
     with suppress(UnicodeEncodeError):
         await caller.read(await caller.stream(messages=list(messages)))
 
@@ -134,7 +134,7 @@ async def ask(connect: Connect, serve: Serve, *messages: Any) -> None:
 @pytest.mark.parametrize(("part", "expected"), [pytest.param(*row[1:], id=row[0]) for row in PARTS])
 async def test_parts(capturing: Seen, serve: Serve, connect: Connect, part: Any, expected: Parts) -> None:
     await ask(connect, serve, {"role": "user", "content": [{"type": "text", "text": "see"}, part]})
-    (asked,) = await told(capturing)
+    (asked,) = await captured(capturing)
     assert asked["parts"] == [says("see"), *expected]
 
 
@@ -202,7 +202,7 @@ async def test_messages(
     given = {"role": "assistant", **body}
     await ask(connect, serve, given, *MESSAGES)
     if mode == "span_only":
-        asked, *rest = await told(seen)
+        asked, *rest = await captured(seen)
     else:
         seen.encode()
         (record,) = seen.log_records
@@ -211,10 +211,10 @@ async def test_messages(
     assert len(rest) == len(MESSAGES)
 
 
-async def test_what_cannot_be_sent_is_told_without_raising(
+async def test_unencodable_text_is_recorded_without_raising(
     instrument: Callable[..., Seen], serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Half a surrogate pair in a log record would cost the whole batch of them."""
+    """A lone surrogate in a log record would fail the whole batch."""
     monkeypatch.setenv(MODE, "event_only")
     seen = instrument()
     body = {"arguments": {"\ud83d": ["\ud83d"]}}
@@ -229,15 +229,15 @@ async def test_what_cannot_be_sent_is_told_without_raising(
 async def test_messages_without_parts(capturing: Seen, serve: Serve, connect: Connect) -> None:
     nothing = [{"role": "user", "content": []}, {"role": "assistant", "content": None}, {"role": "user", "content": ""}]
     await ask(connect, serve, *nothing, *MESSAGES)
-    (asked,) = await told(capturing)
+    (asked,) = await captured(capturing)
     assert asked["parts"] == [says(MESSAGES[0]["content"])]
 
 
-async def test_bytes_have_room_for_a_span(capturing: Seen, serve: Serve, connect: Connect) -> None:
-    """64 KiB a request: what came first has the first claim, and what does not fit is there without its bytes."""
+async def test_the_bytes_on_a_span_are_limited(capturing: Seen, serve: Serve, connect: Connect) -> None:
+    """64 KiB per request: earlier blobs take precedence, and those that do not fit have no bytes."""
     parts = [image(f"data:image/png;base64,{BIG}"), audio(FITS, "wav"), audio(FITS, "wav"), audio(PIXEL, "wav")]
     await ask(connect, serve, {"role": "user", "content": parts})
-    (asked,) = await told(capturing)
+    (asked,) = await captured(capturing)
     assert [part["content"] for part in asked["parts"]] == ["", FITS, "", PIXEL]
     assert asked["parts"][0]["mime_type"] == "image/png"
 
@@ -354,7 +354,7 @@ async def test_items_of_the_responses_api(
     caller = connect(serve(*response_events(message("ok"))))
     last = {"role": "developer", "content": "Be brief."}
     await caller.read(await caller.respond(stream=True, input=[item, last]))
-    asked = await told(capturing)
+    asked = await captured(capturing)
     brief = {"role": "developer", "parts": [says("Be brief.")]}
     assert asked == [{**entry, "name": None} for entry in [*expected, brief]]
 
@@ -363,7 +363,7 @@ async def test_items_of_the_responses_api(
 @pytest.mark.parametrize(
     "left_out", [("delta", "part", "text.done"), ("output_item", "delta", "part", "text.done"), ()]
 )
-async def test_of_several_messages_each_is_told_once(
+async def test_each_message_is_recorded_once(
     capturing: Seen, serve: Serve, connect: Connect, left_out: tuple[str, ...]
 ) -> None:
     events = response_events(
@@ -372,20 +372,20 @@ async def test_of_several_messages_each_is_told_once(
     kept = [event for event in events if not any(kind in event["type"] for kind in left_out)]
     caller = connect(serve(*kept))
     await caller.read(await caller.respond(stream=True))
-    (answered,) = await told(capturing, "output")
+    (answered,) = await captured(capturing, "output")
     assert answered["parts"] == [thinks("First. Then."), says("One moment. Done.")]
 
 
 @needs_responses
-async def test_a_custom_tool_is_passed_text(capturing: Seen, serve: Serve, connect: Connect) -> None:
+async def test_the_input_of_a_custom_tool_is_text(capturing: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(*response_events(custom_tool_call("shell", "12"))))
     await caller.read(await caller.respond(stream=True))
-    (answered,) = await told(capturing, "output")
+    (answered,) = await captured(capturing, "output")
     assert answered["parts"] == [calls("shell", "12", "call_1")]
 
 
 class Unruly(str):
-    """Raises where nobody expects a string to."""
+    """Raises where no string does."""
 
     __slots__ = ()
 
@@ -393,7 +393,9 @@ class Unruly(str):
         raise RuntimeError
 
 
-async def test_a_message_that_raises_costs_the_others_nothing(capturing: Seen, serve: Serve, connect: Connect) -> None:
+async def test_a_message_that_raises_does_not_affect_the_others(
+    capturing: Seen, serve: Serve, connect: Connect
+) -> None:
     await ask(connect, serve, {"role": Unruly("user"), "content": "hi"}, *MESSAGES)
-    (asked,) = await told(capturing)
+    (asked,) = await captured(capturing)
     assert asked["parts"] == [says(MESSAGES[0]["content"])]

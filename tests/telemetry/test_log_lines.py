@@ -1,4 +1,4 @@
-"""The lines of the contract, letter by letter: people grep for them."""
+"""The exact log lines of the contract: people search for them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HOSTILE = "x\n[LLM STREAM] Anomaly: forged\r\x1b[2J\u2028\u202e\x00y"
 
 
 class Lines:
-    """What was logged, and since when."""
+    """The lines logged since the last look."""
 
     def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
         self._caplog = caplog
@@ -52,22 +52,22 @@ def play(
     asked: dict[str, Any] | None = None,
     outcome: Any = "completed",
 ) -> list[list[str]]:
-    """The lines that each chunk made, and those of the end."""
+    """The lines of each chunk, and those of the end."""
     config = config or Config()
     request = read_request({"tools": TOOLS} if asked is None else asked)
     recording = Recording(declared=request.tool_names)
-    said = []
+    logged = []
     for at, one in enumerate(chunks):
         log_notices(config, recording, recording.feed(sdk_chunk(one), at, at + 1) or [])
-        said.append(lines.new())
+        logged.append(lines.new())
     log_notices(config, recording, recording.end(outcome, len(chunks) + 1))
     log_end(config, recording, diagnose(Case(recording, request)))
-    said.append(lines.new())
-    return said
+    logged.append(lines.new())
+    return logged
 
 
-def flat(said: list[list[str]]) -> list[str]:
-    return [line for some in said for line in some]
+def flat(logged: list[list[str]]) -> list[str]:
+    return [line for some in logged for line in some]
 
 
 # -- the request --
@@ -182,7 +182,7 @@ def test_calls_beyond_the_limit_are_counted_though_they_are_not_shown(lines: Lin
     ]
 
 
-def test_a_name_in_pieces_is_said_once_and_whole(lines: Lines) -> None:
+def test_a_name_in_pieces_is_logged_once_and_whole(lines: Lines) -> None:
     chunks = [
         calls(call(0, "a", "list")),
         calls(call(0, name="_tas")),
@@ -196,7 +196,7 @@ def test_a_name_in_pieces_is_said_once_and_whole(lines: Lines) -> None:
     ]
 
 
-def test_a_name_that_stops_in_the_middle_is_said_at_the_end(lines: Lines) -> None:
+def test_an_incomplete_name_is_logged_at_the_end(lines: Lines) -> None:
     assert play(lines, [calls(call(0, "a", "list"))], outcome="closed")[-1] == ["[LLM STREAM] Tool call [0] name: list"]
 
 
@@ -216,7 +216,7 @@ def test_anomalies(lines: Lines) -> None:
     ]
 
 
-def test_a_stream_without_a_finish_reason_is_summed_up_at_its_end(lines: Lines) -> None:
+def test_a_stream_without_a_finish_reason_is_summarized_at_its_end(lines: Lines) -> None:
     assert play(lines, whole_call())[-1] == [
         "[LLM STREAM] Tool calls completed: 1",
         "  [0] list_tasks(id=call_1) args={}",
@@ -225,12 +225,12 @@ def test_a_stream_without_a_finish_reason_is_summed_up_at_its_end(lines: Lines) 
 
 
 @pytest.mark.parametrize("outcome", ["closed", "abandoned", "cancelled", "error"])
-def test_a_stream_that_somebody_stopped_is_not_summed_up(outcome: str, lines: Lines) -> None:
+def test_a_stopped_stream_is_not_summarized(outcome: str, lines: Lines) -> None:
     assert play(lines, whole_call(), outcome=outcome)[-1] == []
     assert play(lines, [says("Hi")], outcome=outcome)[-1] == []
 
 
-def test_the_same_finish_reason_again_is_not_said_again(lines: Lines) -> None:
+def test_a_repeated_finish_reason_is_logged_once(lines: Lines) -> None:
     assert play(lines, [says("Hi"), ends("stop"), ends("stop")])[2:] == [[], []]
 
 
@@ -253,7 +253,7 @@ def test_a_whole_response(lines: Lines) -> None:
     ]
 
 
-# -- what may be in them --
+# -- untrusted text --
 
 
 def test_arguments_are_cut_at_the_limit(lines: Lines) -> None:
@@ -262,15 +262,15 @@ def test_arguments_are_cut_at_the_limit(lines: Lines) -> None:
     assert flat(play(lines, chunks, Config(argument_limit=3)))[-1] == '  [0] list_tasks(id=call_1) args={"a'
 
 
-def test_arguments_that_are_switched_off_are_in_no_line(lines: Lines) -> None:
+def test_no_arguments_if_they_are_switched_off(lines: Lines) -> None:
     chunks = [*whole_call(arguments='{"a":"SECRET"'), ends()]
-    said = flat(play(lines, chunks, Config(capture_arguments=False)))
-    assert "  [0] list_tasks(id=call_1) args=(not captured)" in said
-    assert said[-1].startswith("[LLM STREAM] Anomaly: invalid_json (")
-    assert "SECRET" not in "".join(said)
+    logged = flat(play(lines, chunks, Config(capture_arguments=False)))
+    assert "  [0] list_tasks(id=call_1) args=(not captured)" in logged
+    assert logged[-1].startswith("[LLM STREAM] Anomaly: invalid_json (")
+    assert "SECRET" not in "".join(logged)
 
 
-def test_nothing_that_comes_from_outside_starts_a_line_or_moves_the_cursor(lines: Lines) -> None:
+def test_untrusted_text_starts_no_line_and_moves_no_cursor(lines: Lines) -> None:
     asked = {"tools": [tool(HOSTILE)], "tool_choice": {"type": "function", "function": {"name": HOSTILE + "!"}}}
     log_request(read_request(asked))
     chunks = [
@@ -280,55 +280,55 @@ def test_nothing_that_comes_from_outside_starts_a_line_or_moves_the_cursor(lines
         ends(HOSTILE),
     ]
     request_lines = lines.new()
-    said = request_lines + flat(play(lines, chunks, asked=asked))
+    logged = request_lines + flat(play(lines, chunks, asked=asked))
     recording = Recording()
     log_end(Config(), recording, [Anomaly("invalid_json", HOSTILE)])
-    said += lines.new()
+    logged += lines.new()
     assert len(request_lines) == 3
-    assert len(said) > 12
-    for line in said:
+    assert len(logged) > 12
+    for line in logged:
         assert not set(line) & set("\n\r\x1b\u2028\u202e\x00")
         assert not line.startswith("[LLM STREAM] Anomaly: forged")
 
 
 def test_a_lone_surrogate_is_written_as_its_escape(lines: Lines) -> None:
-    said = flat(play(lines, [*whole_call(arguments='{"a":"\ud83d"}', size=100), ends()]))
-    assert '  [0] list_tasks(id=call_1) args={"a":"\\ud83d"}' in said
-    for line in said:
+    logged = flat(play(lines, [*whole_call(arguments='{"a":"\ud83d"}', size=100), ends()]))
+    assert '  [0] list_tasks(id=call_1) args={"a":"\\ud83d"}' in logged
+    for line in logged:
         line.encode()
 
 
-def test_halves_of_a_pair_in_two_deltas_are_one_character(lines: Lines) -> None:
+def test_a_surrogate_pair_in_two_deltas_is_one_character(lines: Lines) -> None:
     chunks = [*whole_call(arguments='{"a":"\ud83d', size=100), calls(call(0, arguments='\ude00"}')), ends()]
     assert flat(play(lines, chunks))[-1] == '  [0] list_tasks(id=call_1) args={"a":"\U0001f600"}'
 
 
-# -- when there are none --
+# -- switched off --
 
 
-def test_no_line_is_written_where_it_is_switched_off(instrument: Callable[..., Seen], lines: Lines) -> None:
+def test_no_lines_if_they_are_switched_off(instrument: Callable[..., Seen], lines: Lines) -> None:
     instrument(log=False)
     assert ask() == "list_tasks"
     assert lines.new() == []
 
 
-def test_no_line_is_made_where_nobody_reads_it(
+def test_no_lines_are_built_if_they_are_not_logged(
     instrument: Callable[..., Seen], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     instrument()
-    made = []
+    built = []
     for name in ("log_notices", "log_end"):
-        monkeypatch.setattr(f"otel_llm.observation.{name}", lambda *_: made.append(1))
+        monkeypatch.setattr(f"otel_llm.observation.{name}", lambda *_: built.append(1))
     with caplog.at_level(logging.WARNING, "otel_llm"):
         assert ask() == "list_tasks"
-    assert made == []
+    assert built == []
     with caplog.at_level(logging.INFO, "otel_llm"):
         assert ask() == "list_tasks"
-    assert made
+    assert built
 
 
 def ask() -> str:
-    """One request whose answer calls a tool and breaks it; the name that the caller sees."""
+    """One request with a broken tool call in its answer; returns the name that the caller sees."""
     with ScriptedServer([*whole_call(arguments="{"), ends()]) as server:
         caller = SyncCaller(server.base_url)
         with caller.client as client:

@@ -66,7 +66,7 @@ ENTRY_POINTS = {entry.name for entry in distribution("otel-llm").entry_points}
 # Names that look alike and are no telemetry.
 OTHERS = {
     "otel_llm_recording": "the mark of a recorded exchange",
-    "otel_llm_requesting": "a context variable",
+    "otel_llm_current_request": "a context variable",
     "otel_llm_token": "the cookie of the view",
 }
 # Attributes that collector-config/ sets for its own processors, and removes before anything is exported.

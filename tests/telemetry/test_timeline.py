@@ -1,4 +1,4 @@
-"""The events of a response: names and attributes of the contract, in order, and as many as fit."""
+"""The events of a response: names and attributes of the contract, in order, within the limit."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def timeline(
     return build_timeline(recording, diagnose(Case(recording)), limit=limit, preview=preview)
 
 
-def names(made: Timeline) -> list[str]:
-    return [event.name.removeprefix("otel_llm.") for event in made.events]
+def names(built: Timeline) -> list[str]:
+    return [event.name.removeprefix("otel_llm.") for event in built.events]
 
 
 INDEXES = {"otel_llm.choice.index": 0, "otel_llm.tool_call.index": 2}
@@ -56,29 +56,29 @@ def test_the_life_of_a_call_has_the_names_attributes_and_times_of_the_contract()
     ]
 
 
-def test_an_anomaly_comes_at_the_end_and_says_where_it_is() -> None:
-    made = timeline([*whole_call(arguments="{", index=2), ends()])
-    last = made.events[-1]
+def test_an_anomaly_comes_at_the_end_with_its_indexes() -> None:
+    built = timeline([*whole_call(arguments="{", index=2), ends()])
+    last = built.events[-1]
     assert last.name == "otel_llm.anomaly"
     assert last.time_ns == 4 * STEP_NS
     assert last.attributes == INDEXES | {
         "otel_llm.anomaly.type": "invalid_json",
-        "otel_llm.anomaly.detail": made.anomalies[0].detail,
+        "otel_llm.anomaly.detail": built.anomalies[0].detail,
     }
 
 
 def test_an_anomaly_of_the_stream_has_no_indexes() -> None:
-    made = timeline([])
-    assert set(made.events[0].attributes) == {"otel_llm.anomaly.type", "otel_llm.anomaly.detail"}
+    built = timeline([])
+    assert set(built.events[0].attributes) == {"otel_llm.anomaly.type", "otel_llm.anomaly.detail"}
 
 
-def test_whole_calls_in_one_chunk_are_told_one_after_the_other() -> None:
-    made = timeline([calls(call(0, "a", "add", "{}"), call(1, "b", "sub", "{}"), finish="tool_calls")])
+def test_whole_calls_in_one_chunk_follow_one_another() -> None:
+    built = timeline([calls(call(0, "a", "add", "{}"), call(1, "b", "sub", "{}"), finish="tool_calls")])
     life = ["tool_call.detected", "tool_call.name", "tool_call.arguments.delta"]
-    assert names(made) == [*life, *life, "tool_call.completed", "tool_call.completed", "finish_reason"]
+    assert names(built) == [*life, *life, "tool_call.completed", "tool_call.completed", "finish_reason"]
 
 
-def test_a_call_that_was_stopped_is_not_completed() -> None:
+def test_an_interrupted_call_is_not_completed() -> None:
     assert names(timeline(whole_call(arguments="{"), outcome="closed")) == [
         "tool_call.detected",
         "tool_call.name",
@@ -87,27 +87,27 @@ def test_a_call_that_was_stopped_is_not_completed() -> None:
     ]
 
 
-def test_a_call_is_completed_at_the_end_where_no_finish_reason_came() -> None:
-    made = timeline(whole_call(arguments=""))
-    assert names(made)[-2:] == ["tool_call.completed", "anomaly"]
-    assert made.events[-2].time_ns == made.events[-1].time_ns
+def test_without_a_finish_reason_a_call_is_completed_at_the_end() -> None:
+    built = timeline(whole_call(arguments=""))
+    assert names(built)[-2:] == ["tool_call.completed", "anomaly"]
+    assert built.events[-2].time_ns == built.events[-1].time_ns
 
 
 def test_a_late_delta_comes_before_its_call_is_completed() -> None:
-    made = timeline([*whole_call(arguments="{}"), ends(), calls(call(0, arguments=" "))])
-    assert names(made)[-4:] == ["finish_reason", "tool_call.arguments.delta", "tool_call.completed", "anomaly"]
+    built = timeline([*whole_call(arguments="{}"), ends(), calls(call(0, arguments=" "))])
+    assert names(built)[-4:] == ["finish_reason", "tool_call.arguments.delta", "tool_call.completed", "anomaly"]
 
 
-def test_what_never_came_is_in_no_event() -> None:
-    made = timeline([calls(call(0)), ends()])
-    assert names(made)[:3] == ["tool_call.detected", "tool_call.arguments.delta", "tool_call.completed"]
-    for event in made.events:
+def test_facts_that_never_came_are_in_no_event() -> None:
+    built = timeline([calls(call(0)), ends()])
+    assert names(built)[:3] == ["tool_call.detected", "tool_call.arguments.delta", "tool_call.completed"]
+    for event in built.events:
         assert not {"gen_ai.tool.name", "gen_ai.tool.call.id"} & set(event.attributes)
 
 
-def test_every_finish_reason_that_is_another_one_is_told() -> None:
-    made = timeline([*whole_call(), ends("stop"), ends("stop"), ends("tool_calls")])
-    reasons = [event.attributes["otel_llm.finish_reason"] for event in made.events if "finish_reason" in event.name]
+def test_every_different_finish_reason_has_an_event() -> None:
+    built = timeline([*whole_call(), ends("stop"), ends("stop"), ends("tool_calls")])
+    reasons = [event.attributes["otel_llm.finish_reason"] for event in built.events if "finish_reason" in event.name]
     assert reasons == ["stop", "tool_calls"]
 
 
@@ -116,10 +116,10 @@ def test_a_whole_response_has_no_deltas() -> None:
     message = {"tool_calls": [{"id": "a", "type": "function", "function": {"name": "add", "arguments": TITLE}}]}
     recording.read_response(sdk_completion(message, "tool_calls"), 5)
     recording.end("completed", 6)
-    made = build_timeline(recording, [], limit=128, preview=200)
-    assert names(made) == ["tool_call.detected", "tool_call.name", "tool_call.completed", "finish_reason"]
-    assert made.events[2].attributes["otel_llm.delta.count"] == 1
-    assert made.coalesced == 0
+    built = build_timeline(recording, [], limit=128, preview=200)
+    assert names(built) == ["tool_call.detected", "tool_call.name", "tool_call.completed", "finish_reason"]
+    assert built.events[2].attributes["otel_llm.delta.count"] == 1
+    assert built.coalesced == 0
 
 
 # -- arguments --
@@ -128,30 +128,30 @@ def test_a_whole_response_has_no_deltas() -> None:
 @pytest.mark.parametrize(
     ("preview", "shown"), [(200, "x" * 200), (3, "xxx"), (0, ""), (None, ABSENT)], ids=["200", "3", "0", "off"]
 )
-def test_arguments_are_cut_at_the_preview_or_not_there_at_all(preview: int | None, shown: Any) -> None:
-    made = timeline([calls(call(0, "a", "add", "x" * 500)), ends()], preview=preview)
-    held = [event for event in made.events if "delta" in event.name or "completed" in event.name]
+def test_arguments_are_cut_at_the_preview_or_absent(preview: int | None, shown: Any) -> None:
+    built = timeline([calls(call(0, "a", "add", "x" * 500)), ends()], preview=preview)
+    held = [event for event in built.events if "delta" in event.name or "completed" in event.name]
     assert [event.attributes.get("gen_ai.tool.call.arguments", ABSENT) for event in held] == [shown, shown]
     assert [event.attributes["otel_llm.arguments.length"] for event in held] == [500, 500]
 
 
-def test_halves_of_a_pair_are_escaped_where_they_came_and_joined_where_they_are_one() -> None:
-    made = timeline([calls(call(0, "a", "add", '"\ud83d')), calls(call(0, arguments='\ude00"')), ends()])
+def test_lone_surrogates_are_escaped_in_deltas_and_joined_in_the_whole() -> None:
+    built = timeline([calls(call(0, "a", "add", '"\ud83d')), calls(call(0, arguments='\ude00"')), ends()])
     shown = [
         (event.attributes["gen_ai.tool.call.arguments"], event.attributes["otel_llm.arguments.length"])
-        for event in made.events
+        for event in built.events
         if "gen_ai.tool.call.arguments" in event.attributes
     ]
     assert shown == [('"\\ud83d', 2), ('\\ude00"', 3), ('"\U0001f600"', 3)]
 
 
-def test_escapes_do_not_make_it_longer_than_the_preview() -> None:
-    made = timeline([calls(call(0, "a", "add", "\ud83d!" * 500)), ends()])
-    held = [event.attributes.get("gen_ai.tool.call.arguments", "") for event in made.events]
+def test_escapes_do_not_exceed_the_preview() -> None:
+    built = timeline([calls(call(0, "a", "add", "\ud83d!" * 500)), ends()])
+    held = [event.attributes.get("gen_ai.tool.call.arguments", "") for event in built.events]
     assert {len(str(text)) for text in held} == {0, 200}
 
 
-# -- as many as fit --
+# -- limits --
 
 
 def folded(limit: int, deltas: int) -> tuple[list[int], Timeline]:
@@ -160,9 +160,9 @@ def folded(limit: int, deltas: int) -> tuple[list[int], Timeline]:
         *(calls(call(0, arguments=" ")) for _ in range(deltas - 1)),
         ends("tool_calls"),
     ]
-    made = timeline(chunks, limit=limit)
-    counts = [event.attributes["otel_llm.delta.count"] for event in made.events if "arguments.delta" in event.name]
-    return [int(count) for count in counts], made
+    built = timeline(chunks, limit=limit)
+    counts = [event.attributes["otel_llm.delta.count"] for event in built.events if "arguments.delta" in event.name]
+    return [int(count) for count in counts], built
 
 
 @pytest.mark.parametrize(
@@ -175,26 +175,24 @@ def folded(limit: int, deltas: int) -> tuple[list[int], Timeline]:
         pytest.param(5, 10, [10], id="one-is-left"),
     ],
 )
-def test_neighbouring_deltas_that_do_not_fit_are_folded_to_half_the_room(
-    limit: int, deltas: int, counts: list[int]
-) -> None:
+def test_deltas_that_do_not_fit_are_folded_to_half_the_room(limit: int, deltas: int, counts: list[int]) -> None:
     # Beside them: detected, name, completed, finish reason.
-    made, whole = folded(limit, deltas)
-    assert sorted(made) == sorted(counts)
+    built, whole = folded(limit, deltas)
+    assert sorted(built) == sorted(counts)
     assert len(whole.events) <= limit
     assert whole.coalesced == deltas - len(counts)
     assert [anomaly.type for anomaly in whole.anomalies] == []
 
 
-def test_room_is_shared_by_the_length_of_the_calls() -> None:
+def test_calls_share_the_room_by_their_length() -> None:
     chunks = [
         calls(call(0, "a", "add", ""), call(1, "b", "sub", "{}")),
         *(calls(call(0, arguments=" ")) for _ in range(59)),
         ends(),
     ]
-    made = timeline(chunks, limit=20)
+    built = timeline(chunks, limit=20)
     counts: dict[Any, list[Any]] = {0: [], 1: []}
-    for event in made.events:
+    for event in built.events:
         if "arguments.delta" in event.name:
             counts[event.attributes["otel_llm.tool_call.index"]].append(event.attributes["otel_llm.delta.count"])
     assert counts[1] == [1]
@@ -217,18 +215,16 @@ def test_room_is_shared_by_the_length_of_the_calls() -> None:
         (1, ["arguments.delta"] * 4 + ["name"] * 4 + ["detected"] * 4 + ["completed"] * 4 + ["finish_reason"]),
     ],
 )
-def test_where_nothing_can_be_folded_that_is_left_out_which_another_event_says_too(
-    limit: int, left_out: list[str]
-) -> None:
+def test_if_folding_is_not_enough_repeated_facts_are_omitted_first(limit: int, left_out: list[str]) -> None:
     deltas = [call(n, f"call_{n}", f"tool_{n}", "{}") for n in range(4)]
-    made = timeline([calls(*deltas), ends()], limit=limit)
-    kept = names(made)
+    built = timeline([calls(*deltas), ends()], limit=limit)
+    kept = names(built)
     assert len(kept) == limit
     everything = ["detected", "name", "arguments.delta", "completed"] * 4
     everything = [f"tool_call.{name}" for name in everything] + ["finish_reason"]
     if left_out:
         everything.append("anomaly")
-        (lost,) = made.anomalies
+        (lost,) = built.anomalies
         assert (lost.type, lost.detail) == (
             "limit_exceeded",
             f"{len(left_out)} of 17 events did not fit the span's {limit}",
@@ -238,32 +234,32 @@ def test_where_nothing_can_be_folded_that_is_left_out_which_another_event_says_t
     assert sorted(kept) == sorted(everything)
 
 
-def test_anomalies_are_all_shown_where_they_fit() -> None:
+def test_all_anomalies_are_shown_if_they_fit() -> None:
     deltas = [call(n, None, f"tool_{n}", "[]") for n in range(20)]
-    made = timeline([calls(*deltas), ends()], limit=128)
-    assert names(made).count("anomaly") == 40
-    assert len(made.anomalies) == 40
+    built = timeline([calls(*deltas), ends()], limit=128)
+    assert names(built).count("anomaly") == 40
+    assert len(built.anomalies) == 40
 
 
-def test_deltas_are_left_out_before_any_anomaly() -> None:
+def test_deltas_are_omitted_before_anomalies() -> None:
     recording = record([calls(*[call(n, f"call_{n}", f"tool_{n}", "{}") for n in range(10)]), ends()])
     anomalies = [Anomaly("invalid_json", f"number {n}") for n in range(20)]
-    # 41 events but for the anomalies; 10 of them are deltas.
-    made = build_timeline(recording, anomalies, limit=55, preview=200)
-    assert names(made).count("anomaly") == 21
-    assert names(made).count("tool_call.arguments.delta") == 3
+    # 41 events besides the anomalies; 10 of them are deltas.
+    built = build_timeline(recording, anomalies, limit=55, preview=200)
+    assert names(built).count("anomaly") == 21
+    assert names(built).count("tool_call.arguments.delta") == 3
 
 
-def test_thousands_of_anomalies_do_not_push_out_the_life_of_the_calls() -> None:
+def test_thousands_of_anomalies_do_not_displace_the_events_of_calls() -> None:
     recording = record([*whole_call(), ends()])
     anomalies = [Anomaly("invalid_json", f"number {n}") for n in range(1000)] + [Anomaly("stalled", "11 s")]
-    made = build_timeline(recording, anomalies, limit=32, preview=200)
-    kept = names(made)
+    built = build_timeline(recording, anomalies, limit=32, preview=200)
+    kept = names(built)
     assert len(kept) == 32
     assert {"tool_call.detected", "tool_call.name", "tool_call.completed", "finish_reason"} <= set(kept)
-    shown = [event.attributes["otel_llm.anomaly.type"] for event in made.events if event.name == "otel_llm.anomaly"]
+    shown = [event.attributes["otel_llm.anomaly.type"] for event in built.events if event.name == "otel_llm.anomaly"]
     assert set(shown) == {"invalid_json", "stalled", "limit_exceeded"}
-    assert len(made.anomalies) == 1002
+    assert len(built.anomalies) == 1002
 
 
 @pytest.mark.parametrize("limit", [0, -5])

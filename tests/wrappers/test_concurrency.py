@@ -189,7 +189,7 @@ gevent.joinall([gevent.spawn(turn, client, number) for number in range(20)], rai
 FORKED = (
     BEGINNING.format(first="import threading")
     + """
-from otel_llm import forks
+from otel_llm.transparency import forks
 turn(openai.OpenAI(api_key="unused", base_url=sys.argv[1]), "parent")
 held = [owner._lock for owner in forks._owners]
 assert held

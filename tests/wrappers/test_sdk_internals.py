@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from inspect import isawaitable
 from types import FrameType
 from typing import Any
+from unittest.mock import MagicMock
 
 import openai
 import pytest
@@ -32,6 +33,7 @@ from otel_llm.wrappers.sdk_internals import (
     is_called_by_stream,
     own_generator,
     replace_body,
+    resource_of,
     response_held_by,
     sends_requests,
 )
@@ -97,6 +99,17 @@ def test_raw_methods_are_cached_and_can_be_made_anew(sdk: SDK, serve: Serve, kin
             f"{sdk}: `{kind}` of a {type(holder).__name__} stays cached. `intercept_llm_requests` misses the raw"
             " requests of a client that made one before."
         )
+
+
+@needs_responses
+def test_the_resources_of_a_client() -> None:
+    client = openai.OpenAI(api_key="unused")
+    assert resource_of(client, "responses") is client.responses, (
+        "the Responses API is no resource of a client: `intercept_llm_requests` misses its requests"
+    )
+    assert resource_of(client, "made_up") is None
+    assert resource_of(MagicMock(), "responses") is None, "a mock seems to have a resource that nothing gave it"
+    client.close()
 
 
 def test_the_beta_of_chat_completions() -> None:
@@ -290,8 +303,8 @@ class Task(BaseModel):
 
 def test_a_raw_response_tells_of_the_callers_models(serve: Serve) -> None:
     client = openai.OpenAI(api_key="unused", base_url=serve(WHOLE).base_url)
-    raws: Any = getattr(helpers(client), "with_raw_response", None)
-    if not hasattr(raws, "parse"):
+    raws = getattr(helpers(client), "with_raw_response", None)
+    if raws is None or not hasattr(raws, "parse"):
         pytest.skip("this SDK has no raw response of parse()")
     raw = raws.parse(model="tiny", messages=MESSAGES, response_format=Task)
     assert has_post_parser(raw), (

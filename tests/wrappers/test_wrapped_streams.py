@@ -6,6 +6,7 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from copy import copy
 from typing import Any
 
 import openai
@@ -372,6 +373,40 @@ async def test_what_is_read_either_way_is_rewritten(
     assert "".join(one.choices[0].delta.content or "" for one in chunks) == "so done"
     assert seen.attributes["otel_llm.stream.tool_call_count"] == 1
     assert seen.anomalies == []
+
+
+async def test_the_sdks_own_stream_is_under_the_tracker(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect
+) -> None:
+    instrument(tool_call_tags="openai")
+    caller = connect(serve(*_said(CALL)))
+    stream = await caller.stream()
+    assert type(stream._stream) is caller.stream_class
+    await caller.close(stream)
+
+
+async def test_a_copy_is_rewritten_too(instrument: Callable[..., Seen], serve: Serve, connect: Connect) -> None:
+    seen = instrument(tool_call_tags="openai")
+    caller = connect(serve(*_said(CALL)))
+    chunks = await caller.read(copy(await caller.stream()))
+    assert "".join(one.choices[0].delta.content or "" for one in chunks) == "so done"
+    assert seen.attributes["otel_llm.stream.tool_call_count"] == 1
+    assert seen.outcome == "completed"
+
+
+async def test_a_loop_closed_by_itself_leaves_the_stream_open(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect
+) -> None:
+    seen = instrument(tool_call_tags="openai")
+    caller = connect(serve(*_said(CALL)))
+    stream = await caller.stream()
+    loop: Any = aiter(stream) if isinstance(stream, openai.AsyncStream) else iter(stream)
+    first = await caller.result(anext(loop) if isinstance(stream, openai.AsyncStream) else next(loop))
+    await caller.result(loop.aclose() if isinstance(stream, openai.AsyncStream) else loop.close())
+    assert seen.spans == []
+    chunks = [first, *await caller.read(stream)]
+    assert "".join(one.choices[0].delta.content or "" for one in chunks) == "so done"
+    assert seen.outcome == "completed"
 
 
 def test_next_of_what_is_read_either_way_is_rewritten(
