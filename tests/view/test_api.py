@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from otel_llm.demo.scripted_server import DONE, ScriptedServer, chunk, tool_call_chunks, tool_call_delta
 from otel_llm.exchanges import otlp as otlp_messages
-from otel_llm.view import requests, spans
+from otel_llm.view import spans
+from otel_llm.view.detail import detail
+from otel_llm.view.summary import searched_text, summarize
 from tests.helpers.viewing import Viewer, call, id_of, otlp, result_of, span, viewing
 
 WHERE = {"otel_llm.choice.index": 0, "otel_llm.tool_call.index": 0}
@@ -523,9 +525,9 @@ def test_whatever_a_span_says_can_be_shown(told: Any, attributes: Any) -> None:
     request = otlp_messages.parse_json(json.dumps(otlp(span(*told, attributes=attributes, startTimeUnixNano="7"))))
     for message in spans.single_spans(request):
         read = spans.read(message)
-        document = requests.detail(read)
+        document = detail(read)
         json.dumps(document, allow_nan=False).encode()
-        requests.searched_text(read, requests.summarize(read)).encode()
+        searched_text(read, summarize(read)).encode()
         again = otlp_messages.parse_json(json.dumps(otlp_messages.to_json(message), allow_nan=False))
         assert [one.SerializeToString(deterministic=True) for one in spans.single_spans(again)] == [
             message.SerializeToString(deterministic=True)

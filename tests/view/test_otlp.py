@@ -32,11 +32,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from otel_llm.exchanges import otlp as otlp_messages
 from otel_llm.view import http
 from otel_llm.view.api import Api, Live
+from otel_llm.view.database import StoreError
 from otel_llm.view.http import Room
 from otel_llm.view.intake import Intake
 from otel_llm.view.receiver import Receiver, refuse
 from otel_llm.view.server import Application
-from otel_llm.view.store import Store, StoreError
+from otel_llm.view.store import Store
 from tests.helpers.viewing import OTEL_LLM, Viewer, call, id_of, otlp, span, viewing
 
 PROTOBUF = {"content-type": "application/x-protobuf"}

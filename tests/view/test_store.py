@@ -13,7 +13,8 @@ import pytest
 
 from otel_llm.exchanges import otlp as otlp_messages
 from otel_llm.view import spans, store
-from otel_llm.view.store import MEGABYTE, Store, StoreError
+from otel_llm.view.database import MEGABYTE, StoreError
+from otel_llm.view.store import Store
 from tests.helpers.viewing import call, id_of, otlp, result_of, span
 
 
