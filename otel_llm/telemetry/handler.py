@@ -1,9 +1,8 @@
-"""The providers, instruments and options of one instrumentation, which starts `RequestSpan`s."""
+"""The providers, instruments and options of one instrumentation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from opentelemetry import metrics, trace
 from opentelemetry._logs import LoggerProvider, NoOpLoggerProvider, get_logger, get_logger_provider
@@ -14,17 +13,12 @@ from opentelemetry.util.genai.handler import TelemetryHandler
 
 from otel_llm._version import __version__
 from otel_llm.config import Config
-from otel_llm.protocol.request import ChatRequest
-from otel_llm.protocol.unicode_text import exportable
 from otel_llm.telemetry.call_links import RecentCalls
-from otel_llm.telemetry.counters import Attributes
 from otel_llm.telemetry.instruments import Instruments
-from otel_llm.telemetry.opentelemetry_internals import context_outside_request, is_proxy_provider
-from otel_llm.telemetry.provider import Server
+from otel_llm.telemetry.opentelemetry_internals import is_proxy_provider
 from otel_llm.telemetry.proxy_meters import proxy_meter_provider
-from otel_llm.telemetry.request_span import RequestSpan
-from otel_llm.telemetry.semconv import GEN_AI_PROVIDER_NAME, GEN_AI_REQUEST_MODEL, SCOPE
-from otel_llm.transparency.faults import attempt, swallow
+from otel_llm.telemetry.semconv import SCOPE
+from otel_llm.transparency.faults import attempt
 
 
 class Telemetry:
@@ -89,31 +83,3 @@ class Telemetry:
         changed = len(proxies) < len(self._proxies) or self._is_new
         self._proxies, self._is_new, self.is_settled = proxies, False, not proxies
         return changed
-
-    def start(
-        self, request: ChatRequest, kwargs: Mapping[str, Any], server: Server, within_another: bool = False
-    ) -> RequestSpan:
-        """Start a request's span and make it current until `RequestSpan.release`.
-
-        `within_another`: the request is made while another observed request is being made, or by a task started then.
-        util-genai would take both for the same request.
-        """
-        model = exportable(request.model) or None
-        invocation = self.handler.inference(
-            server.provider,
-            request_model=model,
-            server_address=server.address,
-            server_port=server.port,
-            context=context_outside_request() if within_another else None,
-        )
-        common: Attributes = ((GEN_AI_PROVIDER_NAME, server.provider),)
-        if model is not None:
-            common += ((GEN_AI_REQUEST_MODEL, model),)
-        span = RequestSpan(self, request, server, common, invocation)
-        try:
-            span.describe_request(kwargs)
-        except Exception as fault:  # noqa: BLE001
-            swallow("request attributes", fault)
-        if request.turn is not None:
-            attempt("links", span.link_calls, request.turn)
-        return span

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from opentelemetry import trace
 from opentelemetry._logs import LogRecord, SeverityNumber
@@ -23,10 +23,12 @@ from otel_llm.telemetry.counters import Attributes
 from otel_llm.telemetry.genai_content import output_messages, request_content
 from otel_llm.telemetry.genai_request import request_parameters
 from otel_llm.telemetry.genai_usage import response_usage
-from otel_llm.telemetry.opentelemetry_internals import events_left, first_chunk_came
+from otel_llm.telemetry.handler import Telemetry
+from otel_llm.telemetry.opentelemetry_internals import context_outside_request, events_left, first_chunk_came
 from otel_llm.telemetry.provider import Server, server_inferred_from
 from otel_llm.telemetry.semconv import (
     GEN_AI_PROVIDER_NAME,
+    GEN_AI_REQUEST_MODEL,
     GEN_AI_TOOL_CALL_ID,
     GEN_AI_TOOL_NAME,
     OPENAI_API_TYPE,
@@ -48,8 +50,34 @@ from otel_llm.telemetry.span_errors import error_of
 from otel_llm.telemetry.timeline import Event, Timeline
 from otel_llm.transparency.faults import attempt, swallow
 
-if TYPE_CHECKING:
-    from otel_llm.telemetry.handler import Telemetry
+
+def start_request_span(
+    telemetry: Telemetry, request: ChatRequest, kwargs: Mapping[str, Any], server: Server, within_another: bool = False
+) -> RequestSpan:
+    """Start a request's span and make it current until `RequestSpan.release`.
+
+    `within_another`: the request is made while another observed request is being made, or by a task started then.
+    util-genai would take both for the same request.
+    """
+    model = exportable(request.model) or None
+    invocation = telemetry.handler.inference(
+        server.provider,
+        request_model=model,
+        server_address=server.address,
+        server_port=server.port,
+        context=context_outside_request() if within_another else None,
+    )
+    common: Attributes = ((GEN_AI_PROVIDER_NAME, server.provider),)
+    if model is not None:
+        common += ((GEN_AI_REQUEST_MODEL, model),)
+    span = RequestSpan(telemetry, request, server, common, invocation)
+    try:
+        span.describe_request(kwargs)
+    except Exception as fault:  # noqa: BLE001
+        swallow("request attributes", fault)
+    if request.turn is not None:
+        attempt("links", span.link_calls, request.turn)
+    return span
 
 
 class RequestSpan:

@@ -35,7 +35,7 @@ from otel_llm.wrappers.patch import RequestMethods
 def listening(listener: Callable[[Observation], None]) -> Iterator[None]:
     """Call `listener` with each request that begins within the `with` block."""
     if not observation.listeners:
-        _methods.wrap(_Unsent())
+        _methods.wrap(_unsent())
     observation.listeners.append(listener)
     try:
         yield
@@ -45,19 +45,14 @@ def listening(listener: Callable[[Observation], None]) -> Iterator[None]:
             _methods.unwrap()
 
 
-class _Unsent(Telemetry):
-    """Telemetry that goes nowhere, and whose requests never change the application's current span."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            replace(read_config(), log=False, events=frozenset(), tool_call_tags=None),
-            tracer_provider=NoOpTracerProvider(),
-            meter_provider=NoOpMeterProvider(),
-            logger_provider=NoOpLoggerProvider(),
-        )
-
-    def start(self, request: ChatRequest, *_args: Any, **_kwargs: Any) -> Any:
-        return _NoSpan(request, self.recent_calls)
+def _unsent() -> Telemetry:
+    """Telemetry that goes nowhere."""
+    return Telemetry(
+        replace(read_config(), log=False, events=frozenset(), tool_call_tags=None),
+        tracer_provider=NoOpTracerProvider(),
+        meter_provider=NoOpMeterProvider(),
+        logger_provider=NoOpLoggerProvider(),
+    )
 
 
 class _NoSpan:
@@ -102,6 +97,10 @@ class _UnobservedMethodWrapper(MethodWrapper):
         if attempt("a listener", _is_observed, wrapped):
             return wrapped(*args, **kwargs)
         return super()._call_async(wrapped, instance, args, kwargs)
+
+    def _start_span(self, request: ChatRequest, *_args: Any) -> _NoSpan:
+        # The current span stays the application's.
+        return _NoSpan(request, self._telemetry.recent_calls)
 
     def _begin(self, resource: Any, kwargs: Mapping[str, Any]) -> Observation | None:
         # The listener traces nothing, so beside another instrumentation there is no double tracing to warn about.

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
-from otel_llm.observation import Observation, end_open_at_exit
+from otel_llm.observation import Observation, Span, end_open_at_exit
 from otel_llm.protocol.request import Api, ChatRequest, read_request
 from otel_llm.telemetry.handler import Telemetry
 from otel_llm.telemetry.log_lines import are_wanted, log_request
 from otel_llm.telemetry.provider import Server, server_of
+from otel_llm.telemetry.request_span import start_request_span
 from otel_llm.transparency.faults import attempt, swallow
 from otel_llm.transparency.proxies import wrapper_of
 from otel_llm.wrappers.other_instrumentations import checked, warn_of_others_once
@@ -234,7 +235,7 @@ class MethodWrapper:
             attempt("exit", end_open_at_exit)
         started_ns = perf_counter_ns()
         try:
-            span = telemetry.start(described, kwargs, server, within_another)
+            span = self._start_span(described, kwargs, server, within_another)
         except Exception as fault:  # noqa: BLE001
             swallow("the start of a span", fault)
         try:
@@ -252,6 +253,11 @@ class MethodWrapper:
             raise
         observation.recording.streamed = described.stream
         return observation
+
+    def _start_span(
+        self, request: ChatRequest, kwargs: Mapping[str, Any], server: Server, within_another: bool
+    ) -> Span:
+        return start_request_span(self._telemetry, request, kwargs, server, within_another)
 
     def _track_result(self, result: Any, observation: Observation) -> Any:
         if not is_raw_response(result):

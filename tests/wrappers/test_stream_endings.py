@@ -321,13 +321,14 @@ def test_interrupted_from_outside(instrumented: Seen, interruption: type[BaseExc
     from otel_llm.protocol.request import ChatRequest
     from otel_llm.telemetry.handler import Telemetry
     from otel_llm.telemetry.provider import Server
+    from otel_llm.telemetry.request_span import start_request_span
 
     def interrupted() -> Any:
         raise interruption
         yield
 
     request = ChatRequest(model="tiny", stream=True)
-    span = Telemetry(Config(), **instrumented.providers).start(request, {}, Server("openai"))
+    span = start_request_span(Telemetry(Config(), **instrumented.providers), request, {}, Server("openai"))
     span.release()
     with pytest.raises(interruption):
         next(SyncStreamingToolCallTracker(interrupted(), Observation(Config(), request, span)))
