@@ -38,7 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
     from otel_llm.protocol.errors import UnreadableError
 
     try:
-        from otel_llm.view.store import StoreError
+        from otel_llm.view import store as _store  # noqa: F401 - needs protobuf
+        from otel_llm.view.database import StoreError
     except ImportError as error:
         return _fail(f"needs {error.name}: pip install 'otel-llm[view]'")
     show = _show_json if arguments.json else _text_shower()
@@ -66,8 +67,10 @@ def _fail(sentence: str) -> int:
 def _messages(arguments: argparse.Namespace) -> Iterator[ResourceSpans]:
     from otel_llm.exchanges import otlp
     from otel_llm.protocol.errors import UnreadableError
-    from otel_llm.view import requests, spans
-    from otel_llm.view.store import Store, StoreError, default_path
+    from otel_llm.view import spans
+    from otel_llm.view.database import StoreError, default_path
+    from otel_llm.view.store import Store
+    from otel_llm.view.summary import is_request, request_id
 
     if arguments.file is not None:
         try:
@@ -78,10 +81,7 @@ def _messages(arguments: argparse.Namespace) -> Iterator[ResourceSpans]:
             raise UnreadableError(f"{arguments.file}: {error}") from None
         for message in spans.single_spans(request):
             span = spans.read(message, deltas=False)
-            if requests.is_request(span) and arguments.request in {
-                None,
-                requests.request_id(span.trace_id, span.span_id),
-            }:
+            if is_request(span) and arguments.request in {None, request_id(span.trace_id, span.span_id)}:
                 yield message
         return
     path = arguments.db or default_path()
@@ -92,8 +92,8 @@ def _messages(arguments: argparse.Namespace) -> Iterator[ResourceSpans]:
         wanted = [arguments.request]
         if arguments.request is None:
             wanted = [one["id"] for one in reversed(store.page({}, arguments.last).requests)]
-        for request_id in wanted:
-            found = store.message(request_id)
+        for wanted_id in wanted:
+            found = store.message(wanted_id)
             if found is not None:
                 yield found
     finally:
@@ -101,9 +101,10 @@ def _messages(arguments: argparse.Namespace) -> Iterator[ResourceSpans]:
 
 
 def _show_json(message: ResourceSpans) -> None:
-    from otel_llm.view import requests, spans
+    from otel_llm.view import spans
+    from otel_llm.view.detail import detail
 
-    print(json.dumps(requests.detail(spans.read(message))), flush=True)
+    print(json.dumps(detail(spans.read(message))), flush=True)
 
 
 def _text_shower() -> Callable[[ResourceSpans], None] | None:

@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         from otel_llm.serving.sockets import address_of, listen
         from otel_llm.view import safety, server
-        from otel_llm.view.store import StoreError
+        from otel_llm.view.database import StoreError
     except ImportError as error:
         return _fail(f"needs {error.name}: pip install 'otel-llm[view]'")
     if arguments.command is not None:
@@ -138,8 +138,9 @@ def _tell(sentence: str) -> None:
 async def _serve(
     arguments: argparse.Namespace, sockets: list[socket.socket], addresses: Addresses, token: str | None
 ) -> int:
+    from otel_llm.view.database import MEGABYTE, default_path
     from otel_llm.view.server import serving
-    from otel_llm.view.store import DAY, MEGABYTE, default_path
+    from otel_llm.view.store import DAY
 
     interrupted = interruption()
     path = arguments.db or default_path()

@@ -1,1 +1,1 @@
-"""The embedded local backend: receives OTLP, keeps it in a file, and serves a page that shows it."""
+"""The embedded local backend: receives OTLP, stores it in a file, and serves a page that shows it."""

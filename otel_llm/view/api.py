@@ -1,4 +1,4 @@
-"""What the page asks for: requests, traces and facets as JSON, what arrives as events, and the page itself."""
+"""The API of the page: requests, traces and facets as JSON, live events, and the files of the page itself."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from otel_llm.exchanges import otlp
+from otel_llm.view.database import StoreError
 from otel_llm.view.http import RefusedError, Request, Room, decompress
 from otel_llm.view.intake import Intake
-from otel_llm.view.store import Store, StoreError
+from otel_llm.view.store import Store
 
 _PAGE: Final = Path(__file__).with_name("page")
 _FILTERS: Final = ("q", "model", "service", "tool", "anomaly", "outcome", "trace")
-_SECONDS_BETWEEN_SIGNS_OF_LIFE: Final = 15.0
+_SECONDS_BETWEEN_KEEP_ALIVES: Final = 15.0
 _MOST_UNREAD: Final = 1000  # events
 _MOST_WATCHERS: Final = 64
 
@@ -26,13 +27,13 @@ Given = TypeVar("Given")
 
 
 class Live:
-    """Who watches, and what they have not read yet. A watcher that does not keep up is let go, to come again."""
+    """The clients of `/api/live`, each with a queue of events. One that does not keep up is disconnected."""
 
     def __init__(self) -> None:
         self._watchers: set[asyncio.Queue[bytes | None]] = set()
 
     def tell(self, event: str, documents: Sequence[Mapping[str, Any]]) -> None:
-        """Send an event for each document to all who watch."""
+        """Send an event for each document to every client."""
         if not self._watchers:
             return
         for document in documents:
@@ -45,15 +46,15 @@ class Live:
                     watcher.put_nowait(data)
 
     def end(self) -> None:
-        """Let all go."""
+        """Disconnect every client."""
         for watcher in self._watchers:
             watcher.put_nowait(None)
         self._watchers.clear()
 
     async def watch(self, request: Request) -> None:
-        """Answer with what happens from now on, until the client goes or is let go."""
+        """Answer with events from now on, until the client disconnects or is disconnected."""
         if len(self._watchers) >= _MOST_WATCHERS:
-            raise RefusedError(503, "Too many are watching.")
+            raise RefusedError(503, "Too many clients are watching.")
         queue: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._watchers.add(queue)
         gone = asyncio.ensure_future(request.disconnected())
@@ -63,12 +64,12 @@ class Live:
             while not gone.done():
                 waiting = asyncio.ensure_future(queue.get())
                 await asyncio.wait(
-                    {waiting, gone}, timeout=_SECONDS_BETWEEN_SIGNS_OF_LIFE, return_when=asyncio.FIRST_COMPLETED
+                    {waiting, gone}, timeout=_SECONDS_BETWEEN_KEEP_ALIVES, return_when=asyncio.FIRST_COMPLETED
                 )
                 if not waiting.done():
                     waiting.cancel()
                     if not gone.done():
-                        await request.write(b": still here\n\n", more=True)
+                        await request.write(b": keep-alive\n\n", more=True)
                     continue
                 data = waiting.result()
                 if data is None:
@@ -83,7 +84,7 @@ class Live:
 
 
 class Api:
-    """Answers the page. `store`: a connection of its own, to read."""
+    """Answers the page. `store`: a connection of its own, for reading."""
 
     def __init__(self, store: Store, intake: Intake, live: Live, room: Room) -> None:
         self._store = store
@@ -103,7 +104,7 @@ class Api:
             raise RefusedError(500, str(error)) from None
 
     async def answer(self, request: Request) -> None:
-        """Answer. Raises RefusedError, for whoever called."""
+        """Answer a request. Raises RefusedError."""
         match [request.method, *request.path.strip("/").split("/")]:
             case ["GET", "api", "requests"]:
                 await self._list(request)
@@ -125,11 +126,11 @@ class Api:
             case ["POST", "api", "import"]:
                 await self._import(request)
             case [_, "api", *_]:
-                raise RefusedError(404, "There is no such thing here.")
+                raise RefusedError(404, "There is no such endpoint.")
             case ["GET", *names]:
                 await self._file(request, "/".join(names) or "index.html")
             case _:
-                raise RefusedError(405, "Only GET is for pages.")
+                raise RefusedError(405, "Use GET for pages.")
 
     async def _list(self, request: Request) -> None:
         filters = {name: request.query[name] for name in _FILTERS if request.query.get(name)}
@@ -138,7 +139,7 @@ class Api:
             after = request.query.get("after") or None
             page = await self._read(lambda: self._store.page(filters, limit, after))
         except (ValueError, OverflowError):
-            raise RefusedError(400, "limit is a number, and after what `next` was.") from None
+            raise RefusedError(400, "`limit` must be a number, and `after` the `next` of a page.") from None
         await request.answer_json(page._asdict())
 
     async def _detail(self, request: Request, request_id: str) -> None:
@@ -148,7 +149,7 @@ class Api:
 
         body = await self._read(read)
         if body is None:
-            raise RefusedError(404, "There is no such request; it may have been too old to be kept.")
+            raise RefusedError(404, "There is no such request. It may have been deleted by age or size.")
         await request.answer(200, body, "application/json")
 
     async def _export(self, request: Request, request_id: str) -> None:
@@ -158,23 +159,23 @@ class Api:
 
         body = await self._read(read)
         if body is None:
-            raise RefusedError(404, "There is no such request; it may have been too old to be kept.")
+            raise RefusedError(404, "There is no such request. It may have been deleted by age or size.")
         name = f'attachment; filename="{request_id}.json"'.encode()
         await request.answer(200, body, "application/json", [(b"content-disposition", name)])
 
     async def _import(self, request: Request) -> None:
         if request.content_type != "application/json":
-            raise RefusedError(415, "What is imported is OTLP JSON, application/json.")
+            raise RefusedError(415, "Import OTLP JSON, as application/json.")
         encoding = request.headers.get(b"content-encoding", b"").decode("latin-1")
         with self._room.share() as take:
             body = await request.body(take)
             summaries = await self._intake.take(lambda: otlp.parse_file(decompress(body, encoding)))
         if not summaries:
-            raise RefusedError(400, "There is no request to a model in it.")
+            raise RefusedError(400, "It contains no request to a model.")
         await request.answer_json({"requests": [summary["id"] for summary in summaries]})
 
     async def _file(self, request: Request, name: str) -> None:
-        # Only what is there by its very name: no path of anybody's making is opened.
+        # Names are compared with existing files: no path from a request is opened.
         found = next((path for path in _PAGE.rglob("*") if path.relative_to(_PAGE).as_posix() == name), None)
         if found is None or not found.is_file() or found.suffix == ".py":
             raise RefusedError(404, "There is no such page.")
@@ -182,7 +183,7 @@ class Api:
         await request.answer(200, found.read_bytes(), kind)
 
 
-# A system's own table may say anything of these.
+# The system's own table of types may be wrong for these.
 _TYPES: Final = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",

@@ -1,4 +1,4 @@
-"""A request to take along: as a curl command, and as a test case.  Pure."""
+"""A request as a curl command and as a test case, to be copied.  Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MOST_CHUNKS = 2000
 
 
 def curl(document: Mapping[str, Any]) -> str:
-    """The request as a command for a POSIX shell. What was not captured stands in capitals in its place."""
+    """The request as a command for a POSIX shell, with a placeholder in capitals for what was not captured."""
     attributes = document["attributes"]
     is_responses = attributes.get(semconv.OPENAI_API_TYPE) == "responses"
     messages = _messages(document["messages"])
@@ -68,8 +68,8 @@ def _messages(messages: Mapping[str, Any] | None) -> list[Any]:
 
 
 def _message(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    told = message.get("parts")
-    parts = [part for part in told if isinstance(part, dict)] if isinstance(told, list) else []
+    captured = message.get("parts")
+    parts = [part for part in captured if isinstance(part, dict)] if isinstance(captured, list) else []
     for part in parts:
         if part.get("type") == "tool_call_response":
             response = part.get("response", part.get("result", ""))
@@ -100,8 +100,8 @@ def _tool(tool: Any) -> Any:
         return tool
     if tool.get("type", "function") != "function":
         return tool
-    told = {name: value for name, value in tool.items() if name != "type" and value is not None}
-    return {"type": "function", "function": told}
+    function = {name: value for name, value in tool.items() if name != "type" and value is not None}
+    return {"type": "function", "function": function}
 
 
 def _flat(tool: Any) -> Any:
@@ -123,16 +123,16 @@ def _items(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def test_case(document: Mapping[str, Any]) -> str:
-    """A test for pytest: the chunks of the request's tool calls, for the code that is to understand them."""
+    """A pytest test with the chunks of the request's tool calls, for code that reads them."""
     chunks, is_whole = _chunks(document)
     called = [
         [lane["name"], lane["arguments"] if not lane["arguments_cut"] else None]
         for lane in document["lanes"]
         if lane["kind"] == "tool_call"
     ]
-    told = "as they streamed" if is_whole else "as far as they were recorded (what is missing was cut or folded)"
+    how = "as they streamed" if is_whole else "as far as they were recorded (some text was cut or folded)"
     lines = ",\n".join(f"    {_literal(chunk)}" for chunk in chunks)
-    return f'''"""The tool calls of request {document["id"]}, {told}."""
+    return f'''"""The tool calls of request {document["id"]}, {how}."""
 
 CHUNKS = [
 {lines},
@@ -141,7 +141,7 @@ EXPECTED = {_literal(called)}
 
 
 def tool_calls(chunks):
-    """Replace this by the code that is to be tested: chunks in, [name, arguments] of each call out."""
+    """Replace this by the code under test: chunks in, [name, arguments] of each call out."""
     calls = []
     for chunk in chunks:
         for choice in chunk["choices"]:
@@ -159,7 +159,7 @@ def test_tool_calls():
 
 
 def _chunks(document: Mapping[str, Any]) -> tuple[list[dict[str, Any]], bool]:
-    """Chunks that say what the deltas said, and whether nothing of them is missing."""
+    """Chunks with the contents of the deltas, and whether they are complete."""
     lanes = document["lanes"]
     begun: set[int] = set()
     lengths: dict[int, int] = {}
@@ -185,5 +185,5 @@ def _chunk(choice: int, delta: dict[str, Any], finish_reason: Any = None) -> dic
 
 
 def _literal(value: Any) -> str:
-    # Python's own spelling; what a model wrote stays a literal.
+    # Python's own spelling keeps whatever a model wrote inside a literal.
     return ascii(value)

@@ -1,4 +1,4 @@
-"""Requests and answers of ASGI: bodies within limits, refusals, and what every answer carries."""
+"""HTTP requests and responses over ASGI: limits for bodies, refusals, and the headers of every response."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 _SECONDS_FOR_A_BODY = 60.0
 _READ_TO_BE_POLITE = 4 * LONGEST_BODY
-# As gRPC and OTLP exporters send; the others need packages that may not be there.
+# What gRPC and OTLP exporters send. Others would need more packages.
 _ENCODINGS = frozenset({"gzip", "x-gzip", "deflate"})
 
 
 class RefusedError(Exception):
-    """A request that is answered with a status of 400 and above."""
+    """The request is answered with a status of 400 or above."""
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
@@ -33,11 +33,11 @@ class RefusedError(Exception):
 
 
 class ClientGoneError(Exception):
-    """Nobody waits for an answer."""
+    """The client has disconnected."""
 
 
 class Room:
-    """How many bytes of bodies are held at the same time, in all."""
+    """A bound for the bodies that are held in memory at the same time."""
 
     def __init__(self, most: int = MOST_AT_ONCE) -> None:
         self._most = most
@@ -45,13 +45,13 @@ class Room:
 
     @contextlib.contextmanager
     def share(self) -> Iterator[Callable[[int], None]]:
-        """Gives what takes a number of bytes, given back at the end. It raises RefusedError where all are taken."""
+        """A function that reserves bytes until the end of the block. It raises RefusedError if too few are left."""
         mine = 0
 
         def take(size: int) -> None:
             nonlocal mine
             if self._held + size > self._most:
-                raise RefusedError(503, "Too much is being received at the same time.")
+                raise RefusedError(503, "Too much data is being received. Try again later.")
             self._held += size
             mine += size
 
@@ -62,7 +62,7 @@ class Room:
 
 
 class Request:
-    """One HTTP request. Header names are lower case; of several of one name the last counts."""
+    """One HTTP request. Header names are in lower case; the last header of a name counts."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.method: str = "GET" if scope["method"] == "HEAD" else scope["method"]
@@ -76,21 +76,21 @@ class Request:
 
     @property
     def content_type(self) -> str:
-        """Without its parameters, in lower case."""
+        """The media type without parameters, in lower case."""
         return self.headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
 
     async def body(self, take: Callable[[int], None]) -> bytes:
-        """The body as it came, taken out of the room. Raises RefusedError and ClientGoneError."""
+        """The body, whose bytes are reserved by `take`. Raises RefusedError and ClientGoneError."""
         try:
             return await asyncio.wait_for(self._body(take), _SECONDS_FOR_A_BODY)
         except asyncio.TimeoutError:
-            raise RefusedError(408, "The body did not come in time.") from None
+            raise RefusedError(408, "The body did not arrive in time.") from None
 
     async def discard(self) -> None:
-        """Read what nobody wants, so that the client sees the answer instead of a broken connection."""
+        """Read the rest of the body, so that the client sees the response instead of a broken connection."""
 
         def take(_: int) -> None:
-            raise RefusedError(400, "Nobody wants it.")
+            raise RefusedError(400, "The body is discarded.")
 
         if not self._is_read:
             with contextlib.suppress(RefusedError):
@@ -110,7 +110,7 @@ class Request:
             if refused is None:
                 try:
                     if read > LONGEST_BODY:
-                        raise RefusedError(413, f"A body may have {LONGEST_BODY} bytes.")
+                        raise RefusedError(413, f"The body is longer than {LONGEST_BODY} bytes.")
                     if piece:
                         take(len(piece))
                     body += piece
@@ -163,13 +163,13 @@ def decompress(body: bytes, encoding: str, limit: int = LONGEST_BODY) -> bytes:
     if encoding in {"", "identity"}:
         return body
     if encoding not in _ENCODINGS:
-        raise RefusedError(415, "The encodings here are gzip and deflate.")
+        raise RefusedError(415, "Supported encodings are gzip and deflate.")
     expander = Expander(encoding, limit)
     try:
         expanded = b"".join(expander.feed(body))
         expander.finish()
     except TooLongError:
-        raise RefusedError(413, f"Decompressed, a body may have {limit} bytes.") from None
+        raise RefusedError(413, f"The decompressed body is longer than {limit} bytes.") from None
     except UnreadableError as error:
         raise RefusedError(400, f"The body is not {encoding}: {error}.") from None
     return expanded

@@ -1,4 +1,4 @@
-"""From bodies to the store: one thread decodes and writes, and what waits is committed together."""
+"""From request bodies to the store: one thread decodes and writes, and commits waiting requests together."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _SECONDS_TO_GIVE_BACK = 1.0
 
 
 class Intake:
-    """Takes requests of exporters. `told` is called in the loop with the summaries of what was stored."""
+    """Stores the requests of exporters. `notify` is called in the event loop with the summaries of what was stored."""
 
-    def __init__(self, store: Store, told: Callable[[Summaries], None]) -> None:
+    def __init__(self, store: Store, notify: Callable[[Summaries], None]) -> None:
         self._store = store
-        self._told = told
+        self._notify = notify
         self._waiting: deque[tuple[Callable[[], ExportTraceServiceRequest], asyncio.Future[Summaries]]] = deque()
         self._thread = ThreadPoolExecutor(1, "otel-llm-intake")
         self._giving_back: asyncio.TimerHandle | None = None
 
     async def take(self, decode: Callable[[], ExportTraceServiceRequest]) -> Summaries:
-        """Store what `decode` gives; it runs in the thread. What is returned is on the disk.
+        """Store what `decode` returns, which runs in the thread. The spans are committed when this returns.
 
-        Raises RefusedError, whatever went wrong.
+        Raises RefusedError for every failure.
         """
         future: asyncio.Future[Summaries] = asyncio.get_running_loop().create_future()
         self._waiting.append((decode, future))
@@ -46,17 +46,17 @@ class Intake:
         try:
             return await future
         finally:
-            # Bodies are held until they are answered, and take several times as much when they are decoded.
+            # Decoded requests take several times the memory of their bodies.
             if self._giving_back is None:
                 loop = asyncio.get_running_loop()
                 self._giving_back = loop.call_later(_SECONDS_TO_GIVE_BACK, self._give_back)
 
     async def clear(self) -> None:
-        """Forget everything that was stored."""
+        """Delete everything that was stored."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._store.clear)
 
     def close(self) -> None:
-        """Waits for what was taken."""
+        """Store what is waiting, and close the store."""
         if self._giving_back is not None:
             self._giving_back.cancel()
         self._thread.shutdown()
@@ -76,14 +76,14 @@ class Intake:
                 _settle(loop, future, RefusedError(400, str(error)))
             except RefusedError as error:
                 _settle(loop, future, error)
-            except Exception as error:  # noqa: BLE001 - a fault of ours, with one request
+            except Exception as error:  # noqa: BLE001 - one request must not stop the others
                 _log.exception("a request could not be read")
-                _settle(loop, future, RefusedError(500, f"{type(error).__name__} while the request was read."))
+                _settle(loop, future, RefusedError(500, f"{type(error).__name__} while reading the request."))
         if not ready:
             return
         try:
             self._store.add([one for _, prepared in ready for one in prepared])
-        except Exception as error:  # noqa: BLE001 - whoever waits must be told
+        except Exception as error:  # noqa: BLE001 - every waiting client gets an answer
             if not isinstance(error, sqlite3.Error):
                 _log.exception("spans could not be stored")
             for future, _ in ready:
@@ -93,7 +93,7 @@ class Intake:
             summaries = [one.summary for one in prepared if one.summary is not None]
             _settle(loop, future, summaries)
             if summaries:
-                loop.call_soon_threadsafe(self._told, summaries)
+                loop.call_soon_threadsafe(self._notify, summaries)
 
 
 def _settle(
@@ -102,7 +102,7 @@ def _settle(
     result: Sequence[Mapping[str, Any]] | RefusedError,
 ) -> None:
     def settle() -> None:
-        if future.done():  # its client is gone
+        if future.done():  # its client has disconnected
             return
         if isinstance(result, RefusedError):
             future.set_exception(result)

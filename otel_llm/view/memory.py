@@ -1,4 +1,4 @@
-"""Memory that the C library keeps after large messages, given back to the system."""
+"""Returns memory to the system that the C library keeps after large messages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def _found() -> Callable[[int], int] | None:
         return None
     try:
         return ctypes.CDLL(None).malloc_trim
-    except (OSError, AttributeError):  # another C library than glibc
+    except (OSError, AttributeError):  # not glibc
         return None
 
 
@@ -20,6 +20,6 @@ _malloc_trim = _found()
 
 
 def give_back() -> None:
-    """Give back what is free; it takes some milliseconds. Of C libraries only glibc has a call for it."""
+    """Return free memory, which takes some milliseconds. Does nothing without glibc."""
     if _malloc_trim is not None:
         _malloc_trim(0)

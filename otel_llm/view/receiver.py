@@ -1,10 +1,10 @@
 """The OTLP receiver: endpoints over HTTP, protobuf and JSON, and as gRPC.
 
-A gRPC server would be a package of 19 MB for one method. Over the HTTP/2 of the ASGI server that is here anyway, that
-method is one message in and one out, each with five bytes before it, and a status in the trailers
+A gRPC package would add 19 MB for one method. Over the HTTP/2 of the ASGI server that method is one message in and one
+out, each after five bytes, and a status in the trailers
 (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md).
 
-Metrics and log records are taken and dropped, so that an application with the default exporters needs no other address.
+Metrics and log records are accepted and dropped, so an application with the default exporters needs no settings.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _GRPC_PATHS: Final = frozenset(
         "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
     }
 )
-_HEAD: Final = 5  # bytes before a message of gRPC: whether it is compressed, and its length
+_HEAD: Final = 5  # bytes before a gRPC message: whether it is compressed, and its length
 
-# Of google.rpc.Code; those that an exporter is to try again are 14 alone.
+# Values of google.rpc.Code. Exporters retry only after 14.
 _INVALID, _TIMEOUT, _DENIED, _EXHAUSTED, _UNIMPLEMENTED, _INTERNAL, _UNAVAILABLE, _UNAUTHENTICATED = (
     3,
     4,
@@ -63,12 +63,12 @@ _CODES: Final = {
 
 
 def is_otlp(request: Request) -> bool:
-    """Whether a request is for an exporter's endpoint."""
+    """Whether a request is for an OTLP endpoint."""
     return request.path in _HTTP_PATHS or is_grpc(request)
 
 
 def is_grpc(request: Request) -> bool:
-    """Whether a request wants its answer in the way of gRPC."""
+    """Whether a request is a gRPC call."""
     return request.content_type.partition("+")[0] == "application/grpc"
 
 
@@ -80,15 +80,15 @@ class Receiver:
         self._room = room
 
     async def answer(self, request: Request) -> None:
-        """Take what came and say so. Raises RefusedError, for `refuse`."""
+        """Store the request and acknowledge it. Raises RefusedError, for `refuse`."""
         if is_grpc(request):
             await self._answer_grpc(request)
             return
         if request.method != "POST":
-            raise RefusedError(405, "Telemetry is sent with POST.")
+            raise RefusedError(405, "Send telemetry with POST.")
         kind = request.content_type
         if kind not in {_PROTOBUF, _JSON}:
-            raise RefusedError(415, f"The content types here are {_PROTOBUF} and {_JSON}.")
+            raise RefusedError(415, f"Supported content types are {_PROTOBUF} and {_JSON}.")
         with self._room.share() as take:
             body = await request.body(take)
             encoding = request.headers.get(b"content-encoding", b"").decode("latin-1")
@@ -104,33 +104,33 @@ class Receiver:
 
     async def _answer_grpc(self, request: Request) -> None:
         if request.path not in _GRPC_PATHS or request.method != "POST":
-            raise RefusedError(404, "There is no such method here.")
+            raise RefusedError(404, "There is no such method.")
         with self._room.share() as take:
             body = await request.body(take)
             if len(body) < _HEAD or len(body) != _HEAD + int.from_bytes(body[1:_HEAD], "big") or body[0] > 1:
-                raise RefusedError(400, "The body is not one message of gRPC.")
+                raise RefusedError(400, "The body is not one gRPC message.")
             encoding = request.headers.get(b"grpc-encoding", b"").decode("latin-1") if body[0] else ""
             if body[0] and encoding in {"", "identity"}:
-                raise RefusedError(400, "The message is said to be compressed, and not how.")
+                raise RefusedError(400, "The message is compressed, but has no grpc-encoding.")
             await self._take(body[_HEAD:], encoding, otlp.parse_protobuf, request.path == _GRPC_TRACES)
         await _send_grpc(request, bytes(_HEAD), [(b"grpc-status", b"0")])
 
 
 async def refuse(request: Request, error: RefusedError) -> None:
-    """Answer with an error as OTLP has it: a google.rpc.Status in the encoding of the request, or trailers."""
-    again = error.status in {429, 503}
+    """Answer with an error as OTLP defines it: a google.rpc.Status in the encoding of the request, or trailers."""
+    may_retry = error.status in {429, 503}
     status = Status(code=_CODES.get(error.status, _INTERNAL), message=error.sentence)
     if is_grpc(request):
         trailers = [
             (b"grpc-status", str(status.code).encode()),
             (b"grpc-message", quote(error.sentence, safe=" !#$&'()*+,/:;=?@[]").encode()),
         ]
-        if again:
+        if may_retry:
             status.details.add().Pack(RetryInfo(retry_delay=Duration(seconds=RETRY_AFTER)))
             trailers.append((b"grpc-status-details-bin", _base64(status.SerializeToString())))
         await _send_grpc(request, b"", trailers)
         return
-    headers: list[tuple[bytes, bytes]] = [(b"retry-after", str(RETRY_AFTER).encode())] if again else []
+    headers: list[tuple[bytes, bytes]] = [(b"retry-after", str(RETRY_AFTER).encode())] if may_retry else []
     if error.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     if request.content_type == _PROTOBUF:

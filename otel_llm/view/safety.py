@@ -1,9 +1,9 @@
-"""Who may ask, and for how much.  Pure.
+"""Which requests are answered, and how large they may be.  Pure.
 
-A page of any site may make the browser that shows it send requests to 127.0.0.1, and by DNS rebinding also read the
-answers. So the Host must be a name of this machine's loopback, an Origin must be our own, and what changes something
-must come with a content type that a page cannot send to another origin without asking first. On any other address a
-token takes the place of the Host's name.
+A page of any site can make the browser send requests to 127.0.0.1, and by DNS rebinding also read the responses. So the
+Host must be a name of the loopback interface, an Origin must be the view's own, and requests that change something must
+have a content type that a page cannot send to another origin without a preflight. On any other address a token replaces
+the check of the Host.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 from otel_llm.serving import loopback
 
-MEGABYTE = 2**20
+_MEGABYTE = 2**20
 
 COOKIE = "otel_llm_token"
-LONGEST_BODY = 64 * MEGABYTE
-"""Of a request, as it comes and also decompressed."""
-MOST_AT_ONCE = 128 * MEGABYTE
-"""Of all bodies that are being read or stored; whoever comes when it is full is told to come again."""
+LONGEST_BODY = 64 * _MEGABYTE
+"""The largest body of a request, as it arrives and also decompressed."""
+MOST_AT_ONCE = 128 * _MEGABYTE
+"""The largest size of all bodies in memory. Above it further senders get 503 with `Retry-After`."""
 RETRY_AFTER = 2  # seconds
 
 HEADERS = (
@@ -31,7 +31,7 @@ HEADERS = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
 )
-"""Of every answer."""
+"""Headers of every response."""
 
 
 class Refusal(NamedTuple):
@@ -42,30 +42,30 @@ class Refusal(NamedTuple):
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address, with or without a port, is of the loopback interface."""
+    """Whether a host name or address, with or without a port, belongs to the loopback interface."""
     return loopback.is_loopback(_name(host))
 
 
 def refusal(headers: dict[bytes, bytes], given_token: str | None, token: str | None) -> Refusal | None:
-    """Why a request is not answered, None where it is. `given_token`: of the query, if any."""
+    """Why a request is refused, None if it is answered. `given_token`: the token in the query, if any."""
     host = headers.get(b"host", b"").decode("latin-1").lower()
     if token is not None:
         if not _has_token(headers, given_token, token):
-            return Refusal(401, "A token is needed: `Authorization: Bearer TOKEN`, or ?token=TOKEN once.")
+            return Refusal(401, "A token is required: `Authorization: Bearer TOKEN`, or ?token=TOKEN once.")
     elif not is_loopback(host):
         return Refusal(403, "This server answers only to names of the loopback interface.")
     origin = headers.get(b"origin")
     if origin is not None and origin.decode("latin-1").lower() not in {f"http://{host}", f"https://{host}"}:
-        return Refusal(403, "This server answers no page but its own.")
+        return Refusal(403, "This server answers only its own page.")
     if headers.get(b"sec-fetch-site", b"none") not in {b"none", b"same-origin"} and (
         headers.get(b"sec-fetch-mode") != b"navigate"
     ):
-        return Refusal(403, "This server answers no page but its own.")
+        return Refusal(403, "This server answers only its own page.")
     return None
 
 
 def is_token(given: str | None, token: str) -> bool:
-    """Compared in a time that tells nothing."""
+    """Whether the token is right, in constant time."""
     return given is not None and hmac.compare_digest(given.encode(), token.encode())
 
 

@@ -17,18 +17,19 @@ from otel_llm.serving.server import Server
 from otel_llm.serving.server import serving as serving_application
 from otel_llm.view import receiver
 from otel_llm.view.api import Api, Live
+from otel_llm.view.database import StoreError
 from otel_llm.view.http import ClientGoneError, RefusedError, Request, Room
 from otel_llm.view.intake import Intake
 from otel_llm.view.receiver import Receiver
 from otel_llm.view.safety import COOKIE, is_token, refusal
-from otel_llm.view.store import Store, StoreError
+from otel_llm.view.store import Store
 
 _log = logging.getLogger("otel_llm.view")
 _SECONDS_TO_END = 2.0
 
 
 class Addresses(NamedTuple):
-    """Where it listens: URLs without a path."""
+    """The URLs of the ports, without a path."""
 
     page: str
     otlp_http: str
@@ -36,7 +37,7 @@ class Addresses(NamedTuple):
 
 
 class Application:
-    """The ASGI application. `token`: what must be shown, None where the Host must be of the loopback."""
+    """The ASGI application. `token`: what clients must send, None if the Host must belong to the loopback interface."""
 
     def __init__(self, api: Api, otlp: Receiver, token: str | None) -> None:
         self._api = api
@@ -51,7 +52,7 @@ class Application:
     async def _answer(self, request: Request) -> None:
         try:
             if self.is_ending:
-                raise RefusedError(503, "This server is about to end.")
+                raise RefusedError(503, "The server is shutting down.")
             refused = refusal(request.headers, request.query.get("token"), self._token)
             if refused is not None:
                 raise RefusedError(*refused)
@@ -67,9 +68,9 @@ class Application:
             with contextlib.suppress(ClientGoneError):
                 await request.discard()
                 await _refuse(request, error)
-        except Exception:  # noqa: BLE001 - one request's fault is not the next one's
+        except Exception:  # noqa: BLE001 - the next request is answered
             _log.exception("a request could not be answered")
-            await _refuse(request, RefusedError(500, "Something is wrong here; the log says what."))
+            await _refuse(request, RefusedError(500, "Internal error; see the log."))
 
 
 async def _refuse(request: Request, error: RefusedError) -> None:
@@ -83,7 +84,7 @@ async def _refuse(request: Request, error: RefusedError) -> None:
 
 
 async def _keep_token(request: Request, token: str) -> None:
-    """Give the token to the browser to keep, and take it out of the address."""
+    """Store the token as a cookie, and remove it from the address."""
     cookie = f"{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict".encode()
     where = quote(request.path).encode() if not request.path.startswith("//") else b"/"
     await request.answer(303, b"", "text/plain", [(b"set-cookie", cookie), (b"location", where)])
@@ -110,7 +111,7 @@ async def serving(
         store.keep_bounds()
     except sqlite3.Error as broken:
         raise StoreError(f"{path}: {broken}") from None
-    intake = Intake(store, lambda told: live.tell("request", told))
+    intake = Intake(store, lambda summaries: live.tell("request", summaries))
     api = Api(Store(path), intake, live, room)
     application = Application(api, Receiver(intake, room), token)
     try:

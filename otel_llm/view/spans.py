@@ -1,4 +1,4 @@
-"""Spans as plain data. A span is kept as the OTLP message it came in: one `ResourceSpans` with one span."""
+"""Spans as plain data. A span is stored as an OTLP message: one `ResourceSpans` with one span."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from otel_llm.telemetry.semconv import (
     OTEL_LLM_TOOL_CALL_INDEX,
 )
 
-# A delta of a call's arguments: its time (ns of the epoch), the choice, the index, the text, the length so far and
-# how many deltas it stands for. A plain tuple, since a span may have a hundred thousand of them.
+# A delta of a call's arguments: its time (ns of the epoch), the choice, the index, the text, the length so far and the
+# number of deltas folded into it. A plain tuple, because a span may have a hundred thousand.
 Delta = tuple[int, int, int | None, str | None, int | None, int]
 
 
 class Event(NamedTuple):
-    """Any other event. `time_ns` of the epoch."""
+    """An event that is not a delta. `time_ns`: of the epoch."""
 
     name: str
     time_ns: int
@@ -33,7 +33,7 @@ class Event(NamedTuple):
 
 
 class Link(NamedTuple):
-    """Another span, by its ids in hex."""
+    """A link to another span, whose ids are hex."""
 
     trace_id: str
     span_id: str
@@ -41,9 +41,9 @@ class Link(NamedTuple):
 
 
 class Span(NamedTuple):
-    """One span. Ids are hex, times are of the epoch; `status` is `unset`, `ok` or `error`.
+    """One span. Ids are hex; times are nanoseconds of the epoch; `status` is `unset`, `ok` or `error`.
 
-    `events` and deltas are in the order in which they came.
+    Events and deltas are in their original order.
     """
 
     trace_id: str
@@ -61,11 +61,15 @@ class Span(NamedTuple):
     scope: str
     dropped_events: int
 
+    def offset_ms(self, time_ns: int) -> float:
+        """Milliseconds from the start to a time, 0.0 if there is no time."""
+        return round((time_ns - self.started_ns) / 1e6, 6) if time_ns else 0.0
+
 
 def single_spans(request: ExportTraceServiceRequest) -> Iterator[ResourceSpans]:
     """Each span of a request as a message of its own, with its resource and scope.
 
-    Raises UnreadableError where a span has no usable ids: nothing of the request is taken then.
+    Raises UnreadableError if a span has no valid ids; nothing of the request should be stored then.
     """
     for resource_spans in request.resource_spans:
         for scope_spans in resource_spans.scope_spans:
@@ -81,7 +85,7 @@ def single_spans(request: ExportTraceServiceRequest) -> Iterator[ResourceSpans]:
 
 
 def read(message: ResourceSpans, *, deltas: bool = True) -> Span:
-    """The one span of a message that `single_spans` made, without its deltas if so asked."""
+    """The span of a message that `single_spans` made, with or without its deltas."""
     scope_spans = message.scope_spans[0]
     span = scope_spans.spans[0]
     started = span.start_time_unix_nano
@@ -126,6 +130,6 @@ def _events(events: Any, *, deltas: bool) -> Iterator[Event | Delta]:
 
 
 def number_of(attributes: Mapping[str, Any], name: str) -> int | None:
-    """An attribute that should be a whole number, None where it is none."""
+    """An integer attribute, None if it is missing or not an integer."""
     value = attributes.get(name)
     return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -1,4 +1,4 @@
-"""`otel-llm chat` as a person meets it: a process of its own that is typed to."""
+"""`otel-llm chat` as a user runs it: a process with input on standard input."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_tools_of_a_file_and_tags_from_the_start(tmp_path: Path) -> None:
     assert done.stdout == f"Tool call tags set to: <tool_call>...</tool_call>\n<tool_call>{BODY}</tool_call>\n"
 
 
-def test_wrong_commands_say_what_is_right() -> None:
+def test_wrong_commands_are_explained() -> None:
     done = chat(None, "/tooltag a b c\n/tooltag '{' '}'\n/tooltag 'a\n/nope\n/help\n/clear\n")
     lines = done.stdout.splitlines()
     assert lines[0].startswith("Tool call tags not set: use /tooltag")
@@ -90,7 +90,7 @@ def test_wrong_commands_say_what_is_right() -> None:
     assert done.returncode == 0
 
 
-def test_no_server_is_said_and_the_talk_goes_on() -> None:
+def test_the_chat_goes_on_without_a_server() -> None:
     done = chat(None, "hello\n/help\n", "--base-url", "http://127.0.0.1:9/v1")
     assert "[error] APIConnectionError: Connection error." in done.stderr
     assert "/tooltag" in done.stdout
@@ -110,7 +110,7 @@ def test_empty_tags_are_refused() -> None:
     ] * 2
 
 
-# -- answers and terminals that are not as they should be --
+# -- malformed answers and limited terminals --
 
 HTML = Answer(b"<html>\nhi</html>", headers={"Content-Type": "text/html"})
 FINE: list[Step] = [says("fine"), ends("stop"), DONE]
@@ -127,7 +127,7 @@ WHOLE = [Answer(completion(text("fine")))]
         [Answer(b"<html>\nbad\ngateway</html>", status=400, headers={"Content-Type": "text/html"})],
     ],
 )
-def test_an_answer_that_is_none_is_one_line_and_the_talk_goes_on(bad: Any) -> None:
+def test_a_malformed_answer_is_one_line_and_the_chat_goes_on(bad: Any) -> None:
     with ScriptedServer([bad, WHOLE]) as server:
         done = chat(server, "a\nb\n")
         sent = [request.body["messages"] for request in server.requests]
@@ -147,7 +147,7 @@ def test_an_answer_that_is_none_is_one_line_and_the_talk_goes_on(bad: Any) -> No
         [b"data: {oops\n\n"],
     ],
 )
-def test_a_stream_that_is_none_is_one_line_and_the_talk_goes_on(bad: Any) -> None:
+def test_a_malformed_stream_is_one_line_and_the_chat_goes_on(bad: Any) -> None:
     with ScriptedServer([bad, FINE]) as server:
         done = chat(server, "a\nb\n", "--stream")
     assert done.stdout == "fine\n"
@@ -156,7 +156,7 @@ def test_a_stream_that_is_none_is_one_line_and_the_talk_goes_on(bad: Any) -> Non
     assert done.returncode == 0
 
 
-def test_a_stream_that_breaks_off_leaves_a_line_for_the_next_answer() -> None:
+def test_the_answer_after_a_broken_stream_starts_on_a_new_line() -> None:
     half: list[Step] = [says("half"), b"data: {oops\n\n"]
     with ScriptedServer([half, FINE]) as server:
         done = chat(server, "a\nb\n", "--stream")

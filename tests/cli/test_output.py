@@ -1,4 +1,4 @@
-"""Commands whose output nobody reads any more: each is a process that writes into a pipe without a reader."""
+"""Commands whose reader has gone: processes that write into a pipe without a reader."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DOCTOR = ["doctor", "--collector-health", NOWHERE, "--no-jaeger", "--no-promethe
 
 
 def ended(*command: str, typed: str = "", unbuffered: str = "") -> tuple[int, str]:
-    """The exit status of a command whose standard output has no reader, and what it says on standard error."""
+    """The exit status of a command whose standard output has no reader, and its standard error."""
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -98,7 +98,7 @@ def test_probe_ends_quietly(options: list[str]) -> None:
         assert ended(*probe) == QUIETLY
 
 
-def test_recording_goes_on_though_nobody_reads_what_it_says(tmp_path: Path, serve: Callable[..., Any]) -> None:
+def test_recording_goes_on_without_a_reader_of_standard_error(tmp_path: Path, serve: Callable[..., Any]) -> None:
     server = serve(chunk(text("Hi")), Sleep(0.05), chunk(finish_reason="stop"), DONE)
     command = [OTEL_LLM, "record", "--upstream", server.base_url, "--out", str(tmp_path)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:

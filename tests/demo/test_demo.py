@@ -1,4 +1,4 @@
-"""`otel-llm demo` as a person meets it: run as a process of its own, judged by what it prints and how it ends."""
+"""`otel-llm demo` as a user runs it: a process, judged by its output and exit status."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from otel_llm.cli import main
 from otel_llm.demo.scripts import BROKEN_STREAMS
 
 MARK = f"DEMO_OF_TEST_PROCESS_{os.getpid()}"
-"""A variable by which what the demo started can be told from all else that runs here."""
+"""An environment variable that marks the processes which the demo starts."""
 
 ONLY_THE_AGENT = """
 import sys
@@ -33,7 +33,7 @@ sys.exit(main(["demo"]))
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
-    """A command of this environment, its output and its end; the user's own telemetry settings must not matter."""
+    """Run a command; the user's own telemetry settings must not matter."""
     return subprocess.run(
         command,
         env=os.environ | {"OTEL_SDK_DISABLED": "true", "OTEL_TRACES_EXPORTER": "otlp", "PYTHONUTF8": "1", MARK: "1"},
@@ -49,7 +49,7 @@ def shown() -> subprocess.CompletedProcess[str]:
     return run(str(Path(sys.executable).with_name("otel-llm")), "demo")
 
 
-def test_the_demo_ends_well_and_leaves_nothing_running(shown: subprocess.CompletedProcess[str]) -> None:
+def test_the_demo_succeeds_and_leaves_nothing_running(shown: subprocess.CompletedProcess[str]) -> None:
     assert shown.returncode == 0, shown.stdout + shown.stderr
     assert not [process for process in psutil.process_iter(["environ"]) if MARK in (process.info["environ"] or ())]
 
@@ -61,7 +61,7 @@ def test_the_agent_does_its_work(shown: subprocess.CompletedProcess[str]) -> Non
     assert "model:  Done, and your list is up to date." in lines
 
 
-def test_its_two_requests_have_a_timeline_each(shown: subprocess.CompletedProcess[str]) -> None:
+def test_each_of_its_two_requests_has_a_timeline(shown: subprocess.CompletedProcess[str]) -> None:
     calls, answer = timelines(shown.stderr)[:2]
     for words in ("detected", "named", "arguments", "completed", "finish reason   tool_calls", "first tool call after"):
         assert words in calls
@@ -73,7 +73,7 @@ def test_its_two_requests_have_a_timeline_each(shown: subprocess.CompletedProces
 
 
 @pytest.mark.parametrize("position", range(len(BROKEN_STREAMS)))
-def test_what_went_wrong_is_named(shown: subprocess.CompletedProcess[str], position: int) -> None:
+def test_each_fault_is_named(shown: subprocess.CompletedProcess[str], position: int) -> None:
     broken = BROKEN_STREAMS[position]
     timeline = timelines(shown.stderr)[2 + position]
     assert broken.named in timeline
@@ -81,14 +81,14 @@ def test_what_went_wrong_is_named(shown: subprocess.CompletedProcess[str], posit
     assert broken.story.split(".")[0][:60] in shown.stdout
 
 
-def test_nothing_else_is_on_the_screen(shown: subprocess.CompletedProcess[str]) -> None:
-    assert "\x1b" not in shown.stdout + shown.stderr, "colours though this is no terminal"
+def test_nothing_else_is_printed(shown: subprocess.CompletedProcess[str]) -> None:
+    assert "\x1b" not in shown.stdout + shown.stderr, "colours, although this is not a terminal"
     strangers = [line for line in shown.stderr.splitlines() if line and not line.startswith(("━━ ", "   "))]
     assert not strangers
     assert len(timelines(shown.stderr)) == 2 + len(BROKEN_STREAMS)
 
 
-def test_without_a_llama_server_it_says_so_and_goes_on() -> None:
+def test_a_missing_llama_server_is_replaced() -> None:
     ended = run(sys.executable, "-c", ONLY_THE_AGENT.format(""))
     assert ended.returncode == 0, ended.stderr
     assert "A llama.cpp server needs xllamacpp: pip install 'otel-llm[demo]'" in ended.stdout
@@ -96,7 +96,7 @@ def test_without_a_llama_server_it_says_so_and_goes_on() -> None:
     assert 'agent:  list_tasks({}) -> ["buy milk"]' in ended.stdout
     calls, answer = timelines(ended.stderr)
     assert "140 tokens in, 31 out" in calls
-    assert "ANOMALY" not in calls + answer, "a healthy stream is accused"
+    assert "ANOMALY" not in calls + answer, "a healthy stream has an anomaly"
 
 
 def test_a_part_without_its_timeline_is_a_failure() -> None:
@@ -132,7 +132,7 @@ def test_no_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def timelines(stderr: str) -> list[str]:
-    """The timelines among what was printed, without what stands between them."""
+    """The timelines in the output, without what is printed between them."""
     timelines: list[str] = []
     for line in stderr.splitlines():
         if line.startswith("━━ "):
@@ -159,7 +159,7 @@ def test_it_ends_in_a_view_of_its_spans(number: int, status: int) -> None:
                 if found := re.search(r"in a browser at (\S+) until", line):
                     page = found.group(1)
                     break
-            assert page, "it did not say where"
+            assert page, "it did not print the address"
             shown = httpx.get(f"{page}/api/requests", trust_env=False).json()
             assert [one["service"] for one in shown["requests"]] == ["otel-llm-demo"] * 2
             assert shown["requests"][1]["tools"] == ["add_task", "list_tasks"]

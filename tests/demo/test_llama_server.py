@@ -1,4 +1,4 @@
-"""The real llama.cpp server: it starts, streams well-formed tool calls and led text, keeps quiet, and is gone after."""
+"""The real llama.cpp server: it starts, streams well-formed tool calls and steered text, and leaves nothing running."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_bias_makes_well_formed_calls(llama: str, seed: int) -> None:
     names = [delta.function.name for delta in deltas if delta.id]
     assert names
     assert set(names) <= {"add_task", "list_tasks"}
-    assert len(deltas) > len(names), "the arguments came in one piece"
+    assert len(deltas) > len(names), "the arguments arrived in one piece"
     arguments = ["".join(delta.function.arguments for delta in deltas if delta.index == at) for at in range(len(names))]
     if chunks[-1].choices[0].finish_reason == "tool_calls":
         for name, text in zip(names, arguments, strict=True):
@@ -43,14 +43,14 @@ def test_the_bias_makes_well_formed_calls(llama: str, seed: int) -> None:
         assert chunks[-1].choices[0].finish_reason == "length"
 
 
-def test_a_grammar_leads_the_text(llama: str) -> None:
+def test_a_grammar_determines_the_text(llama: str) -> None:
     chunks = ask(llama, extra_body={"grammar": 'root ::= "Sure. <|tool_call|>{}</|tool_call|>"'})
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
     assert text == "Sure. <|tool_call|>{}</|tool_call|>"
-    assert len(chunks) > len(text) // 2, "the text came in few pieces"
+    assert len(chunks) > len(text) // 2, "the text arrived in few pieces"
 
 
-def test_it_is_quiet_and_gone_after(capfd: pytest.CaptureFixture[str]) -> None:
+def test_it_is_quiet_and_leaves_nothing_running(capfd: pytest.CaptureFixture[str]) -> None:
     this = psutil.Process()
     before = set(this.children())
     with llama_server() as base_url:
@@ -64,7 +64,7 @@ def test_it_is_quiet_and_gone_after(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("llama")
-def test_it_ends_by_itself_in_the_middle_of_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_ends_with_its_parent_in_the_middle_of_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess.Popen, "kill", lambda process: pytest.fail("it had to be killed"))
     with openai.OpenAI(base_url="set below", api_key="unused", max_retries=0, timeout=30) as client:
         with llama_server() as base_url:
@@ -94,7 +94,7 @@ def test_a_missing_package_is_named_in_a_sentence(monkeypatch: pytest.MonkeyPatc
         pass
 
 
-def test_a_server_that_does_not_start_gives_its_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_does_not_start_reports_its_log(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("xllamacpp", reason="there is no llama.cpp server here")
     monkeypatch.setattr(module, "write_tiny_model", lambda path: path.write_bytes(b"no model"))
     with pytest.raises(LlamaServerUnavailable, match=r"did not start: .*[a-z]"), llama_server():

@@ -1,4 +1,4 @@
-"""The scripted server says what its script says, to a real SDK over a real socket, and stops when told to."""
+"""The scripted server sends its script to a real SDK over a real socket, and can be stopped."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def ask(client: openai.OpenAI, **kwargs: Any) -> Any:
 
 
 def raw_response(server: ScriptedServer, body: bytes = b"{}") -> tuple[http.client.HTTPResponse, Any]:
-    """A response as it comes over the wire, without an SDK's reading of it."""
+    """A response as it is on the wire, without an SDK."""
     address = server.base_url.removeprefix("http://").removesuffix("/v1")
     connection = http.client.HTTPConnection(address, timeout=20)
     connection.request("POST", "/v1/chat/completions", body)
@@ -87,7 +87,7 @@ def test_one_script_serves_every_request_over_one_connection() -> None:
             assert len(list(ask(client))) == 3
 
 
-def test_a_script_for_each_request_and_no_more() -> None:
+def test_a_script_for_each_request() -> None:
     first: list[Step] = [chunk(text("one")), DONE]
     second: list[Step] = [chunk(text("two")), DONE]
     with ScriptedServer([first, second]) as server:
@@ -99,7 +99,7 @@ def test_a_script_for_each_request_and_no_more() -> None:
     assert said == ["one", "two"]
 
 
-def test_a_function_is_given_the_request_and_its_steps_are_taken_as_they_are_sent() -> None:
+def test_a_function_gets_the_request_and_yields_steps_lazily() -> None:
     may_go_on = threading.Event()
 
     def script(request: dict[str, Any]) -> Any:
@@ -115,7 +115,7 @@ def test_a_function_is_given_the_request_and_its_steps_are_taken_as_they_are_sen
         assert list(stream) == []
 
 
-def test_what_is_not_valid_can_be_sent() -> None:
+def test_invalid_events_can_be_sent() -> None:
     script: list[Step] = [
         chunk(tool_call_delta(id="a", name="f", arguments={"already": "parsed"})),
         chunk(tool_call_delta(index=None, arguments="x")),
@@ -193,7 +193,7 @@ def test_an_http_error_with_its_headers() -> None:
     assert caught.value.response.headers["retry-after"] == "7"
 
 
-def test_a_response_that_is_no_stream() -> None:
+def test_a_response_that_is_not_a_stream() -> None:
     with ScriptedServer([Answer(completion(text("Hi")))]) as server, client_of(server) as client:
         assert ask(client, stream=False).choices[0].message.content == "Hi"
 
@@ -203,7 +203,7 @@ def test_the_models_can_be_listed() -> None:
         assert [model.id for model in client.models.list()] == ["scripted-model"]
 
 
-def test_a_client_that_leaves_is_no_news(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_client_that_disconnects_is_not_reported(capfd: pytest.CaptureFixture[str]) -> None:
     client_left = threading.Event()
 
     def script(request: dict[str, Any]) -> Any:
@@ -242,7 +242,7 @@ def test_stopping_does_not_wait_for_a_sleeping_script() -> None:
         ([[chunk(text("x"))], DONE], ValueError),
     ],
 )
-def test_a_mistake_in_the_script_is_raised_where_the_server_is_used(script: Any, mistake: type[Exception]) -> None:
+def test_a_fault_of_the_script_is_raised_at_exit(script: Any, mistake: type[Exception]) -> None:
     server = ScriptedServer(script)
     response, connection = raw_response(server)
     response.close()

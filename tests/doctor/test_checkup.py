@@ -1,4 +1,4 @@
-"""`otel-llm doctor` where no collector, Jaeger or Prometheus runs: what the environment says, and nothing listening."""
+"""`otel-llm doctor` without a collector, Jaeger or Prometheus: the environment, and nothing that listens."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ OTHERS = ",".join(sorted({entry.name for entry in entry_points(group="openteleme
 
 
 def found(**variables: str) -> dict[str, tuple[str, str]]:
-    """The findings about an environment: status and sentence by check, of several the last that is not ok."""
+    """The findings about an environment: status and sentence by check, preferring those that are not ok."""
     variables = {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": OTHERS, **variables}
     findings = sorted(read_environment(variables).findings, key=lambda finding: finding.status != "ok")
     return {finding.check: (finding.status, finding.sentence) for finding in findings}
 
 
-def test_nothing_set_is_nothing_wrong() -> None:
+def test_an_empty_environment_has_no_problem() -> None:
     assert {status for status, _ in found().values()} == {"ok"}
     assert found()["destination of traces"][1] == "Traces go to http://localhost:4317 over grpc (the default)."
 
@@ -151,7 +151,7 @@ def test_nothing_set_is_nothing_wrong() -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_named(variables: dict[str, str], check: str, status: str, said: str) -> None:
+def test_problems_are_found(variables: dict[str, str], check: str, status: str, said: str) -> None:
     got = found(**variables)[check]
     assert got[0] == status
     assert said in got[1]
@@ -171,7 +171,7 @@ def test_what_is_wrong_is_named(variables: dict[str, str], check: str, status: s
         {"OTEL_LLM_TOOL_CALL_TAGS": "openai", "OTEL_LLM_EVENTS": "span,log"},
     ],
 )
-def test_what_is_right_is_not_accused(variables: dict[str, str]) -> None:
+def test_valid_settings_raise_no_finding(variables: dict[str, str]) -> None:
     assert {status for status, _ in found(**variables).values()} == {"ok"}
 
 
@@ -191,14 +191,14 @@ DESTINATION = Destination("traces", "grpc", "http://c:4317", "OTEL_EXPORTER_OTLP
         ("something never seen", "The exporter reports: Failed to export traces to c:4317, something never seen"),
     ],
 )
-def test_an_exporter_s_complaint_is_put_in_words(line: str, said: str) -> None:
+def test_log_lines_of_exporters_are_explained(line: str, said: str) -> None:
     failures = read_failures(f"noise\nFailed to export traces to c:4317, {line}\nmore noise\n")
     (finding,) = export_findings(failures, {"traces": DESTINATION}, {"traces": "no token"})
     assert finding.status == "failed"
     assert said in finding.sentence
 
 
-def test_the_cause_is_told_that_stood_before_the_time_was_over() -> None:
+def test_the_cause_before_a_timeout_is_reported() -> None:
     log = (
         "Transient error StatusCode.UNAVAILABLE encountered while exporting traces to c, retrying: Connection refused\n"
         "Failed to export traces to c, error code: StatusCode.DEADLINE_EXCEEDED, error details: Deadline Exceeded"
@@ -208,7 +208,7 @@ def test_the_cause_is_told_that_stood_before_the_time_was_over() -> None:
     assert finding.sentence.startswith("Nothing listens at")
 
 
-def test_what_went_through_at_last_is_a_warning() -> None:
+def test_success_after_retries_is_a_warning() -> None:
     line = (
         "Transient error StatusCode.UNAVAILABLE encountered while exporting traces to c, retrying: Connection refused"
     )
@@ -227,7 +227,7 @@ def test_what_went_through_at_last_is_a_warning() -> None:
         SECRET,
     ],
 )
-def test_secrets_are_masked_however_they_are_written(headers: str) -> None:
+def test_secrets_are_masked_in_every_spelling(headers: str) -> None:
     secrets = secrets_in_environment(
         {"OTEL_EXPORTER_OTLP_TRACES_HEADERS": headers, "HTTPS_PROXY": "http://u:pass-word@p"}
     )
@@ -243,7 +243,7 @@ def test_names_of_headers_are_not_masked() -> None:
 
 
 def metrics_page(*, waiting: object, sent: int) -> str:
-    """What a collector says of itself, as to one exporter of traces and one of metrics."""
+    """A collector's own metrics, with an exporter for traces and one for metrics."""
     return (
         'otelcol_receiver_accepted_spans__spans__total{receiver="otlp"} 20\n'
         f'otelcol_exporter_queue_size{{data_type="traces",exporter="otlp_grpc/jaeger"}} {waiting}\n'
@@ -254,7 +254,7 @@ def metrics_page(*, waiting: object, sent: int) -> str:
 
 @contextlib.contextmanager
 def metrics_in_turn(*pages: str) -> Iterator[str]:
-    """The URL of a collector's own metrics: these pages one after the other, the last of them from then on."""
+    """The URL of a collector's own metrics: these pages in turn, then always the last."""
     left = list(pages)
 
     class Handler(BaseHTTPRequestHandler):
@@ -280,13 +280,13 @@ def metrics_in_turn(*pages: str) -> Iterator[str]:
     ("pages", "status", "said"),
     [
         ([(2956, 4), (0, 6)], "warning", "none is stuck, refused or lost"),
-        # Under traffic there is always a batch on its way.
+        # Under load there is always a batch in transit.
         ([(2956, 4), (2900, 6), (3000, 8)], "warning", "none is stuck, refused or lost"),
         ([(2956, 4), (3000, 4)], "failed", "stuck in the queue of otlp_grpc/jaeger (3,000 in it), which cannot"),
         ([("nonsense", 4)], "warning", "none is stuck, refused or lost"),
     ],
 )
-def test_only_what_stays_in_a_queue_is_held_up(
+def test_only_a_queue_that_does_not_drain_is_stuck(
     monkeypatch: pytest.MonkeyPatch, pages: list[tuple[object, int]], status: str, said: str
 ) -> None:
     monkeypatch.setattr(collector, "_QUEUE_GRACE", 1.0)
@@ -301,7 +301,7 @@ def test_only_what_stays_in_a_queue_is_held_up(
 
 
 def doctor(*options: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """The command in an environment without telemetry settings but these, its questions to where nothing listens."""
+    """Run the command with only these telemetry settings, against addresses where nothing listens."""
     nobody = f"http://127.0.0.1:{closed_port()}"
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
     settings = {
@@ -349,10 +349,10 @@ def test_nothing_listens_anywhere() -> None:
         assert [line for line in lines if line.startswith(f"failed   {words}")], ended.stdout
     assert "skipped  trace: No span was accepted, so there is none to look for." in lines
     assert SECRET not in ended.stdout
-    assert "\x1b" not in ended.stdout, "colours though this is no terminal"
+    assert "\x1b" not in ended.stdout, "colours, although this is not a terminal"
 
 
-def test_what_keeps_spans_from_being_made_ends_the_test() -> None:
+def test_no_test_streams_if_no_span_would_be_created() -> None:
     ended = doctor("--no-jaeger", "--no-prometheus", "--json", OTEL_SDK_DISABLED="true")
 
     assert (ended.returncode, ended.stderr) == (1, "")
@@ -364,7 +364,7 @@ def test_what_keeps_spans_from_being_made_ends_the_test() -> None:
     assert all(one["sentence"] for one in report["checks"])
 
 
-def test_an_sdk_that_does_not_start_is_told_of() -> None:
+def test_an_opentelemetry_sdk_that_does_not_start_is_reported() -> None:
     ended = doctor("--no-jaeger", "--no-prometheus", OTEL_PYTHON_ID_GENERATOR="no-such-generator")
 
     assert ended.returncode == 1
@@ -372,7 +372,7 @@ def test_an_sdk_that_does_not_start_is_told_of() -> None:
     assert "no-such-generator" in ended.stdout
 
 
-def test_a_collector_far_away_is_not_looked_for_here() -> None:
+def test_a_remote_collector_is_not_expected_locally() -> None:
     ended = doctor("--no-jaeger", "--no-prometheus", OTEL_EXPORTER_OTLP_ENDPOINT="http://no-such-host.invalid:4317")
 
     assert "skipped  collector: There is no health endpoint" in ended.stdout

@@ -1,4 +1,4 @@
-"""`otel-llm inspect`: one broken stream in every kind of file, and files that were made to hurt."""
+"""`otel-llm inspect`: one broken stream in every kind of file, and hostile files."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def in_base64(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def bare_deflate(data: bytes) -> bytes:
-    """`deflate` as some servers understand it, without zlib's head."""
+    """`deflate` as some servers send it, without the zlib header."""
     return zlib.compress(data)[2:-4]
 
 
@@ -140,22 +140,22 @@ def request_file(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize("name", WITH_REQUEST)
-def test_files_that_hold_the_request(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_with_the_request(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", "--json", written(tmp_path, name, WITH_REQUEST[name])]) == 1
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [anomaly["type"] for one in told for anomaly in one["anomalies"]] == ["text_leak"]
 
 
-# What reads zstd, in the order in which it is tried.
+# Packages for zstd, in the order in which they are tried.
 READERS = ["compression.zstd", "backports.zstd", "zstandard"]
 
 
 @pytest.mark.parametrize("reader", READERS[1:])
-def test_whatever_package_for_zstd_is_there_reads_it(
+def test_any_installed_zstd_package_is_used(
     reader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if find_spec(reader) is None:
-        pytest.skip(f"there is no {reader} for this Python")
+        pytest.skip(f"{reader} is not installed for this Python")
     for other in READERS:
         if other != reader:
             monkeypatch.setitem(sys.modules, other, None)
@@ -169,7 +169,7 @@ def test_whatever_package_for_zstd_is_there_reads_it(
     ("encoding", "modules", "package"),
     [("zstd", READERS, "backports.zstd"), ("br", ["brotli", "brotlicffi"], "brotli")],
 )
-def test_what_would_read_a_compressed_body_is_named(
+def test_the_missing_package_for_a_compressed_body_is_named(
     encoding: str,
     modules: list[str],
     package: str,
@@ -185,14 +185,16 @@ def test_what_would_read_a_compressed_body_is_named(
 
 
 @pytest.mark.parametrize("name", WITHOUT_REQUEST)
-def test_files_that_do_not(name: str, tmp_path: Path, request_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_without_the_request(
+    name: str, tmp_path: Path, request_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = written(tmp_path, name, WITHOUT_REQUEST[name])
-    assert main(["inspect", path]) == 0, "without its tools nobody can say that it is a call"
+    assert main(["inspect", path]) == 0, "without declared tools it cannot be recognized as a call"
     assert main(["inspect", path, "--request", request_file]) == 1
     assert "ANOMALY         text_leak  1 call of add_task" in capsys.readouterr().out
 
 
-async def test_a_trace_of_ours(
+async def test_a_trace_of_otel_llm(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     instrument: Callable[..., Seen],
@@ -221,7 +223,7 @@ def test_several_streams_in_one_file(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert [one["title"] for one in told] == ["streams", "streams (2)"]
 
 
-def test_several_responses_of_chunks_one_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_several_responses_as_json_lines_of_chunks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [
         {"id": name, "choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": reason}]}
         for name in ("a", "b")
@@ -243,7 +245,7 @@ def test_it_shows_the_offending_bytes(tmp_path: Path, capsys: pytest.CaptureFixt
         assert content[chunk["offset"] :].startswith(f"data: {chunk['text']}")
 
 
-def test_times_are_told_where_they_are_known(capsys: pytest.CaptureFixture[str]) -> None:
+def test_known_times_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(CORPUS / "broken-stalled-text.jsonl")]) == 1
     out = capsys.readouterr().out
     assert "stalled  30.0 s between two chunks" in out
@@ -258,7 +260,7 @@ def test_an_error_event_ends_the_stream(tmp_path: Path, capsys: pytest.CaptureFi
     assert "an error event: overloaded" in capsys.readouterr().out
 
 
-# -- what is no answer, and so accused of nothing --
+# -- errors, which are not diagnosed --
 
 
 CHUNK = json.dumps(CHUNKS[0])
@@ -286,14 +288,14 @@ FAILED: dict[str, tuple[str | bytes, str]] = {
 
 
 @pytest.mark.parametrize("name", FAILED)
-def test_an_error_is_told_and_nobody_is_accused(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_is_reported_without_anomalies(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     content, note = FAILED[name]
     assert main(["inspect", "--json", written(tmp_path, "file", content)]) == 0
     (told,) = map(json.loads, capsys.readouterr().out.splitlines())
     assert (told["outcome"], told["note"], told["anomalies"]) == ("error", note, [])
 
 
-def test_a_recorded_error_is_none_of_the_diagnosis(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_recorded_http_error_is_not_diagnosed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     head = '{"otel_llm_recording": 1, "request": {}, "response": {"status": 502, "headers": {}}}'
     lines = (head, '{"t": 0.1, "text": "<html>bad gateway"}', '{"t": 0.1, "end": "completed"}')
     assert main(["inspect", "--json", written(tmp_path, "file", "\n".join(lines))]) == 0
@@ -312,16 +314,14 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_what_else_an_archive_holds_is_passed_over(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_other_entries_of_an_archive_are_skipped(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     har = archive(STREAM.decode())
     har["log"]["entries"].insert(0, OTHERS[name])
     assert main(["inspect", "--json", written(tmp_path, "archive.har", json.dumps(har))]) == 1
     assert [json.loads(line)["title"][:10] for line in capsys.readouterr().out.splitlines()] == ["exchange 3"]
 
 
-# -- what cannot be read --
+# -- unreadable files --
 
 
 HOSTILE: dict[str, tuple[str | bytes, str]] = {
@@ -397,7 +397,7 @@ HOSTILE: dict[str, tuple[str | bytes, str]] = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_sentence_says_why_a_file_cannot_be_read(
+def test_an_unreadable_file_is_explained_in_one_line(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     content, why = HOSTILE[name]
@@ -411,7 +411,7 @@ def test_a_sentence_says_why_a_file_cannot_be_read(
     assert "Traceback" not in captured.err
 
 
-def test_what_could_be_read_is_told_all_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_readable_part_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     content = "\n\n".join(BY_TYPE["index_reused"].sample.lines())[:-60]
     assert main(["inspect", written(tmp_path, "file", content)]) == 2
     assert "index_reused" in capsys.readouterr().out
@@ -429,28 +429,26 @@ def test_yaml_aliases_do_not_multiply(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize("name", ["missing", "."])
-def test_a_file_there_is_not(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_file(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(tmp_path / name)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
 @pytest.mark.parametrize("content", ["[]", "nonsense", b"\xff"])
-def test_a_request_that_cannot_be_used(
-    content: str | bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_unusable_request_file(content: str | bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stream = written(tmp_path, "stream", STREAM)
     assert main(["inspect", stream, "--request", written(tmp_path, "request", content)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_the_worst_of_several_files_counts(tmp_path: Path) -> None:
+def test_the_worst_of_several_files_decides_the_exit_status(tmp_path: Path) -> None:
     healthy = str(CORPUS / "healthy-openai-call.jsonl")
     assert main(["inspect", healthy, healthy]) == 0
     assert main(["inspect", str(BROKEN), healthy]) == 1
     assert main(["inspect", healthy, str(tmp_path / "missing"), str(BROKEN)]) == 2
 
 
-# Not by getrusage where there is another way: its peak begins with that of the process that started this one.
+# On Linux not by getrusage, whose peak starts at that of the parent process.
 PEAK = """
 import pathlib, resource, sys
 from otel_llm.cli import main
@@ -464,7 +462,7 @@ print(status, kilobytes, file=sys.stderr)
 
 
 def peak(path: str) -> tuple[int, float]:
-    """The exit status, and the megabytes that it took."""
+    """The exit status, and the peak memory in megabytes."""
     done = subprocess.run([sys.executable, "-c", PEAK, path], capture_output=True, text=True, timeout=120, check=False)
     status, kilobytes = done.stderr.split()[-2:]
     return int(status), int(kilobytes) / (1024 if sys.platform == "linux" else 1024 * 1024)
@@ -491,7 +489,7 @@ def test_a_gigabyte(tmp_path: Path) -> None:
     for head, expected in ((b"", 2), (b"data: {", 2), (b'{"log": "', 2), (b"[1,\n", 2), (b"interactions:\n", 2)):
         with path.open("wb") as file:
             file.write(head + b"x" * 100_000)
-            # A hole costs nothing on the disk.
+            # A sparse file takes no room on the disk.
             file.truncate(1_000_000_000)
         status, megabytes = peak(str(path))
         assert status == expected
@@ -499,7 +497,7 @@ def test_a_gigabyte(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("missing", ["rich", "opentelemetry.sdk"])
-def test_without_what_prints_it_says_what_to_install(missing: str) -> None:
+def test_a_missing_package_for_printing_is_named(missing: str) -> None:
     program = f"""
 import sys
 sys.modules["{missing}"] = None
@@ -513,7 +511,7 @@ sys.exit(main(["inspect", r"{BROKEN}"]))
     assert done.stdout.splitlines()[-1] == "1"
 
 
-def test_a_trace_needs_what_reads_otlp(tmp_path: Path) -> None:
+def test_a_missing_package_for_otlp_is_named(tmp_path: Path) -> None:
     file = written(tmp_path, "trace.json", json.dumps(other_span()))
     program = f"""
 import sys
@@ -526,7 +524,7 @@ sys.exit(main(["inspect", "--json", r"{file}"]))
     assert "it is OTLP JSON, which needs google.protobuf: pip install 'otel-llm[cli]'" in done.stderr
 
 
-def test_what_a_model_wrote_cannot_move_the_cursor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_model_output_cannot_move_the_cursor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     chunk = {"choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0, "id": "\x1b[2J", "function": {}}]}}]}
     raw = f"data: {json.dumps(chunk)}\n\n".replace("\\u001b", "\x1b")
     main(["inspect", written(tmp_path, "stream\x1b[2J", raw)])

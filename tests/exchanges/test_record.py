@@ -55,7 +55,7 @@ ASK: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "a
 
 @contextmanager
 def running(*command: str) -> Iterator[str]:
-    """A subcommand that listens; the value is the URL that it says it listens on."""
+    """A subcommand that listens; the value is the URL that it prints."""
     process = subprocess.Popen([OTEL_LLM, *command], stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     too_late = threading.Timer(60, process.kill)
@@ -64,7 +64,7 @@ def running(*command: str) -> Iterator[str]:
         line = process.stderr.readline()
         found = re.search(r"listening on (\S+)", line)
         assert found, line + process.stderr.read()
-        # What it says must not fill its pipe.
+        # Its output must not fill the pipe.
         threading.Thread(target=process.stderr.read, daemon=True).start()
         yield found.group(1)
     finally:
@@ -76,7 +76,7 @@ def running(*command: str) -> Iterator[str]:
 
 @pytest.fixture
 def cookies() -> Iterator[tuple[str, list[str | None]]]:
-    """A server that sets a cookie, and the cookies that were sent to it."""
+    """A server that sets a cookie, and the cookies that it received."""
     sent: list[str | None] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -130,7 +130,7 @@ def end(path: Path) -> str:
 # -- record --
 
 
-def test_the_bytes_are_the_servers_to_the_client_and_in_the_file(tmp_path: Path, serve: Callable[..., Any]) -> None:
+def test_client_and_file_get_the_exact_bytes(tmp_path: Path, serve: Callable[..., Any]) -> None:
     server = serve(*STREAM)
     with recording(server, tmp_path) as url:
         through = body_of(url)
@@ -143,7 +143,7 @@ def test_the_bytes_are_the_servers_to_the_client_and_in_the_file(tmp_path: Path,
     assert main(["inspect", str(path)]) == 0
 
 
-def test_the_sdk_does_not_notice(tmp_path: Path, serve: Callable[..., Any]) -> None:
+def test_the_openai_sdk_sees_no_difference(tmp_path: Path, serve: Callable[..., Any]) -> None:
     server = serve(*STREAM)
     with recording(server, tmp_path) as url, sdk(url) as client:
         through = [one.to_dict() for one in client.chat.completions.create(**ASK, stream=True)]
@@ -169,14 +169,14 @@ def test_a_secret_in_a_path_or_a_harmless_header(tmp_path: Path, serve: Callable
     assert head(path)["request"]["path"] == f"/v1/{'*' * len(KEY)}/chat/completions"
 
 
-def test_an_escape_in_a_path_stays_one(tmp_path: Path, serve: Callable[..., Any]) -> None:
+def test_escapes_in_a_path_are_kept(tmp_path: Path, serve: Callable[..., Any]) -> None:
     server = serve(*STREAM)
     with recording(server, tmp_path) as url:
         httpx.get(f"{url}/models/org%2Fname%3Fx")
     assert server.requests[-1].path == "/v1/models/org%2Fname%3Fx"
 
 
-def test_no_clients_cookie_is_sent_for_another(tmp_path: Path, cookies: tuple[str, list[str | None]]) -> None:
+def test_cookies_are_not_shared_between_clients(tmp_path: Path, cookies: tuple[str, list[str | None]]) -> None:
     upstream, sent = cookies
     with recording(upstream, tmp_path) as url:
         for _ in range(2):
@@ -184,12 +184,12 @@ def test_no_clients_cookie_is_sent_for_another(tmp_path: Path, cookies: tuple[st
     assert sent == [None, None]
 
 
-def test_each_piece_is_handed_on_when_it_comes_and_its_time_is_kept(tmp_path: Path, serve: Callable[..., Any]) -> None:
+def test_pieces_are_forwarded_as_they_arrive_with_their_times(tmp_path: Path, serve: Callable[..., Any]) -> None:
     gate = threading.Event()
 
     def script(_: Any) -> Iterator[Any]:
         yield chunk(text("first"))
-        assert gate.wait(30), "the first piece was held back"
+        assert gate.wait(30), "the first piece was delayed"
         yield Sleep(0.2)
         yield chunk(text("second"), "stop")
         yield DONE
@@ -236,7 +236,7 @@ def test_secrets_are_never_written(tmp_path: Path, serve: Callable[..., Any]) ->
 
 @settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.binary(max_size=60), st.lists(st.integers(0, 90)), st.sampled_from([b"abcabd", b"aaaaaa", KEY.encode()]))
-def test_a_secret_is_found_however_it_is_cut(noise: bytes, places: list[int], secret: bytes) -> None:
+def test_a_secret_is_found_across_pieces(noise: bytes, places: list[int], secret: bytes) -> None:
     body = noise[:20] + secret + noise[20:] + secret[:3] + secret
     cuts = sorted(place for place in places if place <= len(body))
     redactor = Redactor([secret])
@@ -256,7 +256,7 @@ def test_what_counts_as_secret() -> None:
     assert not {b"python", b"python-client", b"2024-10-21", b"Bearer", b"ab"} & set(found)
 
 
-def test_a_secret_is_found_however_it_is_spelled() -> None:
+def test_a_secret_is_found_in_every_spelling() -> None:
     secret = "sk-ab/c+d=öffne"
     redactor = Redactor(secrets_in_request([("authorization", f"Bearer {secret}")], ""))
     for spelled in (secret, quote(secret, safe=""), json.dumps(secret), json.dumps(secret).replace("/", "\\/")):
@@ -265,7 +265,7 @@ def test_a_secret_is_found_however_it_is_spelled() -> None:
         assert "Bearer tokens" in redactor.hide("Bearer tokens")
 
 
-def test_keys_in_the_body_of_a_request_are_secrets_too() -> None:
+def test_keys_in_a_request_body_are_secrets() -> None:
     body = {
         "model": "model-name",
         "messages": [{"role": "user", "content": "a", "key": "said-by-the-user"}],
@@ -283,7 +283,7 @@ def test_keys_in_the_body_of_a_request_are_secrets_too() -> None:
     }
 
 
-def test_a_caller_who_leaves(tmp_path: Path) -> None:
+def test_a_client_that_disconnects(tmp_path: Path) -> None:
     left = threading.Event()
 
     def script(_: Any) -> Iterator[Any]:
@@ -300,7 +300,7 @@ def test_a_caller_who_leaves(tmp_path: Path) -> None:
         stream = client.chat.completions.create(**ASK, stream=True)
         next(stream)
         stream.close()
-        assert left.wait(20), "the server was not told"
+        assert left.wait(20), "the server did not notice the disconnect"
     (path,) = recordings(tmp_path)
     assert end(path) == "closed"
     assert main(["inspect", str(path)]) == 0
@@ -340,7 +340,7 @@ def test_no_header_is_added(tmp_path: Path, serve: Callable[..., Any]) -> None:
     assert sorted(received) == sorted(sent)
 
 
-def test_a_request_that_is_too_long_is_refused_once_it_has_come(tmp_path: Path, serve: Callable[..., Any]) -> None:
+def test_a_request_that_is_too_long_is_refused_after_it_was_read(tmp_path: Path, serve: Callable[..., Any]) -> None:
     server = serve(*STREAM)
     with recording(server, tmp_path) as url, httpx.Client(timeout=60) as client:
         refused = client.post(f"{url}/chat/completions", content=bytes(65 * 2**20))
@@ -350,7 +350,7 @@ def test_a_request_that_is_too_long_is_refused_once_it_has_come(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_and_what_was_received_is_kept(
+def test_a_signal_ends_it_and_keeps_what_was_received(
     tmp_path: Path, serve: Callable[..., Any], number: signal.Signals
 ) -> None:
     server = serve(chunk(text("first")), Sleep(60))
@@ -377,18 +377,18 @@ def test_a_signal_ends_the_command_too(tmp_path: Path, serve: Callable[..., Any]
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.terminate()
-        assert process.stdout.read() == "", "its end is the command's"
+        assert process.stdout.read() == "", "the command was left running"
         assert process.wait(30) == 128 + signal.SIGTERM
 
 
-def test_an_answer_that_is_no_stream(tmp_path: Path, serve: Callable[..., Any]) -> None:
+def test_a_response_that_is_not_a_stream(tmp_path: Path, serve: Callable[..., Any]) -> None:
     with recording(serve(Answer(completion(text("Hi")))), tmp_path) as url, sdk(url) as client:
         assert client.chat.completions.create(**ASK).choices[0].message.content == "Hi"
     (path,) = recordings(tmp_path)
     assert main(["inspect", str(path)]) == 0
 
 
-def test_an_error_of_the_server(tmp_path: Path, serve: Callable[..., Any]) -> None:
+def test_an_error_response(tmp_path: Path, serve: Callable[..., Any]) -> None:
     refused = Answer(error_event("no"), status=429, headers={"retry-after": "7"})
     with recording(serve(refused), tmp_path) as url, sdk(url) as client:
         with pytest.raises(openai.RateLimitError) as raised:
@@ -398,7 +398,7 @@ def test_an_error_of_the_server(tmp_path: Path, serve: Callable[..., Any]) -> No
     assert head(path)["response"]["status"] == 429
 
 
-def test_a_server_there_is_not(tmp_path: Path) -> None:
+def test_a_server_that_cannot_be_reached(tmp_path: Path) -> None:
     with (
         recording("http://127.0.0.1:9/v1", tmp_path) as url,
         sdk(url) as client,
@@ -408,7 +408,7 @@ def test_a_server_there_is_not(tmp_path: Path) -> None:
     assert recordings(tmp_path) == []
 
 
-def test_a_server_that_compresses_all_the_same(tmp_path: Path, serve: Callable[..., Any]) -> None:
+def test_a_server_that_compresses_anyway(tmp_path: Path, serve: Callable[..., Any]) -> None:
     import gzip
 
     body = gzip.compress(json.dumps(completion(text(KEY))).encode())
@@ -419,7 +419,7 @@ def test_a_server_that_compresses_all_the_same(tmp_path: Path, serve: Callable[.
     assert reads_of(path) == []
 
 
-def test_requests_at_the_same_time_have_a_file_each(tmp_path: Path, serve: Callable[..., Any]) -> None:
+def test_concurrent_requests_have_a_file_each(tmp_path: Path, serve: Callable[..., Any]) -> None:
     with recording(serve(*STREAM), tmp_path) as url:
         threads = [threading.Thread(target=body_of, args=(url,)) for _ in range(8)]
         for thread in threads:
@@ -442,7 +442,7 @@ sys.exit(7)
 """
 
 
-def test_a_command_is_run_through_it(tmp_path: Path, serve: Callable[..., Any]) -> None:
+def test_a_command_is_recorded(tmp_path: Path, serve: Callable[..., Any]) -> None:
     server = serve(*STREAM)
     options = ["--base-url", server.base_url, "--out", str(tmp_path / "made")]
     command = [OTEL_LLM, "record", *options, "--", sys.executable, "-c", APP % KEY, "--flag", "--", "x"]
@@ -463,14 +463,14 @@ def test_a_command_is_run_through_it(tmp_path: Path, serve: Callable[..., Any]) 
         (["--listen", "192.0.2.1:0"], "assign requested address"),
     ],
 )
-def test_what_cannot_be_done_is_said(
+def test_wrong_options_are_explained(
     options: list[str], why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["record", "--out", str(tmp_path), *options]) == 2
     assert why in capsys.readouterr().err
 
 
-def test_a_command_there_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["record", "--out", str(tmp_path), "--", str(tmp_path / "missing")]) == 127
     assert "No such file" in capsys.readouterr().err
 
@@ -491,7 +491,7 @@ sys.exit(main(["{command}", r"{CORPUS / "healthy-openai-call.jsonl"}"]))
 # -- replay --
 
 
-def test_what_was_recorded_is_served(instrument: Callable[..., Seen]) -> None:
+def test_recordings_are_served_in_turn(instrument: Callable[..., Seen]) -> None:
     names = ["broken-index-reused-in-pieces", "healthy-openai-parallel", "healthy-framing-cut-characters"]
     seen = instrument()
     paths = [CORPUS / f"{name}.jsonl" for name in names]
@@ -505,13 +505,13 @@ def test_what_was_recorded_is_served(instrument: Callable[..., Seen]) -> None:
     assert counts == [1, 0, 0, 1, 0, 0]
 
 
-def test_its_bytes_are_those_that_were_recorded() -> None:
+def test_the_recorded_bytes_are_served() -> None:
     path = CORPUS / "healthy-framing-crlf.jsonl"
     with running("replay", str(path), "--speed", "0") as url:
         assert body_of(url) == b"".join(data for _, data in reads_of(path))
 
 
-def test_its_timing_is_that_which_was_recorded(instrument: Callable[..., Seen]) -> None:
+def test_the_recorded_timing_is_kept(instrument: Callable[..., Seen]) -> None:
     seen = instrument(stall_seconds=0.4)
     path = CORPUS / "broken-stalled-arguments.jsonl"
     with running("replay", str(path), "--speed", "24") as url, sdk(url) as client:
@@ -521,7 +521,7 @@ def test_its_timing_is_that_which_was_recorded(instrument: Callable[..., Seen]) 
     assert seen.attributes["otel_llm.stream.max_chunk_gap"] >= 0.45
 
 
-def test_a_broken_connection_breaks_again() -> None:
+def test_a_recorded_disconnect_is_repeated() -> None:
     with running("replay", str(CORPUS / "healthy-ending-dropped.jsonl"), "--speed", "0") as url, sdk(url) as client:
         stream = client.chat.completions.create(**ASK, stream=True)
         with pytest.raises((openai.APIConnectionError, httpx.HTTPError)):
@@ -540,7 +540,7 @@ def test_a_stream_saved_with_its_headers_is_served_with_its_status(tmp_path: Pat
 
 
 @pytest.mark.parametrize("content", ['{"choices": []}\n{"choices": []}\n', "interactions: []\n", "Dear reader"])
-def test_a_file_that_is_no_stream_is_not_served(
+def test_a_file_that_is_not_a_stream_is_refused(
     content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "file"
@@ -566,7 +566,7 @@ def test_raw_events_are_served(tmp_path: Path) -> None:
         (b"data: {}\n\n", ["--listen", "x"], "is not HOST:PORT"),
     ],
 )
-def test_what_cannot_be_replayed(
+def test_unusable_files_and_options(
     content: bytes, options: list[str], why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "file"

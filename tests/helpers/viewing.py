@@ -1,4 +1,4 @@
-"""`otel-llm view` as a process of its own, and spans for it."""
+"""`otel-llm view` as a process, and spans for it."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Viewer:
         self._listening.start()
 
     def _listen(self) -> None:
-        # What it says must not fill its pipe.
+        # Its output must not fill the pipe.
         assert self.process.stderr is not None
         self._said.extend(self.process.stderr)
 
     def said_later(self) -> str:
-        """What it said after its addresses, when it has ended."""
+        """What it printed after its addresses, once it has ended."""
         self._listening.join(30)
         return "".join(self._said)
 
@@ -58,7 +58,7 @@ class Viewer:
 
 
 def otlp(*spans: dict[str, Any], resource: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Spans as the body of a request of OTLP JSON."""
+    """Spans as an OTLP JSON request."""
     scope_spans = [{"scope": {"name": "otel_llm"}, "spans": list(spans)}]
     return {"resourceSpans": [{"resource": {"attributes": attributes(resource or {})}, "scopeSpans": scope_spans}]}
 
@@ -70,7 +70,7 @@ def span(
     trace_id: str | None = None,
     **values: Any,
 ) -> dict[str, Any]:
-    """A chat completion; the events are names, milliseconds from its start, and attributes."""
+    """A chat completion. Events are names, milliseconds from its start, and attributes."""
     started = time.time_ns() if started_ms is None else int(started_ms * 1e6)
     given = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", **values.pop("attributes", {})}
     return {
@@ -91,7 +91,7 @@ def span(
 
 
 def call(index: int, name: str, *pieces: str, call_id: str | None = None, at: float = 10) -> list[Any]:
-    """The events of a whole call, a millisecond between two."""
+    """The events of a whole call, one millisecond apart."""
     where = {"otel_llm.choice.index": 0, "otel_llm.tool_call.index": index}
     who = {"gen_ai.tool.name": name, "gen_ai.tool.call.id": call_id or f"call_{index}"}
     events: list[Any] = [
@@ -110,7 +110,7 @@ def call(index: int, name: str, *pieces: str, call_id: str | None = None, at: fl
 
 
 def result_of(cause: dict[str, Any]) -> dict[str, Any]:
-    """The link from a request that carries the result of a call of `cause`."""
+    """The link of a request that carries a tool result for `cause`."""
     told = attributes({"gen_ai.tool.call.id": "call_0", "gen_ai.tool.name": "add_task"})
     return {"traceId": cause["traceId"], "spanId": cause["spanId"], "attributes": told}
 
@@ -138,7 +138,7 @@ def id_of(made: dict[str, Any]) -> str:
 
 @contextmanager
 def viewing(db: Path, *options: str, **environment: str) -> Iterator[Viewer]:
-    """`otel-llm view` on free ports. At the end it is told to end, and must do so well."""
+    """`otel-llm view` on free ports. At the end it is terminated, and must end with status 0."""
     ports = ["--port", "0", "--otlp-http", "0", "--otlp-grpc", "0"]
     process = subprocess.Popen(
         [OTEL_LLM, "view", "--no-open", "--db", str(db), *ports, *options],

@@ -1,4 +1,4 @@
-"""`otel-llm probe` against a server that is right, servers that are wrong in one way each, and llama.cpp's."""
+"""`otel-llm probe` against a correct server, servers with one fault each, and llama.cpp."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LONG = "The lighthouse. " * 120
 
 
 def wanted_calls(body: dict[str, Any]) -> Calls:
-    """What a model that does as it is told calls."""
+    """The calls of an obedient model."""
     choice, tools = body.get("tool_choice"), [tool["function"]["name"] for tool in body.get("tools") or ()]
     last = body["messages"][-1]
     prompt = last["content"]
@@ -69,7 +69,7 @@ def wanted_calls(body: dict[str, Any]) -> Calls:
 
 
 def answer(body: dict[str, Any]) -> Iterator[Any]:
-    """A right answer: one completion, or the same as a stream."""
+    """A correct response: a completion, or the same as a stream."""
     calls = wanted_calls(body)
     ids = [f"call_{number}_{id(body) % 10**6}" for number in range(len(calls))]
     cut = body["max_tokens"] <= 24 and bool(calls)
@@ -188,7 +188,7 @@ def drops(body: dict[str, Any]) -> Iterator[Any]:
 
 
 def violates(body: dict[str, Any]) -> Iterator[Any]:
-    """The model, and not the server: it is the same in both ways."""
+    """A fault of the model, not the server: it occurs both ways."""
     for step in answer(body):
         yield from _replaced(step, '"celsius"', '"kelvin"')
 
@@ -243,7 +243,7 @@ def never_twice_alike() -> Wrong:
 
 
 def answers_another() -> Wrong:
-    """Each request gets the answer to the one before it; the first, that to itself."""
+    """Each request gets the response to the previous one; the first gets its own."""
     before: list[dict[str, Any]] = []
 
     def wrong(body: dict[str, Any]) -> Iterator[Any]:
@@ -274,7 +274,7 @@ def probed(server: Wrong, capsys: pytest.CaptureFixture[str], *options: str) -> 
     }
 
 
-def test_a_right_server_has_no_fault(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_correct_server_has_no_fault(capsys: pytest.CaptureFixture[str]) -> None:
     assert probed(answer, capsys) == (0, {})
 
 
@@ -315,7 +315,7 @@ def test_a_right_server_has_no_fault(capsys: pytest.CaptureFixture[str]) -> None
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_what_is_wrong_is_found(
+def test_each_fault_is_found(
     server: Wrong, name: str, status: str, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     exit_status, found = probed(server, capsys, "--only", name)
@@ -324,7 +324,7 @@ def test_what_is_wrong_is_found(
     assert exit_status == (1 if status == "fault" else 0)
 
 
-def test_a_server_that_answers_nothing_in_time(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_server_that_does_not_answer_in_time(capsys: pytest.CaptureFixture[str]) -> None:
     def hangs(body: dict[str, Any]) -> Iterator[Any]:
         if body.get("tools"):
             yield Sleep(20)
@@ -336,8 +336,8 @@ def test_a_server_that_answers_nothing_in_time(capsys: pytest.CaptureFixture[str
     )
 
 
-def test_what_follows_a_caller_who_left(capsys: pytest.CaptureFixture[str]) -> None:
-    """A server that mixes two answers up: the request behind the one that was left gets the rest of it."""
+def test_the_request_after_a_disconnected_client(capsys: pytest.CaptureFixture[str]) -> None:
+    """A server that mixes responses up: the request after the cancelled one gets the rest of it."""
     left: list[Any] = []
 
     def mixes(body: dict[str, Any]) -> Iterator[Any]:
@@ -355,7 +355,7 @@ def test_what_follows_a_caller_who_left(capsys: pytest.CaptureFixture[str]) -> N
     assert found["cancel"][1][0].startswith("the request after it, streamed: missing_name")
 
 
-def test_every_check_of_the_battery_can_be_asked_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_check_can_run_alone(capsys: pytest.CaptureFixture[str]) -> None:
     for name in NAMES:
         with ScriptedServer(answer) as running:
             assert main(["probe", "--base-url", running.base_url, "--model", "m", "--only", name]) == 0
@@ -365,7 +365,7 @@ def test_every_check_of_the_battery_can_be_asked_alone(capsys: pytest.CaptureFix
         assert out.endswith("1 ok\n")
 
 
-def test_the_table_tells_findings_under_their_check(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_lists_findings_under_their_check(capsys: pytest.CaptureFixture[str]) -> None:
     with ScriptedServer(index_0) as running:
         assert main(["probe", "--base-url", running.base_url, "--model", "m", "--only", "parallel_calls"]) == 1
     lines = capsys.readouterr().out.splitlines()
@@ -416,7 +416,9 @@ def test_every_request_has_the_extra_fields_and_the_key(capsys: pytest.CaptureFi
         (["--base-url", "http://[::bad/v1"], "http://[::bad/v1: "),
     ],
 )
-def test_what_cannot_be_asked(options: list[str], why: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_options_and_servers_are_explained(
+    options: list[str], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["probe", "--base-url", "http://127.0.0.1:9/v1", "--model", "m", *options]) == 2
     assert why in capsys.readouterr().err
 
@@ -424,7 +426,7 @@ def test_what_cannot_be_asked(options: list[str], why: str, capsys: pytest.Captu
 @pytest.mark.parametrize(
     ("status", "why"), [(401, "wrong key"), (400, "max_tokens is not supported"), (429, "slow down")]
 )
-def test_a_server_that_refuses_everything_is_not_said_to_be_right(
+def test_a_server_that_rejects_everything_is_not_correct(
     status: int, why: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with ScriptedServer([Answer(error_event(why), status)]) as running:
@@ -447,7 +449,7 @@ sys.exit(main(["probe", "--model", "m"]))
 
 
 def test_llama_cpp(llama: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its model is noise, so most of it cannot be judged; what can, is right, but for what is said here."""
+    """Its model produces noise, so most checks cannot be judged. The others pass, with one known fault."""
     only = [
         word
         for name in ("one_call", "required", "named", "none", "many_tools", "cut_by_max_tokens", "usage", "cancel")
@@ -460,6 +462,6 @@ def test_llama_cpp(llama: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert status["required"] in {"ok", "model", "not judged"}
     assert status["many_tools"] == "not judged"
     assert "400 request" in told["many_tools"]["findings"][0]["text"]
-    # It wants a token that opens calls, which this model's vocabulary has not marked as one.
+    # It expects a token that starts calls, which this model's vocabulary does not mark.
     assert status["one_call"] == status["named"] == "fault"
     assert "Grammar trigger word should be marked as preserved token" in told["named"]["findings"][0]["text"]

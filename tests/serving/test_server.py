@@ -1,4 +1,4 @@
-"""An ASGI application that is served: what clients of HTTP/1.1 and HTTP/2 see of its faults and of the server's end."""
+"""Serving an ASGI application: what HTTP/1.1 and HTTP/2 clients see of its faults, and of the end of the server."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def test_a_response(version: int) -> None:
 
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("path", FAULTS)
-async def test_a_response_that_is_not_finished_is_a_broken_connection(
+async def test_an_unfinished_response_breaks_the_connection(
     version: int, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
@@ -63,7 +63,7 @@ async def test_a_response_that_is_not_finished_is_a_broken_connection(
 
 
 @pytest.mark.parametrize("version", [1, 2])
-async def test_it_ends_though_a_response_does_not(version: int) -> None:
+async def test_it_ends_during_an_endless_response(version: int) -> None:
     async with served(version) as (server, client):
         async with client.stream("GET", "/endless") as response:
             pieces = response.aiter_raw()
@@ -76,7 +76,7 @@ async def test_it_ends_though_a_response_does_not(version: int) -> None:
             await client.get("/")
 
 
-async def test_a_client_that_sends_half_a_request_holds_nothing_up() -> None:
+async def test_half_a_request_does_not_delay_the_end() -> None:
     listener = listen("127.0.0.1", 0)
     with socket.create_connection(listener.getsockname()) as client:
         client.sendall(b"GET / HTTP/1.1\r\n")

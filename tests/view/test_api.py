@@ -1,4 +1,4 @@
-"""What the page of `otel-llm view` is told: the list, one request, traces, facets, live events, files."""
+"""The API of the page of `otel-llm view`: the list, one request, traces, facets, live events, files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from otel_llm.demo.scripted_server import DONE, ScriptedServer, chunk, tool_call_chunks, tool_call_delta
 from otel_llm.exchanges import otlp as otlp_messages
-from otel_llm.view import requests, spans
+from otel_llm.view import spans
+from otel_llm.view.detail import detail
+from otel_llm.view.summary import searched_text, summarize
 from tests.helpers.viewing import Viewer, call, id_of, otlp, result_of, span, viewing
 
 WHERE = {"otel_llm.choice.index": 0, "otel_llm.tool_call.index": 0}
@@ -102,8 +104,8 @@ def test_a_summary(empty: Viewer) -> None:
     ]
 
 
-def test_the_list_is_paged_from_the_newest_and_nothing_is_seen_twice(empty: Viewer) -> None:
-    # Many at the same moment, and new ones come between two pages.
+def test_pages_run_from_the_newest_without_duplicates(empty: Viewer) -> None:
+    # Many have the same time, and new ones arrive between two pages.
     made = [span(started_ms=1000 + number // 7) for number in range(100)]
     empty.send(*made)
     page = empty.get("/api/requests", limit=13)
@@ -167,13 +169,13 @@ def test_filters(empty: Viewer) -> None:
 
 
 @pytest.mark.parametrize("query", [{"after": "nonsense"}, {"limit": "many"}, {"after": "1-" + "9" * 40}])
-def test_a_question_nobody_should_ask(view: Viewer, query: dict[str, str]) -> None:
+def test_invalid_queries(view: Viewer, query: dict[str, str]) -> None:
     answer = view.client.get("/api/requests", params=query)
     assert answer.status_code == 400
     assert answer.json()["error"]
 
 
-def test_what_is_not_there(view: Viewer) -> None:
+def test_unknown_paths_and_ids(view: Viewer) -> None:
     for path in ("/api/requests/0-0", "/api/requests/0-0/export", "/api/nothing", "/nothing.js", "/api/requests/%00"):
         answer = view.client.get(path)
         assert answer.status_code == 404, path
@@ -226,10 +228,10 @@ def test_lanes_and_deltas(empty: Viewer) -> None:
     assert explained["advice"]
 
 
-def test_long_arguments_are_joined_from_the_deltas_as_far_as_they_are_known(empty: Viewer) -> None:
+def test_long_arguments_are_joined_from_their_deltas(empty: Viewer) -> None:
     whole = span(*call(0, "write", '{"text": "', "x" * 190, "y" * 190, '"}'))
     cut = span(*call(0, "write", '{"text": "', "x" * 190))
-    # A delta of 1000 characters of which 200 were kept, and one behind it.
+    # A delta of 1000 characters, cut to 200, and one after it.
     for at, text, length in ((20, "z" * 200, 1200), (21, '"}', 1202)):
         told = {**WHERE, "otel_llm.arguments.length": length, "otel_llm.delta.count": 5}
         cut["events"].insert(-1, json.loads(json.dumps(delta(cut, at, told | {"gen_ai.tool.call.arguments": text}))))
@@ -246,7 +248,7 @@ def delta(made: dict[str, Any], at: float, told: dict[str, Any]) -> Any:
     return helper["events"][0]
 
 
-def test_two_calls_at_one_index_have_a_lane_each(empty: Viewer) -> None:
+def test_two_calls_at_one_index_have_two_lanes(empty: Viewer) -> None:
     steps = [
         chunk(tool_call_delta(id="call_1", name="add_task", arguments='{"title": "buy milk"}')),
         chunk(tool_call_delta(id="call_2", name="list_tasks", arguments="{}")),
@@ -270,14 +272,14 @@ def test_every_delta_of_a_real_stream_is_counted(empty: Viewer) -> None:
     (lane,) = got["lanes"]
     assert lane["delta_count"] == len(pieces) == sum(folded for *_, folded in got["deltas"])
     assert (lane["arguments"], lane["arguments_cut"]) == (arguments, False)
-    # The same, from a test case made of it.
+    # The same, from the test case of the request.
     names: dict[str, Any] = {}
     exec(got["copy"]["test"], names)
     names["test_tool_calls"]()
 
 
 def through_the_instrumentation(view: Viewer, steps: list[Any]) -> dict[str, Any]:
-    """The detail of a request that the real SDK made, seen by the instrumentation and sent by the real exporter."""
+    """The document of a request by the OpenAI SDK, which was instrumented and sent by the real exporter."""
     import openai
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace import TracerProvider
@@ -351,7 +353,7 @@ def test_content_and_parameters(empty: Viewer) -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_text_is_kept_as_it_is(empty: Viewer, text: str) -> None:
+def test_text_is_kept_unchanged(empty: Viewer, text: str) -> None:
     made = span(
         *call(0, text, text, call_id=text),
         anomaly("invalid_json", detail=text),
@@ -372,7 +374,7 @@ def test_text_is_kept_as_it_is(empty: Viewer, text: str) -> None:
     names["test_tool_calls"]()
 
 
-def test_values_that_json_has_not(empty: Viewer) -> None:
+def test_values_that_json_lacks(empty: Viewer) -> None:
     made = span(attributes={"large": 2**60, "list": ["a", 1]})
     made["attributes"].append({"key": "nan", "value": {"doubleValue": "NaN"}})
     empty.send(made)
@@ -405,7 +407,7 @@ def test_where_arguments_are_broken(empty: Viewer, arguments: str, error: int | 
 # -- live --
 
 
-def test_what_arrives_is_told_live(empty: Viewer) -> None:
+def test_live_events(empty: Viewer) -> None:
     got: list[tuple[str, Any]] = []
     with httpx.stream("GET", f"{empty.page}/api/live", timeout=30) as live:
         assert live.headers["content-type"] == "text/event-stream"
@@ -423,7 +425,7 @@ def test_what_arrives_is_told_live(empty: Viewer) -> None:
     assert got[0][1]["id"] == id_of(made)
 
 
-def test_a_watcher_who_reads_nothing_holds_nobody_up(empty: Viewer) -> None:
+def test_a_client_that_reads_no_events_delays_nothing(empty: Viewer) -> None:
     with httpx.stream("GET", f"{empty.page}/api/live", timeout=30):
         senders = [
             threading.Thread(target=lambda: empty.send(*(span(*call(0, "t" * 500, "{}")) for _ in range(500))))
@@ -440,7 +442,7 @@ def test_a_watcher_who_reads_nothing_holds_nobody_up(empty: Viewer) -> None:
 # -- files --
 
 
-def test_a_request_as_a_file_is_opened_again_elsewhere(empty: Viewer, tmp_path: Path) -> None:
+def test_an_exported_request_can_be_imported(empty: Viewer, tmp_path: Path) -> None:
     cause = span()
     made = span(
         *call(0, "add_task", '{"title": "a"}'),
@@ -469,7 +471,7 @@ def test_a_request_as_a_file_is_opened_again_elsewhere(empty: Viewer, tmp_path: 
 
 
 @pytest.mark.parametrize(("body", "status"), [(b"{", 400), (b"{}", 400), (b'{"resourceSpans": []}', 400)])
-def test_a_file_that_holds_no_request(view: Viewer, body: bytes, status: int) -> None:
+def test_a_file_without_a_request(view: Viewer, body: bytes, status: int) -> None:
     answer = view.client.post("/api/import", content=body, headers={"content-type": "application/json"})
     assert answer.status_code == status
     assert answer.json()["error"]
@@ -519,13 +521,13 @@ events = st.tuples(names, st.floats(-10, 1e6), st.dictionaries(keys, values, max
 
 @settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(events, max_size=12), st.dictionaries(keys | texts, values, max_size=6))
-def test_whatever_a_span_says_can_be_shown(told: Any, attributes: Any) -> None:
+def test_any_span_can_be_shown(told: Any, attributes: Any) -> None:
     request = otlp_messages.parse_json(json.dumps(otlp(span(*told, attributes=attributes, startTimeUnixNano="7"))))
     for message in spans.single_spans(request):
         read = spans.read(message)
-        document = requests.detail(read)
+        document = detail(read)
         json.dumps(document, allow_nan=False).encode()
-        requests.searched_text(read, requests.summarize(read)).encode()
+        searched_text(read, summarize(read)).encode()
         again = otlp_messages.parse_json(json.dumps(otlp_messages.to_json(message), allow_nan=False))
         assert [one.SerializeToString(deterministic=True) for one in spans.single_spans(again)] == [
             message.SerializeToString(deterministic=True)
@@ -533,7 +535,7 @@ def test_whatever_a_span_says_can_be_shown(told: Any, attributes: Any) -> None:
         assert all(0 <= number < len(document["lanes"]) for _, number, *_ in document["deltas"])
 
 
-def test_the_chunks_of_the_demo_are_understood(empty: Viewer) -> None:
+def test_a_stream_of_the_demo(empty: Viewer) -> None:
     got = through_the_instrumentation(
         empty, [*tool_call_chunks("add_task", '{"title": "buy mi'), chunk(finish_reason="tool_calls"), DONE]
     )
@@ -544,14 +546,14 @@ def test_the_chunks_of_the_demo_are_understood(empty: Viewer) -> None:
 
 def test_a_thousand_calls_at_one_index_find_their_lanes(empty: Viewer) -> None:
     began = [call(0, "t", str(number), call_id=f"call_{number}") for number in range(1000)]
-    # All are completed at the end, as they are where a stream has one index for all.
+    # All are completed at the end, as in a stream with one index for all.
     made = span(*(event for one in began for event in one[:-1]), *(one[-1] for one in reversed(began)))
     empty.send(made)
     lanes = empty.detail(id_of(made))["lanes"]
     assert [(lane["call_id"], lane["arguments"]) for lane in lanes] == [(f"call_{n}", str(n)) for n in range(1000)]
 
 
-def test_a_link_that_is_no_tool_result_is_no_cause(empty: Viewer) -> None:
+def test_only_links_of_tool_results_are_causes(empty: Viewer) -> None:
     first = span()
     second = span(links=[{"traceId": first["traceId"], "spanId": first["spanId"]}])
     empty.send(first, second)
@@ -570,7 +572,7 @@ def test_a_link_that_is_no_tool_result_is_no_cause(empty: Viewer) -> None:
         {"server.address": ["h"], "server.port": "443"},
     ],
 )
-def test_attributes_that_are_not_what_they_should_be(empty: Viewer, strange: dict[str, Any]) -> None:
+def test_attributes_of_wrong_types(empty: Viewer, strange: dict[str, Any]) -> None:
     def refuse(constant: str) -> None:
         pytest.fail(f"{constant} is not JSON")
 
@@ -581,7 +583,7 @@ def test_attributes_that_are_not_what_they_should_be(empty: Viewer, strange: dic
     assert json.loads(answer.content, parse_constant=refuse)["id"] == id_of(made)
 
 
-def test_the_file_of_a_collector_is_opened(empty: Viewer) -> None:
+def test_a_file_of_the_collector_can_be_imported(empty: Viewer) -> None:
     lines = [json.dumps(otlp(span())), '{"resourceMetrics": []}', json.dumps(otlp(span()))]
     answer = empty.client.post("/api/import", content="\n".join(lines), headers={"content-type": "application/json"})
     assert answer.status_code == 200, answer.text
@@ -594,7 +596,7 @@ def test_the_file_of_a_collector_is_opened(empty: Viewer) -> None:
     assert len(empty.requests()) == 2
 
 
-def test_a_request_of_the_responses_api_is_copied_as_one(empty: Viewer) -> None:
+def test_a_request_of_the_responses_api_as_curl(empty: Viewer) -> None:
     tools = [
         {"type": "function", "name": "add_task", "description": None, "parameters": {"type": "object"}},
         {"type": "web_search", "name": "web"},

@@ -23,7 +23,7 @@ BROKEN: list[Step] = [*tool_call_chunks("add_task", '{"title": "buy mi'), chunk(
 def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [OTEL_LLM, *command],
-        # Another instrumentation of the same calls is installed here, too.
+        # Another instrumentation of the same calls is also installed.
         env=os.environ | {"PYTHONUTF8": "1", "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "openai"} | environment,
         capture_output=True,
         encoding="utf-8",
@@ -32,7 +32,7 @@ def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_program_is_run_and_what_it_asked_is_kept(tmp_path: Path) -> None:
+def test_a_program_is_run_and_its_request_is_stored(tmp_path: Path) -> None:
     db = str(tmp_path / "v.db")
     with ScriptedServer(BROKEN) as server:
         command = [sys.executable, "-m", "otel_llm.demo.broken_stream", server.base_url]
@@ -50,12 +50,12 @@ def test_a_program_is_run_and_what_it_asked_is_kept(tmp_path: Path) -> None:
     assert one.stdout == shown.stdout
 
 
-def test_the_timeline_is_the_one_that_the_exporter_prints(tmp_path: Path) -> None:
+def test_show_prints_the_same_timeline_as_the_exporter(tmp_path: Path) -> None:
     db = str(tmp_path / "v.db")
     with ScriptedServer(BROKEN) as server:
         command = [sys.executable, "-m", "otel_llm.demo.broken_stream", server.base_url]
         both = {"OTEL_TRACES_EXPORTER": "otel_llm_timeline,otlp", "COLUMNS": "200"}
-        # --run says where traces go; a program that adds an exporter keeps it.
+        # --run sets where traces go; an exporter that the program adds is kept.
         code = (
             "import runpy, sys; from opentelemetry import trace; from opentelemetry.sdk.trace.export import"
             " SimpleSpanProcessor; from otel_llm.terminal import TimelineSpanExporter;"
@@ -69,13 +69,13 @@ def test_the_timeline_is_the_one_that_the_exporter_prints(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("code", "status"), [("raise SystemExit(7)", 7), ("import os; os.kill(os.getpid(), 9)", 137)])
-def test_its_end_is_the_programs(tmp_path: Path, code: str, status: int) -> None:
+def test_the_exit_status_is_the_programs(tmp_path: Path, code: str, status: int) -> None:
     db = str(tmp_path / "v.db")
     done = run("view", *FREE, "--db", db, "--run", sys.executable, "-c", code)
     assert done.returncode == status, done.stderr
 
 
-def test_it_stays_where_it_is_asked_to(tmp_path: Path) -> None:
+def test_keep_serves_after_the_program(tmp_path: Path) -> None:
     command = [OTEL_LLM, "view", *FREE, "--keep", "--db", str(tmp_path / "v.db")]
     process = subprocess.Popen(
         [*command, "--run", sys.executable, "-c", "raise SystemExit(3)"], stderr=subprocess.PIPE, text=True
@@ -93,7 +93,7 @@ def test_it_stays_where_it_is_asked_to(tmp_path: Path) -> None:
         assert process.wait(30) == 3
 
 
-def test_the_program_is_told_to_end_and_its_last_spans_are_kept(tmp_path: Path) -> None:
+def test_the_program_is_terminated_and_its_last_spans_are_stored(tmp_path: Path) -> None:
     code = (
         "import signal, sys, threading; from opentelemetry import trace; ended = threading.Event();"
         " signal.signal(signal.SIGTERM, lambda *_: ended.set()); print('ready', flush=True); ended.wait(60);"
@@ -109,11 +109,11 @@ def test_the_program_is_told_to_end_and_its_last_spans_are_kept(tmp_path: Path) 
     assert [one["name"] for one in lines_of(run("show", "--db", db, "--json").stdout)] == ["last"]
 
 
-def test_a_taken_port_is_told_and_another_one_found(tmp_path: Path) -> None:
+def test_a_taken_port_that_was_named_is_an_error(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = run("view", *FREE, "--port", str(port), "--db", str(tmp_path / "v.db"))
-        # A port that was asked for is not silently another one.
+        # A named port is not silently replaced.
         assert done.returncode == 2
         assert f"port {port}" in done.stderr
         assert "in use" in done.stderr
@@ -131,13 +131,13 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     assert run("show", "--db", str(tmp_path / "missing.db")).returncode == 2
 
 
-def test_what_is_shown(tmp_path: Path) -> None:
+def test_show(tmp_path: Path) -> None:
     db = tmp_path / "v.db"
     made = [span(*call(0, f"tool_{number}", "{}"), started_ms=number) for number in range(4)]
     with viewing(db) as view:
         view.send(*made)
         exported = view.client.get(f"/api/requests/{id_of(made[0])}/export").text
-        # While it serves, too.
+        # Also while it serves.
         last = lines_of(run("show", "--db", str(db), "--last", "2", "--json").stdout)
         assert [one["id"] for one in last] == [id_of(made[2]), id_of(made[3])]
     file = tmp_path / "one.json"
@@ -163,7 +163,7 @@ def test_a_missing_package_is_named(missing: str, command: list[str], extra: str
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_broken_store_is_told_in_a_line(tmp_path: Path) -> None:
+def test_a_damaged_store_is_reported_in_one_line(tmp_path: Path) -> None:
     db = tmp_path / "v.db"
     with viewing(db) as view:
         view.send(*[span() for _ in range(100)])
@@ -179,7 +179,7 @@ def test_a_broken_store_is_told_in_a_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("option", ["--port", "--otlp-http", "--max-size", "--max-age"])
 @pytest.mark.parametrize("value", ["inf", "nan", "1e300", "-1", "much", "70000000"])
-def test_a_number_that_is_none(tmp_path: Path, option: str, value: str) -> None:
+def test_invalid_numbers(tmp_path: Path, option: str, value: str) -> None:
     done = run("view", *FREE, "--db", str(tmp_path / "v.db"), f"{option}={value}")
     assert done.returncode == 2
     assert f"argument {option}: a " in done.stderr
@@ -191,7 +191,7 @@ def test_the_largest_bounds(tmp_path: Path) -> None:
         assert len(view.requests()) == 1
 
 
-def test_the_lines_of_a_collector_are_shown(tmp_path: Path) -> None:
+def test_json_lines_of_a_collector(tmp_path: Path) -> None:
     file = tmp_path / "traces.jsonl"
     file.write_text("".join(json.dumps(otlp(span(name=f"chat {n}"))) + "\n" for n in range(3)), encoding="utf-8")
     assert [one["name"] for one in lines_of(run("show", str(file), "--json").stdout)] == ["chat 0", "chat 1", "chat 2"]
@@ -241,7 +241,7 @@ def test_the_turns_of_an_agent_are_linked(tmp_path: Path) -> None:
         assert first["tools"] == ["add_task", "list_tasks"]
         assert view.detail(first["id"])["leads_to"] == [second["id"]]
         told = view.get(f"/api/traces/{first['trace_id']}")
-    # The execution of a tool stands in the trace and is no request.
+    # The execution of a tool is in the trace, but is not a request.
     names = [one["name"] for one in told["spans"]]
     assert {"agent", "execute_tool add_task", "execute_tool list_tasks"} < set(names)
     assert len(told["requests"]) == 2

@@ -32,11 +32,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from otel_llm.exchanges import otlp as otlp_messages
 from otel_llm.view import http
 from otel_llm.view.api import Api, Live
+from otel_llm.view.database import StoreError
 from otel_llm.view.http import Room
 from otel_llm.view.intake import Intake
 from otel_llm.view.receiver import Receiver, refuse
 from otel_llm.view.server import Application
-from otel_llm.view.store import Store, StoreError
+from otel_llm.view.store import Store
 from tests.helpers.viewing import OTEL_LLM, Viewer, call, id_of, otlp, span, viewing
 
 PROTOBUF = {"content-type": "application/x-protobuf"}
@@ -78,7 +79,7 @@ def exporter_of(view: Viewer, kind: str, timeout: float = 20) -> SpanExporter:
 
 
 @pytest.mark.parametrize("kind", ["http", "http-gzip", "http-deflate", "grpc", "grpc-gzip", "grpc-deflate"])
-def test_what_a_real_exporter_sends_is_there_when_it_is_told_so(view: Viewer, kind: str) -> None:
+def test_spans_of_real_exporters_are_stored_when_acknowledged(view: Viewer, kind: str) -> None:
     exporter = exporter_of(view, kind)
     made = made_by_the_sdk(kind, 50)
     # Twice: the connection is used again.
@@ -114,7 +115,7 @@ def test_many_exporters_at_the_same_time(view: Viewer) -> None:
     assert view.get("/api/requests", service="crowd")["total"] == 200
 
 
-def test_metrics_and_logs_are_taken_and_dropped(view: Viewer) -> None:
+def test_metrics_and_logs_are_accepted_and_dropped(view: Viewer) -> None:
     before = view.get("/api/requests")["total"]
     exporter = GrpcMetricExporter(endpoint=view.grpc, insecure=True, timeout=20)
     provider = MeterProvider([PeriodicExportingMetricReader(exporter, 1e9)])
@@ -129,7 +130,7 @@ def test_metrics_and_logs_are_taken_and_dropped(view: Viewer) -> None:
 
 def test_otlp_json(view: Viewer) -> None:
     made = span(*call(0, "add_task", '{"title": ', '"a"}'))
-    # What a newer sender says and we do not know is ignored; names may be the protobuf's.
+    # Unknown fields of newer senders are ignored; names may be protobuf's.
     made["newField"] = {"a": [1]}
     made["status"] = {"code": 2, "message": "broken"}
     view.send(made, resource={"service.name": "json"})
@@ -139,7 +140,7 @@ def test_otlp_json(view: Viewer) -> None:
     assert view.detail(got["id"])["status"] == {"code": "error", "message": "broken"}
 
 
-def test_a_span_that_comes_again_is_there_once(view: Viewer) -> None:
+def test_a_span_that_is_sent_again_is_stored_once(view: Viewer) -> None:
     made = span()
     for name in ("chat once", "chat twice"):
         view.send(made | {"name": name}, resource={"service.name": "again"})
@@ -167,7 +168,7 @@ def test_a_span_that_comes_again_is_there_once(view: Viewer) -> None:
         (bytes(65 * 2**20), PROTOBUF, 413),
     ],
 )
-def test_a_body_that_cannot_be_read(view: Viewer, body: bytes, headers: dict[str, str], status: int) -> None:
+def test_malformed_bodies(view: Viewer, body: bytes, headers: dict[str, str], status: int) -> None:
     before = view.get("/api/requests")["total"]
     answer = httpx.post(f"{view.http}/v1/traces", content=body, headers=headers, timeout=60)
     assert answer.status_code == status, answer.text
@@ -195,13 +196,13 @@ def unary(view: Viewer, method: str, body: bytes, **options: Any) -> grpc.RpcErr
     return raised.value
 
 
-def test_what_grpc_is_told(view: Viewer) -> None:
+def test_grpc_statuses(view: Viewer) -> None:
     broken: Any = unary(view, TRACE_METHOD, b"\xff\xff")
     assert broken.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "ExportTraceServiceRequest" in broken.details()
     other: Any = unary(view, "/opentelemetry.proto.collector.trace.v1.TraceService/Import", b"")
     assert other.code() is grpc.StatusCode.UNIMPLEMENTED
-    # Refused before its body has come: the connection stays whole all the same.
+    # It is refused before its body arrives, and the connection stays usable.
     unread: Any = unary(view, "/no.such.Service/Method", bytes(5 * 2**20))
     assert unread.code() is grpc.StatusCode.UNIMPLEMENTED
     large: Any = unary(view, TRACE_METHOD, bytes(65 * 2**20))
@@ -210,7 +211,7 @@ def test_what_grpc_is_told(view: Viewer) -> None:
     assert bomb.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-async def test_who_comes_when_it_is_full_is_told_to_come_again(tmp_path: Path) -> None:
+async def test_further_senders_are_asked_to_retry_when_it_is_full(tmp_path: Path) -> None:
     live, room = Live(), Room(1000)
     intake = Intake(Store(tmp_path / "v.db"), lambda told: live.tell("request", told))
     api = Api(Store(tmp_path / "v.db"), intake, live, room)
@@ -228,21 +229,21 @@ async def test_who_comes_when_it_is_full_is_told_to_come_again(tmp_path: Path) -
         status = Status.FromString(answer.content)
         assert status.code == 14
         assert (await client.post("/v1/traces", content=body, headers=PROTOBUF)).status_code == 200
-        # A disk that is full, say: what is not stored is not acknowledged.
+        # For example on a full disk: what is not stored is not acknowledged.
         intake._store.close()
         assert (await client.post("/v1/traces", content=body, headers=PROTOBUF)).status_code == 503
     intake.close()
     api.close()
 
 
-async def test_grpc_has_other_words_for_it() -> None:
+async def test_grpc_senders_are_asked_to_retry() -> None:
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
         sent.append(message)
 
     async def receive() -> Any:
-        raise AssertionError("the body is of no interest")
+        raise AssertionError("the body must not be read")
 
     scope = {
         "method": "POST",
@@ -294,7 +295,7 @@ def test_it_ends_quietly_while_exporters_send(tmp_path: Path, caplog: pytest.Log
         for thread in threads:
             thread.join(60)
         assert view.said_later() == ""
-    # All of it may be tried again.
+    # Every failure can be retried.
     assert "UNKNOWN, error" not in caplog.text
 
 
@@ -333,7 +334,7 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path: Path, how: str) -> None
         thread.join(60)
 
 
-def test_a_file_that_is_not_ours(tmp_path: Path) -> None:
+def test_a_database_of_another_program(tmp_path: Path) -> None:
     import sqlite3
     import subprocess
 
@@ -355,7 +356,7 @@ def test_a_file_that_is_not_ours(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_full_disk_is_told_and_forgotten_when_there_is_room_again(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_until_there_is_room_again(tmp_path: Path) -> None:
     resource: Any = pytest.importorskip("resource")
     if not hasattr(resource, "prlimit"):
         pytest.skip("the disk is filled by a limit of Linux")

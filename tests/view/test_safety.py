@@ -1,4 +1,4 @@
-"""Who `otel-llm view` answers, and who not."""
+"""Which requests `otel-llm view` answers, and which it refuses."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ def port_of(url: str) -> int:
 @pytest.mark.parametrize(
     "host", ["evil.example", "127.0.0.1.evil.example", "192.168.0.1", "localhost.evil.example", ""]
 )
-def test_a_name_that_was_bound_to_this_machine_is_not_answered(view: Viewer, host: str, path: str) -> None:
+def test_other_host_names_are_refused(view: Viewer, host: str, path: str) -> None:
     answer = view.client.get(path, headers={"host": f"{host}:{port_of(view.page)}" if host else ""})
     assert answer.status_code == 403
     assert "requests" not in answer.text
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "LOCALHOST", "page.localhost"])
-def test_names_of_the_loopback_are(view: Viewer, host: str) -> None:
+def test_names_of_the_loopback_interface_are_answered(view: Viewer, host: str) -> None:
     # Any port: it may have been forwarded.
     for port in (":9", ""):
         assert view.client.get("/api/requests", headers={"host": host + port}).status_code == 200
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost:1", "https://127.0.0.1"])
-def test_no_page_of_others_is_answered(view: Viewer, origin: str) -> None:
+def test_other_origins_are_refused(view: Viewer, origin: str) -> None:
     made = span()
     view.send(made)
     headers = {"origin": origin}
@@ -60,7 +60,7 @@ def test_no_page_of_others_is_answered(view: Viewer, origin: str) -> None:
     assert view.client.get("/api/requests", headers={"origin": view.page}).status_code == 200
 
 
-def test_what_a_browser_says_of_the_site_counts(view: Viewer) -> None:
+def test_sec_fetch_headers_are_checked(view: Viewer) -> None:
     cross = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}
     assert view.client.get("/api/requests", headers=cross).status_code == 403
     assert view.client.get("/", headers=cross | {"sec-fetch-mode": "navigate"}).status_code == 200
@@ -68,7 +68,7 @@ def test_what_a_browser_says_of_the_site_counts(view: Viewer) -> None:
 
 
 def test_a_form_of_another_page_changes_nothing(view: Viewer) -> None:
-    # What a page may send without asking first: no Origin is known of old browsers.
+    # What a page can send without a preflight; old browsers send no Origin.
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=a"):
         headers = {"content-type": kind}
         assert view.client.post("/api/import", content=b"{}", headers=headers).status_code == 415
@@ -76,7 +76,7 @@ def test_a_form_of_another_page_changes_nothing(view: Viewer) -> None:
 
 
 @pytest.mark.parametrize("path", [*GETS[:3], "/nothing"])
-def test_headers_of_every_answer(view: Viewer, path: str) -> None:
+def test_headers_of_every_response(view: Viewer, path: str) -> None:
     headers = view.client.get(path).headers
     assert "default-src 'self'" in headers["content-security-policy"]
     assert "unsafe" not in headers["content-security-policy"]
@@ -89,7 +89,7 @@ def test_headers_of_every_answer(view: Viewer, path: str) -> None:
     ["/../api.py", "/%2e%2e/api.py", "/..%2fapi.py", "//etc/passwd", "/page/../../store.py", "/index.html%00", "/."],
 )
 def test_only_the_page_is_served(view: Viewer, path: str) -> None:
-    # Not by httpx, which would tidy the path up.
+    # Not by httpx, which normalizes paths.
     with socket.create_connection(("127.0.0.1", port_of(view.page))) as plain:
         plain.sendall(f"GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".encode())
         answer = b""
@@ -126,8 +126,10 @@ def test_with_a_token(tmp_path: Path) -> None:
             assert httpx.post(traces, json=otlp(span())).status_code == 401
             bearer = {"authorization": f"Bearer {TOKEN}"}
             assert httpx.post(traces, json=otlp(span()), headers=bearer).status_code == 200
-            assert httpx.post(traces, params={"token": TOKEN}, content=b"{").status_code == 415, "no page to lead to"
-            # By whatever name it is known there.
+            assert httpx.post(traces, params={"token": TOKEN}, content=b"{").status_code == 415, (
+                "not a page to redirect to"
+            )
+            # Under any host name.
             assert client.get("/api/requests", headers=bearer | {"host": "box.example"}).status_code == 200
             assert client.get("/api/requests", headers=bearer | {"origin": "http://evil.example"}).status_code == 403
             once = client.get("/", params={"token": TOKEN})
@@ -136,7 +138,7 @@ def test_with_a_token(tmp_path: Path) -> None:
             assert len(client.get("/api/requests").json()["requests"]) == 1, "the cookie is enough"
 
 
-def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
+def test_only_its_owner_can_read_the_file(tmp_path: Path) -> None:
     with viewing(tmp_path / "new" / "v.db") as view:
         view.send(span())
         for path in (tmp_path / "new").iterdir():
@@ -153,7 +155,7 @@ def test_what_counts_as_loopback() -> None:
     )
 
 
-def test_it_ends_though_somebody_watches_and_somebody_never_sends_the_rest(tmp_path: Path) -> None:
+def test_it_ends_with_a_watching_client_and_an_unfinished_request(tmp_path: Path) -> None:
     with viewing(tmp_path / "v.db") as view:
         stuck = socket.create_connection(("127.0.0.1", port_of(view.http)))
         stuck.sendall(b"POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n")

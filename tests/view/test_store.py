@@ -1,4 +1,4 @@
-"""The file of `otel-llm view`: its bounds, and who else may write it."""
+"""The file of `otel-llm view`: its bounds, its safety, and other processes that write it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import pytest
 
 from otel_llm.exchanges import otlp as otlp_messages
 from otel_llm.view import spans, store
-from otel_llm.view.store import MEGABYTE, Store, StoreError
+from otel_llm.view.database import MEGABYTE, StoreError
+from otel_llm.view.store import Store
 from tests.helpers.viewing import call, id_of, otlp, result_of, span
 
 
@@ -33,13 +34,13 @@ def ids(of: Store) -> set[str]:
     return {one["id"] for one in of.page({}, 1000).requests}
 
 
-def test_the_oldest_go_where_the_file_is_full(tmp_path: Path) -> None:
+def test_the_oldest_spans_are_deleted_when_the_file_is_full(tmp_path: Path) -> None:
     bounded = Store(tmp_path / "v.db", most_bytes=MEGABYTE)
     made = [noisy(40_000) for _ in range(100)]
     for one in made:
         add(bounded, one)
         assert bounded.used_bytes() <= MEGABYTE
-        assert id_of(one) in ids(bounded), "what has just come stays"
+        assert id_of(one) in ids(bounded), "the newest span stays"
     kept = ids(bounded)
     assert kept == set(map(id_of, made[-len(kept) :]))
     assert len(kept) > 10
@@ -47,7 +48,7 @@ def test_the_oldest_go_where_the_file_is_full(tmp_path: Path) -> None:
     assert (tmp_path / "v.db").stat().st_size < 2 * MEGABYTE
 
 
-def test_nothing_of_what_went_is_left(tmp_path: Path) -> None:
+def test_nothing_is_left_of_deleted_requests(tmp_path: Path) -> None:
     bounded = Store(tmp_path / "v.db", most_bytes=MEGABYTE)
     linked = span(*call(0, "old_tool", "{}"), links=[result_of(span())])
     add(bounded, linked, span(name="not a request") | {"attributes": []})
@@ -64,7 +65,7 @@ def test_nothing_of_what_went_is_left(tmp_path: Path) -> None:
     plain.close()
 
 
-def test_what_is_too_old_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spans_expire(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bounded = Store(tmp_path / "v.db", most_seconds=60)
     old, new = span(), span()
     add(bounded, old)
@@ -93,7 +94,7 @@ def test_two_processes_may_have_it_open(tmp_path: Path) -> None:
     other.close()
 
 
-def test_a_batch_is_stored_whole_or_not(tmp_path: Path) -> None:
+def test_a_batch_is_atomic(tmp_path: Path) -> None:
     opened = Store(tmp_path / "v.db")
     request = otlp_messages.parse_json(json.dumps(otlp(span(), span())))
     first, second = map(store.prepare, spans.single_spans(request))
@@ -116,14 +117,14 @@ def test_a_file_of_a_newer_version(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"no database at all " * 100])
-def test_a_file_that_is_no_database(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_database(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "v.db").write_bytes(content)
     with pytest.raises(StoreError):
         Store(tmp_path / "v.db")
     assert (tmp_path / "v.db").read_bytes() == content
 
 
-def test_times_beyond_all_reason(tmp_path: Path) -> None:
+def test_unreasonable_times(tmp_path: Path) -> None:
     opened = Store(tmp_path / "v.db")
     made = span(startTimeUnixNano=str(2**64 - 1), endTimeUnixNano="0")
     add(opened, made)
@@ -133,7 +134,7 @@ def test_times_beyond_all_reason(tmp_path: Path) -> None:
     opened.close()
 
 
-def test_no_list_reads_what_is_large(tmp_path: Path) -> None:
+def test_lists_do_not_read_messages(tmp_path: Path) -> None:
     opened = Store(tmp_path / "v.db")
     add(opened, *(span(*call(0, "t", "{}")) for _ in range(50)))
     told: list[str] = []
@@ -149,7 +150,7 @@ def test_no_list_reads_what_is_large(tmp_path: Path) -> None:
     opened.close()
 
 
-def test_a_broken_file_is_told(tmp_path: Path) -> None:
+def test_a_damaged_file_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "v.db"
     whole = Store(path)
     made = [span(*call(0, "add_task", "{}")) for _ in range(200)]
@@ -174,7 +175,7 @@ def test_a_broken_file_is_told(tmp_path: Path) -> None:
         broken.close()
 
 
-def test_a_broken_message_is_told(tmp_path: Path) -> None:
+def test_a_damaged_message_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "v.db"
     made = span()
     kept = Store(path)
@@ -190,7 +191,7 @@ def test_a_broken_message_is_told(tmp_path: Path) -> None:
     plain.close()
 
 
-def test_a_name_of_a_megabyte_does_not_get_into_the_list(tmp_path: Path) -> None:
+def test_long_names_are_cut_in_the_list(tmp_path: Path) -> None:
     kept = Store(tmp_path / "v.db")
     long = "x" * MEGABYTE
     made = span(
