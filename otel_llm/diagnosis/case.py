@@ -1,4 +1,4 @@
-"""What the judges see of one response, and what they find."""
+"""The input of the judges, a case, and their output, anomalies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from otel_llm.protocol.tool_call import ToolCall
 
 
 class Anomaly(NamedTuple):
-    """One fault. `type` is a name of the contract; the indexes are None where it is of the whole stream."""
+    """One fault. `type`: see docs/anomalies.md. The indexes are None for a fault of the whole response."""
 
     type: str
     detail: str
@@ -25,40 +25,41 @@ class Anomaly(NamedTuple):
 
 @dataclass(slots=True)
 class Case:
-    """What the judges see. `request` is None where the stream is watched without its request."""
+    """One response to judge. `request` is None if it is not known."""
 
     recording: Recording
     request: ChatRequest | None = None
     stall_seconds: float = 10.0
     on_fault: Callable[[str, Exception], None] | None = None
-    """Takes a fault of a judge, and its name, so that the other judges are still heard. Without it the fault raises."""
+    """Called with the name of a judge that raised, and the exception. If None, the exception is raised."""
     _readings: dict[int, Reading] = field(default_factory=dict)
 
     def settled(self, choice: Choice) -> bool:
-        """Whether nothing more can come for this choice."""
+        """Whether the choice is over."""
         return choice.finish_reason is not None or self.recording.outcome == "completed"
 
     def cut(self, choice: Choice) -> bool:
+        """Whether the choice was stopped before the model ended it."""
         return choice.finish_reason in CUTTING_FINISH_REASONS
 
     def reading(self, call: ToolCall) -> Reading:
-        """The call's arguments, read once however many judges ask."""
+        """The call's arguments, parsed once for all judges."""
         known = self._readings.get(id(call))
         if known is None:
             known = self._readings[id(call)] = json_values.read(call.arguments)
         return known
 
     def is_free_text(self, call: ToolCall) -> bool:
-        """Whether it is the input of a custom tool, whichever field it came in."""
+        """Whether the arguments are the input of a custom tool, in whichever field they came."""
         tool = self.tool(call)
         return call.kind == "custom" or (tool is not None and tool.kind == "custom")
 
     def is_truncated(self, choice: Choice, call: ToolCall) -> bool:
-        """Whether the call was open when its choice was stopped at a limit."""
+        """Whether the call was still open when its choice was cut."""
         if not self.cut(choice) or call.cut:
             return False
         if self.is_free_text(call):
-            # Free text has no end to look for, but what was written last is what was cut.
+            # The end of free text cannot be seen; the call that was written last is the one that was cut.
             return choice.last_call is call
         if self.is_too_deep(call):
             return not json_values.is_closed(call.arguments)
@@ -68,7 +69,7 @@ class Case:
         return not self.is_free_text(call) and self.reading(call).shape is Shape.TOO_DEEP
 
     def judged_whole(self, choice: Choice, call: ToolCall) -> bool:
-        """Whether what the call lacks is a fault."""
+        """Whether anything that the call lacks is a fault."""
         return self.settled(choice) and not self.is_truncated(choice, call)
 
     def tool(self, call: ToolCall) -> Tool | None:
@@ -77,7 +78,7 @@ class Case:
         return self.request.tools.get(call.name)
 
     def name_may_become(self, choice: Choice, call: ToolCall, names: frozenset[str]) -> bool:
-        """Whether the call's name begins one of `names` and was stopped before it could end."""
+        """Whether the call was stopped in the middle of a name that may be one of `names`."""
         name = call.name
         if name is None or self.judged_whole(choice, call):
             return False

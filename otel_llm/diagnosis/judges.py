@@ -1,16 +1,16 @@
-"""What is wrong with the tool calls of one response: facts and the request in, anomalies out.  Pure.
+"""The judges: facts about one response and its request in, anomalies out.  Pure.
 
-How everything is judged:
+How they judge:
 
-- At the end of the stream, per choice, on the deltas joined. Each judge is a generator of faults; a new anomaly is one
-  more.
-- Nothing is named that more chunks could have mended: where a stream was stopped before a choice's finish reason,
-  what that choice still lacks is no fault of anybody's. A stream that the server ended is judged whole.
-- A call whose arguments are not one whole value when its choice ends with `length`, `content_filter` or
-  `error` is `truncated`, and nothing else is said of what it lacks. What contradicts itself does so however it ends.
-- The arguments of a call are exactly one of: nothing, one object, one other value, several values, not JSON. Only
-  the type that fits is named.
-- A detail names positions, lengths, ids and names; it never repeats arguments, which a user may have switched off.
+- At the end of the response, choice by choice, on the joined deltas. Each judge is a generator of faults; a new anomaly
+  is a new judge.
+- Nothing is reported that further chunks could have corrected. If a stream was stopped before a choice had its finish
+  reason, what the choice lacks is nobody's fault. If the server ended the stream, everything is judged.
+- If a choice ends with `length`, `content_filter` or `error` while a call's arguments are not one whole value, the call
+  is `truncated`, and nothing that it lacks is reported. Contradictions are reported however a choice ends.
+- The arguments of a call are exactly one of: nothing, one object, one other value, several values, not JSON. Only the
+  matching type is reported.
+- A detail names positions, lengths, ids and names. It never repeats arguments, whose capture may be switched off.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CALLING_FINISH_REASONS = frozenset({"tool_calls", "function_call"})
 
 
 class Fault(NamedTuple):
-    """What a judge yields. `tool_call_index` is for a judge of a choice that means one of its calls."""
+    """What a judge yields. A judge of a choice sets `tool_call_index` if the fault is one call's."""
 
     type: str
     detail: str
@@ -40,12 +40,12 @@ class Fault(NamedTuple):
 
 
 def diagnose_request(request: ChatRequest) -> list[Anomaly]:
-    """What is wrong with the results that a request brings. A server may refuse the request for it."""
+    """What is wrong with the tool results in a request. A server may refuse the request because of it."""
     turn = request.turn
     if turn is None:
         return []
     found = []
-    # The call may have been made all the same: what counts is what the server is shown of it.
+    # Even if the call is known to have been made: the server sees only the conversation that it is sent.
     where = "conversation that was sent" if turn.previous_response is None else "response before"
     for call in turn.without_call:
         lacks = f"{_shown(call)} is the id of no call in the {where}" if call else "it does not say of which call"
@@ -56,7 +56,7 @@ def diagnose_request(request: ChatRequest) -> list[Anomaly]:
 
 
 def diagnose(case: Case) -> list[Anomaly]:
-    """All anomalies of one response, the stream's own first."""
+    """All anomalies of one response: those of the stream, then those of its choices and calls."""
     found: list[Anomaly] = []
     for judge in STREAM_JUDGES:
         _ask(case, found, judge)
@@ -80,7 +80,7 @@ def _ask(
     choice: Choice | None = None,
     call: ToolCall | None = None,
 ) -> None:
-    """Add what one judge finds. Its own fault silences no other judge."""
+    """Add the findings of one judge. A judge that raises does not silence the others."""
     about = [one for one in (choice, call) if one is not None]
     choice_index = None if choice is None else choice.index
     call_index = None if call is None else call.index
@@ -169,11 +169,11 @@ def declared(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
 def unicode(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
     fields = {"name": call.name or "", "id": call.id or "", "arguments": call.arguments}
     if not case.judged_whole(choice, call) or call.over_long_label:
-        # The other half may have been about to come, or is what our limit cut off.
+        # The other half may have been in the next delta, or beyond the length that is kept.
         fields = {name: text[:-1] if ends_with_half(text) else text for name, text in fields.items()}
     wrong = [name for name, text in fields.items() if has_lone_surrogate(text)]
     may_be_escaped = "\\u" in call.arguments and not call.cut and not case.is_free_text(call)
-    # In what is no JSON an escape says nothing.
+    # An escape only has a meaning in valid JSON.
     if may_be_escaped and "arguments" not in wrong and _holds_lone_surrogate(case.reading(call).value):
         wrong.append("arguments")
     if wrong:
@@ -197,7 +197,10 @@ def call_limits(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
 
 
 def _speaks_of_a_call(reason: str) -> bool:
-    """Also in other words than the API's, as `function_call_filter: MALFORMED_FUNCTION_CALL`, where one was lost."""
+    """Whether a finish reason implies a call, in the API's words or in a gateway's.
+
+    A gateway reports a lost call as `function_call_filter: MALFORMED_FUNCTION_CALL`.
+    """
     word = reason.lower()
     return "tool_call" in word or "function_call" in word
 
@@ -208,12 +211,12 @@ def finish_reason(case: Case, choice: Choice) -> Iterator[Fault]:
         if case.recording.outcome == "completed":
             yield Fault("missing_finish_reason", "the response ended without one")
         return
-    # A call that stays text is none to the server, which says `stop`.
+    # The server does not see calls that stay text, and answers `stop`.
     count = choice.call_count
     if count:
         count -= choice.over_text_calls + sum(call.kind == "text" for call in choice.calls)
     if count and reason not in CALLING_FINISH_REASONS | CUTTING_FINISH_REASONS:
-        # The API itself answers `stop` where the request named the tool.
+        # If the request names the tool, OpenAI's API itself answers `stop`.
         named = case.request is not None and case.request.tool_choice.mode == "named"
         if not (named and reason == "stop"):
             detail = f"{_shown(reason)} after {_number(count, 'call')}"
@@ -267,9 +270,9 @@ def text_leak(case: Case, choice: Choice) -> Iterator[Fault]:
     if request is None or not request.tools or not choice.text_parts:
         return
     if any(call.kind == "text" for call in choice.calls):
-        # They were rewritten to tags that the application wants there.
+        # The application asked for these calls to stay in the text, in its own tags.
         return
-    from otel_llm.diagnosis.text_leak import find_leaks  # not before there is a text to look at
+    from otel_llm.diagnosis.text_leak import find_leaks  # only needed if there is text
 
     leaks, unread = find_leaks(
         "".join(choice.text_parts), request.tools, ended=case.settled(choice), marked_only=request.wants_json
@@ -345,7 +348,7 @@ CHOICE_JUDGES: tuple[Callable[[Case, Choice], Iterator[Fault]], ...] = (
     tool_choice,
     text_leak,
 )
-# Asked of a choice that calls.
+# For choices with at least one call.
 CALLING_CHOICE_JUDGES: tuple[Callable[[Case, Choice], Iterator[Fault]], ...] = (
     order,
     parallel,
@@ -358,7 +361,7 @@ STREAM_JUDGES: tuple[Callable[[Case], Iterator[Fault]], ...] = (nothing_at_all, 
 
 
 def _meaning(case: Case, call: ToolCall) -> str:
-    """What the call's arguments say, spelled one way. No arguments are an empty object."""
+    """The arguments in canonical form, so that equal ones compare equal. No arguments equal an empty object."""
     if case.is_free_text(call):
         return call.arguments
     reading = case.reading(call)

@@ -1,14 +1,16 @@
-"""Do arguments satisfy the JSON schema that a tool declares.  Pure.
+"""Checks arguments against the JSON schema that the tool declares.  Pure.
 
 The rules:
 
-- A schema is the user's, arguments are a stranger's: neither can make this raise, fetch anything or take long. A schema
-  that refers to what is not in it, is no schema, or is too large is not judged by; a warning says so, once for each.
-- `format` is a note and no demand, as JSON Schema has it.
-- A validator is made when a tool is first called, and kept for as long as a few others are.
+- The schema comes from the user and the arguments from a stranger. Neither can make the check raise, fetch anything or
+  take long. A schema that refers to something outside itself, is invalid or is too large is not used; a warning says so
+  once.
+- `format` is an annotation, not a requirement, as in the JSON Schema specification.
+- A validator is built when its tool is first called, and the most recently used ones are kept.
 
-The validator is `jsonschema_rs`: its patterns run in linear time (or give up after so many steps, where they look
-around), references that lead round end, and it has wheels for all platforms. A pure one's patterns can run for ever.
+The validator is `jsonschema_rs`: its patterns run in linear time (or give up after a number of steps, if they look
+around), circular references end, and it has wheels for all platforms. Patterns of a pure Python validator can run
+forever.
 """
 
 from __future__ import annotations
@@ -25,15 +27,15 @@ _logger = logging.getLogger("otel_llm")
 
 _LONGEST_SCHEMA = 262_144  # characters
 _DEEPEST = 128
-# An error tells how each branch failed, and so each branch below it: with references that lead round this grows as
-# their number to the power of the depth. Beyond so many it is told that there is one, and not which.
+# An error describes how each branch failed, and each branch below it. With circular references this grows as their
+# number to the power of the depth. Beyond this many branches, only the fact of a violation is reported.
 _MOST_BRANCHES = 256
 _PATTERN_STEPS = 10_000
 _REFERENCES = ('"$ref"', '"$dynamicRef"', '"$recursiveRef"')
 
 
 class TooDeepError(ValueError):
-    """The arguments are nested deeper than what is judged."""
+    """The arguments are nested too deep to be checked."""
 
 
 class _Validator(NamedTuple):
@@ -42,10 +44,9 @@ class _Validator(NamedTuple):
 
 
 def violation(tool_name: str, schema: Any, arguments: dict[str, Any]) -> str | None:
-    """What of the schema the arguments break first, in the schema's own words.
+    """Which part of the schema the arguments violate first, as a path into the schema.
 
-    Empty where they break it and nothing tells where; None where they do not, or nothing tells whether. Raises
-    TooDeepError.
+    Empty if the place is not known; None if there is no violation, or the check is not possible. Raises TooDeepError.
     """
     try:
         text = json.dumps(schema)
@@ -72,7 +73,7 @@ def violation(tool_name: str, schema: Any, arguments: dict[str, Any]) -> str | N
 
 
 def _import() -> Any:
-    # Only where a tool with a schema was called: it costs a start some milliseconds.
+    # Imported when a tool with a schema is first called, since the import takes some milliseconds.
     import jsonschema_rs
 
     return jsonschema_rs
@@ -119,7 +120,7 @@ def _refuse(uri: str) -> Any:
 
 
 def _plain(value: Any) -> tuple[Any, int]:
-    """The value as the validator takes it, and how deep it is nested. Raises TooDeepError."""
+    """Returns the value in the types that the validator accepts, and its depth. Raises TooDeepError."""
     deepest = 0
     root = [value]
     pending: list[tuple[Any, Any, int]] = [(root, 0, 0)]
@@ -133,7 +134,7 @@ def _plain(value: Any) -> tuple[Any, int]:
             if depth > _DEEPEST:
                 raise TooDeepError
             deepest = max(deepest, depth)
-            # A copy, since the reading is others' too.
+            # A copy, because other judges use the same value.
             one = holder[key] = one.copy()
             pending.extend((one, inner, depth) for inner in (one if isinstance(one, dict) else range(len(one))))
     return root[0], deepest
@@ -143,12 +144,12 @@ def _decimal(text: str) -> Decimal:
     try:
         return Decimal(text)
     except InvalidOperation:
-        # The exponent has twenty digits.
+        # The exponent is too long for a Decimal.
         return Decimal("-1e999999" if text.startswith("-") else "1e999999")
 
 
 def _gave_up(error: Any) -> bool:
-    """Whether a pattern ended for its steps, in the error or in a branch of it: then nobody knows."""
+    """Whether a pattern reached its step limit, in the error or a branch of it; then the result is unknown."""
     kind = error.kind
     if type(kind).__name__ in {"BacktrackLimitExceeded", "RegexEngineFailure"}:
         return True
@@ -156,7 +157,7 @@ def _gave_up(error: Any) -> bool:
 
 
 def _described(error: Any) -> str:
-    """Where in the schema, and what it wants there. Nothing of the arguments is repeated."""
+    """The place in the schema and what it requires. The arguments are never repeated."""
     place = "/".join(str(part) for part in error.schema_path)
     kind = error.kind
     wanted = getattr(kind, "property", None)

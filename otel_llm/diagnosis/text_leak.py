@@ -1,15 +1,15 @@
-"""Tool calls that a choice's text holds, where the protocol has a field for them.  Pure.
+"""Finds tool calls in the text of a choice, where the API has a field for them.  Pure.
 
 The rules:
 
-- A call counts if it is whole and of a declared tool. Whether it is one is the scanner's to say (`tags/scanner.py`), so
-  what stands in reasoning, in backticks or in a fence is none.
-- A call that only its looks tell (a bare object, a list in Python's syntax, a `tool_code` fence) counts where it is all
-  there is or a block of its own: nothing but white space stands beside it in its lines. In a `json` fence it is an
-  example; where the request wants JSON, it is the answer. What says a tool's schema declares the tool.
-- A text that begins within reasoning, whose opening the template wrote, has but the closing.
-- A text in which no declared name stands is not scanned. The rest is scanned up to a number of pieces: a text can be
-  made of nothing but openings.
+- A call counts if it is complete and of a declared tool. The scanner (`tags/scanner.py`) decides what is a call: text
+  in reasoning, in backticks or in a code fence is not.
+- A call without a marker (a bare object, a list in Python's syntax, a `tool_code` fence) counts only if it is the whole
+  text or a block of its own, with nothing but white space beside it on its lines. In a `json` fence it is an example.
+  If the request asks for JSON, it is the answer. An object that is the schema of a tool declares the tool.
+- If the prompt template opened the reasoning, the text holds only the closing mark, and all before it is reasoning.
+- Text that holds no declared name is not scanned. Other text is scanned up to a number of pieces, because a text can
+  consist of nothing but opening marks.
 """
 
 from __future__ import annotations
@@ -28,21 +28,24 @@ _MOST_PIECES = 250_000
 
 
 class Leak(NamedTuple):
-    """A call in the text: its tool and the name of its syntax in `tags/formats.py`."""
+    """A call in the text. `name`: the tool; `format`: the name of the syntax in `tags/formats.py`."""
 
     name: str | None
     format: str
 
 
 class Leaks(NamedTuple):
-    """What was found, and how many characters of the text were left unread."""
+    """The calls found. `unread`: characters of the text that were not scanned."""
 
     found: list[Leak]
     unread: int = 0
 
 
 def find_leaks(text: str, tools: Mapping[str, Tool], *, ended: bool = True, marked_only: bool = False) -> Leaks:
-    """The calls that `text` holds. `ended`: nothing more can come behind it. `marked_only`: looks tell none."""
+    """Find the calls in `text`.
+
+    `ended`: the text is complete. `marked_only`: ignore calls without a marker.
+    """
     text = _behind_reasoning(text)
     if not any(name in text for name in tools):
         return Leaks([])
@@ -79,7 +82,7 @@ def _behind_reasoning(text: str) -> str:
 
 
 def _is_schema(arguments: str, tool: Tool) -> bool:
-    """Whether the arguments are a schema, of a tool that does not take one."""
+    """Whether the arguments are a JSON schema, although the tool takes none."""
     value = json_values.read(arguments).value
     if not isinstance(value, dict) or value.get("type") != "object" or not isinstance(value.get("properties"), dict):
         return False
@@ -91,7 +94,7 @@ def _is_whole(call: ParsedCall) -> bool:
 
 
 def _of_lines(pieces: list[Piece], *, ended: bool) -> Iterator[ParsedCall]:
-    """The calls, without those that are told by their looks and do not have their lines to themselves."""
+    """The calls, except those without a marker that share their lines with text."""
     calls: list[ParsedCall] = []
     has_text = False
     for piece in pieces:
