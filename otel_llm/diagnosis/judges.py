@@ -59,39 +59,36 @@ def diagnose(case: Case) -> list[Anomaly]:
     """All anomalies of one response: those of the stream, then those of its choices and calls."""
     found: list[Anomaly] = []
     for judge in STREAM_JUDGES:
-        _ask(case, found, judge)
+        _ask(judge, (case,), found)
     for choice in case.recording.choices:
         for choice_judge in CHOICE_JUDGES:
-            _ask(case, found, choice_judge, choice)
+            _ask(choice_judge, (case, choice), found, choice.index)
         if not choice.call_count:
             continue
         for choice_judge in CALLING_CHOICE_JUDGES:
-            _ask(case, found, choice_judge, choice)
+            _ask(choice_judge, (case, choice), found, choice.index)
         for call in choice.calls:
             for call_judge in CALL_JUDGES:
-                _ask(case, found, call_judge, choice, call)
+                _ask(call_judge, (case, choice, call), found, choice.index, call.index)
     return found
 
 
 def _ask(
-    case: Case,
-    found: list[Anomaly],
     judge: Callable[..., Iterator[Fault]],
-    choice: Choice | None = None,
-    call: ToolCall | None = None,
+    about: tuple[Case, ...] | tuple[Case, Choice] | tuple[Case, Choice, ToolCall],
+    found: list[Anomaly],
+    choice_index: int | None = None,
+    call_index: int | None = None,
 ) -> None:
     """Add the findings of one judge. A judge that raises does not silence the others."""
-    about = [one for one in (choice, call) if one is not None]
-    choice_index = None if choice is None else choice.index
-    call_index = None if call is None else call.index
     try:
-        for fault in judge(case, *about):
-            index = call_index if fault.tool_call_index is None else fault.tool_call_index
-            found.append(Anomaly(fault.type, fault.detail, choice_index, index))
+        for type_, detail, of_call in judge(*about):
+            found.append(Anomaly(type_, detail, choice_index, call_index if of_call is None else of_call))
     except Exception as error:
-        if case.on_fault is None:
+        on_fault = about[0].on_fault
+        if on_fault is None:
             raise
-        case.on_fault(f"the judge of {judge.__name__}", error)
+        on_fault(f"the judge of {judge.__name__}", error)
 
 
 # One call -----------------------------------------------------------------------------------------------------
