@@ -15,7 +15,7 @@ def test_a_call_is_found_by_its_index_its_item_or_its_id() -> None:
     call = known.begin(0, "item_1", "call_1")
     assert known.of_delta(0, None) is known.of_delta(None, "item_1") is call
     assert known.of_item(0, None, None, at_end=False) is call
-    assert known.of_item(None, "item_1", None, at_end=False) is call
+    assert known.of_item(None, "item_1", "call_1", at_end=False) is call
     assert known.of_item(None, None, "call_1", at_end=False) is call
     assert known.of_delta(1, "item_2") is known.of_item(1, "item_2", "call_2", at_end=False) is None
 
