@@ -55,7 +55,7 @@ class Case:
 
     def is_truncated(self, choice: Choice, call: ToolCall) -> bool:
         """Whether the call was open when its choice was stopped at a limit."""
-        if not self.cut(choice) or call.cut:
+        if not self.cut(choice) or call.exceeds_limit:
             return False
         if self.is_free_text(call):
             # Free text has no end to look for, but what was written last is what was cut.

@@ -1,6 +1,6 @@
-"""Undoes the content encodings of HTTP bodies, as they come.  Pure.
+"""Decodes the `Content-Encoding` of HTTP bodies while they come.  Pure.
 
-Their names: https://www.iana.org/assignments/http-parameters
+The names of the encodings: https://www.iana.org/assignments/http-parameters
 """
 
 from __future__ import annotations
@@ -16,24 +16,25 @@ from otel_llm.protocol.errors import UnreadableError
 
 _MOST_AT_ONCE = 1_048_576  # bytes
 _LONGEST_EXPANDED = 64 * 1_048_576
-# zstandard gives out all that it can at once; of so few bytes it makes some 32 MB at the most.
+# zstandard cannot limit its output; so few bytes expand to about 32 MB at most.
 _SLICE = 1024
 
 _Feed = Callable[[bytes], Iterator[bytes]]
 
 
 def expanded(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
-    """A body's bytes without their `Content-Encoding`. Raises UnreadableError."""
+    """The decoded bytes of a body. Raises UnreadableError, as Expander does."""
     expander = Expander(encoding)
     for piece in pieces:
         yield from expander.feed(piece)
 
 
 class Expander:
-    """The same, piece by piece as they come.
+    """Decodes one body, piece by piece.
 
-    br and zstd are read by the packages by which HTTP clients read them. Raises UnreadableError, and at once for an
-    encoding that is not known here or whose package is not there.
+    br and zstd need the packages that HTTP clients use for them. Raises UnreadableError: when it is made, if the
+    encoding is unknown or its package is not installed; and in `feed`, if the body is damaged or expands to more than
+    64 MB.
     """
 
     def __init__(self, encoding: str) -> None:
@@ -62,13 +63,13 @@ class Expander:
 
 
 def _zlib(*, bare: bool) -> _Feed:
-    """gzip or zlib, by its head, or `bare`: as some servers understand `deflate`, without one."""
+    """gzip or zlib, by the header. `bare`: perhaps without a header, as some servers send `deflate`."""
     inflating: Any = None
 
     def feed(piece: bytes) -> Iterator[bytes]:
         nonlocal inflating
         if inflating is None and piece:
-            # No zlib head begins with another nibble.
+            # The low four bits of every zlib header are 8.
             inflating = zlib.decompressobj(-15 if bare and piece[0] & 15 != 8 else 47)
         rest = piece
         while rest:
@@ -128,7 +129,7 @@ def _zstd_of_zstandard(module: Any) -> _Feed:
 
 
 def _first_of(encoding: str, package: str, *modules: str) -> Any:
-    """The first of these modules that is there."""
+    """The first of these modules that is installed."""
     for name in modules:
         with suppress(ImportError):
             return import_module(name)

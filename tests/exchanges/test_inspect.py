@@ -341,10 +341,10 @@ HOSTILE = {
     "bad yaml": (b"interactions: {a: [}\n", "it is no YAML"),
     "unsafe yaml": (b"interactions: !!python/object/apply:os.getcwd []\n", "it is no YAML"),
     "other yaml": (b"version: 3\nservices: {}\n", "it is YAML, and no VCR cassette"),
-    "cut document": (json.dumps(archive("data: {}")).encode()[:-20], "it is no JSON"),
+    "cut document": (json.dumps(archive("data: {}")).encode()[:-20], "it is not JSON"),
     "other document": (b'{"hello": "world"}', "it is neither a stream"),
     "other lines": (b'{"hello": 1}\n{"hello": 2}\n', "its lines are no chunks"),
-    "a line that is none": (b'{"choices": []}\n{"choices": []}\nnonsense\n', "line 3: it is no JSON"),
+    "a line that is none": (b'{"choices": []}\n{"choices": []}\nnonsense\n', "line 3: it is not JSON"),
     "a line that is no object": (b'{"choices": []}\n[]\n', "line 2 is no object"),
     "empty archive": (b'{"log": {"entries": []}}', "it holds no chat completion"),
     "wrong shapes": (
