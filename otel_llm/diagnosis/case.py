@@ -56,7 +56,7 @@ class Case:
 
     def is_truncated(self, choice: Choice, call: ToolCall) -> bool:
         """Whether the call was still open when its choice was cut."""
-        if not self.cut(choice) or call.cut:
+        if not self.cut(choice) or call.exceeds_limit:
             return False
         if self.is_free_text(call):
             # The end of free text cannot be seen; the call that was written last is the one that was cut.

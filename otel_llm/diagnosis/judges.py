@@ -100,7 +100,7 @@ def arguments(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
             "arguments_not_string",
             f"arguments came as {call.arguments_not_string}, not as a string",
         )
-    if call.cut:
+    if call.exceeds_limit:
         return
     if case.settled(choice) and case.is_truncated(choice, call):
         yield Fault("truncated", f"{choice.finish_reason} after {call.length} characters of arguments")
@@ -122,7 +122,7 @@ def arguments(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
 
 def schema(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
     tool = case.tool(call)
-    if tool is None or tool.parameters is None or call.cut or case.is_free_text(call):
+    if tool is None or tool.parameters is None or call.exceeds_limit or case.is_free_text(call):
         return
     if not case.judged_whole(choice, call):
         return
@@ -169,7 +169,7 @@ def unicode(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
         # The other half may have been in the next delta, or beyond the length that is kept.
         fields = {name: text[:-1] if ends_with_half(text) else text for name, text in fields.items()}
     wrong = [name for name, text in fields.items() if has_lone_surrogate(text)]
-    may_be_escaped = "\\u" in call.arguments and not call.cut and not case.is_free_text(call)
+    may_be_escaped = "\\u" in call.arguments and not call.exceeds_limit and not case.is_free_text(call)
     # An escape only has a meaning in valid JSON.
     if may_be_escaped and "arguments" not in wrong and _holds_lone_surrogate(case.reading(call).value):
         wrong.append("arguments")
@@ -178,7 +178,7 @@ def unicode(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
 
 
 def call_limits(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
-    if call.cut:
+    if call.exceeds_limit:
         kept = len(call.arguments)
         yield Fault(
             "limit_exceeded",
@@ -292,7 +292,7 @@ def duplicates(case: Case, choice: Choice) -> Iterator[Fault]:
             yield Fault("duplicate_id", f"{_shown(call_id)} is the id of {count} calls")
     meanings: dict[tuple[str, str], ToolCall] = {}
     for call in choice.calls:
-        if call.name is None or call.cut or not case.judged_whole(choice, call):
+        if call.name is None or call.exceeds_limit or not case.judged_whole(choice, call):
             continue
         first = meanings.setdefault((call.name, _meaning(case, call)), call)
         if first is not call:
