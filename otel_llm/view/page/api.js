@@ -1,4 +1,4 @@
-// The backend's JSON documents (see requests.py and store.py), and its failures as sentences.
+// The JSON documents of the backend (summary.py, detail.py, lanes.py, store.py), and its failures as sentences.
 
 /** @import { FilterValues } from "./route.js" */
 

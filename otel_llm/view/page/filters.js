@@ -16,7 +16,7 @@ import { number, oneLine, words } from "./text.js";
 const SELECTS = [
   ["model", "models", "Model", "Any model", (name) => oneLine(name, 60)],
   ["tool", "tools", "Tool", "Any tool", (name) => oneLine(name, 60)],
-  ["anomaly", "anomalies", "Anomaly", "With or without anomalies", words],
+  ["anomaly", "anomalies", "Anomaly", "Anomaly or none", words],
   ["outcome", "outcomes", "Outcome", "Any outcome", (name) => oneLine(name, 60)],
   ["service", "services", "Service", "Any service", (name) => oneLine(name, 60)],
 ];
