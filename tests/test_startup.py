@@ -141,6 +141,7 @@ end(once=once, left=type(vars(Completions)["create"]).__name__)
     assert told == {"once": "function", "left": "function", "spans": 1, "calls": 1, "logged": []}
 
 
+@pytest.mark.swallows("an import")
 def test_a_fault_while_a_class_is_wrapped_is_not_the_imports() -> None:
     told = run("""
 from otel_llm.wrappers.method import MethodWrapper

@@ -424,6 +424,7 @@ async def test_the_responses_api(instrumented: Seen, serve: Serve, connect: Conn
     has_the_call(instrumented)
 
 
+@pytest.mark.swallows("a response's bytes")
 async def test_our_fault_is_not_the_caller_s(
     instrumented: Seen, serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -344,6 +344,7 @@ async def test_what_nobody_can_see_through_loses_nothing(
     assert said == ["so ", "<tool_", "!", "box> is ", "<text>"]
 
 
+@pytest.mark.swallows("tag rewriting")
 async def test_a_fault_behind_what_raised_gives_nothing_twice(
     instrument: Callable[..., Seen],
     serve: Serve,
