@@ -141,6 +141,7 @@ end(once=once, left=type(vars(Completions)["create"]).__name__)
     assert report == {"once": "function", "left": "function", "spans": 1, "calls": 1, "logged": []}
 
 
+@pytest.mark.swallows("an import")
 def test_a_fault_while_wrapping_does_not_break_the_import() -> None:
     report = run("""
 from otel_llm.wrappers.method import MethodWrapper

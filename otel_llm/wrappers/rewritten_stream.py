@@ -114,10 +114,10 @@ class _RewrittenChunks:
         releasing it could tear a call in two. In doubt it is released, since most callers read no further.
         """
         if not isinstance(end, (StopIteration, StopAsyncIteration)):
-            if _is_finished(self._iterator):
+            if attempt("tag rewriting", _is_finished, self._iterator):
                 # A new loop may continue such a stream.
                 self._iterator = None
-            if not attempt("tag rewriting", _is_exhausted, self._stream):
+            if attempt("tag rewriting", _is_exhausted, self._stream) is False:
                 return None
         last = self._rewriting.finish()
         if last is not None:

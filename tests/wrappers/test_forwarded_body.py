@@ -424,6 +424,7 @@ async def test_the_responses_api(instrumented: Seen, serve: Serve, connect: Conn
     has_the_call(instrumented)
 
 
+@pytest.mark.swallows("a response's bytes")
 async def test_a_fault_of_otel_llm_does_not_reach_the_caller(
     instrumented: Seen, serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -475,6 +475,7 @@ async def test_a_response_that_another_request_refused(instrumented: Seen, serve
     assert "gen_ai.response.id" not in of_outer
 
 
+@pytest.mark.swallows("an error's type")
 async def test_an_error_whose_attributes_raise(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     class Unfriendly(Exception):
         def __getattr__(self, name: str) -> Any:

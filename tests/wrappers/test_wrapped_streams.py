@@ -344,6 +344,7 @@ async def test_an_opaque_stream_loses_no_text(
     assert pieces == ["so ", "<tool_", "!", "box> is ", "<text>"]
 
 
+@pytest.mark.swallows("tag rewriting")
 async def test_a_fault_after_an_error_repeats_no_text(
     instrument: Callable[..., Seen],
     serve: Serve,
