@@ -41,7 +41,7 @@ demo: $(VENV)/.demo ## show healthy and broken tool calls in this terminal
 	@$(BIN)/otel-llm demo
 
 test: lint ## run everything that continuous integration checks
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 	$(BIN)/nox --tags quick -- --quick
 	@echo "Only make test-all runs the whole suite with other versions of Python and of the OpenAI SDK, and the frameworks."
 
