@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from otel_llm.demo.scripted_responses import (
     message,
     response,
@@ -38,20 +40,29 @@ def raw_responses(run: Run) -> None:
         run.see(b"".join(raw.iter_bytes()))
 
 
+def item_without_its_call(event: dict[str, Any]) -> dict[str, Any]:
+    """The event that adds a call, where the call's id and name come later."""
+    if event["type"] != "response.output_item.added" or "call_id" not in event["item"]:
+        return event
+    return {**event, "item": {**event["item"], "call_id": "", "name": ""}}
+
+
 def responses_in_other_words(run: Run) -> None:
     """Events without indexes, arguments only at the end, and the ways a response may end."""
     bare = [{name: value for name, value in event.items() if name != "output_index"} for event in EVENTS]
     late = [event for event in EVENTS if "delta" not in event["type"] and "item.added" not in event["type"]]
+    unnamed = [item_without_its_call(event) for event in EVENTS]
     run.answer(
         bare,
         late,
+        unnamed,
         [event for event in EVENTS if event["type"] == "response.completed"],
         response_events(message("Su"), status="incomplete", incomplete_details={"reason": "max_output_tokens"}),
         response_events(status="failed", error={"code": "server_error", "message": "no"}),
         [*EVENTS[:3], {"type": "error", "sequence_number": 3, "code": "server_error", "message": "no", "param": None}],
         [Answer(response(*ITEMS, status="incomplete", incomplete_details={"reason": "content_filter"}))],
     )
-    for _ in range(5):
+    for _ in range(6):
         run.see_all(run.client.responses.create(**RESPONSE_REQUEST, stream=True))
     with run.see_error():
         run.see_all(run.client.responses.create(**RESPONSE_REQUEST, stream=True))
