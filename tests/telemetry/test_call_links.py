@@ -550,7 +550,7 @@ async def test_a_history_that_lost_its_calls(instrumented: Seen, serve: Serve, c
     await turns(caller, [USER], [USER, result("c1")])
     one, two = instrumented.spans
     assert links(two) == [(span_id(one), "c1")]
-    assert details(two) == ["a result, but c1 is the id of no call in the conversation that was sent"]
+    assert details(two) == ["a result for c1, which is no call in the conversation that was sent"]
 
 
 @needs_responses
@@ -559,7 +559,7 @@ async def test_a_result_of_no_call_of_the_response_before(instrumented: Seen, se
     caller = connect(serve(answered_with(made, id_="r1"), answered_with(message("Hm."), id_="r2")))
     await caller.respond()
     await caller.respond(input=[output("c1"), output("c2")], previous_response_id="r1")
-    assert details(instrumented.spans[1]) == ["a result, but c2 is the id of no call in the response before"]
+    assert details(instrumented.spans[1]) == ["a result for c2, which is no call in the previous response"]
 
 
 async def test_they_are_named_where_the_server_refuses_them(instrumented: Seen, serve: Serve, connect: Connect) -> None:
