@@ -1,16 +1,14 @@
-"""Checks arguments against the JSON schema that the tool declares.  Pure.
+"""Checks arguments against the JSON schema that a tool declares.  Pure.
 
-The rules:
-
-- The schema comes from the user and the arguments from a stranger. Neither can make the check raise, fetch anything or
-  take long. A schema that refers to something outside itself, is invalid or is too large is not used; a warning says so
-  once.
-- `format` is an annotation, not a requirement, as in the JSON Schema specification.
-- A validator is built when its tool is first called, and the most recently used ones are kept.
+- The schema comes from the application, the arguments from a model. Neither can make this raise, fetch anything or take
+  long. A schema that refers outside of itself, is invalid, or is too large is not used; a warning says so, once for
+  each.
+- `format` is an annotation, not an assertion, as in JSON Schema.
+- A validator is made when a tool is first called, and cached.
 
 The validator is `jsonschema_rs`: its patterns run in linear time (or give up after a number of steps, if they look
-around), circular references end, and it has wheels for all platforms. Patterns of a pure Python validator can run
-forever.
+around), cyclic references end, and it has wheels for all platforms. With a pure Python validator, a pattern could run
+for ever.
 """
 
 from __future__ import annotations
@@ -27,15 +25,15 @@ _logger = logging.getLogger("otel_llm")
 
 _LONGEST_SCHEMA = 262_144  # characters
 _DEEPEST = 128
-# An error describes how each branch failed, and each branch below it. With circular references this grows as their
-# number to the power of the depth. Beyond this many branches, only the fact of a violation is reported.
+# An error describes how each branch failed, and each branch below it. With cyclic references, that grows as the number
+# of references to the power of the depth. Beyond this many, the error is reported without saying where.
 _MOST_BRANCHES = 256
 _PATTERN_STEPS = 10_000
 _REFERENCES = ('"$ref"', '"$dynamicRef"', '"$recursiveRef"')
 
 
 class TooDeepError(ValueError):
-    """The arguments are nested too deep to be checked."""
+    """The arguments are nested too deeply to be checked."""
 
 
 class _Validator(NamedTuple):
@@ -44,14 +42,15 @@ class _Validator(NamedTuple):
 
 
 def violation(tool_name: str, schema: Any, arguments: dict[str, Any]) -> str | None:
-    """Which part of the schema the arguments violate first, as a path into the schema.
+    """The first part of the schema that the arguments break, in the words of the schema.
 
-    Empty if the place is not known; None if there is no violation, or the check is not possible. Raises TooDeepError.
+    Empty if they break it and the place is not known. None if they do not break it, or if that is not known. Raises
+    TooDeepError.
     """
     try:
         text = json.dumps(schema)
     except Exception as error:  # noqa: BLE001  the caller's objects may raise anything
-        _warn_unchecked(tool_name, f"it is no JSON ({type(error).__name__})")
+        _warn_unchecked(tool_name, f"it is not JSON ({type(error).__name__})")
         return None
     validator = _validator(tool_name, text)
     if validator is None:
@@ -73,7 +72,7 @@ def violation(tool_name: str, schema: Any, arguments: dict[str, Any]) -> str | N
 
 
 def _import() -> Any:
-    # Imported when a tool with a schema is first called, since the import takes some milliseconds.
+    # Imported when a tool with a schema is first called: it takes some milliseconds.
     import jsonschema_rs
 
     return jsonschema_rs
@@ -90,14 +89,14 @@ def _validator(tool_name: str, schema: str) -> _Validator | None:
         if len(schema) > _LONGEST_SCHEMA:
             raise ValueError(f"longer than {_LONGEST_SCHEMA} characters")
         if '"nullable": true' in schema:
-            raise ValueError("`nullable` is OpenAPI's, and says what JSON Schema does not know")
+            raise ValueError("`nullable` is OpenAPI's, and JSON Schema does not have it")
         native = library.validator_for(
             schema,
             validate_formats=False,
             retriever=_refuse,
             pattern_options=library.FancyRegexOptions(backtrack_limit=_PATTERN_STEPS),
         )
-    except Exception as error:  # noqa: BLE001  the library has several kinds, and others come through it
+    except Exception as error:  # noqa: BLE001  the library raises several classes, and passes on others
         why = str(error).partition("\n")[0][:200]
         _warn_unchecked(tool_name, why)
         return None
@@ -112,7 +111,7 @@ def _warn_unchecked(tool_name: str, why: str) -> None:
 
 @lru_cache(maxsize=1)
 def _warn_missing(why: str) -> None:
-    _logger.warning("jsonschema_rs cannot be imported, without which no schema_violation is found: %s", why)
+    _logger.warning("jsonschema_rs cannot be imported, so schema_violation is never reported: %s", why)
 
 
 def _refuse(uri: str) -> Any:
@@ -120,7 +119,7 @@ def _refuse(uri: str) -> Any:
 
 
 def _plain(value: Any) -> tuple[Any, int]:
-    """Returns the value in the types that the validator accepts, and its depth. Raises TooDeepError."""
+    """The value as the validator takes it, and the depth of its nesting. Raises TooDeepError."""
     deepest = 0
     root = [value]
     pending: list[tuple[Any, Any, int]] = [(root, 0, 0)]
@@ -134,7 +133,7 @@ def _plain(value: Any) -> tuple[Any, int]:
             if depth > _DEEPEST:
                 raise TooDeepError
             deepest = max(deepest, depth)
-            # A copy, because other judges use the same value.
+            # A copy, because other judges read the value too.
             one = holder[key] = one.copy()
             pending.extend((one, inner, depth) for inner in (one if isinstance(one, dict) else range(len(one))))
     return root[0], deepest
@@ -144,12 +143,12 @@ def _decimal(text: str) -> Decimal:
     try:
         return Decimal(text)
     except InvalidOperation:
-        # The exponent is too long for a Decimal.
+        # The exponent is too large for Decimal.
         return Decimal("-1e999999" if text.startswith("-") else "1e999999")
 
 
 def _gave_up(error: Any) -> bool:
-    """Whether a pattern reached its step limit, in the error or a branch of it; then the result is unknown."""
+    """Whether a pattern ran out of steps, in the error or in a branch of it, so that the result is not known."""
     kind = error.kind
     if type(kind).__name__ in {"BacktrackLimitExceeded", "RegexEngineFailure"}:
         return True
@@ -157,7 +156,7 @@ def _gave_up(error: Any) -> bool:
 
 
 def _described(error: Any) -> str:
-    """The place in the schema and what it requires. The arguments are never repeated."""
+    """The place in the schema, and what it demands there. Repeats nothing of the arguments."""
     place = "/".join(str(part) for part in error.schema_path)
     kind = error.kind
     wanted = getattr(kind, "property", None)

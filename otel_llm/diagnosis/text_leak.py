@@ -1,15 +1,13 @@
-"""Finds tool calls in the text of a choice, where the API has a field for them.  Pure.
+"""Finds complete tool calls in the text of a choice, which should have come as `tool_calls`.  Pure.
 
-The rules:
-
-- A call counts if it is complete and of a declared tool. The scanner (`tags/scanner.py`) decides what is a call: text
-  in reasoning, in backticks or in a code fence is not.
-- A call without a marker (a bare object, a list in Python's syntax, a `tool_code` fence) counts only if it is the whole
-  text or a block of its own, with nothing but white space beside it on its lines. In a `json` fence it is an example.
-  If the request asks for JSON, it is the answer. An object that is the schema of a tool declares the tool.
-- If the prompt template opened the reasoning, the text holds only the closing mark, and all before it is reasoning.
-- Text that holds no declared name is not scanned. Other text is scanned up to a number of pieces, because a text can
-  consist of nothing but opening marks.
+- A call counts if it is complete and of a declared tool. The scanner (`tags/scanner.py`) decides what is a call, so
+  nothing in reasoning, in backticks or in a fence is one.
+- A call without a marker (a bare object, a list in Python's syntax, a `tool_code` fence) counts if it is the whole text
+  or a block of its own, with nothing but white space beside it in its lines. In a `json` fence it is an example; if the
+  request asks for JSON, it is the answer. An object that is the schema of a tool declares that tool.
+- A text may begin inside of reasoning whose opening mark the chat template wrote; it has only the closing mark.
+- A text without the name of any declared tool is not scanned. Any other text is scanned up to a number of pieces, since
+  a hostile text can consist of nothing but opening markers.
 """
 
 from __future__ import annotations
@@ -28,24 +26,21 @@ _MOST_PIECES = 250_000
 
 
 class Leak(NamedTuple):
-    """A call in the text. `name`: the tool; `format`: the name of the syntax in `tags/formats.py`."""
+    """A call in the text: the tool, and the name of the syntax in `tags/formats.py`."""
 
     name: str | None
     format: str
 
 
 class Leaks(NamedTuple):
-    """The calls found. `unread`: characters of the text that were not scanned."""
+    """The calls in a text, and how many characters of it were not scanned."""
 
     found: list[Leak]
     unread: int = 0
 
 
 def find_leaks(text: str, tools: Mapping[str, Tool], *, ended: bool = True, marked_only: bool = False) -> Leaks:
-    """Find the calls in `text`.
-
-    `ended`: the text is complete. `marked_only`: ignore calls without a marker.
-    """
+    """The calls in `text`. `ended`: no more text can come. `marked_only`: leave out calls without a marker."""
     text = _behind_reasoning(text)
     if not any(name in text for name in tools):
         return Leaks([])
@@ -64,7 +59,7 @@ def find_leaks(text: str, tools: Mapping[str, Tool], *, ended: bool = True, mark
             bodies.setdefault(piece.call, []).append(piece.text)
     found = [
         Leak(call.name, call.format)
-        for call in _of_lines(pieces, ended=ended and not unread)
+        for call in _counted(pieces, ended=ended and not unread)
         if call.name is not None
         and call.name in tools
         and _is_whole(call)
@@ -74,6 +69,7 @@ def find_leaks(text: str, tools: Mapping[str, Tool], *, ended: bool = True, mark
 
 
 def _behind_reasoning(text: str) -> str:
+    """The text behind reasoning that it begins inside of; else all of it."""
     for opening, closing in REASONING.items():
         before, _, behind = text.partition(closing)
         if behind and opening not in before:
@@ -82,7 +78,7 @@ def _behind_reasoning(text: str) -> str:
 
 
 def _is_schema(arguments: str, tool: Tool) -> bool:
-    """Whether the arguments are a JSON schema, although the tool takes none."""
+    """Whether the arguments are a schema, although the tool takes none."""
     value = json_values.read(arguments).value
     if not isinstance(value, dict) or value.get("type") != "object" or not isinstance(value.get("properties"), dict):
         return False
@@ -93,8 +89,8 @@ def _is_whole(call: ParsedCall) -> bool:
     return call.complete and call.well_formed and not call.in_fence
 
 
-def _of_lines(pieces: list[Piece], *, ended: bool) -> Iterator[ParsedCall]:
-    """The calls, except those without a marker that share their lines with text."""
+def _counted(pieces: list[Piece], *, ended: bool) -> Iterator[ParsedCall]:
+    """The calls, except those without a marker that do not have their lines to themselves."""
     calls: list[ParsedCall] = []
     has_text = False
     for piece in pieces:
@@ -104,10 +100,10 @@ def _of_lines(pieces: list[Piece], *, ended: bool) -> Iterator[ParsedCall]:
             first, line_break, rest = piece.text.partition("\n")
             has_text = has_text or bool(first.strip())
             if line_break:
-                yield from _of_line(calls, alone=not has_text)
+                yield from _counted_in_line(calls, alone=not has_text)
                 calls, has_text = [], bool(rest.rpartition("\n")[2].strip())
-    yield from _of_line(calls, alone=ended and not has_text)
+    yield from _counted_in_line(calls, alone=ended and not has_text)
 
 
-def _of_line(calls: list[ParsedCall], *, alone: bool) -> Iterator[ParsedCall]:
+def _counted_in_line(calls: list[ParsedCall], *, alone: bool) -> Iterator[ParsedCall]:
     return (call for call in calls if alone or call.has_marker)

@@ -414,7 +414,7 @@ async def test_nonsense_in_the_middle_of_a_call(
 # -- faults and wrong options --
 
 
-@pytest.mark.swallows("tag rewriting", "the judge of text_leak")
+@pytest.mark.swallows("tag rewriting", "the text_leak judge")
 async def test_a_fault_gives_back_what_was_held(
     instrument: Callable[..., Seen], serve: Serve, connect: Connect, break_scanner: BreakScanner
 ) -> None:
