@@ -145,18 +145,18 @@ class Recording:
 
     # While the stream flows -------------------------------------------------------------------------------
 
-    def feed(self, chunk: Any, asked_ns: int, came_ns: int) -> list[Notice] | None:
-        """Take one chunk, which the caller asked for at `asked_ns` and got at `came_ns`. Returns notices, if any."""
+    def feed(self, chunk: Any, wait_started_ns: int, received_ns: int) -> list[Notice] | None:
+        """Take one chunk, received at `received_ns` after a wait from `wait_started_ns`. Returns notices, if any."""
         count = self.chunk_count
         self.chunk_count = count + 1
         if count:
-            waited_ns = came_ns - asked_ns
+            waited_ns = received_ns - wait_started_ns
             if waited_ns > self.max_wait_ns:
                 self.max_wait_ns = waited_ns
             if not count & _TEXT_INTERVAL:
                 self._texts.settle()
         else:
-            self.first_chunk_ns = came_ns
+            self.first_chunk_ns = received_ns
 
         try:
             choices = chunk.choices
@@ -201,17 +201,17 @@ class Recording:
 
             if content is None:
                 if tool_calls is None:
-                    self._texts.other_fields(known, delta, came_ns)
+                    self._texts.other_fields(known, delta, received_ns)
             elif known.keep_text is not None:
                 known.keep_text(content)
             elif known.text_started_ns is None:
-                self._texts.content(known, content, came_ns)
+                self._texts.content(known, content, received_ns)
                 if known.text_started_ns is None:
                     # The content is empty.
-                    self._texts.other_fields(known, delta, came_ns)
+                    self._texts.other_fields(known, delta, received_ns)
             if extra is not None:
                 if known.reasoning_started_ns is None or self._keeps_reasoning:
-                    self._texts.extra_fields(known, extra, came_ns)
+                    self._texts.extra_fields(known, extra, received_ns)
                 if not self._has_function_calls:
                     function_call = field(extra, "function_call")
 
@@ -219,7 +219,7 @@ class Recording:
                 if type(tool_calls) is not list:
                     tool_calls = items_of(tool_calls)
                 if not tool_calls:
-                    self._texts.other_fields(known, delta, came_ns)
+                    self._texts.other_fields(known, delta, received_ns)
                 for tool_call in tool_calls:
                     try:
                         function = tool_call.function
@@ -230,17 +230,17 @@ class Recording:
                         plain = False
                     if plain:
                         known.last_call = call
-                        call.fresh.append((came_ns, text))
+                        call.fresh.append((received_ns, text))
                         room = self._fresh_room - len(text) - _DELTA_COST
                         self._fresh_room = room
                         if room < 0:
                             self._settle()
                     else:
-                        self._unusual_delta(known, tool_call, came_ns)
+                        self._unusual_delta(known, tool_call, received_ns)
             if function_call is not None:
-                self._legacy_call(known, function_call, came_ns)
+                self._legacy_call(known, function_call, received_ns)
             if finish_reason is not None:
-                self._finish_reason(known, choice, finish_reason, came_ns)
+                self._finish_reason(known, choice, finish_reason, received_ns)
                 self._finishing_chunk = chunk
 
         return self._take_notices() if self._notices else None
@@ -258,10 +258,10 @@ class Recording:
         else:
             self.over_rewrites += 1
 
-    def read_response(self, response: Any, came_ns: int) -> list[Notice]:
+    def read_response(self, response: Any, received_ns: int) -> list[Notice]:
         """Take an unstreamed response (a `chat.completion` object). Returns notices."""
         self.streamed = False
-        self.first_chunk_ns = came_ns
+        self.first_chunk_ns = received_ns
         self.usage = field(response, "usage")
         self.read_head(response)
         for position, choice in enumerate(items_of(field(response, "choices"))):
@@ -270,15 +270,15 @@ class Recording:
             if known is None:
                 continue
             message = field(choice, "message")
-            self._texts.content(known, field(message, "content"), came_ns)
-            self._texts.other_fields(known, message, came_ns)
-            self._texts.extra_fields(known, field(message, "__pydantic_extra__"), came_ns)
+            self._texts.content(known, field(message, "content"), received_ns)
+            self._texts.other_fields(known, message, received_ns)
+            self._texts.extra_fields(known, field(message, "__pydantic_extra__"), received_ns)
             for place, tool_call in enumerate(items_of(field(message, "tool_calls"))):
-                self._unusual_delta(known, tool_call, came_ns, place)
+                self._unusual_delta(known, tool_call, received_ns, place)
             function_call = field(message, "function_call")
             if function_call is not None:
-                self._legacy_call(known, function_call, came_ns)
-            self._finish_reason(known, choice, field(choice, "finish_reason"), came_ns)
+                self._legacy_call(known, function_call, received_ns)
+            self._finish_reason(known, choice, field(choice, "finish_reason"), received_ns)
         if not self.choices:
             self._read_failure(response)
         return self._take_notices()
@@ -287,12 +287,12 @@ class Recording:
         self,
         outcome: Outcome,
         ended_ns: int,
-        waited_since_ns: int | None = None,
+        wait_started_ns: int | None = None,
         most_deltas: int | None = None,
     ) -> list[Notice]:
         """The response is over. Returns notices; only the first call does anything.
 
-        `waited_since_ns`: when the last read began, if it failed. `most_deltas`: how many deltas will be sent at most.
+        `wait_started_ns`: when the last read began, if it failed. `most_deltas`: how many deltas will be sent at most.
         """
         if self.outcome is not None:
             return []
@@ -303,8 +303,8 @@ class Recording:
         if self.usage is None and self._finishing_chunk is not None:
             self.usage = self._misplaced_usage(self._finishing_chunk)
         self._finishing_chunk = None
-        if waited_since_ns is not None and self.chunk_count:
-            self.max_wait_ns = max(self.max_wait_ns, ended_ns - waited_since_ns)
+        if wait_started_ns is not None and self.chunk_count:
+            self.max_wait_ns = max(self.max_wait_ns, ended_ns - wait_started_ns)
         self._settle(at_end=True, most_deltas=most_deltas)
         self._texts.settle()
         for choice in self.choices:

@@ -59,7 +59,7 @@ class ResponseEvents:
         self._function = self._tool_call.function
         self._call_chunk = ReusedChunk(MadeDelta([self._tool_call]))
 
-    def feed(self, event: Any, asked_ns: int, came_ns: int) -> list[Notice] | None:
+    def feed(self, event: Any, wait_started_ns: int, received_ns: int) -> list[Notice] | None:
         """Take one event, as `Recording.feed` takes a chunk."""
         try:
             kind = event.type
@@ -71,20 +71,20 @@ class ResponseEvents:
                     call.received += len(text)
                     self._tool_call.index = index
                     self._function.arguments = text
-                    return self._feed(self._call_chunk, asked_ns, came_ns)
+                    return self._feed(self._call_chunk, wait_started_ns, received_ns)
             elif kind == _TEXT_DELTA:
                 self._text_delta.content = event.delta
                 self._has_text = True
-                return self._feed(self._text_chunk, asked_ns, came_ns)
+                return self._feed(self._text_chunk, wait_started_ns, received_ns)
         except Exception:  # noqa: BLE001  not an event of an SDK, or one that lacks a field of the protocol
             kind = field(event, "type")
         kind = text_of(kind) or ""
         read = _READERS.get(kind)
         chunk = None if read is None else read(self, event)
-        notices = self._feed(chunk or EMPTY_CHUNK, asked_ns, came_ns)
+        notices = self._feed(chunk or EMPTY_CHUNK, wait_started_ns, received_ns)
         return [*(notices or ()), *self._completed_call(event)] if kind == _ITEM_DONE else notices
 
-    def read_response(self, response: Any, came_ns: int) -> list[Notice]:
+    def read_response(self, response: Any, received_ns: int) -> list[Notice]:
         """Take an unstreamed response (a `response` object)."""
         self._recording.streamed = False
         status = field(response, "status")
@@ -93,7 +93,7 @@ class ResponseEvents:
             status = "failed"
         # A status that is no string is there all the same, and says nothing about the end of the response.
         ended = self._ended(response, None if status is None else text_of(status) or "")
-        return self._feed(ended, came_ns, came_ns) or []
+        return self._feed(ended, received_ns, received_ns) or []
 
     # Each event as a chunk --------------------------------------------------------------------------------
 
@@ -254,17 +254,19 @@ class EitherEvents:
         self._recording = recording
         self._read: Callable[[Any, int, int], list[Notice] | None] | None = None
 
-    def feed(self, event: Any, asked_ns: int, came_ns: int) -> list[Notice] | None:
+    def feed(self, event: Any, wait_started_ns: int, received_ns: int) -> list[Notice] | None:
         read = self._read
         if read is None:
             kind = text_of(field(event, "type"))
             is_response = kind is not None and (kind == "error" or kind.startswith("response."))
             read = self._read = ResponseEvents(self._recording).feed if is_response else self._recording.feed
-        return read(event, asked_ns, came_ns)
+        return read(event, wait_started_ns, received_ns)
 
-    def read_response(self, response: Any, came_ns: int) -> list[Notice]:
+    def read_response(self, response: Any, received_ns: int) -> list[Notice]:
         is_response = text_of(field(response, "object")) == "response"
-        return (ResponseEvents(self._recording) if is_response else self._recording).read_response(response, came_ns)
+        return (ResponseEvents(self._recording) if is_response else self._recording).read_response(
+            response, received_ns
+        )
 
 
 def _texts(parts: Any) -> Iterator[str]:
