@@ -14,6 +14,7 @@ import pytest
 from otel_llm import OpenAIInstrumentor, intercept_llm_requests
 from otel_llm.config import read_config
 from otel_llm.demo.scripted_server import Answer, Drop, ScriptedServer, completion, error_event
+from otel_llm.protocol.choice import Limits
 from otel_llm.tags import ToolCallTagRewriter, ToolCallTags
 from otel_llm.tags.scanner import Scanner
 from tests.helpers.callers import ADD_TASK, SyncCaller
@@ -409,6 +410,64 @@ async def test_nonsense_in_the_middle_of_a_call(
     calls_made = [one for one in found if type(one.choices[0].delta.tool_calls) is not int]
     assert called(calls_made) == {0: ("add_task", ARGUMENTS)}
     assert seen.anomalies == []
+
+
+# -- more calls than are kept --
+
+KEPT = Limits().calls
+
+
+def many(count: int) -> str:
+    """Calls that all have other arguments."""
+    bodies = [f'{{"name": "add_task", "arguments": {{"title": "{number}"}}}}' for number in range(count)]
+    return "\n".join(f"<tool_call>\n{body}\n</tool_call>" for body in bodies)
+
+
+@pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
+@pytest.mark.parametrize("target", ["ojlk,dfsd", "openai"])
+async def test_more_calls_than_are_kept(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect, target: str, streamed: bool
+) -> None:
+    """The application gets all of them, the telemetry counts all of them, and nothing else is wrong."""
+    seen = instrument(tool_call_tags=target)
+    text = many(300)
+    if streamed:
+        chunks = await read_all(connect(serve(*spoken(text, 4000))))
+        said, names = heard(chunks), [name for name, _ in called(chunks).values()]
+    else:
+        whole = completion({"role": "assistant", "content": text}, "stop")
+        message = (await connect(serve(Answer(whole))).create()).choices[0].message
+        said, names = message.content or "", [one.function.name for one in message.tool_calls or ()]
+    if target == "openai":
+        assert names == ["add_task"] * 300
+        assert said == ""
+    else:
+        assert names == []
+        assert said.count("<ojlk>") == said.count("</dfsd>") == 300
+
+    assert set(seen.anomalies) == {"limit_exceeded"}
+    details = [str((event.attributes or {})["otel_llm.anomaly.detail"]) for event in seen.events("otel_llm.anomaly")]
+    assert f"{300 - KEPT} rewritten calls beyond {KEPT} were only counted" in details
+    assert seen.attributes["otel_llm.stream.tool_call_count"] == 300
+    by_format = {attributes["otel_llm.tag_rewrite.format"]: count for attributes, count in rewrites(seen)}
+    assert by_format == {"hermes": KEPT, "_OTHER": 300 - KEPT}
+    by_tool = {attributes["gen_ai.tool.name"]: count for attributes, count in seen.metric("otel_llm.tool_call.count")}
+    assert by_tool == {"add_task": KEPT, "_OTHER": 300 - KEPT}
+    assert seen.metric("otel_llm.tag_rewrite.duration")[0][1][0] == KEPT
+
+
+async def test_more_calls_than_are_kept_and_one_of_the_server(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect
+) -> None:
+    """The call that the server sees is one that `stop` contradicts."""
+    seen = instrument(tool_call_tags="ojlk,dfsd")
+    own = calls(call(0, "call_1", "add_task", ARGUMENTS))
+    await read_all(connect(serve(*spoken(many(300), 4000, reason=None), own, ends("stop"))))
+    assert set(seen.anomalies) == {"limit_exceeded", "finish_reason_mismatch"}
+
+
+def rewrites(seen: Seen) -> list[tuple[dict[str, Any], Any]]:
+    return seen.metric("otel_llm.tag_rewrite.count")
 
 
 # -- faults and wrong options --

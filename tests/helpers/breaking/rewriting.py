@@ -72,9 +72,9 @@ def spoken(said: str, size: int = 5) -> list[Any]:
     return [*pieces, ends("stop"), DONE]
 
 
-def saying(said: str) -> Callable[[Run], None]:
+def saying(said: str, size: int = 5) -> Callable[[Run], None]:
     def play(run: Run) -> None:
-        run.answer(spoken(said))
+        run.answer(spoken(said, size))
         run.see_all(streamed(run, tools=TOOLS))
 
     return play
@@ -174,6 +174,6 @@ SCENARIOS = [
     ),
     Scenario("rewritten, either way", either_way_rewritten, by="itself", rewrites=True),
     *(rewriting(name, saying(f"Sure.\n{said}")) for name, said in BROKEN_TEXTS.items()),
-    *(rewriting(name, saying(f"Sure.\n{family.write([CALL])}\nDone.")) for name, family in FAMILIES.items()),
+    *(rewriting(name, saying(f"Sure.\n{family.write([CALL])}\nDone.", 16)) for name, family in FAMILIES.items()),
     *(Scenario(f"written, {name}", saying(f"Sure.\n{said}")) for name, said in (("a call", HERMES), ("as JSON", BARE))),
 ]
