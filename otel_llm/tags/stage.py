@@ -193,7 +193,7 @@ class _ChoiceText:
         begun_ns = perf_counter_ns()
         written = self._written(self.scanner.flush(), begun_ns)
         written.text += self._writer.finish()
-        # More may come behind an error, and nothing of this may then be given back.
+        # A stream may go on after an error; this text must not be given back then.
         self._held = 0
         self._undecided.clear()
         return written

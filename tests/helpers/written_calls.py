@@ -119,7 +119,7 @@ def json_arguments(*own: str) -> Arguments:
 
 
 def ends_late(text: str, ends: Iterable[str]) -> bool:
-    """Whether each of `ends` is found first right behind the text, and not in it or overlapping its end."""
+    """Whether each of `ends` is first found right after the text, neither in it nor overlapping its end."""
     return all((text + end).find(end) == len(text) for end in ends)
 
 
@@ -320,7 +320,7 @@ def ends_of(*names: str, prefix: str = "", suffix: str = "") -> list[str]:
 
 
 def key_value(suffix: str = "", lines: bool = False, prefix: str = "") -> tuple[str, str]:
-    """The text before and behind a value, if its key has tags of its own."""
+    """The text before and after a value, if its key has tags of its own."""
     end = "\n" if lines else ""
     key_close = f"</{prefix}arg_key{suffix}>{end}"
     return (
@@ -389,7 +389,7 @@ class Family:
 
     name: str
     write: Write
-    """Writes calls, with their markers and nothing before or behind."""
+    """Writes calls, with their markers and nothing before or after."""
     arguments: Arguments
     """Arguments that the syntax carries without loss if the types are known from the schema."""
     most_calls: int = 3
@@ -447,7 +447,7 @@ def named(
 def function_tags(
     name: str, before: str, after: str, value: tuple[str, str], between: str, escaped: bool = False
 ) -> Family:
-    """`<function=NAME>` and `<parameter=KEY>`. `value`: the text before and behind a value."""
+    """`<function=NAME>` and `<parameter=KEY>`. `value`: the text before and after a value."""
     one = tags(
         f"{before}\n<function={{name}}>\n",
         f"<parameter={{key}}>{value[0]}",

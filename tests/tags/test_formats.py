@@ -58,7 +58,7 @@ ONLY_FIRST = {"muse_glimmer"}
 
 
 def text_of(family: Family, calls: list[Call], before: str, behind: str) -> tuple[str, str, str]:
-    """The text of a model, and the texts before and behind its calls."""
+    """The text of a model, and the texts before and after its calls."""
     before = "" if family.name in ONLY_FIRST else before + "\n" * bool(before)
     behind = "\n" * bool(behind) + behind
     return before + family.write(calls) + behind, before, behind
@@ -139,7 +139,7 @@ def between_tags(text: str) -> list[Call]:
     return calls
 
 
-# A call of these counts in a line of its own, or behind another call.
+# A call of these counts in a line of its own, or after another call.
 MIXABLE = [family for family in FAMILIES.values() if family.name not in ONLY_FIRST]
 
 
