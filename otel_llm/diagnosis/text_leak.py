@@ -69,7 +69,7 @@ def find_leaks(text: str, tools: Mapping[str, Tool], *, ended: bool = True, mark
 
 
 def _behind_reasoning(text: str) -> str:
-    """The text behind reasoning that it begins inside of; else all of it."""
+    """The text after reasoning that it begins inside of; else all of it."""
     for opening, closing in REASONING.items():
         before, _, behind = text.partition(closing)
         if behind and opening not in before:

@@ -132,7 +132,7 @@ class Choice:
         self.finish_reasons: list[tuple[int, str]] = []
         """When each different one came."""
         self.deltas_after_finish = 0
-        """Tool-call deltas behind the finish reason."""
+        """Tool-call deltas after the finish reason."""
         self.missing_index = 0
         """Tool-call deltas without a usable index."""
         self.fresh_text: list[str] = []

@@ -1,6 +1,6 @@
 """The tool calls and results at the end of the conversation that a request sends.  Pure.
 
-Each request sends the whole conversation, so only its end is new: the results behind the model's last message. Nothing
+Each request sends the whole conversation, so only its end is new: the results after the model's last message. Nothing
 here reads further back than it must, and a conversation that is an iterator is not read, because that would consume it.
 """
 
@@ -40,7 +40,7 @@ class Turn(NamedTuple):
     tools: tuple[tuple[str, str], ...] = ()
     """(id, tool name) of each call in the model's last message, if the request has results and the call has both."""
     previous_response: str | None = None
-    """`previous_response_id`, if the request sends nothing of the model's itself."""
+    """`previous_response_id`, if the request itself has no messages of the model."""
 
 
 def read_turn(kwargs: Mapping[str, Any]) -> Turn | None:
@@ -122,7 +122,7 @@ def _last_turn(messages: Sequence[Any], read: _Reader, *, whole: bool) -> Turn |
 
 
 def _end_of(messages: Sequence[Any], read: _Reader) -> tuple[int, list[str], list[str], list[tuple[str, str]], bool]:
-    """The model's last message (which may be several items) and the results behind it, read backwards.
+    """The model's last message (which may be several items) and the results after it, read backwards.
 
     Returns how many messages come before it, its calls from last to first, the results in order, (id, tool name) of the
     calls if there are results, and whether one of its items is a reference.

@@ -73,7 +73,7 @@ def _skip_white_space(text: str, position: int) -> int:
 
 
 def _runs_on(text: str, position: int) -> bool:
-    """Whether a number or word continues behind `position`, as no JSON value does: `01`, `1-2`, `truefalse`."""
+    """Whether a number or word continues after `position`, as no JSON value does: `01`, `1-2`, `truefalse`."""
     before, behind = text[position - 1], text[position]
     return (before.isalnum() or before == ".") and (behind.isalnum() or behind in "+-._")
 
@@ -162,7 +162,7 @@ class GrowingText:
             if start == len(text):
                 return
             if state is not _State.EMPTY:
-                # Text behind a value that was closed.
+                # Text after a value that was closed.
                 self._state = _State.NEVER
                 return
             if text[start] not in '{["':
@@ -186,7 +186,7 @@ class GrowingText:
 
     @property
     def closed(self) -> bool:
-        """Whether the first bracket or quote has been closed, with nothing behind it."""
+        """Whether the first bracket or quote has been closed, with nothing after it."""
         return self._state in {_State.CLOSED, _State.WHOLE}
 
     def _feed_bare(self, text: str) -> None:
@@ -195,7 +195,7 @@ class GrowingText:
             self._state = _State.NEVER
 
     def _end_in(self, text: str, position: int) -> int | None:
-        """The position behind the bracket or quote that closes the value, or None if it is still open."""
+        """The position after the bracket or quote that closes the value, or None if it is still open."""
         if self._escaped and position < len(text):
             position, self._escaped = position + 1, False
         while True:

@@ -91,7 +91,7 @@ class ResponseEvents:
         if status is None and field(response, "error") is not None:
             # Nothing but an error, which gateways send with HTTP status 200.
             status = "failed"
-        # A status that is no string is there all the same, and says nothing about the end of the response.
+        # A status that is no string is not absent, but does not say how the response ended.
         ended = self._ended(response, None if status is None else text_of(status) or "")
         return self._feed(ended, received_ns, received_ns) or []
 
@@ -130,7 +130,7 @@ class ResponseEvents:
         return self._new_in([(index_of(field(event, "output_index")), field(event, "item"))])
 
     def _arguments_delta(self, event: Any) -> MadeChunk | None:
-        """A delta of a call that only its item identifies, or that nothing does."""
+        """A delta of a call that is known by its item only, or not at all."""
         index, text = index_of(field(event, "output_index")), field(event, "delta")
         item_id = text_of(field(event, "item_id"))
         call = self._calls.of_delta(index, item_id)
@@ -180,7 +180,7 @@ class ResponseEvents:
         return chunk
 
     def _fail(self, error: Any, kind: str) -> None:
-        # A failed response without an error may come behind an error event, which said more.
+        # A failed response without an error may come after an error event, which said more.
         if error is not None or self._recording.failure is None:
             self._recording.fail(error, kind)
 
@@ -203,7 +203,7 @@ class ResponseEvents:
         return made_chunk(calls, content="".join(texts) or None, reasoning="".join(reasoning) or None)
 
     def _call_delta(self, item: Any, index: int | None, *, at_end: bool = False) -> list[MadeChunk]:
-        """A delta with what is new in an item that is a call; none if nothing is, or if it is no call."""
+        """A delta with what is new in a call. An empty list if nothing is, or if the item is no call."""
         kind = text_of(field(item, "type")) or ""
         arguments_field = _ARGUMENTS_OF.get(kind)
         if arguments_field is None:

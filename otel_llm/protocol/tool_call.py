@@ -183,7 +183,7 @@ class ToolCall:
 
 
 def fold_pairs(deltas: Sequence[Delta], preview: int) -> list[Delta]:
-    """Join each delta with the one behind it. Counts add up; only the time of the second one is lost."""
+    """Join each delta with the one after it. Counts add up; only the time of the second one is lost."""
     folded = [
         Delta(
             first.time_ns,

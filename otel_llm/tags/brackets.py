@@ -17,8 +17,8 @@ _NO_LIMIT = 1 << 29
 class Syntax(NamedTuple):
     """What a scan has to stop at.
 
-    `outside`: quotes, brackets and what cannot stand outside of a string. `inside`: for each quote, its end, a
-    backslash and what cannot stand in such a string. `brackets`: what each of them adds to the depth.
+    `outside`: quotes, brackets and what cannot be outside of a string. `inside`: for each quote, its end, a
+    backslash and what cannot be in such a string. `brackets`: what each of them adds to the depth.
     """
 
     outside: re.Pattern[str]

@@ -121,7 +121,7 @@ def literal(cursor: Cursor, word: str) -> Step[bool]:
 
 
 def one_of(cursor: Cursor, words: Sequence[str]) -> Step[str | None]:
-    """Read the longest of `words` that comes next. None, and nothing read, if none does."""
+    """Read the longest of `words` that comes next. If none does, read nothing and return None."""
     pattern, longest = _any_of(tuple(words))
     while True:
         text, position = cursor.text, cursor.position
@@ -190,7 +190,7 @@ def until(
 
 
 def _may_grow(text: str, place: int, words: Sequence[str]) -> bool:
-    """Whether more text could make one of `words` of what stands at `place`."""
+    """Whether more text could complete one of `words` at `place`."""
     rest = len(text) - place
     return any(rest < len(word) and word.startswith(text[place:]) for word in words)
 

@@ -15,7 +15,7 @@ _BRACKETS = {"<": ">", "[": "]", "{": "}", "(": ")"}
 
 @dataclass(frozen=True)
 class ToolCallTags:
-    """A pair of tags. Between them stands one JSON object for each call, `{"name": …, "arguments": …}`.
+    """A pair of tags. Between them is one JSON object for each call, `{"name": …, "arguments": …}`.
 
     `preserve_json`: a body that is such an object already is kept to the byte; otherwise it is written anew.
     `auto_format`: bare words get brackets, so `ojlk` and `dfsd` become `<ojlk>` and `</dfsd>`; otherwise the tags are

@@ -1,4 +1,4 @@
-"""The table of tool-call syntaxes: a family of models, its opening markers, and the grammar behind them.  Pure.
+"""The table of tool-call syntaxes: a family of models, its opening markers, and the grammar for what follows.  Pure.
 
 Families may share a marker. Its rows are tried in the order of the table, and the first grammar that reads a call wins.
 `reference` names the file that defines the syntax: in vLLM (`vllm/tool_parsers/`), SGLang (`sgl:`,

@@ -1,9 +1,9 @@
 """What the grammars of all call syntaxes share.  Pure.
 
-A grammar reads what stands behind an opening marker, which was read already. As soon as it is sure that it reads a call
-it says `out.commit()`. Before that it may return False, and what it read is then read again as something else; so until
-it is sure it reads no more than a name, a key and some white space. Once it has committed it returns True, and leaves
-unread what does not belong to the call.
+A grammar reads the text after an opening marker. As soon as it is sure that this is a call, it calls `out.commit()`.
+Before that it may return False, and what it read is then read again as something else; so until it is sure it reads no
+more than a name, a key and some white space. Once it has committed it returns True, and leaves unread what does not
+belong to the call.
 
 - A closing marker outside of a JSON string ends a call wherever it comes; inside a string it is text.
 - Where there is no closing marker, the end of the JSON value ends the call.

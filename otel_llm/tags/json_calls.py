@@ -142,10 +142,9 @@ def _arguments(cursor: Cursor, out: PieceBuffer, call: ParsedCall, stops: Sequen
 
 @dataclass(frozen=True)
 class NamedCall:
-    """The markup of calls whose arguments are JSON and whose name stands before them.
+    """The markup of calls whose arguments are JSON and whose name comes before them.
 
-    `before` and `after`: what stands around the name, one of each. An empty string among them: nothing need stand
-    there.
+    `before` and `after`: markers around the name, one of each. With an empty string among them, there may be none.
     """
 
     before: Sequence[str] = ("",)
@@ -192,7 +191,7 @@ def named_json(markup: NamedCall) -> Grammar:
 
 
 def _name_of_call(cursor: Cursor, markup: NamedCall, *, first: bool) -> Step[str | None]:
-    """Read all that stands before the arguments. Returns the name, or None if no call comes."""
+    """Read everything before the arguments. Returns the name, or None if no call comes."""
     yield from white(cursor)
     words = [word for word in markup.before if word]
     if words and (yield from one_of(cursor, words)) is None and ("" not in markup.before or not first):

@@ -31,7 +31,7 @@ class ParsedCall:
         self.well_formed = True
         """False if the body does not follow its syntax. The text of the body may still be repaired."""
         self.complete = False
-        """Whether its end came. False where the text ended first."""
+        """Whether its end came. False if the text ended first."""
 
 
 class Piece(NamedTuple):
@@ -75,9 +75,9 @@ class PieceBuffer:
         self.began_at = 0
         """Where the last call began: how many characters of all that were fed stand before it."""
         self.at_line_start = True
-        """Whether nothing but white space stands before the next character, in its line or since the last call."""
+        """Whether there is only white space before the next character, in its line or since the last call."""
         self.in_line_head = True
-        """Whether only white space and the marks of quotes and lists stand before the next character in its line."""
+        """Whether only white space and marks of quotes and lists come before the next character in its line."""
         self.unwritten: Callable[[], str] | None = None
         """Returns what was read of a value and has not been emitted yet, as it came."""
 

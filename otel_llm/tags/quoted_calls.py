@@ -1,4 +1,4 @@
-"""Calls whose strings stand between delimiters of their own: `call:NAME{key:<|"|>text<|"|>,other:{n:1}}`.  Pure.
+"""Calls with delimiters of their own around strings: `call:NAME{key:<|"|>text<|"|>,other:{n:1}}`.  Pure.
 
 Strings are raw: nothing in them is escaped. Keys are bare. A call is held back to its last brace, and is text if it
 cannot be read.
@@ -22,7 +22,7 @@ _DEEPEST = 100
 
 
 def quoted_call(delimiters: tuple[str, str], *closers: str) -> Grammar:
-    """`call:NAME{…}`. `delimiters`: what stands before and behind a string."""
+    """`call:NAME{…}`. `delimiters`: those before and after a string."""
 
     def read(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[bool]:
         yield from white(cursor)

@@ -114,8 +114,8 @@ def quoted(text: str) -> str:
 class RawValue:
     """One value as it comes. Emits its JSON as soon as it is decided: a string while it comes, other types at the end.
 
-    `own_lines`: a line break before and behind the value is markup. `html_escaped`: whether it is escaped as in HTML;
-    None: it is unless it stands on lines of its own.
+    `own_lines`: a line break before and after the value is markup. `html_escaped`: whether it is escaped as in HTML;
+    None: it is unless it is on lines of its own.
     """
 
     def __init__(

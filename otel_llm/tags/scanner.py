@@ -11,8 +11,8 @@ The rules:
 - A call goes on to its closing marker or, if there is none, to the end of its JSON. What follows is text again. A call
   whose JSON is complete is emitted at once, and its closing marker is dropped when it comes.
 - If the text ends within a call, the call is emitted as far as it came, as incomplete.
-- As little text as possible is held back: the beginning of a marker, what stands between a marker and the first key of
-  its body, and a call that only its end decides.
+- As little text as possible is held back: the beginning of a marker, the text between a marker and the first key of its
+  body, and a call that only its end decides.
 
 The result does not depend on how the text is cut into chunks.
 """
@@ -219,7 +219,7 @@ class Scanner:
         return False
 
     def _marked(self, opening: str) -> Step[bool]:
-        """Read the call behind an opening marker. False if none of its formats reads one."""
+        """Read the call after an opening marker. False if none of its formats reads one."""
         cursor, out = self._cursor, self._out
         place = cursor.mark()
         formats = [*_ANYWHERE.get(opening, ())]
@@ -255,7 +255,7 @@ class Scanner:
             yield from self._fence(ticks)
 
     def _fence(self, ticks: str) -> Step[None]:
-        """Read the rest of a fence. The ticks that close it stand at the start of a line, also of a quote or a list."""
+        """Read the rest of a fence. The ticks that close it are at the start of a line, also in a quote or a list."""
         cursor = self._cursor
         while True:
             if self._out.in_line_head:

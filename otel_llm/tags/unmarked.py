@@ -87,7 +87,7 @@ def python_list(cursor: Cursor, out: PieceBuffer, context: Context, *, at_line_s
 
 
 def fenced_json(cursor: Cursor, out: PieceBuffer, context: Context, fence: str) -> Step[bool]:
-    """What is in a `json` fence, behind its opening line: a call or an array of calls, and nothing else."""
+    """What is in a `json` fence, after its opening line: a call or an array of calls, and nothing else."""
     yield from white(cursor)
     opening = cursor.kept
     is_array = yield from literal(cursor, "[")
@@ -130,7 +130,7 @@ def _held_calls(
 
 
 def _more_objects(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[None]:
-    """More objects behind `;`. The separator belongs to the call behind it; if none comes, it is text."""
+    """More objects after `;`. The separator belongs to the call after it; if none comes, it is text."""
     while True:
         before = cursor.mark()
         yield from white(cursor)
@@ -245,7 +245,7 @@ def _emit_object(text: str, out: PieceBuffer, context: Context) -> None:
 def _emit_json(
     text: str, out: PieceBuffer, context: Context, format_name: str, grammar: Grammar, *, in_fence: bool = False
 ) -> None:
-    """Read a text that was held back as if it stood behind a marker, and emit its calls."""
+    """Read a text that was held back as if it came after a marker, and emit its calls."""
     held = Cursor()
     held.feed(text)
     held.ended = True

@@ -128,7 +128,7 @@ class TagWriter:
 class OpenAIWriter:
     """Writes each call as deltas of `tool_calls`.
 
-    White space before the first call, between calls and behind the last one is markup, and is dropped. A call without a
+    White space before the first call, between calls and after the last one is markup, and is dropped. A call without a
     name cannot be a tool call of the API, so its markup stays text.
     """
 

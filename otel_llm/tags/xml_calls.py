@@ -1,4 +1,4 @@
-"""Grammars for calls whose arguments stand one by one between tags, as raw text.  Pure.
+"""The grammar for calls with a pair of tags for each argument, which is raw text.  Pure.
 
 Raw text has no escape for its own closing tag: it ends at the first one. The arguments are emitted as JSON, parameter
 by parameter as the text comes. A call ends at its closing tag, at that of the block, or where something other than a
@@ -42,9 +42,9 @@ class Tags:
     block_closers: Sequence[str] = ()
     """One of these ends the block of calls."""
     own_lines: bool = False
-    """A line break before and behind a value is markup."""
+    """A line break before and after a value is markup."""
     html_escaped: bool | None = False
-    """Whether values are escaped as in HTML. None: those that do not stand on lines of their own are."""
+    """Whether values are escaped as in HTML. None: those that are not on lines of their own are."""
     cdata: bool = False
     marker_opens_call: bool = False
     """The marker includes the `call_open` of the first call."""
@@ -135,7 +135,7 @@ class _Parameters:
         self._call = call
 
     def read(self, cursor: Cursor, word: str) -> Step[tuple[bool, str]]:
-        """Read from behind `word`, the first tag. Returns whether the call is whole, and its closing tag."""
+        """Read on after `word`, the first tag. Returns whether the call is whole, and its closing tag."""
         tags, emit = self._tags, self._emit
         emit("{")
         separator = ""
@@ -164,7 +164,7 @@ class _Parameters:
         return True, word
 
     def _key(self, cursor: Cursor) -> Step[tuple[str, str] | None]:
-        """Read the name of a parameter and its attributes. None, and nothing read, if they do not end."""
+        """Read the name of a parameter and its attributes. If they do not end, read nothing and return None."""
         tags = self._tags
         before = cursor.mark()
         key, end = yield from until(cursor, (tags.key_end,), most=_LONGEST_KEY)
@@ -190,7 +190,7 @@ class _Parameters:
                 return False
 
     def _next_tag(self, cursor: Cursor) -> Step[str | None]:
-        """Read the tag behind a parameter. Empty if another thing comes, None if the text ends within the tag."""
+        """Read the tag after a parameter. Empty if another thing comes, None if the text ends within the tag."""
         before = cursor.mark()
         yield from white(cursor)
         words = (self._tags.key, *self._tags.closers, *self._tags.block_closers)

@@ -162,13 +162,13 @@ class Call:
         self.deltas[-1].setdefault("function", {})["arguments"] = arguments
 
     def insert(self, delta: Any, *, also: dict[str, Any] | None = None) -> None:
-        """Add a chunk with this delta behind the call's last one, before any finish reason of that chunk."""
+        """Add a chunk with this delta after the call's last one, before any finish reason of that chunk."""
         body = {"tool_calls": [delta], **(also or {})} if delta is not None else dict(also or {})
         before = self.last_at if self.deltas else self.finish_at() or 0
         finishing = [choice for choice in self.chunks[before].get("choices") or () if choice.get("finish_reason")]
         at = before + 1
         if finishing and self.deltas:
-            # Move the finish reason into a chunk of its own behind it.
+            # Move the finish reason into a chunk of its own after it.
             reasons = [(choice["index"], choice["finish_reason"]) for choice in finishing]
             for choice in finishing:
                 choice["finish_reason"] = None

@@ -1,4 +1,4 @@
-"""Nonsense for property tests: what no server should send, and what raises when it is looked at."""
+"""Nonsense for property tests: values that no server should send, and objects that raise."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 
 class Raises:
-    """Raises whatever is asked of it, but for its type."""
+    """Raises for everything but a look at its class."""
 
     def __getattr__(self, name: str) -> Any:
         raise RuntimeError(name)
@@ -32,7 +32,7 @@ class Raises:
 
 
 class RaisesForAll(Raises):
-    """Raises even when it is asked what it is."""
+    """Raises for `isinstance`, too."""
 
     def __getattribute__(self, name: str) -> Any:
         raise RuntimeError(name)
@@ -67,7 +67,7 @@ def with_fields(values: dict[str, Any]) -> Any:
 
 
 def nonsense_of(fields: Sequence[str]) -> st.SearchStrategy[Any]:
-    """Anything, nested, some of it with these fields."""
+    """Any values, nested, some of them with these fields."""
 
     def containers(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         mappings = st.dictionaries(st.sampled_from(fields), inner, max_size=6)
@@ -78,7 +78,7 @@ def nonsense_of(fields: Sequence[str]) -> st.SearchStrategy[Any]:
 
 
 def misplaced(shape: Any, values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Chunks or events of the right shape with nonsense in any place of it."""
+    """Chunks or events of a valid shape, with nonsense somewhere in them."""
     if isinstance(shape, dict):
         parts = {name: misplaced(part, values) for name, part in shape.items()}
         whole = st.fixed_dictionaries(parts)
@@ -87,5 +87,5 @@ def misplaced(shape: Any, values: st.SearchStrategy[Any]) -> st.SearchStrategy[A
         made = st.tuples(*(misplaced(part, values) for part in shape)).map(list)
     else:
         made = st.just(shape)
-    # Once in a while, so that the rest of the chunk is reached.
+    # One time in five, so that the rest of the chunk is reached.
     return st.one_of(made, made, made, made, values)

@@ -1,4 +1,4 @@
-"""Texts read by the scanner, the rewriter and the detector, whole or in pieces."""
+"""Texts read by the scanner, the rewriter and the detector, whole or in chunks."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from otel_llm.tags.scanner import Scanner
 from tests.helpers.written_calls import Call
 
 TAGS = ToolCallTags("ojlk", "dfsd")
-MADE_ANEW = ToolCallTags("ojlk", "dfsd", preserve_json=False)
+WRITTEN_ANEW = ToolCallTags("ojlk", "dfsd", preserve_json=False)
 OPENING, CLOSING = TAGS.opening, TAGS.closing
 
 
 @dataclass
 class Seen:
-    """All that was found of a call."""
+    """All pieces of one call, joined."""
 
     format: str
     verbatim: bool
@@ -39,7 +39,7 @@ class Seen:
 
 @dataclass
 class Scan:
-    """A scanned text. `parts`: texts outside of calls and numbers of calls, in their order."""
+    """A scanned text. `parts`: texts outside of calls, and numbers of calls, in order."""
 
     text: str = ""
     calls: list[Seen] = field(default_factory=list)
@@ -89,7 +89,7 @@ def rewrite(chunks: str | Sequence[str], tools: Any = None, tags: ToolCallTags |
 
 
 def rewrite_with_buffer(chunks: str | Sequence[str], tools: Any = None, tags: ToolCallTags | str = TAGS) -> str:
-    """The same by `rewrite_streaming_chunk`."""
+    """The same with `rewrite_streaming_chunk`."""
     rewriter = ToolCallTagRewriter(tags, tools=tools)
     outputs, buffer = [], ""
     for chunk in as_chunks(chunks):
@@ -99,7 +99,7 @@ def rewrite_with_buffer(chunks: str | Sequence[str], tools: Any = None, tags: To
 
 
 def detect(chunks: str | Sequence[str], tools: Any = None) -> tuple[str, list[Call]]:
-    """The text to show, and the calls."""
+    """The text to show, and the calls taken out of it."""
     detector = IncrementalToolDetector("any", tools=tools)
     shown, calls = "", []
     for chunk in as_chunks(chunks):
@@ -117,7 +117,7 @@ def as_chunks(chunks: str | Sequence[str]) -> Sequence[str]:
 
 
 def cut_up(text: str, sizes: Sequence[int]) -> list[str]:
-    """Cut into pieces of these sizes, over and over."""
+    """Cut into chunks of these sizes, over and over."""
     chunks = []
     place = turn = 0
     while place < len(text):
@@ -127,14 +127,14 @@ def cut_up(text: str, sizes: Sequence[int]) -> list[str]:
     return chunks
 
 
-# Sizes of chunks: single characters, what a token holds, much at once.
+# Sizes of chunks: single characters, tokens, and many tokens at once.
 cuts = st.just([1]) | st.lists(st.integers(1, 12), min_size=1, max_size=8) | st.lists(st.integers(1, 80), min_size=1)
 
 
-# Nothing that a marker, a bracket or a code span begins with.
+# Without any character that begins a marker, a bracket or a code span.
 prose = st.text(st.sampled_from("abcXYZ tool.,;:!?'()-=/0123é\n\n\r\t\x00\ud83d\U0001f600｜\u2028"), max_size=30)
 
 
 def exact(calls: Iterable[Call]) -> list[str]:
-    """To be compared with types: 1 is not 1.0 nor True."""
+    """The calls as JSON, to be compared with their types: 1 is neither 1.0 nor True."""
     return [json.dumps([call.name, call.arguments], sort_keys=True) for call in calls]

@@ -1,4 +1,4 @@
-"""Streams made by hand: the dicts a server sends as JSON, read as the SDK reads them, recorded and judged."""
+"""Streams made by hand: dicts like the JSON of a server, constructed as the OpenAI SDK does, recorded and judged."""
 
 # ruff: noqa: A002 - `id` and `input` are what the protocol calls them
 from __future__ import annotations
@@ -21,10 +21,10 @@ Chunk = dict[str, Any]
 Stream = Sequence[Chunk]
 
 STEP_NS = 1_000_000
-"""Between two chunks of a recorded stream."""
+"""Time between two chunks of a recorded stream."""
 
 
-# What is read of the arguments of `create`.
+# The arguments of `create` that are read.
 REQUEST_FIELDS = (
     "model",
     "stream",
@@ -38,7 +38,7 @@ REQUEST_FIELDS = (
 
 
 def tool(name: str, *required: str, **properties: Any) -> dict[str, Any]:
-    """A declared function. What it requires is text unless `properties` say otherwise."""
+    """A declared function. Required parameters are strings unless `properties` say otherwise."""
     known = {title: {"type": "string"} for title in required} | properties
     parameters = {"type": "object", "properties": known, "required": list(required)}
     return {"type": "function", "function": {"name": name, "parameters": parameters}}
@@ -48,7 +48,7 @@ def custom_tool(name: str) -> dict[str, Any]:
     return {"type": "custom", "custom": {"name": name}}
 
 
-# -- what a server says --
+# -- what a server sends --
 
 
 def call(
@@ -80,14 +80,14 @@ def whole_call(
     choice: int = 0,
     size: int = 4,
 ) -> list[Chunk]:
-    """A call as a model streams it: its name, then the arguments in pieces."""
+    """A call as servers stream it: first its id and name, then the arguments in pieces."""
     pieces = [arguments[at : at + size] for at in range(0, len(arguments), size)]
     first = calls(call(index, id, name, ""), choice=choice)
     return [first, *(calls(call(index, arguments=piece), choice=choice) for piece in pieces)]
 
 
 def legacy(name: Any = ABSENT, arguments: Any = ABSENT, *, choice: int = 0) -> Chunk:
-    """A chunk with the `function_call` that `tool_calls` replaced."""
+    """A chunk with a `function_call`, the predecessor of `tool_calls`."""
     body = {key: value for key, value in (("name", name), ("arguments", arguments)) if value is not ABSENT}
     return chunk_dict({"function_call": body}, None, choice)
 
@@ -101,11 +101,11 @@ def ends(reason: Any = "tool_calls", *, choice: Any = 0) -> Chunk:
     return chunk_dict({}, reason, choice)
 
 
-# -- what is made of it --
+# -- recorded and judged --
 
 
 def sdk_chunk(chunk: Any) -> Any:
-    """A chunk as the SDK constructs it from a server's JSON: without validation."""
+    """A chunk as the OpenAI SDK constructs it from JSON: without validation."""
     return construct_type(type_=ChatCompletionChunk, value=chunk)
 
 
@@ -114,7 +114,7 @@ def sdk_completion(message: Mapping[str, Any], finish_reason: Any = "stop", **fi
 
 
 def feed(recording: Recording, chunks: Iterable[Any], *, waits_ns: Mapping[int, int] | None = None) -> Recording:
-    """Feed chunks a step apart. `waits_ns`: longer waits before some of them, by position."""
+    """Feed chunks, STEP_NS apart. `waits_ns`: longer waits before some of them, by position."""
     now = 0
     for position, chunk in enumerate(chunks):
         asked, now = now, now + (waits_ns or {}).get(position, STEP_NS)
@@ -141,12 +141,12 @@ def record(
 def anomalies_of(
     chunks: Iterable[Any], asked: Mapping[str, Any] | None = None, outcome: Outcome = "completed", **options: Any
 ) -> list[Anomaly]:
-    """What a stream is accused of. `asked`: the keyword arguments of `create`, None where nobody knows them."""
+    """The anomalies of a stream. `asked`: the keyword arguments of `create`, None if they are not known."""
     request = None if asked is None else read_request(asked)
     of_request = [] if request is None else diagnose_request(request)
     return [*of_request, *diagnose(Case(record(chunks, request, outcome, **options), request))]
 
 
 def types_of(anomalies: Iterable[Anomaly]) -> list[str]:
-    """Sorted types, each as often as it was named."""
+    """The types of the anomalies, sorted, with repetitions."""
     return sorted(anomaly.type for anomaly in anomalies)

@@ -1,4 +1,4 @@
-"""Tool calls as models write them in text: one entry for each syntax, and what each of them can carry."""
+"""Tool calls as models write them in text: a writer for each syntax, and the arguments that it can carry."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ Schema = dict[str, Any]
 
 # -- names and keys --
 
-# Words with a meaning of their own in one syntax or another.
+# Words that are special in some syntax.
 RESERVED = {*keyword.kwlist, "true", "false", "null", "self", "user"}
 
 identifiers = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,11}", fullmatch=True).filter(lambda name: name not in RESERVED)
 plain_names = st.sampled_from(["list_files", "get_weather2", "addTask", "f"]) | identifiers
-# A name with signs in it, which JSON can hold.
+# JSON can hold names with punctuation too.
 any_names = plain_names | st.sampled_from(["list-files", "fs.read_file", "get-weather.v2"])
 keys = st.sampled_from(["city", "path", "name", "arguments", "parameters", "id", "type", "function"]) | identifiers
 
@@ -41,7 +41,7 @@ keys = st.sampled_from(["city", "path", "name", "arguments", "parameters", "id",
 FENCE = "```"
 MINIMAX = "]<]minimax[>["
 
-# What opens, divides or closes a call in any of the syntaxes, and what only looks so.
+# Text that opens, separates or closes a call in some syntax, or looks like it.
 MARKERS = [
     *("<tool_call>", "</tool_call>", "<tool_calls>", "</tool_calls>", "<|tool_call|>", "</|tool_call|>"),
     *("<|/tool_call|>", "<|tool_call>", "<tool_call|>", "<function_call>", "</function_call>", "<function_calls>"),
@@ -68,7 +68,7 @@ MARKERS = [
     *("</atem:parameter>", "</atem:invoke>", "</atem:function_calls>", "<|eom|>", "<|eot|>", "</s>", "; ", "]}", "}]"),
     *('{"name": "f", "arguments": {}}', '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>', "[f(a=1)]"),
 ]
-# Text that is no text where its type has to be guessed, or that a decoder too many would change.
+# Text that is another type if the type has to be guessed, or that would change if it were decoded once too often.
 LOOKALIKES = [
     *("", "42", "-1.5", "1e3", "true", "false", "null", "None", "True", '{"a": 1}', "[1, 2]", '"quoted"', "'a'"),
     *(
@@ -103,7 +103,7 @@ def nested_in(values: SearchStrategy[Any], titles: SearchStrategy[str]) -> Searc
 
 
 def containers_of(strings: SearchStrategy[str], titles: SearchStrategy[str]) -> SearchStrategy[Any]:
-    """Objects and arrays of whatever JSON knows."""
+    """Objects and arrays of any JSON values."""
     inner = st.recursive(bare_scalars | strings, lambda deeper: nested_in(deeper, titles), max_leaves=5)
     return nested_in(inner, titles)
 
@@ -113,13 +113,13 @@ def arguments_of(values: SearchStrategy[Any], titles: SearchStrategy[str] = keys
 
 
 def json_arguments(*own: str) -> Arguments:
-    """Anything. `own`: markers of the family itself, to be met more often than others."""
+    """Any arguments. `own`: markers of the family itself, which occur more often."""
     strings = texts | st.tuples(texts, st.sampled_from(own), texts).map("".join) if own else texts
     return arguments_of(bare_scalars | strings | containers_of(strings, keys | texts))
 
 
 def ends_late(text: str, ends: Iterable[str]) -> bool:
-    """Whether what closes the value is not found in it, nor sooner than behind it."""
+    """Whether each of `ends` is first found right after the text, neither in it nor overlapping its end."""
     return all((text + end).find(end) == len(text) for end in ends)
 
 
@@ -128,7 +128,7 @@ def trimmed(text: str) -> bool:
 
 
 def raw_arguments(*ends: str, keeps_space: bool = False, fits: Callable[[str], bool] = lambda text: True) -> Arguments:
-    """Text as it is and JSON for the rest: neither can hold one of `ends`, which no escape protects."""
+    """Strings as raw text, other values as JSON. Neither can contain one of `ends`, since nothing escapes them."""
 
     def text_fits(text: str) -> bool:
         return (keeps_space or trimmed(text)) and ends_late(text, ends) and fits(text)
@@ -142,13 +142,13 @@ def raw_arguments(*ends: str, keeps_space: bool = False, fits: Callable[[str], b
 
 
 def delimited_arguments(delimiter: str) -> Arguments:
-    """Strings between special delimiters, bare keys."""
+    """Strings between delimiters, and bare keys."""
     strings = texts.filter(lambda text: ends_late(text, [delimiter]))
     return arguments_of(bare_scalars | strings | containers_of(strings, keys))
 
 
 def tagged_arguments() -> Arguments:
-    """What tags named after the keys can hold. The type of a leaf is in the schema, so an array has leaves of one."""
+    """Arguments for tags named after the keys. The schema has the type of leaves, so those of an array are alike."""
     titles = keys.filter(lambda key: key not in {"item", "invoke", "tool_call"})
     strings = texts.filter(lambda text: trimmed(text) and ends_late(text, [MINIMAX]))
     leaves: list[SearchStrategy[Any]] = [strings, st.integers(), st.booleans(), numbers.map(float)]
@@ -163,7 +163,7 @@ def tagged_arguments() -> Arguments:
 
 
 def xml_text(text: str) -> bool:
-    """Whether XML can hold each character, and returns it as it was."""
+    """Whether XML can hold each character unchanged."""
     return all(char in "\t\n" or " " <= char < "\ufffe" or char > "\uffff" for char in text)
 
 
@@ -171,7 +171,7 @@ def xml_text(text: str) -> bool:
 
 
 def spelled(value: Any, call: Call) -> str:
-    """JSON in one of four spellings. The name decides, so that it is always the same for a call."""
+    """JSON in one of four spellings, chosen by the name, so that it is always the same for a call."""
     style = len(call.name) % 4
     separators = (",", ":") if style < 2 else (", ", ": ")
     return json.dumps(value, separators=separators, ensure_ascii=style % 2 == 0)
@@ -182,12 +182,12 @@ def arguments_json(call: Call) -> str:
 
 
 def made_id(call: Call) -> str:
-    """Nine letters and digits."""
+    """An id of nine letters and digits."""
     return f"call{zlib.crc32(call.name.encode()) % 10**5:05}"
 
 
 def object_of(arguments: str = "arguments", name: str = "name", id: str | None = None) -> Body:  # noqa: A002
-    """Writes a call as a JSON object. The parameters are its keys."""
+    """Writes a call as a JSON object with these keys."""
 
     def body(call: Call) -> str:
         known = {name: call.name, arguments: call.arguments}
@@ -205,7 +205,7 @@ def cohere_object(call: Call) -> str:
 
 
 def encoded_object(call: Call) -> str:
-    """The arguments are a string that holds JSON."""
+    """The arguments are JSON in a string."""
     return spelled({"name": call.name, "arguments": arguments_json(call)}, call)
 
 
@@ -225,7 +225,7 @@ def repeated(one: WriteOne, between: str = "", before: str = "", after: str = ""
 
 
 def around(body: Body, before: str = "", after: str = "") -> WriteOne:
-    """`{name}` and `{index}` are filled in, so braces are doubled."""
+    """`before` is a format string with `{name}` and `{index}`."""
 
     def one(call: Call, index: int) -> str:
         return before.format(name=call.name, index=index) + body(call) + after
@@ -300,7 +300,7 @@ def tags(
 
 
 def invoke(prefix: str, string: str = "") -> WriteOne:
-    """`<invoke>` and `<parameter>`, each on its lines."""
+    """`<invoke>` and `<parameter>`, on lines of their own."""
     return tags(
         f'<{prefix}invoke name="{{name}}">\n',
         f'<{prefix}parameter name="{{key}}"{string}>',
@@ -310,7 +310,7 @@ def invoke(prefix: str, string: str = "") -> WriteOne:
 
 
 def marked_up(prefix: str, wrapper: str) -> Write:
-    """DeepSeek's grammar, which says of each value whether it is a string."""
+    """DeepSeek's tags, which say of each value whether it is a string."""
     one = invoke(prefix, ' string="{string}"')
     return repeated(one, before=f"<{prefix}{wrapper}>\n", after=f"</{prefix}{wrapper}>")
 
@@ -320,7 +320,7 @@ def ends_of(*names: str, prefix: str = "", suffix: str = "") -> list[str]:
 
 
 def key_value(suffix: str = "", lines: bool = False, prefix: str = "") -> tuple[str, str]:
-    """What goes around a value where its key has tags of its own."""
+    """The text before and after a value, if its key has tags of its own."""
     end = "\n" if lines else ""
     key_close = f"</{prefix}arg_key{suffix}>{end}"
     return (
@@ -333,7 +333,7 @@ def key_value(suffix: str = "", lines: bool = False, prefix: str = "") -> tuple[
 
 
 def python_string(text: str, double: bool) -> str:
-    # Escapes of JSON are escapes of Python, but for the surrogate pairs of `ensure_ascii`.
+    # Escapes of JSON are escapes of Python, except for the surrogate pairs of `ensure_ascii`.
     return json.dumps(text, ensure_ascii=False) if double else repr(text)
 
 
@@ -353,7 +353,7 @@ JSON_WORDS = {None: "null", True: "true", False: "false"}
 
 
 def python_call(double: bool | None = None, words: dict[Any, str] = PYTHON_WORDS) -> Body:
-    """`double` quotes, or none of the choice: then the name decides."""
+    """`double`: with double quotes; if it is None, the name decides."""
 
     def body(call: Call) -> str:
         quotes = len(call.name) % 2 == 0 if double is None else double
@@ -367,7 +367,7 @@ def python_list(before: str = "", after: str = "", double: bool | None = None) -
     return repeated(around(python_call(double)), ", ", f"{before}[", f"]{after}")
 
 
-# -- quoting of its own --
+# -- delimiters of their own --
 
 
 def delimited(value: Any, delimiter: str) -> str:
@@ -385,23 +385,23 @@ def delimited(value: Any, delimiter: str) -> str:
 
 @dataclass(frozen=True)
 class Family:
-    """One way to write calls."""
+    """One syntax for calls."""
 
     name: str
     write: Write
-    """The text of these calls, markers included, with nothing before or behind."""
+    """Writes calls, with their markers and nothing before or after."""
     arguments: Arguments
-    """What the syntax carries without loss if the types are known from the schema."""
+    """Arguments that the syntax carries without loss if the types are known from the schema."""
     most_calls: int = 3
-    """In one response."""
+    """Most calls of one response."""
     marked: bool = True
-    """Without a marker only declared tools make a call of it."""
+    """Whether there is an opening marker. Without one, only calls of declared tools count."""
     closed: bool = True
-    """Whether there is a marker for the end."""
+    """Whether there is a closing marker."""
     body: Body | None = None
-    """Writes the JSON object of a call, where one has both name and arguments."""
+    """Writes the JSON object of a call, if one has both name and arguments."""
     apart: bool = False
-    """Whether the arguments are one JSON object and only the name stands apart: `arguments_json` wrote them."""
+    """Whether the arguments are one JSON object, written by `arguments_json`, and the name is outside of it."""
     names: SearchStrategy[str] = plain_names
 
 
@@ -438,7 +438,7 @@ def array(
 def named(
     name: str, before: str, after: str = "", between: str = "", *, outer: tuple[str, str] = ("", ""), **more: Any
 ) -> Family:
-    """The name outside, the arguments as JSON behind it."""
+    """The name, then the arguments as JSON."""
     write = repeated(around(arguments_json, before, after), between, *outer)
     own = [mark for mark in (after, outer[1]) if mark]
     return Family(name, write, json_arguments(*own), names=any_names, apart=True, **more)
@@ -447,7 +447,7 @@ def named(
 def function_tags(
     name: str, before: str, after: str, value: tuple[str, str], between: str, escaped: bool = False
 ) -> Family:
-    """`<function=NAME>` and `<parameter=KEY>`. `value`: what stands before and behind it."""
+    """`<function=NAME>` and `<parameter=KEY>`. `value`: the text before and after a value."""
     one = tags(
         f"{before}\n<function={{name}}>\n",
         f"<parameter={{key}}>{value[0]}",
@@ -735,11 +735,11 @@ ENTRIES = [
 ]
 FAMILIES: dict[str, Family] = {family.name: family for family in ENTRIES}
 
-# -- calls and the tools they are of --
+# -- calls, and the tools that declare them --
 
 
 def common(schemas: Sequence[Schema]) -> Schema | None:
-    """One schema for all of these values, if there is one."""
+    """One schema for the values of all of `schemas`, or None if they differ in type."""
     first, *others = schemas
     for other in others:
         if first == other:
@@ -766,7 +766,7 @@ def schema_of(value: Any) -> Schema:
 
 
 def tools_for(calls: Iterable[Call]) -> list[dict[str, Any]]:
-    """The tools that declare these calls, each argument with the type of its value."""
+    """Tools that declare these calls; each argument has the type of its value."""
     schemas: dict[str, Schema] = {}
     for call in calls:
         both = common([schemas[call.name], schema_of(call.arguments)]) if call.name in schemas else None
@@ -777,7 +777,7 @@ def tools_for(calls: Iterable[Call]) -> list[dict[str, Any]]:
 
 
 def of_one_tool(name: str, all_arguments: Iterable[dict[str, Any]]) -> list[Call]:
-    """Calls of one tool. Arguments whose type is another than before are left out."""
+    """Calls of one tool. Arguments with another type than before are left out."""
     known: dict[str, Schema] = {}
     made = []
     for arguments in all_arguments:
@@ -791,7 +791,7 @@ def of_one_tool(name: str, all_arguments: Iterable[dict[str, Any]]) -> list[Call
 
 
 def calls_of(family: Family) -> SearchStrategy[list[Call]]:
-    """As many calls as a response may hold: of different tools, or all of one."""
+    """As many calls as a response may have, of different tools or all of one."""
     call = st.builds(Call, family.names, family.arguments)
 
     def different(least: int) -> SearchStrategy[list[Call]]:

@@ -1,4 +1,4 @@
-"""What a text is by RFC 8259, and whether a growing one is whole yet."""
+"""The shape of a text by RFC 8259, and whether a growing text is one whole value."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_text_has_one_shape(text: str, shape: Shape) -> None:
         ('{"a":NaN}', "NaN is not JSON at character 0 of 9"),
     ],
 )
-def test_an_error_says_where_and_repeats_no_text(text: str, error: str) -> None:
+def test_an_error_has_the_position_and_repeats_no_text(text: str, error: str) -> None:
     assert read(text).error == error
 
 
@@ -114,7 +114,7 @@ values = st.recursive(
 
 
 @given(values, st.sampled_from([{"indent": 2}, {"ensure_ascii": False}, {"sort_keys": True}]))
-def test_two_spellings_of_one_value_have_one_canonical_spelling(value: Any, spelling: dict[str, Any]) -> None:
+def test_spellings_of_one_value_have_the_same_canonical_spelling(value: Any, spelling: dict[str, Any]) -> None:
     one, other = json.dumps(value), json.dumps(value, **spelling)
     assert canonical(read(one).value) == canonical(read(other).value)
 
@@ -144,7 +144,7 @@ def test_texts_are_compared_by_meaning(one: str, other: str, same: bool) -> None
 
 
 def whole_after(pieces: list[str]) -> bool:
-    """What a growing text answers when it is asked after every piece."""
+    """The answer of a growing text that is asked after every piece."""
     growing, so_far, answer = GrowingText(), "", False
     for piece in pieces:
         growing.feed(piece)
@@ -165,10 +165,10 @@ bits = st.lists(
 @example(["1", "2"])
 @example(["{}", " ", "{}"])
 @example([" ", "{", "]"])
-def test_a_growing_text_is_whole_exactly_where_it_reads_as_one_value(pieces: list[str]) -> None:
+def test_a_growing_text_is_whole_when_it_reads_as_one_value(pieces: list[str]) -> None:
     expected = read("".join(pieces)).shape in {Shape.OBJECT, Shape.OTHER}
     assert whole_after(pieces) == expected
-    # Nor does it matter when it is asked.
+    # The answer is the same if it is asked once.
     growing = GrowingText()
     for piece in pieces:
         growing.feed(piece)
@@ -176,7 +176,7 @@ def test_a_growing_text_is_whole_exactly_where_it_reads_as_one_value(pieces: lis
 
 
 @given(values)
-def test_every_json_value_is_whole_once_it_has_grown(value: Any) -> None:
+def test_every_json_value_is_whole_at_its_end(value: Any) -> None:
     text = json.dumps(value)
     if len(text) <= 64 or text[0] in '{["':
         assert whole_after(list(text))
@@ -212,5 +212,5 @@ def test_a_growing_text_reads_a_long_value_once() -> None:
     ],
     ids=lambda value: str(value)[:10],
 )
-def test_brackets_close_where_the_text_ends(text: str, closed: bool) -> None:
+def test_brackets_close_at_the_end_of_the_text(text: str, closed: bool) -> None:
     assert is_closed(text) is closed

@@ -1,4 +1,4 @@
-"""Answers whose content is a list of parts, as Mistral's are where a model reasons."""
+"""Answers whose content is a list of parts, as those of Mistral's reasoning models."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def says(words: str) -> dict[str, Any]:
     return {"type": "text", "text": words}
 
 
-# The answer begins as lists and goes on as strings; one thought comes late, and there is what has no text.
+# Lists first, then strings; one thought comes late, and some parts have no text.
 MIXED: list[Any] = [
     [thinks("A gree")],
     [thinks("ting.")],
@@ -65,7 +65,7 @@ async def test_a_stream_of_parts(capturing: Seen, serve: Serve, connect: Connect
     capturing.encode()
 
 
-async def test_it_is_text_without_content_too(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+async def test_parts_are_text_if_content_is_not_captured(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(*(chunk(text(content)) for content in MIXED), *END))
     stream = await caller.stream()
     await caller.read(stream, 2)
@@ -85,7 +85,7 @@ async def test_a_thought_before_a_call(capturing: Seen, serve: Serve, connect: C
     assert capturing.anomalies == []
 
 
-async def test_a_whole_answer_of_parts(capturing: Seen, serve: Serve, connect: Connect) -> None:
+async def test_an_unstreamed_answer_of_parts(capturing: Seen, serve: Serve, connect: Connect) -> None:
     content = [thinks("A greeting."), says("Hello "), says("there")]
     response = await connect(serve(Answer(completion(text(content))))).create()
     assert response.choices[0].message.content == content
@@ -93,7 +93,7 @@ async def test_a_whole_answer_of_parts(capturing: Seen, serve: Serve, connect: C
 
 
 @pytest.mark.parametrize("streamed", [True, False])
-async def test_a_call_in_a_part_s_text_is_named(
+async def test_a_call_in_the_text_of_a_part_is_a_leak(
     instrumented: Seen, serve: Serve, connect: Connect, streamed: bool
 ) -> None:
     content = [thinks("Call it."), says(CALL)]
@@ -105,7 +105,7 @@ async def test_a_call_in_a_part_s_text_is_named(
     assert instrumented.anomalies == ["text_leak"]
 
 
-async def test_a_call_in_a_part_s_thought_is_none(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+async def test_a_call_in_the_reasoning_of_a_part_is_no_leak(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(chunk(text([thinks(CALL)])), chunk(text("No.")), *END))
     await caller.read(await caller.stream())
     assert instrumented.anomalies == []
@@ -115,7 +115,7 @@ async def test_a_call_in_a_part_s_thought_is_none(instrumented: Seen, serve: Ser
 
 
 async def streamed_text(caller: SyncCaller) -> tuple[str, list[Any], list[str], str]:
-    """Text, thoughts, the calls' arguments and the reason, of a stream."""
+    """Text, thoughts, arguments of the calls and finish reason of a stream."""
     words, thoughts, arguments, reason = "", [], "", ""
     for one in await caller.read(await caller.stream()):
         (choice,) = one.choices
@@ -131,7 +131,7 @@ async def streamed_text(caller: SyncCaller) -> tuple[str, list[Any], list[str], 
 
 @pytest.mark.parametrize("as_parts", [True, False])
 @pytest.mark.parametrize("size", [1, 5, 1000])
-async def test_rewritten_streamed_as_whole(
+async def test_a_stream_is_rewritten_like_an_unstreamed_answer(
     instrument: Callable[..., Seen], serve: Serve, connect: Connect, as_parts: bool, size: int
 ) -> None:
     instrument(tool_call_tags="openai")
@@ -140,7 +140,7 @@ async def test_rewritten_streamed_as_whole(
     pieces: list[Any] = [spoken[at : at + size] for at in range(0, len(spoken), size)]
     if as_parts:
         pieces = [[says(piece)] for piece in pieces]
-    # A thought in the middle of a call that is held back.
+    # A thought in the middle of a call.
     pieces.insert(len(pieces) // 2, thought)
     found = await streamed_text(connect(serve(*(chunk(text(one)) for one in (thought, *pieces)), *END)))
     assert found == ("Sure.\n", thought[0]["thinking"] * 2, ['{"title": "buy milk"}'], "tool_calls")
@@ -152,7 +152,7 @@ async def test_rewritten_streamed_as_whole(
     assert choice.finish_reason == "tool_calls"
 
 
-async def test_what_is_held_back_comes_out_behind_a_thought(
+async def test_text_that_is_held_back_comes_out_behind_a_thought(
     instrument: Callable[..., Seen], serve: Serve, connect: Connect
 ) -> None:
     instrument(tool_call_tags="openai")
@@ -163,7 +163,7 @@ async def test_what_is_held_back_comes_out_behind_a_thought(
 
 
 @pytest.mark.swallows("tag rewriting")
-async def test_a_fault_gives_back_what_was_held(
+async def test_a_fault_gives_back_the_text_held_back(
     instrument: Callable[..., Seen], serve: Serve, connect: Connect, break_scanner: BreakScanner
 ) -> None:
     instrument(tool_call_tags="openai")
@@ -173,7 +173,7 @@ async def test_a_fault_gives_back_what_was_held(
     assert (words, thoughts, calls) == ("1 <tool<x", thinks("Hm.")["thinking"], [])
 
 
-def test_a_part_that_will_not_say_whether_it_is_empty() -> None:
+def test_a_part_that_raises_when_asked_whether_it_is_empty() -> None:
     class Odd:
         def __bool__(self) -> bool:
             raise RuntimeError("odd")

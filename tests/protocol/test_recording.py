@@ -1,4 +1,4 @@
-"""What a recording says about a stream that was fed to it, and what it says at once."""
+"""The facts that a recording has of a stream, and its notices."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from tests.helpers.streams import (
 )
 
 
-def news(chunks: list[Chunk], **options: Any) -> list[list[str]]:
-    """The kinds of what each chunk told."""
+def notices(chunks: list[Chunk], **options: Any) -> list[list[str]]:
+    """The kinds of the notices for each chunk."""
     recording = Recording(**options)
     return [[notice.kind for notice in recording.feed(sdk_chunk(one), 0, 1) or []] for one in chunks]
 
@@ -48,7 +48,7 @@ def test_the_head_is_read_from_the_first_chunks_that_have_one() -> None:
     assert (recording.system_fingerprint, recording.service_tier) == ("fp", "flex")
 
 
-def test_the_head_is_not_longer_than_what_is_kept() -> None:
+def test_the_head_is_cut_at_the_limit() -> None:
     recording = record([chunk({}, id="i" * 500, model="m" * 500)])
     assert (recording.response_id, recording.response_model) == ("i" * 256, "m" * 256)
 
@@ -78,9 +78,9 @@ def test_times_are_those_of_the_chunks() -> None:
 # -- text and reasoning --
 
 
-def test_text_is_told_once_and_kept_only_where_it_is_asked_for() -> None:
+def test_text_has_one_notice_and_is_kept_only_if_asked_for() -> None:
     chunks = [says(""), says("Hel"), says("lo")]
-    assert news(chunks) == news(chunks, keep_text=True) == [[], ["text"], []]
+    assert notices(chunks) == notices(chunks, keep_text=True) == [[], ["text"], []]
     kept, not_kept = record(chunks, keep_text=True), record(chunks)
     assert ("".join(kept.choices[0].text_parts), not_kept.choices[0].text_parts) == ("Hello", [])
     assert kept.choices[0].text_started_ns == not_kept.choices[0].text_started_ns == 2 * STEP_NS
@@ -88,7 +88,7 @@ def test_text_is_told_once_and_kept_only_where_it_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("content", [None, "", [{"type": "text", "text": 1}, "Hi"], True, {"text": "Hi"}], ids=repr)
-def test_what_is_no_text_is_no_text(content: Any) -> None:
+def test_content_that_is_not_text(content: Any) -> None:
     assert not record([says(content)]).has_text
 
 
@@ -110,13 +110,13 @@ def test_a_refusal_is_text() -> None:
     ],
     ids=str,
 )
-def test_reasoning_is_found_in_the_fields_that_servers_have_for_it(delta: dict[str, Any]) -> None:
+def test_reasoning_in_the_fields_of_providers(delta: dict[str, Any]) -> None:
     recording = record([chunk({}), chunk(delta), chunk(delta)], keep_text=True)
     assert recording.choices[0].reasoning_parts == ["hm", "hm"]
     assert recording.choices[0].reasoning_started_ns == 2 * STEP_NS
 
 
-def test_reasoning_is_found_where_the_sdk_has_a_field_for_it() -> None:
+def test_reasoning_in_a_field_of_the_sdk() -> None:
     delta = SimpleNamespace(content=None, reasoning="hm", tool_calls=None, function_call=None, __pydantic_extra__=None)
     choice = SimpleNamespace(index=0, delta=delta, finish_reason=None)
     recording = record([SimpleNamespace(choices=[choice], usage=None)] * 2, keep_text=True)
@@ -134,9 +134,9 @@ def test_text_and_reasoning_share_one_limit() -> None:
 # -- calls --
 
 
-def test_a_call_is_told_when_it_is_detected_and_when_it_is_named() -> None:
+def test_a_call_has_a_notice_when_it_starts_and_when_it_is_named() -> None:
     chunks = [calls(call(0)), calls(call(0, "a")), calls(call(0, name="add")), calls(call(0, name="add")), ends()]
-    assert news(chunks) == [["detected"], [], ["name"], [], ["finish"]]
+    assert notices(chunks) == [["detected"], [], ["name"], [], ["finish"]]
 
 
 def test_calls_without_an_index_get_free_ones() -> None:
@@ -152,12 +152,12 @@ def test_calls_without_an_index_get_free_ones() -> None:
     assert [one.id for one in record(chunks).calls] == ["a", "b", "c", "d", "e"]
 
 
-def test_an_index_that_comes_late_is_the_calls() -> None:
+def test_an_index_that_comes_late() -> None:
     recording = record([calls(call(None, "a", "add", "{")), calls(call(7, "a")), calls(call(7, arguments="}"))])
     assert [(one.index, one.arguments) for one in recording.calls] == [(7, "{}")]
 
 
-def test_a_place_is_free_again_once_its_call_has_its_own_index() -> None:
+def test_a_place_is_free_again_when_its_call_gets_an_index() -> None:
     chunks = [
         calls(call(None, "a", "add", "{}")),
         calls(call(7, "a")),
@@ -197,23 +197,21 @@ def test_arguments_can_be_read_while_they_grow() -> None:
     ],
 )
 @pytest.mark.parametrize("asked_after", [[], [0], [0, 1, 2, 3]], ids=["asked-once", "asked-early", "asked-after-each"])
-def test_a_second_call_at_an_index_is_seen_however_much_was_settled_before_it(
-    pieces: list[str], asked_after: list[int]
-) -> None:
+def test_a_second_call_at_an_index_is_found_behind_settled_arguments(pieces: list[str], asked_after: list[int]) -> None:
     chunks = [calls(call(0, "a", "add", ""))]
     for number, piece in enumerate(pieces[:-1]):
         chunks.append(calls(call(0, arguments=piece)))
         if number in asked_after:
-            # Another id with the same name makes us ask whether the arguments are whole.
+            # With another id and the same name, it matters whether the arguments are whole.
             chunks.append(calls(call(0, "z", "add", "")))
     recording = record([*chunks, calls(call(0, arguments=pieces[-1])), calls(call(0, "b", "add", "{}"))])
     assert [(one.id, one.arguments) for one in recording.calls] == [("a", "".join(pieces)), ("b", "{}")]
 
 
-def test_what_contradicts_is_kept_short_and_once() -> None:
+def test_contradictions_are_kept_short_and_once() -> None:
     chunks = [calls(call(0, "a", "add", "{"))]
     chunks += [calls(call(0, id_, name)) for id_, name in [("b", "c"), ("b", "c"), ("d" * 500, "e" * 500)]]
-    # Another name with another id would be another call; here the id is the call's own.
+    # With another id, another name would start a new call.
     chunks += [calls(call(0, "a", f"name_{number}")) for number in range(50)]
     recording = record(chunks)
     for one in recording.calls:
@@ -238,7 +236,7 @@ def test_only_the_first_end_counts() -> None:
     assert (recording.outcome, recording.ended_ns) == ("completed", ended_ns)
 
 
-def test_a_whole_response_is_one_delta_a_call() -> None:
+def test_each_call_of_an_unstreamed_response_is_one_delta() -> None:
     message = {
         "content": "Sure.",
         "reasoning_content": "hm",
@@ -259,7 +257,7 @@ def test_a_whole_response_is_one_delta_a_call() -> None:
     assert recording.usage.prompt_tokens == 1
 
 
-def test_declared_names_are_told_as_soon_as_they_are_whole() -> None:
+def test_a_declared_name_has_a_notice_as_soon_as_it_is_complete() -> None:
     declared = frozenset({"add", "add_task"})
     chunks = [calls(call(0, "a", "ad")), calls(call(0, name="d")), calls(call(0, name="_task"))]
-    assert news(chunks, declared=declared) == [["detected"], ["name"], []]
+    assert notices(chunks, declared=declared) == [["detected"], ["name"], []]

@@ -1,4 +1,4 @@
-"""However much a server sends, what is kept is bounded, the work is linear, and what went over is counted."""
+"""However much a server sends, memory is bounded, work is linear, and what exceeds a limit is counted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MANY = 100_000
 MEGABYTE = 1_048_576
 REQUEST = read_request({"tools": [tool("add"), tool("add_task")]})
 
-# Chunks are made one by one while they are fed: only what the recording keeps stays.
+# Chunks are generated while they are fed, so that only what the recording keeps stays in memory.
 
 
 def chunk(*deltas: Any, choice: int = 0, finish: str | None = None, content: str | None = None) -> Any:
@@ -80,21 +80,21 @@ def many_empty_deltas(count: int) -> Iterator[Any]:
 def long_arguments(count: int) -> Iterator[Any]:
     yield chunk(call(0, "call_1", "add", '{"a":"'))
     for number in range(count):
-        # Made anew for each delta, as a parser makes it.
+        # A new string for each delta, as from a parser.
         yield chunk(call(0, None, None, f"{number % 10}" * 1024))
     yield chunk(call(0, None, None, '"}'))
     yield chunk(finish="tool_calls")
 
 
 def another_id_in_every_delta(count: int) -> Iterator[Any]:
-    """Each delta makes us ask whether the arguments so far are whole, and they never are."""
+    """Whether the arguments are whole matters at each delta, and they never are."""
     for number in range(count):
         yield chunk(call(0, f"call_{number}" * 10, "add", '{"a":"}"' if number == 0 else ',"b":"{}"'))
     yield chunk(finish="tool_calls")
 
 
 def another_id_in_every_digit(count: int) -> Iterator[Any]:
-    """A number is whole at every digit, and the next one belongs to it all the same."""
+    """A number is whole at every digit, but the next digit belongs to it too."""
     for number in range(count):
         yield chunk(call(0, f"call_{number}", "add" if number % 2 else None, "1"))
     yield chunk(finish="tool_calls")
@@ -164,7 +164,7 @@ def recorded(chunks: Iterable[Any], **options: Any) -> Recording:
         pytest.param(many_finish_reasons, 5_000, 1, id="5,000-finish-reasons"),
     ],
 )
-def test_memory_is_bounded_while_a_stream_flows_and_when_it_is_over(
+def test_memory_is_bounded_during_and_after_a_stream(
     chunks: Callable[[int], Iterator[Any]], count: int, megabytes: int
 ) -> None:
     recording = Recording(declared=REQUEST.tool_names, keep_text=True)
@@ -178,11 +178,11 @@ def test_memory_is_bounded_while_a_stream_flows_and_when_it_is_over(
     finally:
         tracemalloc.stop()
     assert kept < megabytes * MEGABYTE
-    # While it is judged there is the text, its parts, and the value that it is.
+    # The diagnosis has the text, its parts, and its value in memory at once.
     assert highest < (4 * megabytes + 4) * MEGABYTE
 
 
-def test_an_index_of_a_thousand_million_allocates_nothing() -> None:
+def test_a_huge_index_allocates_nothing() -> None:
     tracemalloc.start()
     try:
         recording = recorded([chunk(call(10**9, "a", "add", "{}"), choice=10**9)])
@@ -193,7 +193,7 @@ def test_an_index_of_a_thousand_million_allocates_nothing() -> None:
     assert highest < 100_000
 
 
-# -- what went over is counted --
+# -- what exceeds a limit is counted --
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_calls_beyond_the_limit_are_counted_one_by_one(chunks: Callable[[int], I
     assert "invalid_json" not in types_of(diagnose(Case(recording, REQUEST)))
 
 
-def test_deltas_beyond_the_limit_are_folded_and_all_are_counted() -> None:
+def test_deltas_beyond_the_limit_are_folded_and_counted() -> None:
     recording = recorded(many_deltas(MANY))
     (one,) = recording.calls
     assert len(one.deltas) <= Limits().deltas
@@ -230,7 +230,7 @@ def test_deltas_beyond_the_limit_are_folded_and_all_are_counted() -> None:
 
 
 @pytest.mark.parametrize("most", [0, 1, 2, 128, 5_000])
-def test_no_delta_is_lost_where_somebody_has_room_for_few(most: int) -> None:
+def test_no_delta_is_lost_if_few_will_be_sent(most: int) -> None:
     recording = Recording()
     for now, one in enumerate(many_deltas(1_000)):
         recording.feed(one, now, now + 1)
@@ -241,7 +241,7 @@ def test_no_delta_is_lost_where_somebody_has_room_for_few(most: int) -> None:
     assert one.length == len(one.arguments) == one.deltas[-1].length == 1_006
 
 
-def test_the_beginning_of_a_folded_delta_is_shown() -> None:
+def test_a_folded_delta_shows_its_beginning() -> None:
     recording = recorded(many_deltas(MANY))
     events = build_timeline(recording, [], limit=10, preview=200).events
     shown = [event.attributes["gen_ai.tool.call.arguments"] for event in events if "arguments.delta" in event.name]
@@ -272,7 +272,7 @@ def test_the_last_choices_beyond_the_limit_are_counted(position: int) -> None:
     recording = recorded(many_choices(position))
     assert len(recording.choices) == min(position, 128)
     assert recording.over_choices == max(0, position - 128)
-    # Two types for each choice kept: nothing ended it.
+    # Each choice kept also lacks a finish reason.
     assert types_of(diagnose(Case(recording, REQUEST))).count("limit_exceeded") == (position > 128)
 
 
@@ -280,7 +280,7 @@ def test_the_last_choices_beyond_the_limit_are_counted(position: int) -> None:
 
 
 def steps_of(chunks: Callable[[int], Iterator[Any]], count: int) -> int:
-    """How many functions, ours and built in, are called for a stream from its first chunk to its events."""
+    """How many functions, built-in ones included, are called for a stream, from its first chunk to its events."""
     stream = list(chunks(count))
     steps = 0
 
@@ -331,7 +331,7 @@ def test_twice_as_long_a_stream_is_twice_the_work(chunks: Callable[[int], Iterat
         many_empty_deltas,
     ],
 )
-def test_a_character_is_looked_at_a_few_times_however_often_is_asked(
+def test_a_character_is_read_a_few_times_at_most(
     chunks: Callable[[int], Iterator[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked_at = 0
@@ -352,11 +352,11 @@ def test_a_character_is_looked_at_a_few_times_however_often_is_asked(
     sent = sum(len(delta.function.arguments) for one in stream for delta in one.choices[0].delta.tool_calls or ())
     recording = recorded(stream)
     diagnose(Case(recording, REQUEST))
-    # A number or a word is short: it may be read as often as it has characters.
+    # A number or a word, being short, may be read once for each of its characters.
     assert looked_at <= 4 * sent + 10_000
 
 
-def test_after_the_end_nothing_is_said_twice() -> None:
+def test_a_second_end_has_no_notices() -> None:
     recording = recorded(many_deltas(10))
     assert recording.end("error", 99) == []
     assert recording.outcome == "completed"

@@ -1,4 +1,4 @@
-"""What holds for every stream there can be: nothing raises, nothing is lost, nothing healthy is accused."""
+"""What holds for any stream: nothing raises, nothing is lost, and healthy streams have no anomalies."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def one_of(*values: Any) -> st.SearchStrategy[Any]:
     return st.sampled_from(values)
 
 
-# -- any stream of the protocol's shape, right or wrong --
+# -- any stream of the protocol's shape, valid or not --
 
 INDEXES = one_of(0, 0, 0, 1, 2, ABSENT, None, -1, 10**9, 2**70, "0")
 IDS = one_of(ABSENT, ABSENT, None, "", "a", "b", "a\ud83d", "long" * 10)
@@ -89,7 +89,7 @@ def deltas_in(chunks: list[Chunk]) -> int:
         for choice in chunk["choices"]:
             count += len(choice["delta"].get("tool_calls") or ())
             function_call = choice["delta"].get("function_call") or {}
-            # What has neither a name nor arguments says that there is no function call.
+            # With neither a name nor arguments, it is no call.
             count += bool(function_call.get("name")) or function_call.get("arguments") is not None
     return count
 
@@ -154,11 +154,11 @@ def test_events_fit_any_limit_and_stand_for_every_delta(
 
 
 @given(any_streams, any_requests, one_of(*OUTCOMES))
-def test_the_last_delta_and_the_completed_event_agree_with_the_call(
+def test_the_last_delta_and_the_completed_event_match_the_call(
     chunks: list[Chunk], request_: ChatRequest | None, outcome: Any
 ) -> None:
     recording = record(chunks, request_, outcome)
-    # Each call is looked at by itself: indexes may be used twice.
+    # One call at a time, because an index may be used twice.
     for one in recording.calls:
         for choice in recording.choices:
             choice.calls = [one] if choice.index == one.choice_index else []
@@ -172,7 +172,7 @@ def test_the_last_delta_and_the_completed_event_agree_with_the_call(
 
 
 @given(any_streams, any_requests, one_of(*OUTCOMES), one_of(None, FEW_LIMITS), st.integers(1, 20))
-def test_what_is_sent_can_be_encoded_and_is_short(
+def test_events_can_be_encoded_and_are_short(
     chunks: list[Chunk], request_: ChatRequest | None, outcome: Any, limits: Limits | None, preview: int
 ) -> None:
     recording = record(chunks, request_, outcome, limits=limits, preview=preview)
@@ -217,9 +217,7 @@ nonsense_chunks = st.lists(
 
 @given(nonsense_chunks, st.booleans(), one_of(*OUTCOMES), one_of(None, FEW_LIMITS))
 @settings(max_examples=300)
-def test_nothing_raises_whatever_comes_in_a_stream(
-    chunks: list[Any], keep_text: bool, outcome: Any, limits: Limits | None
-) -> None:
+def test_no_stream_raises(chunks: list[Any], keep_text: bool, outcome: Any, limits: Limits | None) -> None:
     request_ = read_request({"tools": [tool("add")]})
     recording = Recording(declared=request_.tool_names, keep_text=keep_text, watch_text=not keep_text, limits=limits)
     config = Config()
@@ -240,7 +238,7 @@ def test_nothing_raises_whatever_comes_in_a_stream(
         nonsense, misplaced({**CHUNK_SHAPE, "choices": [{"message": CHUNK_SHAPE["choices"][0]["delta"]}]}, leaves)
     )
 )
-def test_nothing_raises_whatever_comes_in_a_whole_response(response: Any) -> None:
+def test_no_unstreamed_response_raises(response: Any) -> None:
     recording = Recording(declared=frozenset({"add"}), keep_text=True)
     log_notices(Config(), recording, recording.read_response(response, 1))
     recording.end("completed", 2)
@@ -248,12 +246,12 @@ def test_nothing_raises_whatever_comes_in_a_whole_response(response: Any) -> Non
 
 
 @given(st.dictionaries(st.sampled_from(REQUEST_FIELDS), nonsense))
-def test_nothing_raises_whatever_is_in_a_request(kwargs: dict[str, Any]) -> None:
+def test_no_request_raises(kwargs: dict[str, Any]) -> None:
     log_request(read_request(kwargs))
 
 
 @given(nonsense, st.sampled_from(FIELDS))
-def test_reading_a_field_raises_nothing(thing: Any, name: str) -> None:
+def test_reading_a_field_never_raises(thing: Any, name: str) -> None:
     field(thing, name)
 
 
@@ -269,21 +267,21 @@ SPELLINGS: list[dict[str, Any]] = [{}, {"ensure_ascii": False}, {"indent": 1}, {
 
 
 def halves(text: str) -> str:
-    """The same text with every character beyond 16 bits in two halves, as a careless server cuts it."""
+    """`text` with each character beyond 16 bits as a surrogate pair, which a server may cut in two."""
     units = text.encode("utf-16-be")
     return "".join(chr(int.from_bytes(units[at : at + 2], "big")) for at in range(0, len(units), 2))
 
 
 @st.composite
 def cuts(draw: st.DrawFn, text: str, most: int = 6) -> list[str]:
-    """Any pieces whose join is `text`, empty ones too."""
+    """Pieces that join to `text`, empty ones included."""
     places = sorted(draw(st.lists(st.integers(0, len(text)), max_size=most)))
     return [text[start:end] for start, end in zip([0, *places], [*places, len(text)], strict=True)]
 
 
 @st.composite
 def calls_of_a_choice(draw: st.DrawFn, names: list[str], choice: int) -> list[list[tuple[int, Any]]]:
-    """For every call of the choice its deltas, in order."""
+    """The deltas of each call of the choice, in order."""
     made = []
     indexes = draw(st.lists(st.integers(0, 2**40), unique=True, max_size=4))
     for number, index in enumerate(indexes):
@@ -319,7 +317,7 @@ def healthy_streams(draw: st.DrawFn) -> tuple[list[Chunk], ChatRequest]:
         queue = draw(st.sampled_from(waiting))
         choice, first = queue.pop(0)
         together = [first]
-        # Several deltas in one chunk: of this call, and of others of the choice.
+        # A chunk may have deltas of several calls of the choice.
         for other in waiting:
             if other and other[0][0] == choice and draw(st.booleans()):
                 together += [other.pop(0)[1]]
@@ -330,7 +328,7 @@ def healthy_streams(draw: st.DrawFn) -> tuple[list[Chunk], ChatRequest]:
 
 
 @given(healthy_streams())
-def test_a_healthy_stream_is_accused_of_nothing(stream: tuple[list[Chunk], ChatRequest]) -> None:
+def test_a_healthy_stream_has_no_anomalies(stream: tuple[list[Chunk], ChatRequest]) -> None:
     chunks, request_ = stream
     recording = record(chunks, request_)
     assert diagnose(Case(recording, request_)) == []
@@ -341,7 +339,7 @@ def test_a_healthy_stream_is_accused_of_nothing(stream: tuple[list[Chunk], ChatR
 
 
 @given(healthy_streams(), st.data(), one_of("closed", "abandoned", "cancelled", "error"))
-def test_a_healthy_stream_that_stops_anywhere_is_accused_of_nothing(
+def test_a_healthy_stream_that_is_stopped_has_no_anomalies(
     stream: tuple[list[Chunk], ChatRequest], data: st.DataObject, outcome: Any
 ) -> None:
     chunks, request_ = stream
@@ -356,7 +354,7 @@ fragments = st.lists(
 
 
 @given(st.data(), st.one_of(fragments, json_values.map(json.dumps), json_values.map(json.dumps).map(lambda t: t + t)))
-def test_it_makes_no_difference_where_arguments_are_cut(data: st.DataObject, text: str) -> None:
+def test_any_cut_of_the_arguments_gives_the_same(data: st.DataObject, text: str) -> None:
     request_ = read_request({"tools": [tool("add", "title")]})
 
     def judged(pieces: list[str], outcome: Any, reason: str | None) -> Any:
@@ -377,8 +375,8 @@ def test_it_makes_no_difference_where_arguments_are_cut(data: st.DataObject, tex
 
 
 @given(st.data(), fragments)
-def test_it_makes_no_difference_where_a_second_call_at_an_index_is_cut(data: st.DataObject, text: str) -> None:
-    """Whether the first call is whole is asked at different times, and read in different pieces."""
+def test_any_cut_before_a_second_call_at_an_index_gives_the_same(data: st.DataObject, text: str) -> None:
+    """Whether the first call is whole is decided at different times, from different pieces."""
 
     def judged(pieces: list[str]) -> Any:
         chunks = [
@@ -394,7 +392,7 @@ def test_it_makes_no_difference_where_a_second_call_at_an_index_is_cut(data: st.
 
 
 @given(healthy_streams())
-def test_the_sdks_chunks_and_plain_mappings_are_read_alike(stream: tuple[list[Chunk], ChatRequest]) -> None:
+def test_chunks_of_the_sdk_and_mappings_are_read_alike(stream: tuple[list[Chunk], ChatRequest]) -> None:
     chunks, request_ = stream
     of_sdk = record([sdk_chunk(chunk) for chunk in chunks], request_)
     of_mappings = Recording(declared=request_.tool_names)

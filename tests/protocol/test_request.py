@@ -1,4 +1,4 @@
-"""What the caller asked for is read, and nothing of it is consumed."""
+"""What the application asked for is read, and no iterator is consumed."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ FUNCTION = tool("add_task", "title")
 PARAMETERS = FUNCTION["function"]["parameters"]
 
 
-NOTHING_ASKED = ChatRequest(tools={})
+NO_ARGUMENTS = ChatRequest(tools={})
 
 
 class Book(pydantic.BaseModel):
     title: str
 
 
-def test_nothing_passed_is_nothing_asked() -> None:
-    assert read_request({}) == NOTHING_ASKED
+def test_a_request_without_arguments() -> None:
+    assert read_request({}) == NO_ARGUMENTS
     assert read_request({}).tool_names == frozenset()
 
 
 @pytest.mark.parametrize("mark", [NOT_GIVEN, NotGiven(), OMIT, None], ids=["NOT_GIVEN", "NotGiven()", "omit", "None"])
-def test_an_argument_that_was_not_passed_is_no_argument(mark: Any) -> None:
-    assert read_request(dict.fromkeys(REQUEST_FIELDS, mark)) == NOTHING_ASKED
+def test_an_argument_that_was_not_passed(mark: Any) -> None:
+    assert read_request(dict.fromkeys(REQUEST_FIELDS, mark)) == NO_ARGUMENTS
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_tool_that_is_a_pydantic_model_is_read() -> None:
         pytest.param({"required": ("a", "b")}, True, id="two"),
     ],
 )
-def test_a_tool_requires_arguments_where_its_schema_does(parameters: Any, requires: bool) -> None:
+def test_a_tool_requires_arguments_if_its_schema_does(parameters: Any, requires: bool) -> None:
     assert Tool("f", "function", parameters).requires_arguments is requires
 
 
@@ -111,7 +111,7 @@ def test_functions_are_declared_tools_too() -> None:
 @pytest.mark.parametrize(
     "entry", [{"type": "web_search"}, {"type": "mcp", "server_label": "x"}, {}, None, "text"], ids=str
 )
-def test_a_tool_without_a_name_is_the_servers_own_and_then_any_name_may_be_called(entry: Any) -> None:
+def test_with_a_tool_of_the_server_any_name_may_be_called(entry: Any) -> None:
     request = read_request({"tools": [FUNCTION, entry]})
     assert request.tools is not None
     assert set(request.tools) == {"add_task"}
@@ -119,7 +119,7 @@ def test_a_tool_without_a_name_is_the_servers_own_and_then_any_name_may_be_calle
 
 
 @pytest.mark.parametrize("name", ["tools", "functions"])
-def test_a_generator_is_not_consumed_and_then_the_tools_are_not_known(name: str) -> None:
+def test_a_generator_of_tools_is_not_consumed(name: str) -> None:
     def declare() -> Iterator[Any]:
         yield FUNCTION
 
@@ -130,7 +130,7 @@ def test_a_generator_is_not_consumed_and_then_the_tools_are_not_known(name: str)
     assert list(declared) == [FUNCTION]
 
 
-def test_nothing_else_is_consumed_or_changed_either() -> None:
+def test_nothing_else_is_consumed_or_changed() -> None:
     messages = iter([{"role": "user", "content": "Hi"}])
     kwargs = {"messages": messages, "tools": [FUNCTION], "extra_body": {"tool_choice": "none"}}
     before = dict(kwargs)
@@ -139,7 +139,7 @@ def test_nothing_else_is_consumed_or_changed_either() -> None:
     assert len(list(messages)) == 1
 
 
-def test_no_tools_are_no_tools() -> None:
+def test_an_empty_list_of_tools() -> None:
     assert read_request({"tools": []}).tool_names == frozenset()
 
 
@@ -214,19 +214,19 @@ def test_the_legacy_function_call_argument_is_a_tool_choice(choice: Any, expecte
     assert read_request({"function_call": choice}).tool_choice == expected
 
 
-def test_tool_choice_goes_before_the_legacy_argument() -> None:
+def test_tool_choice_takes_precedence_over_the_legacy_argument() -> None:
     assert read_request({"tool_choice": "required", "function_call": "none"}).tool_choice == ToolChoice("required")
 
 
 @pytest.mark.parametrize(("value", "expected"), [(True, True), (False, False), (None, None), (0, None), ("no", None)])
-def test_parallel_tool_calls_is_a_boolean_or_not_said(value: Any, expected: bool | None) -> None:
+def test_parallel_tool_calls_is_a_boolean_or_unknown(value: Any, expected: bool | None) -> None:
     assert read_request({"parallel_tool_calls": value}).parallel_tool_calls is expected
 
 
 # -- extra_body --
 
 
-def test_extra_body_wins_as_it_does_on_the_wire() -> None:
+def test_extra_body_takes_precedence_as_on_the_wire() -> None:
     request = read_request(
         {
             "model": "one",
@@ -248,5 +248,5 @@ def test_null_in_extra_body_is_sent_as_null() -> None:
 
 
 @pytest.mark.parametrize("extra", ["text", 5, [1], object()], ids=["text", "number", "list", "object"])
-def test_an_extra_body_that_is_no_mapping_is_left_alone(extra: Any) -> None:
+def test_an_extra_body_that_is_no_mapping_is_ignored(extra: Any) -> None:
     assert read_request({"model": "m", "extra_body": extra}).model == "m"

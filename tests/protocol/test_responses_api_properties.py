@@ -1,4 +1,4 @@
-"""What holds for every stream of the Responses API: nothing raises, nothing is lost, what the end tells is told."""
+"""What holds for any stream of the Responses API: nothing raises, nothing is lost, and the end is always read."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ FIELDS = (
 
 ITEM_KINDS = st.sampled_from(["function_call", "custom_tool_call", "message", "reasoning", "web_search_call"])
 CALL_IDS = st.sampled_from(["a", "a", "b", "c", "", None])
-# Right by themselves, wrong or right together: ids and names that repeat.
+# Each is valid by itself; together, ids and names may repeat.
 items = st.one_of(
     st.builds(
         lambda id_, name, text: {**function_call(name, text), "call_id": id_, "id": f"fc_{id_}"},
@@ -88,8 +88,8 @@ json_values = st.recursive(
 
 
 @st.composite
-def spoilt(draw: st.DrawFn, events: Events, most: int = 5) -> Events:
-    """Some events lost, repeated or out of their place, and any JSON value in any place of them."""
+def damaged(draw: st.DrawFn, events: Events, most: int = 5) -> Events:
+    """Events of which some are lost, repeated, out of place, or have any JSON value somewhere in them."""
     events = deepcopy(events)
     for _ in range(draw(st.integers(0, most))):
         at = draw(st.integers(0, len(events)))
@@ -126,7 +126,7 @@ def sdk_event(event: Any) -> Any:
 
 
 def object_of(value: Any) -> Any:
-    """Attributes all the way down, as other SDKs and mocks have them."""
+    """The value as objects with attributes, as other SDKs and mocks have them."""
     if isinstance(value, dict):
         return with_fields({name: object_of(part) for name, part in value.items()})
     return [object_of(part) for part in value] if isinstance(value, list) else value
@@ -135,11 +135,11 @@ def object_of(value: Any) -> Any:
 FORMS = st.sampled_from([lambda event: event, sdk_event, object_of])
 
 
-# -- what is made of them --
+# -- recordings --
 
 
 def feed(events: Events, reader_of: Any = ResponseEvents, **options: Any) -> Recording:
-    """Without the net that is under the machine when a caller's stream is watched."""
+    """Feed events directly, without the observation that would swallow an exception."""
     recording = Recording(declared=REQUEST.tool_names, **options)
     reader = reader_of(recording)
     for at, event in enumerate(events):
@@ -148,7 +148,7 @@ def feed(events: Events, reader_of: Any = ResponseEvents, **options: Any) -> Rec
 
 
 def end(recording: Recording, outcome: Any) -> list[Event]:
-    """All that is done at the end of a stream; the events that no limit folds."""
+    """Do all that is done at the end of a stream. Returns the events without a limit."""
     log_notices(Config(), recording, recording.end(outcome, recording.chunk_count + 1))
     anomalies = diagnose(Case(recording, REQUEST))
     limited = build_timeline(recording, anomalies, limit=20, preview=200)
@@ -201,7 +201,7 @@ def shape(kind: str) -> dict[str, Any]:
 
 
 def nonsense_events(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Any fields with anything in them, but the type of an event."""
+    """Events with a valid type, and anything in any other field."""
     fields = {name: values for name in FIELDS if name not in {"type", "__dict__"}}
     made = st.fixed_dictionaries({"type": st.sampled_from(KINDS)}, optional=fields)
     return st.one_of(made, made.map(with_fields))
@@ -219,7 +219,7 @@ nonsense_streams = st.lists(
 )
 
 
-# What is no text and raises when it is asked whether there is anything in it, as all arguments of a call.
+# Arguments that are no text, and raise when asked whether they are empty.
 UNASKABLE = [
     SimpleNamespace(type="response.function_call_arguments.delta", output_index=0, item_id="i", delta=Raises()),
     SimpleNamespace(type="response.custom_tool_call_input.done", output_index=0, item_id="i", arguments=Raises()),
@@ -229,31 +229,29 @@ UNASKABLE = [
 @given(nonsense_streams, st.sampled_from([ResponseEvents, EitherEvents]), OUTCOMES, LIMITS, st.booleans())
 @example(UNASKABLE, ResponseEvents, "completed", None, False)
 @settings(max_examples=300)
-def test_nothing_raises_whatever_comes_in_a_stream(
-    events: Events, reader_of: Any, outcome: Any, limits: Limits | None, keep_text: bool
-) -> None:
+def test_no_stream_raises(events: Events, reader_of: Any, outcome: Any, limits: Limits | None, keep_text: bool) -> None:
     recording = feed(events, reader_of, limits=limits, keep_text=keep_text, watch_text=not keep_text)
     assert recording.chunk_count == len(events)
     check_sums(recording, end(recording, outcome))
 
 
 @given(st.one_of(nonsense, misplaced(RESPONSE_SHAPE, leaves)), st.sampled_from([ResponseEvents, EitherEvents]))
-def test_nothing_raises_whatever_comes_in_a_whole_response(whole: Any, reader_of: Any) -> None:
+def test_no_unstreamed_response_raises(whole: Any, reader_of: Any) -> None:
     recording = Recording(declared=REQUEST.tool_names, keep_text=True)
     log_notices(Config(), recording, reader_of(recording).read_response(whole, 1))
     end(recording, "completed")
 
 
-@given(streams.flatmap(spoilt), FORMS, OUTCOMES)
+@given(streams.flatmap(damaged), FORMS, OUTCOMES)
 @settings(max_examples=200)
-def test_no_delta_of_a_spoilt_stream_is_lost(events: Events, form: Any, outcome: Any) -> None:
+def test_no_delta_of_a_damaged_stream_is_lost(events: Events, form: Any, outcome: Any) -> None:
     folded, unfolded, short = (
         feed([form(event) for event in events], limits=limits) for limits in (Limits(deltas=4), None, FEW_LIMITS)
     )
     for recording in (folded, unfolded, short):
         assert recording.chunk_count == len(events)
         check_sums(recording, end(recording, outcome))
-    # Folding changes how many events there are, and nothing that they add up to.
+    # Folding changes the number of events, but not what they add up to.
     assert [(one.arguments, one.delta_count) for one in folded.calls] == [
         (one.arguments, one.delta_count) for one in unfolded.calls
     ]
@@ -263,28 +261,28 @@ REASONS: dict[str, set[str | None]] = {"completed": {"tool_calls", "stop"}, "inc
 
 
 @given(
-    streams.flatmap(spoilt),
-    st.lists(items, max_size=3).flatmap(lambda made: st.one_of(st.just(made), spoilt(made), json_values)),
+    streams.flatmap(damaged),
+    st.lists(items, max_size=3).flatmap(lambda made: st.one_of(st.just(made), damaged(made), json_values)),
     st.sampled_from(sorted(REASONS)),
     FORMS,
 )
 @settings(max_examples=300)
-def test_what_the_end_tells_is_told(before: Events, output: Any, status: str, form: Any) -> None:
-    """Whatever came before it, and whatever its items are."""
+def test_the_end_of_a_response_is_always_read(before: Events, output: Any, status: str, form: Any) -> None:
+    """Whatever came before, and whatever its items are."""
     before = [event for event in before if not (isinstance(event, dict) and is_terminal(event))]
     details = {"reason": "max_output_tokens"} if status == "incomplete" else None
     error = {"code": "server_error", "message": "sorry"} if status == "failed" else None
-    told = response(status=status, incomplete_details=details, error=error) | {"output": output}
-    recording = feed([form(event) for event in [*before, {"type": f"response.{status}", "response": told}]])
+    final = response(status=status, incomplete_details=details, error=error) | {"output": output}
+    recording = feed([form(event) for event in [*before, {"type": f"response.{status}", "response": final}]])
     end(recording, "completed")
     assert recording.chunk_count == len(before) + 1
-    assert as_json(recording.usage) == told["usage"]
+    assert as_json(recording.usage) == final["usage"]
     assert recording.response_id is not None
     assert recording.response_model is not None
-    if not told_before(before, "id"):
-        assert recording.response_id == told["id"]
-    if not told_before(before, "model"):
-        assert recording.response_model == told["model"]
+    if not came_before(before, "id"):
+        assert recording.response_id == final["id"]
+    if not came_before(before, "model"):
+        assert recording.response_model == final["model"]
     reasons = {choice.finish_reason for choice in recording.choices} or {None}
     assert reasons <= REASONS[status]
     assert (recording.failure is not None) == (status == "failed" or any(is_error(event) for event in before))
@@ -298,8 +296,8 @@ def is_error(event: Any) -> bool:
     return isinstance(event, dict) and event.get("type") == "error"
 
 
-def told_before(events: Events, name: str) -> bool:
-    """Whether an event that may begin a response has something there."""
+def came_before(events: Events, name: str) -> bool:
+    """Whether an event that may begin a response has this field."""
     for event in events:
         head = event.get("response") if isinstance(event, dict) else None
         if isinstance(head, dict) and head.get(name):
@@ -325,7 +323,7 @@ def as_json(value: Any) -> Any:
     st.booleans(),
     FORMS,
 )
-def test_a_healthy_stream_is_whole_and_accused_of_nothing(
+def test_a_healthy_stream_is_complete_and_has_no_anomalies(
     arguments: list[dict[str, str]], size: int, says: bool, ascii_only: bool, form: Any
 ) -> None:
     texts = [json.dumps(value | {"n": n}, ensure_ascii=ascii_only) for n, value in enumerate(arguments)]

@@ -1,4 +1,4 @@
-"""Text from a model can be exported and printed, whatever is in it."""
+"""Any text of a model can be exported and printed."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ any_text = st.text(st.one_of(st.characters(), st.sampled_from([HIGH, LOW, "\ud80
     ],
     ids=ascii,
 )
-def test_halves_are_joined_and_lone_ones_escaped(text: str, joined: str, exported: str, lone: bool) -> None:
+def test_pairs_are_joined_and_lone_surrogates_escaped(text: str, joined: str, exported: str, lone: bool) -> None:
     assert join_surrogates(text) == joined
     assert exportable(text) == exported
     assert has_lone_surrogate(text) is lone
 
 
 @given(any_text)
-def test_what_is_exportable_can_be_encoded_and_stays_as_it_is(text: str) -> None:
+def test_exportable_text_can_be_encoded_and_is_stable(text: str) -> None:
     once = exportable(text)
     once.encode()
     assert exportable(once) == once
@@ -53,14 +53,14 @@ def test_what_is_exportable_can_be_encoded_and_stays_as_it_is(text: str) -> None
 
 
 @given(any_text, any_text)
-def test_where_halves_meet_a_character_is_made(one: str, other: str) -> None:
+def test_halves_that_meet_are_joined(one: str, other: str) -> None:
     apart = join_surrogates(one) + join_surrogates(other)
     meets = ends_with_half(one) and starts_with_half(other)
     assert len(join_surrogates(one + other)) == len(apart) - meets
 
 
 @given(any_text)
-def test_one_line_is_one_line_and_moves_nothing(text: str) -> None:
+def test_one_line_has_no_control_characters(text: str) -> None:
     line = one_line(text)
     line.encode()
     assert len(line.splitlines()) <= 1
@@ -87,5 +87,5 @@ BIDIRECTIONAL_MARKS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "
     ],
     ids=ascii,
 )
-def test_one_line_shows_what_it_escapes(text: str, line: str) -> None:
+def test_one_line_escapes_visibly(text: str, line: str) -> None:
     assert one_line(text) == line

@@ -1,4 +1,4 @@
-"""What models should not write: nothing is lost, nothing invented, nothing raised, and work stays bounded."""
+"""Text that models should not write: nothing is lost, nothing is invented, nothing raises, and work is bounded."""
 
 from __future__ import annotations
 
@@ -14,13 +14,23 @@ from hypothesis import strategies as st
 from otel_llm.tags import IncrementalToolDetector, ToolCallTagRewriter
 from otel_llm.tags.declared import declared_tools
 from otel_llm.tags.scanner import Scanner
-from tests.helpers.scanned import CLOSING, MADE_ANEW, OPENING, cut_up, cuts, detect, rewrite, rewrite_with_buffer, scan
+from tests.helpers.scanned import (
+    CLOSING,
+    OPENING,
+    WRITTEN_ANEW,
+    cut_up,
+    cuts,
+    detect,
+    rewrite,
+    rewrite_with_buffer,
+    scan,
+)
 from tests.helpers.written_calls import FAMILIES, MARKERS, Call, calls_of, tools_for
 
 MIB = 1_048_576
 thorough = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 
-# What no marker, no bracket and no JSON is made of.
+# Characters that occur in no marker, no bracket and no JSON.
 HAN = "一二三四五六七八九十"
 han = st.text(st.sampled_from(HAN), min_size=1, max_size=6)
 
@@ -40,26 +50,26 @@ broken = st.lists(
 
 @settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
 @given(broken, cuts, st.sampled_from([None, [], ["f"]]))
-def test_whatever_comes_no_character_outside_markup_is_lost(text: str, sizes: list[int], tools: Any) -> None:
+def test_no_character_outside_of_markup_is_lost(text: str, sizes: list[int], tools: Any) -> None:
     chunks = cut_up(text, sizes)
     output = rewrite(text, tools)
     assert rewrite(chunks, tools) == output
     assert no_han_lost(text, output)
     assert no_han_lost(text, rewrite_with_buffer(chunks, tools))
-    # Made anew, a body keeps name and arguments alone.
-    assert rewrite(chunks, tools, MADE_ANEW) == rewrite(text, tools, MADE_ANEW)
+    # A body that is written anew keeps only name and arguments, so no characters are compared.
+    assert rewrite(chunks, tools, WRITTEN_ANEW) == rewrite(text, tools, WRITTEN_ANEW)
     if "<" not in text and "[" not in text and "`" not in text:
         assert han_in(detect(chunks, tools)[0]) == han_in(text)
 
 
 def no_han_lost(text: str, output: str) -> bool:
-    """Each is there, in its order. (What is behind a name that JSON has may stand there escaped.)"""
+    """Whether each character of `HAN` is there, in order."""
     return han_in(output) == han_in(text)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_family_with_any_character_lost(name: str) -> None:
-    """A character that goes missing, or one too many, breaks a call and nothing else."""
+def test_a_family_with_a_character_lost(name: str) -> None:
+    """A character that is missing, or one too many, breaks one call at most."""
     family = FAMILIES[name]
 
     @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
@@ -92,7 +102,7 @@ def test_half_a_marker_at_the_end(end: str) -> None:
 
 
 @pytest.mark.parametrize("opener", [marker for marker in MARKERS if len(marker) > 3 and not marker.startswith("{")])
-def test_an_opener_with_no_call_behind_it(opener: str) -> None:
+def test_an_opener_without_a_call_behind_it(opener: str) -> None:
     if opener in {'<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>', "[f(a=1)]", "\ntool: [f]: {}"}:
         return
     for text in (f"a {opener}", f"a {opener} and so on", f"a {opener}\n\n{opener} b"):
@@ -148,7 +158,7 @@ def test_ten_megabytes_of_one_unclosed_call(kind: str) -> None:
 
 
 @pytest.mark.parametrize("opened", ["[f(a='", '{"name": "f", "arguments": {"a": "', '<|tool_call>call:f{a:<|"|>'])
-def test_ten_megabytes_that_must_be_held_are_given_up(opened: str) -> None:
+def test_ten_megabytes_that_would_have_to_be_held_are_text(opened: str) -> None:
     filler = "word and word, " * (10 * MIB // 15)
     scanner = Scanner(declared_tools(["f"]))
     most, said = 0, 0
@@ -181,7 +191,7 @@ def test_a_hundred_thousand_calls_in_one_text() -> None:
     assert output == '<ojlk>{"name":"f"}</dfsd>\n' * count
 
 
-def test_a_name_that_is_never_anything() -> None:
+def test_a_name_without_a_call() -> None:
     text = "<tool_call>" + "n" * 100_000 + "</tool_call>"
     assert rewrite(cut_up(text, [7])) == rewrite(text) == text
     text = '<tool_call>{"name": ' + json.dumps("n" * 100_000) + ', "arguments": {}}</tool_call>'

@@ -1,4 +1,4 @@
-"""The detector: each call once and complete, no markup in the text to show, nothing lost."""
+"""The detector: each call comes once and complete, the text has no markup, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ NEARLY = [
 
 @pytest.mark.parametrize(("body", "arguments"), NEARLY)
 @pytest.mark.parametrize("closed", [True, False], ids=["closed", "open"])
-def test_what_is_nearly_json_is_understood(body: str, arguments: dict[str, Any], closed: bool) -> None:
+def test_bodies_that_are_almost_json(body: str, arguments: dict[str, Any], closed: bool) -> None:
     text = f"Hi <tool_call>{body}" + "</tool_call>" * closed
     for chunks in (text, [*text]):
         assert detect(chunks) == ("Hi ", [Call("f", arguments)])
 
 
-def test_a_call_is_given_once_and_as_soon_as_it_is_complete() -> None:
+def test_a_call_comes_once_and_as_soon_as_it_is_complete() -> None:
     detector = IncrementalToolDetector("qwen3")
     text = '<tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>'
     given_at = [place for place, char in enumerate(text) if detector.process_chunk(char)[1]]
@@ -52,7 +52,7 @@ def test_a_call_is_given_once_and_as_soon_as_it_is_complete() -> None:
     assert detector.text_left == ""
 
 
-def test_what_a_call_is() -> None:
+def test_the_fields_of_a_call() -> None:
     (call,) = IncrementalToolDetector().process_chunk('<tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>')[1]
     assert isinstance(call, ToolCall)
     assert (call.name, call.arguments) == ("f", {"a": 1})
@@ -74,7 +74,7 @@ def test_what_a_call_is() -> None:
         ("<tool_call>f<arg_key>a</arg_key><arg_value>{", {"a": "{"}),
     ],
 )
-def test_finalize_gives_what_was_left_open(text: str, arguments: dict[str, Any]) -> None:
+def test_finalize_returns_calls_that_were_left_open(text: str, arguments: dict[str, Any]) -> None:
     detector = IncrementalToolDetector()
     shown, calls = "", []
     for char in text:
@@ -86,7 +86,7 @@ def test_finalize_gives_what_was_left_open(text: str, arguments: dict[str, Any])
     assert detector.text_left == ""
 
 
-def test_text_that_was_held_back_is_left_over() -> None:
+def test_text_that_was_held_back_is_left() -> None:
     detector = IncrementalToolDetector()
     assert detector.process_chunk("Hi <tool_c") == ("Hi ", [])
     assert detector.finalize() == []
@@ -105,7 +105,7 @@ def test_text_that_was_held_back_is_left_over() -> None:
         '{"name": "f", "arguments": 7}',
     ],
 )
-def test_what_nobody_understands_is_shown(body: str) -> None:
+def test_a_body_that_cannot_be_understood_is_shown(body: str) -> None:
     text = f"Hi <tool_call>{body}</tool_call>."
     for chunks in (text, [*text]):
         shown, calls = detect(chunks)
@@ -115,12 +115,12 @@ def test_what_nobody_understands_is_shown(body: str) -> None:
         assert shown.endswith(".")
 
 
-def test_of_several_that_nobody_understands_each_is_shown_once() -> None:
+def test_each_body_that_cannot_be_understood_is_shown_once() -> None:
     body = '{"name": 42, "arguments": {}}'
     assert detect(f"<tool_call>[{body}, {body}]</tool_call>")[0].count("<tool_call>") == 1
 
 
-def test_a_name_that_stands_apart_is_shown_too() -> None:
+def test_a_name_outside_of_the_body_is_shown_too() -> None:
     text = "[TOOL_CALLS]f{" + '{"a":' * 200
     shown, calls = detect(text)
     assert not calls
@@ -146,18 +146,18 @@ json_values = st.recursive(
 
 
 @given(st.dictionaries(st.text(), json_values, max_size=4), st.booleans())
-def test_json_is_understood_as_json(value: dict[str, Any], ascii_only: bool) -> None:
+def test_json_is_parsed_as_json(value: dict[str, Any], ascii_only: bool) -> None:
     assert parse_leniently(json.dumps(value, ensure_ascii=ascii_only)) == value
 
 
 @given(
     st.dictionaries(st.text("ab'\"\\ \n{}", max_size=5), st.none() | st.booleans() | st.text("ab'\"\\\n}"), max_size=3)
 )
-def test_literals_of_python_are_understood(value: dict[str, Any]) -> None:
+def test_literals_of_python_are_parsed(value: dict[str, Any]) -> None:
     assert parse_leniently(repr(value)) == value
 
 
 @given(st.text("{}[]\",:'\\ ab1tn\n/`", max_size=60))
-def test_nothing_that_is_to_be_understood_raises(text: str) -> None:
+def test_lenient_parsing_never_raises(text: str) -> None:
     parse_leniently(text)
     parse_leniently('{"a": ' + text)

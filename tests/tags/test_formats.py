@@ -1,4 +1,4 @@
-"""Every syntax of the table: what models write is found, however the text is cut, and is written as it should be."""
+"""Each syntax of the table: calls are found, however the text is cut, and are written correctly."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from otel_llm.tags.scanner import Scanner
 from otel_llm.tags.writers import OpenAIWriter
 from tests.helpers.scanned import (
     CLOSING,
-    MADE_ANEW,
     OPENING,
+    WRITTEN_ANEW,
     Scan,
     cut_up,
     cuts,
@@ -36,8 +36,8 @@ from tests.helpers.written_calls import FAMILIES, Call, Family, arguments_json, 
 property_of_all = settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-def said_in_deltas(chunks: Sequence[str], tools: Any) -> list[Call]:
-    """The calls that the deltas of the API say."""
+def calls_in_deltas(chunks: Sequence[str], tools: Any) -> list[Call]:
+    """The calls in the deltas that the stage makes."""
     scanner, writer = Scanner(declared_tools(tools)), OpenAIWriter()
     said: dict[int, list[str]] = {}
     names: dict[int, str] = {}
@@ -51,21 +51,21 @@ def said_in_deltas(chunks: Sequence[str], tools: Any) -> list[Call]:
     return [Call(names[index], json.loads("".join(said[index]))) for index in sorted(said)]
 
 
-# What stands between the calls of a response beside white space, and is no part of them.
+# Text between the calls of a response, besides white space, that belongs to none of them.
 BETWEEN = ("</think>", "<|start|>assistant")
-# Its first message begins with the response.
+# The first message begins with the response.
 ONLY_FIRST = {"muse_glimmer"}
 
 
 def text_of(family: Family, calls: list[Call], before: str, behind: str) -> tuple[str, str, str]:
-    """What a model wrote, and the texts at its ends that are no part of the calls."""
+    """The text of a model, and the texts before and after its calls."""
     before = "" if family.name in ONLY_FIRST else before + "\n" * bool(before)
     behind = "\n" * bool(behind) + behind
     return before + family.write(calls) + behind, before, behind
 
 
 def written(family: Family, seen: Scan, calls: list[Call]) -> str:
-    """What the rewriter must write."""
+    """The text that the rewriter must write."""
 
     def one(number: int) -> str:
         if family.body is not None and seen.calls[number].verbatim:
@@ -77,7 +77,7 @@ def written(family: Family, seen: Scan, calls: list[Call]) -> str:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_calls_are_found_and_written_however_the_text_is_cut(name: str) -> None:
+def test_any_cut_of_the_text_gives_the_same_calls(name: str) -> None:
     family = FAMILIES[name]
 
     @property_of_all
@@ -112,11 +112,11 @@ def test_calls_are_found_and_written_however_the_text_is_cut(name: str) -> None:
         assert rewrite(chunks, tools) == output
         assert rewrite_with_buffer(chunks, tools) == output
 
-        anew = rewrite(text, tools, MADE_ANEW)
-        assert rewrite(chunks, tools, MADE_ANEW) == anew
+        anew = rewrite(text, tools, WRITTEN_ANEW)
+        assert rewrite(chunks, tools, WRITTEN_ANEW) == anew
         assert exact(between_tags(anew)) == exact(calls)
 
-        assert exact(said_in_deltas(chunks, tools)) == exact(calls)
+        assert exact(calls_in_deltas(chunks, tools)) == exact(calls)
 
         shown, found = detect(text, tools)
         assert (shown, exact(found)) == (seen.text, exact(calls))
@@ -127,7 +127,7 @@ def test_calls_are_found_and_written_however_the_text_is_cut(name: str) -> None:
 
 
 def between_tags(text: str) -> list[Call]:
-    """The calls in rewritten text: exactly a name and arguments each, in this order."""
+    """The calls in rewritten text. Each has exactly a name and arguments, in this order."""
     calls = []
     decoder = json.JSONDecoder()
     place = 0
@@ -139,13 +139,13 @@ def between_tags(text: str) -> list[Call]:
     return calls
 
 
-# Alone in its line, or behind another call, each of these is told from the text before it.
+# A call of these counts in a line of its own, or after another call.
 MIXABLE = [family for family in FAMILIES.values() if family.name not in ONLY_FIRST]
 
 
 @st.composite
 def responses(draw: st.DrawFn) -> list[tuple[str, Family, list[Call]]]:
-    """Prose and calls, each in a syntax of its own."""
+    """Prose, and calls in different syntaxes."""
     families = draw(st.lists(st.sampled_from(MIXABLE), min_size=1, max_size=4))
     return [(draw(prose), family, draw(calls_of(family))) for family in families]
 
@@ -168,7 +168,7 @@ def test_mixed_formats_in_one_text(parts: list[tuple[str, Family, list[Call]]], 
     assert exact(detect(chunks, tools)[1]) == exact(calls)
 
 
-# -- a text that ends anywhere --
+# -- a text that is cut off --
 
 GREEK = "αβγδεζηθικλμνξοπρστυφχψω"
 greek = st.text(st.sampled_from(GREEK), min_size=1, max_size=8)
@@ -182,10 +182,10 @@ def greek_in(text: str) -> str:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_text_that_ends_anywhere_loses_nothing(name: str) -> None:
+def test_a_text_that_is_cut_off_loses_nothing(name: str) -> None:
     family = FAMILIES[name]
 
-    # Calls of these names are spelled with clear letters, not with escapes.
+    # With these names, letters in the arguments are not escaped.
     names = st.sampled_from(["get_a", "add", "list_files_"])
     call = st.builds(Call, names, greek_arguments)
 
@@ -206,7 +206,7 @@ def test_a_text_that_ends_anywhere_loses_nothing(name: str) -> None:
         assert scan(chunks, tools) == scan(text, tools)
         assert greek_in(output) == greek_in(text)
         assert greek_in(rewrite_with_buffer(chunks, tools)) == greek_in(text)
-        assert greek_in(rewrite(text, tools, MADE_ANEW)) == greek_in(text)
+        assert greek_in(rewrite(text, tools, WRITTEN_ANEW)) == greek_in(text)
         if family.marked:
             shown, found = detect(chunks, tools)
             said = json.dumps([call.arguments for call in found], ensure_ascii=False)
@@ -225,7 +225,7 @@ def test_at_least_fifty_five_families_with_their_references() -> None:
 @pytest.mark.parametrize(
     ("text", "arguments"),
     [
-        # The schema says string: text stays text.
+        # With the type string, text stays text.
         ("<tool_call>f\n<arg_key>s</arg_key>\n<arg_value>42</arg_value>\n</tool_call>", {"s": "42"}),
         ("<tool_call>f\n<arg_key>s</arg_key>\n<arg_value>true</arg_value>\n</tool_call>", {"s": "true"}),
         ('<tool_call>f<arg_key>s</arg_key><arg_value>{"a": 1}</arg_value></tool_call>', {"s": '{"a": 1}'}),
@@ -233,7 +233,7 @@ def test_at_least_fifty_five_families_with_their_references() -> None:
         ("<tool_call>f<arg_key>o</arg_key><arg_value>42</arg_value></tool_call>", {"o": 42}),
         ("<tool_call>f<arg_key>o</arg_key><arg_value>x42</arg_value></tool_call>", {"o": "x42"}),
         ('<tool_call>f<arg_key>o</arg_key><arg_value>"x"</arg_value></tool_call>', {"o": '"x"'}),
-        # It says nothing: what reads as JSON is that.
+        # Without a type, text that reads as JSON is JSON.
         ("<tool_call>f<arg_key>u</arg_key><arg_value>-1.5</arg_value></tool_call>", {"u": -1.5}),
         ("<tool_call>f<arg_key>u</arg_key><arg_value>null</arg_value></tool_call>", {"u": None}),
         ("<tool_call>f<arg_key>u</arg_key><arg_value>[1, 2]</arg_value></tool_call>", {"u": [1, 2]}),
@@ -256,7 +256,7 @@ def test_types_of_raw_values(text: str, arguments: dict[str, Any]) -> None:
         assert exact(one.call for one in scan(chunks, tools).calls) == exact([Call("f", arguments)])
 
 
-def test_the_page_lists_what_the_table_holds() -> None:
+def test_the_page_lists_the_table() -> None:
     page = (Path(__file__).parents[2] / "docs" / "tool-call-tags.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\| (\w+) \| .* \| (\S+) \|$", page.partition("| format | models |")[2], re.MULTILINE)
     assert dict(listed) == {entry.name: entry.reference for entry in reversed(FORMATS)}

@@ -1,4 +1,4 @@
-"""Every syntax, written by a real llama.cpp server that a grammar leads, token by token, through the real SDK."""
+"""Each syntax, written token by token by a real llama.cpp server under a grammar, and read through the OpenAI SDK."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from otel_llm import intercept_llm_requests
 from tests.helpers.callers import AsyncCaller, SyncCaller
 from tests.helpers.seen import Seen
 from tests.helpers.written_calls import FAMILIES, Call, tools_for
-from tests.tags.test_stage import called, heard, read_all, reasons
+from tests.tags.test_stage import calls_by_index, read_all, reasons, text_in
 
 try:
     import httpx2 as httpx
@@ -27,7 +27,7 @@ CALLS = [
 
 
 def grammar(text: str) -> str:
-    """The GBNF of exactly this text."""
+    """A GBNF grammar for exactly this text."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'root ::= "{escaped}"'
 
@@ -39,7 +39,7 @@ def written(name: str) -> tuple[list[Call], str]:
 
 
 def without_tools(request: httpx.Request) -> httpx.Request:
-    """The request as a server gets it that knows nothing of tools: llama.cpp takes a grammar or tools, not both."""
+    """The request without its tools: llama.cpp takes a grammar or tools, not both."""
     body = json.loads(request.content)
     body.pop("tools", None)
     headers = {name: value for name, value in request.headers.items() if name != "content-length"}
@@ -66,7 +66,7 @@ async def caller(llama: str, request: pytest.FixtureRequest) -> AsyncIterator[Sy
     await caller.close_client()
 
 
-async def say(caller: SyncCaller, text: str, **request: Any) -> list[Any]:
+async def generate(caller: SyncCaller, text: str, **request: Any) -> list[Any]:
     """Have the model write exactly this text."""
     messages = request.pop("messages", [{"role": "user", "content": "go"}])
     return await read_all(caller, messages=messages, max_tokens=2000, extra_body={"grammar": grammar(text)}, **request)
@@ -76,10 +76,10 @@ async def say(caller: SyncCaller, text: str, **request: Any) -> list[Any]:
 async def test_real_tool_calls(name: str, instrument: Callable[..., Seen], caller: SyncCaller) -> None:
     seen = instrument(tool_call_tags="openai")
     calls, text = written(name)
-    chunks = await say(caller, text, tools=tools_for(calls))
-    found = called(chunks)
+    chunks = await generate(caller, text, tools=tools_for(calls))
+    found = calls_by_index(chunks)
     assert [(tool, json.loads(arguments)) for tool, arguments in found.values()] == [tuple(call) for call in calls]
-    assert "tool_call" not in heard(chunks)
+    assert "tool_call" not in text_in(chunks)
     assert reasons(chunks) == ["tool_calls"]
     assert len(seen.events("otel_llm.tag_rewrite")) == len(calls)
     assert seen.anomalies == []
@@ -89,7 +89,7 @@ async def test_real_tool_calls(name: str, instrument: Callable[..., Seen], calle
 async def test_custom_tags(name: str, instrument: Callable[..., Seen], caller: SyncCaller) -> None:
     instrument(tool_call_tags="ojlk,dfsd")
     calls, text = written(name)
-    shown = heard(await say(caller, f"Sure.\n{text}", tools=tools_for(calls)))
+    shown = text_in(await generate(caller, f"Sure.\n{text}", tools=tools_for(calls)))
     bodies = [part.partition("</dfsd>")[0] for part in shown.split("<ojlk>")[1:]]
     assert len(bodies) == len(calls)
     assert all(call.name in body for call, body in zip(calls, bodies, strict=True))
@@ -97,28 +97,28 @@ async def test_custom_tags(name: str, instrument: Callable[..., Seen], caller: S
 
 
 async def test_an_agent_loop(seen: Seen, caller: SyncCaller) -> None:
-    """The agent knows nothing of tags: it gets tool calls, executes them and sends the results back."""
+    """The agent gets tool calls, executes them and sends the results back. It knows nothing of tags."""
     intercept_llm_requests(caller.client, tool_call_tags="openai", **seen.providers)
     tools = tools_for(CALLS)
     _, text = written("qwen3_coder")
     messages: list[Any] = [{"role": "user", "content": "add a task"}]
-    chunks = await say(caller, f"Let me see.\n{text}", messages=messages, tools=tools)
+    chunks = await generate(caller, f"Let me see.\n{text}", messages=messages, tools=tools)
     ids = [delta.id for chunk in chunks for one in chunk.choices for delta in one.delta.tool_calls or () if delta.id]
     asked = [
         {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
-        for call_id, (name, arguments) in zip(ids, called(chunks).values(), strict=True)
+        for call_id, (name, arguments) in zip(ids, calls_by_index(chunks).values(), strict=True)
     ]
     assert reasons(chunks) == ["tool_calls"]
     executed: dict[str, Callable[..., Any]] = {
         "add_task": lambda title: f"added {title}",
         "list_files": lambda path, depth: [path] * depth,
     }
-    messages.append({"role": "assistant", "content": heard(chunks), "tool_calls": asked})
+    messages.append({"role": "assistant", "content": text_in(chunks), "tool_calls": asked})
     for call in asked:
         function = call["function"]
         result = executed[function["name"]](**json.loads(function["arguments"]))
         messages.append({"role": "tool", "tool_call_id": call["id"], "content": json.dumps(result)})
-    answer = await say(caller, "Done: it is on your list.", messages=messages, tools=tools)
-    assert heard(answer) == "Done: it is on your list."
+    answer = await generate(caller, "Done: it is on your list.", messages=messages, tools=tools)
+    assert text_in(answer) == "Done: it is on your list."
     assert reasons(answer) == ["stop"]
     assert len(seen.spans) == 2

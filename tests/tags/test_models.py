@@ -1,4 +1,4 @@
-"""What models really write around, instead of and in the middle of their calls."""
+"""Text that models write around their calls, in place of them and in the middle of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REWRITTEN = '<o>{"name": "f", "arguments": {"a": 1}}</c>'
 
 
 def rewritten(text: str) -> str:
-    """The text, rewritten whole and character by character."""
+    """The rewritten text; it is the same if the text comes character by character."""
     rewriter = ToolCallTagRewriter("o,c", tools=TOOLS)
     stream = rewriter.stream()
     whole = rewriter.rewrite_text(text)
@@ -56,7 +56,7 @@ def test_a_call_behind_code_is_a_call(code: str) -> None:
 @pytest.mark.parametrize(
     "code", ["```\n{}\n```", "  ```xml\n  {}\n  ```", "> ```\n> {}\n> ```", "~~~\n{}\n~~~", "`{}`", "``{}``"]
 )
-def test_a_call_in_code_is_none(code: str) -> None:
+def test_a_call_in_code_is_text(code: str) -> None:
     text = code.format(CALL) + "\nbye"
     assert rewritten(text) == text
 
@@ -86,7 +86,7 @@ def test_a_tool_code_fence_is_a_program(inside: str) -> None:
         ("<|end|><|start|>assistant<|channel|>analysis<|message|>", "<|end|>"),
     ],
 )
-def test_reasoning_is_no_call(opening: str, closing: str) -> None:
+def test_a_call_in_reasoning_is_text(opening: str, closing: str) -> None:
     thought = f'{opening}Maybe {CALL} or\n{{"name": "f", "arguments": {{"a": 1}}}}{closing}'
     assert rewritten(f"{thought}{CALL}") == f"{thought}{REWRITTEN}"
 
@@ -115,7 +115,7 @@ def test_headers_of_harmony(header: str) -> None:
         '{"function": "f", "args": {"a": 1}}',
     ],
 )
-def test_other_shapes_are_made_into_a_call(body: str) -> None:
+def test_objects_of_other_shapes_are_calls(body: str) -> None:
     text = f"<tool_call>{body}</tool_call>"
     assert rewritten(text) == REWRITTEN
     assert deltas_of([sdk_chunk(says(text)), sdk_chunk(ends("stop"))]) == {0: ("f", '{"a": 1}')}
@@ -131,8 +131,8 @@ ENCODED = '<tool_call>{"name": "f", "arguments": "{\\"a\\": \\"rm -rf /tmp/x\\"}
 
 
 @pytest.mark.parametrize("text", [WHOLE, ENCODED], ids=["object", "encoded"])
-def test_arguments_that_were_cut_off_are_never_whole(text: str) -> None:
-    """Nobody shall execute what the model did not finish to say."""
+def test_arguments_that_were_cut_off_are_never_complete(text: str) -> None:
+    """A truncated call must never be executed."""
     said = '{"a": "rm -rf /tmp/x"}'
     for end in range(len("<tool_call>"), text.index("}")):
         found = deltas_of([sdk_chunk(says(text[:end])), sdk_chunk(ends("length"))])
@@ -148,10 +148,10 @@ def test_a_body_that_the_repair_fails_on() -> None:
     assert detector.process_chunk(text)[1] + detector.finalize() == []
 
 
-# -- beside calls of the server --
+# -- with calls of the server --
 
 
-def test_indexes_of_calls_in_text_and_of_the_server() -> None:
+def test_indexes_of_calls_in_text_and_of_calls_of_the_server() -> None:
     chunks = [
         sdk_chunk(says(CALL)),
         sdk_chunk(calls(call(0, "call_1", "g", "{"))),

@@ -1,4 +1,4 @@
-"""Custom tags: the forms in which people give them, what is refused, and text rewritten whole and in chunks."""
+"""Custom tags: the forms in which users give them, tags that are refused, and text rewritten whole and in chunks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from otel_llm.tags import ToolCallTagRewriter, ToolCallTags, UnifiedStreamProcessor
 from otel_llm.tags.custom_tags import NAMED_TAGS, read_tags
-from tests.helpers.scanned import MADE_ANEW, cut_up, cuts, rewrite, rewrite_with_buffer
+from tests.helpers.scanned import WRITTEN_ANEW, cut_up, cuts, rewrite, rewrite_with_buffer
 
 BODY = '{"name": "list_files", "arguments": {"directory_path": "abstractllm/", "recursive": true}}'
 REWRITTEN = f"<ojlk>{BODY}</dfsd>"
@@ -61,7 +61,7 @@ def test_one_tag_and_named_formats(text: str, opening: str, closing: str) -> Non
     assert rewrite(FORMATS["xml"], tags=text) == opening + BODY + closing
 
 
-def test_tags_that_are_given_are_used() -> None:
+def test_tags_objects_are_used_as_given() -> None:
     exact = ToolCallTags("ojlk", "dfsd", auto_format=False)
     assert rewrite(FORMATS["xml"], tags=exact) == f"ojlk{BODY}dfsd"
     processor = UnifiedStreamProcessor("any", tool_call_tags=exact)
@@ -69,7 +69,7 @@ def test_tags_that_are_given_are_used() -> None:
     assert processor.tag_rewriter.target_tags is exact
 
 
-def test_a_rewriter_that_is_given_is_used_as_it_is() -> None:
+def test_a_rewriter_is_used_as_given() -> None:
     rewriter = ToolCallTagRewriter("ojlk,dfsd")
     processor = UnifiedStreamProcessor("any", tool_call_tags=rewriter)
     assert processor.tag_rewriter is rewriter
@@ -82,7 +82,7 @@ def test_no_tags() -> None:
 
 
 @pytest.mark.parametrize("tags", ["a,b,c", ",", "x,", "same,same ,", '"', 42, object(), ["a", "b"]])
-def test_a_bad_form_is_a_logged_error_and_no_rewriting(tags: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_bad_tags_are_a_logged_error_and_nothing_is_rewritten(tags: Any, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
         processor = UnifiedStreamProcessor("any", tool_call_tags=tags)
     assert processor.tag_rewriter is None
@@ -111,12 +111,12 @@ def test_a_bad_form_is_a_logged_error_and_no_rewriting(tags: Any, caplog: pytest
         ('"arguments": ', "call", False, "inside JSON"),
     ],
 )
-def test_tags_that_nobody_could_read_again(start: str, end: str, auto_format: bool, why: str) -> None:
+def test_tags_that_no_parser_could_find_again(start: str, end: str, auto_format: bool, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         ToolCallTags(start, end, auto_format=auto_format)
 
 
-def test_what_is_no_text_is_no_tag() -> None:
+def test_tags_of_another_type() -> None:
     with pytest.raises(TypeError):
         ToolCallTags(1, "x")  # type: ignore[arg-type]
     with pytest.raises(TypeError):
@@ -126,7 +126,7 @@ def test_what_is_no_text_is_no_tag() -> None:
 
 
 @given(st.text(max_size=8), st.text(max_size=8), st.booleans())
-def test_tags_that_are_taken_can_be_read_again(start: str, end: str, auto_format: bool) -> None:
+def test_accepted_tags_can_be_found_again(start: str, end: str, auto_format: bool) -> None:
     try:
         tags = ToolCallTags(start, end, auto_format=auto_format)
     except ValueError:
@@ -213,7 +213,7 @@ def test_empty_chunks_and_none(nothing: Any) -> None:
         '{"name": f, "arguments": {}}',
     ],
 )
-def test_malformed_json_is_passed_on_as_it_is(body: str) -> None:
+def test_malformed_json_is_kept(body: str) -> None:
     text = f"Hi <tool_call>{body}</tool_call> and bye"
     assert rewrite(text) == rewrite([*text]) == f"Hi <ojlk>{body}</dfsd> and bye"
 
@@ -227,14 +227,14 @@ def test_malformed_json_is_passed_on_as_it_is(body: str) -> None:
         ('{"name": "f", "id": 3}', '{"name": "f", "arguments": {}}'),
         ('{"name": "f", "arguments": "{\\"a\\": 1}"}', '{"name": "f", "arguments": {"a": 1}}'),
         ('{"name": "f", "arguments": null}', '{"name": "f", "arguments": {}}'),
-        # What is not understood is repaired, or kept.
+        # A body that is not JSON is repaired, or kept.
         ('{"name": "f" "arguments": {"a": 1}}', '{"name": "f", "arguments": {"a": 1}}'),
         ('{"arguments": {"a": 1}', '{"arguments": {"a": 1}'),
     ],
 )
-def test_made_anew_where_the_json_is_not_preserved(body: str, written: str) -> None:
+def test_bodies_are_written_anew_without_preserve_json(body: str, written: str) -> None:
     text = f"<tool_call>{body}</tool_call>"
-    assert rewrite(text, tags=MADE_ANEW) == rewrite([*text], tags=MADE_ANEW) == f"<ojlk>{written}</dfsd>"
+    assert rewrite(text, tags=WRITTEN_ANEW) == rewrite([*text], tags=WRITTEN_ANEW) == f"<ojlk>{written}</dfsd>"
 
 
 def test_large_payloads() -> None:
@@ -246,7 +246,7 @@ def test_large_payloads() -> None:
 # -- performance --
 
 
-def test_no_buffering_of_what_is_no_call() -> None:
+def test_text_without_calls_is_not_buffered() -> None:
     stream = ToolCallTagRewriter("ojlk,dfsd").stream()
     for number in range(100):
         chunk = f"This is chunk {number}. "
@@ -257,7 +257,7 @@ def test_no_buffering_of_what_is_no_call() -> None:
 # -- integration --
 
 
-def test_the_buffer_is_clean_between_calls() -> None:
+def test_the_buffer_is_empty_between_calls() -> None:
     rewriter = ToolCallTagRewriter("ojlk,dfsd")
     buffer, outputs = "", []
     for _ in range(3):
@@ -268,12 +268,12 @@ def test_the_buffer_is_clean_between_calls() -> None:
     assert "".join(outputs) == f"{REWRITTEN}." * 3
 
 
-def test_a_buffer_is_text_and_holds_what_is_left() -> None:
+def test_a_buffer_is_the_text_that_is_left() -> None:
     rewriter = ToolCallTagRewriter("ojlk,dfsd")
     output, buffer = rewriter.rewrite_streaming_chunk("Hi <tool_")
     assert isinstance(buffer, str)
     assert (output, buffer) == ("Hi ", "<tool_")
-    # One that was kept as plain text goes on as well.
+    # A buffer that was stored as plain text works too.
     output, rest = rewriter.rewrite_streaming_chunk(f"call>{BODY}</tool_call>.", str.__str__(buffer) + "")
     assert output + rest == f"{REWRITTEN}."
     output, rest = rewriter.rewrite_streaming_chunk("?", "half <tool")
@@ -285,13 +285,13 @@ def test_a_buffer_is_text_and_holds_what_is_left() -> None:
     st.sampled_from(["<tool_call>", "<function=f>", "[TOOL_CALLS]f{"]),
     st.booleans(),
 )
-def test_a_buffer_holds_what_a_flush_would_give(text: str, anew: bool) -> None:
-    tags = MADE_ANEW if anew else ToolCallTags("ojlk", "dfsd")
+def test_a_buffer_is_the_text_that_a_flush_would_give(text: str, anew: bool) -> None:
+    tags = WRITTEN_ANEW if anew else ToolCallTags("ojlk", "dfsd")
     for end in range(len(text) + 1):
         assert rewrite_with_buffer([*text[:end]], tags=tags) == rewrite([*text[:end]], tags=tags)
 
 
-def test_two_streams_of_one_rewriter_do_not_meet() -> None:
+def test_two_streams_of_one_rewriter_are_independent() -> None:
     rewriter = ToolCallTagRewriter("ojlk,dfsd")
     one, other = rewriter.stream(), rewriter.stream()
     assert one.feed("<tool_call>") == other.feed("a <")[2:] == ""
@@ -305,10 +305,10 @@ def test_a_stream_may_be_fed_another_text() -> None:
         assert stream.feed(FORMATS["bare json"]) + stream.flush() == REWRITTEN
 
 
-# -- what people do with it --
+# -- real-world scenarios --
 
 
-def test_the_scenario_of_the_command_line() -> None:
+def test_the_scenario_of_the_source_document() -> None:
     """/tooltag 'ojlk' 'dfsd'"""
     tags = ToolCallTags("ojlk", "dfsd")
     chunks = ["<|tool_", "call|>", '{"name": "list_files", ', '"arguments": {"path": "."}}', "</|tool", "_call|>"]

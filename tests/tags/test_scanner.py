@@ -1,4 +1,4 @@
-"""The scanner: text passes untouched and at once, work is linear, and markers that collide are told apart."""
+"""The scanner: text passes unchanged and at once, work is linear, and families that share a marker are told apart."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from otel_llm.tags.cursor import Cursor
 from otel_llm.tags.declared import declared_tools
 from otel_llm.tags.scanner import Scanner
 from tests.helpers.scanned import cut_up, cuts, detect, exact, prose, put_together, rewrite, scan
-from tests.helpers.written_calls import FAMILIES, LOOKALIKES, MARKERS, Call, Family, calls_of, tools_for
+from tests.helpers.written_calls import FAMILIES, LOOKALIKES, MARKERS, Call, tools_for
 
 thorough = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -47,7 +47,7 @@ knows = st.sampled_from([None, [], ["f"]])
 
 @settings(max_examples=800, deadline=None, suppress_health_check=list(HealthCheck))
 @given(any_text, cuts, knows)
-def test_any_text_is_read_the_same_however_it_is_cut(text: str, sizes: list[int], tools: Any) -> None:
+def test_any_cut_of_any_text_gives_the_same(text: str, sizes: list[int], tools: Any) -> None:
     seen = scan(text, tools)
     chunks = cut_up(text, sizes)
     assert scan(chunks, tools) == seen
@@ -61,7 +61,7 @@ def test_any_text_is_read_the_same_however_it_is_cut(text: str, sizes: list[int]
 
 @thorough
 @given(any_text, any_text, cuts)
-def test_a_scanner_may_read_one_text_after_another(first: str, second: str, sizes: list[int]) -> None:
+def test_a_scanner_can_read_one_text_after_another(first: str, second: str, sizes: list[int]) -> None:
     scanner = Scanner()
     for text in (first, second):
         count = scanner.count
@@ -71,13 +71,13 @@ def test_a_scanner_may_read_one_text_after_another(first: str, second: str, size
         assert put_together(pieces) == scan(text)
 
 
-# -- eager --
+# -- as little as possible is held back --
 
 LONGEST_MARKER = max(map(len, MARKERS)) + 8
 
 
 @given(st.lists(prose.map(lambda text: text.replace("\n", " ").replace("\ud83d", "x")), max_size=20))
-def test_plain_text_leaves_with_its_chunk(chunks: list[str]) -> None:
+def test_plain_text_passes_with_its_chunk(chunks: list[str]) -> None:
     scanner = Scanner()
     assert "".join(piece.text for piece in scanner.feed("I say: ")) == "I say: "
     for chunk in chunks:
@@ -88,7 +88,7 @@ def test_plain_text_leaves_with_its_chunk(chunks: list[str]) -> None:
 
 @thorough
 @given(st.lists(st.sampled_from([marker[:-1] for marker in MARKERS if marker[-1] == ">"]) | prose, max_size=8))
-def test_prose_with_markers_waits_for_no_more_than_a_marker(parts: list[str]) -> None:
+def test_prose_with_markers_is_held_back_for_a_marker_at_most(parts: list[str]) -> None:
     scanner = Scanner()
     said = "I say: "
     scanner.feed(said)
@@ -153,7 +153,7 @@ STREAMING = {
 
 @pytest.mark.parametrize("known", [True, False], ids=["schema", "no-schema"])
 @pytest.mark.parametrize("name", STREAMING)
-def test_a_long_body_is_not_held(name: str, known: bool) -> None:
+def test_a_long_body_is_not_held_back(name: str, known: bool) -> None:
     call = Call("list_files", {"text": LONG})
     text = FAMILIES[name].write([call])
     scanner = Scanner(declared_tools(tools_for([call]) if known else None))
@@ -168,7 +168,7 @@ def test_a_long_body_is_not_held(name: str, known: bool) -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_what_is_held_comes_out_at_the_flush(name: str) -> None:
+def test_text_that_is_held_back_comes_out_at_the_flush(name: str) -> None:
     text = "Well:\n" + FAMILIES[name].write([Call("f", {"city": "Rome"})])
     for end in range(len(text)):
         scanner = Scanner(declared_tools(["f"]))
@@ -184,7 +184,7 @@ def test_what_is_held_comes_out_at_the_flush(name: str) -> None:
 
 
 class Work:
-    """Counts what is done for a text: functions called in the scanner, and characters that the cursor copies."""
+    """Counts the work on a text: functions called in the scanner, and characters that the cursor copies."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -313,8 +313,8 @@ def test_work_on_one_long_call_is_linear(name: str, cut: bool) -> None:
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_much_text_at_once_is_read(hostile: str) -> None:
-    """Where copying or searching grew with the square of the size, this would take very long."""
+def test_much_text_at_once(hostile: str) -> None:
+    """With copies or searches that grow with the square of the size, this would run for minutes."""
     size = 150_000
     text = (HOSTILE[hostile] * (size // len(HOSTILE[hostile]) + 1))[:size]
     scanner = Scanner()
@@ -471,7 +471,7 @@ COLLISIONS: dict[str, list[tuple[str, str]]] = {
     ("name", "text"),
     [pytest.param(name, text, id=f"{point}-{name}") for point, rows in COLLISIONS.items() for name, text in rows],
 )
-def test_what_follows_a_shared_marker_tells_the_family(name: str, text: str) -> None:
+def test_the_text_behind_a_shared_marker_decides_the_family(name: str, text: str) -> None:
     for chunks, behind in itertools.product((text, [*text]), ("", "\nand text")):
         seen = scan([*chunks, behind] if behind else chunks, ["f"])
         assert [(one.format, one.call, one.complete) for one in seen.calls] == [(name, Call("f", {"a": 1}), True)]
@@ -486,7 +486,7 @@ def test_what_follows_a_shared_marker_tells_the_family(name: str, text: str) -> 
         *("<function_call> ", "functools[", "<|function_call|>", "tool: [f]: "),
     ],
 )
-def test_16_without_a_closer_the_end_of_the_json_ends_the_call(opened: str, end: str) -> None:
+def test_without_a_closer_the_end_of_the_json_ends_the_call(opened: str, end: str) -> None:
     named = opened.rstrip("[").endswith("f") or opened.endswith(("[ARGS]", "]: "))
     bracket = "]" if opened.endswith("[") else ""
     text = opened + ('{"a": 1}' if named else BODY) + bracket + end
@@ -496,13 +496,13 @@ def test_16_without_a_closer_the_end_of_the_json_ends_the_call(opened: str, end:
         assert seen.text == end
 
 
-def test_18_strings_of_functiongemma_keep_their_type() -> None:
+def test_strings_of_functiongemma_keep_their_type() -> None:
     values = "a:<escape>42<escape>,b:42,c:<escape>[1]<escape>,d:[true,<escape>}<escape>],e:nan"
     text = f"<start_function_call>call:f{{{values}}}<end_function_call>"
     assert scan(text).calls[0].call == Call("f", {"a": "42", "b": 42, "c": "[1]", "d": [True, "}"], "e": "nan"})
 
 
-# -- what is no call --
+# -- text that is no call --
 
 TALK = [
     "Use <tool_call> and </tool_call> around a call.",
@@ -556,14 +556,14 @@ TALK = [
 
 
 @pytest.mark.parametrize("text", TALK)
-def test_what_is_only_talked_about_is_text(text: str) -> None:
+def test_calls_that_are_only_mentioned_are_text(text: str) -> None:
     for tools, chunks in itertools.product((None, ["f"], []), (text, [*text], cut_up(text, [7]))):
         seen = scan(chunks, tools)
         assert not seen.calls
         assert seen.text == rewrite(chunks, tools) == text
 
 
-def test_think_counts_at_the_head_of_a_line_alone() -> None:
+def test_think_counts_only_at_the_start_of_a_line() -> None:
     text = f"The tag <think> opens it. <tool_call>{BODY}</tool_call>"
     assert len(scan(text).calls) == 1
     assert not scan(text.replace("The tag ", "")).calls
@@ -571,7 +571,7 @@ def test_think_counts_at_the_head_of_a_line_alone() -> None:
 
 
 @pytest.mark.parametrize("text", [BODY, PARAMETERS, f"[{BODY}]", "[f(a=1)]"])
-def test_without_a_marker_only_declared_tools_or_a_whole_line_count(text: str) -> None:
+def test_without_a_marker_only_declared_tools_or_whole_lines_count(text: str) -> None:
     def count(text: str, tools: Any) -> int:
         seen = scan(text, tools)
         assert scan([*text], tools) == seen
@@ -584,7 +584,7 @@ def test_without_a_marker_only_declared_tools_or_a_whole_line_count(text: str) -
     assert [count(f"<tool_call>{text}</tool_call>", []) for text in (BODY, f"[{BODY}]")] == [1, 1]
 
 
-def test_keys_beside_those_of_a_call_make_data_of_it() -> None:
+def test_an_object_with_other_keys_than_a_call_is_data() -> None:
     for more in ('"id": "x"', '"type": "function"'):
         assert len(scan(BODY[:-1] + f", {more}}}").calls) == 1
     for more in ('"note": "x"', '"name2": 1'):
@@ -670,7 +670,5 @@ def test_nested_braces_and_escapes_are_kept_to_the_byte() -> None:
     assert rewrite(f"<tool_call>\n{body}\n</tool_call>") == f"<ojlk>{body}</dfsd>"
 
 
-def test_families_of_one_test_are_all_there() -> None:
+def test_the_families_that_are_named_here_exist() -> None:
     assert {*STREAMING, *LONG_CALLS} <= FAMILIES.keys()
-    assert all(isinstance(family, Family) for family in FAMILIES.values())
-    assert calls_of(FAMILIES["hermes"]) is not None

@@ -1,4 +1,4 @@
-"""The stage that rewrites tool calls on their way through an instrumented stream, over real HTTP."""
+"""Tool calls are rewritten in instrumented streams and responses, over real HTTP."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ TEXT = f"Sure.\n<tool_call>\n{BODY}\n</tool_call>\n"
 ARGUMENTS = '{"title": "buy milk"}'
 
 
-def spoken(text: str, size: int, *, choice: int = 0, reason: str | None = "stop") -> list[Any]:
+def streamed(text: str, size: int, *, choice: int = 0, reason: str | None = "stop") -> list[Any]:
     """A stream of `text` in pieces of `size` characters, and its end."""
     pieces = [says(text[start : start + size], choice=choice) for start in range(0, len(text), size)]
     return pieces if reason is None else [*pieces, ends(reason, choice=choice)]
 
 
-def heard(chunks: list[Any], choice: int | None = 0) -> str:
+def text_in(chunks: list[Any], choice: int | None = 0) -> str:
     """The text of one choice."""
     return "".join(one.delta.content or "" for chunk in chunks for one in chunk.choices if one.index == choice)
 
 
-def called(chunks: list[Any]) -> dict[int, tuple[str, str]]:
+def calls_by_index(chunks: list[Any]) -> dict[int, tuple[str, str]]:
     """Name and arguments of each call, by its index."""
     found: dict[int, tuple[str, str]] = {}
     for delta in (delta for chunk in chunks for one in chunk.choices for delta in one.delta.tool_calls or ()):
@@ -65,15 +65,15 @@ async def read_all(caller: SyncCaller, **kwargs: Any) -> list[Any]:
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
 async def test_custom_tags(instrument: Callable[..., Seen], serve: Serve, connect: Connect, size: int) -> None:
     seen = instrument(tool_call_tags="ojlk,dfsd")
-    steps = spoken(TEXT, size)
+    steps = streamed(TEXT, size)
     caller = connect(serve(*steps))
     stream = await caller.stream()
     assert isinstance(stream, caller.stream_class)
     chunks = await caller.read(stream)
-    assert heard(chunks) == f"Sure.\n<ojlk>{BODY}</dfsd>\n"
+    assert text_in(chunks) == f"Sure.\n<ojlk>{BODY}</dfsd>\n"
     assert len(chunks) == len(steps)
     assert {type(chunk).__name__ for chunk in chunks} == {"ChatCompletionChunk"}
-    assert called(chunks) == {}
+    assert calls_by_index(chunks) == {}
     assert reasons(chunks) == ["stop"]
     assert seen.anomalies == []
     assert seen.outcome == "completed"
@@ -82,10 +82,10 @@ async def test_custom_tags(instrument: Callable[..., Seen], serve: Serve, connec
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
 async def test_real_tool_calls(instrument: Callable[..., Seen], serve: Serve, connect: Connect, size: int) -> None:
     seen = instrument(tool_call_tags="openai")
-    steps = spoken(TEXT, size)
+    steps = streamed(TEXT, size)
     chunks = await read_all(connect(serve(*steps)))
-    assert heard(chunks) == "Sure.\n"
-    assert called(chunks) == {0: ("add_task", ARGUMENTS)}
+    assert text_in(chunks) == "Sure.\n"
+    assert calls_by_index(chunks) == {0: ("add_task", ARGUMENTS)}
     assert reasons(chunks) == ["tool_calls"]
     assert len(chunks) == len(steps)
     deltas = [delta for chunk in chunks for one in chunk.choices for delta in one.delta.tool_calls or ()]
@@ -106,7 +106,7 @@ async def test_named_formats(instrument: Callable[..., Seen], serve: Serve, conn
         "xml": ("<tool_call>", "</tool_call>"),
         "gemma": ("```tool_code\n", "\n```"),
     }[target]
-    assert heard(await read_all(connect(serve(*spoken(text, 3))))) == f"{opening}{BODY}{closing}"
+    assert text_in(await read_all(connect(serve(*streamed(text, 3))))) == f"{opening}{BODY}{closing}"
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ async def test_named_formats(instrument: Callable[..., Seen], serve: Serve, conn
 )
 async def test_forms_of_the_option(instrument: Callable[..., Seen], serve: Serve, connect: Connect, form: Any) -> None:
     instrument(tool_call_tags=form)
-    assert heard(await read_all(connect(serve(*spoken(TEXT, 4))))) == f"Sure.\n<ojlk>{BODY}</dfsd>\n"
+    assert text_in(await read_all(connect(serve(*streamed(TEXT, 4))))) == f"Sure.\n<ojlk>{BODY}</dfsd>\n"
 
 
 async def test_by_environment(
@@ -122,15 +122,15 @@ async def test_by_environment(
 ) -> None:
     monkeypatch.setenv("OTEL_LLM_TOOL_CALL_TAGS", "openai")
     instrument()
-    assert called(await read_all(connect(serve(*spoken(TEXT, 4))))) == {0: ("add_task", ARGUMENTS)}
+    assert calls_by_index(await read_all(connect(serve(*streamed(TEXT, 4))))) == {0: ("add_task", ARGUMENTS)}
 
 
 async def test_one_client(seen: Seen, serve: Serve, connect: Connect) -> None:
-    server = serve(*spoken(TEXT, 4))
+    server = serve(*streamed(TEXT, 4))
     caller, other = connect(server), connect(server)
     intercept_llm_requests(caller.client, tool_call_tags="openai", **seen.providers)
-    assert called(await read_all(caller)) == {0: ("add_task", ARGUMENTS)}
-    assert heard(await read_all(other)) == TEXT
+    assert calls_by_index(await read_all(caller)) == {0: ("add_task", ARGUMENTS)}
+    assert text_in(await read_all(other)) == TEXT
 
 
 # -- the tools of the request --
@@ -139,14 +139,14 @@ async def test_one_client(seen: Seen, serve: Serve, connect: Connect) -> None:
 async def test_a_rewriter_keeps_its_own_tools(instrument: Callable[..., Seen], serve: Serve, connect: Connect) -> None:
     instrument(tool_call_tags=ToolCallTagRewriter("o,c", tools=["other"]))
     other = '{"name": "other", "arguments": {}}'
-    chunks = await read_all(connect(serve(*spoken(f"so: {other} {BODY}", 5))))
-    assert heard(chunks) == f"so: <o>{other}</c> {BODY}"
+    chunks = await read_all(connect(serve(*streamed(f"so: {other} {BODY}", 5))))
+    assert text_in(chunks) == f"so: <o>{other}</c> {BODY}"
 
 
 async def test_types_come_from_the_schema(instrument: Callable[..., Seen], serve: Serve, connect: Connect) -> None:
     instrument(tool_call_tags="openai")
     text = "<tool_call>\n<function=add_task>\n<parameter=title>\n42\n</parameter>\n</function>\n</tool_call>"
-    assert called(await read_all(connect(serve(*spoken(text, 3))))) == {0: ("add_task", '{"title": "42"}')}
+    assert calls_by_index(await read_all(connect(serve(*streamed(text, 3))))) == {0: ("add_task", '{"title": "42"}')}
 
 
 async def test_without_a_marker_only_declared_tools(
@@ -154,16 +154,16 @@ async def test_without_a_marker_only_declared_tools(
 ) -> None:
     instrument(tool_call_tags="openai")
     other = '{"name": "other", "arguments": {}}'
-    chunks = await read_all(connect(serve(*spoken(f"{other}\n{BODY}", 5))))
-    assert heard(chunks) == f"{other}\n"
-    assert called(chunks) == {0: ("add_task", ARGUMENTS)}
+    chunks = await read_all(connect(serve(*streamed(f"{other}\n{BODY}", 5))))
+    assert text_in(chunks) == f"{other}\n"
+    assert calls_by_index(chunks) == {0: ("add_task", ARGUMENTS)}
 
 
 async def test_tools_that_only_the_prompt_declares(
     instrument: Callable[..., Seen], serve: Serve, connect: Connect
 ) -> None:
     seen = instrument(tool_call_tags="openai")
-    assert called(await read_all(connect(serve(*spoken(TEXT, 5))), tools=openai.NOT_GIVEN))
+    assert calls_by_index(await read_all(connect(serve(*streamed(TEXT, 5))), tools=openai.NOT_GIVEN))
     assert seen.anomalies == []
 
 
@@ -172,19 +172,19 @@ async def test_tools_that_only_the_prompt_declares(
 
 async def test_each_choice_by_itself(instrument: Callable[..., Seen], serve: Serve, connect: Connect) -> None:
     instrument(tool_call_tags="openai")
-    first, second = spoken(TEXT, 3), spoken("no <tool", 3, choice=1)
+    first, second = streamed(TEXT, 3), streamed("no <tool", 3, choice=1)
     mixed = [step for pair in zip(first, [*second, *[says("", choice=1)] * len(first)], strict=False) for step in pair]
     chunks = await read_all(connect(serve(*mixed)), n=2)
-    assert heard(chunks, 0) == "Sure.\n"
-    assert heard(chunks, 1) == "no <tool"
-    assert called(chunks) == {0: ("add_task", ARGUMENTS)}
+    assert text_in(chunks, 0) == "Sure.\n"
+    assert text_in(chunks, 1) == "no <tool"
+    assert calls_by_index(chunks) == {0: ("add_task", ARGUMENTS)}
 
 
 async def test_a_last_chunk_without_a_delta(instrument: Callable[..., Seen], serve: Serve, connect: Connect) -> None:
     seen = instrument(tool_call_tags="openai")
     last = ends("stop")
     last["choices"][0]["delta"] = None
-    chunks = await read_all(connect(serve(*spoken(TEXT, 5, reason=None), last)))
+    chunks = await read_all(connect(serve(*streamed(TEXT, 5, reason=None), last)))
     assert reasons(chunks) == ["tool_calls"]
     assert seen.anomalies == []
 
@@ -194,29 +194,31 @@ async def test_half_a_marker_comes_out_at_the_end(
     instrument: Callable[..., Seen], serve: Serve, connect: Connect, target: str
 ) -> None:
     instrument(tool_call_tags=target)
-    with_reason = await read_all(connect(serve(*spoken("so <tool_ca", 2))))
-    assert heard(with_reason) == "so <tool_ca"
+    with_reason = await read_all(connect(serve(*streamed("so <tool_ca", 2))))
+    assert text_in(with_reason) == "so <tool_ca"
     assert reasons(with_reason) == ["stop"]
-    steps = spoken("so <tool_ca", 2, reason=None)
+    steps = streamed("so <tool_ca", 2, reason=None)
     without = await read_all(connect(serve(*steps)))
-    assert heard(without) == "so <tool_ca"
+    assert text_in(without) == "so <tool_ca"
     assert len(without) == len(steps) + 1
     assert reasons(without) == []
 
 
-async def test_a_loop_that_was_left_goes_on(instrument: Callable[..., Seen], serve: Serve, connect: Connect) -> None:
+async def test_a_stream_can_be_read_on_after_a_loop_was_left(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect
+) -> None:
     seen = instrument(tool_call_tags="ojlk,dfsd")
-    caller = connect(serve(*spoken(TEXT, 2)))
+    caller = connect(serve(*streamed(TEXT, 2)))
     stream = await caller.stream()
     first = await caller.read(stream, 9)
     rest = await caller.read(stream)
-    assert heard([*first, *rest]) == f"Sure.\n<ojlk>{BODY}</dfsd>\n"
+    assert text_in([*first, *rest]) == f"Sure.\n<ojlk>{BODY}</dfsd>\n"
     assert seen.outcome == "completed"
 
 
 async def test_closed_in_the_middle_of_a_call(instrument: Callable[..., Seen], serve: Serve, connect: Connect) -> None:
     seen = instrument(tool_call_tags="openai")
-    caller = connect(serve(*spoken(TEXT, 2)))
+    caller = connect(serve(*streamed(TEXT, 2)))
     stream = await caller.stream()
     await caller.read(stream, 20)
     await caller.close(stream)
@@ -229,7 +231,7 @@ async def test_an_error_in_the_middle_of_a_call(
     instrument: Callable[..., Seen], serve: Serve, connect: Connect, end: Any
 ) -> None:
     seen = instrument(tool_call_tags="openai")
-    caller = connect(serve(*spoken(TEXT, 2, reason=None)[:20], end))
+    caller = connect(serve(*streamed(TEXT, 2, reason=None)[:20], end))
     stream = await caller.stream()
     with pytest.raises((openai.APIError, DISCONNECTED)):
         await caller.read(stream)
@@ -238,11 +240,11 @@ async def test_an_error_in_the_middle_of_a_call(
 
 
 @pytest.mark.parametrize("end", [Drop(), error_event("overloaded")])
-async def test_what_was_held_comes_before_the_error(
+async def test_text_that_is_held_back_comes_before_the_error(
     instrument: Callable[..., Seen], serve: Serve, connect: Connect, end: Any
 ) -> None:
     instrument(tool_call_tags="openai")
-    caller = connect(serve(*spoken("so <tool_c", 2, reason=None), end))
+    caller = connect(serve(*streamed("so <tool_c", 2, reason=None), end))
     stream = await caller.stream()
     chunks: list[Any] = []
 
@@ -252,7 +254,7 @@ async def test_what_was_held_comes_before_the_error(
 
     with pytest.raises((openai.APIError, DISCONNECTED)):
         await read_one_by_one()
-    assert heard(chunks) == "so <tool_c"
+    assert text_in(chunks) == "so <tool_c"
     assert await caller.read(stream) == []
 
 
@@ -261,15 +263,15 @@ async def test_text_in_the_chunk_that_finishes(instrument: Callable[..., Seen], 
     last = says(TEXT[9:])
     last["choices"][0]["finish_reason"] = "stop"
     chunks = await read_all(connect(serve(says(TEXT[:9]), last)))
-    assert called(chunks) == {0: ("add_task", ARGUMENTS)}
+    assert calls_by_index(chunks) == {0: ("add_task", ARGUMENTS)}
     assert reasons(chunks) == ["tool_calls"]
 
 
 async def test_a_call_that_is_cut_off(instrument: Callable[..., Seen], serve: Serve, connect: Connect) -> None:
     seen = instrument(tool_call_tags="openai")
-    chunks = await read_all(connect(serve(*spoken(TEXT[:60], 4, reason="length"))))
-    assert called(chunks)[0][0] == "add_task"
-    assert ARGUMENTS.startswith(called(chunks)[0][1])
+    chunks = await read_all(connect(serve(*streamed(TEXT[:60], 4, reason="length"))))
+    assert calls_by_index(chunks)[0][0] == "add_task"
+    assert ARGUMENTS.startswith(calls_by_index(chunks)[0][1])
     assert reasons(chunks) == ["length"]
     assert seen.anomalies == ["truncated"]
 
@@ -279,8 +281,8 @@ async def test_calls_of_the_server_keep_their_indexes(
 ) -> None:
     instrument(tool_call_tags="openai")
     own = calls(call(0, "call_1", "list_tasks", "{}"))
-    chunks = await read_all(connect(serve(own, *spoken(TEXT, 9))))
-    assert called(chunks) == {0: ("list_tasks", "{}"), 1: ("add_task", ARGUMENTS)}
+    chunks = await read_all(connect(serve(own, *streamed(TEXT, 9))))
+    assert calls_by_index(chunks) == {0: ("list_tasks", "{}"), 1: ("add_task", ARGUMENTS)}
 
 
 async def test_other_fields_are_left_alone(instrument: Callable[..., Seen], serve: Serve, connect: Connect) -> None:
@@ -291,21 +293,21 @@ async def test_other_fields_are_left_alone(instrument: Callable[..., Seen], serv
     chunks = await read_all(connect(serve(chunk, ends("stop"))))
     assert chunks[0].choices[0].delta.reasoning_content == "<tool_call>"
     assert chunks[0].choices[0].logprobs.content is None
-    assert heard(chunks) == "<tool_call>"
+    assert text_in(chunks) == "<tool_call>"
 
 
 async def test_untouched_without_the_option(instrumented: Seen, serve: Serve, connect: Connect) -> None:
-    chunks = await read_all(connect(serve(*spoken(TEXT, 4))))
-    assert heard(chunks) == TEXT
-    assert called(chunks) == {}
+    chunks = await read_all(connect(serve(*streamed(TEXT, 4))))
+    assert text_in(chunks) == TEXT
+    assert calls_by_index(chunks) == {}
     assert instrumented.events("otel_llm.tag_rewrite") == []
 
 
-# -- not streamed, and the SDK's other ways --
+# -- unstreamed responses, and helpers of the OpenAI SDK --
 
 
 @pytest.mark.parametrize("raw", [False, True])
-async def test_a_response_that_comes_whole(
+async def test_an_unstreamed_response(
     instrument: Callable[..., Seen], serve: Serve, connect: Connect, raw: bool
 ) -> None:
     seen = instrument(tool_call_tags="openai")
@@ -328,29 +330,31 @@ async def test_a_response_that_comes_whole(
     assert seen.anomalies == []
 
 
-async def test_whole_as_streamed(instrument: Callable[..., Seen], serve: Serve, connect: Connect) -> None:
+async def test_an_unstreamed_response_is_rewritten_like_a_stream(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect
+) -> None:
     instrument(tool_call_tags="ojlk,dfsd")
     whole = connect(serve(Answer(completion({"role": "assistant", "content": TEXT}, "stop"))))
     response = await whole.create()
-    assert response.choices[0].message.content == heard(await read_all(connect(serve(*spoken(TEXT, 1)))))
+    assert response.choices[0].message.content == text_in(await read_all(connect(serve(*streamed(TEXT, 1)))))
     assert response.choices[0].finish_reason == "stop"
 
 
 def test_the_stream_helper(instrument: Callable[..., Seen], serve: Serve) -> None:
     instrument(tool_call_tags="openai")
-    client = SyncCaller(serve(*spoken(TEXT, 5)).base_url).client
+    client = SyncCaller(serve(*streamed(TEXT, 5)).base_url).client
     with client, helpers(client).stream(model="m", messages=[], tools=[strict(ADD_TASK)]) as stream:
         final = stream.get_final_completion()
     assert final.choices[0].message.tool_calls[0].function.arguments == ARGUMENTS
     assert final.choices[0].finish_reason == "tool_calls"
 
 
-# -- what it leaves in the telemetry --
+# -- telemetry --
 
 
 async def test_telemetry(instrument: Callable[..., Seen], serve: Serve, connect: Connect) -> None:
     seen = instrument(tool_call_tags="ojlk,dfsd")
-    await read_all(connect(serve(*spoken(TEXT * 2, 6))))
+    await read_all(connect(serve(*streamed(TEXT * 2, 6))))
     rewrites = [dict(event.attributes or {}) for event in seen.events("otel_llm.tag_rewrite")]
     assert rewrites == 2 * [
         {
@@ -379,19 +383,19 @@ async def test_telemetry(instrument: Callable[..., Seen], serve: Serve, connect:
 async def test_hostile_text_is_exported(instrument: Callable[..., Seen], serve: Serve, connect: Connect) -> None:
     seen = instrument(tool_call_tags="openai")
     body = '{"name": "add_task\\ud83d", "arguments": {"title": "\\ud83d\\u0000"}}'
-    chunks = await read_all(connect(serve(*spoken(f"<tool_call>{body}</tool_call>", 5))))
-    assert json.loads(called(chunks)[0][1]) == {"title": "\ud83d\x00"}
+    chunks = await read_all(connect(serve(*streamed(f"<tool_call>{body}</tool_call>", 5))))
+    assert json.loads(calls_by_index(chunks)[0][1]) == {"title": "\ud83d\x00"}
     assert set(seen.anomalies) == {"unknown_tool", "invalid_unicode"}
     seen.encode()
 
 
 async def test_a_choice_without_an_index(instrument: Callable[..., Seen], serve: Serve, connect: Connect) -> None:
     seen = instrument(tool_call_tags="ojlk,dfsd")
-    told = spoken(TEXT, 6, reason=None)
+    told = streamed(TEXT, 6, reason=None)
     for one in told:
         one["choices"][0]["index"] = None
     chunks = await read_all(connect(serve(*told)))
-    assert f"<ojlk>{BODY}</dfsd>" in heard(chunks, None).replace("\n", "")
+    assert f"<ojlk>{BODY}</dfsd>" in text_in(chunks, None).replace("\n", "")
     (rewrite,) = seen.events("otel_llm.tag_rewrite")
     assert (rewrite.attributes or {})["otel_llm.choice.index"] == 0
     seen.encode()
@@ -402,13 +406,13 @@ async def test_nonsense_in_the_middle_of_a_call(
     instrument: Callable[..., Seen], serve: Serve, connect: Connect, odd: Any
 ) -> None:
     seen = instrument(tool_call_tags="openai")
-    told = spoken(TEXT, 6)
+    told = streamed(TEXT, 6)
     nonsense = says(None)
     nonsense["choices"] = 5 if odd is None else [{**nonsense["choices"][0], **odd}]
     chunks = await read_all(connect(serve(*told[:8], nonsense, *told[8:])))
     found = [one for one in chunks if type(one.choices) is list]
     calls_made = [one for one in found if type(one.choices[0].delta.tool_calls) is not int]
-    assert called(calls_made) == {0: ("add_task", ARGUMENTS)}
+    assert calls_by_index(calls_made) == {0: ("add_task", ARGUMENTS)}
     assert seen.anomalies == []
 
 
@@ -423,17 +427,17 @@ def many(count: int) -> str:
     return "\n".join(f"<tool_call>\n{body}\n</tool_call>" for body in bodies)
 
 
-@pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
+@pytest.mark.parametrize("is_streamed", [True, False], ids=["streamed", "whole"])
 @pytest.mark.parametrize("target", ["ojlk,dfsd", "openai"])
 async def test_more_calls_than_are_kept(
-    instrument: Callable[..., Seen], serve: Serve, connect: Connect, target: str, streamed: bool
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect, target: str, is_streamed: bool
 ) -> None:
     """The application gets all of them, the telemetry counts all of them, and nothing else is wrong."""
     seen = instrument(tool_call_tags=target)
     text = many(300)
-    if streamed:
-        chunks = await read_all(connect(serve(*spoken(text, 4000))))
-        said, names = heard(chunks), [name for name, _ in called(chunks).values()]
+    if is_streamed:
+        chunks = await read_all(connect(serve(*streamed(text, 4000))))
+        said, names = text_in(chunks), [name for name, _ in calls_by_index(chunks).values()]
     else:
         whole = completion({"role": "assistant", "content": text}, "stop")
         message = (await connect(serve(Answer(whole))).create()).choices[0].message
@@ -462,7 +466,7 @@ async def test_more_calls_than_are_kept_and_one_of_the_server(
     """The call that the server sees is one that `stop` contradicts."""
     seen = instrument(tool_call_tags="ojlk,dfsd")
     own = calls(call(0, "call_1", "add_task", ARGUMENTS))
-    await read_all(connect(serve(*spoken(many(300), 4000, reason=None), own, ends("stop"))))
+    await read_all(connect(serve(*streamed(many(300), 4000, reason=None), own, ends("stop"))))
     assert set(seen.anomalies) == {"limit_exceeded", "finish_reason_mismatch"}
 
 
@@ -479,8 +483,8 @@ async def test_a_fault_gives_back_what_was_held(
 ) -> None:
     seen = instrument(tool_call_tags="openai")
     break_scanner("l_")
-    chunks = await read_all(connect(serve(*spoken(TEXT, 2))))
-    assert heard(chunks) == TEXT
+    chunks = await read_all(connect(serve(*streamed(TEXT, 2))))
+    assert text_in(chunks) == TEXT
     assert reasons(chunks) == ["stop"]
     assert seen.outcome == "completed"
 
@@ -493,9 +497,9 @@ async def test_a_fault_loses_nothing_wherever_it_comes(
     """A call of which the application has got a part is not taken back; whatever else there is it gets as text."""
     instrument(tool_call_tags=target)
     feed = Scanner.feed
-    told = spoken(TEXT, 3)
+    told = streamed(TEXT, 3)
     caller = connect(serve(*told))
-    new = heard(await read_all(caller, tools=[]))
+    new = text_in(await read_all(caller, tools=[]))
     for place in range(len(told)):
         left = [place]
 
@@ -508,11 +512,11 @@ async def test_a_fault_loses_nothing_wherever_it_comes(
         with monkeypatch.context() as patch:
             patch.setattr(Scanner, "feed", breaks)
             chunks = await read_all(caller, tools=[])
-        text = heard(chunks)
+        text = text_in(chunks)
         if text != TEXT and left[0] < 0:
             begun = max(at for at in range(len(text) + 1) if new.startswith(text[:at]))
             assert TEXT.endswith(text[begun:])
-            assert called(chunks) if target == "openai" else begun > len("Sure.\n<")
+            assert calls_by_index(chunks) if target == "openai" else begun > len("Sure.\n<")
 
 
 @pytest.mark.swallows("tag rewriting")
@@ -524,8 +528,8 @@ async def test_a_fault_at_the_end_gives_back_what_was_held(
 
     instrument(tool_call_tags="openai")
     monkeypatch.setattr(Scanner, "flush", breaks)
-    chunks = await read_all(connect(serve(*spoken("so <tool_c", 2, reason=None))), tools=[])
-    assert heard(chunks) == "so <tool_c"
+    chunks = await read_all(connect(serve(*streamed("so <tool_c", 2, reason=None))), tools=[])
+    assert text_in(chunks) == "so <tool_c"
 
 
 @pytest.mark.swallows("tag rewriting")
@@ -536,7 +540,7 @@ async def test_a_fault_gives_back_what_was_held_of_a_choice_that_never_comes_aga
     break_scanner("broken")
     told = [says("<tool_", choice=1), says("<broken"), ends("stop")]
     chunks = await read_all(connect(serve(*told)), n=2, tools=[])
-    assert (heard(chunks), heard(chunks, 1)) == ("<broken", "<tool_")
+    assert (text_in(chunks), text_in(chunks, 1)) == ("<broken", "<tool_")
 
 
 @pytest.mark.swallows("tag rewriting")
@@ -548,7 +552,7 @@ async def test_a_fault_in_the_second_choice_of_a_chunk(
     both = says("so <tool_")
     both["choices"] += says("<broken", choice=1)["choices"]
     chunks = await read_all(connect(serve(both, ends("stop"), ends("stop", choice=1))), n=2, tools=[])
-    assert (heard(chunks), heard(chunks, 1)) == ("so <tool_", "<broken")
+    assert (text_in(chunks), text_in(chunks, 1)) == ("so <tool_", "<broken")
 
 
 @pytest.mark.swallows("tag rewriting")
@@ -577,7 +581,7 @@ async def test_a_fault_gives_back_what_was_held_of_another_choice(
     break_scanner("broken")
     told = [says("<tool_", choice=1), says("<broken"), says("call>", choice=1), ends("stop"), ends("stop", choice=1)]
     chunks = await read_all(connect(serve(*told)), n=2)
-    assert (heard(chunks), heard(chunks, 1)) == ("<broken", "<tool_call>")
+    assert (text_in(chunks), text_in(chunks, 1)) == ("<broken", "<tool_call>")
 
 
 @pytest.mark.parametrize("bad", ["a,b,c", "{,}", "<x,<xy", 5, ToolCallTagRewriter])
@@ -585,7 +589,7 @@ async def test_tags_that_cannot_be_used(
     instrument: Callable[..., Seen], serve: Serve, connect: Connect, bad: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     instrument(tool_call_tags=bad)
-    assert heard(await read_all(connect(serve(*spoken(TEXT, 4))))) == TEXT
+    assert text_in(await read_all(connect(serve(*streamed(TEXT, 4))))) == TEXT
     assert [record.levelno for record in caplog.records if "tool_call_tags" in record.getMessage()] == [logging.WARNING]
 
 
@@ -596,6 +600,6 @@ def test_unset_is_none() -> None:
 def test_uninstrumented_again(instrument: Callable[..., Seen], serve: Serve) -> None:
     instrument(tool_call_tags="openai")
     OpenAIInstrumentor().uninstrument()
-    client = SyncCaller(serve(*spoken(TEXT, 4)).base_url).client
+    client = SyncCaller(serve(*streamed(TEXT, 4)).base_url).client
     with client:
-        assert heard(list(client.chat.completions.create(model="m", messages=[], stream=True))) == TEXT
+        assert text_in(list(client.chat.completions.create(model="m", messages=[], stream=True))) == TEXT
