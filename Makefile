@@ -26,6 +26,14 @@ export UV_NO_CACHE := 1
 endif
 endif
 
+# The JavaScript of the page of otel-llm view runs as it is; only the check of its types needs Node.js.
+ifneq ($(and $(shell command -v node 2>/dev/null),$(shell command -v npm 2>/dev/null)),)
+PAGE_TOOLS := node_modules/.made
+CHECK_PAGE = node_modules/.bin/tsc --project jsconfig.json
+else
+CHECK_PAGE = @echo "Skipped the types of the page's JavaScript: node and npm are not on the PATH."
+endif
+
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
 
@@ -33,7 +41,7 @@ demo: $(VENV)/.demo ## show healthy and broken tool calls in this terminal
 	@$(BIN)/otel-llm demo
 
 test: lint ## run everything that continuous integration checks
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 	$(BIN)/nox --tags quick -- --quick
 	@echo "Only make test-all runs the whole suite with other versions of Python and of the OpenAI SDK, and the frameworks."
 
@@ -49,10 +57,11 @@ test-browser: $(VENV)/.test-browser ## test the page of otel-llm view in a real 
 stack: $(VENV)/.stack ## start the collector, Jaeger and Prometheus on this machine; needs Go and Prometheus
 	@$(BIN)/python -m stack
 
-lint: $(VENV)/.test ## check style and types only
+lint: $(VENV)/.test $(PAGE_TOOLS) ## check style and types only
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(CHECK_PAGE)
 
 changelog: $(VENV)/.test ## check that this branch has a change-log fragment, and show the next section (BASE=origin/main)
 	$(BIN)/towncrier check --compare-with $(or $(BASE),origin/main)
@@ -80,7 +89,7 @@ bench: $(VENV)/.bench ## measure what the instrumentation costs, compared with o
 	$(BIN)/python -m benchmarks
 
 clean: ## remove everything that the other targets created in this folder
-	rm -rf $(VENV) .nox build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) node_modules .nox build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Try each interpreter by running it: a shim on the PATH may exist and still fail.
@@ -104,13 +113,13 @@ $(VENV)/.stack: WHAT := --group stack
 $(VENV)/.dist: WHAT := --group release
 $(VENV)/.bench: WHAT := --editable '.[demo]' --group bench
 
-<<<<<<< HEAD
-$(VENV)/.demo $(VENV)/.test $(VENV)/.test-stack $(VENV)/.test-browser $(VENV)/.stack $(VENV)/.bench: $(VENV)/.made pyproject.toml constraints.txt
-	@echo "Installing the dependencies of 'make $(subst .,,$(notdir $@))'."
-=======
 $(VENV)/.demo $(VENV)/.test $(VENV)/.test-stack $(VENV)/.test-browser $(VENV)/.stack $(VENV)/.dist $(VENV)/.bench: $(VENV)/.made pyproject.toml constraints.txt
-	@echo "Installing what 'make $(subst .,,$(notdir $@))' needs."
->>>>>>> around
+	@echo "Installing the dependencies of 'make $(subst .,,$(notdir $@))'."
 	@$(INSTALL) $(WHAT)
 	@$(if $(findstring bench,$@),$(INSTALL) --no-deps abstractcore)
+	@touch $@
+
+node_modules/.made: package.json .npmrc
+	@echo "Installing TypeScript."
+	@npm install --loglevel=error
 	@touch $@

@@ -53,6 +53,8 @@ SDK_TESTS = [
     "tests/testing",
     "tests/wrappers",
 ]
+# As `make test` runs them.
+IN_PARALLEL = ["--numprocesses=auto", "--maxprocesses=4", "--dist=worksteal"]
 FRAMEWORKS = {
     # Extra requirements of each framework; `demo` brings a real server.
     "openai-agents": ("otel-llm[demo]",),
@@ -89,9 +91,9 @@ def sdk(session: nox.Session, openai: str, beside: str | None) -> None:
     tests = [part for part in group if not part.startswith("nox")]
     session.install("--constraint", str(constraints), "--editable", ".[cli,demo]", *wanted, *tests)
     if "--quick" in session.posargs:
-        _test(session, "openai", "SDK-dependent", *SDK_TESTS)
+        _test(session, "openai", "SDK-dependent", *IN_PARALLEL, *SDK_TESTS)
     else:
-        _test(session, "openai", "all", "tests")
+        _test(session, "openai", "all", *IN_PARALLEL, "tests")
 
 
 @nox.session(name="frameworks")

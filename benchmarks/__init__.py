@@ -1,1 +1,1 @@
-"""What otel-llm costs, side by side with its peers: `python -m benchmarks`."""
+"""Measures what otel-llm costs, compared with its peers: `python -m benchmarks`."""

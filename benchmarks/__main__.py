@@ -1,4 +1,4 @@
-"""Runs every library in processes of its own and prints what they cost. Exits with 1 where a target is missed."""
+"""Runs every library in its own processes and prints what each costs. Exits with 1 if a target is missed."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from benchmarks.figures import LENGTH, Costs, TagCosts, Times, least, least_tag_
 from benchmarks.libraries import ABSTRACTCORE, BARE, FORWARDING, OFFICIAL, OURS, PEERS, REWRITERS, Library
 
 _ROOT = Path(__file__).parent.parent
-# Every process of a sound run is done long before.
+# A process that works ends long before.
 _GIVE_UP_SECONDS = 300
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long is measured. More rounds find quieter moments of the machine."""
+    """How long to measure. More rounds find quieter moments of the machine."""
 
     rounds: int = 8
     seconds: float = 1.5
@@ -52,7 +52,7 @@ _QUICK = Plan(
 
 
 def _run(module: str, *arguments: object) -> Any:
-    # Settings of whoever runs this would make the libraries do different work.
+    # Settings from the environment would change what the libraries do.
     left_out = ("OTEL_", "TRACELOOP_", "PYTHONDONTWRITEBYTECODE")
     environ = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
     process = subprocess.run(
@@ -68,7 +68,7 @@ def _run(module: str, *arguments: object) -> Any:
 
 
 def _time(libraries: list[Library], rounds: int, seconds: float, sizes: list[int]) -> dict[Library, Times]:
-    """Round by round one process a library, so that a slow minute of the machine is slow for all."""
+    """Each round runs one process per library, so that a slow minute of the machine slows all libraries."""
     taken: dict[Library, list[Times]] = {library: [] for library in libraries}
     for _ in range(rounds):
         for library in libraries:
@@ -86,7 +86,7 @@ def _time_tags(libraries: list[Library], rounds: int, seconds: float) -> dict[Li
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one minute instead of three; rougher figures")
+    parser.add_argument("--quick", action="store_true", help="take one minute instead of three, for rougher figures")
     plan = _QUICK if parser.parse_args().quick else Plan()
     out = report.console()
 
@@ -95,10 +95,12 @@ def main() -> int:
     report.print_machine(out, [OURS, *peers, *(library for library in rewriters if library is not OURS)])
     for peer in PEERS:
         if peer not in peers:
-            out.print(f"{peer.distribution} is not installed and left out")
+            out.print(f"{peer.distribution} is not installed, so it is left out")
     if ABSTRACTCORE not in rewriters:
-        how = "pip install --no-deps --constraint constraints.txt abstractcore: its dependencies rule out this openai"
-        out.print(f"{ABSTRACTCORE.distribution} is not installed and left out ({how})", soft_wrap=True)
+        how = (
+            "pip install --no-deps --constraint constraints.txt abstractcore: its dependencies exclude this OpenAI SDK"
+        )
+        out.print(f"{ABSTRACTCORE.distribution} is not installed, so it is left out ({how})", soft_wrap=True)
 
     times = _time([BARE, FORWARDING, OURS, *peers], plan.rounds, plan.seconds, [0, LENGTH])
     costs = {library: Costs(taken, times[BARE]) for library, taken in times.items() if library is not BARE}
@@ -109,12 +111,12 @@ def main() -> int:
     by_length = Costs(times[OURS], times[BARE])
     report.print_lengths(out, by_length, lengths)
 
-    # The first one writes the byte code that the others read.
+    # The first start writes the bytecode that the others read.
     start = min([_run("startup") for _ in range(1 + plan.starts)][1:])
     tag_costs = _time_tags(rewriters, plan.tag_rounds, plan.tag_seconds)
 
     seed = _run("seed_limits", "--repeats", plan.seed_repeats)
-    # Sizes do not mind company.
+    # Sizes do not depend on the load of the machine, so these run in parallel.
     with ThreadPoolExecutor(2) as pool:
         tag_memory = pool.submit(_run, "tags", OURS.name, "memory")
         behaviour = {library: pool.submit(_run, "tags", library.name, "behaviour") for library in rewriters}

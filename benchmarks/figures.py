@@ -1,4 +1,4 @@
-"""What the raw times of the libraries say: pure arithmetic, times in microseconds."""
+"""Computes costs from the raw times of the libraries. Costs are in microseconds."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from benchmarks.measure import key
 from benchmarks.workload import KINDS, MODES, Kind, Mode
 
 Times = dict[str, int]
-"""The least nanoseconds of each scenario of one library, by `measure.key`."""
+"""The shortest time of each scenario of one library in nanoseconds, by `measure.key`."""
 
 LENGTH = 1000
-"""Deltas of the response at which a chunk's cost is compared."""
+"""How many deltas the response has at which the cost of a chunk is compared."""
 
 
 @dataclass(frozen=True)
@@ -25,16 +25,16 @@ class Costs:
     bare: Times
 
     def request(self, kind: Kind, mode: Mode, deltas: int = 0) -> float:
-        """Added to a whole request. Without deltas: its fixed cost, that of the first and last chunks included."""
+        """Added to a whole request. Without deltas, this is the fixed cost, including the first and last chunks."""
         scenario = key(kind, mode, deltas)
         return (self.times[scenario] - self.bare[scenario]) / 1000
 
     def chunk(self, kind: Kind, mode: Mode, deltas: int = LENGTH) -> float:
-        """Added to each chunk of a response with so many deltas, what its end costs more for them included."""
+        """Added to each chunk of a response with `deltas` deltas, including what they add to the cost of its end."""
         return (self.request(kind, mode, deltas) - self.request(kind, mode)) / deltas
 
     def cheaper_from(self, other: Costs, kind: Kind, mode: Mode) -> float:
-        """How many deltas a response needs for all of it to cost less than with `other`, infinite if it never does."""
+        """From how many deltas on a whole response costs less than with `other`; infinite if it never does."""
         saved = other.chunk(kind, mode) - self.chunk(kind, mode)
         more = self.request(kind, mode) - other.request(kind, mode)
         if more <= 0 <= saved:
@@ -42,27 +42,27 @@ class Costs:
         return more / saved if saved > 0 else math.inf
 
     def growth(self, kind: Kind, mode: Mode, lengths: list[int]) -> float:
-        """How many times the cost of a chunk in the shortest response the highest in a longer one is."""
+        """The highest cost of a chunk in a longer response, divided by its cost in the shortest one."""
         shortest, *longer = (self.chunk(kind, mode, deltas) for deltas in lengths)
         return max(longer) / shortest
 
 
 @dataclass(frozen=True)
 class TagCosts:
-    """What rewriting with one library costs. There is nothing to subtract: without it the text is just passed on."""
+    """What rewriting with one library costs. Nothing is subtracted: text without a rewriter costs nothing."""
 
     times: Times
     chunks: Mapping[str, int]
     left_out: Mapping[str, float]
-    """Nanoseconds that the longest texts would take, told from those of shorter ones."""
+    """The time that the longest texts would take in nanoseconds, extrapolated from shorter ones."""
 
     def prose(self, chunks: int) -> float:
-        """A chunk of plain text, the stream's beginning and end included."""
+        """A chunk of plain text, including the start and end of the stream."""
         scenario = tags_key("prose", chunks)
         return self.times[scenario] / self.chunks[scenario] / 1000
 
     def call(self, kind: str, length: int) -> float | None:
-        """A chunk within a call, that is without what a call with hardly any arguments costs. None if left out."""
+        """A chunk within a call, less the cost of a call with almost no arguments. None if it was left out."""
         longer, shortest = tags_key(kind, length), tags_key(kind, 0)
         if longer not in self.times:
             return None
@@ -70,13 +70,13 @@ class TagCosts:
         return (self.times[longer] - self.times[shortest]) / chunks / 1000
 
     def growth(self, kind: str, lengths: Sequence[int]) -> float:
-        """How many times the cost of a chunk in the shortest call the highest in a longer one is."""
+        """The highest cost of a chunk in a longer call, divided by its cost in the shortest one."""
         shortest, *longer = (self.call(kind, length) or math.inf for length in lengths)
         return max(longer) / shortest
 
 
 def least_tag_costs(rounds: Sequence[Mapping[str, Any]]) -> TagCosts:
-    """Of a text that only some rounds left out, what the others measured counts."""
+    """The lowest costs over all rounds. A text counts as left out only if every round left it out."""
     times: Times = {}
     chunks: dict[str, int] = {}
     left_out: dict[str, float] = {}
@@ -93,9 +93,9 @@ def tags_key(kind: str, size: int) -> str:
 
 
 def extrapolated(known: Sequence[tuple[int, float]], count: int) -> float:
-    """How long `count` chunks will take, judged by the two longest texts that are known.
+    """How long `count` chunks will take, extrapolated from the two longest known texts.
 
-    The time of a text is taken for the sum of one part that grows with it, and of one that grows with its square.
+    It assumes that the time of a text is the sum of a linear and a quadratic part.
     """
     if not known:
         return 0

@@ -1,4 +1,4 @@
-"""The libraries that are compared, and how each is switched on in a process of its own."""
+"""The compared libraries, and how to switch each on in its own process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, Sp
 
 
 class CountingExporter(SpanExporter):
-    """Takes every span and keeps none: how many there were shows that a library did its work."""
+    """Counts the spans and drops them. The count shows whether a library did its work."""
 
     def __init__(self) -> None:
         self.spans = 0
@@ -28,7 +28,7 @@ class CountingExporter(SpanExporter):
 
 @dataclass(frozen=True)
 class Library:
-    """`distribution` and `module` are None for a baseline, which no package provides."""
+    """`distribution` and `module` are None for a baseline, which comes from no package."""
 
     name: str
     distribution: str | None = None
@@ -47,11 +47,11 @@ class Library:
             return None
 
     def switch_on(self) -> CountingExporter:
-        """Instrument the SDK, with providers of the OpenTelemetry SDK that all libraries share."""
+        """Instrument the OpenAI SDK. All libraries get the same providers of the OpenTelemetry SDK."""
         exporter = CountingExporter()
         tracer_provider = TracerProvider()
         tracer_provider.add_span_processor(SimpleSpanProcessor(exporter))
-        # Nobody collects while we measure: what metrics cost is the recording.
+        # Nothing is collected while we measure: metrics cost only their recording.
         meter_provider = MeterProvider(metric_readers=[InMemoryMetricReader()])
         if self.module is not None:
             instrumentor = import_module(self.module).OpenAIInstrumentor()
@@ -74,13 +74,13 @@ OPENLLMETRY = Library(
 )
 PEERS = (OFFICIAL, OPENLLMETRY)
 ABSTRACTCORE = Library("abstractcore", "abstractcore")
-"""Rewrites the tags of tool calls in text, and instruments nothing."""
+"""Rewrites the tags of tool calls in text; it is no instrumentation."""
 REWRITERS = (OURS, ABSTRACTCORE)
 LIBRARIES = {library.name: library for library in (BARE, FORWARDING, OURS, *PEERS)}
 
 
 class _Forwarding(wrapt.ObjectProxy):  # type: ignore[type-arg]
-    """The least that a proxy around a stream can do."""
+    """The cheapest possible proxy around a stream."""
 
     def __iter__(self) -> Any:
         return self

@@ -1,4 +1,4 @@
-"""Times one library in this process and writes the least time of every scenario as JSON."""
+"""Times one library in this process and writes the shortest time of each scenario as JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def key(kind: Kind, mode: Mode, deltas: int) -> str:
 
 
 def time_scenarios(name: str, sizes: list[int], seconds: float) -> dict[str, int]:
-    """The least nanoseconds of each scenario: whatever else the machine does only ever adds."""
+    """The shortest time of each scenario in nanoseconds: other load on the machine can only add time."""
     library = LIBRARIES[name]
     exporter = library.switch_on()
     responses, clients = Responses(), StubClients()
@@ -34,17 +34,17 @@ def time_scenarios(name: str, sizes: list[int], seconds: float) -> dict[str, int
     requests = len(scenarios)
     for (_, mode, _), chunks in scenarios.items():
         clients.time_request(mode, chunks, loop)
-    # Prebuilt chunks are nobody's garbage; what a library leaves to the collector it shall pay for.
+    # Exclude the prebuilt chunks from garbage collection, so that it costs only what the library leaves behind.
     gc.collect()
     gc.freeze()
     best: dict[str, int] = {}
     until = perf_counter() + seconds
     rounds = 0
-    # In turn, so that a quiet moment of the machine is quiet for all.
+    # Take turns, so that a quiet moment of the machine benefits all scenarios.
     while rounds < 3 or perf_counter() < until:
         rounds += 1
         for (kind, mode, deltas), chunks in scenarios.items():
-            # Short requests are over so soon that a turn has room for several.
+            # Short requests run several times a turn.
             for _ in range(max(1, 1000 // (deltas + 20))):
                 requests += 1
                 taken = clients.time_request(mode, chunks, loop)

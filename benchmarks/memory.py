@@ -1,4 +1,4 @@
-"""What otel-llm keeps: over many streams, and within one long one. Writes figures as JSON, sizes in bytes."""
+"""Measures what otel-llm holds in memory after many streams and during a long one. Writes bytes as JSON."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from benchmarks.workload import (
     ending,
 )
 
-# Before these, caches fill and metrics get their attribute sets.
+# These fill the caches and create the attribute sets of the metrics.
 _WARM_UP = 1000
 _DELTAS_OF_A_STREAM = 20
-# Long enough that a long stream goes over what is kept of its arguments.
+# Long enough for a long stream to exceed the limit on kept arguments.
 _DELTA_LENGTH = 40
 
 
 class _Streams:
-    """Streams of every kind, ended in every way that needs no fault."""
+    """Streams of every kind, ended in every way except by an error."""
 
     def __init__(self) -> None:
         self._clients = StubClients()
@@ -41,7 +41,7 @@ class _Streams:
     async def run(self, number: int) -> None:
         chunks = self._responses[number % 2]
         ending_of_it = number // 4 % 4
-        # Half are read to their end; of the others one is closed and one is forgotten.
+        # Half of the streams are read to the end, a quarter is closed, and a quarter is abandoned.
         read = len(chunks) + 1 if ending_of_it < 2 else _DELTAS_OF_A_STREAM // 2
         if number // 2 % 2:
             stream = await self._clients.open_async(chunks)
@@ -65,21 +65,21 @@ class _Streams:
 
 
 def over_many_streams(streams: int, *, traced: bool) -> dict[str, float]:
-    """How much more is held after `streams` streams than after the warm-up.
+    """How much more memory is in use after `streams` streams than after the warm-up.
 
-    `traced`: what Python allocated, to the byte; else what the process has in memory. Not both at once: tracing
-    needs memory itself.
+    `traced` measures the allocations of Python, otherwise it is the memory of the process. They cannot be measured
+    together, because tracing needs memory itself.
     """
     if traced:
-        # From the start: what replaces something untraced would look like growth.
+        # Trace from the start: an object that replaces an untraced one would look like growth.
         tracemalloc.start()
     exporter = OURS.switch_on()
     work = _Streams()
     process = psutil.Process()
 
     async def held() -> int:
-        # A forgotten stream of the SDK is garbage in a cycle, and the event loop closes its generators in tasks
-        # of their own, one inside the other.
+        # An abandoned stream of the OpenAI SDK is a reference cycle, and the event loop closes its nested generators
+        # one after the other, each in its own task.
         for _ in range(4):
             gc.collect()
             await asyncio.sleep(0)
@@ -104,7 +104,7 @@ def over_many_streams(streams: int, *, traced: bool) -> dict[str, float]:
 
 
 def _fresh_chunks(kind: Kind, deltas: int) -> Iterator[ChatCompletionChunk]:
-    """Chunks that exist no longer than their reader keeps them, as in a real stream."""
+    """Chunks that live only as long as their reader keeps them, as in a real stream."""
     yield from beginning(kind)
     for number in range(deltas):
         yield delta_chunk(kind, f"{number:<{_DELTA_LENGTH}}")
@@ -112,7 +112,7 @@ def _fresh_chunks(kind: Kind, deltas: int) -> Iterator[ChatCompletionChunk]:
 
 
 def within_one_stream(deltas: int) -> dict[str, float]:
-    """The most that one stream of so many deltas holds at any time, its end included."""
+    """The peak memory of one stream with `deltas` deltas, including its end."""
     OURS.switch_on()
     clients = StubClients()
     peaks: dict[str, float] = {"deltas": deltas}
@@ -132,7 +132,7 @@ def within_one_stream(deltas: int) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["rss", "traced", "stream"])
-    parser.add_argument("count", type=int, help="streams, or deltas of the one stream")
+    parser.add_argument("count", type=int, help="number of streams, or of deltas in the stream")
     options = parser.parse_args()
     if options.what == "stream":
         figures = within_one_stream(options.count)

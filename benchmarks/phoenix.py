@@ -1,4 +1,4 @@
-"""Arize Phoenix, where `phoenix` is on the PATH: started on free ports, in a folder of its own, without telemetry."""
+"""Starts Arize Phoenix, if `phoenix` is on the PATH, on free ports, in its own folder, with its telemetry off."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SECONDS_TO_STORE: Final = 600
 
 
 class Phoenix(NamedTuple):
-    """A Phoenix that answers. `seconds`: from the command to the page."""
+    """A running Phoenix. `seconds`: from the command to the first page."""
 
     process: psutil.Popen
     address: str
@@ -30,7 +30,7 @@ class Phoenix(NamedTuple):
     database: Path
 
     def wait_for(self, count: int) -> None:
-        """Return when `count` spans are stored, which it does after it has answered. Raises TimeoutError."""
+        """Return when `count` spans are stored, which happens after the response. Raises TimeoutError."""
         until = time.monotonic() + _SECONDS_TO_STORE
         with contextlib.closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
             while connection.execute("SELECT count(*) FROM spans").fetchone()[0] < count:
@@ -40,13 +40,13 @@ class Phoenix(NamedTuple):
 
 
 def is_there() -> bool:
-    """Whether it can be started."""
+    """Whether Phoenix is installed."""
     return shutil.which("phoenix") is not None
 
 
 @contextlib.contextmanager
 def phoenix(folder: Path) -> Iterator[Phoenix]:
-    """Run `phoenix serve`. Raises TimeoutError where its page does not answer."""
+    """Run `phoenix serve`. Raises TimeoutError if its page does not respond."""
     port, grpc_port = free_ports(2)
     settings = {
         "PHOENIX_HOST": "127.0.0.1",
@@ -56,7 +56,7 @@ def phoenix(folder: Path) -> Iterator[Phoenix]:
         "PHOENIX_TELEMETRY_ENABLED": "false",
         "PHOENIX_ALLOW_EXTERNAL_RESOURCES": "false",
     }
-    # It lives in an environment of its own.
+    # Phoenix has its own Python environment.
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PHOENIX_", "PYTHON"))}
     began = time.perf_counter()
     process = psutil.Popen(
@@ -66,7 +66,7 @@ def phoenix(folder: Path) -> Iterator[Phoenix]:
         address = f"127.0.0.1:{port}"
         while not _answers(address):
             if process.poll() is not None or time.perf_counter() - began > _SECONDS_TO_START:
-                raise TimeoutError("Phoenix does not answer")
+                raise TimeoutError("Phoenix does not respond")
             time.sleep(0.05)
         yield Phoenix(process, address, time.perf_counter() - began, folder / "phoenix.db")
     finally:

@@ -1,10 +1,10 @@
-"""What the pipeline takes: spans per second, and bytes per span, on real programs.
+"""Measures the throughput of the pipeline in spans per second, and the bytes per span, with the real programs.
 
 usage: python -m benchmarks.pipeline [--spans N]        (make bench-stack)
 
-The spans are those of 512 real requests, agents' turns with two tool calls and arguments of their own, sent again and
-again with new ids. They are encoded beforehand, so that what is measured is the pipeline: from the first request to the
-last span that Jaeger took. Sender, collectors, stores and Kafka share this machine.
+The spans come from 512 real requests, turns of agents with two tool calls each. They are sent repeatedly with new ids,
+and are encoded beforehand, so that only the pipeline is measured, from the first request to the last span that Jaeger
+accepted. Sender, collectors, stores and Kafka share this machine.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from stack.kafka import KafkaCluster
 from stack.program import Program, ProgramError
 from stack.programs import CollectorPorts, JaegerPorts
 
-BATCH: Final = 512  # what an SDK sends at once
+BATCH: Final = 512  # spans that the OpenTelemetry SDK sends at once
 _SENDERS: Final = 4
 _TIMEOUT: Final = 300.0  # seconds
 _TOKEN: Final = "benchmark"
@@ -58,9 +58,9 @@ _TOOLS: Final[Any] = [
 
 
 def main() -> int:
-    """Measure each tier and print a line for it; 1 where a program is missing or fails."""
+    """Measure each tier and print a line for it. Returns 1 if a program is missing or fails."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pipeline", description=__doc__.splitlines()[0])
-    parser.add_argument("--spans", type=int, default=20_000, help="how many are sent through each tier")
+    parser.add_argument("--spans", type=int, default=20_000, help="how many spans to send through each tier")
     count: int = parser.parse_args().spans
     batches = encoded_batches(-(-count // BATCH))
     count = len(batches) * BATCH
@@ -79,7 +79,7 @@ def main() -> int:
 
 
 def local(batches: list[bytes], count: int, folder: Path) -> None:
-    """local.yaml, Jaeger in memory."""
+    """local.yaml and Jaeger in memory."""
     collector, jaeger = CollectorPorts.free(), JaegerPorts.free()
     to_jaeger = {"JAEGER_OTLP_ENDPOINT": f"127.0.0.1:{jaeger.otlp}"}
     with (
@@ -91,7 +91,7 @@ def local(batches: list[bytes], count: int, folder: Path) -> None:
 
 
 def agent_and_gateway(batches: list[bytes], count: int, folder: Path) -> None:
-    """agent.yaml, gateway.yaml with everything kept, Jaeger in memory."""
+    """agent.yaml, gateway.yaml without sampling, and Jaeger in memory."""
     agent, gateway, jaeger = CollectorPorts.free(), CollectorPorts.free(), JaegerPorts.free()
     token = {"GATEWAY_TOKEN": _TOKEN}
     to_gateway = {**token, "GATEWAY_ENDPOINT": f"http://127.0.0.1:{gateway.http}"}
@@ -106,7 +106,7 @@ def agent_and_gateway(batches: list[bytes], count: int, folder: Path) -> None:
 
 
 def distributed(batches: list[bytes], count: int, folder: Path) -> None:
-    """scale-producer.yaml, three Kafka brokers, one scale-consumer.yaml with everything kept, Jaeger on Cassandra."""
+    """scale-producer.yaml, three Kafka brokers, one scale-consumer.yaml without sampling, and Jaeger on Cassandra."""
     producer, consumer, jaeger = CollectorPorts.free(), CollectorPorts.free(), JaegerPorts.free()
     with KafkaCluster(folder / "kafka") as kafka, Cassandra(folder / "cassandra") as cassandra:
         kafka.create_topic(_TOPIC, _PARTITIONS)
@@ -142,7 +142,7 @@ def distributed(batches: list[bytes], count: int, folder: Path) -> None:
 
 
 def encoded_batches(count: int) -> list[bytes]:
-    """Give ``count`` OTLP requests with ``BATCH`` spans each; every span has ids of its own."""
+    """``count`` OTLP requests with ``BATCH`` spans each; every span has its own ids."""
     request = ExportTraceServiceRequest()
     request.CopyFrom(encode_spans(_real_spans()))
     encoded = []
@@ -170,7 +170,7 @@ def _real_spans() -> tuple[ReadableSpan, ...]:
 
 
 def _turn(_body: object) -> list[Step]:
-    """What a model says in one turn: two calls, with titles that nothing compresses well."""
+    """What a model says in one turn: two calls, with titles that do not compress well."""
     title, list_id = base64.b64encode(os.urandom(24)).decode(), uuid.uuid4()
     return [
         *tool_call_chunks("add_task", f'{{"title": "{title}", "list": "{list_id}"}}', id=f"call_{uuid.uuid4()}"),
@@ -201,8 +201,8 @@ def _send(port: int, token: str | None, batches: list[bytes]) -> None:
                 if answer.status == 200:
                     break
                 if answer.status not in {429, 503}:
-                    raise ProgramError(f"The collector answered {answer.status}.")
-                time.sleep(0.05)  # full: as an SDK would, later again
+                    raise ProgramError(f"The collector responded with status {answer.status}.")
+                time.sleep(0.05)  # it is full, so try again, as the OpenTelemetry SDK does
 
 
 def _sent(ports: CollectorPorts) -> float:

@@ -20,7 +20,7 @@ _WIDTH = 140
 
 
 def console() -> Console:
-    """As wide as the tables need where there is no terminal to ask."""
+    """A console, as wide as the tables need if there is no terminal."""
     plain = Console()
     return plain if plain.is_terminal else Console(width=_WIDTH)
 
@@ -54,14 +54,14 @@ def print_costs(out: Console, costs: Mapping[Library, Costs]) -> None:
             ),
         )
     out.print(table)
-    out.print("fixed: a response without deltas, its first and last chunks included", soft_wrap=True)
-    out.print("a tool call: what one without arguments' deltas adds to that", soft_wrap=True)
+    out.print("fixed: a response without deltas, including its first and last chunks", soft_wrap=True)
+    out.print("a tool call: what a call without deltas of arguments adds to that", soft_wrap=True)
     for library, cost in costs.items():
         if library.is_baseline or library is OURS:
             continue
         lengths = (f"{kind} {mode} {ours.cheaper_from(cost, kind, mode):.0f}" for kind, mode in ALL)
         out.print(
-            f"Deltas from which on a whole response costs less than with {library.name}: {', '.join(lengths)}",
+            f"Number of deltas from which a whole response costs less than with {library.name}: {', '.join(lengths)}",
             soft_wrap=True,
         )
 
@@ -71,7 +71,7 @@ def _tool_call(costs: Costs) -> float:
 
 
 def print_lengths(out: Console, ours: Costs, lengths: list[int]) -> None:
-    table = Table(title="otel-llm, added to each chunk by length of the response, microseconds")
+    table = Table(title="Added by otel-llm to each chunk, by length of the response, microseconds")
     table.add_column("deltas", justify="right")
     for kind, mode in ALL:
         table.add_column(f"{kind} {mode}", justify="right")
@@ -117,9 +117,9 @@ def print_tags(
     )
     table.add_row(f"outputs of one text in {tried['cuts']} cuts", *(str(each["outputs"]) for each in figures))
     out.print(table)
-    out.print("plain: the stream's beginning and end included; a call: without what one of hardly any arguments costs")
+    out.print("plain: including start and end of the stream; a call: less the cost of a call with almost no arguments")
     peaks = ", ".join(f"{held[kind] / 1000:.0f} kB ({kind})" for kind in KINDS_OF_CALLS)
-    out.print(f"the most that otel-llm holds while a call of {held['size'] // 1000:,} kB passes: {peaks}")
+    out.print(f"peak memory of otel-llm during a call of {held['size'] // 1000:,} kB: {peaks}")
 
 
 def _tag_cell(library: Library, cost: float, base: float) -> str:

@@ -1,7 +1,7 @@
-"""The limits of the proposal that otel-llm began as, measured as it says: a tracker around an asynchronous stream.
+"""Measures the limits of the original proposal as it describes them: with a tracker around an asynchronous stream.
 
-Added time of a chunk and of a stream, and drift from the first to the second half of many streams. (Its fourth,
-memory over a hundred streams, is measured by `benchmarks.memory`.) Writes figures as JSON, times in nanoseconds.
+It measures the time added to a chunk and to a stream, and the drift between the two halves of many streams.
+(`benchmarks.memory` measures the fourth limit, the memory over a hundred streams.) Writes nanoseconds as JSON.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ async def _drift(tracked: Opening) -> int:
 
 
 async def measure(repeats: int) -> dict[str, float]:
-    """Each figure is the least of several: a fault of ours is there every time, one of the machine is not."""
+    """Each figure is the lowest of several: a slow tracker is slow every time, a busy machine is not."""
     clients, chunks = StubClients(), Responses().response("tool", _DELTAS)
     gc.collect()
     gc.freeze()
@@ -67,7 +67,7 @@ async def measure(repeats: int) -> dict[str, float]:
 
     await _drift(tracked)
     added = await _least(lambda: _read(tracked()), repeats) - await _least(lambda: _read(bare()), repeats)
-    # Position by position: the slowest chunk that is slow in every stream.
+    # The slowest position, where only the fastest chunk at each position counts.
     slowest = max(map(min, zip(*[await _waits(tracked()) for _ in range(repeats)], strict=True)))
     drift = await _least(lambda: _drift(tracked), max(3, repeats // 10))
     return {"chunks": len(chunks), "stream": added, "slowest_chunk": slowest, "drift": drift}

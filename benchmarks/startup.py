@@ -1,7 +1,7 @@
-"""What an application waits for when it imports otel_llm and instruments its SDK, beyond what the SDKs themselves take.
+"""Measures how long it takes to import otel_llm and to instrument the OpenAI SDK. Writes milliseconds as JSON.
 
-The OpenAI SDK and that of OpenTelemetry are imported before. One process measures once, because a module is imported
-once. Writes milliseconds as JSON.
+The OpenAI SDK and the OpenTelemetry SDK are imported before. Each process measures once, because a module is imported
+once.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Times one rewriter of tool-call tags in this process, or looks at what it does. Writes figures as JSON.
+"""Measures one rewriter of tool-call tags in this process. Writes figures as JSON.
 
-`time`: the least nanoseconds of every text. `behaviour`: what leaves at once, and in how many ways one text comes out.
-`memory`: the most that otel-llm holds while a call of 1 MB passes through, in bytes.
+`time`: the shortest time of each text in nanoseconds. `behaviour`: how many chunks pass without a delay, and how many
+outputs one text has. `memory`: the peak memory of otel-llm during a call of 1 MB, in bytes.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from benchmarks.figures import extrapolated, tags_key
 from benchmarks.libraries import OURS, REWRITERS
 
 CHUNK = 5
-"""Characters of a chunk."""
+"""Characters in a chunk."""
 
 PROSE = (1000, 10_000)
-"""Chunks of the plain texts."""
+"""Chunks in the plain texts."""
 
 CALLS = (1000, 10_000, 100_000, 1_000_000)
-"""Characters of a call's arguments. A call with hardly any is measured beside them, to be subtracted."""
+"""Characters in the arguments of a call. A call with almost none is measured too, and subtracted."""
 
 KINDS_OF_CALLS = ("json", "xml")
 
 _TAGS = ("ojlk", "dfsd")
-# A longer run is left out, and its time is told from those of shorter texts.
+# Seconds. Longer runs are left out, and their time is extrapolated from shorter texts.
 _LONGEST = 5.0
 _CUTS = 200
 _OPENING, _CLOSING = '{"path": "notes.txt", "text": "', '"}'
@@ -50,7 +50,7 @@ _TWO_CALLS = (
 )
 
 Read = Callable[[Iterable[str]], Iterator[str]]
-"""Puts a text through a stream of its own: what comes out for each chunk, and what is left at the end."""
+"""Rewrites a text as a stream: yields the output for each chunk, then the rest."""
 
 
 def _ours() -> Read:
@@ -77,7 +77,7 @@ def _abstractcore() -> Read:
     rewriter = ToolCallTagRewriter(ToolCallTags(*_TAGS))
 
     def read(chunks: Iterable[str]) -> Iterator[str]:
-        # As its own providers call it, but for the buffer at the end: they drop it.
+        # As abstractcore's providers call it, except that they drop the last buffer.
         buffer = ""
         for chunk in chunks:
             rewritten, buffer = rewriter.rewrite_streaming_chunk(chunk, buffer)
@@ -110,14 +110,14 @@ def _prose(length: int) -> str:
 
 
 def arguments(length: int) -> str:
-    """JSON of so many characters, escapes among them, or the shortest if that is longer."""
+    """JSON with `length` characters, some of them escaped, or the shortest possible JSON if that is longer."""
     room = max(0, length - len(_OPENING) - len(_CLOSING))
     text = json.dumps(_prose(room))[1:-1][:room].rstrip("\\")
     return _OPENING + text.ljust(room, ".") + _CLOSING
 
 
 def json_call(length: int) -> Iterator[str]:
-    """Markers come whole, as they do where they are special tokens: abstractcore does not know one that is cut."""
+    """Markers are not cut, as if they were special tokens: abstractcore does not recognize a marker that is cut."""
     yield "<tool_call>"
     body = f'{{"name": "write_file", "arguments": {arguments(length)}}}'
     for start in range(0, len(body), CHUNK):
@@ -126,7 +126,7 @@ def json_call(length: int) -> Iterator[str]:
 
 
 def xml_call(length: int) -> Iterator[str]:
-    """As Qwen3-Coder writes it; its markers are cut as well."""
+    """As Qwen3-Coder writes it. Its markers are cut, too."""
     text = (
         "<tool_call>\n<function=write_file>\n<parameter=path>\nnotes.txt\n</parameter>\n<parameter=text>\n"
         f"{_prose(max(0, length - len(_OPENING) - len(_CLOSING)))}\n</parameter>\n</function>\n</tool_call>"
@@ -139,18 +139,18 @@ def xml_call(length: int) -> Iterator[str]:
 
 
 def _check(name: str, read: Read) -> None:
-    """What is timed has to be the work that is meant."""
+    """Raises RuntimeError unless the rewriter does what is to be timed."""
     prose = _prose(1000)
     call = "".join(read(json_call(1000)))
     body = f'{{"name": "write_file", "arguments": {arguments(1000)}}}'
     if "".join(read(_cut(prose))) != prose or call != f"<{_TAGS[0]}>{body}</{_TAGS[1]}>":
-        raise RuntimeError(f"{name} does not rewrite the texts as it should")
+        raise RuntimeError(f"{name} does not rewrite the texts as expected")
     if name != OURS.name:
         return
     call = "".join(read(xml_call(1000)))
     written = json.loads(call.removeprefix(f"<{_TAGS[0]}>").removesuffix(f"</{_TAGS[1]}>"))
     if written["arguments"]["path"] != "notes.txt" or len(written["arguments"]["text"]) < 900:
-        raise RuntimeError("the XML call does not come out as it should")
+        raise RuntimeError("the XML call is not rewritten as expected")
 
 
 def _run(read: Read, chunks: Iterable[str]) -> int:
@@ -161,7 +161,7 @@ def _run(read: Read, chunks: Iterable[str]) -> int:
 
 
 def time_texts(name: str, seconds: float) -> dict[str, Any]:
-    """The least nanoseconds of each text, how many chunks it has, and what was left out with the time it would take."""
+    """The shortest time of each text in ns, its number of chunks, and the texts left out with their estimated time."""
     read = _reader(name)
     _check(name, read)
     texts = {tags_key("prose", chunks): _cut(_prose(chunks * CHUNK)) for chunks in PROSE}
@@ -181,14 +181,14 @@ def time_texts(name: str, seconds: float) -> dict[str, Any]:
             texts[key] = chunks
             best[key] = _run(read, chunks)
             known.append((len(chunks), best[key]))
-    # Prebuilt chunks are nobody's garbage.
+    # Exclude the prebuilt chunks from garbage collection.
     gc.collect()
     gc.freeze()
     until = perf_counter() + seconds
-    # In turn, so that a quiet moment of the machine is quiet for all.
+    # Take turns, so that a quiet moment of the machine benefits all texts.
     while perf_counter() < until:
         for key, chunks in texts.items():
-            # Short texts are over so soon that a turn has room for several.
+            # Short texts run several times a turn.
             for _ in range(max(1, 10_000 // len(chunks))):
                 best[key] = min(best[key], _run(read, chunks))
                 if perf_counter() > until:
@@ -221,7 +221,7 @@ def _at_random(text: str, random: Random) -> Iterator[str]:
 
 
 def memory() -> dict[str, int]:
-    """For a call of each kind: the text's size is subtracted, its chunks are gone when they have been read."""
+    """The peak for a call of each kind, without the text: its chunks are freed as soon as they are read."""
     read = _ours()
     size = CALLS[-1]
     peaks = {"size": size}
@@ -230,7 +230,7 @@ def memory() -> dict[str, int]:
             pass
         chunks = call(size)
         gc.collect()
-        # The generator makes the whole text for its first chunk: that is not the rewriter's.
+        # The generator builds the whole text with its first chunk, which must not count.
         first = next(chunks), next(chunks)
         tracemalloc.start()
         for _ in read(chain(first, chunks)):

@@ -1,4 +1,4 @@
-"""What has to hold, judged by the figures."""
+"""Judges the targets by the figures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MARGIN = 100
 
 @dataclass(frozen=True)
 class Target:
-    """`met` is None where there was nothing to judge by."""
+    """`met` is None if there are no figures to judge by."""
 
     subject: str
     wanted: str
@@ -33,12 +33,12 @@ def against_official(ours: Costs, official: Costs | None) -> Iterator[Target]:
         yield _compared(subject, f"at least {wanted} times cheaper", ratio, met=(ratio or 0) >= wanted)
     for mode in MODES:
         share = None if official is None else ours.request("text", mode) / official.request("text", mode)
-        yield _compared(f"fixed cost of a request, {mode}", "no more than the official", share, met=(share or 0) <= 1)
+        yield _compared(f"fixed cost of a request, {mode}", "at most the official one's", share, met=(share or 0) <= 1)
 
 
 def _compared(subject: str, wanted: str, ratio: float | None, *, met: bool) -> Target:
     if ratio is None:
-        return Target(subject, wanted, "the official one is not installed", None)
+        return Target(subject, wanted, "the official instrumentation is not installed", None)
     return Target(subject, wanted, f"{ratio:.2f} times", met)
 
 
@@ -60,9 +60,9 @@ def memory(
     longer: Mapping[str, float],
 ) -> Iterator[Target]:
     streams = int(rss["streams"])
-    # RSS moves by whole arenas of the allocator.
+    # RSS changes by whole arenas of the allocator.
     for name, figures, limit in (("tracemalloc", traced, 100 * _KB), ("RSS", rss, 2000 * _KB)):
-        yield _size(f"held more after {streams:,} streams, {name}", figures["all_streams"], limit)
+        yield _size(f"growth after {streams:,} streams, {name}", figures["all_streams"], limit)
     for kind in ("text", "tool"):
         deltas = int(longer["deltas"])
         yield _size(f"peak within one stream of {deltas:,} {kind} deltas", longer[kind], 8000 * _KB)
@@ -76,7 +76,7 @@ def memory(
 
 
 def seed_limits(seed: Mapping[str, float], rss: Mapping[str, float], traced: Mapping[str, float]) -> Iterator[Target]:
-    """A hundredth of what the seed allows."""
+    """A hundredth of what the original proposal allows."""
     for subject, key, limit_ms in (
         ("the slowest chunk (5 ms)", "slowest_chunk", 5),
         (f"added to a stream of {int(seed['chunks'])} chunks (100 ms)", "stream", 100),

@@ -1,10 +1,10 @@
-"""What `otel-llm view` costs and how fast it answers, beside Jaeger (where it was built) and Phoenix (if on the PATH).
+"""Measures the cost and the response times of `otel-llm view`, beside Jaeger (if built) and Phoenix (if on the PATH).
 
 usage: python -m benchmarks.view [--spans N] [--requests N]        (make bench-view)
 
-The spans of the first part are those of `benchmarks.pipeline`; they are sent over gRPC to both, by the same four
-senders, and to the view over HTTP as well; to Phoenix a thousand of them, over HTTP. Those of the second part have a
-thousand deltas each. Sender and receiver share this machine.
+The first part uses the spans of `benchmarks.pipeline`. The same four senders send them over gRPC to the view and to
+Jaeger, over HTTP to the view, and a thousand of them over HTTP to Phoenix. The spans of the second part have a thousand
+deltas each. Sender and receiver share this machine.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ _MANY_DELTAS: Final = 100_000
 _MB: Final = 2**20
 _FEW_BATCHES: Final = 2
 _SECONDS_TO_REST: Final = 3
-_ASKED: Final = 15  # times, of which the median counts
+_ASKED: Final = 15  # requests, of which the median counts
 _QUESTIONS: Final = (
     ("the list", "/api/requests"),
-    ("1000 of it", "/api/requests?limit=1000"),
+    ("1000 requests of the list", "/api/requests?limit=1000"),
     ("a search", "/api/requests?q=write_file"),
-    ("a search that finds nothing", "/api/requests?q=nothing+of+the+kind"),
+    ("a search without matches", "/api/requests?q=nothing+of+the+kind"),
     ("one tool", "/api/requests?tool=write_file"),
     ("facets", "/api/facets"),
 )
@@ -62,8 +62,8 @@ _QUESTIONS: Final = (
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.view", description=__doc__.splitlines()[0])
-    parser.add_argument("--spans", type=int, default=20_000, help="how many are sent to each")
-    parser.add_argument("--requests", type=int, default=10_000, help="how many there are when the list is asked for")
+    parser.add_argument("--spans", type=int, default=20_000, help="how many spans to send to each")
+    parser.add_argument("--requests", type=int, default=10_000, help="how many requests the measured list has")
     asked = parser.parse_args()
     print(f"packages beyond the core: {_weight() / _MB:.1f} MB")
     with tempfile.TemporaryDirectory(prefix="otel-llm-bench-") as folder:
@@ -166,7 +166,7 @@ def _start(folder: Path) -> None:
             cpu = view.process.cpu_times()
             size = view.process.memory_info().rss
     print(
-        f"from the command to the page: {min(times):.2f} s at best, {statistics.median(times):.2f} s in the middle"
+        f"from the command to the page: {min(times):.2f} s at best, {statistics.median(times):.2f} s in the median"
         f" ({cpu.user + cpu.system:.2f} s of CPU); {size / _MB:.0f} MB of memory"
     )
 
@@ -204,12 +204,12 @@ def _send_http(address: str, batches: list[bytes]) -> None:
             connection.request("POST", "/v1/traces", batch, {"content-type": "application/x-protobuf"})
             answer = connection.getresponse()
             if answer.status != 200:
-                raise ProgramError(f"the view answered {answer.status}")
+                raise ProgramError(f"the view responded with status {answer.status}")
             answer.read()
 
 
 def _answers(db: Path, count: int) -> None:
-    """How long the page waits, where there are `count` requests of a thousand deltas, and one of a hundred thousand."""
+    """Response times with `count` requests of a thousand deltas, and with one of a hundred thousand."""
     with _view(db) as view:
         began = time.perf_counter()
         for start in range(0, count, 20):
@@ -245,7 +245,7 @@ def _median(ask: Callable[[], Any]) -> float:
 
 
 def _long_spans(count: int, deltas: int) -> bytes:
-    """Spans of one call with `deltas` deltas each, which differ from one another."""
+    """Spans of one call each, with `deltas` deltas that differ from each other."""
     request = ExportTraceServiceRequest()
     spans = request.resource_spans.add().scope_spans.add().spans
     for _ in range(count):

@@ -1,7 +1,7 @@
-"""What is measured: responses of prebuilt chunks, streamed by the real SDK without HTTP.
+"""The measured work: responses of prebuilt chunks, streamed by the real OpenAI SDK without HTTP.
 
-The SDK's client, resources and stream classes are genuine; only the sending of the request and the parsing of the
-body are replaced, so that what remains is the SDK's own cost and that of whatever instruments it.
+The SDK's client, resources and stream classes are real. Only sending the request and parsing the body are replaced, so
+what remains is the cost of the SDK and of its instrumentation.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ REQUEST: dict[str, Any] = {
         }
     ],
 }
-# Deltas that are objects of their own; a longer response repeats them. A real chunk has just been parsed when it is
-# handed over, so the processor's caches hold it, as they hold these.
+# Distinct deltas; a longer response repeats them. The processor's caches hold them, as they hold a real chunk that has
+# just been parsed.
 _DISTINCT = 100
 _USAGE = {"prompt_tokens": 50, "completion_tokens": 1000, "total_tokens": 1050}
 
@@ -55,7 +55,7 @@ _USAGE = {"prompt_tokens": 50, "completion_tokens": 1000, "total_tokens": 1050}
 def chunk(
     delta: dict[str, Any] | None = None, finish_reason: str | None = None, usage: dict[str, int] | None = None
 ) -> ChatCompletionChunk:
-    """A validated chunk. Without a delta it has no choice, as the last chunk of a stream that reports usage."""
+    """A validated chunk. Without a delta it has no choice, like the last chunk of a stream that reports usage."""
     choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": None}
     return ChatCompletionChunk.model_validate(
         {
@@ -71,7 +71,7 @@ def chunk(
 
 
 def delta_chunk(kind: Kind, text: str) -> ChatCompletionChunk:
-    """One piece of a text, or of the arguments of a call that has begun."""
+    """A delta of text, or of the arguments of a call."""
     if kind == "text":
         return chunk({"content": text})
     return chunk({"tool_calls": [{"index": 0, "function": {"arguments": text}}]})
@@ -97,7 +97,7 @@ def ending(kind: Kind) -> list[ChatCompletionChunk]:
 
 
 class Responses:
-    """Prebuilt responses: the least a response can have, and any number of deltas within."""
+    """Prebuilt responses: the chunks that every response has, with any number of deltas between them."""
 
     def __init__(self) -> None:
         self._deltas = {kind: [delta_chunk(kind, f"word{number} ") for number in range(_DISTINCT)] for kind in KINDS}
@@ -113,7 +113,7 @@ class Responses:
 
 
 class _OpenBody(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """The body of a response that is still open, as it is while a stream is read."""
+    """The body of a response that is still open, as while a stream is read."""
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(())
@@ -129,7 +129,7 @@ def _http_response() -> Any:
 
 
 class StubStream(openai.Stream[Any]):
-    """The SDK's stream; its chunks come from `chunks` instead of a body."""
+    """The SDK's stream, with chunks from `chunks` instead of a body."""
 
     def __init__(self, client: openai.OpenAI, chunks: Iterable[Any]) -> None:
         self._chunks = chunks
@@ -143,7 +143,7 @@ class StubStream(openai.Stream[Any]):
 
 
 class AsyncStubStream(openai.AsyncStream[Any]):
-    """The SDK's asynchronous stream; its chunks come from `chunks` instead of a body."""
+    """The SDK's asynchronous stream, with chunks from `chunks` instead of a body."""
 
     def __init__(self, client: openai.AsyncOpenAI, chunks: Iterable[Any]) -> None:
         self._chunks = chunks
@@ -158,7 +158,7 @@ class AsyncStubStream(openai.AsyncStream[Any]):
 
 
 class StubClients:
-    """The SDK's two clients, whose chat completions answer with the chunks they are given."""
+    """The SDK's two clients. Their chat completions respond with the given chunks."""
 
     def __init__(self) -> None:
         self._chunks: Iterable[Any] = ()
@@ -172,7 +172,7 @@ class StubClients:
         async def post_async(*_args: Any, **_kwargs: Any) -> AsyncStubStream:
             return AsyncStubStream(self.asynchronous, self._chunks)
 
-        # Resources take the method from their client when they are first asked for.
+        # Resources take this method from the client when they are created.
         self.sync.post = post  # type: ignore[method-assign, assignment]
         self.asynchronous.post = post_async  # type: ignore[method-assign, assignment]
 
@@ -185,7 +185,7 @@ class StubClients:
         return await self.asynchronous.chat.completions.create(**REQUEST)
 
     def time_request(self, mode: Mode, chunks: Iterable[Any], loop: asyncio.AbstractEventLoop) -> int:
-        """Make a request, read all of its response, and tell how many nanoseconds that took."""
+        """Make a request and read the whole response. Returns nanoseconds."""
         return loop.run_until_complete(self._time_async(chunks)) if mode == "async" else self._time(chunks)
 
     def _time(self, chunks: Iterable[Any]) -> int:

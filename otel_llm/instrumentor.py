@@ -53,14 +53,14 @@ class _SDKInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         raise_exception_on_conflict: bool = False,
         **options: Unpack[Options],
     ) -> None:
-        """Observe all clients of the SDK, those that exist already too.
+        """Observe all clients of the SDK, existing ones included.
 
         `options` are those of `otel_llm.config.Config`. Each provider defaults to the global one, `completion_hook` to
-        the one that opentelemetry-util-genai finds. `skip_dep_check` skips the check of the SDK's version;
-        `raise_exception_on_conflict` raises DependencyConflictError where that fails, which is logged otherwise.
+        the one that opentelemetry-util-genai finds. `skip_dep_check` skips the check of the SDK's version; if it
+        fails, `raise_exception_on_conflict` raises DependencyConflictError instead of logging an error.
 
-        An unknown keyword is ignored at run time, since other instrumentors are called with the same ones; type
-        checkers reject it.
+        An unknown keyword is ignored at run time, since applications often pass the same ones to several instrumentors;
+        type checkers reject it.
         """
         super().instrument(
             tracer_provider=tracer_provider,

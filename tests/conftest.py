@@ -10,7 +10,7 @@ from hypothesis import settings
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
-pytest_plugins = ["pytester", "tests.helpers.seen", "tests.helpers.servers"]
+pytest_plugins = ["pytester", "tests.helpers.seen", "tests.helpers.servers", "tests.helpers.swallowed_faults"]
 
 # A shell lets what it runs in the background ignore interrupts, and so would the programs that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -1,4 +1,4 @@
-"""Instrumenting and taking it away again; one client alone; other instrumentations."""
+"""Instrumenting and uninstrumenting; a single client; other instrumentations."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def methods() -> list[Any]:
     ]
 
 
-def test_the_sdk_is_left_as_found() -> None:
+def test_uninstrumenting_restores_the_sdk() -> None:
     before = methods()
     instrumentor = OpenAIInstrumentor()
     instrumentor.instrument()
@@ -66,7 +66,7 @@ def test_twice_is_once(instrument: Callable[..., Seen], serve: Serve) -> None:
     caller.client.close()
 
 
-def test_again_after_it_was_taken_away(instrument: Callable[..., Seen], serve: Serve) -> None:
+def test_instrumenting_again(instrument: Callable[..., Seen], serve: Serve) -> None:
     first = instrument()
     OpenAIInstrumentor().uninstrument()
     second = instrument()
@@ -76,7 +76,7 @@ def test_again_after_it_was_taken_away(instrument: Callable[..., Seen], serve: S
     caller.client.close()
 
 
-async def test_raw_responses_that_were_cached_the_first_time(
+async def test_raw_responses_cached_while_instrumented(
     instrument: Callable[..., Seen], serve: Serve, connect: Connect
 ) -> None:
     caller = connect(serve(*HEALTHY))
@@ -94,7 +94,7 @@ async def test_raw_responses_that_were_cached_the_first_time(
     assert (len(first.spans), len(second.spans)) == (1, 1)
 
 
-def test_what_others_wrapped_around_ours_counts_once_again(instrument: Callable[..., Seen], serve: Serve) -> None:
+def test_a_wrapper_inside_another_librarys_is_reused(instrument: Callable[..., Seen], serve: Serve) -> None:
     instrument()
     ours = vars(Completions)["create"]
     wrap_function_wrapper(
@@ -116,7 +116,7 @@ def test_what_others_wrapped_around_ours_counts_once_again(instrument: Callable[
         setattr(Completions, "create", ours.__wrapped__)  # noqa: B010  as a library would, by name
 
 
-def test_what_others_wrapped_around_ours_stays(instrument: Callable[..., Seen], serve: Serve) -> None:
+def test_another_librarys_wrapper_stays(instrument: Callable[..., Seen], serve: Serve) -> None:
     seen = instrument()
     original = vars(Completions)["create"]
     called = []
@@ -207,7 +207,7 @@ async def test_intercepting_twice_is_once(seen: Seen, serve: Serve, connect: Con
 
 
 @pytest.mark.parametrize("way", ["with_options", "copy"])
-async def test_what_one_client_makes_of_itself(seen: Seen, serve: Serve, connect: Connect, way: str) -> None:
+async def test_copies_of_one_client(seen: Seen, serve: Serve, connect: Connect, way: str) -> None:
     caller = connect(serve(*HEALTHY))
     original = intercept_llm_requests(caller.client, **seen.providers)
     caller.client = getattr(original, way)(timeout=5)
@@ -218,7 +218,7 @@ async def test_what_one_client_makes_of_itself(seen: Seen, serve: Serve, connect
     assert [span.attributes["gen_ai.request.model"] for span in seen.spans if span.attributes] == ["tiny", "tiny"]
 
 
-async def test_a_client_that_makes_its_resources_anew_is_told(
+async def test_a_client_that_recreates_its_resources_warns(
     seen: Seen, serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     caller = connect(serve(*HEALTHY))
@@ -238,8 +238,8 @@ async def test_the_completion_hook_of_the_environment(
     calls: list[Any] = []
 
     class Hook:
-        def on_completion(self, **told: Any) -> None:
-            calls.append(told)
+        def on_completion(self, **details: Any) -> None:
+            calls.append(details)
 
     monkeypatch.setattr("otel_llm.intercept.load_completion_hook", Hook)
     caller = connect(serve(*HEALTHY))
@@ -298,24 +298,24 @@ async def test_with_the_instrumentor_it_is_one_span(
     assert [record.getMessage() for record in caplog.records].count("[LLM STREAM] Finish reason: tool_calls") == 1
 
 
-# Requests while a request is made -----------------------------------------------------------------------------
+# Requests during a request ------------------------------------------------------------------------------------
 
 
 @takes_key_functions
-async def test_a_request_for_the_sake_of_a_request(instrumented: Seen, serve: Serve, connect: Connect) -> None:
-    """Made by the function that gives the API key, on the same client: it has a span of its own."""
+async def test_a_request_made_by_an_api_key_function(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    """Made by an API-key function, on the same client: it has its own span."""
     caller = connect(serve(*HEALTHY))
-    asked: list[int] = []
+    keys: list[int] = []
 
     async def key_async() -> str:
-        asked.append(len(asked))
-        if len(asked) == 1:
+        keys.append(len(keys))
+        if len(keys) == 1:
             await caller.read(await caller.stream())
         return "key"
 
     def key() -> str:
-        asked.append(len(asked))
-        if len(asked) == 1:
+        keys.append(len(keys))
+        if len(keys) == 1:
             for _ in caller.client.chat.completions.create(model="tiny", messages=[], stream=True):
                 pass
         return "key"
@@ -330,7 +330,7 @@ async def test_a_request_for_the_sake_of_a_request(instrumented: Seen, serve: Se
 
 
 @pytest.mark.parametrize("clients", [1, 2], ids=["the same client", "another client"])
-async def test_a_task_that_was_started_while_a_request_was_made(instrumented: Seen, serve: Serve, clients: int) -> None:
+async def test_a_task_started_during_a_request(instrumented: Seen, serve: Serve, clients: int) -> None:
     server = serve(*HEALTHY)
     made: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     tasks: list[asyncio.Task[None]] = []
@@ -358,7 +358,7 @@ async def test_a_task_that_was_started_while_a_request_was_made(instrumented: Se
         await one.close_client()
 
 
-async def test_a_client_that_hands_on_to_another_is_one_span(instrumented: Seen, serve: Serve) -> None:
+async def test_a_client_that_delegates_to_another_has_one_span(instrumented: Seen, serve: Serve) -> None:
     caller = AsyncCaller(serve(*HEALTHY).base_url)
 
     class Completions:
@@ -377,7 +377,7 @@ def test_a_client_without_chat_completions() -> None:
         intercept_llm_requests(object())
 
 
-# Others -------------------------------------------------------------------------------------------------------
+# Other instrumentations ----------------------------------------------------------------------------------------
 
 
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -385,7 +385,7 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @pytest.mark.parametrize("first", ["theirs", "ours"])
-async def test_one_warning_when_another_instruments_the_same_calls(
+async def test_one_warning_beside_another_instrumentation(
     first: str, instrument: Callable[..., Seen], serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     peer = OfficialInstrumentor()
@@ -416,7 +416,7 @@ async def test_one_warning_when_another_instruments_the_same_calls(
 async def test_under_the_official_instrumentation_there_is_one_span(
     instrument: Callable[..., Seen], serve: Serve, connect: Connect
 ) -> None:
-    """util-genai suppresses the inner of two spans; our events go to the one that is left."""
+    """util-genai suppresses the inner of two spans; the events go to the outer one."""
     peer = OfficialInstrumentor()
     seen = instrument()
     peer.instrument(**seen.providers)
@@ -437,5 +437,5 @@ def test_no_warning_when_alone(instrument: Callable[..., Seen], serve: Serve, ca
     assert warnings_of(caplog) == []
 
 
-def test_versions_that_are_supported() -> None:
+def test_supported_versions() -> None:
     assert OpenAIInstrumentor().instrumentation_dependencies() == ("openai >= 1.40, < 4",)

@@ -1,4 +1,4 @@
-"""The test cases of the document this library began with: a tracker around mock streams, used by itself."""
+"""The test cases of the original specification: a tracker used on its own, around mock streams."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def call_chunk(index: int, name: str | None = None, args: str | None = None, cal
 
 
 class MockStream:
-    """A stream that is no stream of any SDK."""
+    """A stream of no SDK."""
 
     def __init__(self, *chunks: Any, response: Any = None) -> None:
         self._chunks = iter(chunks)
@@ -218,7 +218,7 @@ async def test_tool_runs_after_streaming(lines: Any) -> None:
     assert "[LLM STREAM] Tool call [0] name: add_task" in lines()
 
 
-# 7. Cost: `make bench` measures it; these keep to what does not depend on the machine's mood --------------------
+# 7. Cost: `make bench` measures time; these tests check what does not depend on the machine -----------------------
 
 
 def long_stream() -> AsyncIterator[Any]:

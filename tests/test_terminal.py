@@ -268,6 +268,7 @@ def test_colours_are_for_terminals_that_want_them(monkeypatch: pytest.MonkeyPatc
     assert "\x1b[1;31m" not in shown()
 
 
+@pytest.mark.swallows("printing a timeline")
 def test_exporting_never_raises(caplog: pytest.LogCaptureFixture) -> None:
     closed = io.StringIO()
     closed.close()

@@ -103,7 +103,14 @@ class Unspeakable(Exception):
         raise RuntimeError
 
 
-@pytest.mark.parametrize("error", [ValueError("half \ud800"), ValueError("long" * 1000), Unspeakable()])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("half \ud800"),
+        ValueError("long" * 1000),
+        pytest.param(Unspeakable(), marks=pytest.mark.swallows("an error's message", "an error's type")),
+    ],
+)
 def test_errors_with_unexportable_messages(instrumented: Seen, error: Exception) -> None:
     with pytest.raises(type(error)), tool_execution("add_task"):
         raise error
@@ -362,7 +369,13 @@ def test_without_an_instrumentor() -> None:
     assert add_task("a") == "added a False False"
 
 
-@pytest.mark.parametrize("name", ["tool", "should_capture_content"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("tool", marks=pytest.mark.swallows("the start of a tool's span")),
+        pytest.param("should_capture_content", marks=pytest.mark.swallows("a tool's arguments")),
+    ],
+)
 def test_a_fault_of_telemetry_does_not_affect_the_tool(
     instrumented: Seen, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -373,6 +386,23 @@ def test_a_fault_of_telemetry_does_not_affect_the_tool(
     assert add_task("a").startswith("added a")
     with pytest.raises(LookupError):
         broken()
+
+
+@pytest.mark.swallows("a tool's arguments")
+def test_a_signature_that_raises(monkeypatch: pytest.MonkeyPatch, instrument: Callable[..., Seen]) -> None:
+    class Odd:
+        @property
+        def __signature__(self) -> inspect.Signature:
+            raise RuntimeError("no signature")
+
+        def __call__(self, title: str) -> str:
+            return f"added {title}"
+
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "SPAN_ONLY")
+    seen = instrument()
+    odd: Any = traced_tool(Odd(), name="odd")
+    assert odd("a") == "added a"
+    assert seen.span.name == "execute_tool odd"
 
 
 def test_the_function_itself_rejects_wrong_arguments(instrumented: Seen) -> None:

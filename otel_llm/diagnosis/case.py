@@ -1,4 +1,4 @@
-"""What the judges see of one response, and what they find."""
+"""What the judges of a response are given, and what they find.  Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from otel_llm.protocol.tool_call import ToolCall
 
 
 class Anomaly(NamedTuple):
-    """One fault. `type` is a name of the contract; the indexes are None where it is of the whole stream."""
+    """One anomaly. `type` is a name of the telemetry contract. The indexes are None if it is of the whole response."""
 
     type: str
     detail: str
@@ -25,60 +25,63 @@ class Anomaly(NamedTuple):
 
 @dataclass(slots=True)
 class Case:
-    """What the judges see. `request` is None where the stream is watched without its request."""
+    """One response that is over. `request` is None if the stream was watched without its request."""
 
     recording: Recording
     request: ChatRequest | None = None
     stall_seconds: float = 10.0
     on_fault: Callable[[str, Exception], None] | None = None
-    """Takes a fault of a judge, and its name, so that the other judges are still heard. Without it the fault raises."""
+    """Takes the name of a judge that raised, and its exception; the other judges still run. Without it, it raises."""
     _readings: dict[int, Reading] = field(default_factory=dict)
 
-    def settled(self, choice: Choice) -> bool:
+    def is_settled(self, choice: Choice) -> bool:
         """Whether nothing more can come for this choice."""
         return choice.finish_reason is not None or self.recording.outcome == "completed"
 
-    def cut(self, choice: Choice) -> bool:
+    def was_cut_off(self, choice: Choice) -> bool:
+        """Whether the choice was stopped before the model had finished it."""
         return choice.finish_reason in CUTTING_FINISH_REASONS
 
     def reading(self, call: ToolCall) -> Reading:
-        """The call's arguments, read once however many judges ask."""
+        """The arguments of the call, parsed once for all judges."""
         known = self._readings.get(id(call))
         if known is None:
             known = self._readings[id(call)] = json_values.read(call.arguments)
         return known
 
     def is_free_text(self, call: ToolCall) -> bool:
-        """Whether it is the input of a custom tool, whichever field it came in."""
+        """Whether the arguments are the input of a custom tool, in whichever field they came."""
         tool = self.tool(call)
         return call.kind == "custom" or (tool is not None and tool.kind == "custom")
 
     def is_truncated(self, choice: Choice, call: ToolCall) -> bool:
-        """Whether the call was open when its choice was stopped at a limit."""
-        if not self.cut(choice) or call.cut:
+        """Whether the call was still open when its choice was cut off."""
+        if not self.was_cut_off(choice) or call.exceeds_limit:
             return False
         if self.is_free_text(call):
-            # Free text has no end to look for, but what was written last is what was cut.
+            # Free text has no end to look for, but the last thing written is what was cut off.
             return choice.last_call is call
         if self.is_too_deep(call):
             return not json_values.is_closed(call.arguments)
         return self.reading(call).shape not in {Shape.OBJECT, Shape.OTHER}
 
     def is_too_deep(self, call: ToolCall) -> bool:
+        """Whether the arguments are nested too deeply to be parsed."""
         return not self.is_free_text(call) and self.reading(call).shape is Shape.TOO_DEEP
 
-    def judged_whole(self, choice: Choice, call: ToolCall) -> bool:
-        """Whether what the call lacks is a fault."""
-        return self.settled(choice) and not self.is_truncated(choice, call)
+    def is_final(self, choice: Choice, call: ToolCall) -> bool:
+        """Whether nothing more was to come for the call, so that anything it lacks is an anomaly."""
+        return self.is_settled(choice) and not self.is_truncated(choice, call)
 
     def tool(self, call: ToolCall) -> Tool | None:
+        """The declared tool that is called, None if it is not declared or the tools are not known."""
         if self.request is None or self.request.tools is None or call.name is None:
             return None
         return self.request.tools.get(call.name)
 
-    def name_may_become(self, choice: Choice, call: ToolCall, names: frozenset[str]) -> bool:
-        """Whether the call's name begins one of `names` and was stopped before it could end."""
+    def name_may_continue(self, choice: Choice, call: ToolCall, names: frozenset[str]) -> bool:
+        """Whether the name of the call was stopped at the beginning of one of `names`."""
         name = call.name
-        if name is None or self.judged_whole(choice, call):
+        if name is None or self.is_final(choice, call):
             return False
         return any(other.startswith(name) for other in names)

@@ -1,16 +1,14 @@
-"""What is wrong with the tool calls of one response: facts and the request in, anomalies out.  Pure.
+"""Judges the tool calls and the text of a response: facts and the request in, anomalies out.  Pure.
 
-How everything is judged:
-
-- At the end of the stream, per choice, on the deltas joined. Each judge is a generator of faults; a new anomaly is one
-  more.
-- Nothing is named that more chunks could have mended: where a stream was stopped before a choice's finish reason,
-  what that choice still lacks is no fault of anybody's. A stream that the server ended is judged whole.
-- A call whose arguments are not one whole value when its choice ends with `length`, `content_filter` or
-  `error` is `truncated`, and nothing else is said of what it lacks. What contradicts itself does so however it ends.
-- The arguments of a call are exactly one of: nothing, one object, one other value, several values, not JSON. Only
-  the type that fits is named.
-- A detail names positions, lengths, ids and names; it never repeats arguments, which a user may have switched off.
+- Each judge is a generator of findings, and judges at the end of the stream, per choice, with all deltas joined.
+- Nothing is reported that more chunks could have fixed: if the application stopped a stream before the finish reason of
+  a choice, what that choice lacks is no anomaly. A stream that the server ended is judged as complete.
+- A call whose arguments are not one whole value when its choice ends with `length`, `content_filter` or `error` is
+  `truncated`, and nothing that it lacks is reported besides. Contradictions are reported however the choice ends.
+- The arguments of a call are exactly one of: nothing, one object, one other value, several values, not JSON. Only the
+  type that fits is reported.
+- A detail names positions, lengths, ids and names. It never repeats arguments, which a user may have chosen not to
+  record.
 """
 
 from __future__ import annotations
@@ -31,8 +29,8 @@ from otel_llm.protocol.unicode_text import ends_with_half, has_lone_surrogate, o
 CALLING_FINISH_REASONS = frozenset({"tool_calls", "function_call"})
 
 
-class Fault(NamedTuple):
-    """What a judge yields. `tool_call_index` is for a judge of a choice that means one of its calls."""
+class Finding(NamedTuple):
+    """What a judge yields. `tool_call_index` is only for a judge of a choice whose finding is about one call."""
 
     type: str
     detail: str
@@ -40,94 +38,91 @@ class Fault(NamedTuple):
 
 
 def diagnose_request(request: ChatRequest) -> list[Anomaly]:
-    """What is wrong with the results that a request brings. A server may refuse the request for it."""
+    """The anomalies of the tool results that a request sends. A server may refuse the request because of them."""
     turn = request.turn
     if turn is None:
         return []
-    found = []
-    # The call may have been made all the same: what counts is what the server is shown of it.
-    where = "conversation that was sent" if turn.previous_response is None else "response before"
-    for call in turn.without_call:
-        lacks = f"{_shown(call)} is the id of no call in the {where}" if call else "it does not say of which call"
-        found.append(Anomaly("result_without_call", f"a result, but {lacks}"))
+    # A call that the model did make counts as missing too, if the request does not show it to the server.
+    where = "conversation that was sent" if turn.previous_response is None else "previous response"
+    found = [
+        Anomaly(
+            "result_without_call",
+            f"a result for {_shown(call)}, which is no call in the {where}" if call else "a result without a call id",
+        )
+        for call in turn.without_call
+    ]
     found += [Anomaly("unanswered_call", f"{_shown(call)} has no result") for call in turn.unanswered]
-    found += [Anomaly("duplicate_result", f"{_shown(call)} has a result already") for call in turn.repeated]
+    found += [Anomaly("duplicate_result", f"{_shown(call)} already has a result") for call in turn.repeated]
     return found
 
 
 def diagnose(case: Case) -> list[Anomaly]:
-    """All anomalies of one response, the stream's own first."""
+    """All anomalies of one response; those of the whole response come first."""
     found: list[Anomaly] = []
     for judge in STREAM_JUDGES:
-        _ask(case, found, judge)
+        _ask(judge, (case,), found)
     for choice in case.recording.choices:
         for choice_judge in CHOICE_JUDGES:
-            _ask(case, found, choice_judge, choice)
+            _ask(choice_judge, (case, choice), found, choice.index)
         if not choice.call_count:
             continue
         for choice_judge in CALLING_CHOICE_JUDGES:
-            _ask(case, found, choice_judge, choice)
+            _ask(choice_judge, (case, choice), found, choice.index)
         for call in choice.calls:
             for call_judge in CALL_JUDGES:
-                _ask(case, found, call_judge, choice, call)
+                _ask(call_judge, (case, choice, call), found, choice.index, call.index)
     return found
 
 
 def _ask(
-    case: Case,
+    judge: Callable[..., Iterator[Finding]],
+    subjects: tuple[Case] | tuple[Case, Choice] | tuple[Case, Choice, ToolCall],
     found: list[Anomaly],
-    judge: Callable[..., Iterator[Fault]],
-    choice: Choice | None = None,
-    call: ToolCall | None = None,
+    choice_index: int | None = None,
+    call_index: int | None = None,
 ) -> None:
-    """Add what one judge finds. Its own fault silences no other judge."""
-    about = [one for one in (choice, call) if one is not None]
-    choice_index = None if choice is None else choice.index
-    call_index = None if call is None else call.index
+    """Add what one judge finds. If it raises, what it found before stays, and the other judges still run."""
     try:
-        for fault in judge(case, *about):
-            index = call_index if fault.tool_call_index is None else fault.tool_call_index
-            found.append(Anomaly(fault.type, fault.detail, choice_index, index))
+        for type_, detail, index in judge(*subjects):
+            found.append(Anomaly(type_, detail, choice_index, call_index if index is None else index))
     except Exception as error:
-        if case.on_fault is None:
+        on_fault = subjects[0].on_fault
+        if on_fault is None:
             raise
-        case.on_fault(f"the judge of {judge.__name__}", error)
+        on_fault(f"the {judge.__name__} judge", error)
 
 
 # One call -----------------------------------------------------------------------------------------------------
 
 
-def arguments(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
+def arguments(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]:
     if call.arguments_not_string is not None:
-        yield Fault(
-            "arguments_not_string",
-            f"arguments came as {call.arguments_not_string}, not as a string",
-        )
-    if call.cut:
+        yield Finding("arguments_not_string", f"arguments came as {call.arguments_not_string}, not as a string")
+    if call.exceeds_limit:
         return
-    if case.settled(choice) and case.is_truncated(choice, call):
-        yield Fault("truncated", f"{choice.finish_reason} after {call.length} characters of arguments")
+    if case.is_settled(choice) and case.is_truncated(choice, call):
+        yield Finding("truncated", f"{choice.finish_reason} after {call.length} characters of arguments")
         return
-    if case.is_free_text(call) or not case.settled(choice):
+    if case.is_free_text(call) or not case.is_settled(choice):
         return
     reading = case.reading(call)
     if reading.shape is Shape.INVALID:
-        yield Fault("invalid_json", reading.error)
+        yield Finding("invalid_json", reading.error)
     elif reading.shape is Shape.SEVERAL:
-        yield Fault("arguments_duplicated", f"several JSON values in {call.length} characters")
+        yield Finding("arguments_duplicated", f"several JSON values in {call.length} characters")
     elif reading.shape is Shape.OTHER:
-        yield Fault("arguments_not_object", f"arguments are {_json_type(reading.value)}")
+        yield Finding("arguments_not_object", f"arguments are {_json_type(reading.value)}")
     elif reading.shape is Shape.NOTHING:
         tool = case.tool(call)
         if tool is not None and tool.requires_arguments:
-            yield Fault("empty_arguments", f"{_shown(tool.name)} requires parameters")
+            yield Finding("empty_arguments", f"{_shown(tool.name)} requires parameters")
 
 
-def schema(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
+def schema(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]:
     tool = case.tool(call)
-    if tool is None or tool.parameters is None or call.cut or case.is_free_text(call):
+    if tool is None or tool.parameters is None or call.exceeds_limit or case.is_free_text(call):
         return
-    if not case.judged_whole(choice, call):
+    if not case.is_final(choice, call):
         return
     reading = case.reading(call)
     if reading.shape is not Shape.OBJECT:
@@ -135,114 +130,108 @@ def schema(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
     try:
         broken = schemas.violation(tool.name, tool.parameters, reading.value)
     except schemas.TooDeepError:
-        yield Fault("limit_exceeded", "arguments are nested too deep to be checked against the schema")
+        yield Finding("limit_exceeded", "arguments are nested too deeply to be checked against the schema")
         return
     if broken is not None:
         where = f" at {one_line(broken)}" if broken else ""
-        yield Fault("schema_violation", f"against the schema of {_shown(tool.name)}{where}")
+        yield Finding("schema_violation", f"against the schema of {_shown(tool.name)}{where}")
 
 
-def identity(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
-    whole = case.judged_whole(choice, call)
+def identity(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]:
+    whole = case.is_final(choice, call)
     if call.name is None and whole:
-        yield Fault("missing_name", "no name came")
+        yield Finding("missing_name", "the call has no name")
     if call.id is None and whole and call.kind not in {"legacy", "text"}:
-        yield Fault("missing_id", "no id came")
+        yield Finding("missing_id", "the call has no id")
     if call.other_names:
-        yield Fault("name_changed", f"{_shown(call.name)}, then {_listed(call.other_names)}")
+        yield Finding("name_changed", f"{_shown(call.name)}, then {_listed(call.other_names)}")
     if call.other_ids:
-        yield Fault("id_changed", f"{_shown(call.id)}, then {_listed(call.other_ids)}")
+        yield Finding("id_changed", f"{_shown(call.id)}, then {_listed(call.other_ids)}")
     if call.index_reused:
-        yield Fault(
-            "index_reused",
-            f"{_shown(call.id)} begins at index {call.index}, which was in use",
-        )
+        yield Finding("index_reused", f"{_shown(call.id)} begins at index {call.index}, which was in use")
 
 
-def declared(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
+def declared(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]:
     names = case.recording.declared
-    if names is None or call.name is None or call.name in names or case.name_may_become(choice, call, names):
+    if names is None or call.name is None or call.name in names or case.name_may_continue(choice, call, names):
         return
-    yield Fault("unknown_tool", f"{_shown(call.name)} is none of {len(names)} declared tools")
+    yield Finding("unknown_tool", f"{_shown(call.name)} is not one of the {len(names)} declared tools")
 
 
-def unicode(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
+def unicode(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]:
     fields = {"name": call.name or "", "id": call.id or "", "arguments": call.arguments}
-    if not case.judged_whole(choice, call) or call.over_long_label:
-        # The other half may have been about to come, or is what our limit cut off.
+    if not case.is_final(choice, call) or call.over_long_label:
+        # The other half may have been still to come, or our limit may have cut it off.
         fields = {name: text[:-1] if ends_with_half(text) else text for name, text in fields.items()}
     wrong = [name for name, text in fields.items() if has_lone_surrogate(text)]
-    may_be_escaped = "\\u" in call.arguments and not call.cut and not case.is_free_text(call)
-    # In what is no JSON an escape says nothing.
+    may_be_escaped = "\\u" in call.arguments and not call.exceeds_limit and not case.is_free_text(call)
+    # In text that is not JSON, an escape has no meaning.
     if may_be_escaped and "arguments" not in wrong and _holds_lone_surrogate(case.reading(call).value):
         wrong.append("arguments")
     if wrong:
-        yield Fault("invalid_unicode", f"half a surrogate pair in {' and '.join(wrong)}")
+        yield Finding("invalid_unicode", f"half a surrogate pair in {' and '.join(wrong)}")
 
 
-def call_limits(case: Case, choice: Choice, call: ToolCall) -> Iterator[Fault]:
-    if call.cut:
+def call_limits(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]:
+    if call.exceeds_limit:
         kept = len(call.arguments)
-        yield Fault(
-            "limit_exceeded",
-            f"{call.length} characters of arguments, of which {kept} were kept to be judged",
-        )
-    elif case.judged_whole(choice, call) and case.is_too_deep(call):
-        yield Fault("limit_exceeded", "arguments are nested too deep to be read")
+        yield Finding("limit_exceeded", f"{call.length} characters of arguments, of which {kept} were kept")
+    elif case.is_final(choice, call) and case.is_too_deep(call):
+        yield Finding("limit_exceeded", "arguments are nested too deeply to be read")
     if call.over_long_label:
-        yield Fault("limit_exceeded", "a name or id longer than what is kept")
+        yield Finding("limit_exceeded", "a name or id longer than what is kept")
 
 
 # One choice ---------------------------------------------------------------------------------------------------
 
 
-def _speaks_of_a_call(reason: str) -> bool:
-    """Also in other words than the API's, as `function_call_filter: MALFORMED_FUNCTION_CALL`, where one was lost."""
+def _mentions_a_call(reason: str) -> bool:
+    """Also in words that are not the API's: `function_call_filter: MALFORMED_FUNCTION_CALL`, if a call was lost."""
     word = reason.lower()
     return "tool_call" in word or "function_call" in word
 
 
-def finish_reason(case: Case, choice: Choice) -> Iterator[Fault]:
+def finish_reason(case: Case, choice: Choice) -> Iterator[Finding]:
     reason = choice.finish_reason
     if reason is None:
         if case.recording.outcome == "completed":
-            yield Fault("missing_finish_reason", "the response ended without one")
+            yield Finding("missing_finish_reason", "the response ended without one")
         return
-    # A call that stays text is none to the server, which says `stop`.
+    # The server does not see calls that stay text, and says `stop`.
     count = choice.call_count
     if count:
         count -= choice.over_text_calls + sum(call.kind == "text" for call in choice.calls)
     if count and reason not in CALLING_FINISH_REASONS | CUTTING_FINISH_REASONS:
-        # The API itself answers `stop` where the request named the tool.
+        # The API itself ends with `stop` if the request named the tool.
         named = case.request is not None and case.request.tool_choice.mode == "named"
         if not (named and reason == "stop"):
             detail = f"{_shown(reason)} after {_number(count, 'call')}"
-            yield Fault("finish_reason_mismatch", detail)
-    elif not count and reason != "stop" and _speaks_of_a_call(reason):
-        yield Fault("finish_reason_mismatch", f"{_shown(reason)} without a call")
+            yield Finding("finish_reason_mismatch", detail)
+    elif not count and reason != "stop" and _mentions_a_call(reason):
+        yield Finding("finish_reason_mismatch", f"{_shown(reason)} without a call")
 
 
-def order(_case: Case, choice: Choice) -> Iterator[Fault]:
+def order(_case: Case, choice: Choice) -> Iterator[Finding]:
     if choice.missing_index:
         detail = f"{_number(choice.missing_index, 'delta')} without a usable index"
-        yield Fault("missing_index", detail)
+        yield Finding("missing_index", detail)
     if choice.deltas_after_finish:
         detail = f"{_number(choice.deltas_after_finish, 'delta')} after the finish reason"
-        yield Fault("delta_after_finish", detail)
+        yield Finding("delta_after_finish", detail)
 
 
-def tool_choice(case: Case, choice: Choice) -> Iterator[Fault]:
+def tool_choice(case: Case, choice: Choice) -> Iterator[Finding]:
     if case.request is None:
         return
     wanted = case.request.tool_choice
     count = choice.call_count
     if wanted.mode == "none":
         if count:
-            yield Fault("tool_choice_violated", f"none, yet {_number(count, 'call')}")
+            yield Finding("tool_choice_violated", f"none, but {_number(count, 'call')}")
         return
     if wanted.mode in {"required", "named"} and not count:
-        if case.settled(choice) and not case.cut(choice):
-            yield Fault("tool_choice_violated", f"{wanted.mode}, yet no call")
+        if case.is_settled(choice) and not case.was_cut_off(choice):
+            yield Finding("tool_choice_violated", f"{wanted.mode}, but no call")
         return
     if wanted.names is not None:
         others = [
@@ -250,89 +239,89 @@ def tool_choice(case: Case, choice: Choice) -> Iterator[Fault]:
             for call in choice.calls
             if call.name is not None
             and call.name not in wanted.names
-            and not case.name_may_become(choice, call, wanted.names)
+            and not case.name_may_continue(choice, call, wanted.names)
         ]
         if others:
             detail = f"{_listed(sorted(wanted.names))} allowed, {_listed(others)} called"
-            yield Fault("tool_choice_violated", detail)
+            yield Finding("tool_choice_violated", detail)
 
 
-def parallel(case: Case, choice: Choice) -> Iterator[Fault]:
+def parallel(case: Case, choice: Choice) -> Iterator[Finding]:
     if case.request is not None and case.request.parallel_tool_calls is False and choice.call_count > 1:
-        yield Fault("parallel_violated", f"{choice.call_count} calls, not one")
+        yield Finding("parallel_violated", f"{choice.call_count} calls instead of one")
 
 
-def text_leak(case: Case, choice: Choice) -> Iterator[Fault]:
+def text_leak(case: Case, choice: Choice) -> Iterator[Finding]:
     request = case.request
     if request is None or not request.tools or not choice.text_parts:
         return
     if any(call.kind == "text" for call in choice.calls):
-        # They were rewritten to tags that the application wants there.
+        # They are calls that were rewritten to tags, which the application wants in the text.
         return
-    from otel_llm.diagnosis.text_leak import find_leaks  # not before there is a text to look at
+    from otel_llm.diagnosis.text_leak import find_leaks  # slow to import, and rarely needed
 
     leaks, unread = find_leaks(
-        "".join(choice.text_parts), request.tools, ended=case.settled(choice), marked_only=request.wants_json
+        "".join(choice.text_parts), request.tools, ended=case.is_settled(choice), marked_only=request.wants_json
     )
     if leaks:
         syntaxes = _listed(sorted({leak.format for leak in leaks}))
         names = _listed(sorted({leak.name or "" for leak in leaks}))
         detail = f"{_number(len(leaks), 'call')} of {names} in the text, in the syntax {syntaxes}"
-        yield Fault("text_leak", detail)
+        yield Finding("text_leak", detail)
     if unread:
-        yield Fault("limit_exceeded", f"{unread} characters of text were not searched for calls")
+        yield Finding("limit_exceeded", f"{unread} characters of text were not searched for calls")
 
 
-def duplicates(case: Case, choice: Choice) -> Iterator[Fault]:
+def duplicates(case: Case, choice: Choice) -> Iterator[Finding]:
     if len(choice.calls) < 2:
         return
     ids = Counter(call.id for call in choice.calls if call.id is not None)
     for call_id, count in ids.items():
         if count > 1:
-            yield Fault("duplicate_id", f"{_shown(call_id)} is the id of {count} calls")
+            yield Finding("duplicate_id", f"{_shown(call_id)} is the id of {count} calls")
     meanings: dict[tuple[str, str], ToolCall] = {}
     for call in choice.calls:
-        if call.name is None or call.cut or not case.judged_whole(choice, call):
+        if call.name is None or call.exceeds_limit or not case.is_final(choice, call):
             continue
         first = meanings.setdefault((call.name, _meaning(case, call)), call)
         if first is not call:
             detail = f"{_shown(call.name)} with the arguments of the call at index {first.index}"
-            yield Fault("duplicate_call", detail, call.index)
+            yield Finding("duplicate_call", detail, call.index)
 
 
 # The stream ---------------------------------------------------------------------------------------------------
 
 
-def nothing_at_all(case: Case) -> Iterator[Fault]:
+def no_choices(case: Case) -> Iterator[Finding]:
     if not case.recording.choices and case.recording.outcome == "completed":
-        yield Fault("missing_finish_reason", "the response ended without any choice")
+        yield Finding("missing_finish_reason", "the response ended without any choice")
 
 
-def stalled(case: Case) -> Iterator[Fault]:
+def stalled(case: Case) -> Iterator[Finding]:
     seconds = case.recording.max_wait_ns / 1e9
     if seconds > case.stall_seconds:
-        yield Fault("stalled", f"{seconds:.1f} s between two chunks")
+        yield Finding("stalled", f"{seconds:.1f} s between two chunks")
 
 
-def stream_limits(case: Case) -> Iterator[Fault]:
+def stream_limits(case: Case) -> Iterator[Finding]:
     recording = case.recording
     if recording.over_deltas:
         kept = recording.limits.calls
         over = f"{_number(recording.over_calls, 'call')} beyond {kept} ({_number(recording.over_deltas, 'delta')})"
-        yield Fault("limit_exceeded", f"{over} were only counted")
+        yield Finding("limit_exceeded", f"{over} were only counted")
     if recording.over_choices:
         kept = recording.limits.choices
         detail = f"{_number(recording.over_choices, 'delta')} of choices beyond {kept} were only counted"
-        yield Fault("limit_exceeded", detail)
+        yield Finding("limit_exceeded", detail)
     if recording.over_rewrites:
         kept = recording.limits.calls
         detail = f"{_number(recording.over_rewrites, 'rewritten call')} beyond {kept} were only counted"
-        yield Fault("limit_exceeded", detail)
+        yield Finding("limit_exceeded", detail)
     if recording.over_text:
-        yield Fault("limit_exceeded", f"{recording.over_text} characters of text were not kept")
+        yield Finding("limit_exceeded", f"{recording.over_text} characters of text were not kept")
 
 
-CALL_JUDGES: tuple[Callable[[Case, Choice, ToolCall], Iterator[Fault]], ...] = (
+CALL_JUDGES: tuple[Callable[[Case, Choice, ToolCall], Iterator[Finding]], ...] = (
     identity,
     declared,
     arguments,
@@ -340,25 +329,25 @@ CALL_JUDGES: tuple[Callable[[Case, Choice, ToolCall], Iterator[Fault]], ...] = (
     unicode,
     call_limits,
 )
-CHOICE_JUDGES: tuple[Callable[[Case, Choice], Iterator[Fault]], ...] = (
+CHOICE_JUDGES: tuple[Callable[[Case, Choice], Iterator[Finding]], ...] = (
     finish_reason,
     tool_choice,
     text_leak,
 )
-# Asked of a choice that calls.
-CALLING_CHOICE_JUDGES: tuple[Callable[[Case, Choice], Iterator[Fault]], ...] = (
+# Only for choices with calls.
+CALLING_CHOICE_JUDGES: tuple[Callable[[Case, Choice], Iterator[Finding]], ...] = (
     order,
     parallel,
     duplicates,
 )
-STREAM_JUDGES: tuple[Callable[[Case], Iterator[Fault]], ...] = (nothing_at_all, stalled, stream_limits)
+STREAM_JUDGES: tuple[Callable[[Case], Iterator[Finding]], ...] = (no_choices, stalled, stream_limits)
 
 
 # Wording ------------------------------------------------------------------------------------------------------
 
 
 def _meaning(case: Case, call: ToolCall) -> str:
-    """What the call's arguments say, spelled one way. No arguments are an empty object."""
+    """The arguments in one spelling for all texts with the same meaning. No arguments count as an empty object."""
     if case.is_free_text(call):
         return call.arguments
     reading = case.reading(call)

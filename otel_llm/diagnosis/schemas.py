@@ -1,14 +1,14 @@
-"""Do arguments satisfy the JSON schema that a tool declares.  Pure.
+"""Checks arguments against the JSON schema that a tool declares.  Pure.
 
-The rules:
+- The schema comes from the application, the arguments from a model. Neither can make this raise, fetch anything or take
+  long. A schema that refers outside of itself, is invalid, or is too large is not used; a warning says so, once for
+  each.
+- `format` is an annotation, not an assertion, as in JSON Schema.
+- A validator is made when a tool is first called, and cached.
 
-- A schema is the user's, arguments are a stranger's: neither can make this raise, fetch anything or take long. A schema
-  that refers to what is not in it, is no schema, or is too large is not judged by; a warning says so, once for each.
-- `format` is a note and no demand, as JSON Schema has it.
-- A validator is made when a tool is first called, and kept for as long as a few others are.
-
-The validator is `jsonschema_rs`: its patterns run in linear time (or give up after so many steps, where they look
-around), references that lead round end, and it has wheels for all platforms. A pure one's patterns can run for ever.
+The validator is `jsonschema_rs`: its patterns run in linear time (or give up after a number of steps, if they look
+around), cyclic references end, and it has wheels for all platforms. With a pure Python validator, a pattern could run
+for ever.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _logger = logging.getLogger("otel_llm")
 
 _LONGEST_SCHEMA = 262_144  # characters
 _DEEPEST = 128
-# An error tells how each branch failed, and so each branch below it: with references that lead round this grows as
-# their number to the power of the depth. Beyond so many it is told that there is one, and not which.
+# An error describes how each branch failed, and each branch below it. With cyclic references, that grows as the number
+# of references to the power of the depth. Beyond this many, the error is reported without saying where.
 _MOST_BRANCHES = 256
 _PATTERN_STEPS = 10_000
 _REFERENCES = ('"$ref"', '"$dynamicRef"', '"$recursiveRef"')
 
 
 class TooDeepError(ValueError):
-    """The arguments are nested deeper than what is judged."""
+    """The arguments are nested too deeply to be checked."""
 
 
 class _Validator(NamedTuple):
@@ -42,15 +42,15 @@ class _Validator(NamedTuple):
 
 
 def violation(tool_name: str, schema: Any, arguments: dict[str, Any]) -> str | None:
-    """What of the schema the arguments break first, in the schema's own words.
+    """The first part of the schema that the arguments break, in the words of the schema.
 
-    Empty where they break it and nothing tells where; None where they do not, or nothing tells whether. Raises
+    Empty if they break it and the place is not known. None if they do not break it, or if that is not known. Raises
     TooDeepError.
     """
     try:
         text = json.dumps(schema)
     except Exception as error:  # noqa: BLE001  the caller's objects may raise anything
-        _warn_unchecked(tool_name, f"it is no JSON ({type(error).__name__})")
+        _warn_unchecked(tool_name, f"it is not JSON ({type(error).__name__})")
         return None
     validator = _validator(tool_name, text)
     if validator is None:
@@ -72,7 +72,7 @@ def violation(tool_name: str, schema: Any, arguments: dict[str, Any]) -> str | N
 
 
 def _import() -> Any:
-    # Only where a tool with a schema was called: it costs a start some milliseconds.
+    # Imported when a tool with a schema is first called: it takes some milliseconds.
     import jsonschema_rs
 
     return jsonschema_rs
@@ -89,14 +89,14 @@ def _validator(tool_name: str, schema: str) -> _Validator | None:
         if len(schema) > _LONGEST_SCHEMA:
             raise ValueError(f"longer than {_LONGEST_SCHEMA} characters")
         if '"nullable": true' in schema:
-            raise ValueError("`nullable` is OpenAPI's, and says what JSON Schema does not know")
+            raise ValueError("`nullable` is OpenAPI's, and JSON Schema does not have it")
         native = library.validator_for(
             schema,
             validate_formats=False,
             retriever=_refuse,
             pattern_options=library.FancyRegexOptions(backtrack_limit=_PATTERN_STEPS),
         )
-    except Exception as error:  # noqa: BLE001  the library has several kinds, and others come through it
+    except Exception as error:  # noqa: BLE001  the library raises several classes, and passes on others
         why = str(error).partition("\n")[0][:200]
         _warn_unchecked(tool_name, why)
         return None
@@ -111,7 +111,7 @@ def _warn_unchecked(tool_name: str, why: str) -> None:
 
 @lru_cache(maxsize=1)
 def _warn_missing(why: str) -> None:
-    _logger.warning("jsonschema_rs cannot be imported, without which no schema_violation is found: %s", why)
+    _logger.warning("jsonschema_rs cannot be imported, so schema_violation is never reported: %s", why)
 
 
 def _refuse(uri: str) -> Any:
@@ -119,7 +119,7 @@ def _refuse(uri: str) -> Any:
 
 
 def _plain(value: Any) -> tuple[Any, int]:
-    """The value as the validator takes it, and how deep it is nested. Raises TooDeepError."""
+    """The value as the validator takes it, and the depth of its nesting. Raises TooDeepError."""
     deepest = 0
     root = [value]
     pending: list[tuple[Any, Any, int]] = [(root, 0, 0)]
@@ -133,7 +133,7 @@ def _plain(value: Any) -> tuple[Any, int]:
             if depth > _DEEPEST:
                 raise TooDeepError
             deepest = max(deepest, depth)
-            # A copy, since the reading is others' too.
+            # A copy, because other judges read the value too.
             one = holder[key] = one.copy()
             pending.extend((one, inner, depth) for inner in (one if isinstance(one, dict) else range(len(one))))
     return root[0], deepest
@@ -143,12 +143,12 @@ def _decimal(text: str) -> Decimal:
     try:
         return Decimal(text)
     except InvalidOperation:
-        # The exponent has twenty digits.
+        # The exponent is too large for Decimal.
         return Decimal("-1e999999" if text.startswith("-") else "1e999999")
 
 
 def _gave_up(error: Any) -> bool:
-    """Whether a pattern ended for its steps, in the error or in a branch of it: then nobody knows."""
+    """Whether a pattern ran out of steps, in the error or in a branch of it, so that the result is not known."""
     kind = error.kind
     if type(kind).__name__ in {"BacktrackLimitExceeded", "RegexEngineFailure"}:
         return True
@@ -156,7 +156,7 @@ def _gave_up(error: Any) -> bool:
 
 
 def _described(error: Any) -> str:
-    """Where in the schema, and what it wants there. Nothing of the arguments is repeated."""
+    """The place in the schema, and what it demands there. Repeats nothing of the arguments."""
     place = "/".join(str(part) for part in error.schema_path)
     kind = error.kind
     wanted = getattr(kind, "property", None)

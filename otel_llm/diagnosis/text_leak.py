@@ -1,15 +1,13 @@
-"""Tool calls that a choice's text holds, where the protocol has a field for them.  Pure.
+"""Finds complete tool calls in the text of a choice, which should have come as `tool_calls`.  Pure.
 
-The rules:
-
-- A call counts if it is whole and of a declared tool. Whether it is one is the scanner's to say (`tags/scanner.py`), so
-  what stands in reasoning, in backticks or in a fence is none.
-- A call that only its looks tell (a bare object, a list in Python's syntax, a `tool_code` fence) counts where it is all
-  there is or a block of its own: nothing but white space stands beside it in its lines. In a `json` fence it is an
-  example; where the request wants JSON, it is the answer. What says a tool's schema declares the tool.
-- A text that begins within reasoning, whose opening the template wrote, has but the closing.
-- A text in which no declared name stands is not scanned. The rest is scanned up to a number of pieces: a text can be
-  made of nothing but openings.
+- A call counts if it is complete and of a declared tool. The scanner (`tags/scanner.py`) decides what is a call, so
+  nothing in reasoning, in backticks or in a fence is one.
+- A call without a marker (a bare object, a list in Python's syntax, a `tool_code` fence) counts if it is the whole text
+  or a block of its own, with nothing but white space beside it in its lines. In a `json` fence it is an example; if the
+  request asks for JSON, it is the answer. An object that is the schema of a tool declares that tool.
+- A text may begin inside of reasoning whose opening mark the chat template wrote; it has only the closing mark.
+- A text without the name of any declared tool is not scanned. Any other text is scanned up to a number of pieces, since
+  a hostile text can consist of nothing but opening markers.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ from typing import NamedTuple
 from otel_llm.protocol import json_values
 from otel_llm.protocol.fields import field
 from otel_llm.protocol.request import Tool
-from otel_llm.tags.found import FoundCall, Piece
+from otel_llm.tags.pieces import ParsedCall, Piece
 from otel_llm.tags.scanner import REASONING, Scanner
 
 _SLICE = 16_384
@@ -28,21 +26,21 @@ _MOST_PIECES = 250_000
 
 
 class Leak(NamedTuple):
-    """A call in the text: its tool and the name of its syntax in `tags/formats.py`."""
+    """A call in the text: the tool, and the name of the syntax in `tags/formats.py`."""
 
     name: str | None
     format: str
 
 
 class Leaks(NamedTuple):
-    """What was found, and how many characters of the text were left unread."""
+    """The calls in a text, and how many characters of it were not scanned."""
 
     found: list[Leak]
     unread: int = 0
 
 
 def find_leaks(text: str, tools: Mapping[str, Tool], *, ended: bool = True, marked_only: bool = False) -> Leaks:
-    """The calls that `text` holds. `ended`: nothing more can come behind it. `marked_only`: looks tell none."""
+    """The calls in `text`. `ended`: no more text can come. `marked_only`: leave out calls without a marker."""
     text = _behind_reasoning(text)
     if not any(name in text for name in tools):
         return Leaks([])
@@ -55,22 +53,23 @@ def find_leaks(text: str, tools: Mapping[str, Tool], *, ended: bool = True, mark
             break
         pieces.extend(scanner.feed(text[start : start + _SLICE]))
     pieces.extend(scanner.flush())
-    bodies: dict[FoundCall, list[str]] = {}
+    bodies: dict[ParsedCall, list[str]] = {}
     for piece in pieces:
-        if piece.kind == "arguments" and piece.call is not None and not piece.call.marked:
+        if piece.kind == "arguments" and piece.call is not None and not piece.call.has_marker:
             bodies.setdefault(piece.call, []).append(piece.text)
     found = [
         Leak(call.name, call.format)
-        for call in _of_lines(pieces, ended=ended and not unread)
+        for call in _counted(pieces, ended=ended and not unread)
         if call.name is not None
         and call.name in tools
         and _is_whole(call)
-        and (call.marked or not (marked_only or _is_schema("".join(bodies.get(call, ())), tools[call.name])))
+        and (call.has_marker or not (marked_only or _is_schema("".join(bodies.get(call, ())), tools[call.name])))
     ]
     return Leaks(found, unread)
 
 
 def _behind_reasoning(text: str) -> str:
+    """The text behind reasoning that it begins inside of; else all of it."""
     for opening, closing in REASONING.items():
         before, _, behind = text.partition(closing)
         if behind and opening not in before:
@@ -79,20 +78,20 @@ def _behind_reasoning(text: str) -> str:
 
 
 def _is_schema(arguments: str, tool: Tool) -> bool:
-    """Whether the arguments are a schema, of a tool that does not take one."""
+    """Whether the arguments are a schema, although the tool takes none."""
     value = json_values.read(arguments).value
     if not isinstance(value, dict) or value.get("type") != "object" or not isinstance(value.get("properties"), dict):
         return False
     return field(field(tool.parameters, "properties"), "properties") is None
 
 
-def _is_whole(call: FoundCall) -> bool:
-    return call.complete and call.understood and not call.fenced
+def _is_whole(call: ParsedCall) -> bool:
+    return call.complete and call.well_formed and not call.in_fence
 
 
-def _of_lines(pieces: list[Piece], *, ended: bool) -> Iterator[FoundCall]:
-    """The calls, without those that are told by their looks and do not have their lines to themselves."""
-    calls: list[FoundCall] = []
+def _counted(pieces: list[Piece], *, ended: bool) -> Iterator[ParsedCall]:
+    """The calls, except those without a marker that do not have their lines to themselves."""
+    calls: list[ParsedCall] = []
     has_text = False
     for piece in pieces:
         if piece.kind == "begin" and piece.call is not None:
@@ -101,10 +100,10 @@ def _of_lines(pieces: list[Piece], *, ended: bool) -> Iterator[FoundCall]:
             first, line_break, rest = piece.text.partition("\n")
             has_text = has_text or bool(first.strip())
             if line_break:
-                yield from _of_line(calls, alone=not has_text)
+                yield from _counted_in_line(calls, alone=not has_text)
                 calls, has_text = [], bool(rest.rpartition("\n")[2].strip())
-    yield from _of_line(calls, alone=ended and not has_text)
+    yield from _counted_in_line(calls, alone=ended and not has_text)
 
 
-def _of_line(calls: list[FoundCall], *, alone: bool) -> Iterator[FoundCall]:
-    return (call for call in calls if alone or call.marked)
+def _counted_in_line(calls: list[ParsedCall], *, alone: bool) -> Iterator[ParsedCall]:
+    return (call for call in calls if alone or call.has_marker)

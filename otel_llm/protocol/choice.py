@@ -1,4 +1,7 @@
-"""What is kept of a response: its choices and their calls, how much of them, and how it ended.  Pure."""
+"""The facts of a response: its choices, how it ended, what the server reported, and how much of it is kept.  Pure.
+
+A `Recording` fills these in. They hold no telemetry and no objects of an SDK.
+"""
 
 from __future__ import annotations
 
@@ -11,36 +14,49 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Outcome = Literal["completed", "closed", "abandoned", "cancelled", "error"]
+"""How a stream ended.
 
-# Finish reasons that stop a choice in the middle of whatever it was writing.
-# `error` is what gateways say where the model's server failed; `incomplete` a response that does not say why.
+`completed`: the server ended it. `closed`: the application stopped reading. `abandoned`: the application dropped it.
+`cancelled`: the application's task was cancelled. `error`: reading failed, or the server reported an error.
+"""
+
+# Finish reasons that cut a choice off. Gateways send `error` if the model's server failed; `incomplete` stands for a
+# response of the Responses API that gives no reason.
 CUTTING_FINISH_REASONS = frozenset({"length", "content_filter", "error", "incomplete"})
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much of one stream is kept. Lengths are in characters."""
+    """How much of one response is kept. Lengths are in characters."""
 
     calls: int = 256
     choices: int = 128
     deltas: int = 1024
+    """Tool-call deltas; neighbours are folded beyond it."""
     arguments: int = 1_048_576
+    """Arguments of one call."""
     arguments_of_stream: int = 8 * 1_048_576
+    """Arguments of all calls together."""
     text: int = 1_048_576
+    """Text and reasoning of all choices together."""
     name: int = 256
-    """A declared name is kept whole however long: the request holds it anyway."""
-    # Some gateways carry a signature of the model's thoughts in the id.
+    """A declared name is kept whole, however long: the request holds it anyway."""
+    # Some gateways put a signature of the model's reasoning into the id.
     id: int = 8192
     notes: int = 8
-    """Contradicting ids or names of one call, finish reasons of one choice."""
+    """Contradicting ids or names of one call; finish reasons of one choice."""
     note: int = 80
     """Length of a contradicting id or name."""
     failure: int = 1000
-    """What a server says of its own failure."""
+    """Length of an error message of the server."""
 
 
 class Notice(NamedTuple):
-    """Something that a person watching the stream would want to know now."""
+    """Something that is worth a log line while the stream flows.
+
+    `detected`: a call started. `name`: its name is complete. `completed`: it can be executed, before the response ends
+    (Responses API). `text`: the text of a choice started. `finish`: a choice has a finish reason.
+    """
 
     kind: Literal["detected", "name", "text", "completed", "finish"]
     choice: Choice
@@ -48,14 +64,18 @@ class Notice(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """What a server says of its own failure within a response. `type` is a word of the API (`server_error`)."""
+    """An error that the server reported in its response. `type` is a word of the API, such as `server_error`."""
 
     type: str
     message: str
 
 
 class TagRewrite(NamedTuple):
-    """One call in the text that was rewritten. `length`: characters of its body; `duration_ns`: what that took."""
+    """One call in the text that was rewritten.
+
+    `format`: the name of its syntax in `tags/formats.py`. `length`: characters of its JSON. `target`: `openai`, or the
+    tags. `duration_ns`: time spent on the rewriting.
+    """
 
     choice_index: int
     format: str
@@ -66,7 +86,7 @@ class TagRewrite(NamedTuple):
 
 
 class Choice:
-    """One choice of the completion and its calls, in the order in which they began."""
+    """One choice of the response: its calls in the order in which they started, its text, and its finish reason."""
 
     __slots__ = (
         "by_id",
@@ -96,34 +116,37 @@ class Choice:
         self.index = index
         self.calls: list[ToolCall] = []
         self.over_calls = 0
-        """Calls beyond the limit: counted, not kept."""
+        """Calls beyond the limit, which are counted and not kept."""
         self.over_text_calls = 0
-        """Those of them that were found in the text."""
+        """How many of these were found in the text."""
         self.last_call: ToolCall | None = None
-        """The call that the last delta was of, None where that one is not kept."""
+        """The call of the last delta, None if that is not kept."""
         self.last_over: tuple[Any, str | None] | None = None
-        """Index and id of the last call that was not kept."""
+        """Index and id of the last call that is not kept."""
         self.text_started_ns: int | None = None
         self.reasoning_started_ns: int | None = None
         self.finish_reason: str | None = None
-        """The last one that came."""
+        """The last one."""
         self.finished_ns: int | None = None
         """When the first one came."""
         self.finish_reasons: list[tuple[int, str]] = []
+        """When each different one came."""
         self.deltas_after_finish = 0
+        """Tool-call deltas behind the finish reason."""
         self.missing_index = 0
+        """Tool-call deltas without a usable index."""
         self.fresh_text: list[str] = []
-        """What came lately as text, as it came."""
+        """Content that came since text was last settled, as it came."""
         self.keep_text: Callable[[str], None] | None = None
-        """Takes text, once it has begun and where it is kept."""
+        """Takes content, once there is text and if it is kept."""
         self.text_parts: list[str] = []
         self.reasoning_parts: list[str] = []
         self.by_index: dict[Any, ToolCall] = {}
         self.open_calls = self.by_index
-        """Calls whose deltas go the straight way: `by_index` until the choice has its finish reason, then none."""
+        """Calls whose deltas take the straight path: `by_index` until the choice has its finish reason, then none."""
         self.by_id: dict[str, ToolCall] = {}
         self.without_index: dict[int, ToolCall] = {}
-        """Calls whose index no delta gave so far, by the free one that they got."""
+        """Calls that came without an index so far, by the free index that they were given."""
 
     @property
     def has_text(self) -> bool:
@@ -131,5 +154,5 @@ class Choice:
 
     @property
     def call_count(self) -> int:
-        """Calls begun, those that were not kept included."""
+        """Calls, including those that are not kept."""
         return len(self.calls) + self.over_calls

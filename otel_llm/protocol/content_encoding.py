@@ -1,6 +1,6 @@
-"""Undoes the content encodings of HTTP bodies as they arrive.  Pure.
+"""Decodes the `Content-Encoding` of HTTP bodies while they come.  Pure.
 
-Their names: https://www.iana.org/assignments/http-parameters
+The names of the encodings: https://www.iana.org/assignments/http-parameters
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from otel_llm.protocol.errors import UnreadableError
 
 _MOST_AT_ONCE = 1_048_576  # bytes
 _LONGEST_EXPANDED = 64 * 1_048_576
-# zstandard gives out all it can at once; from this many bytes it makes at most some 32 MB.
+# zstandard cannot limit its output; so few bytes expand to about 32 MB at most.
 _SLICE = 1024
 _GZIP_MAGIC = b"\x1f\x8b"
 
@@ -34,17 +34,18 @@ class _Decoder(Protocol):
 
 
 def expanded(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
-    """A body's bytes without their `Content-Encoding`. Raises UnreadableError."""
+    """The decoded bytes of a body. Raises UnreadableError, as Expander does."""
     expander = Expander(encoding)
     for piece in pieces:
         yield from expander.feed(piece)
 
 
 class Expander:
-    """The same, piece by piece as they arrive.
+    """Decodes one body, piece by piece.
 
-    br and zstd are read by the packages that HTTP clients use. Raises UnreadableError, at once for an unknown encoding
-    or a missing package, and TooLongError above `limit` bytes.
+    br and zstd need the packages that HTTP clients use for them. Raises UnreadableError: when it is made, if the
+    encoding is unknown or its package is not installed; in `feed`, if the body is damaged; and TooLongError if it
+    expands to more than `limit` bytes.
     """
 
     def __init__(self, encoding: str, limit: int = _LONGEST_EXPANDED) -> None:

@@ -1,4 +1,4 @@
-"""Reading a field of something that may be a mapping, an SDK model, a mock or nonsense.  Nothing here raises."""
+"""Reads fields of anything: a mapping, an SDK's model, a mock or nonsense.  Pure; never raises."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-# The SDK's marks for "argument not passed". They are told by name, because the pure core imports no SDK.
+# The classes of the OpenAI SDK's marks for "argument not passed", by name, because the pure core imports no SDK.
 _NOT_PASSED = frozenset({"NotGiven", "Omit"})
 _PLAIN = frozenset({str, int, float, bool, list, dict, type(None)})
 
 
 def is_a(value: Any, kinds: type | tuple[type, ...]) -> bool:
-    """`isinstance`, which asks the object what it is, and so runs somebody else's code."""
+    """`isinstance`, which may run code of the object, and so may raise."""
     try:
         return isinstance(value, kinds)
     except Exception:  # noqa: BLE001
@@ -21,42 +21,42 @@ def is_a(value: Any, kinds: type | tuple[type, ...]) -> bool:
 
 @lru_cache(maxsize=256)
 def _is_mapping(kind: type) -> bool:
-    # An abstract class takes longer to answer than all the rest of a request's fields take to read.
+    # Cached, because `issubclass` with an abstract class takes longer than reading all fields of a request.
     return issubclass(kind, Mapping)
 
 
 def field(thing: Any, name: str) -> Any:
-    """The field `name` of `thing`, or None where there is none or it was not passed."""
+    """The field `name` of `thing`, or None if there is none or it was not passed."""
     if thing is None:
         return None
     kind: type = type(thing)
     try:
         value = thing.get(name) if kind is dict or _is_mapping(kind) else getattr(thing, name, None)
         return value if type(value) in _PLAIN else given(value)
-    except Exception:  # noqa: BLE001  a property of somebody else's object may raise anything
+    except Exception:  # noqa: BLE001  a property of a foreign object may raise anything
         return None
 
 
 def undeclared_field(thing: Any, name: str) -> Any:
-    """The same, for a field that the SDKs' models rarely have: they are slow to say that they have none."""
+    """The same for a field that the SDKs' models rarely have: pydantic is slow to report a missing field."""
     try:
         declared, extra = thing.__dict__, thing.__pydantic_extra__
         value = declared.get(name)
         if value is None and extra is not None:
             value = extra.get(name)
         return given(value)
-    except Exception:  # noqa: BLE001  no model of pydantic's
+    except Exception:  # noqa: BLE001  not a pydantic model
         return field(thing, name)
 
 
 def given(value: Any) -> Any:
-    """`value`, or None where it is the SDK's mark for an argument that was not passed."""
+    """`value`, or None if it is the OpenAI SDK's mark for an argument that was not passed."""
     kind = type(value)
     return None if kind not in _PLAIN and kind.__name__ in _NOT_PASSED else value
 
 
 def arguments_given(kwargs: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
-    """Those of `names` that were passed among keyword arguments, and not as None."""
+    """The keyword arguments in `names` that were passed, and are not None."""
     return {
         name: value
         for name, value in kwargs.items()
@@ -65,21 +65,21 @@ def arguments_given(kwargs: Mapping[str, Any], names: Collection[str]) -> dict[s
 
 
 def text_of(value: Any) -> str | None:
-    """`value` where it is a string that is not empty, else None."""
+    """`value` if it is a string that is not empty, else None."""
     if type(value) is not str and (value is None or not is_a(value, str)):
         return None
     return value if len(value) else None
 
 
 def items_of(value: Any) -> Sequence[Any]:
-    """`value` where it is a list or tuple, else nothing: an iterator is the caller's to consume."""
+    """`value` if it is a list or tuple, else an empty tuple: an iterator must not be consumed here."""
     return value if is_a(value, (list, tuple)) else ()
 
 
 def index_of(value: Any) -> int | None:
-    """`value` where it can be an index: a whole number from 0 to what a signed 64-bit integer holds.
+    """`value` as an index, a whole number from 0 to 2**63 - 1; None if it is no such number.
 
-    Digits in a string and 1.0 are whole numbers too, as they are to the SDK wherever the rest of the chunk is valid.
+    A string of digits and 1.0 are accepted, as the OpenAI SDK converts them if the rest of the chunk is valid.
     """
     if type(value) is not int:
         try:
@@ -89,6 +89,6 @@ def index_of(value: Any) -> int | None:
                 value = int(value)
             else:
                 return None
-        except Exception:  # noqa: BLE001  NaN, Infinity, and what raises when it is asked what it is
+        except Exception:  # noqa: BLE001  NaN, Infinity, or an object that raises
             return None
     return value if value is not None and 0 <= value < 2**63 else None

@@ -1,8 +1,7 @@
-"""JSON texts as models write them: is it one value, several, or none (RFC 8259), and do two mean the same.
+"""Reads JSON as models write it: whether a text is one value, several or none (RFC 8259), and what it means.  Pure.
 
-Python's own reader is stricter and laxer than the RFC in places; the differences are settled here: NaN and
-Infinity are no JSON, a number may have any number of digits, and nesting that Python cannot follow is told
-apart from text that is wrong.
+Python's `json` differs from the RFC in places, which is corrected here: NaN and Infinity are not JSON, a number may
+have any number of digits, and nesting too deep for Python is not the same as invalid text.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _LONGEST_INT = 4000
 
 
 class Shape(Enum):
-    """What a text is. Exactly one of them fits any text."""
+    """What a text is. Exactly one of these fits each text."""
 
     NOTHING = "nothing"
     OBJECT = "object"
@@ -33,7 +32,7 @@ class Shape(Enum):
 
 
 class Reading(NamedTuple):
-    """A text's shape, its value (the list of them where they are several), and what is wrong with it."""
+    """The shape of a text, its value (a list if there are several), and the error if it is invalid."""
 
     shape: Shape
     value: Any = None
@@ -41,7 +40,7 @@ class Reading(NamedTuple):
 
 
 class LongNumber:
-    """A number that Python's own cannot hold: too many digits, or too large for a float."""
+    """A number that Python does not convert: it has too many digits, or is too large for a float."""
 
     __slots__ = ("text",)
 
@@ -61,7 +60,7 @@ def _number(text: str) -> float | int | LongNumber:
     value = float(text)
     if value in {float("inf"), float("-inf")}:
         return LongNumber(text)
-    # 1.0 and 1 are the same number, so they compare and print the same.
+    # 1.0 and 1 are the same number, so they have to compare and print alike.
     return int(value) if value.is_integer() else value
 
 
@@ -74,7 +73,7 @@ def _skip_white_space(text: str, position: int) -> int:
 
 
 def _runs_on(text: str, position: int) -> bool:
-    """Whether a number or word goes on behind `position` as no JSON value can: `01`, `1-2`, `truefalse`."""
+    """Whether a number or word continues behind `position`, as no JSON value does: `01`, `1-2`, `truefalse`."""
     before, behind = text[position - 1], text[position]
     return (before.isalnum() or before == ".") and (behind.isalnum() or behind in "+-._")
 
@@ -108,22 +107,22 @@ def _invalid(message: str, text: str, position: int) -> Reading:
 
 
 def parse_json(text: str) -> Any:
-    """The value of a JSON text. Raises UnreadableError, with a sentence that says why."""
+    """The value of a JSON text. Raises UnreadableError with the reason as a sentence."""
     try:
         return json.loads(text)
     except RecursionError:
-        raise UnreadableError("it is nested too deep") from None
+        raise UnreadableError("it is nested too deeply") from None
     except ValueError as error:
-        raise UnreadableError(f"it is no JSON ({error})") from None
+        raise UnreadableError(f"it is not JSON ({error})") from None
 
 
 def canonical(value: Any) -> str:
-    """One spelling for all texts with the same meaning. Raises RecursionError for values nested too deep."""
+    """The same spelling for all values with the same meaning. Raises RecursionError for values nested too deeply."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), default=_spell)
 
 
 def _spell(value: Any) -> Any:
-    # No text of a model reads as this, short of one that was written to.
+    # A key that no model writes by chance.
     return {"\x00number": value.text}
 
 
@@ -132,16 +131,15 @@ _INSIDE_STRING = re.compile(r'["\\]')
 
 
 class GrowingText:
-    """Answers, while a text grows, whether it is one whole JSON value so far.
+    """Tells whether a text that still grows is one whole JSON value so far.
 
-    Each character is looked at once, and once more when the value closes, however often the question is asked:
-    a server that makes us ask at every delta must not make us read everything again at every delta. No text is
-    kept here.
+    Each character is read once, and once more when the value closes, however often `whole` is called. A server that
+    makes us ask at every delta must not make us read the whole text at every delta. No text is kept here.
     """
 
     __slots__ = ("_bare", "_depth", "_escaped", "_in_string", "_state")
 
-    # A number or a word has no end to look for; it is read anew whenever asked, up to this length.
+    # A number or a word has no closing mark, so it is read anew each time, up to this length.
     _LONGEST_BARE = 64
 
     def __init__(self) -> None:
@@ -164,7 +162,7 @@ class GrowingText:
             if start == len(text):
                 return
             if state is not _State.EMPTY:
-                # More text behind a value that was closed.
+                # Text behind a value that was closed.
                 self._state = _State.NEVER
                 return
             if text[start] not in '{["':
@@ -178,7 +176,7 @@ class GrowingText:
             self._state = _State.CLOSED if behind == len(text) else _State.NEVER
 
     def whole(self, text_so_far: Callable[[], str]) -> bool:
-        """`text_so_far` gives all that was fed; it is asked for only where brackets do not decide."""
+        """Whether the text is one whole JSON value. `text_so_far` returns all text, and is called only if needed."""
         if self._state is _State.CLOSED:
             is_value = read(text_so_far()).shape in {Shape.OBJECT, Shape.OTHER}
             self._state = _State.WHOLE if is_value else _State.NEVER
@@ -188,7 +186,7 @@ class GrowingText:
 
     @property
     def closed(self) -> bool:
-        """Whether the brackets or the quotes that opened have closed, with nothing behind them."""
+        """Whether the first bracket or quote has been closed, with nothing behind it."""
         return self._state in {_State.CLOSED, _State.WHOLE}
 
     def _feed_bare(self, text: str) -> None:
@@ -197,7 +195,7 @@ class GrowingText:
             self._state = _State.NEVER
 
     def _end_in(self, text: str, position: int) -> int | None:
-        """The position behind the mark that closes the value, or None where it is still open."""
+        """The position behind the bracket or quote that closes the value, or None if it is still open."""
         if self._escaped and position < len(text):
             position, self._escaped = position + 1, False
         while True:
@@ -220,16 +218,16 @@ class GrowingText:
 
 
 def is_closed(text: str) -> bool:
-    """Whether the brackets of `text` close where it ends: all that can be said where it is too deep to read."""
+    """Whether the brackets of `text` close at its end: all that can be known of a text too deep to read."""
     scanner = GrowingText()
     scanner.feed(text)
     return scanner.closed
 
 
 class _State(Enum):
-    EMPTY = "nothing but white space yet"
+    EMPTY = "only white space so far"
     OPEN = "an object, an array or a string that is not closed"
-    BARE = "a number or a word, perhaps"
+    BARE = "perhaps a number or a word"
     CLOSED = "closed, and not read yet"
     WHOLE = "one whole value"
-    NEVER = "whatever comes, no whole value"
+    NEVER = "not one whole value, whatever comes"

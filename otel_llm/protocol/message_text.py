@@ -1,11 +1,15 @@
-"""What a message says and thinks where it is no plain string.  Pure; nothing here raises.
+"""Text and reasoning in contents that are not plain strings, and in the fields of providers.  Pure; never raises.
 
-An answer's content is a list of parts where models of Mistral or behind Databricks reason, streamed too:
-`{"type": "text", "text": …}`, and for thoughts `{"type": "thinking", "thinking": [parts with a text]}` or
-`{"type": "reasoning", "summary": [parts with a text]}`, of which a string may be the other half of the stream.
-(https://docs.mistral.ai/capabilities/reasoning)
+A content, streamed or not, may be a list of parts (Mistral's reasoning models, and models behind Databricks):
 
-Most servers have the thoughts in a field of their own, of the delta or the message: `REASONING_FIELDS`.
+- `{"type": "text", "text": "…"}`
+- `{"type": "thinking", "thinking": […]}` or `{"type": "reasoning", "summary": […]}`, a list of parts with a `text`.
+  Anthropic's `thinking` is a string.
+
+In one stream, some chunks may have a list and others a string.
+Source: https://docs.mistral.ai/capabilities/reasoning
+
+Most servers put reasoning into a field of its own instead, beside the content: see `REASONING_FIELDS`.
 """
 
 from __future__ import annotations
@@ -15,45 +19,48 @@ from typing import Any
 
 from otel_llm.protocol.fields import field, items_of, text_of
 
-# Where there are several they say the same.
+# Of a delta or a message. If it has several of them, they say the same.
 REASONING_FIELDS = (
-    "reasoning_content",  # DeepSeek, SGLang, llama.cpp; of some gateways an object with a `text`
+    "reasoning_content",  # DeepSeek, SGLang, llama.cpp; some gateways send an object with a `text`
     "reasoning",  # vLLM, Groq, Cerebras, OpenRouter
     "reasoning_text",  # Copilot
     "reasoning_details",  # a list: MiniMax, and OpenRouter beside `reasoning`
 )
 
 
-def said(content: Any) -> str | None:
-    """What a content says that is text: a string that is not empty, or a number, which Cloudflare makes of digits."""
+def content_text(content: Any) -> str | None:
+    """The text of a content that is a string or a number, None if it is empty or anything else.
+
+    Cloudflare sends a number if the text is all digits.
+    """
     kind = type(content)
     if kind is not int and kind is not float:
         return text_of(content)
     try:
         return str(content)
     except ValueError:
-        # More digits than Python writes.
+        # More digits than Python converts.
         return None
 
 
-def texts_of(parts: Any) -> Iterator[str]:
-    """The texts of a list of parts."""
+def part_texts(parts: Any) -> Iterator[str]:
+    """The texts in a list of parts."""
     for part in items_of(parts):
         text = text_of(field(part, "text"))
         if text is not None:
             yield text
 
 
-def thought_of(part: Any) -> str:
-    """What a part thinks: in pieces, as most write it, or at once, as Anthropic does. Empty for another part."""
-    return _thought(field(part, "thinking")) or _thought(field(part, "summary"))
+def part_reasoning(part: Any) -> str:
+    """The reasoning in one part of a content, empty if it has none."""
+    return _text_or_parts(field(part, "thinking")) or _text_or_parts(field(part, "summary"))
 
 
-def _thought(value: Any) -> str:
-    return text_of(value) or "".join(texts_of(value))
+def _text_or_parts(value: Any) -> str:
+    return text_of(value) or "".join(part_texts(value))
 
 
-def thoughts_in(value: Any) -> str:
-    """The text of one of `REASONING_FIELDS`: a string, an object with a text, or a list of them."""
+def reasoning_text(value: Any) -> str:
+    """The text in one of `REASONING_FIELDS`: a string, an object with a `text`, or a list of such or of parts."""
     text = text_of(value) or text_of(field(value, "text"))
-    return text or "".join(text_of(field(part, "text")) or thought_of(part) for part in items_of(value))
+    return text or "".join(text_of(field(part, "text")) or part_reasoning(part) for part in items_of(value))

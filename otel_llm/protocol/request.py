@@ -1,4 +1,4 @@
-"""What the caller asked for, read from the keyword arguments of `create` without consuming anything of them.
+"""What the application asked for, read from the keyword arguments of `create` without consuming any iterator.  Pure.
 
 Arguments and their shapes: the OpenAI API reference, "Create chat completion" and "Create a model response".
 """
@@ -16,7 +16,7 @@ ToolChoiceMode = Literal["auto", "none", "required", "named"]
 
 
 class Tool(NamedTuple):
-    """A tool that the request declares. `parameters` is its JSON schema, None where it has none."""
+    """A tool that the request declares. `parameters` is its JSON schema, None if it has none."""
 
     name: str
     kind: Literal["function", "custom"] = "function"
@@ -24,41 +24,41 @@ class Tool(NamedTuple):
 
     @property
     def requires_arguments(self) -> bool:
-        """Whether its schema names a required parameter."""
+        """Whether its schema has a required parameter."""
         return bool(items_of(field(self.parameters, "required"))) if self.parameters is not None else False
 
 
 class ToolChoice(NamedTuple):
-    """The request's `tool_choice`. `names`: the tools it allows, None where it allows all."""
+    """The request's `tool_choice`. `names`: the tools that it allows, None if it allows all."""
 
     mode: ToolChoiceMode = "auto"
     names: frozenset[str] | None = None
 
 
 class ChatRequest(NamedTuple):
-    """One request, as far as its telemetry needs it.
+    """One request, as far as telemetry and diagnosis need it.
 
-    `tools` is None where the declared tools cannot be known (the caller passed an iterator, which is theirs to
-    consume): nothing is then judged by them.
+    `tools` is None if the declared tools cannot be known, because the application passed an iterator, which must not be
+    consumed here. Nothing is then judged by the tools.
     """
 
     model: str = ""
     stream: bool = False
     tools: Mapping[str, Tool] | None = None
-    # Tools the server runs itself (`{"type": "web_search"}`) may be called under names nobody declared.
     has_server_tools: bool = False
+    """Whether there are tools that the server runs itself (`{"type": "web_search"}`), whose calls may have any name."""
     tool_choice: ToolChoice = ToolChoice()
     tool_choice_text: str = ""
     parallel_tool_calls: bool | None = None
     wants_json: bool = False
-    """Whether the text is to be JSON (`response_format`), and so an object in it is what was asked for."""
+    """Whether `response_format` asks for JSON, so that an object in the text is the answer and not a call."""
     api: Api = "chat"
     turn: Turn | None = None
-    """What it answers, None where its conversation does not end with calls or their results."""
+    """The last turn of the conversation, None if it has neither calls nor results."""
 
     @property
     def tool_names(self) -> frozenset[str] | None:
-        """The names a call may have, None where any may be right."""
+        """The names that a call may have, None if any name may be right."""
         if self.tools is None or self.has_server_tools:
             return None
         return frozenset(self.tools)
@@ -81,7 +81,7 @@ _READ = _FORMATS | frozenset(
 
 
 def read_request(kwargs: Mapping[str, Any], api: Api = "chat") -> ChatRequest:
-    """Read the arguments of one `create` call; `extra_body` wins, as it does on the wire."""
+    """Read the arguments of a `create` call. `extra_body` takes precedence, as it does on the wire."""
     extra = kwargs.get("extra_body")
     if extra is not None and is_a(extra, Mapping):
         kwargs = {**kwargs, **extra}
@@ -89,7 +89,7 @@ def read_request(kwargs: Mapping[str, Any], api: Api = "chat") -> ChatRequest:
     get = given.get
 
     tools: dict[str, Tool] | None = {}
-    # A stored prompt may bring tools of its own.
+    # A stored prompt may have tools of its own.
     server_tools = get("prompt") is not None
     for source in (get("tools"), get("functions")):
         if source is None:
@@ -125,7 +125,7 @@ def read_request(kwargs: Mapping[str, Any], api: Api = "chat") -> ChatRequest:
 def _describe(value: Any) -> str:
     try:
         return "" if value is None else str(value)
-    except Exception:  # noqa: BLE001  the SDK will say what it thinks of it
+    except Exception:  # noqa: BLE001  the SDK will raise its own error
         return ""
 
 
@@ -137,9 +137,9 @@ def _is_true(value: Any) -> bool:
 
 
 def read_tool(entry: Any) -> Tool | None:
-    """The tool an entry of `tools` or `functions` declares, None where it is one that the server runs."""
+    """The tool that an entry of `tools` or `functions` declares, None if it is one that the server runs itself."""
     if type(entry) is dict and type(function := entry.get("function")) is dict:
-        # As nearly all are written, and an agent sends dozens of them with every request.
+        # A short cut for the usual form: an agent sends dozens of these with each request.
         name, parameters = function.get("name"), function.get("parameters")
         if type(name) is str and name and type(parameters) is dict:
             return Tool(name, "function", parameters)
@@ -147,7 +147,7 @@ def read_tool(entry: Any) -> Tool | None:
     if body is None:
         if name := text_of(field(field(entry, "custom"), "name")):
             return Tool(name, "custom")
-        # The Responses API has it without a shell.
+        # The Responses API has the fields at the top level.
         body, kind = entry, field(entry, "type")
         if kind == "custom" and (name := text_of(field(entry, "name"))):
             return Tool(name, "custom")
@@ -162,14 +162,14 @@ def _asks_for_json(response_format: Any, text_format: Any, text: Any) -> bool:
 
 
 def _is_json(format_: Any) -> bool:
-    """Whether a `response_format` asks for JSON; a class asks for JSON of its shape."""
+    """Whether a `response_format` asks for JSON. A class does, since its schema is sent."""
     return is_a(format_, type) or text_of(field(format_, "type")) in {"json_object", "json_schema"}
 
 
 def _read_tool_choice(choice: Any) -> ToolChoice:
     word = text_of(choice)
     if word is not None:
-        # "any" is what some servers call "required".
+        # Some servers call "required" "any".
         if word in {"required", "any"}:
             return ToolChoice("required")
         return ToolChoice("none") if word == "none" else ToolChoice()
@@ -179,9 +179,9 @@ def _read_tool_choice(choice: Any) -> ToolChoice:
         mode: ToolChoiceMode = "required" if text_of(field(allowed, "mode")) == "required" else "auto"
         entries = items_of(field(allowed, "tools"))
         names = [*_names_of(entries)]
-        # A tool that the server runs has no name that its calls must bear.
+        # An entry without a name is a tool that the server runs itself, which allows calls of any name.
         return ToolChoice(mode, frozenset(names) if names and len(names) == len(entries) else None)
-    # A tool that the server runs is named too, but its calls are none of ours.
+    # A tool that the server runs itself can be chosen too, but its calls are not reported as tool calls.
     names = [*_names_of([choice])] if kind in {None, "function", "custom"} else []
     return ToolChoice("named", frozenset(names)) if names else ToolChoice()
 

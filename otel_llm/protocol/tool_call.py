@@ -1,7 +1,7 @@
 """One tool call as it grows, delta by delta.  Pure.
 
-A delta costs a tuple when it comes (`ToolCall.fresh`); what it means is worked out when enough of them wait, or at
-the end (`ToolCall.settle`). Lengths are characters: two halves of a surrogate pair that came in two deltas are one.
+A delta costs one tuple when it comes (`ToolCall.fresh`). It is measured and folded when enough of them have come, or at
+the end (`ToolCall.settle`). Lengths are in characters; two halves of a surrogate pair in two deltas are one character.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from otel_llm.protocol.unicode_text import ends_with_half, join_surrogates, star
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# A named tuple made without the detour through its own constructor, which takes twice as long.
+# Makes a named tuple in half the time of its own constructor.
 _new = tuple.__new__
-# `text`: found in the text, where the protocol gives it neither id nor index.
 CallKind = Literal["function", "custom", "legacy", "text"]
+"""`legacy`: the `function_call` of old. `text`: found in the text, and so without id or index."""
 
 
 class Delta(NamedTuple):
-    """One or several neighbouring deltas of one call."""
+    """One delta of a call, or several neighbouring ones folded into one."""
 
     time_ns: int
     """When the first of them came."""
     stands_for: int
     """How many they are."""
     text: str
-    """The beginning of the arguments they brought, cut at the preview limit."""
+    """The arguments in them, cut at the preview limit."""
     length: int
-    """Length of the call's arguments, these included."""
+    """Length of the call's arguments so far, including these."""
 
 
 class ToolCall:
-    """What is public is final once `Recording.end` ran."""
+    """One tool call. Its public attributes are final once `Recording.end` returned."""
 
     __slots__ = (
         "_ends_with_half",
@@ -75,22 +75,26 @@ class ToolCall:
         self.named_ns: int | None = None
         self.first_delta_ns = self.last_delta_ns = time_ns
         self.completed_ns: int | None = None
-        """When it was known to be whole; None where the stream stopped before."""
+        """When it was known to be complete; None if the stream stopped before."""
         self.length = 0
         """Length of all its arguments, kept or not."""
         self.arguments = ""
-        """Its arguments, surrogates joined, up to the limit. During the stream: see `arguments_so_far`."""
+        """Its arguments up to the limit, surrogates joined. While the stream flows, see `arguments_so_far`."""
         self.deltas: list[Delta] = []
         self.fresh: list[tuple[int, str]] = []
-        """A tuple a delta, not yet measured nor folded: (time, text)."""
+        """(time, text) of each delta that is not settled yet."""
         self.arguments_not_string: str | None = None
-        """The type of the value that came where a string belongs."""
+        """The type of a value that came in place of a string."""
         self.other_ids: list[str] = []
-        """The beginnings of the ids that contradict the first."""
+        """The beginnings of ids that contradict the first one."""
         self.other_names: list[str] = []
+        """The beginnings of names that contradict the first one."""
         self.index_reused = False
+        """Whether it started at an index that another call of the choice already had."""
         self.announced = False
+        """Whether a notice of its name was sent."""
         self.over_long_label = False
+        """Whether its id or name was longer than what is kept."""
         self._parts: list[str] = []
         self._received = 0
         self._kept_length = 0
@@ -107,16 +111,16 @@ class ToolCall:
         return self._kept_length
 
     @property
-    def cut(self) -> bool:
-        """Whether arguments were longer than what is kept."""
+    def exceeds_limit(self) -> bool:
+        """Whether its arguments were longer than what is kept."""
         return self._received > self._kept_length
 
     def arguments_so_far(self) -> str:
         return join_surrogates("".join(self._parts) + "".join([text for _, text in self.fresh]))
 
     def is_whole(self) -> bool:
-        """Whether the arguments so far are one whole JSON value; reads only what is new since it was asked."""
-        if self.cut:
+        """Whether the arguments so far are one whole JSON value. Reads only what came since it was last called."""
+        if self.exceeds_limit:
             return False
         if self._scanner is None:
             self._scanner = GrowingText()
@@ -131,7 +135,7 @@ class ToolCall:
         self._scanned = len(self.fresh)
 
     def settle(self, preview: int, room: int, groups: int) -> None:
-        """Measure the fresh deltas, folded into `groups`, and keep at most `room` characters of their text."""
+        """Measure the fresh deltas, fold them into `groups`, and keep at most `room` characters of their text."""
         fresh = self.fresh
         if not fresh:
             return
@@ -170,15 +174,16 @@ class ToolCall:
         self.deltas = fold_pairs(self.deltas, preview)
 
     def finish(self) -> None:
+        """No more deltas come: join the arguments."""
         self.arguments = join_surrogates("".join(self._parts))
-        if self.cut and ends_with_half(self.arguments):
-            # The limit went through the middle of a pair.
+        if self.exceeds_limit and ends_with_half(self.arguments):
+            # The limit split a surrogate pair.
             self.arguments = self.arguments[:-1]
         self._parts = [self.arguments]
 
 
 def fold_pairs(deltas: Sequence[Delta], preview: int) -> list[Delta]:
-    """Join every delta with the one behind it. Counts are added; nothing is lost but when the second came."""
+    """Join each delta with the one behind it. Counts add up; only the time of the second one is lost."""
     folded = [
         Delta(
             first.time_ns,

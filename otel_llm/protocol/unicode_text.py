@@ -1,7 +1,7 @@
-"""Text from a model, made fit to be exported and printed.
+"""Makes text from a model safe to export and to print.  Pure.
 
-JSON may carry half a surrogate pair (`"\\ud83d"`); Python keeps it, UTF-8 cannot, and one such character makes an
-OTLP exporter lose its whole batch. Control characters forge log lines.
+JSON can carry half of a surrogate pair (`"\\ud83d"`). Python keeps it, but UTF-8 has no form for it, and one such
+character makes an OTLP exporter lose its whole batch. Control characters can forge log lines.
 """
 
 from __future__ import annotations
@@ -9,24 +9,24 @@ from __future__ import annotations
 import re
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-# C0 and C1 controls, line and paragraph separators, and the marks that reorder what a terminal shows.
+# C0 and C1 controls, line and paragraph separators, and marks that change the direction of text.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def join_surrogates(text: str) -> str:
-    """Join pairs whose halves came in two deltas into the character they are."""
+    """Join surrogate pairs, whose halves may have come in two deltas, into characters."""
     if text.isascii() or not _SURROGATE.search(text):
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
 def has_lone_surrogate(text: str) -> bool:
-    """Whether a half without its other half is in `text`, pairs joined."""
+    """Whether `text` has a surrogate without its other half."""
     return not text.isascii() and _SURROGATE.search(join_surrogates(text)) is not None
 
 
 def ends_with_half(text: str) -> bool:
-    """Whether more text could make a character of the last one."""
+    """Whether the last character is the first half of a pair, which more text may complete."""
     return "\ud800" <= text[-1:] <= "\udbff"
 
 
@@ -36,12 +36,12 @@ def starts_with_half(text: str) -> bool:
 
 
 def exportable(text: str) -> str:
-    """`text` in which every lone surrogate is written as its escape, so that it can be encoded."""
+    """`text` with lone surrogates escaped, so that it can be encoded as UTF-8."""
     if text.isascii():
         return text
     return join_surrogates(text).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def one_line(text: str) -> str:
-    """`text` in which nothing can start a new line, move the cursor or turn the direction of writing."""
+    """`text` with control characters escaped, so that it cannot start a line, move a cursor or change direction."""
     return _CONTROL.sub(lambda match: match.group().encode("unicode_escape").decode(), exportable(text))

@@ -1,8 +1,8 @@
-"""Reading a text that is still coming.  Pure.
+"""Reads a text that is still coming.  Pure.
 
-A grammar is a generator: it takes what has come and yields where it must know more. What it takes is not searched
-again, so reading is linear however the text is cut; and because it waits wherever the text so far leaves a choice, the
-way it is cut cannot change what is read.
+A grammar is a generator. It takes the text that has come, and yields when it needs more. What it took is not searched
+again, so reading takes linear time however the text is cut into chunks. And since it waits wherever the text so far can
+be read in two ways, the cut cannot change the result.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ from functools import lru_cache
 from typing import TypeVar
 
 _T = TypeVar("_T")
-# A part of a grammar: yields to wait for more text, returns what it read.
+# A step of a grammar: yields to wait for more text, returns what it read.
 Step = Generator[None, None, _T]
 
-# White space that may stand in markup; more than that is no markup.
+# Most white space inside of markup; with more it is text.
 _MOST_WHITE = 1024
 _WHITE = re.compile(r"\s*")
 
 
 class Cursor:
-    """What has come and is not read yet; and, between `mark` and `settle`, what was read and may be given back.
+    """The text that has come and is not read yet; between `mark` and `settle`, also what was read and may be given
+    back.
 
-    Places are counted from the beginning of all text. Giving back is a step back in `text`; only what came with earlier
-    chunks is kept apart, and joined again where it is given back.
+    Marks are positions in the whole text. Giving back is a step back in `text`. Only text of earlier chunks is kept
+    apart, and joined again when it is given back.
     """
 
     __slots__ = ("_base", "_kept", "_marked", "ended", "position", "text")
@@ -35,7 +36,7 @@ class Cursor:
         self.position = 0
         self.ended = False
         """Whether no more text comes."""
-        # The place of `text[0]`; that of the first mark; and what came between the two.
+        # The position of `text[0]`, the position of the first mark, and the text between the two.
         self._base = 0
         self._marked: int | None = None
         self._kept: list[str] = []
@@ -50,23 +51,24 @@ class Cursor:
         self.position = 0
 
     def take(self, length: int) -> str:
+        """Read so many characters, or as many as there are."""
         piece = self.text[self.position : self.position + length]
         self.position += len(piece)
         return piece
 
     def back(self, length: int) -> None:
-        """Give back what was just taken."""
+        """Give back characters that were just taken."""
         self.position -= length
 
     def mark(self) -> int:
-        """A place to come back to with `rewind`."""
+        """The present position, to come back to with `rewind`."""
         place = self._base + self.position
         if self._marked is None:
             self._marked = place
         return place
 
     def rewind(self, mark: int) -> None:
-        """Give back what was read since `mark`, to be read again."""
+        """Give back what was read since `mark`."""
         if mark < self._base:
             kept = "".join(self._kept)
             earlier = mark - (self._base - len(kept))
@@ -76,7 +78,7 @@ class Cursor:
         self.position = mark - self._base
 
     def settle(self) -> str:
-        """What was read is decided: nothing of it will be given back. Returns what was read since the first mark."""
+        """Nothing that was read will be given back. Returns what was read since the first mark."""
         kept = self.kept
         self._kept.clear()
         self._marked = None
@@ -84,31 +86,31 @@ class Cursor:
 
     @property
     def kept(self) -> str:
-        """What was read and may still be given back."""
+        """What was read since the first mark, and may still be given back."""
         if self._marked is None:
             return ""
         return "".join(self._kept) + self.text[max(self._marked - self._base, 0) : self.position]
 
     @property
     def settled(self) -> int:
-        """How many characters of all text are read for good."""
+        """How many characters of the whole text are read for good."""
         return self._base + self.position if self._marked is None else self._marked
 
     @property
     def waiting(self) -> int:
-        """Characters that have come and are not read."""
+        """How many characters have come and are not read."""
         return len(self.text) - self.position
 
 
 def peek(cursor: Cursor) -> Step[str]:
-    """The next character, unread; empty at the end."""
+    """The next character, which is left unread; empty at the end of the text."""
     while not cursor.waiting and not cursor.ended:
         yield
     return cursor.text[cursor.position : cursor.position + 1]
 
 
 def literal(cursor: Cursor, word: str) -> Step[bool]:
-    """Read `word` if it is what comes."""
+    """Read `word` if it comes next."""
     while True:
         if cursor.text.startswith(word, cursor.position):
             cursor.take(len(word))
@@ -119,18 +121,18 @@ def literal(cursor: Cursor, word: str) -> Step[bool]:
 
 
 def one_of(cursor: Cursor, words: Sequence[str]) -> Step[str | None]:
-    """Read the longest of `words` that comes."""
+    """Read the longest of `words` that comes next. None, and nothing read, if none does."""
     pattern, longest = _any_of(tuple(words))
     while True:
         text, position = cursor.text, cursor.position
-        if cursor.ended or len(text) - position >= longest or not _goes_on(text, position, words):
+        if cursor.ended or len(text) - position >= longest or not _may_grow(text, position, words):
             match = pattern.match(text, position)
             return cursor.take(len(match.group())) if match else None
         yield
 
 
 def run(cursor: Cursor, characters: re.Pattern[str], most: int = 256) -> Step[str]:
-    """Read the longest run that `characters` (a pattern that ends in `*`) allows, at most `most` of them."""
+    """Read the longest run of `characters` (a pattern that ends in `*`), at most `most` of them."""
     pieces: list[str] = []
     length = 0
     while True:
@@ -150,51 +152,51 @@ def white(cursor: Cursor) -> Step[str]:
 
 
 def until(
-    cursor: Cursor, words: Sequence[str], pass_on: Callable[[str], None] | None = None, most: int | None = None
+    cursor: Cursor, words: Sequence[str], emit: Callable[[str], None] | None = None, most: int | None = None
 ) -> Step[tuple[str, str | None]]:
-    """Read up to and including the first of `words`: what was before it, and it; None where the text ends first.
+    """Read up to and including the first of `words`. Returns the text before it, and the word.
 
-    With `pass_on` the text before it is handed over as it comes, and not returned. If none of them begins within `most`
-    characters, so many are read and None is returned.
+    The word is None if the text ends first, or if none begins within `most` characters, which are then read. With
+    `emit`, the text before the word is passed to that as it comes, and not returned.
     """
     pattern, longest = _any_of(tuple(words))
     pieces: list[str] = []
     length = 0
-    give = pieces.append if pass_on is None else pass_on
+    take = pieces.append if emit is None else emit
     while True:
         text, position = cursor.text, cursor.position
         left = len(text) if most is None else most - length
         match = pattern.search(text, position, position + left + longest)
         safe = cursor.waiting
-        if match is not None and (cursor.ended or not _goes_on(text, match.start(), words)):
+        if match is not None and (cursor.ended or not _may_grow(text, match.start(), words)):
             safe = match.start() - position
             if safe <= left:
                 if safe:
-                    give(cursor.take(safe))
+                    take(cursor.take(safe))
                 return "".join(pieces), cursor.take(len(match.group()))
         elif match is not None:
             safe = match.start() - position
         elif not cursor.ended:
             safe -= undecided(text, position, words)
         if safe > left:
-            give(cursor.take(left))
+            take(cursor.take(left))
             return "".join(pieces), None
         if safe > 0:
             length += safe
-            give(cursor.take(safe))
+            take(cursor.take(safe))
         if cursor.ended:
             return "".join(pieces), None
         yield
 
 
-def _goes_on(text: str, place: int, words: Sequence[str]) -> bool:
-    """Whether what stands at `place` may become a longer one of `words`."""
+def _may_grow(text: str, place: int, words: Sequence[str]) -> bool:
+    """Whether more text could make one of `words` of what stands at `place`."""
     rest = len(text) - place
     return any(rest < len(word) and word.startswith(text[place:]) for word in words)
 
 
 def undecided(text: str, position: int, words: Sequence[str]) -> int:
-    """Length of the longest end of `text` from `position` that is a beginning of one of `words`."""
+    """Length of the longest end of `text[position:]` that is the beginning of one of `words`."""
     most = max(map(len, words)) - 1
     for length in range(min(most, len(text) - position), 0, -1):
         end = text[len(text) - length :]
@@ -205,6 +207,6 @@ def undecided(text: str, position: int, words: Sequence[str]) -> int:
 
 @lru_cache(maxsize=256)
 def _any_of(words: tuple[str, ...]) -> tuple[re.Pattern[str], int]:
-    """What finds any of `words`, and the length of the longest."""
+    """A pattern for any of `words`, and the length of the longest."""
     longest_first = sorted(words, key=len, reverse=True)
     return re.compile("|".join(re.escape(word) for word in longest_first)), len(longest_first[0])

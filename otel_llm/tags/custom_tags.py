@@ -1,4 +1,4 @@
-"""The tags that calls are rewritten to, and the forms in which people write them.  Pure."""
+"""The custom tags that calls are rewritten to, and the forms in which users give them.  Pure."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import re
 from dataclasses import dataclass
 
 _BARE_WORD = re.compile(r"[\w.:|\-]+")
-# What JSON is made of, outside and inside of strings.
+# Text that could be a part of JSON.
 _JSON = re.compile(r'(?:[\s{}\[\],:]|"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null)+')
-# What stands between the tags whatever the call.
+# What the writer puts between the tags for any call.
 _WRITTEN = ('{"name": "', '", "arguments": {', '{"name":"', '","arguments":{', '"parameters": {', '"parameters":{')
 _BRACKETS = {"<": ">", "[": "]", "{": "}", "(": ")"}
 
 
 @dataclass(frozen=True)
 class ToolCallTags:
-    """A pair of tags, and what stands between them: one JSON object a call, `{"name": …, "arguments": …}`.
+    """A pair of tags. Between them stands one JSON object for each call, `{"name": …, "arguments": …}`.
 
-    `preserve_json`: the text of a body that is such an object already is kept to the byte; else it is made anew.
-    `auto_format`: brackets are put round bare words, `ojlk` and `dfsd` are `<ojlk>` and `</dfsd>`; else the tags are
+    `preserve_json`: a body that is such an object already is kept to the byte; otherwise it is written anew.
+    `auto_format`: bare words get brackets, so `ojlk` and `dfsd` become `<ojlk>` and `</dfsd>`; otherwise the tags are
     written exactly as given.
 
-    Raises ValueError for tags that nobody could read again: empty ones, equal ones, one that the other begins with, one
-    that is a piece of JSON.
+    Raises ValueError for tags that no parser could find again: an empty tag, two equal ones, one that begins with the
+    other, or one that can occur in the JSON between them.
 
     >>> ToolCallTags("ojlk", "dfsd").opening
     '<ojlk>'
@@ -36,34 +36,34 @@ class ToolCallTags:
     def __post_init__(self) -> None:
         for tag in (self.start_tag, self.end_tag):
             if not isinstance(tag, str):
-                raise TypeError(f"a tag is text, not {type(tag).__name__}")
+                raise TypeError(f"a tag must be a string, not {type(tag).__name__}")
         opening, closing = self.opening, self.closing
         if not opening.strip() or not closing.strip():
             raise ValueError("a tool-call tag must not be empty")
         if opening == closing:
             raise ValueError(f"the tags {opening!r} and {closing!r} cannot be told apart")
         if opening.startswith(closing) or closing.startswith(opening):
-            raise ValueError(f"of the tags {opening!r} and {closing!r} one begins with the other")
+            raise ValueError(f"one of the tags {opening!r} and {closing!r} begins with the other")
         for tag in (opening, closing):
             if _JSON.fullmatch(tag) or any(tag.strip() in text for text in _WRITTEN):
-                raise ValueError(f"the tag {tag!r} occurs inside JSON, which stands between the tags")
+                raise ValueError(f"the tag {tag!r} occurs inside JSON, and JSON stands between the tags")
 
     @property
     def opening(self) -> str:
-        """The opening tag as it is written."""
+        """The opening tag, as it is written."""
         bare = self.auto_format and _BARE_WORD.fullmatch(self.start_tag)
         return f"<{self.start_tag}>" if bare else self.start_tag
 
     @property
     def closing(self) -> str:
-        """The closing tag as it is written."""
+        """The closing tag, as it is written."""
         if not self.auto_format:
             return self.end_tag
         word = self.end_tag.removeprefix("/")
         return f"</{word}>" if _BARE_WORD.fullmatch(word) else self.end_tag
 
 
-# The formats of AbstractCore, by the names that its users know.
+# The formats of AbstractCore, by its names for them.
 NAMED_TAGS = {
     "qwen": ToolCallTags("<|tool_call|>", "</|tool_call|>"),
     "llama": ToolCallTags("<function_call>", "</function_call>"),
@@ -75,13 +75,10 @@ NAMED_TAGS["llama3"] = NAMED_TAGS["llama"]
 
 
 def read_tags(text: str) -> ToolCallTags:
-    """The tags that a text names: `start,end`, one tag for both, or one of the named formats.
-
-    Raises ValueError where it names none.
-    """
+    """The tags in a setting: `start,end`, one tag for both, or the name of a format. Raises ValueError for others."""
     parts = [part.strip() for part in text.split(",")]
     if len(parts) > 2:
-        raise ValueError(f"{text!r} names {len(parts)} tags; wanted are 'start,end', one tag, or a format's name")
+        raise ValueError(f"{text!r} names {len(parts)} tags; expected 'start,end', one tag, or the name of a format")
     if len(parts) == 2:
         return ToolCallTags(parts[0], parts[1])
     tag = parts[0]
@@ -96,4 +93,4 @@ def _closing_of(tag: str) -> str:
         return tag
     if _BRACKETS.get(tag[0]) == tag[-1]:
         return f"{tag[0]}/{tag[1:]}"
-    raise ValueError(f"what closes {tag!r} is not known: give both tags, 'start,end'")
+    raise ValueError(f"cannot derive the closing tag of {tag!r}: give both tags, 'start,end'")

@@ -1,4 +1,4 @@
-"""The tools that somebody declares, in any of the forms in which people have them.  Pure."""
+"""Declared tools in any form in which users pass them.  Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from otel_llm.protocol.request import Tool, read_tool
 
 
 def declared_tools(tools: Any) -> Mapping[str, Tool] | None:
-    """Tools by name: from `tools` of a request, from functions, names, or such a mapping. None where none are known."""
+    """Tools by name, from the `tools` of a request, from functions, from names, or from a mapping by name.
+
+    None if `tools` is None, which means that the tools are not known.
+    """
     if tools is None:
         return None
     if isinstance(tools, Mapping):
@@ -31,5 +34,5 @@ def declared_tools(tools: Any) -> Mapping[str, Tool] | None:
 
 
 def name_of(function: Any) -> str:
-    """The name that a function is called by."""
+    """The tool name of a function: its own, or that of its class."""
     return str(getattr(function, "__name__", None) or type(function).__name__)

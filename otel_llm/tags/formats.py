@@ -1,9 +1,9 @@
 """The table of tool-call syntaxes: a family of models, its opening markers, and the grammar behind them.  Pure.
 
-Where families share a marker, the first row whose grammar reads what follows it counts; the rows of one marker are in
-the order in which they are tried. `reference` says where the syntax is defined: a file of vLLM (`vllm_project/vllm`,
-`vllm/tool_parsers/`), of SGLang (`sgl:`, `python/sglang/srt/function_call/`), of llama.cpp (`lcpp:`,
-`models/templates/`), of AbstractCore (`ac:`) or of OpenAI's harmony (`oai:`).
+Families may share a marker. Its rows are tried in the order of the table, and the first grammar that reads a call wins.
+`reference` names the file that defines the syntax: in vLLM (`vllm/tool_parsers/`), SGLang (`sgl:`,
+`python/sglang/srt/function_call/`), llama.cpp (`lcpp:`, `models/templates/`), AbstractCore (`ac:`) or OpenAI's harmony
+(`oai:`).
 """
 
 from __future__ import annotations
@@ -14,28 +14,20 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from otel_llm.tags.cursor import Cursor, Step, literal, run
-from otel_llm.tags.found import Findings
-from otel_llm.tags.grammars import (
-    Context,
-    Grammar,
-    Named,
-    first_of,
-    json_array,
-    json_objects,
-    keyed_array,
-    name_before,
-    named_json,
-    python_calls,
-    quoted_call,
-)
-from otel_llm.tags.xml_calls import Tags, nested_tags, xml_parameters
+from otel_llm.tags.grammars import Context, Grammar, first_of, name_before
+from otel_llm.tags.json_calls import NamedCall, json_array, json_objects, keyed_array, named_json
+from otel_llm.tags.nested_tags import nested_tags
+from otel_llm.tags.pieces import PieceBuffer
+from otel_llm.tags.python_calls import python_calls
+from otel_llm.tags.quoted_calls import quoted_call
+from otel_llm.tags.xml_calls import Tags, xml_parameters
 
 
 @dataclass(frozen=True)
 class Format:
-    """`openers`: markers that begin a call; none for a syntax that is told by its looks alone (see `unmarked`).
+    """`openers`: the markers that begin a call; empty for a syntax without one (see `unmarked.py`).
 
-    `at`: where the marker counts: anywhere, at the head of a line, or at the head of the whole text.
+    `at`: where a marker counts: anywhere, at the start of a line, or at the start of the whole text.
     """
 
     name: str
@@ -54,30 +46,30 @@ def _functions_name(name: str) -> str:
 
 
 _ARG_TAGS = Tags(key="<arg_key>", key_end="</arg_key>", value="<arg_value>", value_end="</arg_value>")
-_GLM = xml_parameters(replace(_ARG_TAGS, done=("</tool_call>",)))
+_GLM = xml_parameters(replace(_ARG_TAGS, closers=("</tool_call>",)))
 _FUNCTION = Tags(
     key="<parameter=",
     key_end=">",
     value_end="</parameter>",
-    invoke=("<function=",),
-    named=(">",),
-    done=("</function>",),
+    call_open=("<function=",),
+    name_end=(">",),
+    closers=("</function>",),
 )
-_OWN_LINES = replace(_FUNCTION, own_lines=True, references=None, ends=("</tool_call>",))
+_OWN_LINES = replace(_FUNCTION, own_lines=True, html_escaped=None, block_closers=("</tool_call>",))
 _INVOKE = Tags(
     key='<parameter name="',
     key_end='"',
     value=">",
     value_end="</parameter>",
-    invoke=('<invoke name="',),
-    named=('">',),
-    done=("</invoke>",),
+    call_open=('<invoke name="',),
+    name_end=('">',),
+    closers=("</invoke>",),
     json_body=True,
 )
 
 
 def _invoke(prefix: str, *ends: str) -> Grammar:
-    """The `<invoke>` and `<parameter>` tags with a prefix in each."""
+    """The `<invoke>` and `<parameter>` tags, each with a prefix."""
 
     def prefixed(tag: str) -> str:
         return tag.replace("</", f"</{prefix}") if tag.startswith("</") else tag.replace("<", f"<{prefix}")
@@ -86,72 +78,72 @@ def _invoke(prefix: str, *ends: str) -> Grammar:
         _INVOKE,
         key=prefixed(_INVOKE.key),
         value_end=prefixed(_INVOKE.value_end),
-        invoke=[prefixed(tag) for tag in _INVOKE.invoke],
-        done=[prefixed(tag) for tag in _INVOKE.done],
-        ends=ends,
+        call_open=[prefixed(tag) for tag in _INVOKE.call_open],
+        closers=[prefixed(tag) for tag in _INVOKE.closers],
+        block_closers=ends,
     )
     return xml_parameters(tags)
 
 
 @lru_cache(maxsize=16)
 def _hy(suffix: str = "") -> Grammar:
-    """Hunyuan's tags; a checkpoint may put a suffix of its own in each. V3 ends the name with a tag, V4 does not."""
+    """Hunyuan's tags; each checkpoint may add a suffix to all of them. V3 ends the name with a tag, V4 does not."""
     tags = Tags(
         key=f"<arg_key{suffix}>",
         key_end=f"</arg_key{suffix}>",
         value=f"<arg_value{suffix}>",
         value_end=f"</arg_value{suffix}>",
-        invoke=(f"<tool_call{suffix}>",),
-        done=(f"</tool_call{suffix}>",),
-        ends=(f"</tool_calls{suffix}>",),
+        call_open=(f"<tool_call{suffix}>",),
+        closers=(f"</tool_call{suffix}>",),
+        block_closers=(f"</tool_calls{suffix}>",),
     )
-    return first_of(xml_parameters(replace(tags, named=(f"<tool_sep{suffix}>",))), xml_parameters(tags))
+    return first_of(xml_parameters(replace(tags, name_end=(f"<tool_sep{suffix}>",))), xml_parameters(tags))
 
 
 _SUFFIX = re.compile(r"[\w.\-]*")
 
 
-def _hy_suffixed(cursor: Cursor, found: Findings, context: Context) -> Step[bool]:
+def _hy_suffixed(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[bool]:
     suffix = yield from run(cursor, _SUFFIX, 32)
     if not (yield from literal(cursor, ">")):
         return False
-    return (yield from _hy(f":{suffix}")(cursor, found, context))
+    return (yield from _hy(f":{suffix}")(cursor, out, context))
 
 
 _DEEPSEEK_BEGIN, _DEEPSEEK_END = "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"
 _DEEPSEEK_CALL = "<｜tool▁call▁begin｜>"
-_DEEPSEEK_V3 = Named(
+_DEEPSEEK_V3 = NamedCall(
     before=(f"{_DEEPSEEK_CALL}function<｜tool▁sep｜>",),
     after=("```json",),
     closers=("```<｜tool▁call▁end｜>", "```\n<｜tool▁call▁end｜>", "```"),
-    ends=(_DEEPSEEK_END,),
-    again=True,
+    block_closers=(_DEEPSEEK_END,),
+    several=True,
 )
-_DEEPSEEK_V31 = Named(
+_DEEPSEEK_V31 = NamedCall(
     before=(_DEEPSEEK_CALL,),
     after=("<｜tool▁sep｜>",),
     closers=("<｜tool▁call▁end｜>",),
-    ends=(_DEEPSEEK_END,),
-    again=True,
+    block_closers=(_DEEPSEEK_END,),
+    several=True,
 )
-_KIMI_K2 = Named(
+_KIMI_K2 = NamedCall(
     before=("<|tool_call_begin|>",),
     after=("<|tool_call_argument_begin|>",),
     closers=("<|tool_call_end|>",),
-    ends=("<|tool_calls_section_end|>",),
-    again=True,
-    tool=_functions_name,
+    block_closers=("<|tool_calls_section_end|>",),
+    several=True,
+    name_of=_functions_name,
 )
 _KIMI_K3 = Tags(
     key='<|open|>argument key="',
     key_end='"',
     value="<|sep|>",
     value_end="<|close|>argument<|sep|>",
-    invoke=('<|open|>call tool="',),
-    named=('"',),
-    named_end="<|sep|>",
-    done=("<|close|>call<|sep|>",),
-    ends=("<|close|>tools<|sep|>",),
+    call_open=('<|open|>call tool="',),
+    name_end=('"',),
+    attributes_end="<|sep|>",
+    closers=("<|close|>call<|sep|>",),
+    block_closers=("<|close|>tools<|sep|>",),
 )
 _HARMONY_MESSAGE = (
     "<|constrain|>json<|message|>",
@@ -170,24 +162,24 @@ _HARMONY_OPENERS = (
     "<|start|>assistant<|channel|>commentary to=",
     "<|start|>assistant to=",
 )
-_HARMONY = Named(after=_HARMONY_MESSAGE, closers=("<|call|>", "<|end|>"), tool=_functions_name)
-_PLAMO = Named(
+_HARMONY = NamedCall(after=_HARMONY_MESSAGE, closers=("<|call|>", "<|end|>"), name_of=_functions_name)
+_PLAMO = NamedCall(
     before=("<|plamo:begin_tool_request:plamo|><|plamo:begin_tool_name:plamo|>",),
     after=(
         "<|plamo:end_tool_name:plamo|><|plamo:begin_tool_arguments:plamo|><|plamo:constrain|>json<|plamo:msg|>",
         "<|plamo:end_tool_name:plamo|><|plamo:begin_tool_arguments:plamo|>",
     ),
     closers=("<|plamo:end_tool_arguments:plamo|><|plamo:end_tool_request:plamo|>",),
-    ends=("<|plamo:end_tool_requests:plamo|>",),
-    again=True,
+    block_closers=("<|plamo:end_tool_requests:plamo|>",),
+    several=True,
 )
 _STEP3 = replace(
     _INVOKE,
     key='<steptml:parameter name="',
     value_end="</steptml:parameter>",
-    invoke=('<｜tool_call_begin｜>function<｜tool_sep｜><steptml:invoke name="',),
-    done=("</steptml:invoke><｜tool_call_end｜>", "</steptml:invoke>"),
-    ends=("<｜tool_calls_end｜>",),
+    call_open=('<｜tool_call_begin｜>function<｜tool_sep｜><steptml:invoke name="',),
+    closers=("</steptml:invoke><｜tool_call_end｜>", "</steptml:invoke>"),
+    block_closers=("<｜tool_calls_end｜>",),
 )
 _MUSE = _invoke("atem:", "</atem:function_calls><|eom|>", "</atem:function_calls><|eot|>", "</atem:function_calls>")
 _MUSE_MESSAGE = name_before("<|message|><atem:function_calls>", _MUSE)
@@ -195,25 +187,25 @@ _SOLAR = Tags(
     key="<|tool_arg:start|>",
     key_end="<|tool_arg:value|>",
     value_end="<|tool_arg:end|>",
-    done=("<|tool_call:end|>",),
+    closers=("<|tool_call:end|>",),
 )
 _K2_HORIZON = Tags(
     key="<ifm|arg_key>",
     key_end="</ifm|arg_key>",
     value="<ifm|arg_value>",
     value_end="</ifm|arg_value>",
-    invoke=("<ifm|tool_call>",),
-    done=("</ifm|tool_call>",),
-    ends=("</ifm|tool_calls>",),
+    call_open=("<ifm|tool_call>",),
+    closers=("</ifm|tool_call>",),
+    block_closers=("</ifm|tool_calls>",),
 )
 _MINICPM = Tags(
     key='<param name="',
     key_end='"',
     value=">",
     value_end="</param>",
-    named=('">',),
-    done=("</function>",),
-    references=True,
+    name_end=('">',),
+    closers=("</function>",),
+    html_escaped=True,
     cdata=True,
 )
 _NS = "]<]minimax[>["
@@ -237,7 +229,7 @@ FORMATS: tuple[Format, ...] = (
     Format("mimo", "MiMo-V2-Flash", ("<tool_call>",),
            xml_parameters(_OWN_LINES), "sgl:mimo_detector.py"),
     Format("step_audio_2", "Step-Audio 2", ("<tool_call>function\n",),
-           named_json(Named(closers=("</tool_call>",))), "step_audio_2_tool_parser.py"),
+           named_json(NamedCall(closers=("</tool_call>",))), "step_audio_2_tool_parser.py"),
     Format("glm45", "GLM-4.5, GLM-4.6", ("<tool_call>",), _GLM, "glm4_moe_tool_parser.py"),
     Format("glm47", "GLM-4.7, GLM-5", ("<tool_call>",), _GLM, "glm47_moe_tool_parser.py"),
     Format("poolside_v1", "Poolside", ("<tool_call>",), _GLM, "poolside_v1_tool_parser.py"),
@@ -278,10 +270,10 @@ FORMATS: tuple[Format, ...] = (
     Format("deepseek_v32", "DeepSeek V3.2, its prefix lost", ("<function_calls>",),
            _invoke("", "</function_calls>"), "deepseekv32_tool_parser.py"),
     Format("llama_function_name", "Llama 3.1 user tools, Functionary v3.1", ("<function=",),
-           named_json(Named(after=(">",), closers=("</function>",))),
+           named_json(NamedCall(after=(">",), closers=("</function>",))),
            "examples/tool_chat_template_llama3.1_usr_def_tool_call.jinja"),
     Format("qwen3_coder", "Qwen3-Coder, its outer tag lost", ("<function=",),
-           xml_parameters(replace(_OWN_LINES, invoke_read=True)), "qwen3coder_tool_parser.py"),
+           xml_parameters(replace(_OWN_LINES, marker_opens_call=True)), "qwen3coder_tool_parser.py"),
     Format("minicpm5", "MiniCPM 5", ('<function name="',), xml_parameters(_MINICPM), "sgl:minicpm5_detector.py"),
     Format("functiongemma", "FunctionGemma", ("<start_function_call>",),
            quoted_call(_ESCAPES, "<end_function_call>"), "functiongemma_tool_parser.py"),
@@ -306,7 +298,7 @@ FORMATS: tuple[Format, ...] = (
     Format("muse_glimmer", "Muse Glimmer, its message marker lost", ("<atem:function_calls>",),
            _MUSE, "sgl:muse_glimmer_detector.py"),
     Format("seed_oss", "Seed-OSS", ("<seed:tool_call>",),
-           xml_parameters(replace(_FUNCTION, ends=("</seed:tool_call>",))), "seed_oss_tool_parser.py"),
+           xml_parameters(replace(_FUNCTION, block_closers=("</seed:tool_call>",))), "seed_oss_tool_parser.py"),
     Format("k2_horizon", "K2 Horizon", ("<ifm|tool_calls>",), xml_parameters(_K2_HORIZON), "k2_horizon_tool_parser.py"),
     # The name apart
     Format("deepseek_v3", "DeepSeek V3, R1-0528", (_DEEPSEEK_BEGIN,),
@@ -324,14 +316,14 @@ FORMATS: tuple[Format, ...] = (
     Format("mistral_json", "Mistral before tokenizer v11", ("[TOOL_CALLS]",),
            json_array(), "mistral_tool_parser.py"),
     Format("mistral_v13", "Magistral, Ministral 3, Devstral 2, Small 3.2", ("[TOOL_CALLS]",),
-           named_json(Named(after=("[ARGS]",), call_id="[CALL_ID]")), "sgl:mistral_detector.py"),
+           named_json(NamedCall(after=("[ARGS]",), id_marker="[CALL_ID]")), "sgl:mistral_detector.py"),
     Format("mistral_v11", "Mistral with tokenizer v11 or later, as vLLM reads it", ("[TOOL_CALLS]",),
-           named_json(Named()), "mistral_tool_parser.py"),
+           named_json(NamedCall()), "mistral_tool_parser.py"),
     Format("phi4mini", "Phi-4-mini", ("functools[",), json_array(opened=True), "phi4mini_tool_parser.py", at="line"),
     Format("firefunction_v2", "FireFunction v2", ("functools[",),
            json_array(opened=True), "lcpp:fireworks-ai-llama-3-firefunction-v2.jinja", at="line"),
     Format("bracket_prefix", "any model prompted by AbstractCore", ("tool: [",),
-           named_json(Named(after=("]:", "] :"))), "ac:abstractcore/tools/parser.py", at="line"),
+           named_json(NamedCall(after=("]:", "] :"))), "ac:abstractcore/tools/parser.py", at="line"),
     # Tags of their own around what others have
     Format("longcat", "LongCat-Flash", ("<longcat_tool_call>",),
            json_objects("</longcat_tool_call>"), "longcat_tool_parser.py"),

@@ -1,7 +1,7 @@
-"""JSON as models write it, read while it comes.  Pure.
+"""Reads a call that is written as one JSON object, while it comes.  Pure.
 
-Bodies that are nearly JSON are read too: single quotes, `True`, a missing last brace. What cannot be understood is read
-to its end all the same, so that nothing of it is lost.
+Bodies that are almost JSON are read too: single quotes, `True`, a missing last brace. A body that cannot be understood
+is read to its end all the same, so that none of its text is lost.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from functools import lru_cache
 from typing import Literal
 
 from otel_llm.tags.cursor import Cursor, Step, literal, peek, run, white
-from otel_llm.tags.found import Findings, FoundCall
+from otel_llm.tags.pieces import ParsedCall, PieceBuffer
 
 NAME_KEYS = frozenset({"name", "tool_name", "function"})
 ARGUMENT_KEYS = frozenset({"arguments", "parameters", "args"})
 CALL_KEYS = NAME_KEYS | ARGUMENT_KEYS | {"id", "type", "tool_call_id", "call_id", "index"}
 
-# `closed`: read to its end. `stopped`: a closing marker came first. `cut`: the text ended first. `none`: no call.
-End = Literal["closed", "stopped", "cut", "none"]
+# `closed`: read to its end. `stopped`: a closing marker came first. `cut`: the text ended first.
+End = Literal["closed", "stopped", "cut"]
 
 _KEY = re.compile(r"[\w.\-]*")
 _IN_STRING = {'"': re.compile(r'["\\]'), "'": re.compile(r"['\\]")}
 _SCALAR = re.compile(r"[^\s,\]}\[{<\"':]*")
 
 
-def container(cursor: Cursor, pass_on: Callable[[str], None], stops: Sequence[str], depth: int = 0) -> Step[End]:
-    """Read an object or array, or what is left of one that is open to `depth`, and pass it on as it comes.
+def container(cursor: Cursor, emit: Callable[[str], None], stops: Sequence[str], depth: int = 0) -> Step[End]:
+    """Read an object or array, or the rest of one that is open to `depth`, and emit it as it comes.
 
-    A stop (a closing marker) outside of any string ends it too, unread; inside a string it is text.
+    One of `stops` (closing markers) outside of a string ends it too, and is left unread; inside a string it is text.
     """
     quote = ""
     escaped = False
@@ -70,7 +70,7 @@ def container(cursor: Cursor, pass_on: Callable[[str], None], stops: Sequence[st
                     break
         place = min(place, length)
         if place > start:
-            pass_on(cursor.take(place - start))
+            emit(cursor.take(place - start))
         if end is not None:
             return end
         if cursor.ended:
@@ -90,15 +90,15 @@ def _may_stop(text: str, place: int, stops: Sequence[str]) -> bool:
 
 
 def string(
-    cursor: Cursor, pass_on: Callable[[str], None], cut: Callable[[str], None] | None = None
+    cursor: Cursor, emit: Callable[[str], None], emit_cut: Callable[[str], None] | None = None
 ) -> Step[str | None]:
-    """Read a quoted string and pass it on as it comes, quotes included; its value, None where it has no end.
+    """Read a quoted string and emit it as it comes, quotes included. Returns its value.
 
-    `cut` is then given what it says up to there.
+    If the text ends first it returns None, and passes the value so far to `emit_cut`.
     """
     quote = yield from peek(cursor)
     pieces = [cursor.take(1)]
-    pass_on(quote)
+    emit(quote)
     escaped = False
     while True:
         text, start = cursor.text, cursor.position
@@ -118,12 +118,12 @@ def string(
         if place > start:
             piece = cursor.take(place - start)
             pieces.append(piece)
-            pass_on(piece)
+            emit(piece)
         if closed:
             return _decode("".join(pieces))
         if cursor.ended:
-            if cut is not None:
-                cut(_decode(_OPEN_ESCAPE.sub(r"\1", "".join(pieces)) + quote))
+            if emit_cut is not None:
+                emit_cut(_decode(_OPEN_ESCAPE.sub(r"\1", "".join(pieces)) + quote))
             return None
         yield
 
@@ -143,14 +143,14 @@ def _decode(quoted: str) -> str:
 
 
 def object_begins(cursor: Cursor) -> Step[bool]:
-    """Whether an object with a call's key comes. It is left unread; only so much is read as a key can be long."""
+    """Whether an object comes whose first key is one of a call's. It is left unread."""
     place = cursor.mark()
-    begins = yield from _key_of_call(cursor)
+    begins = yield from _first_key_is_of_call(cursor)
     cursor.rewind(place)
     return begins
 
 
-def _key_of_call(cursor: Cursor) -> Step[bool]:
+def _first_key_is_of_call(cursor: Cursor) -> Step[bool]:
     if not (yield from literal(cursor, "{")):
         return False
     yield from white(cursor)
@@ -166,18 +166,19 @@ def _key_of_call(cursor: Cursor) -> Step[bool]:
 
 
 class ObjectCall:
-    """Reads one JSON object that is surely a call, from its opening brace.
+    """Reads one JSON object that is known to be a call, from its opening brace.
 
-    Gives its text as `body` pieces, its name, and its arguments as they come; arguments that come before the name wait
+    Emits its text as `body` pieces, its name, and its arguments as they come. Arguments that come before the name wait
     for it.
     """
 
-    def __init__(self, found: Findings, call: FoundCall, stops: Sequence[str]) -> None:
-        self._found = found
+    def __init__(self, out: PieceBuffer, call: ParsedCall, stops: Sequence[str]) -> None:
+        self._out = out
         self._call = call
         self._stops = stops
         self._waiting: list[str] = []
-        self._has_arguments = False
+        self.has_arguments = False
+        """Whether arguments were emitted, or wait for the name."""
 
     def read(self, cursor: Cursor) -> Step[End]:
         body = self._body
@@ -189,20 +190,20 @@ class ObjectCall:
             if mark == "}":
                 body(cursor.take(1))
                 if self._call.name is None:
-                    self._call.understood = False
+                    self._call.well_formed = False
                 return "closed"
             if mark == "," and not key_may_come:
                 body(cursor.take(1))
                 key_may_come = True
                 continue
             if not key_may_come or not mark or mark not in "\"'":
-                return (yield from self._lost(cursor))
+                return (yield from self._malformed(cursor))
             key = yield from string(cursor, body)
             if key is None:
-                return (yield from self._lost(cursor))
+                return (yield from self._malformed(cursor))
             body((yield from white(cursor)))
             if not (yield from literal(cursor, ":")):
-                return (yield from self._lost(cursor))
+                return (yield from self._malformed(cursor))
             body(":")
             body((yield from white(cursor)))
             end = yield from self._value(cursor, key)
@@ -211,61 +212,60 @@ class ObjectCall:
             key_may_come = False
 
     def _body(self, text: str) -> None:
-        self._found.body(self._call, text)
+        self._out.body(self._call, text)
 
     def _value(self, cursor: Cursor, key: str) -> Step[End | None]:
-        """None where the object goes on behind the value."""
+        """Read the value of `key`. Returns how the object ended, or None if it goes on."""
+        is_arguments = key in ARGUMENT_KEYS and not self.has_arguments
         mark = yield from peek(cursor)
         if mark and mark in "\"'":
-            takes = key in ARGUMENT_KEYS and not self._has_arguments
-            value = yield from string(cursor, self._body, self._arguments if takes else None)
+            value = yield from string(cursor, self._body, self._arguments if is_arguments else None)
             if value is None:
-                return (yield from self._lost(cursor))
+                return (yield from self._malformed(cursor))
             if key in NAME_KEYS and self._call.name is None:
-                self._named(value)
-            elif key in ARGUMENT_KEYS and not self._has_arguments:
-                # Some models encode the arguments twice; what is inside is what they mean.
+                self._take_name(value)
+            elif is_arguments:
+                # Some models encode the arguments twice: the string holds the JSON.
                 self._arguments(value)
         elif mark == "{" and key == "function" and self._call.name is None:
             # The shape of the API: `{"type": "function", "function": {"name": …, "arguments": …}}`.
-            inner = ObjectCall(self._found, self._call, self._stops)
-            inner._has_arguments = self._has_arguments
+            inner = ObjectCall(self._out, self._call, self._stops)
+            inner.has_arguments = self.has_arguments
             end = yield from inner.read(cursor)
-            self._has_arguments = inner._has_arguments
+            self.has_arguments = inner.has_arguments
             return None if end == "closed" else end
         elif mark and mark in "{[":
-            takes = key in ARGUMENT_KEYS and not self._has_arguments
-            end = yield from container(cursor, self._both if takes else self._body, self._stops)
+            end = yield from container(cursor, self._body_and_arguments if is_arguments else self._body, self._stops)
             if end != "closed":
-                self._call.understood = False
+                self._call.well_formed = False
                 return end
         else:
             scalar = yield from run(cursor, _SCALAR, 4096)
             self._body(scalar)
             if not scalar:
-                return (yield from self._lost(cursor))
-            if key in ARGUMENT_KEYS and not self._has_arguments and scalar not in {"null", "None"}:
+                return (yield from self._malformed(cursor))
+            if is_arguments and scalar not in {"null", "None"}:
                 self._arguments(scalar)
         return None
 
-    def _named(self, name: str) -> None:
-        self._found.name(self._call, name)
+    def _take_name(self, name: str) -> None:
+        self._out.name(self._call, name)
         for piece in self._waiting:
-            self._found.arguments(self._call, piece)
+            self._out.arguments(self._call, piece)
         self._waiting.clear()
 
-    def _both(self, text: str) -> None:
+    def _body_and_arguments(self, text: str) -> None:
         self._body(text)
         self._arguments(text)
 
     def _arguments(self, text: str) -> None:
-        self._has_arguments = True
+        self.has_arguments = True
         if self._call.name is None:
             self._waiting.append(text)
         else:
-            self._found.arguments(self._call, text)
+            self._out.arguments(self._call, text)
 
-    def _lost(self, cursor: Cursor) -> Step[End]:
-        """It is not the JSON of a call: read on to its end."""
-        self._call.understood = False
+    def _malformed(self, cursor: Cursor) -> Step[End]:
+        """The object is not the JSON of a call: read on to its end."""
+        self._call.well_formed = False
         return (yield from container(cursor, self._body, self._stops, depth=1))

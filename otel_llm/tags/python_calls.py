@@ -1,7 +1,6 @@
-"""Calls in Python's syntax: `name(key='value', other=[1, 2])`.  Pure.
+"""The grammar for calls in Python's syntax: `[name(key=value), …]`, or one call after the other.  Pure.
 
-Only literals are values; JSON's `true`, `false` and `null` count as such, because some models write them. A call that
-holds anything else (a variable, an operator, a positional argument) is none.
+A call is held back to its last bracket, and is text if it cannot be read.
 """
 
 from __future__ import annotations
@@ -9,190 +8,100 @@ from __future__ import annotations
 import re
 from typing import Any
 
-_WHITE = re.compile(r"(?:\s|\\\n|#[^\n]*)*")
-_NAME = re.compile(r"[A-Za-z_][\w.\-]*")
-_NUMBER = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F_]+|(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(?:[eE][-+]?\d+)?)")
-_WORDS = {"True": True, "true": True, "False": False, "false": False, "None": None, "null": None}
-_ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-7]{1,3})|(\r\n|.))", re.DOTALL)
-_ESCAPED = {
-    "n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "v": "\v", "a": "\a", "/": "/",
-    "\\": "\\", "'": "'", '"': '"', "\n": "", "\r\n": "",
-}  # fmt: skip
-_ENDS = {quote: re.compile(rf"{quote}|\\") for quote in ('"', "'", '"' * 3, "'" * 3)}
-_DEEPEST = 100
+from otel_llm.tags.brackets import PYTHON, balanced
+from otel_llm.tags.cursor import Cursor, Step, literal, peek, run, until, white
+from otel_llm.tags.grammars import Context, Grammar, closer, emit_call, tool_name
+from otel_llm.tags.pieces import PieceBuffer
+from otel_llm.tags.python_syntax import NotACall, read_calls
+
+_KEYWORD = re.compile(r"[\w.\-]*")
+_LONGEST_COMMENT = 1024
 
 
-class NotACall(ValueError):  # noqa: N818 - it is no fault, it is a finding
-    """The text is not what its syntax asks for."""
+def python_calls(*closers: str, as_program: bool = False) -> Grammar:
+    """A list of calls, or calls one after the other.
 
-
-def read_calls(text: str) -> list[tuple[str, dict[str, Any]]]:
-    """The calls in `text`: `[f(a=1), g()]`, or without brackets one after the other.
-
-    Raises `NotACall` where anything else is in it.
+    `as_program`: there may be comments between them, and a `print(…)` around one.
     """
-    reader = _Reader(text)
-    bracketed = reader.takes("[")
-    calls = []
-    while not reader.at_end() and not (bracketed and reader.takes("]", keep=True)):
-        calls.append(reader.call())
-        if not reader.takes(","):
-            reader.takes(";")
-    if bracketed:
-        reader.want("]")
-    if not reader.at_end() or not calls:
-        raise NotACall
-    return calls
 
-
-def read_literal(text: str) -> Any:
-    """The value of one literal. Raises `NotACall`."""
-    reader = _Reader(text)
-    value = reader.value(0)
-    if not reader.at_end():
-        raise NotACall
-    return value
-
-
-class _Reader:
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._place = 0
-
-    def _skip(self) -> None:
-        match = _WHITE.match(self._text, self._place)
-        self._place = match.end() if match else self._place
-
-    def at_end(self) -> bool:
-        self._skip()
-        return self._place >= len(self._text)
-
-    def takes(self, mark: str, *, keep: bool = False) -> bool:
-        self._skip()
-        if not self._text.startswith(mark, self._place):
+    def read(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[bool]:
+        while True:
+            place = cursor.mark()
+            yield from white(cursor)
+            while as_program and (yield from literal(cursor, "#")):
+                yield from until(cursor, ("\n",), most=_LONGEST_COMMENT)
+                yield from white(cursor)
+            name = ""
+            if (yield from peek(cursor)) == "[":
+                begins = bool((yield from name_in_list(cursor)))
+            else:
+                name = yield from tool_name(cursor)
+                begins = bool(name) and (yield from _arguments_begin(cursor))
+                if as_program and name == "print" and not begins:
+                    begins = yield from _call_in_print_begins(cursor)
+            if not begins:
+                cursor.rewind(place)
+                break
+            body = yield from balanced(cursor, PYTHON)
+            if body is not None and name == "print" and as_program:
+                name, body = "", body[1:-1]
+            calls = None if body is None else calls_in(name + body)
+            if calls is None:
+                out.commit_as_text()
+                return True
+            out.commit()
+            cursor.settle()
+            for tool, arguments in calls:
+                emit_call(out, context, tool, arguments)
+        if not out.committed:
             return False
-        if not keep:
-            self._place += len(mark)
+        cursor.settle()
+        yield from closer(cursor, closers)
         return True
 
-    def want(self, mark: str) -> None:
-        if not self.takes(mark):
-            raise NotACall
-
-    def name(self) -> str:
-        self._skip()
-        match = _NAME.match(self._text, self._place)
-        if match is None:
-            raise NotACall
-        self._place = match.end()
-        return match.group()
-
-    def call(self) -> tuple[str, dict[str, Any]]:
-        name = self.name()
-        self.want("(")
-        arguments: dict[str, Any] = {}
-        while not self.takes(")"):
-            key = self.name()
-            self.want("=")
-            arguments[key] = self.value(0)
-            if not self.takes(","):
-                self.want(")")
-                break
-        return name, arguments
-
-    def value(self, depth: int) -> Any:
-        if depth > _DEEPEST:
-            raise NotACall
-        self._skip()
-        mark = self._text[self._place : self._place + 1]
-        if mark and mark in "\"'":
-            return self._strings(mark)
-        if mark == "{":
-            return self._mapping(depth)
-        if mark and mark in "[(":
-            return self._sequence(mark, depth)
-        number = _NUMBER.match(self._text, self._place)
-        if number and number.end() > self._place:
-            self._place = number.end()
-            return _number(number.group())
-        word = self.name()
-        if word not in _WORDS:
-            raise NotACall
-        return _WORDS[word]
-
-    def _mapping(self, depth: int) -> dict[str, Any]:
-        self.want("{")
-        value: dict[str, Any] = {}
-        while not self.takes("}"):
-            key = self.value(depth + 1)
-            if not isinstance(key, str):
-                raise NotACall
-            self.want(":")
-            value[key] = self.value(depth + 1)
-            if not self.takes(","):
-                self.want("}")
-                break
-        return value
-
-    def _sequence(self, opening: str, depth: int) -> Any:
-        self.want(opening)
-        closing = "]" if opening == "[" else ")"
-        items: list[Any] = []
-        commas = 0
-        while not self.takes(closing):
-            items.append(self.value(depth + 1))
-            if not self.takes(","):
-                self.want(closing)
-                break
-            commas += 1
-        # Brackets around one value, without a comma, only group it.
-        return items[0] if closing == ")" and len(items) == 1 and not commas else items
-
-    def _strings(self, mark: str) -> str:
-        value = self._string(mark)
-        while self.takes('"', keep=True) or self.takes("'", keep=True):
-            value += self._string(self._text[self._place])
-        return value
-
-    def _string(self, mark: str) -> str:
-        text, start = self._text, self._place
-        quote = mark * 3 if text.startswith(mark * 3, start) else mark
-        ends = _ENDS[quote]
-        place = start + len(quote)
-        while True:
-            match = ends.search(text, place)
-            if match is None:
-                raise NotACall
-            if match.group() == quote:
-                break
-            place = match.end() + 1
-        end = match.start()
-        self._place = end + len(quote)
-        return _ESCAPE.sub(_unescaped, text[start + len(quote) : end])
+    return read
 
 
-def _number(text: str) -> int | float:
-    digits = text.replace("_", "")
+def calls_in(text: str) -> list[tuple[str, dict[str, Any]]] | None:
+    """Name and arguments of each call in `text`, or None if it is anything but calls."""
     try:
-        if digits.lower().lstrip("+-").startswith("0x"):
-            return int(digits, 16)
-        return int(digits)
-    except ValueError:
-        pass
-    try:
-        value = float(digits)
-    except ValueError as error:
-        raise NotACall from error
-    if value in {float("inf"), float("-inf")}:
-        raise NotACall
-    return value
+        return read_calls(text)
+    except (NotACall, RecursionError):
+        return None
 
 
-def _unescaped(match: re.Match[str]) -> str:
-    two, four, eight, octal, other = match.groups()
-    if octal is not None:
-        return chr(int(octal, 8))
-    if other is not None:
-        return _ESCAPED.get(other, "\\" + other)
-    code = int(two or four or eight, 16)
-    return chr(code) if code < 0x110000 else match.group()
+def name_in_list(cursor: Cursor) -> Step[str]:
+    """The name in `[name(key=` or `[name()`; empty if something else comes. It is left unread."""
+    place = cursor.mark()
+    name = ""
+    if (yield from literal(cursor, "[")):
+        yield from white(cursor)
+        name = yield from tool_name(cursor)
+        if name and not (yield from _arguments_begin(cursor)):
+            name = ""
+    cursor.rewind(place)
+    return name
+
+
+def _arguments_begin(cursor: Cursor) -> Step[bool]:
+    """Whether `(key=` or `()` comes. It is left unread."""
+    place = cursor.mark()
+    begins = False
+    if (yield from literal(cursor, "(")):
+        yield from white(cursor)
+        key = yield from run(cursor, _KEYWORD)
+        yield from white(cursor)
+        begins = (yield from peek(cursor)) == ("=" if key else ")")
+    cursor.rewind(place)
+    return begins
+
+
+def _call_in_print_begins(cursor: Cursor) -> Step[bool]:
+    """Whether `(name(key=` or `(name()` comes. It is left unread."""
+    place = cursor.mark()
+    begins = yield from literal(cursor, "(")
+    if begins:
+        yield from white(cursor)
+        begins = bool((yield from tool_name(cursor))) and (yield from _arguments_begin(cursor))
+    cursor.rewind(place)
+    return begins

@@ -1,6 +1,7 @@
-"""Arguments whose strings stand between markers of their own: `key:<|"|>text<|"|>,other:{n:1}`.  Pure.
+"""Calls whose strings stand between delimiters of their own: `call:NAME{key:<|"|>text<|"|>,other:{n:1}}`.  Pure.
 
-The strings are raw: nothing is escaped in them. Keys are bare.
+Strings are raw: nothing in them is escaped. Keys are bare. A call is held back to its last brace, and is text if it
+cannot be read.
 """
 
 from __future__ import annotations
@@ -9,15 +10,69 @@ import math
 import re
 from typing import Any
 
-from otel_llm.tags.python_calls import NotACall
+from otel_llm.tags.brackets import MOST_HELD
+from otel_llm.tags.cursor import Cursor, Step, literal, peek, until, white
+from otel_llm.tags.grammars import Context, Grammar, closer, emit_call, tool_name
+from otel_llm.tags.pieces import PieceBuffer
+from otel_llm.tags.python_syntax import NotACall
 
 _BARE = re.compile(r"[^\s,:\[\]{}]+")
 _WORDS = {"true": True, "false": False, "null": None, "none": None}
 _DEEPEST = 100
 
 
+def quoted_call(delimiters: tuple[str, str], *closers: str) -> Grammar:
+    """`call:NAME{…}`. `delimiters`: what stands before and behind a string."""
+
+    def read(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[bool]:
+        yield from white(cursor)
+        if not (yield from literal(cursor, "call:")):
+            return False
+        name = yield from tool_name(cursor)
+        if not name or (yield from peek(cursor)) != "{":
+            return False
+        body = yield from _braces(cursor, delimiters)
+        try:
+            arguments = None if body is None else read_arguments(body, delimiters)
+        except (NotACall, RecursionError):
+            arguments = None
+        if arguments is None:
+            out.commit_as_text()
+            return True
+        out.commit()
+        emit_call(out, context, name, arguments)
+        yield from closer(cursor, closers)
+        return True
+
+    return read
+
+
+def _braces(cursor: Cursor, delimiters: tuple[str, str]) -> Step[str | None]:
+    """Read up to the brace that closes the first one; braces between delimiters do not count."""
+    pieces: list[str] = []
+    length = depth = 0
+    while length <= MOST_HELD:
+        before, mark = yield from until(cursor, ("{", "}", delimiters[0], "<"), most=MOST_HELD)
+        if mark == "<":
+            # The beginning of a marker, since no bare value has one.
+            cursor.back(1)
+            return None
+        pieces += (before, mark or "")
+        if mark == delimiters[0]:
+            text, mark = yield from until(cursor, (delimiters[1],), most=MOST_HELD)
+            pieces += (text, mark or "")
+            length += len(text)
+        if mark is None:
+            return None
+        length += len(before)
+        depth += {"{": 1, "}": -1}.get(mark, 0)
+        if depth <= 0:
+            return "".join(pieces)
+    return None
+
+
 def read_arguments(text: str, delimiters: tuple[str, str]) -> dict[str, Any]:
-    """The arguments in `text`, which begins and ends with a brace. Raises `NotACall`."""
+    """The arguments in `text`, which begins and ends with a brace. Raises NotACall."""
     reader = _Reader(text, delimiters)
     value = reader.value(0)
     if reader.place < len(text) or not isinstance(value, dict):

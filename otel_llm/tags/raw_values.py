@@ -1,7 +1,7 @@
-"""The value of a parameter that stands as raw text between two tags, as JSON.  Pure.
+"""Turns the raw text between two tags into a JSON value.  Pure.
 
-Its type comes from the tool's schema, or from an attribute of its tag. Where neither says: what reads as a JSON number,
-`true`, `false`, `null`, an object or an array is that, and all else is a string.
+The type comes from the tool's schema, or from an attribute of the tag. Without either, a text that reads as a JSON
+number, `true`, `false`, `null`, an object or an array is that, and any other text is a string.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from typing import Any
 
 from otel_llm.protocol.fields import field, items_of
 from otel_llm.protocol.request import Tool
-from otel_llm.tags.python_calls import NotACall, read_literal
+from otel_llm.tags.python_syntax import NotACall, read_literal
 
 Types = frozenset[str]
 STRING: Types = frozenset({"string"})
 NO_STRING: Types = frozenset({"integer", "number", "boolean", "null", "object", "array"})
 _WORDS = {"true": "true", "false": "false", "null": "null", "none": "null"}
-# The longest character reference of HTML is shorter.
+# Longer than any character reference of HTML.
 _LONGEST_REFERENCE = 40
-# Beyond it a text is no number and no word of JSON.
+# A longer text is neither a number nor a word of JSON.
 _LONGEST_SCALAR = 512
 _MAY_BE_SCALAR = re.compile(r"\s*(?:[-+.\dEe]*|[A-Za-z]{0,5})\s*")
 
 
 def parameter_types(tools: Mapping[str, Tool] | None, tool: str, parameter: str) -> Types | None:
-    """The JSON types that a tool's schema allows for a parameter, None where it does not say."""
+    """The JSON types that a tool's schema allows for a parameter, or None if it does not say."""
     declared = None if tools is None else tools.get(tool)
     if declared is None:
         return None
@@ -37,7 +37,7 @@ def parameter_types(tools: Mapping[str, Tool] | None, tool: str, parameter: str)
 
 
 def schema_types(root: Any, schema: Any, depth: int = 0) -> Types | None:
-    """The JSON types that `schema` allows; its references are looked up in `root`."""
+    """The JSON types that `schema` allows, or None if it does not say. References are looked up in `root`."""
     if schema is None or depth > 8:
         return None
     named = field(schema, "type")
@@ -70,7 +70,7 @@ def _type_of(value: Any) -> str:
 
 
 def as_json(text: str, types: Types | None) -> str:
-    """Raw text as the JSON of its value."""
+    """The JSON of a raw text's value."""
     if types == STRING:
         return quoted(text)
     bare = text.strip()
@@ -84,7 +84,7 @@ def as_json(text: str, types: Types | None) -> str:
 
 
 def _json_value(text: str) -> tuple[str, str] | None:
-    """The type of a text that is JSON, or nearly, and its JSON."""
+    """The type and the JSON of a text that is JSON, or almost; None for other text."""
     if text.lower() in _WORDS:
         word = _WORDS[text.lower()]
         return ("null" if word == "null" else "boolean"), word
@@ -112,35 +112,34 @@ def quoted(text: str) -> str:
 
 
 class RawValue:
-    """One value as it comes; its JSON is passed on as soon as it is decided: what is surely a string as it comes, all
-    else at its end.
+    """One value as it comes. Emits its JSON as soon as it is decided: a string while it comes, other types at the end.
 
-    `own_lines`: a line break before and behind it is no part of it. `references`: it is escaped as in HTML; None: it is
-    where it does not stand on lines of its own.
+    `own_lines`: a line break before and behind the value is markup. `html_escaped`: whether it is escaped as in HTML;
+    None: it is unless it stands on lines of its own.
     """
 
     def __init__(
-        self, types: Types | None, pass_on: Callable[[str], None], *, own_lines: bool, references: bool | None = False
+        self, types: Types | None, emit: Callable[[str], None], *, own_lines: bool, html_escaped: bool | None = False
     ) -> None:
         self._types = types
-        self._pass_on = pass_on
+        self._emit = emit
         self._own_lines = own_lines
-        self._references = references
+        self._html_escaped = html_escaped
         self._held = ""
         self._pieces: list[str] = []
         self._begun = False
-        # Whether it surely is a string, or not; None while its text decides.
+        # None while it depends on text still to come.
         self._is_string = True if types == STRING else None if types is None or "string" in types else False
         self._quoted = False
 
     @property
     def held(self) -> str:
-        """What was fed and not passed on."""
+        """What was fed and has not been emitted."""
         return "".join(self._pieces) + self._held
 
-    def feed(self, text: str, *, last: bool = False, plain: bool = False) -> None:
-        """`plain`: this text is not escaped, whatever the rest is."""
-        if self._references and plain and self._held:
+    def feed(self, text: str, *, last: bool = False, is_cdata: bool = False) -> None:
+        """`is_cdata`: this text is not escaped, even if the rest is."""
+        if self._html_escaped and is_cdata and self._held:
             waiting, self._held = self._held, ""
             self._text(html.unescape(waiting))
         text = self._held + text
@@ -156,21 +155,22 @@ class RawValue:
                     if text.startswith(line_break):
                         text, on_its_line = text[len(line_break) :], True
                         break
-            if self._references is None:
-                self._references = not on_its_line
+            if self._html_escaped is None:
+                self._html_escaped = not on_its_line
         if not last:
-            keep = self._undecided(text, plain=plain)
+            keep = self._undecided(text, is_cdata=is_cdata)
             self._held = text[len(text) - keep :]
             text = text[: len(text) - keep]
         elif self._own_lines:
             text = text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")
-        self._text(html.unescape(text) if self._references and not plain else text)
+        self._text(html.unescape(text) if self._html_escaped and not is_cdata else text)
 
-    def _undecided(self, text: str, *, plain: bool) -> int:
+    def _undecided(self, text: str, *, is_cdata: bool) -> int:
+        """Length of the end of `text` that more text may change: a line break, or part of a character reference."""
         keep = 0
         if self._own_lines:
             keep = 2 if text.endswith("\r\n") else int(text.endswith(("\n", "\r")))
-        if self._references and not plain:
+        if self._html_escaped and not is_cdata:
             amp = text.rfind("&", max(0, len(text) - _LONGEST_REFERENCE))
             if amp >= 0 and ";" not in text[amp:]:
                 keep = max(keep, len(text) - amp)
@@ -182,37 +182,38 @@ class RawValue:
         if self._is_string is None:
             self._pieces.append(text)
             text = "".join(self._pieces)
-            self._is_string = _looks_like_string(text)
+            self._is_string = _is_string(text)
             if self._is_string is None:
                 self._pieces = [text]
                 return
             self._pieces.clear()
         if self._is_string:
-            self._pass_on(("" if self._quoted else '"') + quoted(text)[1:-1])
+            self._emit(("" if self._quoted else '"') + quoted(text)[1:-1])
             self._quoted = True
         else:
             self._pieces.append(text)
 
     def close(self) -> None:
-        """Its end came."""
+        """The value has come to its end."""
         self.feed("", last=True)
         if self._is_string:
-            self._pass_on('"' if self._quoted else '""')
+            self._emit('"' if self._quoted else '""')
         else:
-            self._pass_on(as_json("".join(self._pieces), self._types))
+            self._emit(as_json("".join(self._pieces), self._types))
 
     def cut(self) -> None:
-        """The text ended within it: pass on what was held back."""
+        """The text ended within the value: emit what was held back."""
         held, self._held = self._held, ""
         self._text(held)
         if not self._is_string and self._pieces:
-            self._pass_on(quoted("".join(self._pieces))[:-1])
+            self._emit(quoted("".join(self._pieces))[:-1])
 
 
-def _looks_like_string(text: str) -> bool | None:
-    """Whether a value that begins so is a string, False where it is none or only its end decides, None not yet.
+def _is_string(text: str) -> bool | None:
+    """Whether a value that begins like this is a string. None if more text may decide it.
 
-    What may be an object or an array is known at its end. What is longer than any number or word is a string.
+    False for what may be an object or an array, since only the end shows. A text longer than any number or word is a
+    string.
     """
     if text.lstrip()[:1] in {"{", "["} and len(text) - len(text.lstrip()) < _LONGEST_SCALAR:
         return False

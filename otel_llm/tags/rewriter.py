@@ -1,4 +1,4 @@
-"""Rewrites the calls in a text to custom tags, while it streams or whole."""
+"""Rewrites the calls in a text to custom tags, in a stream or in a whole text."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 from otel_llm.protocol.request import Tool
 from otel_llm.tags.custom_tags import ToolCallTags, read_tags
 from otel_llm.tags.declared import declared_tools
-from otel_llm.tags.found import Piece
+from otel_llm.tags.pieces import Piece
 from otel_llm.tags.scanner import Scanner
 from otel_llm.tags.writers import TagWriter
 
 
 class RewriteStream:
-    """One text on its way through a rewriter: `feed` it piece by piece, then `flush`."""
+    """Rewrites one text: `feed` it piece by piece, then `flush`."""
 
     def __init__(self, tags: ToolCallTags, tools: Mapping[str, Tool] | None = None) -> None:
         self._scanner = Scanner(tools)
         self._writer = TagWriter(tags)
 
     def feed(self, text: str | None) -> str:
-        """What can be said of the text so far; what is undecided is held back. None is no text."""
+        """The rewritten text so far. What is not decided yet is held back. None counts as no text."""
         if not text:
             return ""
         if self._scanner.is_plain(text):
@@ -29,12 +29,12 @@ class RewriteStream:
         return self._written(self._scanner.feed(text))
 
     def flush(self) -> str:
-        """The text is over: what was held back. The stream may then be fed another text."""
+        """The text is over: returns what was held back. The stream can then be fed another text."""
         return self._written(self._scanner.flush())
 
     @property
     def held(self) -> str:
-        """What was held back, as it came."""
+        """What is held back, as it came."""
         return self._writer.held + self._scanner.held
 
     def _written(self, pieces: Iterable[Piece]) -> str:
@@ -42,7 +42,7 @@ class RewriteStream:
 
 
 class RewriteBuffer(str):
-    """What `rewrite_streaming_chunk` held back, as text; it knows how far the stream came."""
+    """The text that `rewrite_streaming_chunk` held back. It carries the state of the stream along."""
 
     __slots__ = ("stream",)
     stream: RewriteStream
@@ -51,11 +51,11 @@ class RewriteBuffer(str):
 class ToolCallTagRewriter:
     """Rewrites tool calls in any of the known syntaxes to one pair of tags.
 
-    `tags`: a `ToolCallTags`, or a text that says them: `"start,end"`, one tag, or a named format's name. `tools`: the
-    request's tools (dictionaries of the API, or names): values of XML parameters take their types from them, and calls
-    without a marker count only where they name one of them.
+    `tags`: a `ToolCallTags`, or a string: `"start,end"`, one tag, or the name of a format. `tools`: the tools of the
+    request (dicts of the API, or names). XML parameters take their types from them, and calls without a marker count
+    only if they name one of them.
 
-    Raises ValueError for tags that cannot be used.
+    Raises ValueError for tags that cannot be used, and TypeError for tags of another type.
 
     >>> ToolCallTagRewriter("ojlk,dfsd").rewrite_text('<tool_call>{"name": "f", "arguments": {}}</tool_call>')
     '<ojlk>{"name": "f", "arguments": {}}</dfsd>'
@@ -64,30 +64,30 @@ class ToolCallTagRewriter:
     def __init__(self, tags: ToolCallTags | str, *, tools: Any = None) -> None:
         self.target_tags = read_tags(tags) if isinstance(tags, str) else tags
         if not isinstance(self.target_tags, ToolCallTags):
-            raise TypeError(f"tags are ToolCallTags or text, not {type(tags).__name__}")
+            raise TypeError(f"tags must be ToolCallTags or a string, not {type(tags).__name__}")
         self.tools = declared_tools(tools)
 
     def with_tools(self, tools: Any) -> ToolCallTagRewriter:
-        """The same for a request with other tools; this one where it knows its tools or `tools` is None."""
+        """A rewriter for a request with these tools. Returns itself if it knows its tools, or if `tools` is None."""
         if self.tools is not None or tools is None:
             return self
         return ToolCallTagRewriter(self.target_tags, tools=tools)
 
     def stream(self) -> RewriteStream:
-        """A stream of its own for one text."""
+        """A stream for one text. Streams are independent of each other."""
         return RewriteStream(self.target_tags, self.tools)
 
     def rewrite_text(self, text: str) -> str:
-        """A whole text; what comes out is what comes out of a stream, however that is cut."""
+        """Rewrite a whole text. A stream gives the same result, however the text is cut into chunks."""
         stream = self.stream()
         return stream.feed(text) + stream.flush()
 
     def rewrite_streaming_chunk(self, chunk: str | None, buffer: str = "") -> tuple[str, str]:
-        """What can be said with this chunk, and a buffer to pass with the next one; begin with an empty one.
+        """Rewrite one chunk. Returns the text to show now, and the buffer to pass with the next chunk.
 
-        The buffer is text: what was held back, as it came. At the end of the stream it is what is left to be said. It
-        cannot know that no more text comes: a call that only the end of the text decides is rewritten by `flush` of a
-        `stream` alone. (It is made anew for each chunk: where long calls are held, a `stream` is cheaper, too.)
+        Begin with an empty buffer. It is a string: the text held back, as it came, which is to be shown when the stream
+        is over. Since this method cannot know when that is, a call that only the end of the text decides is not
+        rewritten; `stream` with its `flush` does that, and costs less for long calls.
         """
         stream = getattr(buffer, "stream", None)
         begun = ""

@@ -11,9 +11,9 @@ Target = ToolCallTagRewriter | Literal["openai"]
 
 
 def read_target(form: Any) -> Target | None:
-    """The target in any form in which people give it; None for none.
+    """The target in any form in which users give it, or None for none.
 
-    Raises ValueError for tags that cannot be used, TypeError for what is no form of them.
+    Raises ValueError for tags that cannot be used, and TypeError for an object of another type.
     """
     if form is None or (isinstance(form, str) and not form.strip()):
         return None
@@ -23,11 +23,13 @@ def read_target(form: Any) -> Target | None:
         return ToolCallTagRewriter(form)
     if isinstance(form, str):
         return "openai" if form.strip() == "openai" else ToolCallTagRewriter(read_tags(form))
-    raise TypeError(f"tool-call tags are text, ToolCallTags or a ToolCallTagRewriter, not {type(form).__name__}")
+    raise TypeError(
+        f"tool-call tags must be a string, ToolCallTags or a ToolCallTagRewriter, not {type(form).__name__}"
+    )
 
 
 def described(target: Target) -> str:
-    """The target in a few words: `openai`, or both tags."""
+    """The target for telemetry: `openai`, or both tags."""
     if isinstance(target, str):
         return target
     tags = target.target_tags

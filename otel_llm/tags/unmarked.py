@@ -1,10 +1,9 @@
-"""Calls without a marker, told by their looks alone.  Pure.
+"""Grammars for calls without a marker: bare JSON objects, arrays of them, and lists in Python's syntax.  Pure.
 
-An object, an array of objects or a bracketed list in Python's syntax looks like any JSON or any bracketed prose. It is
-a call only if it reads as one whole, holds no keys but a call's, and names a declared tool. Where the tools are not
-known it must also be a whole line. So it is held until its last bracket, or until something comes that its syntax does
-not have. An object or array that is other data passes as it comes, with all that is in it: a call that is quoted in
-data is no call.
+Such a call looks like any JSON or any text in brackets. It counts only if it reads as a whole, has no keys but those of
+a call, and names a declared tool; if the tools are not known, it must also be a line of its own. So it is held back
+until its last bracket, or until something comes that its syntax does not have. An object or array that is other data is
+passed on as it comes, with all that is in it: a call quoted inside of data is not a call.
 """
 
 from __future__ import annotations
@@ -14,73 +13,124 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from otel_llm.tags.brackets import JSON, PYTHON, balanced, read_to_end
 from otel_llm.tags.cursor import Cursor, Step, literal, peek, run, white
-from otel_llm.tags.found import Findings
-from otel_llm.tags.grammars import (
-    OUTSIDE_JSON_STRINGS,
-    Context,
-    Grammar,
-    balanced,
-    json_array,
-    json_objects,
-    listed_name,
-    made_call,
-)
+from otel_llm.tags.grammars import Context, Grammar, emit_call
 from otel_llm.tags.json_body import ARGUMENT_KEYS, CALL_KEYS, NAME_KEYS
-from otel_llm.tags.python_calls import NotACall, read_calls
+from otel_llm.tags.json_calls import json_array, json_objects
+from otel_llm.tags.pieces import PieceBuffer
+from otel_llm.tags.python_calls import calls_in, name_in_list
 
 _KEY = re.compile(r"[\w.\-]*")
 _STRING = re.compile(r'[^"\\\n]*')
 _BLANK = re.compile(r"[ \t]*")
-_IN_STRING = re.compile(r'["\\\n]')
 # An array that begins with one of these is data.
 _FIRST_OF_DATA = frozenset('"[-0123456789')
 
+Calls = list[tuple[str, dict[str, Any]]]
+"""Name and arguments of each call."""
 
-def json_call(cursor: Cursor, found: Findings, context: Context, *, at_line_start: bool) -> Step[bool]:
-    """An object that is a call; llama3_json joins several with `;`."""
-    verdict = yield from _may_be_object_call(cursor, context)
-    if verdict is None:
+
+def json_call(cursor: Cursor, out: PieceBuffer, context: Context, *, at_line_start: bool) -> Step[bool]:
+    """An object that is a call. Llama 3 joins several with `;`."""
+    is_call = yield from _begins_object_call(cursor, context)
+    if is_call is None:
         return False
-    if not verdict or (context.tools is None and not at_line_start):
-        yield from _pass_data(cursor, found)
+    if not is_call or (context.tools is None and not at_line_start):
+        yield from _pass_data(cursor, out)
         return True
-    text = yield from _held_calls(cursor, found, context, _read_object, depth=1, at_line_start=at_line_start)
+    text = yield from _held_calls(cursor, out, context, _call_in_object, depth=1, at_line_start=at_line_start)
     if text is not None:
-        _replay_object(text, found, context)
+        _emit_object(text, out, context)
         if context.tools is not None:
-            yield from _joined(cursor, found, context)
+            yield from _more_objects(cursor, out, context)
+    return True
+
+
+def json_list(cursor: Cursor, out: PieceBuffer, context: Context, *, at_line_start: bool) -> Step[bool]:
+    """An array of objects that are calls."""
+    if not (yield from literal(cursor, "[")):
+        return False
+    yield from white(cursor)
+    first = yield from peek(cursor)
+    if first and first in _FIRST_OF_DATA:
+        yield from _pass_data(cursor, out)
+        return True
+    is_call = yield from _begins_object_call(cursor, context)
+    if is_call is None:
+        return False
+    if not is_call or (context.tools is None and not at_line_start):
+        yield from _pass_data(cursor, out, depth=2)
+        return True
+    text = yield from _held_calls(cursor, out, context, _calls_in_array, depth=2, at_line_start=at_line_start)
+    if text is not None:
+        _emit_json(text, out, context, "xlam", json_array())
+    return True
+
+
+def python_list(cursor: Cursor, out: PieceBuffer, context: Context, *, at_line_start: bool) -> Step[bool]:
+    """`[name(key=value), …]`. It is held back from the first key, or from the bracket that says there is none."""
+    if context.tools is None and not at_line_start:
+        return False
+    name = yield from name_in_list(cursor)
+    if not name or not context.may_be_tool(name):
+        return False
+    text = yield from balanced(cursor, PYTHON)
+    calls = None if text is None else calls_in(text)
+    if not (yield from _are_calls(cursor, context, calls, at_line_start=at_line_start)):
+        out.commit_as_text()
+        return True
+    out.commit()
+    for tool, arguments in calls or ():
+        emit_call(out, _with_format(context, "pythonic"), tool, arguments).has_marker = False
+    return True
+
+
+def fenced_json(cursor: Cursor, out: PieceBuffer, context: Context, fence: str) -> Step[bool]:
+    """What is in a `json` fence, behind its opening line: a call or an array of calls, and nothing else."""
+    yield from white(cursor)
+    opening = cursor.kept
+    is_array = yield from literal(cursor, "[")
+    if is_array:
+        yield from white(cursor)
+    if not (yield from _begins_object_call(cursor, context)):
+        return False
+    if (yield from balanced(cursor, JSON, depth=1 + is_array)) is None:
+        return False
+    text = cursor.kept[len(opening) :]
+    calls = _calls_in_array(text) if is_array else _call_in_object(text)
+    yield from white(cursor)
+    if not _are_declared(context, calls) or not (yield from literal(cursor, fence)):
+        return False
+    out.commit()
+    _emit_json(text, out, context, "xlam", json_array() if is_array else json_objects(), in_fence=True)
     return True
 
 
 def _held_calls(
     cursor: Cursor,
-    found: Findings,
+    out: PieceBuffer,
     context: Context,
     read: Callable[[str], Calls | None],
     *,
     depth: int,
     at_line_start: bool,
 ) -> Step[str | None]:
-    """Hold a JSON value, whose brackets are open to `depth`, to its end: its text if it is a call, or several.
+    """Hold back the rest of a JSON value that is open to `depth`. Returns all its text if it is calls.
 
-    If it is none it has passed as text.
+    If not, it is emitted as text.
     """
-    whole = (yield from balanced(cursor, strict=True, depth=depth)) is not None
+    is_whole = (yield from balanced(cursor, JSON, depth)) is not None
     text = cursor.kept
-    if whole and (yield from _is_call(cursor, context, read(text), at_line_start=at_line_start)):
-        found.commit()
+    if is_whole and (yield from _are_calls(cursor, context, read(text), at_line_start=at_line_start)):
+        out.commit()
         return text
-    found.commit_text()
+    out.commit_as_text()
     return None
 
 
-def _replay_object(text: str, found: Findings, context: Context) -> None:
-    _replay(text, found, context, "llama3_json" if '"parameters"' in text else "bare_json", json_objects())
-
-
-def _joined(cursor: Cursor, found: Findings, context: Context) -> Step[None]:
-    """More objects behind `;`: the separator goes with the call behind it, or is text."""
+def _more_objects(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[None]:
+    """More objects behind `;`. The separator belongs to the call behind it; if none comes, it is text."""
     while True:
         before = cursor.mark()
         yield from white(cursor)
@@ -90,85 +140,22 @@ def _joined(cursor: Cursor, found: Findings, context: Context) -> Step[None]:
             return
         yield from white(cursor)
         separator = cursor.kept
-        verdict = yield from _may_be_object_call(cursor, context)
-        if verdict is None:
+        is_call = yield from _begins_object_call(cursor, context)
+        if is_call is None:
             cursor.rewind(before)
             cursor.settle()
             return
-        whole = verdict and (yield from balanced(cursor, strict=True, depth=1)) is not None
+        is_whole = is_call and (yield from balanced(cursor, JSON, depth=1)) is not None
         text = cursor.kept[len(separator) :]
-        if not whole or not _names_declared(context, _read_object(text)):
-            found.commit_text()
+        if not is_whole or not _are_declared(context, _call_in_object(text)):
+            out.commit_as_text()
             return
         cursor.settle()
-        _replay_object(text, found, context)
+        _emit_object(text, out, context)
 
 
-def json_list(cursor: Cursor, found: Findings, context: Context, *, at_line_start: bool) -> Step[bool]:
-    """An array of objects that are calls."""
-    if not (yield from literal(cursor, "[")):
-        return False
-    yield from white(cursor)
-    first = yield from peek(cursor)
-    if first and first in _FIRST_OF_DATA:
-        yield from _pass_data(cursor, found)
-        return True
-    verdict = yield from _may_be_object_call(cursor, context)
-    if verdict is None:
-        return False
-    if not verdict or (context.tools is None and not at_line_start):
-        yield from _pass_data(cursor, found, depth=2)
-        return True
-    text = yield from _held_calls(cursor, found, context, _read_array, depth=2, at_line_start=at_line_start)
-    if text is not None:
-        _replay(text, found, context, "xlam", json_array())
-    return True
-
-
-def python_list(cursor: Cursor, found: Findings, context: Context, *, at_line_start: bool) -> Step[bool]:
-    """`[name(key=value), …]`. It is held as soon as the first key, or that there is none, says that it looks so."""
-    if context.tools is None and not at_line_start:
-        return False
-    name = yield from listed_name(cursor)
-    if not name or not context.may_be_tool(name):
-        return False
-    text = yield from balanced(cursor)
-    try:
-        calls = None if text is None else read_calls(text)
-    except (NotACall, RecursionError):
-        calls = None
-    if not (yield from _is_call(cursor, context, calls, at_line_start=at_line_start)):
-        found.commit_text()
-        return True
-    found.commit()
-    for tool, arguments in calls or ():
-        made_call(found, _named(context, "pythonic"), tool, arguments).marked = False
-    return True
-
-
-def fenced_json(cursor: Cursor, found: Findings, context: Context, fence: str) -> Step[bool]:
-    """What a `json` fence holds, its opening line read already: an array of calls, or one, and nothing else."""
-    yield from white(cursor)
-    opening = cursor.kept
-    in_list = yield from literal(cursor, "[")
-    if in_list:
-        yield from white(cursor)
-    if not (yield from _may_be_object_call(cursor, context)):
-        return False
-    if (yield from balanced(cursor, strict=True, depth=1 + in_list)) is None:
-        return False
-    text = cursor.kept[len(opening) :]
-    calls = _read_array(text) if in_list else _read_object(text)
-    yield from white(cursor)
-    if not _names_declared(context, calls) or not (yield from literal(cursor, fence)):
-        return False
-    found.commit()
-    _replay(text, found, context, "xlam", json_array() if in_list else json_objects(), fenced=True)
-    return True
-
-
-def _may_be_object_call(cursor: Cursor, context: Context) -> Step[bool | None]:
-    """Read the head of an object: False where it is other data, None where it is none. Its brace stays open."""
+def _begins_object_call(cursor: Cursor, context: Context) -> Step[bool | None]:
+    """Read the beginning of an object, and leave it open. Returns whether it may be a call; None if it is no object."""
     if not (yield from literal(cursor, "{")):
         return None
     yield from white(cursor)
@@ -191,50 +178,21 @@ def _may_be_object_call(cursor: Cursor, context: Context) -> Step[bool | None]:
     if not (yield from literal(cursor, '"')):
         return False
     name = yield from run(cursor, _STRING)
-    # A name that is cut short here is longer than any tool's; its string goes on.
+    # If the name does not end here, it is longer than any tool's.
     ends = yield from literal(cursor, '"')
     return context.may_be_tool(name) if ends else None
 
 
-def _pass_data(cursor: Cursor, found: Findings, depth: int = 1) -> Step[None]:
-    """Pass the rest of a JSON value that is no call, as it comes. What cannot be in JSON ends it."""
-    found.commit_text()
-    in_string = escaped = False
-    while True:
-        text, start = cursor.text, cursor.position
-        place, ends = start, False
-        if escaped and place < len(text):
-            place, escaped = place + 1, False
-        while place < len(text) and not ends:
-            match = (_IN_STRING if in_string else OUTSIDE_JSON_STRINGS).search(text, place)
-            if match is None:
-                place = len(text)
-                break
-            mark, place = match.group(), match.end()
-            if mark == "\\":
-                escaped = place == len(text)
-                place += 1
-            elif mark == '"':
-                in_string = not in_string
-            elif mark in "{[":
-                depth += 1
-            elif mark in "}]":
-                depth -= 1
-                ends = depth <= 0
-            else:
-                place, ends = place - 1, True
-        found.text(cursor.take(min(place, len(text)) - start))
-        if ends or cursor.ended:
-            return
-        yield
+def _pass_data(cursor: Cursor, out: PieceBuffer, depth: int = 1) -> Step[bool]:
+    """Emit a JSON value that is not a call as text, the rest of it as it comes."""
+    out.commit_as_text()
+    return read_to_end(cursor, JSON, out.text, depth)
 
 
-Calls = list[tuple[str, dict[str, Any]]]
-
-
-def _is_call(cursor: Cursor, context: Context, calls: Calls | None, *, at_line_start: bool) -> Step[bool]:
+def _are_calls(cursor: Cursor, context: Context, calls: Calls | None, *, at_line_start: bool) -> Step[bool]:
+    """Whether a value that looks like calls counts: they are declared, or stand in a line of their own."""
     if context.tools is not None or not calls:
-        return _names_declared(context, calls)
+        return _are_declared(context, calls)
     place = cursor.mark()
     yield from run(cursor, _BLANK, 1024)
     behind = yield from peek(cursor)
@@ -242,22 +200,34 @@ def _is_call(cursor: Cursor, context: Context, calls: Calls | None, *, at_line_s
     return at_line_start and behind in {"", "\n", "\r"}
 
 
-def _names_declared(context: Context, calls: Calls | None) -> bool:
+def _are_declared(context: Context, calls: Calls | None) -> bool:
     return bool(calls) and all(context.may_be_tool(name) for name, _ in calls or ())
 
 
-def _read_object(text: str) -> Calls | None:
-    call = _call(_strict(text))
+def _call_in_object(text: str) -> Calls | None:
+    call = _call(_strict_json(text))
     return None if call is None else [call]
 
 
-def _read_array(text: str) -> Calls | None:
-    value = _strict(text)
+def _calls_in_array(text: str) -> Calls | None:
+    value = _strict_json(text)
     calls = [_call(element) for element in value] if isinstance(value, list) else [None]
     return None if None in calls else [call for call in calls if call is not None]
 
 
-def _strict(text: str) -> Any:
+def _call(value: Any) -> tuple[str, dict[str, Any]] | None:
+    """Name and arguments of an object that has exactly the keys of a call."""
+    if not isinstance(value, Mapping) or not value.keys() <= CALL_KEYS:
+        return None
+    names = [value[key] for key in value if key in NAME_KEYS]
+    bodies = [value[key] for key in value if key in ARGUMENT_KEYS]
+    if len(names) != 1 or len(bodies) != 1 or not isinstance(names[0], str) or not names[0]:
+        return None
+    arguments = _strict_json(bodies[0]) if isinstance(bodies[0], str) else bodies[0]
+    return (names[0], arguments) if isinstance(arguments, dict) else None
+
+
+def _strict_json(text: str) -> Any:
     try:
         return json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
@@ -268,36 +238,28 @@ def _refuse(name: str) -> Any:
     raise ValueError(name)
 
 
-def _call(value: Any) -> tuple[str, dict[str, Any]] | None:
-    """The call that an object is, if it has exactly the keys of one."""
-    if not isinstance(value, Mapping) or not value.keys() <= CALL_KEYS:
-        return None
-    names = [value[key] for key in value if key in NAME_KEYS]
-    bodies = [value[key] for key in value if key in ARGUMENT_KEYS]
-    if len(names) != 1 or len(bodies) != 1 or not isinstance(names[0], str) or not names[0]:
-        return None
-    arguments = _strict(bodies[0]) if isinstance(bodies[0], str) else bodies[0]
-    return (names[0], arguments) if isinstance(arguments, dict) else None
+def _emit_object(text: str, out: PieceBuffer, context: Context) -> None:
+    _emit_json(text, out, context, "llama3_json" if '"parameters"' in text else "bare_json", json_objects())
 
 
-def _replay(
-    text: str, found: Findings, context: Context, format_name: str, grammar: Grammar, *, fenced: bool = False
+def _emit_json(
+    text: str, out: PieceBuffer, context: Context, format_name: str, grammar: Grammar, *, in_fence: bool = False
 ) -> None:
-    """Read a text that was held, as if a marker stood before it."""
+    """Read a text that was held back as if it stood behind a marker, and emit its calls."""
     held = Cursor()
     held.feed(text)
     held.ended = True
-    inner = Findings(held)
-    inner.count = found.count
-    for _ in grammar(held, inner, _named(context, format_name)):
+    inner = PieceBuffer(held)
+    inner.count = out.count
+    for _ in grammar(held, inner, _with_format(context, format_name)):
         pass
     for piece in inner.drain():
         if piece.call is not None:
-            piece.call.marked = False
-            piece.call.fenced = fenced
-        found.put(piece)
-    found.count = inner.count
+            piece.call.has_marker = False
+            piece.call.in_fence = in_fence
+        out.put(piece)
+    out.count = inner.count
 
 
-def _named(context: Context, format_name: str) -> Context:
+def _with_format(context: Context, format_name: str) -> Context:
     return Context(context.tools, format_name, "")

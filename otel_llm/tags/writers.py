@@ -1,4 +1,4 @@
-"""Write what a scanner found: as custom tags, or as the tool-call deltas of the OpenAI API.  Pure."""
+"""Writes scanned calls: as custom tags, or as tool-call deltas of the OpenAI API.  Pure."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from otel_llm.tags.custom_tags import ToolCallTags
-from otel_llm.tags.detector import parts, understand
-from otel_llm.tags.found import FoundCall, Piece
 from otel_llm.tags.json_body import ARGUMENT_KEYS
+from otel_llm.tags.lenient_json import call_in, parse_leniently
+from otel_llm.tags.pieces import ParsedCall, Piece
 
 
 @dataclass
 class CallDelta:
-    """A piece of a call as the API streams it: id and name come first, and once."""
+    """A tool-call delta as the API streams it: the first one of a call has its id and name."""
 
     index: int
     id: str | None = None
@@ -26,14 +26,17 @@ class CallDelta:
 
 @dataclass
 class Written:
-    """What a text became: text, and deltas of calls."""
+    """What some pieces were written as: text, and deltas of calls."""
 
     text: str = ""
     deltas: list[CallDelta] = field(default_factory=list)
 
-    @property
-    def holds_anything(self) -> bool:
+    def __bool__(self) -> bool:
         return bool(self.text or self.deltas)
+
+    def add(self, more: Written) -> None:
+        self.text += more.text
+        self.deltas += more.deltas
 
 
 class Writer(Protocol):
@@ -45,27 +48,27 @@ class Writer(Protocol):
     def finish(self) -> str: ...
 
 
-def arguments_in(body: str, call: FoundCall) -> str:
-    """The arguments of a call that has a name and has ended without them, as JSON; nothing where it was cut off.
+def _arguments_in(body: str, call: ParsedCall) -> str:
+    """The arguments, as JSON, of a call that ended with a name and without arguments.
 
-    Those of a body that is no JSON are what can be understood of it, or else all of it: nothing of it may be lost.
+    If the body is not valid JSON they are what can be understood of it, or else the whole body, so that no text is
+    lost. A call that was cut off gets none: what the model did not write must not look as if it had.
     """
     if not call.complete:
-        # Arguments that nobody wrote to their end must not look as if somebody had.
         return ""
-    if call.understood or not body:
+    if call.well_formed or not body:
         return "{}"
-    value = understand(body)
-    arguments = parts(value)[1] if isinstance(value, dict) and value.keys() & ARGUMENT_KEYS else None
+    value = parse_leniently(body)
+    arguments = call_in(value)[1] if isinstance(value, dict) and value.keys() & ARGUMENT_KEYS else None
     return json.dumps(arguments, ensure_ascii=False) if isinstance(arguments, dict) else body
 
 
 class TagWriter:
-    """Every call becomes one JSON object between two tags.
+    """Writes each call as one JSON object between two tags.
 
-    A call that was cut off gets no closing tag: nothing is written that nobody said. Where the body is made anew, a
-    call whose name never came keeps the text of its body, and arguments that are not where they should be are made of
-    what can be understood of it; whatever else stands in a body beside name and arguments goes.
+    A call that was cut off gets no closing tag. If the body is written anew: a call without a name keeps the text of
+    its body; arguments that are not in their place are taken from what can be understood of the body; and everything in
+    the body besides name and arguments is dropped.
     """
 
     owes_call = False
@@ -75,14 +78,14 @@ class TagWriter:
         self._closing = tags.closing
         self._preserve = tags.preserve_json
         self._has_arguments = False
-        self._unnamed = False
-        # The body of a call whose arguments have not come; without a name it can be written as it is only.
-        self._unsaid: list[str] = []
+        self._is_unnamed = False
+        # The body of a call without arguments so far; if it has no name either, it can only be written as it is.
+        self._pending_body: list[str] = []
 
     @property
     def held(self) -> str:
-        """What was said of a call and is not written yet."""
-        return "".join(self._unsaid) if self._unnamed else ""
+        """The text of a call that is not written yet."""
+        return "".join(self._pending_body) if self._is_unnamed else ""
 
     def write(self, pieces: Iterable[Piece], /) -> Written:
         written: list[str] = []
@@ -91,7 +94,7 @@ class TagWriter:
                 written.append(text)
             elif kind == "begin":
                 written.append(self._opening)
-                self._has_arguments, self._unnamed = False, True
+                self._has_arguments, self._is_unnamed = False, True
             elif kind == "end":
                 written.append(self._end(call))
             elif call.verbatim and self._preserve:
@@ -99,22 +102,22 @@ class TagWriter:
                     written.append(text)
             elif kind == "body":
                 if not self._has_arguments:
-                    self._unsaid.append(text)
+                    self._pending_body.append(text)
             elif kind == "name":
-                self._unnamed = False
+                self._is_unnamed = False
                 written.append(f'{{"name": {json.dumps(text, ensure_ascii=False)}, "arguments": ')
             else:
                 self._has_arguments = True
-                self._unsaid.clear()
+                self._pending_body.clear()
                 written.append(text)
         return Written("".join(written))
 
-    def _end(self, call: FoundCall) -> str:
-        rest = "".join(self._unsaid)
-        self._unsaid.clear()
-        self._unnamed = False
+    def _end(self, call: ParsedCall) -> str:
+        rest = "".join(self._pending_body)
+        self._pending_body.clear()
+        self._is_unnamed = False
         if not (call.verbatim and self._preserve) and call.name is not None:
-            rest = "" if self._has_arguments else arguments_in(rest, call)
+            rest = "" if self._has_arguments else _arguments_in(rest, call)
             rest += "}" if call.complete else ""
         return rest + (self._closing if call.complete else "")
 
@@ -123,22 +126,23 @@ class TagWriter:
 
 
 class OpenAIWriter:
-    """Every call becomes deltas of `tool_calls`.
+    """Writes each call as deltas of `tool_calls`.
 
-    White space before the first call, between calls and behind the last is markup, and goes. A call without a name
-    cannot be said in the protocol: its markup stays text.
+    White space before the first call, between calls and behind the last one is markup, and is dropped. A call without a
+    name cannot be a tool call of the API, so its markup stays text.
     """
 
     def __init__(self) -> None:
         self.next_index = 0
-        """The index of the next call. Raised where the server makes calls of its own."""
+        """The index of the next call. The stage raises it if the server makes calls itself."""
         self.calls = 0
+        """How many calls were written."""
         self.owes_call = False
         self._index = 0
         self._has_arguments = False
         self._opening = ""
-        # The body of a call whose arguments have not come.
-        self._unsaid: list[str] = []
+        # The body of a call without arguments so far.
+        self._pending_body: list[str] = []
         self._in_text = False
         self._white = ""
 
@@ -154,21 +158,21 @@ class OpenAIWriter:
                 self.owes_call = True
             elif kind == "body":
                 if not self._has_arguments:
-                    self._unsaid.append(piece)
+                    self._pending_body.append(piece)
             elif kind == "name":
                 self._begin(written, piece)
             elif kind == "arguments":
                 self._has_arguments = True
-                self._unsaid.clear()
+                self._pending_body.clear()
                 self._arguments(written, piece)
             else:
-                body = "".join(self._unsaid)
-                self._unsaid.clear()
+                body = "".join(self._pending_body)
+                self._pending_body.clear()
                 self.owes_call = False
                 if call.name is None:
                     text.append(self._text(self._opening + body + piece))
                 elif not self._has_arguments:
-                    self._arguments(written, arguments_in(body, call))
+                    self._arguments(written, _arguments_in(body, call))
         written.text = "".join(text)
         return written
 
@@ -201,6 +205,6 @@ class OpenAIWriter:
         return white + text
 
     def finish(self) -> str:
-        """White space that was held back, where there was no call that it could belong to."""
+        """White space that was held back, if there was no call that it could belong to."""
         white, self._white = self._white, ""
         return "" if self.calls else white

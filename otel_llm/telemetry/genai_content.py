@@ -28,7 +28,7 @@ from opentelemetry.util.genai.types import (
 
 from otel_llm.protocol.choice import Choice
 from otel_llm.protocol.fields import field, given, is_a, items_of, text_of
-from otel_llm.protocol.message_text import REASONING_FIELDS, texts_of, thoughts_in
+from otel_llm.protocol.message_text import REASONING_FIELDS, part_texts, reasoning_text
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.unicode_text import exportable
 from otel_llm.telemetry.genai_parts import Blobs, content_parts
@@ -114,7 +114,7 @@ def _input_item(item: Any, blobs: Blobs) -> InputMessage:
     if kind.endswith("_call_output"):
         return InputMessage("tool", [_result(field(item, "output"), field(item, "call_id"), blobs)])
     if kind == "reasoning":
-        thoughts = (*texts_of(field(item, "summary")), *texts_of(field(item, "content")))
+        thoughts = (*part_texts(field(item, "summary")), *part_texts(field(item, "content")))
         return InputMessage("assistant", [ReasoningPart(exportable(text)) for text in thoughts])
     return InputMessage("assistant", [CompactionPart(_text(field(item, "id")))] if kind == "compaction" else [])
 
@@ -126,7 +126,7 @@ def _input_message(message: Any, blobs: Blobs) -> InputMessage:
     if role in {"tool", "function"}:
         return InputMessage(role, [_result(content, field(message, "tool_call_id"), blobs)], author)
     parts: list[MessagePart] = []
-    thought = next(filter(None, (thoughts_in(field(message, name)) for name in REASONING_FIELDS)), None)
+    thought = next(filter(None, (reasoning_text(field(message, name)) for name in REASONING_FIELDS)), None)
     if thought is not None:
         parts.append(ReasoningPart(exportable(thought)))
     parts += content_parts(content, blobs)

@@ -24,7 +24,7 @@ from opentelemetry.util.genai.types import (
 from opentelemetry.util.genai.utils import decode_base64, get_content_capturing_mode
 
 from otel_llm.protocol.fields import field, items_of, text_of
-from otel_llm.protocol.message_text import thought_of
+from otel_llm.protocol.message_text import part_reasoning
 from otel_llm.protocol.unicode_text import exportable
 
 # All bytes of one request together, on a span or a log record. These travel in batches of hundreds, through receivers
@@ -117,7 +117,7 @@ def _part(item: Any, blobs: Blobs) -> MessagePart | None:
         file = field(item, "file")
         return _document(item if file is None else file, blobs)
     if kind in {"thinking", "reasoning"}:
-        text = thought_of(item)
+        text = part_reasoning(item)
         return ReasoningPart(exportable(text)) if text else None
     text = text_of(item) or text_of(field(item, "text")) or text_of(field(item, "refusal")) or ""
     return TextPart(exportable(text)) if text else None

@@ -1,3 +1,4 @@
-"""What keeps the application from noticing: faults are swallowed here, forked children get locks of their own, and
-proxies copy and pickle as what they stand for.
+"""What keeps the package invisible to the application.
+
+Faults are swallowed, forked processes get new locks, and proxies copy and pickle like the objects they wrap.
 """

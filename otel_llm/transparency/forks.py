@@ -1,4 +1,4 @@
-"""A forked child has its parent's locks as they were, also those that a thread held which the child has not."""
+"""New locks for forked processes, which inherit locks held by threads that they do not have."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _owners: WeakSet[_Owner] = WeakSet()
 
 
 def renew_lock_in_children(owner: _Owner) -> None:
-    """Give `owner` a new lock in every child that is forked from now on."""
+    """Give `owner` a new lock in every process forked from now on."""
     _owners.add(owner)
 
 

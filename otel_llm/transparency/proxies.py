@@ -1,6 +1,6 @@
-"""wrapt's proxies under the names the rest of the package uses. wrapt 2 types them as generics, wrapt 1 not at all.
+"""wrapt's proxies, typed for wrapt 1 and 2, with the copying and pickling that wrapt leaves to its users.
 
-Copied and pickled, they are what they stand for: wrapt leaves that to whoever uses it.
+wrapt 2 types its proxies as generics, wrapt 1 does not type them.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ __all__ = ["FunctionWrapper", "ObjectProxy", "wrapper_of"]
 
 
 def wrapper_of(function: Any) -> Any:
-    """The wrapper that a function was wrapped with by wrapt, which has no public name for it; None for others."""
+    """The wrapper of a function that wrapt wrapped, None for other functions. wrapt has no public name for it."""
     return getattr(function, "_self_wrapper", None)
 
 
 class ObjectProxy(_ObjectProxy):
-    """A proxy whose copies are copies of what it stands for."""
+    """A proxy that copies and pickles as the wrapped object."""
 
     def __copy__(self) -> Any:
         return copy(self.__wrapped__)
@@ -42,7 +42,7 @@ class ObjectProxy(_ObjectProxy):
 
 
 class _Method:
-    """Methods of a wrapped function: it is copied as functions are, not at all, and pickled by its name."""
+    """Copies and pickles a wrapped function like a function: a copy is the function itself, a pickle its name."""
 
     __slots__ = ()
 

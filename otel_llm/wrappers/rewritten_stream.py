@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from otel_llm.observation import Observation
 from otel_llm.protocol.choice import TagRewrite
-from otel_llm.tags.found import Piece
+from otel_llm.tags.pieces import Piece
 from otel_llm.tags.stage import Observer, Stage
 from otel_llm.transparency.faults import attempt, swallow
 from otel_llm.wrappers.sdk_internals import generator_of
@@ -66,7 +66,7 @@ class _RecordingObserver(Observer):
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
 
-    def found(self, choice_index: int, piece: Piece) -> None:
+    def on_text_call(self, choice_index: int, piece: Piece) -> None:
         call = piece.call
         if call is None:
             return
@@ -75,7 +75,7 @@ class _RecordingObserver(Observer):
         elif piece.kind == "arguments":
             self._recording.call_in_text(choice_index, call.number, None, piece.text, perf_counter_ns())
 
-    def rewritten(self, rewrite: TagRewrite) -> None:
+    def on_rewrite(self, rewrite: TagRewrite) -> None:
         self._recording.call_rewritten(rewrite, perf_counter_ns())
 
 
@@ -114,10 +114,10 @@ class _RewrittenChunks:
         releasing it could tear a call in two. In doubt it is released, since most callers read no further.
         """
         if not isinstance(end, (StopIteration, StopAsyncIteration)):
-            if _is_finished(self._iterator):
+            if attempt("tag rewriting", _is_finished, self._iterator):
                 # A new loop may continue such a stream.
                 self._iterator = None
-            if not attempt("tag rewriting", _is_exhausted, self._stream):
+            if attempt("tag rewriting", _is_exhausted, self._stream) is False:
                 return None
         last = self._rewriting.finish()
         if last is not None:

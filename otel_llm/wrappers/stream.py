@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from otel_llm.diagnosis.case import Anomaly
-    from otel_llm.wrappers.rewritten_stream import Rewriting
+    from otel_llm.wrappers.rewritten_stream import Rewriting, RewrittenStream
 
 
 class _Tracker(ObjectProxy):
@@ -37,6 +37,10 @@ class _Tracker(ObjectProxy):
     A tracker created by an application, around any stream of chunks, writes log lines, and adds its events to the span
     that is current at that moment, if there is one.
     """
+
+    # Set only if tool calls are rewritten.
+    _self_rewriting: Rewriting | None = None
+    _self_rewritten: RewrittenStream | None = None
 
     def __init__(self, stream: Any, observation: Observation | None = None, rewriting: Rewriting | None = None) -> None:
         super().__init__(stream)
@@ -47,9 +51,15 @@ class _Tracker(ObjectProxy):
         observation.recording.streamed = True
         self._self_observation = observation
         self._self_guard = CollectionGuard(observation)
-        self._self_rewriting = rewriting
-        # Read instead of the stream.
-        self._self_source = stream if rewriting is None else rewriting.rewrite_stream(stream)
+        if rewriting is not None:
+            self._self_rewriting = rewriting
+            self._self_rewritten = rewriting.rewrite_stream(stream)
+
+    @property
+    def _self_source(self) -> Any:
+        """What the tracker reads."""
+        rewritten = self._self_rewritten
+        return self.__wrapped__ if rewritten is None else rewritten
 
     @property
     def _stream(self) -> Any:

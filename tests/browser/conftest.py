@@ -1,4 +1,4 @@
-"""A real Chromium before the real view."""
+"""Fixtures: a real Chromium that shows the real view."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-# A busy machine may stand still for seconds. Nothing that works waits as long as this.
+# A busy machine may stall for seconds. A working page never takes this long.
 _PATIENCE = 30_000  # ms
 
 _PAGES = pytest.StashKey[list[Page]]()
@@ -36,7 +36,7 @@ _PAGES = pytest.StashKey[list[Page]]()
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    """The browser; skips, in words, where there is none, or fails where OTEL_LLM_REQUIRE_BROWSER says so."""
+    """The browser. Without one the test is skipped, or fails if OTEL_LLM_REQUIRE_BROWSER is set."""
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if found is None:
         reason = "there is no chromium on the PATH (on Debian: apt-get install chromium)"
@@ -59,7 +59,7 @@ def running_view(tmp_path_factory: pytest.TempPathFactory) -> Iterator[View]:
 
 @pytest.fixture
 def view(running_view: View) -> View:
-    """The view, with nothing in it."""
+    """The view, empty."""
     running_view.clear()
     return running_view
 
@@ -74,7 +74,7 @@ def agent(view: View) -> Iterator[Agent]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """What the pages of a test that failed looked like, which nobody else can see any more."""
+    """Add the state of its pages to the report of a failed test."""
     report = yield
     if report.when == "call" and report.failed:
         pages = item.stash.get(_PAGES, [])
@@ -87,19 +87,19 @@ def _state(page: Page) -> str:
     try:
         return json.dumps(page.evaluate("measures.state()"), indent=1)
     except PlaywrightError as failure:
-        return f"It does not answer: {failure}"
+        return f"The page does not respond: {failure}"
 
 
 @pytest.fixture
 def open_page(request: pytest.FixtureRequest, chromium: Browser, view: View) -> Iterator[OpenPage]:
-    """`open_page(path, **context_options)`. A script that fails, or asks for anything elsewhere, fails the test."""
+    """`open_page(path, **context_options)`. A script error or a request to another host fails the test."""
     wrong: list[str] = []
     contexts: list[BrowserContext] = []
     pages = request.node.stash[_PAGES] = []
 
     def refuse(request: Request) -> None:
         if not request.url.startswith((view.url, "blob:", "data:")):
-            wrong.append(f"asked elsewhere: {request.url}")
+            wrong.append(f"a request to another host: {request.url}")
 
     def start(path: str = "", *, width: int = 1400, height: int = 900, **options: Any) -> Page:
         context = chromium.new_context(viewport={"width": width, "height": height}, **options)
@@ -117,7 +117,7 @@ def open_page(request: pytest.FixtureRequest, chromium: Browser, view: View) -> 
             ),
         )
         page.goto(f"{view.url}/{path}")
-        page.wait_for_function("() => measures.isPainted()")  # before, Chromium may drop keys
+        page.wait_for_function("() => measures.isPainted()")  # Chromium may drop keys before that
         return page
 
     yield start
@@ -128,6 +128,6 @@ def open_page(request: pytest.FixtureRequest, chromium: Browser, view: View) -> 
 
 @pytest.fixture(scope="session")
 def pictures() -> Path | None:
-    """Where screenshots for the documentation go, if anywhere."""
+    """The folder for the screenshots of the documentation; None to take none."""
     folder = os.environ.get("OTEL_LLM_SCREENSHOTS")
     return Path(folder) if folder else None

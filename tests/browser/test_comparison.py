@@ -1,4 +1,4 @@
-"""Two requests side by side."""
+"""The comparison of two requests."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tests.helpers.browser.view_server import View
 
 @pytest.fixture
 def compared(agent: Agent, view: View, open_page: OpenPage) -> Page:
-    """The page of a comparison of a good request (A) and a broken one (B)."""
+    """The comparison of a healthy request (A) with a broken one (B)."""
     agent.plays("searches")
     agent.plays("broken")
     broken, good = (one["id"] for one in view.requests())
     return open_page(f"#/compare/{good}/{broken}")
 
 
-def test_two_are_chosen_with_c_and_opened(agent: Agent, open_page: OpenPage) -> None:
+def test_two_requests_are_selected_with_c_and_opened(agent: Agent, open_page: OpenPage) -> None:
     agent.plays("searches")
     agent.plays("broken")
     page = open_page()
@@ -37,7 +37,7 @@ def test_two_are_chosen_with_c_and_opened(agent: Agent, open_page: OpenPage) -> 
     expect(page.locator(".request-row")).to_have_count(2)
 
 
-def test_the_same_again_is_no_longer_chosen(agent: Agent, open_page: OpenPage) -> None:
+def test_selecting_a_request_again_deselects_it(agent: Agent, open_page: OpenPage) -> None:
     agent.plays("searches")
     page = open_page()
     expect(page.locator(".request-row")).to_have_count(1)
@@ -47,7 +47,7 @@ def test_the_same_again_is_no_longer_chosen(agent: Agent, open_page: OpenPage) -
     expect(page.locator(".choice")).to_be_hidden()
 
 
-def test_figures_that_differ_are_told(compared: Page) -> None:
+def test_differing_figures_are_marked(compared: Page) -> None:
     row = compared.locator(".compared tr", has_text="anomalies")
     expect(row).to_have_class("differs")
     expect(row).to_contain_text("(differs)")
@@ -61,10 +61,10 @@ def test_arguments_are_compared_line_by_line(compared: Page) -> None:
     expect(lines.locator("tr", has_text='"origin": "ZRH"').locator(".changed")).to_have_count(0)
     expect(lines.locator(".changed.right").filter(has_text='"destination": LIS')).to_have_count(1)
     expect(lines.locator(".changed.left").filter(has_text='"destination": "LIS"')).to_have_count(1)
-    expect(compared.locator(".pair").nth(1)).to_contain_text("no such call")
+    expect(compared.locator(".pair").nth(1)).to_contain_text("no matching call")
 
 
-def test_both_timelines_have_one_scale_and_one_moment(compared: Page) -> None:
+def test_both_timelines_share_scale_and_time(compared: Page) -> None:
     expect(compared.locator(".side-timeline .timeline")).to_have_count(2)
     compared.locator(".scrub").first.evaluate("e => { e.value = e.max / 2; e.dispatchEvent(new Event('input')); }")
     values = [one.evaluate("e => e.value / e.max") for one in compared.locator(".scrub").all()]
@@ -73,6 +73,6 @@ def test_both_timelines_have_one_scale_and_one_moment(compared: Page) -> None:
     assert clocks[0] == clocks[1]
 
 
-def test_a_request_that_is_gone_is_told(compared: Page, view: View) -> None:
+def test_a_missing_request_is_reported(compared: Page, view: View) -> None:
     compared.goto(f"{view.url}/#/compare/00-11/00-22")
     expect(compared.get_by_role("alert")).to_contain_text("There is no such request")

@@ -1,4 +1,4 @@
-"""Everything from a model is text: markup and script in every field stay what they are."""
+"""Markup and scripts from a model are shown as text, in every field."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LINK = "javascript:window.hacked=1"
 
 
 def _hostile(text: str) -> Span:
-    """A request with `text` wherever there can be one."""
+    """A request with `text` in every field that can hold text."""
     where: dict[str, Any] = {"otel_llm.choice.index": 0, "otel_llm.tool_call.index": 0}
     anomalies = [
         ("anomaly", 900, {"otel_llm.anomaly.type": text, "otel_llm.anomaly.detail": text}),
@@ -59,7 +59,7 @@ def _hostile(text: str) -> Span:
 
 
 def _nothing_happened(page: Page) -> None:
-    page.wait_for_timeout(100)  # what would run, runs by then
+    page.wait_for_timeout(100)  # a script would have run by then
     assert page.evaluate("window.hacked") is None
     assert (
         page.evaluate(
@@ -113,7 +113,7 @@ def test_script_in_every_field_is_shown_and_not_run(view: View, open_page: OpenP
 def test_script_in_the_address_is_text_too(view: View, open_page: OpenPage, where: str) -> None:
     view.receive(body([made()]))
     page = open_page(f"#/?{where}={quote(SCRIPT)}")
-    expect(page.locator(".empty")).to_contain_text("Nothing fits")
+    expect(page.locator(".empty")).to_contain_text("No matches")
     _nothing_happened(page)
 
 
@@ -134,7 +134,7 @@ def test_the_page_has_no_inline_script_or_style(view: View, open_page: OpenPage)
     assert "style=" not in answer.text()
 
 
-def test_what_cannot_be_seen_is_written_out(view: View, open_page: OpenPage) -> None:
+def test_invisible_characters_are_escaped(view: View, open_page: OpenPage) -> None:
     name = "pay\u202egnp.exe\u0007\u200b"
     view.receive(body([made(call(name, '{"a": "b\u202ec"}'))]))
     page = open_page()

@@ -1,4 +1,4 @@
-"""The list: what stands in it, search and filters, traces, keys, and what arrives while one looks."""
+"""The list: its rows, search and filters, traces, keys, and requests that arrive while it is open."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def _rows(page: Page) -> Locator:
 
 def test_the_empty_list_says_how_to_send_spans(view: View, open_page: OpenPage) -> None:
     page = open_page()
-    expect(page.locator(".empty")).to_contain_text("No request yet")
+    expect(page.locator(".empty")).to_contain_text("No requests yet")
     expect(page.locator(".empty")).to_contain_text(f"OTEL_EXPORTER_OTLP_ENDPOINT={view.url}")
     expect(page.locator(".empty")).to_contain_text("otel-llm view --run python app.py")
 
 
-def test_a_row_tells_what_happened(agent: Agent, open_page: OpenPage) -> None:
+def test_a_row_shows_what_happened(agent: Agent, open_page: OpenPage) -> None:
     agent.plays("broken")
     page = open_page()
     row = _rows(page).first
@@ -40,7 +40,7 @@ def test_a_row_tells_what_happened(agent: Agent, open_page: OpenPage) -> None:
     expect(row.locator(".time")).to_have_text(re.compile(r"\d\d:\d\d:\d\d"))
 
 
-def test_an_anomaly_is_told_in_red_and_in_words(agent: Agent, open_page: OpenPage) -> None:
+def test_an_anomaly_is_shown_in_red_and_in_words(agent: Agent, open_page: OpenPage) -> None:
     agent.plays("nobody's tool")
     page = open_page()
     anomaly = _rows(page).first.locator(".anomaly")
@@ -49,12 +49,12 @@ def test_an_anomaly_is_told_in_red_and_in_words(agent: Agent, open_page: OpenPag
 
 
 @pytest.mark.parametrize(("scene", "error"), [("overloaded", "RateLimitError"), ("drops", "APIConnectionError")])
-def test_an_error_is_told_by_its_name(agent: Agent, open_page: OpenPage, scene: str, error: str) -> None:
+def test_an_error_is_shown_by_its_type(agent: Agent, open_page: OpenPage, scene: str, error: str) -> None:
     agent.plays(scene)
     expect(_rows(open_page()).first.locator(".how")).to_contain_text(error)
 
 
-def test_what_arrives_is_shown_by_itself(agent: Agent, open_page: OpenPage) -> None:
+def test_new_requests_appear(agent: Agent, open_page: OpenPage) -> None:
     agent.plays("says")
     page = open_page()
     expect(_rows(page)).to_have_count(1)
@@ -64,7 +64,7 @@ def test_what_arrives_is_shown_by_itself(agent: Agent, open_page: OpenPage) -> N
     expect(page.locator(".total")).to_have_text("2 requests")
 
 
-def test_what_arrives_above_does_not_move_what_one_reads(view: View, open_page: OpenPage) -> None:
+def test_requests_that_arrive_above_do_not_move_the_visible_rows(view: View, open_page: OpenPage) -> None:
     view.receive(body(made(model=f"model-{number}", at_ms=number) for number in range(300)))
     page = open_page()
     expect(page.locator(".total")).to_have_text("300 requests")
@@ -74,7 +74,7 @@ def test_what_arrives_above_does_not_move_what_one_reads(view: View, open_page: 
     assert before is not None
     view.receive(body(made(model="late", at_ms=5000 + number) for number in range(3)))
     expect(page.locator(".arrived")).to_have_text("3 new above")
-    # The rows are put back where they were with the next frame.
+    # The scroll position is restored with the next frame.
     page.wait_for_function(
         "y => Math.abs([...document.querySelectorAll('.model')]"
         ".find(e => e.textContent === 'model-249').getBoundingClientRect().y - y) < 1",
@@ -85,22 +85,22 @@ def test_what_arrives_above_does_not_move_what_one_reads(view: View, open_page: 
     expect(_rows(page).first.locator(".model")).to_have_text("late")
 
 
-def test_another_window_empties_the_list(agent: Agent, view: View, open_page: OpenPage) -> None:
+def test_clearing_in_another_window_empties_the_list(agent: Agent, view: View, open_page: OpenPage) -> None:
     agent.plays("says")
     page = open_page()
     expect(_rows(page)).to_have_count(1)
     view.clear()
-    expect(page.locator(".empty")).to_contain_text("No request yet")
+    expect(page.locator(".empty")).to_contain_text("No requests yet")
 
 
-def test_forgetting_all_asks_first(agent: Agent, view: View, open_page: OpenPage) -> None:
+def test_deleting_all_requests_asks_first(agent: Agent, view: View, open_page: OpenPage) -> None:
     agent.plays("says")
     page = open_page()
-    page.get_by_role("button", name="Forget all requests").click()
+    page.get_by_role("button", name="Delete all requests").click()
     page.get_by_role("button", name="Cancel").click()
     expect(_rows(page)).to_have_count(1)
-    page.get_by_role("button", name="Forget all requests").click()
-    page.get_by_role("button", name="Forget them").click()
+    page.get_by_role("button", name="Delete all requests").click()
+    page.get_by_role("button", name="Delete", exact=True).click()
     expect(page.locator(".empty")).to_be_visible()
     assert view.requests() == []
 
@@ -149,11 +149,11 @@ def test_a_search_finds_arguments(mixed: None, open_page: OpenPage) -> None:
 
 def test_a_search_that_finds_nothing_says_so(mixed: None, open_page: OpenPage) -> None:
     page = open_page("#/?q=nowhere")
-    expect(page.locator(".empty")).to_contain_text("Nothing fits")
+    expect(page.locator(".empty")).to_contain_text("No matches")
     expect(page.get_by_label("Search requests")).to_have_value("nowhere")
 
 
-def test_filters_are_in_the_address_and_come_back_with_it(mixed: None, open_page: OpenPage) -> None:
+def test_the_address_holds_the_filters(mixed: None, open_page: OpenPage) -> None:
     page = open_page()
     page.get_by_label("Tool", exact=True).select_option("pay")
     expect(page).to_have_url(re.compile("tool=pay"))
@@ -163,7 +163,7 @@ def test_filters_are_in_the_address_and_come_back_with_it(mixed: None, open_page
     expect(_rows(page)).to_have_count(3)
 
 
-def test_what_arrives_is_filtered_too(mixed: None, view: View, open_page: OpenPage) -> None:
+def test_new_requests_are_filtered(mixed: None, view: View, open_page: OpenPage) -> None:
     page = open_page("#/?model=alpha")
     expect(_rows(page)).to_have_count(2)
     view.receive(body([made(model="beta", at_ms=10), made(model="alpha", at_ms=11)]))
@@ -174,7 +174,7 @@ def test_what_arrives_is_filtered_too(mixed: None, view: View, open_page: OpenPa
 # -- traces --
 
 
-def test_the_turns_of_an_agent_stand_together_in_their_order(agent: Agent, open_page: OpenPage) -> None:
+def test_the_turns_of_an_agent_are_grouped_in_order(agent: Agent, open_page: OpenPage) -> None:
     with agent.turns():
         agent.plays("books")
         agent.plays("says")
@@ -189,7 +189,7 @@ def test_the_turns_of_an_agent_stand_together_in_their_order(agent: Agent, open_
     expect(page.locator(".trace-row")).to_have_count(0)
 
 
-def test_a_turn_says_whose_result_it_carries(view: View, open_page: OpenPage) -> None:
+def test_a_turn_names_the_turn_whose_result_it_sends(view: View, open_page: OpenPage) -> None:
     first = made(call("pay", "{}"), trace=b"t" * 16, at_ms=0)
     second = made(trace=b"t" * 16, at_ms=2000, links=[first])
     view.receive(body([first, second]))
@@ -197,13 +197,13 @@ def test_a_turn_says_whose_result_it_carries(view: View, open_page: OpenPage) ->
     expect(page.locator(".in-trace").nth(1).locator(".cause")).to_have_text("from 1")
     page.locator(".in-trace").nth(1).click()
     page.get_by_role("link", name="turn 1").click()
-    expect(page.locator(".links")).to_contain_text("Its result was sent with turn 2")
+    expect(page.locator(".links")).to_contain_text("Its result was sent in turn 2")
 
 
 # -- ten thousand --
 
 
-def test_of_ten_thousand_only_what_is_seen_is_made(view: View, open_page: OpenPage) -> None:
+def test_of_ten_thousand_requests_only_the_visible_rows_are_created(view: View, open_page: OpenPage) -> None:
     for begin in range(0, 10_000, 1000):
         view.receive(
             body(made(call("work", json.dumps({"n": n})), model=f"m{n}", at_ms=n) for n in range(begin, begin + 1000))
@@ -229,7 +229,7 @@ def test_of_ten_thousand_only_what_is_seen_is_made(view: View, open_page: OpenPa
 # -- keys --
 
 
-def test_the_list_is_walked_with_j_and_k_and_opened_with_enter(mixed: None, open_page: OpenPage) -> None:
+def test_j_and_k_move_in_the_list_and_enter_opens(mixed: None, open_page: OpenPage) -> None:
     page = open_page()
     expect(_rows(page)).to_have_count(3)
     page.keyboard.press("j")
@@ -246,7 +246,7 @@ def test_the_list_is_walked_with_j_and_k_and_opened_with_enter(mixed: None, open
     expect(page.locator(f"#{active}")).to_contain_text("beta")
 
 
-def test_a_letter_in_the_search_is_a_letter(mixed: None, open_page: OpenPage) -> None:
+def test_shortcuts_are_off_in_the_search_field(mixed: None, open_page: OpenPage) -> None:
     page = open_page()
     page.keyboard.press("/")
     page.keyboard.type("jc?")
@@ -256,7 +256,7 @@ def test_a_letter_in_the_search_is_a_letter(mixed: None, open_page: OpenPage) ->
     expect(page.locator(".rows, .list-state").first).to_be_attached()
 
 
-def test_help_tells_the_keys_and_goes_with_escape(view: View, open_page: OpenPage) -> None:
+def test_help_lists_the_keys_and_closes_with_escape(view: View, open_page: OpenPage) -> None:
     page = open_page()
     page.keyboard.press("?")
     expect(page.get_by_role("dialog")).to_contain_text("next, previous request")
@@ -264,7 +264,7 @@ def test_help_tells_the_keys_and_goes_with_escape(view: View, open_page: OpenPag
     expect(page.get_by_role("dialog")).to_have_count(0)
 
 
-def test_what_has_the_focus_can_be_seen(mixed: None, open_page: OpenPage) -> None:
+def test_the_focus_is_visible(mixed: None, open_page: OpenPage) -> None:
     page = open_page()
     expect(_rows(page)).to_have_count(3)
     seen = set()
@@ -279,7 +279,7 @@ def test_what_has_the_focus_can_be_seen(mixed: None, open_page: OpenPage) -> Non
     assert {"BUTTON", "INPUT", "SELECT", "DIV"} <= seen
 
 
-def test_what_arrives_while_the_list_is_being_read_is_not_lost(view: View, open_page: OpenPage) -> None:
+def test_a_request_that_arrives_while_the_list_loads_is_not_lost(view: View, open_page: OpenPage) -> None:
     view.receive(body([made(model="early")]))
     page = open_page("#/?q=nothing")
     expect(page.locator(".empty")).to_be_visible()
@@ -288,7 +288,7 @@ def test_what_arrives_while_the_list_is_being_read_is_not_lost(view: View, open_
     def answer_late(route: Route) -> None:
         answer = route.fetch()
         view.receive(body([made(model="late", at_ms=10)]))
-        page.wait_for_timeout(200)  # its event overtakes the answer
+        page.wait_for_timeout(200)  # so that its event arrives before the response
         route.fulfill(response=answer)
 
     page.route("**/api/requests?*", answer_late, times=1)

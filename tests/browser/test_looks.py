@@ -1,4 +1,4 @@
-"""How it looks, and how it sounds: themes, widths, roles. OTEL_LLM_SCREENSHOTS=docs/images makes the pictures there."""
+"""Themes, widths and accessibility. OTEL_LLM_SCREENSHOTS=docs/images takes the screenshots of the documentation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAGES = ["list", "request", "compare"]
 
 @pytest.fixture
 def story(agent: Agent, view: View) -> dict[str, str]:
-    """What the pictures show: the addresses of the list, of a request, of a comparison."""
+    """The requests on the screenshots; the addresses of the list, of two requests and of a comparison."""
     for scene in ("thinks", "overloaded", "nobody's tool", "truncated", "writes long", "stalls"):
         agent.plays(scene)
     for scene in ("leaks", "same index"):
@@ -42,8 +42,8 @@ def _settled(page: Page) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_can_be_read_on_its_ground(story: dict[str, str], open_page: OpenPage, scheme: str) -> None:
-    """WCAG's contrast of 4.5 to 1, for all texts that are to be seen."""
+def test_every_text_has_enough_contrast(story: dict[str, str], open_page: OpenPage, scheme: str) -> None:
+    """All visible texts have the contrast of 4.5 to 1 that WCAG requires."""
     for name, path in story.items():
         page = open_page(path, color_scheme=scheme)
         _settled(page)
@@ -51,7 +51,7 @@ def test_every_text_can_be_read_on_its_ground(story: dict[str, str], open_page: 
         assert faint == [], name
 
 
-def test_the_theme_is_switched_and_kept(story: dict[str, str], open_page: OpenPage) -> None:
+def test_the_theme_is_switched_and_stored(story: dict[str, str], open_page: OpenPage) -> None:
     page = open_page(color_scheme="light")
     ground = "() => getComputedStyle(document.body).backgroundColor"
     light = page.evaluate(ground)
@@ -64,7 +64,7 @@ def test_the_theme_is_switched_and_kept(story: dict[str, str], open_page: OpenPa
     assert page.evaluate(ground) == dark
 
 
-def test_the_picture_follows_the_theme(story: dict[str, str], open_page: OpenPage) -> None:
+def test_the_timeline_follows_the_theme(story: dict[str, str], open_page: OpenPage) -> None:
     page = open_page(story["request"], color_scheme="light")
     _settled(page)
     picture = page.locator(".lanes-picture")
@@ -76,7 +76,7 @@ def test_the_picture_follows_the_theme(story: dict[str, str], open_page: OpenPag
 
 
 @pytest.mark.parametrize("width", [360, 768, 1100, 1400])
-def test_nothing_stands_out_of_the_page(story: dict[str, str], open_page: OpenPage, width: int) -> None:
+def test_nothing_extends_beyond_the_page(story: dict[str, str], open_page: OpenPage, width: int) -> None:
     for path in story.values():
         page = open_page(path, width=width, height=740)
         _settled(page)
@@ -84,7 +84,7 @@ def test_nothing_stands_out_of_the_page(story: dict[str, str], open_page: OpenPa
         assert page.evaluate("measures.outside()") == []
 
 
-def test_the_columns_stand_under_their_heads(story: dict[str, str], open_page: OpenPage) -> None:
+def test_the_columns_align_with_their_heads(story: dict[str, str], open_page: OpenPage) -> None:
     page = open_page()
     _settled(page)
     for name in ("time", "model", "tools", "how", "wrongs", "tokens", "took"):
@@ -96,14 +96,14 @@ def test_the_columns_stand_under_their_heads(story: dict[str, str], open_page: O
         assert abs(head - cell) < 1.5, name
 
 
-def test_what_can_be_done_has_a_name_and_a_role(story: dict[str, str], open_page: OpenPage) -> None:
+def test_controls_have_names(story: dict[str, str], open_page: OpenPage) -> None:
     for path in story.values():
         page = open_page(path)
         _settled(page)
         assert page.evaluate("measures.nameless()") == []
 
 
-def test_a_screen_reader_is_told_the_lines_of_the_grid(story: dict[str, str], open_page: OpenPage) -> None:
+def test_screen_readers_get_the_rows_of_the_grid(story: dict[str, str], open_page: OpenPage) -> None:
     page = open_page()
     _settled(page)
     grid = page.get_by_role("grid", name="Requests")
@@ -111,17 +111,17 @@ def test_a_screen_reader_is_told_the_lines_of_the_grid(story: dict[str, str], op
     first = page.locator(".request-row").first
     expect(first).to_have_attribute("role", "row")
     assert int(first.get_attribute("aria-rowindex") or 0) >= 1
-    expect(page.get_by_role("slider", name="Moment of the request")).to_have_count(0)
+    expect(page.get_by_role("slider", name="Time within the request")).to_have_count(0)
     first.click()
-    expect(page.get_by_role("slider", name="Moment of the request")).to_have_attribute(
+    expect(page.get_by_role("slider", name="Time within the request")).to_have_attribute(
         "aria-valuetext", re.compile("characters")
     )
 
 
-def test_pictures(story: dict[str, str], open_page: OpenPage, pictures: Path | None) -> None:
-    """The pictures of the documentation."""
+def test_screenshots(story: dict[str, str], open_page: OpenPage, pictures: Path | None) -> None:
+    """The screenshots of the documentation."""
     if pictures is None:
-        pytest.skip("OTEL_LLM_SCREENSHOTS names no folder for pictures")
+        pytest.skip("OTEL_LLM_SCREENSHOTS names no folder for screenshots")
     shots: tuple[tuple[str, str, dict[str, Any]], ...] = (
         ("view-list-light", "list", {"color_scheme": "light", "width": 1280, "height": 640}),
         ("view-request-light", "request", {"color_scheme": "light", "width": 1280, "height": 860}),

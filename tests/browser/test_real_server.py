@@ -1,4 +1,4 @@
-"""What a real llama.cpp server streams, as the page shows it."""
+"""The page shows the stream of a real llama.cpp server."""
 
 from __future__ import annotations
 

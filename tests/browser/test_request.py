@@ -1,4 +1,4 @@
-"""One request: its timeline, the scrubber, the arguments, the anomalies, what can be copied."""
+"""The page of a request: timeline, slider, arguments, anomalies, and what can be copied."""
 
 from __future__ import annotations
 
@@ -50,18 +50,18 @@ def test_there_is_a_lane_for_each_call_and_for_text(agent: Agent, view: View, op
     assert _ink(page) > 1000
 
 
-def test_the_picture_says_in_words_what_it_shows(agent: Agent, view: View, open_page: OpenPage) -> None:
+def test_the_timeline_is_described_in_words(agent: Agent, view: View, open_page: OpenPage) -> None:
     agent.plays("searches")
     page = _open(view, open_page)
     said = page.get_by_role("img").get_attribute("aria-label")
     assert said is not None
     assert "2 tool calls" in said
     assert "search_flights from" in said
-    # The server is silent for 420 ms in the middle of both calls.
-    assert re.search(r"nothing came for 4\d\d ms", said)
+    # The server sends nothing for 420 ms in the middle of both calls.
+    assert re.search(r"no event for 4\d\d ms", said)
 
 
-def test_a_delta_is_drawn_where_it_fell_in_time(view: View, open_page: OpenPage) -> None:
+def test_a_delta_is_drawn_at_its_time(view: View, open_page: OpenPage) -> None:
     where = {"otel_llm.choice.index": 0, "otel_llm.tool_call.index": 0}
     deltas = [
         (
@@ -88,9 +88,7 @@ def test_a_delta_is_drawn_where_it_fell_in_time(view: View, open_page: OpenPage)
     assert not any(0.3 < column < 0.7 for column in columns)
 
 
-def test_it_can_be_zoomed_by_keys_and_buttons_and_shown_whole_again(
-    agent: Agent, view: View, open_page: OpenPage
-) -> None:
+def test_keys_and_buttons_zoom_and_show_all(agent: Agent, view: View, open_page: OpenPage) -> None:
     agent.plays("searches")
     page = _open(view, open_page)
     whole = _pixels(page)
@@ -105,7 +103,7 @@ def test_it_can_be_zoomed_by_keys_and_buttons_and_shown_whole_again(
     expect(page.get_by_role("button", name="Zoom out")).to_be_disabled()
 
 
-def test_the_wheel_zooms_with_control_where_the_pointer_is(agent: Agent, view: View, open_page: OpenPage) -> None:
+def test_control_and_wheel_zoom_at_the_pointer(agent: Agent, view: View, open_page: OpenPage) -> None:
     agent.plays("searches")
     page = _open(view, open_page)
     whole = _pixels(page)
@@ -117,24 +115,25 @@ def test_the_wheel_zooms_with_control_where_the_pointer_is(agent: Agent, view: V
     assert _pixels(page) != whole
 
 
-def test_pointing_at_a_delta_tells_of_it(agent: Agent, view: View, open_page: OpenPage) -> None:
-    agent.plays("books")
+def test_pointing_at_a_delta_describes_it(view: View, open_page: OpenPage) -> None:
+    view.receive(body([made(call("book_flight", BOOKING), duration_ms=1000)]))
+    last_ms = 100 + 10 * -(-len(BOOKING) // 4)
     page = _open(view, open_page)
-    last = max(page.evaluate("measures.deltas()"))
+    _ink(page)
     box = page.locator(".lanes-picture").bounding_box()
     assert box is not None
-    page.mouse.move(box["x"] + box["width"] * last, box["y"] + 30)
+    page.mouse.move(box["x"] + 10 + last_ms / 1000 * (box["width"] - 20), box["y"] + 30)
     expect(page.locator(".tip")).to_contain_text("book_flight at")
     expect(page.locator(".tip")).to_contain_text(f"{len(BOOKING)} so far")
 
 
-def test_a_long_stream_tells_how_many_deltas_were_folded(agent: Agent, view: View, open_page: OpenPage) -> None:
+def test_a_long_stream_counts_folded_deltas(agent: Agent, view: View, open_page: OpenPage) -> None:
     agent.plays("writes long")
     page = _open(view, open_page)
     expect(page.locator(".numbers")).to_contain_text("folded")
     deltas = view.requests()[0]
     shown = page.locator(".lane-about").first.inner_text()
-    # All deltas that came are told, however few events stand for them.
+    # All deltas count, however few events stand for them.
     told = re.search(r"([\d,]+) deltas", shown)
     assert told is not None, shown
     assert int(told.group(1).replace(",", "")) > 128, (shown, deltas)
@@ -143,7 +142,7 @@ def test_a_long_stream_tells_how_many_deltas_were_folded(agent: Agent, view: Vie
 # -- the scrubber --
 
 
-def test_the_arguments_grow_along_the_scrubber(agent: Agent, view: View, open_page: OpenPage) -> None:
+def test_the_arguments_grow_along_the_slider(agent: Agent, view: View, open_page: OpenPage) -> None:
     agent.plays("searches")
     page = _open(view, open_page)
     texts = page.locator(".growing-text")
@@ -164,14 +163,14 @@ def test_the_arrows_go_from_delta_to_delta(agent: Agent, view: View, open_page: 
     _scrub_to(page, 0)
     scrubber, text = page.locator(".scrub"), page.locator(".growing-text")
     scrubber.focus()
-    # The first key goes to the call's beginning.
+    # The first key goes to the start of the call.
     for grown in ("", '{"or', '{"origin', '{"origin": "'):
         page.keyboard.press("ArrowRight")
         expect(scrubber).to_have_attribute("aria-valuetext", re.compile(rf"search_flights {len(grown)} of"))
         expect(text).to_have_text(grown)
 
 
-def test_pointing_into_the_picture_moves_the_scrubber(agent: Agent, view: View, open_page: OpenPage) -> None:
+def test_pointing_at_the_timeline_moves_the_slider(agent: Agent, view: View, open_page: OpenPage) -> None:
     agent.plays("books")
     page = _open(view, open_page)
     _ink(page)
@@ -182,7 +181,7 @@ def test_pointing_into_the_picture_moves_the_scrubber(agent: Agent, view: View, 
     assert 0.49 < share < 0.51
 
 
-def test_playing_comes_to_the_end(agent: Agent, view: View, open_page: OpenPage) -> None:
+def test_playing_ends_at_the_end(agent: Agent, view: View, open_page: OpenPage) -> None:
     agent.plays("nobody's tool")
     page = _open(view, open_page)
     page.get_by_role("button", name="Play").click()
@@ -194,7 +193,7 @@ def test_playing_comes_to_the_end(agent: Agent, view: View, open_page: OpenPage)
 # -- the calls --
 
 
-def test_final_arguments_are_laid_out_without_changing_a_token(view: View, open_page: OpenPage) -> None:
+def test_arguments_are_indented_without_changing_a_token(view: View, open_page: OpenPage) -> None:
     arguments = '{"n":12345678901234567890,"n":1.0,"s":"a\\u00e9 , : {","l":[],"o":{},"t":[true,null]}'
     view.receive(body([made(call("keep", arguments))]))
     shown = _open(view, open_page).locator(".call .json").text_content()
@@ -214,17 +213,17 @@ def test_final_arguments_are_laid_out_without_changing_a_token(view: View, open_
     ]
 
 
-def test_where_arguments_are_broken_is_marked(agent: Agent, view: View, open_page: OpenPage) -> None:
+def test_the_error_in_arguments_is_marked(agent: Agent, view: View, open_page: OpenPage) -> None:
     agent.plays("broken")
     page = _open(view, open_page)
     mark = page.locator(".call mark")
     expect(mark).to_have_text("error here: L")
-    expect(page.locator(".call")).to_contain_text("Not JSON at character 33: Expecting value")
+    expect(page.locator(".call")).to_contain_text("Invalid JSON at character 33: Expecting value")
     before = mark.evaluate("e => e.previousSibling.textContent")
     assert before == '{"origin": "ZRH", "destination": '
 
 
-def test_the_mark_counts_characters_and_not_their_halves(view: View, open_page: OpenPage) -> None:
+def test_the_mark_counts_code_points(view: View, open_page: OpenPage) -> None:
     arguments = '{"a": "🛫🛬", "b": x}'
     anomaly = (
         "anomaly",
@@ -242,7 +241,7 @@ def test_arguments_that_end_too_early_are_marked_at_their_end(view: View, open_p
     expect(page.locator(".call mark")).to_have_text("error here: end")
 
 
-def test_arguments_that_were_not_recorded_are_said_to_be_so(view: View, open_page: OpenPage) -> None:
+def test_arguments_that_were_not_recorded_are_reported(view: View, open_page: OpenPage) -> None:
     agent = Agent(view.url, capture_arguments=False)
     agent.plays("books")
     agent.close()
@@ -275,7 +274,7 @@ def test_an_anomaly_is_explained_with_its_causes_and_advice(
     assert len(wrong.locator(".why p").inner_text()) > 20
 
 
-def test_a_healthy_request_is_accused_of_nothing(agent: Agent, view: View, open_page: OpenPage) -> None:
+def test_a_healthy_request_shows_no_anomaly(agent: Agent, view: View, open_page: OpenPage) -> None:
     agent.plays("books")
     page = _open(view, open_page)
     expect(page.locator(".call")).to_be_visible()
@@ -286,12 +285,12 @@ def test_an_anomaly_is_shown_on_the_timeline(agent: Agent, view: View, open_page
     agent.plays("stalls")
     page = _open(view, open_page)
     page.get_by_role("button", name=re.compile("Show at")).click()
-    # Where the long wait ended, not where the stream did.
+    # At the end of the long wait, not at the end of the stream.
     share = page.locator(".scrub").evaluate("e => e.value / e.max")
     assert 0.8 < share < 0.99
 
 
-# -- everything else that is known --
+# -- everything else --
 
 
 def test_a_rewritten_call_is_shown_before_and_after(view: View, open_page: OpenPage) -> None:
@@ -324,7 +323,7 @@ def test_declared_tools_and_messages_are_shown_where_they_were_captured(view: Vi
     expect(page.locator(".said")).to_have_text("Paid.")
 
 
-def test_it_is_copied_as_curl_as_json_and_as_a_test(agent: Agent, view: View, open_page: OpenPage) -> None:
+def test_a_request_is_copied_as_curl_as_json_and_as_a_test(agent: Agent, view: View, open_page: OpenPage) -> None:
     agent.plays("books")
     page = _open(view, open_page, permissions=["clipboard-read", "clipboard-write"])
     copied = {}
@@ -342,7 +341,7 @@ def test_it_is_copied_as_curl_as_json_and_as_a_test(agent: Agent, view: View, op
     compile(copied["Copy as a test case"], "copied", "exec")
 
 
-def test_what_was_exported_is_opened_again(agent: Agent, view: View, open_page: OpenPage, tmp_path: Path) -> None:
+def test_an_exported_file_is_opened_again(agent: Agent, view: View, open_page: OpenPage, tmp_path: Path) -> None:
     agent.plays("broken")
     page = _open(view, open_page)
     with page.expect_download() as download:
@@ -357,12 +356,12 @@ def test_what_was_exported_is_opened_again(agent: Agent, view: View, open_page: 
     expect(page.locator(".call mark")).to_have_text("error here: L")
 
 
-def test_a_file_that_is_no_telemetry_is_refused_in_a_sentence(view: View, open_page: OpenPage, tmp_path: Path) -> None:
+def test_a_file_without_telemetry_is_refused_in_a_sentence(view: View, open_page: OpenPage, tmp_path: Path) -> None:
     file = tmp_path / "photo.json"
     file.write_text("{not json")
     page = open_page()
     page.locator("input[type=file]").set_input_files(file)
-    expect(page.locator("#announcements")).to_contain_text("photo.json was not read: ")
+    expect(page.locator("#announcements")).to_contain_text("Could not read photo.json: ")
 
 
 # -- a hundred thousand --
@@ -377,16 +376,16 @@ def test_a_request_of_a_hundred_thousand_deltas_is_drawn_and_scrubbed(view: View
     for share in (0.1, 0.5, 0.9):
         _scrub_to(page, share)
         page.wait_for_function("() => document.querySelector('.growing-text').textContent.length > 300")
-    # Of all this the page holds what one can read.
+    # The page holds only the visible part.
     assert page.evaluate("document.querySelectorAll('*').length") < 5000
-    page.get_by_role("button", name=re.compile("Show the other")).click()
+    page.get_by_role("button", name=re.compile("Show the remaining")).click()
     expect(page.locator(".call .json")).to_contain_text("item 024999")
 
 
 # -- failures --
 
 
-def test_a_request_that_is_gone_is_told_in_a_sentence(view: View, open_page: OpenPage) -> None:
+def test_a_missing_request_is_reported_in_a_sentence(view: View, open_page: OpenPage) -> None:
     page = open_page("#/requests/00-11")
     expect(page.get_by_role("alert")).to_contain_text("There is no such request")
 
@@ -394,12 +393,12 @@ def test_a_request_that_is_gone_is_told_in_a_sentence(view: View, open_page: Ope
 @pytest.mark.parametrize(
     ("status", "said"),
     [
-        (500, "The view answered with status 500."),
-        (401, "This view wants its token"),
-        (None, "The view does not answer. Does otel-llm view still run?"),
+        (500, "The view responded with status 500."),
+        (401, "This view requires its token"),
+        (None, "The view does not respond. Is otel-llm view still running?"),
     ],
 )
-def test_a_failure_is_told_in_a_sentence_and_can_be_tried_again(
+def test_a_failure_is_reported_in_a_sentence_and_can_be_retried(
     agent: Agent, view: View, open_page: OpenPage, status: int | None, said: str
 ) -> None:
     agent.plays("says")

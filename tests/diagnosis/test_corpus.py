@@ -1,4 +1,4 @@
-"""The labelled streams: every fault is named and no healthy stream accused; and a program breaks the healthy ones."""
+"""The labelled streams have the anomalies of their labels, and so have healthy ones that are broken by a program."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ every = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 
 @cache
 def found_in(path: Path) -> list[str]:
-    """What `otel-llm inspect` finds."""
+    """The types of the anomalies that `otel-llm inspect` finds."""
     (verdict,) = judge(read_exchanges(path))
     return sorted(anomaly.type for anomaly, _ in verdict.anomalies)
 
 
 @every
-def test_it_is_accused_of_what_it_is_labelled_with(path: Path) -> None:
+def test_a_stream_has_the_anomalies_of_its_label(path: Path) -> None:
     stream = load(path)
     assert found_in(path) == stream.expected
     for as_sdk in (True, False):
@@ -62,7 +62,7 @@ def test_precision_and_recall(capsys: pytest.CaptureFixture[str]) -> None:
     assert (precision, recall) == (1.0, 1.0)
 
 
-def test_there_is_enough_of_each() -> None:
+def test_there_are_enough_streams_of_each_type() -> None:
     streams = [load(path) for path in PATHS]
     assert sum(stream.is_healthy for stream in streams) >= 60
     count = Counter(name for stream in streams for name in set(stream.expected))
@@ -72,24 +72,24 @@ def test_there_is_enough_of_each() -> None:
 
 
 @every
-def test_inspect_says_so_by_its_exit_status(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_exit_status_of_inspect(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stream = load(path)
     assert main(["inspect", str(path)]) == (0 if stream.is_healthy else 1)
     out = capsys.readouterr().out
     assert all(name in out for name in stream.expected)
     assert ("ANOMALY" in out) is not stream.is_healthy
     assert main(["inspect", "--json", str(path)]) == (0 if stream.is_healthy else 1)
-    told = json.loads(capsys.readouterr().out)
-    assert sorted(anomaly["type"] for anomaly in told["anomalies"]) == stream.expected
+    printed = json.loads(capsys.readouterr().out)
+    assert sorted(anomaly["type"] for anomaly in printed["anomalies"]) == stream.expected
 
 
-# What a server on loopback cannot show: waits of seconds, and how a caller stopped.
+# Without streams that need waits of seconds, or an application that stops.
 LIVE = [path for path in PATHS if load(path).ends.outcome == "completed" and "stalled" not in load(path).expected]
 
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[openai.OpenAI]:
-    """A client of a server that plays the stream which a request names as its model."""
+    """A client of a server that plays the stream whose name a request has as its model."""
     steps = {path.stem: [data for _, data in reads_of(path)] or [b""] for path in LIVE}
     with (
         ScriptedServer(lambda body: steps[body["model"]]) as server,
@@ -99,15 +99,15 @@ def client() -> Iterator[openai.OpenAI]:
 
 
 @pytest.mark.parametrize("path", LIVE, ids=lambda path: path.stem)
-def test_over_http_the_sdk_is_told_the_same(path: Path, client: openai.OpenAI, instrument: Callable[..., Seen]) -> None:
+def test_the_same_anomalies_over_http(path: Path, client: openai.OpenAI, instrument: Callable[..., Seen]) -> None:
     stream = load(path)
     seen = instrument(log=False)
     request: Any = stream.request | {"model": path.stem}
     if path.stem == "healthy-framing-event-fields" and not READS_NAMED_EVENTS:
-        pytest.skip("to this SDK a chunk in an event with a name is no chunk")
+        pytest.skip("this version of the OpenAI SDK does not read chunks from events with a name")
     chunks = list(client.chat.completions.create(**known(request)))
     assert len(chunks) == len(stream.chunks)
-    # Of 257 calls not all events fit a span, which is one limit more.
+    # As a set, because the events of 257 calls do not fit on a span either, which is one more `limit_exceeded`.
     assert set(seen.anomalies) == set(stream.expected)
 
 
@@ -115,7 +115,7 @@ def test_over_http_the_sdk_is_told_the_same(path: Path, client: openai.OpenAI, i
 
 
 class Broken(NamedTuple):
-    """A stream with one fault, and what may be found beside it, because it is the same fault seen otherwise."""
+    """A stream with one fault. `also`: other anomalies that the same fault may cause."""
 
     chunks: list[dict[str, Any]]
     request: dict[str, Any]
@@ -124,7 +124,7 @@ class Broken(NamedTuple):
 
 
 class Call:
-    """The last function call of a choice of a stream: its deltas, and where they are."""
+    """The last function call of a choice: its deltas, and where they are."""
 
     def __init__(self, stream: Labelled) -> None:
         self.chunks = copy.deepcopy(stream.chunks)
@@ -155,20 +155,20 @@ class Call:
         self.arguments = "".join(delta.get("function", {}).get("arguments") or "" for delta in self.deltas)
 
     def write(self, arguments: Any) -> None:
-        """Other arguments, all in the first delta that has any function."""
+        """Replace the arguments: all of them in the first delta with a function."""
         for delta in self.deltas:
             if "arguments" in (delta.get("function") or {}):
                 delta["function"]["arguments"] = ""
         self.deltas[-1].setdefault("function", {})["arguments"] = arguments
 
     def insert(self, delta: Any, *, also: dict[str, Any] | None = None) -> None:
-        """A chunk more with this tool-call delta, behind the call's last, and before any finish reason of its chunk."""
+        """Add a chunk with this delta behind the call's last one, before any finish reason of that chunk."""
         body = {"tool_calls": [delta], **(also or {})} if delta is not None else dict(also or {})
         before = self.last_at if self.deltas else self.finish_at() or 0
         finishing = [choice for choice in self.chunks[before].get("choices") or () if choice.get("finish_reason")]
         at = before + 1
         if finishing and self.deltas:
-            # The finish reason comes behind it, in a chunk of its own.
+            # Move the finish reason into a chunk of its own behind it.
             reasons = [(choice["index"], choice["finish_reason"]) for choice in finishing]
             for choice in finishing:
                 choice["finish_reason"] = None
@@ -223,7 +223,7 @@ def breaks(name: str) -> Callable[[Mutation], Mutation]:
 
 
 def of_a_call(name: str) -> Callable[[Mutation], Mutation]:
-    """For streams with a call that the server finished."""
+    """For streams with a call in a choice that the server finished."""
 
     def add(mutation: Mutation) -> Mutation:
         def guarded(stream: Labelled, one: Call) -> Broken | None:
@@ -338,7 +338,7 @@ def second(one: Call, index: Any, id_: Any, arguments: str) -> dict[str, Any]:
 
 
 def other(arguments: str) -> str:
-    """Arguments that say something else, by a field more."""
+    """Other arguments: the same with one more field."""
     return json.dumps({**json.loads(arguments or "{}"), "something else": 1})
 
 
@@ -420,7 +420,7 @@ def _(stream: Labelled, one: Call) -> Broken | None:
     if stream.ends.outcome != "completed":
         return None
     one.finish(None)
-    # Where the choice was cut, a call that was wanted has no excuse any more.
+    # Without `length`, a required call that is missing is an anomaly.
     return one.done("tool_choice_violated")
 
 
@@ -443,11 +443,11 @@ def _(_: Labelled, one: Call) -> Broken | None:
     return one.done()
 
 
-# -- the results that a request brings --
+# -- results in the request --
 
 
 def with_results(*results: str) -> Mutation:
-    """The request goes on from a turn with the calls `a` and `b`, and these results."""
+    """A request whose last turn has the calls `a` and `b`, and these results."""
 
     def mutation(stream: Labelled, one: Call) -> Broken | None:
         if not isinstance(one.request.get("messages"), list):
@@ -477,7 +477,7 @@ def applications() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("name", "path"), list(applications()))
-def test_a_break_is_named(name: str, path: Path) -> None:
+def test_a_broken_stream_has_the_anomaly(name: str, path: Path) -> None:
     stream = load(path)
     broken = MUTATIONS[name](stream, Call(stream))
     assert broken is not None
@@ -487,18 +487,18 @@ def test_a_break_is_named(name: str, path: Path) -> None:
     assert found <= {name, *broken.also}
 
 
-def test_healthy_streams_are_broken_in_every_way() -> None:
+def test_there_are_enough_broken_streams_of_each_type() -> None:
     assert set(MUTATIONS) == set(BY_TYPE)
     count = Counter(param.values[0] for param in applications())
     assert min(count[name] for name in MUTATIONS) >= 10, count
 
 
-# -- healthy by construction --
+# -- generated healthy streams --
 
 
 @st.composite
 def schemas_and_values(draw: st.DrawFn, depth: int = 2) -> tuple[Any, Any]:
-    """A schema, and a value that satisfies it because it was made together with it."""
+    """A schema, and a value that satisfies it."""
     kind = draw(st.sampled_from(["string", "integer", "number", "boolean", "null", "enum", "array", "object", "anyOf"]))
     if kind == "string":
         text = draw(st.text(max_size=20))
@@ -543,7 +543,7 @@ TALK = [
     st.booleans(),
 )
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
-def test_a_stream_that_is_healthy_by_construction_is_accused_of_nothing(
+def test_a_generated_healthy_stream_has_no_anomalies(
     made: list[tuple[Any, Any]], talk: list[str], size: int, ascii_only: bool
 ) -> None:
     chunks = []

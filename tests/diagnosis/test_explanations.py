@@ -1,4 +1,4 @@
-"""`otel-llm explain` and the page made of it: every anomaly is there, and its sample has it."""
+"""`otel-llm explain`, and the page made of it: each anomaly is explained, and its sample has it."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def test_every_type_is_explained_once() -> None:
     assert sorted(one.type for one in EXPLANATIONS) == sorted(TYPES)
 
 
-def test_the_diagnosis_names_no_other() -> None:
+def test_the_judges_report_no_other_type() -> None:
     source = Path(judges.__file__).read_text(encoding="utf-8")
-    named = set(re.findall(r'(?:Fault|Anomaly)\(\s*"([a-z_]+)"', source))
+    named = set(re.findall(r'(?:Finding|Anomaly)\(\s*"([a-z_]+)"', source))
     assert named == set(TYPES)
 
 
 @pytest.mark.parametrize("name", TYPES)
-def test_its_sample_is_accused_of_it_and_of_nothing_else(name: str) -> None:
+def test_its_sample_has_this_anomaly_and_no_other(name: str) -> None:
     sample = BY_TYPE[name].sample
     waits = {position: int(seconds * 1e9) + STEP_NS for position, seconds in sample.waits.items()}
     asked = {"tools": list(TOOLS), **sample.asked}
@@ -65,7 +65,7 @@ def test_its_sample_is_accused_of_it_and_of_nothing_else(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TYPES)
-def test_it_says_all_that_it_should(name: str) -> None:
+def test_an_explanation_is_complete(name: str) -> None:
     one = BY_TYPE[name]
     assert one.means.endswith(".")
     assert one.do.endswith(".")
@@ -73,7 +73,7 @@ def test_it_says_all_that_it_should(name: str) -> None:
     assert one.seen or name in {"invalid_unicode", "limit_exceeded"}
 
 
-def test_the_page_is_made_of_them(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "--markdown"]) == 0
     page = Path(__file__).parents[2] / "docs" / "anomalies.md"
     assert capsys.readouterr().out == page.read_text(encoding="utf-8"), (
@@ -81,7 +81,7 @@ def test_the_page_is_made_of_them(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
-def test_one_type(capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_type_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "text_leak"]) == 0
     out = capsys.readouterr().out
     assert "text_leak" in out
@@ -91,18 +91,18 @@ def test_one_type(capsys: pytest.CaptureFixture[str]) -> None:
     assert "invalid_json" not in out
 
 
-def test_all_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_types_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain"]) == 0
     out = capsys.readouterr().out
     assert all(name in out for name in TYPES)
 
 
-def test_a_type_there_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_type(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "bad_weather"]) == 2
     assert capsys.readouterr() == ("", "Unknown anomaly: bad_weather. `otel-llm explain` lists all.\n")
 
 
-def test_without_rich_it_is_plain() -> None:
+def test_without_rich_the_output_is_plain() -> None:
     program = (
         "import sys; sys.modules['rich.console'] = None\n"
         "from otel_llm.cli import main; sys.exit(main(['explain', 'stalled']))"

@@ -1,18 +1,19 @@
-"""What a stream is accused of, and what not: every anomaly of the contract, and for every reading its harmless twin.
+"""Which anomalies a response has: each type of the contract, and for each rule a harmless stream like it.
 
-All comparisons are of the whole list of accusations, so that one too many fails as well as one too few.
+The whole list of anomalies is compared each time, so that one too many fails like one too few.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import pytest
 
 from otel_llm.demo.scripted_server import ABSENT, chunk, usage_chunk
-from otel_llm.diagnosis.case import Case
+from otel_llm.diagnosis import judges
+from otel_llm.diagnosis.case import Anomaly, Case
 from otel_llm.diagnosis.judges import diagnose
 from otel_llm.protocol.choice import Limits
 from otel_llm.protocol.recording import Recording
@@ -60,7 +61,7 @@ def allowed(mode: str, *names: str) -> dict[str, Any]:
 
 
 def parallel(*deltas: Any) -> list[Chunk]:
-    """All of it in one chunk, and the finish reason."""
+    """All deltas in one chunk, then the finish reason."""
     return [calls(*deltas), ends()]
 
 
@@ -170,7 +171,7 @@ def table(*rows: Any) -> pytest.MarkDecorator:
     row("nobody-knows-the-request", arguments("{}", "anything"), request=UNKNOWN_REQUEST),
     row("name-longer-than-what-is-kept", arguments("{}", "n" * 300), request={"tools": [tool("n" * 300)]}),
 )
-def test_a_healthy_stream_is_accused_of_nothing(chunks: Any, asked_for: Any, outcome: Any, expected: Any) -> None:
+def test_a_healthy_stream_has_no_anomalies(chunks: Any, asked_for: Any, outcome: Any, expected: Any) -> None:
     assert expected == []
     check(chunks, asked_for, outcome, expected)
 
@@ -367,7 +368,7 @@ def test_missing_name_and_id(chunks: Any, asked_for: Any, outcome: Any, expected
 
 
 @pytest.mark.parametrize("index", [ABSENT, None, -1, "", "first", 1.5, 2**70, {}], ids=stable_id)
-def test_missing_index_is_named_once_a_choice_whatever_came_instead(index: Any) -> None:
+def test_missing_index_is_reported_once_for_a_choice(index: Any) -> None:
     found = anomalies_of(
         [
             calls(call(index, "a", "add_task", "")),
@@ -558,7 +559,7 @@ def test_index_reused(chunks: Any, asked_for: Any, outcome: Any, expected: Any) 
     check(chunks, asked_for, outcome, expected)
 
 
-def test_a_call_at_an_index_in_use_is_a_call_of_its_own() -> None:
+def test_a_call_at_an_index_in_use_is_a_new_call() -> None:
     recording = record([*whole_call("add", '{"a":1}', id="a"), *whole_call("add", '{"b":2}', id="b"), ends()])
     assert [(one.id, one.name, one.arguments, one.index) for one in recording.calls] == [
         ("a", "add", '{"a":1}', 0),
@@ -625,7 +626,7 @@ def test_duplicate_call(chunks: Any, asked_for: Any, outcome: Any, expected: Any
     check(chunks, asked_for, outcome, expected)
 
 
-# -- against the request --
+# -- what the request asked for --
 
 
 @table(
@@ -846,7 +847,7 @@ def test_invalid_unicode(chunks: Any, asked_for: Any, outcome: Any, expected: An
     check(chunks, asked_for, outcome, expected)
 
 
-# -- streams that somebody stopped --
+# -- streams that did not come to their end --
 
 UNFINISHED = {
     "nothing": [],
@@ -871,11 +872,11 @@ UNFINISHED = {
 @pytest.mark.parametrize("outcome", STOPPED)
 @pytest.mark.parametrize("wanted", ["auto", "required"])
 @pytest.mark.parametrize("chunks", UNFINISHED.values(), ids=UNFINISHED.keys())
-def test_what_more_chunks_could_have_mended_is_no_fault(chunks: list[Chunk], wanted: str, outcome: Any) -> None:
+def test_what_more_chunks_could_have_fixed_is_no_anomaly(chunks: list[Chunk], wanted: str, outcome: Any) -> None:
     check(chunks, asked(tool_choice=wanted), outcome, [])
 
 
-def test_what_no_chunk_could_have_mended_is_a_fault_in_a_choice_that_finished() -> None:
+def test_a_finished_choice_is_judged_although_the_stream_was_stopped() -> None:
     chunks = [*whole_call(arguments="{"), ends(), *whole_call(choice=1, arguments="{")]
     found = anomalies_of(chunks, ASKED, "closed")
     assert [(anomaly.type, anomaly.choice_index) for anomaly in found] == [("invalid_json", 0)]
@@ -899,12 +900,12 @@ def test_a_long_wait_between_two_chunks_is_stalled(wait: float, stall_seconds: f
     assert types_of(diagnose(Case(recording, None, stall_seconds))) == expected
 
 
-def test_the_wait_for_the_first_chunk_is_not_between_two() -> None:
+def test_the_wait_for_the_first_chunk_does_not_count() -> None:
     recording = record([says("Hi"), ends("stop")], waits_ns={0: 60 * 10**9})
     assert diagnose(Case(recording)) == []
 
 
-def test_what_the_caller_does_between_two_chunks_is_no_wait() -> None:
+def test_time_spent_by_the_application_does_not_count() -> None:
     recording = Recording()
     feed(recording, [says("Hi")])
     late = 60 * 10**9
@@ -946,26 +947,26 @@ def test_a_request_that_failed_before_the_first_chunk_is_not_stalled() -> None:
         pytest.param(
             arguments('{"a":"' + "x" * 100 + '"}', "add"),
             Limits(arguments=50),
-            ["108 characters of arguments, of which 50 were kept to be judged"],
+            ["108 characters of arguments, of which 50 were kept"],
             id="arguments-of-a-call",
         ),
         pytest.param(
             [*whole_call("add", '{"a":' + " " * 40 + "1}"), *whole_call("list_tasks", "{}" + " " * 40, index=1, id="b"),
              ends()],
             Limits(arguments_of_stream=60),
-            ["42 characters of arguments, of which 13 were kept to be judged"],
+            ["42 characters of arguments, of which 13 were kept"],
             id="arguments-of-all-calls",
         ),
         pytest.param(
             arguments("[" * 200_000 + "]" * 200_000),
             Limits(),
-            ["arguments are nested too deep to be read"],
+            ["arguments are nested too deeply to be read"],
             id="depth",
         ),
         pytest.param(
             arguments("[" * 200_000 + "]" * 200_000, reason="length"),
             Limits(),
-            ["arguments are nested too deep to be read"],
+            ["arguments are nested too deeply to be read"],
             id="depth-but-not-truncated",
         ),
         pytest.param(
@@ -973,26 +974,24 @@ def test_a_request_that_failed_before_the_first_chunk_is_not_stalled() -> None:
         ),
     ],
 )  # fmt: skip
-def test_a_limit_that_was_reached_is_named_with_what_went_over_and_nothing_else_is(
-    chunks: list[Chunk], limits: Limits, details: list[str]
-) -> None:
+def test_a_limit_that_was_reached_is_the_only_anomaly(chunks: list[Chunk], limits: Limits, details: list[str]) -> None:
     found = anomalies_of(chunks, ASKED, limits=limits)
     assert [(anomaly.type, anomaly.detail) for anomaly in found] == [("limit_exceeded", detail) for detail in details]
 
 
-def test_text_beyond_the_limit_is_counted_where_text_is_kept() -> None:
+def test_text_beyond_the_limit_is_counted_if_text_is_kept() -> None:
     chunks = [says("abc"), says("defg"), ends("stop")]
     kept = record(chunks, keep_text=True, limits=Limits(text=5))
     assert [anomaly.detail for anomaly in diagnose(Case(kept))] == ["2 characters of text were not kept"]
     assert diagnose(Case(record(chunks, limits=Limits(text=5)))) == []
 
 
-def test_an_id_cut_by_our_limit_inside_a_pair_is_not_called_invalid_unicode() -> None:
+def test_an_id_cut_by_our_limit_is_not_invalid_unicode() -> None:
     chunks = parallel(call(0, f"abc{HALF}{OTHER_HALF}", "add", "{}"))
     assert types_of(anomalies_of(chunks, ASKED, limits=Limits(id=4))) == ["limit_exceeded"]
 
 
-def test_arguments_cut_by_our_limit_inside_a_pair_are_not_called_invalid_unicode() -> None:
+def test_arguments_cut_by_our_limit_are_not_invalid_unicode() -> None:
     chunks = [*arguments(f'{{"a":"{HALF}', reason=None), calls(call(0, arguments=f'{OTHER_HALF}"}}')), ends()]
     assert types_of(anomalies_of(chunks, ASKED, limits=Limits(arguments=7))) == ["limit_exceeded"]
 
@@ -1000,7 +999,7 @@ def test_arguments_cut_by_our_limit_inside_a_pair_are_not_called_invalid_unicode
 @pytest.mark.parametrize(
     "asked_for", [asked(tool_choice="required"), named("add"), asked()], ids=["required", "named", "auto"]
 )
-def test_calls_that_were_not_kept_are_calls_all_the_same(asked_for: dict[str, Any]) -> None:
+def test_calls_that_are_not_kept_count_as_calls(asked_for: dict[str, Any]) -> None:
     chunks = [*whole_call("add"), *whole_call("add", choice=1), ends(), ends(choice=1)]
     assert types_of(anomalies_of(chunks, asked_for, limits=Limits(calls=1))) == ["limit_exceeded"]
 
@@ -1019,7 +1018,7 @@ def test_calls_that_were_not_kept_are_calls_all_the_same(asked_for: dict[str, An
         ),
     ],
 )
-def test_what_follows_a_call_that_was_not_kept_is_not_taken_for_another_calls(beyond: list[Any]) -> None:
+def test_later_deltas_of_a_call_that_is_not_kept_are_counted(beyond: list[Any]) -> None:
     chunks = [*whole_call("add", id="a"), *[calls(delta) for delta in beyond], ends()]
     request = read_request(ASKED)
     recording = record(chunks, request, limits=Limits(calls=1))
@@ -1031,7 +1030,7 @@ def test_what_follows_a_call_that_was_not_kept_is_not_taken_for_another_calls(be
     assert recording.delta_count == len(chunks) - 1
 
 
-def test_without_an_index_what_follows_a_call_that_was_not_kept_is_counted_too() -> None:
+def test_later_deltas_without_an_index_are_counted_too() -> None:
     chunks = [
         calls(call(None, "a", "add", "{}")),
         calls(call(None, "b", "list_tasks", "{")),
@@ -1043,10 +1042,10 @@ def test_without_an_index_what_follows_a_call_that_was_not_kept_is_counted_too()
     assert recording.calls[0].arguments == "{}"
 
 
-# -- whole responses --
+# -- unstreamed responses --
 
 
-def whole_response(message: dict[str, Any], reason: Any, asked_for: Any = ASKED, **fields: Any) -> list[str]:
+def anomalies_of_response(message: dict[str, Any], reason: Any, asked_for: Any = ASKED, **fields: Any) -> list[str]:
     request = read_request(asked_for)
     recording = Recording(declared=request.tool_names)
     recording.read_response(sdk_completion(message, reason, **fields), STEP_NS)
@@ -1081,18 +1080,18 @@ def tool_calls(*pairs: tuple[Any, Any]) -> dict[str, Any]:
         pytest.param({"content": "Hi"}, None, ["missing_finish_reason"], id="no-finish-reason"),
     ],
 )  # fmt: skip
-def test_a_whole_response_is_judged_like_a_stream(message: Any, reason: Any, expected: list[str]) -> None:
-    assert whole_response(message, reason) == expected
+def test_an_unstreamed_response_is_judged_like_a_stream(message: Any, reason: Any, expected: list[str]) -> None:
+    assert anomalies_of_response(message, reason) == expected
 
 
-def test_a_whole_response_without_choices_has_no_finish_reason() -> None:
-    assert whole_response({}, "stop", choices=[]) == ["missing_finish_reason"]
+def test_an_unstreamed_response_without_choices_has_no_finish_reason() -> None:
+    assert anomalies_of_response({}, "stop", choices=[]) == ["missing_finish_reason"]
 
 
-# -- what an anomaly says --
+# -- details --
 
 
-def test_an_anomaly_says_which_choice_and_which_call() -> None:
+def test_an_anomaly_has_the_indexes_of_its_choice_and_call() -> None:
     chunks = [*whole_call(choice=0), *whole_call(index=3, choice=2, arguments="{"), ends(choice=0), ends(choice=2)]
     (found,) = anomalies_of(chunks, ASKED)
     assert (found.type, found.choice_index, found.tool_call_index) == ("invalid_json", 2, 3)
@@ -1117,7 +1116,7 @@ def test_a_detail_never_repeats_arguments(chunks: list[Chunk]) -> None:
     assert "SECRET" not in " ".join(anomaly.detail for anomaly in found)
 
 
-def test_a_detail_is_one_short_line_whatever_the_names_are() -> None:
+def test_a_detail_is_one_short_line_whatever_a_server_sends() -> None:
     hostile = "\n[LLM STREAM] Anomaly: forged\x1b[2J\u2028" + "x" * 5000
     chunks = [calls(call(0, hostile, hostile, "{}")), calls(call(0, "b" + hostile, name="c" + hostile)), ends(hostile)]
     found = anomalies_of(chunks, named(hostile + "!"))
@@ -1125,3 +1124,68 @@ def test_a_detail_is_one_short_line_whatever_the_names_are() -> None:
     for anomaly in found:
         assert len(anomaly.detail) < 1000
         assert not set(anomaly.detail) & set("\n\r\x1b\u2028")
+
+
+# -- judges that raise --
+
+TUPLES_OF_JUDGES = ("STREAM_JUDGES", "CHOICE_JUDGES", "CALLING_CHOICE_JUDGES", "CALL_JUDGES")
+JUDGES = [judge for name in TUPLES_OF_JUDGES for judge in getattr(judges, name)]
+MUCH_IS_WRONG = [
+    says('<tool_call>{"name": "list_tasks", "arguments": {}}</tool_call>'),
+    *arguments("{", "add_task", reason=None),
+    calls(call(0, "call_2", "nope", {"title": HALF}), call(None, None, None, "[1]")),
+    ends("stop"),
+    calls(call(1, "call_1", "add_task", "{}")),
+    calls(call(2, "call_1", "add_task", "{}")),
+]
+
+
+def much_is_wrong(**options: Any) -> Case:
+    request = read_request(asked(tool_choice="none", parallel_tool_calls=False))
+    return Case(record(MUCH_IS_WRONG, request, waits_ns={1: 11 * 10**9}), request, **options)
+
+
+def replace(monkeypatch: pytest.MonkeyPatch, judge: Any, other: Callable[..., Iterator[Any]]) -> None:
+    other.__name__ = judge.__name__
+    for name in TUPLES_OF_JUDGES:
+        monkeypatch.setattr(judges, name, tuple(other if one is judge else one for one in getattr(judges, name)))
+
+
+def finds_nothing(*_: Any) -> Iterator[Any]:
+    yield from ()
+
+
+def raises(*_: Any) -> Iterator[Any]:
+    yield from ()
+    raise RuntimeError("broken")
+
+
+@pytest.mark.parametrize("judge", JUDGES, ids=lambda judge: judge.__name__)
+def test_a_judge_that_raises_silences_no_other(judge: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    everything = diagnose(much_is_wrong())
+    with monkeypatch.context() as patched:
+        replace(patched, judge, finds_nothing)
+        others = diagnose(much_is_wrong())
+    assert 0 < len(others) <= len(everything)
+    replace(monkeypatch, judge, raises)
+    faults: list[tuple[str, str]] = []
+    found = diagnose(much_is_wrong(on_fault=lambda name, fault: faults.append((name, str(fault)))))
+    assert found == others
+    assert set(faults) == {(f"the {judge.__name__} judge", "broken")}
+
+
+@pytest.mark.parametrize("judge", JUDGES, ids=lambda judge: judge.__name__)
+def test_without_on_fault_the_exception_is_raised(judge: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace(monkeypatch, judge, raises)
+    with pytest.raises(RuntimeError, match="broken"):
+        diagnose(much_is_wrong())
+
+
+def test_what_a_judge_found_before_it_raised_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    def finds_and_raises(_case: Case) -> Iterator[judges.Finding]:
+        yield judges.Finding("stalled", "found before")
+        raise RuntimeError("broken")
+
+    replace(monkeypatch, judges.stalled, finds_and_raises)
+    found = diagnose(much_is_wrong(on_fault=lambda *_: None))
+    assert Anomaly("stalled", "found before") in found

@@ -1,4 +1,4 @@
-"""Arguments against the schema that the tool declares: what breaks it is named, and no schema does any harm."""
+"""Arguments are checked against the schema that the tool declares, and no schema does any harm."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def declaring(parameters: Any) -> dict[str, Any]:
 
 
 def found(parameters: Any, arguments: Any, **options: Any) -> list[tuple[str, str]]:
-    """What a call of a tool with these parameters is accused of."""
+    """(type, detail) of the anomalies of a call to a tool with these parameters."""
     text = arguments if isinstance(arguments, str) else json.dumps(arguments)
     chunks = [calls(call(0, "a", "do", text)), ends(options.pop("reason", "tool_calls"))]
     return [(one.type, one.detail) for one in anomalies_of(chunks, declaring(parameters), **options)]
@@ -79,7 +79,7 @@ def obj(*required: str, **properties: Any) -> dict[str, Any]:
     ],
     ids=str,
 )  # fmt: skip
-def test_what_breaks_the_schema_is_named_in_its_own_words(parameters: Any, arguments: Any, place: str) -> None:
+def test_a_violation_is_described_in_the_words_of_the_schema(parameters: Any, arguments: Any, place: str) -> None:
     assert found(parameters, arguments) == [("schema_violation", f"against the schema of do at {place}")]
 
 
@@ -102,7 +102,7 @@ def test_what_breaks_the_schema_is_named_in_its_own_words(parameters: Any, argum
     ],
     ids=str,
 )
-def test_what_satisfies_it_is_not_accused(parameters: Any, arguments: Any) -> None:
+def test_arguments_that_satisfy_the_schema(parameters: Any, arguments: Any) -> None:
     assert found(parameters, arguments) == []
 
 
@@ -116,17 +116,17 @@ def test_what_satisfies_it_is_not_accused(parameters: Any, arguments: Any) -> No
         ('{"title": "\\ud83d"}', ["invalid_unicode"]),
     ],
 )
-def test_what_has_another_name_is_not_also_a_violation(arguments: str, expected: list[str]) -> None:
+def test_arguments_with_another_anomaly_are_not_a_violation_too(arguments: str, expected: list[str]) -> None:
     assert [type_ for type_, _ in found(obj("title", title={"type": "string"}), arguments)] == expected
 
 
-def test_arguments_that_came_as_an_object_are_both() -> None:
+def test_arguments_that_came_as_an_object_have_both_anomalies() -> None:
     chunks = [calls(call(0, "a", "do", {"title": 3})), ends()]
     types = types_of(anomalies_of(chunks, declaring(obj(title={"type": "string"}))))
     assert types == ["arguments_not_string", "schema_violation"]
 
 
-def test_what_more_chunks_could_have_mended_is_not_accused() -> None:
+def test_what_more_chunks_could_have_fixed_is_no_violation() -> None:
     parameters = obj("title", title={"type": "string"})
     assert found(parameters, '{"title"', reason="length") == [("truncated", "length after 8 characters of arguments")]
     assert anomalies_of([calls(call(0, "a", "do", "{}"))], declaring(parameters), "closed") == []
@@ -135,13 +135,13 @@ def test_what_more_chunks_could_have_mended_is_not_accused() -> None:
     ]
 
 
-def test_a_custom_tool_and_tools_that_nobody_knows_have_no_schema() -> None:
+def test_custom_tools_and_undeclared_tools_have_no_schema() -> None:
     chunks = [calls(call(0, "a", "note", "{}")), ends()]
     assert anomalies_of(chunks, {"tools": [custom_tool("note")]}) == []
     assert anomalies_of(chunks, None) == []
 
 
-def test_a_whole_response_is_judged_too() -> None:
+def test_an_unstreamed_response_is_checked_too() -> None:
     request = read_request(declaring(obj("title", title={"type": "string"})))
     message = {"tool_calls": [{"id": "a", "type": "function", "function": {"name": "do", "arguments": "{}"}}]}
     recording = Recording(declared=request.tool_names)
@@ -182,9 +182,7 @@ for _ in range(100_000):
     ],
     ids=lambda parameters: "deep" if parameters is DEEP else stable_id(parameters),
 )
-def test_a_schema_that_cannot_be_used_is_said_once_and_accuses_nobody(
-    parameters: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_schema_that_cannot_be_used_is_reported_once(parameters: Any, caplog: pytest.LogCaptureFixture) -> None:
     faults._reported.clear()
     schemas._validator.cache_clear()
     for _ in range(3):
@@ -201,7 +199,7 @@ def test_nothing_is_fetched() -> None:
         assert server.requests == []
 
 
-def test_without_the_validator_nothing_is_accused_and_it_is_said_once() -> None:
+def test_without_the_validator_one_warning_says_so() -> None:
     program = """
 import sys
 sys.modules["jsonschema_rs"] = None
@@ -211,10 +209,10 @@ for name in ("a", "b", "c"):
 """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 0, ended.stderr
-    assert ended.stderr.count("without which no schema_violation is found") == 1
+    assert ended.stderr.count("schema_violation is never reported") == 1
 
 
-def test_the_validator_is_not_imported_before_a_tool_with_a_schema_was_called() -> None:
+def test_the_validator_is_imported_when_a_tool_with_a_schema_is_called() -> None:
     program = """
 import sys
 from otel_llm.instrumentor import OpenAIInstrumentor
@@ -230,28 +228,28 @@ assert "jsonschema_rs" in sys.modules
     assert ended.returncode == 0, ended.stderr
 
 
-# -- arguments that were written to hurt --
+# -- hostile arguments --
 
 
 def nested(depth: int) -> str:
     return '{"a":' * depth + "1" + "}" * depth
 
 
-def test_arguments_nested_deep_are_judged_to_a_limit() -> None:
+def test_arguments_nested_too_deeply_are_not_checked() -> None:
     grows = {"additionalProperties": {"$ref": "#"}}
     assert found(grows, nested(128)) == []
-    too_deep = [("limit_exceeded", "arguments are nested too deep to be checked against the schema")]
+    too_deep = [("limit_exceeded", "arguments are nested too deeply to be checked against the schema")]
     assert found(grows, nested(129)) == too_deep
     assert found({"$ref": "#"}, nested(500)) == too_deep
 
 
-def test_branches_that_lead_round_do_not_multiply() -> None:
+def test_cyclic_branches_do_not_multiply() -> None:
     assert found(FORKING, nested(3)) == [("schema_violation", "against the schema of do at anyOf")]
-    # 3**60 ways to fail, of which none is told.
+    # 3**60 ways to fail, so the place is left out.
     assert found(FORKING, nested(60)) == [("schema_violation", "against the schema of do")]
 
 
-def test_a_pattern_that_takes_for_ever_gives_up() -> None:
+def test_a_pattern_that_would_run_for_ever_gives_up() -> None:
     evil = {"pattern": "^(?=a)((a+)\\2?)+$"}
     hostile = {"id": "a" * 60 + "b"}
     assert found(obj(id=evil), hostile) == []
@@ -264,7 +262,7 @@ def test_a_pattern_that_takes_for_ever_gives_up() -> None:
 def test_the_same_tool_is_compiled_once() -> None:
     schemas._validator.cache_clear()
     for _ in range(20):
-        # Another object each time, as each request brings its own.
+        # A new object each time, as in each request.
         found(obj("title", title={"type": "string"}), {"title": "x"})
     assert schemas._validator.cache_info().misses == 1
     for number in range(1000):
@@ -272,7 +270,7 @@ def test_the_same_tool_is_compiled_once() -> None:
     assert schemas._validator.cache_info().currsize <= 256
 
 
-def test_arguments_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arguments_are_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     from otel_llm.protocol import json_values
 
     count = 0
@@ -288,7 +286,7 @@ def test_arguments_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert count == 1
 
 
-def test_the_reading_that_others_use_is_left_as_it_is() -> None:
+def test_the_parsed_arguments_are_not_changed() -> None:
     twice = '{"n": 1e400}'
     chunks = [calls(call(0, "a", "do", twice), call(1, "b", "do", twice)), ends()]
     assert types_of(anomalies_of(chunks, declaring(obj(n={"type": "integer"})))) == ["duplicate_call"]

@@ -1,4 +1,4 @@
-"""Calls in the text: named where they are calls, and not where they are only talked about."""
+"""Calls in the text are found; text that only mentions calls is not."""
 
 from __future__ import annotations
 
@@ -105,18 +105,18 @@ TALK = [
 
 @pytest.mark.parametrize("content", LEAKS)
 @pytest.mark.parametrize("size", [None, 1, 7])
-def test_a_call_in_the_text_is_named(content: str, size: int | None) -> None:
+def test_a_call_in_the_text(content: str, size: int | None) -> None:
     (detail,) = leaks_in(content, size=size)
     assert "add_task" in detail or "list_tasks" in detail
 
 
 @pytest.mark.parametrize("content", TALK)
 @pytest.mark.parametrize("size", [None, 1, 7])
-def test_talk_of_calls_is_none(content: str, size: int | None) -> None:
+def test_text_that_only_mentions_calls(content: str, size: int | None) -> None:
     assert leaks_in(content, size=size) == []
 
 
-def test_the_detail_says_how_many_of_what_in_which_syntax() -> None:
+def test_the_detail_has_number_tools_and_syntaxes() -> None:
     other = "<function=list_tasks>{}</function>"
     assert leaks_in(f"{MARKED}\n{MARKED}\n{other}") == [
         "3 calls of add_task, list_tasks in the text, in the syntax hermes, llama_function_name"
@@ -125,18 +125,18 @@ def test_the_detail_says_how_many_of_what_in_which_syntax() -> None:
 
 @settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.sampled_from([*LEAKS, *TALK, "\n", " ", "`", "```\n"]), max_size=4), st.integers(1, 40))
-def test_how_it_is_cut_into_chunks_changes_nothing(parts: list[str], size: int) -> None:
+def test_any_cut_into_chunks_gives_the_same(parts: list[str], size: int) -> None:
     content = "".join(parts)
     assert leaks_in(content) == leaks_in(content, size=size)
 
 
-# -- when it is judged --
+# -- streams, choices and responses --
 
 
-def test_a_stream_that_was_stopped_is_accused_of_what_has_come() -> None:
+def test_what_came_before_a_stream_was_stopped_is_searched() -> None:
     assert leaks_in(f"{MARKED} and", outcome="closed") != []
     assert leaks_in(f"{BODY}\n", outcome="closed") != []
-    # More in its line would have made it prose.
+    # More text in its line would have made it prose.
     assert leaks_in(BODY, outcome="closed") == []
     assert leaks_in(MARKED[:30], outcome="closed") == []
 
@@ -149,12 +149,12 @@ def test_without_declared_tools_no_text_is_kept_or_judged() -> None:
     assert record(chunks, read_request({})).choices[0].text_parts == []
 
 
-def test_reasoning_in_a_field_of_its_own_is_none() -> None:
+def test_reasoning_in_a_field_of_its_own_is_not_searched() -> None:
     chunks = [chunk({"reasoning_content": MARKED}), chunk({"reasoning": BODY}), says("Done."), ends("stop")]
     assert anomalies_of(chunks, ASKED) == []
 
 
-def test_each_choice_is_judged_by_itself() -> None:
+def test_each_choice_is_searched_by_itself() -> None:
     chunks = [
         says(MARKED[:20]),
         says("Hello, ", choice=1),
@@ -171,7 +171,7 @@ def test_beside_real_calls() -> None:
     assert types_of(anomalies_of(chunks, ASKED)) == ["text_leak"]
 
 
-def test_a_whole_response_is_judged_too() -> None:
+def test_an_unstreamed_response_is_searched_too() -> None:
     request = read_request(ASKED)
     recording = Recording(declared=request.tool_names, watch_text=True)
     recording.read_response(sdk_completion({"content": MARKED}, "stop"), 1)
@@ -182,19 +182,19 @@ def test_a_whole_response_is_judged_too() -> None:
 # -- bounds --
 
 
-def test_text_beyond_the_limit_is_counted_and_not_judged() -> None:
+def test_text_beyond_the_limit_is_counted_and_not_searched() -> None:
     found = anomalies_of([says("x" * 50), says(f"\n{MARKED}"), ends("stop")], ASKED, limits=Limits(text=60))
     assert [(one.type, one.detail) for one in found] == [("limit_exceeded", "72 characters of text were not kept")]
 
 
-def test_a_text_made_of_openings_is_searched_to_a_limit() -> None:
+def test_a_text_of_opening_markers_is_searched_up_to_a_limit() -> None:
     content = "{ add_task" + "{ " * 300_000
     (found,) = anomalies_of([says(content), ends("stop")], ASKED)
     assert found.type == "limit_exceeded"
     assert found.detail.endswith("characters of text were not searched for calls")
 
 
-def test_text_in_pieces_is_kept_in_order_with_what_else_is_text() -> None:
+def test_text_is_kept_in_order() -> None:
     chunks = [says("a"), chunk({"refusal": "b"}), *[says(str(at % 10)) for at in range(5000)], says("z"), ends("stop")]
     recording = record(chunks, read_request(ASKED))
     assert "".join(recording.choices[0].text_parts) == "ab" + "0123456789" * 500 + "z"
@@ -217,7 +217,7 @@ def steps(content: str) -> list[Any]:
     ],
     ids=str,
 )
-async def test_what_was_rewritten_is_no_leak(
+async def test_a_rewritten_call_is_no_leak(
     instrument: Callable[..., Seen],
     connect: Callable[..., Any],
     serve: Callable[..., ScriptedServer],
@@ -231,7 +231,7 @@ async def test_what_was_rewritten_is_no_leak(
     assert len(seen.events("otel_llm.tag_rewrite")) == (1 if options else 0)
 
 
-async def test_an_answer_that_was_not_streamed(
+async def test_an_instrumented_unstreamed_response(
     instrument: Callable[..., Seen], connect: Callable[..., Any], serve: Callable[..., ScriptedServer]
 ) -> None:
     seen = instrument()
@@ -240,7 +240,7 @@ async def test_an_answer_that_was_not_streamed(
     assert seen.anomalies == ["text_leak"]
 
 
-async def test_text_that_is_kept_to_be_judged_is_not_sent(
+async def test_text_that_is_kept_for_the_diagnosis_is_not_sent(
     instrument: Callable[..., Seen], connect: Callable[..., Any], serve: Callable[..., ScriptedServer]
 ) -> None:
     seen = instrument()
@@ -249,7 +249,7 @@ async def test_text_that_is_kept_to_be_judged_is_not_sent(
     assert "secret" not in seen.span.to_json()
 
 
-JSON_WANTED = [
+ASKS_FOR_JSON = [
     {"response_format": {"type": "json_object"}},
     {"response_format": {"type": "json_schema", "json_schema": {"name": "step"}}},
     {"response_format": type("Step", (), {})},
@@ -257,8 +257,8 @@ JSON_WANTED = [
 ]
 
 
-@pytest.mark.parametrize("wanted", JSON_WANTED, ids=str)
-def test_an_object_that_the_request_asked_for_is_an_answer(wanted: dict[str, Any]) -> None:
+@pytest.mark.parametrize("wanted", ASKS_FOR_JSON, ids=str)
+def test_an_object_is_the_answer_if_the_request_asks_for_json(wanted: dict[str, Any]) -> None:
     for content in (BODY, f"[{BODY}]"):
         assert types_of(anomalies_of([says(content), ends("stop")], {**ASKED, **wanted})) == []
     assert types_of(anomalies_of([says(MARKED), ends("stop")], {**ASKED, **wanted})) == ["text_leak"]

@@ -341,10 +341,10 @@ HOSTILE: dict[str, tuple[str | bytes, str]] = {
     "bad yaml": (b"interactions: {a: [}\n", "it is not YAML"),
     "unsafe yaml": (b"interactions: !!python/object/apply:os.getcwd []\n", "it is not YAML"),
     "other yaml": (b"version: 3\nservices: {}\n", "it is YAML, but not a VCR cassette"),
-    "cut document": (json.dumps(archive("data: {}")).encode()[:-20], "it is no JSON"),
+    "cut document": (json.dumps(archive("data: {}")).encode()[:-20], "it is not JSON"),
     "other document": (b'{"hello": "world"}', "it is not a stream, chunks"),
     "other lines": (b'{"hello": 1}\n{"hello": 2}\n', "its lines are not chunks"),
-    "a line that is none": (b'{"choices": []}\n{"choices": []}\nnonsense\n', "line 3: it is no JSON"),
+    "a line that is none": (b'{"choices": []}\n{"choices": []}\nnonsense\n', "line 3: it is not JSON"),
     "a line that is no object": (b'{"choices": []}\n[]\n', "line 2 is not an object"),
     "empty archive": (b'{"log": {"entries": []}}', "it holds no chat completion"),
     "wrong shapes": (

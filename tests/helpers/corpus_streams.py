@@ -1,4 +1,4 @@
-"""The labelled streams of `tests/corpus`, and what is made of them."""
+"""The labelled streams of `tests/corpus`, loaded and judged."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CORPUS = Path(__file__).parents[1] / "corpus"
 
 
 class Labelled(NamedTuple):
-    """One stream: what was asked, its chunks and when each came (ns), how it ended, and what must be found in it."""
+    """One stream: the request, its chunks and when each came (ns), how it ended, and the expected anomalies."""
 
     name: str
     request: dict[str, Any]
@@ -40,7 +40,7 @@ def paths() -> list[Path]:
 
 
 def reads_of(path: Path) -> list[tuple[int, bytes]]:
-    """The reads of its body: when, and what."""
+    """(time in ns, bytes) of each read of its body."""
     first, *lines = path.read_text(encoding="utf-8").splitlines()
     return list(open_recording(first, iter(lines)).reads())
 
@@ -66,7 +66,7 @@ def load(path: Path) -> Labelled:
 def judged(
     chunks: Iterable[Any], times: Iterable[int], request: Mapping[str, Any], ends: ResponseEnd, *, as_sdk: bool = True
 ) -> list[str]:
-    """The sorted types that such a stream is accused of."""
+    """The sorted types of the anomalies of such a stream."""
     asked = read_request(request)
     recording = Recording(declared=asked.tool_names, watch_text=bool(asked.tools))
     now = 0

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from otel_llm.tags import IncrementalToolDetector, ToolCallTagRewriter, ToolCallTags
 from otel_llm.tags.declared import declared_tools
-from otel_llm.tags.found import Piece
+from otel_llm.tags.pieces import Piece
 from otel_llm.tags.scanner import Scanner
 from tests.helpers.written_calls import Call
 
@@ -73,7 +73,7 @@ def put_together(pieces: Iterable[Piece]) -> Scan:
             elif kind == "body":
                 one.body += text
             else:
-                one.complete, one.understood = call.complete, call.understood
+                one.complete, one.understood = call.complete, call.well_formed
     return seen
 
 

@@ -790,7 +790,7 @@ def of_one_tool(name: str, all_arguments: Iterable[dict[str, Any]]) -> list[Call
     return made
 
 
-def method_wrapper_of(family: Family) -> SearchStrategy[list[Call]]:
+def calls_of(family: Family) -> SearchStrategy[list[Call]]:
     """As many calls as a response may hold: of different tools, or all of one."""
     call = st.builds(Call, family.names, family.arguments)
 

@@ -49,7 +49,7 @@ def test_the_demo_beside_it_is_seen_in_jaeger_and_in_prometheus(stack: subproces
     )
 
     assert demo.returncode == 0, demo.stderr
-    assert f"They went to the collector at http://127.0.0.1:{grpc}" in demo.stdout
+    assert f"They were also sent to the collector at http://127.0.0.1:{grpc}" in demo.stdout
     wanted = {"completed", "error", "invalid_json"}
     assert wanted <= eventually(lambda: _told(Jaeger(jaeger)), lambda told: wanted <= told)
     calls = 'otel_llm_tool_call_count_total{job="otel-llm-demo"}'

@@ -162,6 +162,7 @@ async def test_what_is_held_back_comes_out_behind_a_thought(
     assert thoughts == thinks("Or not.")["thinking"]
 
 
+@pytest.mark.swallows("tag rewriting")
 async def test_a_fault_gives_back_what_was_held(
     instrument: Callable[..., Seen], serve: Serve, connect: Connect, break_scanner: BreakScanner
 ) -> None:

@@ -256,7 +256,7 @@ def test_arguments_beyond_the_limit_are_measured() -> None:
     assert one.length == 10 * MEGABYTE + 8
     assert len(one.arguments) == MEGABYTE
     assert [found.detail for found in diagnose(Case(recording, REQUEST))] == [
-        f"{10 * MEGABYTE + 8} characters of arguments, of which {MEGABYTE} were kept to be judged"
+        f"{10 * MEGABYTE + 8} characters of arguments, of which {MEGABYTE} were kept"
     ]
 
 

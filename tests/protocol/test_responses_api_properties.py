@@ -176,7 +176,7 @@ def check_sums(recording: Recording, events: list[Event]) -> None:
     for one in recording.calls:
         assert [delta.length for delta in one.deltas][-1] == one.length
         assert sum(delta.stands_for for delta in one.deltas) == one.delta_count
-        if not one.cut:
+        if not one.exceeds_limit:
             assert len(one.arguments) == one.length
 
 

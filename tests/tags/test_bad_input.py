@@ -15,7 +15,7 @@ from otel_llm.tags import IncrementalToolDetector, ToolCallTagRewriter
 from otel_llm.tags.declared import declared_tools
 from otel_llm.tags.scanner import Scanner
 from tests.helpers.scanned import CLOSING, MADE_ANEW, OPENING, cut_up, cuts, detect, rewrite, rewrite_with_buffer, scan
-from tests.helpers.written_calls import FAMILIES, MARKERS, Call, method_wrapper_of, tools_for
+from tests.helpers.written_calls import FAMILIES, MARKERS, Call, calls_of, tools_for
 
 MIB = 1_048_576
 thorough = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
@@ -63,7 +63,7 @@ def test_a_family_with_any_character_lost(name: str) -> None:
     family = FAMILIES[name]
 
     @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(method_wrapper_of(family), st.data(), cuts)
+    @given(calls_of(family), st.data(), cuts)
     def check(calls: list[Call], data: st.DataObject, sizes: list[int]) -> None:
         text = family.write(calls)
         place = data.draw(st.integers(0, len(text) - 1))

@@ -31,7 +31,7 @@ from tests.helpers.scanned import (
     rewrite_with_buffer,
     scan,
 )
-from tests.helpers.written_calls import FAMILIES, Call, Family, arguments_json, method_wrapper_of, tools_for
+from tests.helpers.written_calls import FAMILIES, Call, Family, arguments_json, calls_of, tools_for
 
 property_of_all = settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -81,7 +81,7 @@ def test_calls_are_found_and_written_however_the_text_is_cut(name: str) -> None:
     family = FAMILIES[name]
 
     @property_of_all
-    @given(method_wrapper_of(family), prose, prose, cuts)
+    @given(calls_of(family), prose, prose, cuts)
     def check(calls: list[Call], before: str, behind: str, sizes: list[int]) -> None:
         text, before, behind = text_of(family, calls, before, behind)
         tools = tools_for(calls)
@@ -147,7 +147,7 @@ MIXABLE = [family for family in FAMILIES.values() if family.name not in ONLY_FIR
 def responses(draw: st.DrawFn) -> list[tuple[str, Family, list[Call]]]:
     """Prose and calls, each in a syntax of its own."""
     families = draw(st.lists(st.sampled_from(MIXABLE), min_size=1, max_size=4))
-    return [(draw(prose), family, draw(method_wrapper_of(family))) for family in families]
+    return [(draw(prose), family, draw(calls_of(family))) for family in families]
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))

@@ -17,7 +17,7 @@ from otel_llm.tags.cursor import Cursor
 from otel_llm.tags.declared import declared_tools
 from otel_llm.tags.scanner import Scanner
 from tests.helpers.scanned import cut_up, cuts, detect, exact, prose, put_together, rewrite, scan
-from tests.helpers.written_calls import FAMILIES, LOOKALIKES, MARKERS, Call, Family, method_wrapper_of, tools_for
+from tests.helpers.written_calls import FAMILIES, LOOKALIKES, MARKERS, Call, Family, calls_of, tools_for
 
 thorough = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -673,4 +673,4 @@ def test_nested_braces_and_escapes_are_kept_to_the_byte() -> None:
 def test_families_of_one_test_are_all_there() -> None:
     assert {*STREAMING, *LONG_CALLS} <= FAMILIES.keys()
     assert all(isinstance(family, Family) for family in FAMILIES.values())
-    assert method_wrapper_of(FAMILIES["hermes"]) is not None
+    assert calls_of(FAMILIES["hermes"]) is not None

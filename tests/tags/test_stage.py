@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 from collections.abc import Callable
@@ -13,7 +14,9 @@ import pytest
 from otel_llm import OpenAIInstrumentor, intercept_llm_requests
 from otel_llm.config import read_config
 from otel_llm.demo.scripted_server import Answer, Drop, ScriptedServer, completion, error_event
+from otel_llm.protocol.choice import Limits
 from otel_llm.tags import ToolCallTagRewriter, ToolCallTags
+from otel_llm.tags.scanner import Scanner
 from tests.helpers.callers import ADD_TASK, SyncCaller
 from tests.helpers.sdk_versions import DISCONNECTED, helpers, strict
 from tests.helpers.seen import Seen
@@ -409,9 +412,68 @@ async def test_nonsense_in_the_middle_of_a_call(
     assert seen.anomalies == []
 
 
+# -- more calls than are kept --
+
+KEPT = Limits().calls
+
+
+def many(count: int) -> str:
+    """Calls that all have other arguments."""
+    bodies = [f'{{"name": "add_task", "arguments": {{"title": "{number}"}}}}' for number in range(count)]
+    return "\n".join(f"<tool_call>\n{body}\n</tool_call>" for body in bodies)
+
+
+@pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
+@pytest.mark.parametrize("target", ["ojlk,dfsd", "openai"])
+async def test_more_calls_than_are_kept(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect, target: str, streamed: bool
+) -> None:
+    """The application gets all of them, the telemetry counts all of them, and nothing else is wrong."""
+    seen = instrument(tool_call_tags=target)
+    text = many(300)
+    if streamed:
+        chunks = await read_all(connect(serve(*spoken(text, 4000))))
+        said, names = heard(chunks), [name for name, _ in called(chunks).values()]
+    else:
+        whole = completion({"role": "assistant", "content": text}, "stop")
+        message = (await connect(serve(Answer(whole))).create()).choices[0].message
+        said, names = message.content or "", [one.function.name for one in message.tool_calls or ()]
+    if target == "openai":
+        assert names == ["add_task"] * 300
+        assert said == ""
+    else:
+        assert names == []
+        assert said.count("<ojlk>") == said.count("</dfsd>") == 300
+
+    assert set(seen.anomalies) == {"limit_exceeded"}
+    details = [str((event.attributes or {})["otel_llm.anomaly.detail"]) for event in seen.events("otel_llm.anomaly")]
+    assert f"{300 - KEPT} rewritten calls beyond {KEPT} were only counted" in details
+    assert seen.attributes["otel_llm.stream.tool_call_count"] == 300
+    by_format = {attributes["otel_llm.tag_rewrite.format"]: count for attributes, count in rewrites(seen)}
+    assert by_format == {"hermes": KEPT, "_OTHER": 300 - KEPT}
+    by_tool = {attributes["gen_ai.tool.name"]: count for attributes, count in seen.metric("otel_llm.tool_call.count")}
+    assert by_tool == {"add_task": KEPT, "_OTHER": 300 - KEPT}
+    assert seen.metric("otel_llm.tag_rewrite.duration")[0][1][0] == KEPT
+
+
+async def test_more_calls_than_are_kept_and_one_of_the_server(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect
+) -> None:
+    """The call that the server sees is one that `stop` contradicts."""
+    seen = instrument(tool_call_tags="ojlk,dfsd")
+    own = calls(call(0, "call_1", "add_task", ARGUMENTS))
+    await read_all(connect(serve(*spoken(many(300), 4000, reason=None), own, ends("stop"))))
+    assert set(seen.anomalies) == {"limit_exceeded", "finish_reason_mismatch"}
+
+
+def rewrites(seen: Seen) -> list[tuple[dict[str, Any], Any]]:
+    return seen.metric("otel_llm.tag_rewrite.count")
+
+
 # -- faults and wrong options --
 
 
+@pytest.mark.swallows("tag rewriting", "the text_leak judge")
 async def test_a_fault_gives_back_what_was_held(
     instrument: Callable[..., Seen], serve: Serve, connect: Connect, break_scanner: BreakScanner
 ) -> None:
@@ -423,6 +485,91 @@ async def test_a_fault_gives_back_what_was_held(
     assert seen.outcome == "completed"
 
 
+@pytest.mark.swallows("tag rewriting")
+@pytest.mark.parametrize("target", ["openai", "ojlk,dfsd"])
+async def test_a_fault_loses_nothing_wherever_it_comes(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    """A call of which the application has got a part is not taken back; whatever else there is it gets as text."""
+    instrument(tool_call_tags=target)
+    feed = Scanner.feed
+    told = spoken(TEXT, 3)
+    caller = connect(serve(*told))
+    new = heard(await read_all(caller, tools=[]))
+    for place in range(len(told)):
+        left = [place]
+
+        def breaks(scanner: Scanner, text: str, left: list[int] = left) -> object:
+            left[0] -= 1
+            if left[0] < 0:
+                raise RuntimeError("broken")
+            return feed(scanner, text)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Scanner, "feed", breaks)
+            chunks = await read_all(caller, tools=[])
+        text = heard(chunks)
+        if text != TEXT and left[0] < 0:
+            begun = max(at for at in range(len(text) + 1) if new.startswith(text[:at]))
+            assert TEXT.endswith(text[begun:])
+            assert called(chunks) if target == "openai" else begun > len("Sure.\n<")
+
+
+@pytest.mark.swallows("tag rewriting")
+async def test_a_fault_at_the_end_gives_back_what_was_held(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(_scanner: Scanner) -> object:
+        raise RuntimeError("broken")
+
+    instrument(tool_call_tags="openai")
+    monkeypatch.setattr(Scanner, "flush", breaks)
+    chunks = await read_all(connect(serve(*spoken("so <tool_c", 2, reason=None))), tools=[])
+    assert heard(chunks) == "so <tool_c"
+
+
+@pytest.mark.swallows("tag rewriting")
+async def test_a_fault_gives_back_what_was_held_of_a_choice_that_never_comes_again(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect, break_scanner: BreakScanner
+) -> None:
+    instrument(tool_call_tags="openai")
+    break_scanner("broken")
+    told = [says("<tool_", choice=1), says("<broken"), ends("stop")]
+    chunks = await read_all(connect(serve(*told)), n=2, tools=[])
+    assert (heard(chunks), heard(chunks, 1)) == ("<broken", "<tool_")
+
+
+@pytest.mark.swallows("tag rewriting")
+async def test_a_fault_in_the_second_choice_of_a_chunk(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect, break_scanner: BreakScanner
+) -> None:
+    instrument(tool_call_tags="openai")
+    break_scanner("broken")
+    both = says("so <tool_")
+    both["choices"] += says("<broken", choice=1)["choices"]
+    chunks = await read_all(connect(serve(both, ends("stop"), ends("stop", choice=1))), n=2, tools=[])
+    assert (heard(chunks), heard(chunks, 1)) == ("so <tool_", "<broken")
+
+
+@pytest.mark.swallows("tag rewriting")
+@pytest.mark.parametrize("part", ["ChatCompletionMessageFunctionToolCall", "Function"])
+async def test_a_message_is_left_alone_where_its_calls_cannot_be_made(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    def breaks(**_fields: object) -> object:
+        raise RuntimeError("broken")
+
+    module = "openai.types.chat.chat_completion_message_function_tool_call"
+    if importlib.util.find_spec(module) is None:
+        module, part = "openai.types.chat.chat_completion_message_tool_call", part.replace("Function", "", 1) or part
+    instrument(tool_call_tags="openai")
+    caller = connect(serve(Answer(completion({"role": "assistant", "content": TEXT}, "stop"))))
+    monkeypatch.setattr(f"{module}.{part}", breaks)
+    (choice,) = (await caller.create(tools=[])).choices
+    assert (choice.message.content, choice.message.tool_calls, choice.finish_reason) == (TEXT, None, "stop")
+
+
+@pytest.mark.swallows("tag rewriting")
 async def test_a_fault_gives_back_what_was_held_of_another_choice(
     instrument: Callable[..., Seen], serve: Serve, connect: Connect, break_scanner: BreakScanner
 ) -> None:

@@ -550,7 +550,7 @@ async def test_a_history_that_lost_its_calls(instrumented: Seen, serve: Serve, c
     await turns(caller, [USER], [USER, result("c1")])
     one, two = instrumented.spans
     assert links(two) == [(span_id(one), "c1")]
-    assert details(two) == ["a result, but c1 is the id of no call in the conversation that was sent"]
+    assert details(two) == ["a result for c1, which is no call in the conversation that was sent"]
 
 
 @needs_responses
@@ -561,7 +561,7 @@ async def test_a_result_without_a_call_in_the_previous_response(
     caller = connect(serve(answered_with(called, id_="r1"), answered_with(message("Hm."), id_="r2")))
     await caller.respond()
     await caller.respond(input=[output("c1"), output("c2")], previous_response_id="r1")
-    assert details(instrumented.spans[1]) == ["a result, but c2 is the id of no call in the response before"]
+    assert details(instrumented.spans[1]) == ["a result for c2, which is no call in the previous response"]
 
 
 async def test_anomalies_are_reported_if_the_server_refuses_the_request(

@@ -393,6 +393,7 @@ class Unruly(str):
         raise RuntimeError
 
 
+@pytest.mark.swallows("a message")
 async def test_a_message_that_raises_does_not_affect_the_others(
     capturing: Seen, serve: Serve, connect: Connect
 ) -> None:

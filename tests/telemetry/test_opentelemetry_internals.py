@@ -51,8 +51,8 @@ def test_a_request_within_a_request_has_a_span_of_its_own(seen: Seen) -> None:
 
 def test_the_first_chunk_is_reported_with_its_own_time(seen: Seen) -> None:
     invocation = handler_of(seen).inference("openai", request_model="m")
-    came_ns = perf_counter_ns() + 2_000_000_000
-    first_chunk_came(invocation, came_ns)
+    received_ns = perf_counter_ns() + 2_000_000_000
+    first_chunk_came(invocation, received_ns)
     invocation.stop()
     ((_, (count, total)),) = seen.metric("gen_ai.client.operation.time_to_first_chunk")
     assert count == 1

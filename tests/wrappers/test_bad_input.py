@@ -1,4 +1,4 @@
-"""What servers send that they should not: the caller gets what a bare SDK gives, the span is whole and can be sent."""
+"""Malformed responses: the caller gets what the bare SDK returns, and the span is complete and can be exported."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ async def test_deltas_are_folded_to_fit_the_span(instrumented: Seen, serve: Serv
     await caller.read(await caller.stream())
     events = instrumented.events()
     deltas = len(events) - 4
-    assert 60 <= deltas <= 62  # half of what there is room for
+    assert 60 <= deltas <= 62  # half of the span's room
     assert instrumented.span.dropped_events == 0
     assert sum_of_delta_counts(events) == {0: len(arguments) + 1}
     assert instrumented.attributes["otel_llm.stream.coalesced_delta_count"] == len(arguments) + 1 - deltas
@@ -181,7 +181,7 @@ async def test_nested_too_deep(instrumented: Seen, serve: Serve, connect: Connec
     assert instrumented.anomalies == ["limit_exceeded"]
 
 
-async def test_tools_that_are_nonsense(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+async def test_malformed_tools(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(call(), *END))
     await caller.read(await caller.stream(tools=[ADD_TASK, None, 5, "x", {}], tool_choice={"type": 7}))
     assert instrumented.outcome == "completed"

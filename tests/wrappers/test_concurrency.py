@@ -1,4 +1,4 @@
-"""Many streams at a time: asyncio, threads, trio, gevent, forked workers. Each keeps its calls and its parent."""
+"""Many concurrent streams: asyncio, threads, trio, gevent, forked workers. Each span has its own calls and parent."""
 
 from __future__ import annotations
 
@@ -25,25 +25,30 @@ from tests.helpers.seen import Seen
 STREAMS = 500
 
 
-def own_call(body: dict[str, Any]) -> list[Any]:
-    """A call that says whose it is."""
-    whose = body["messages"][0]["content"]
-    arguments = json.dumps({"title": whose})
-    return [*tool_call_chunks("add_task", arguments, id=f"call_{whose}"), chunk(finish_reason="tool_calls"), DONE]
+def call_of_requester(body: dict[str, Any]) -> list[Any]:
+    """A call whose arguments name its requester."""
+    requester = body["messages"][0]["content"]
+    arguments = json.dumps({"title": requester})
+    return [*tool_call_chunks("add_task", arguments, id=f"call_{requester}"), chunk(finish_reason="tool_calls"), DONE]
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ScriptedServer]:
-    with ScriptedServer(own_call) as server:
+    with ScriptedServer(call_of_requester) as server:
         yield server
 
 
-def asked(whose: Any) -> dict[str, Any]:
-    return {"model": "tiny", "messages": [{"role": "user", "content": str(whose)}], "tools": [ADD_TASK], "stream": True}
+def request_of(requester: Any) -> dict[str, Any]:
+    return {
+        "model": "tiny",
+        "messages": [{"role": "user", "content": str(requester)}],
+        "tools": [ADD_TASK],
+        "stream": True,
+    }
 
 
 def assert_each_has_its_own(spans: list[ReadableSpan], count: int) -> None:
-    """`count` turns with a request within each, all told apart."""
+    """There are `count` turns, each with its own request inside."""
     turns = {span.context.span_id: span.name for span in spans if span.context and span.name.startswith("turn")}
     requests = [span for span in spans if span.name == "chat tiny"]
     assert len(turns) == len(requests) == count
@@ -62,9 +67,9 @@ async def test_asyncio(instrumented: Seen, server: ScriptedServer) -> None:
 
     async def turn(number: int) -> None:
         with tracer.start_as_current_span(f"turn {number}") as span:
-            stream = await caller.client.chat.completions.create(**asked(number))
+            stream = await caller.client.chat.completions.create(**request_of(number))
             async for _ in stream:
-                # What the caller does between two chunks is the caller's.
+                # Between two chunks, the caller's own span is current.
                 assert trace.get_current_span() is span
 
     await asyncio.gather(*map(turn, range(STREAMS)))
@@ -81,7 +86,7 @@ def test_threads(instrumented: Seen, server: ScriptedServer) -> None:
         try:
             for number in range(10):
                 with tracer.start_as_current_span(f"turn {worker}-{number}") as span:
-                    for _ in caller.client.chat.completions.create(**asked(f"{worker}-{number}")):
+                    for _ in caller.client.chat.completions.create(**request_of(f"{worker}-{number}")):
                         assert trace.get_current_span() is span
         except BaseException as failure:
             failures.append(failure)
@@ -97,7 +102,7 @@ def test_threads(instrumented: Seen, server: ScriptedServer) -> None:
     assert_each_has_its_own(instrumented.spans, 200)
 
 
-# The SDK leaves generators of httpx2 to the garbage collector, and trio tells.
+# The OpenAI SDK leaves generators of httpx2 to the garbage collector, and trio warns.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 def test_trio(instrumented: Seen, server: ScriptedServer) -> None:
     import trio
@@ -112,7 +117,7 @@ def test_trio(instrumented: Seen, server: ScriptedServer) -> None:
 
             async def turn(number: int) -> None:
                 with tracer.start_as_current_span(f"turn {number}"):
-                    async for _ in await client.chat.completions.create(**asked(number)):
+                    async for _ in await client.chat.completions.create(**request_of(number)):
                         pass
 
             for number in range(20):
@@ -131,7 +136,7 @@ def test_a_stream_that_trio_cancels(instrumented: Seen, serve: Callable[..., Scr
 
     async def main() -> None:
         async with openai.AsyncOpenAI(api_key="unused", base_url=server.base_url) as client:
-            stream = await client.chat.completions.create(**asked(1))
+            stream = await client.chat.completions.create(**request_of(1))
             with trio.CancelScope() as scope:
                 async for _ in stream:
                     scope.cancel()
@@ -142,7 +147,7 @@ def test_a_stream_that_trio_cancels(instrumented: Seen, serve: Callable[..., Scr
     assert instrumented.anomalies == []
 
 
-# In processes of their own ------------------------------------------------------------------------------------
+# In separate processes ---------------------------------------------------------------------------------------
 
 BEGINNING = """
 import json, os, sys
@@ -157,8 +162,8 @@ class Printed(SpanExporter):
         for span in spans:
             calls = [e.attributes["gen_ai.tool.call.arguments"] for e in span.events if e.name.endswith("completed")]
             parent = span.parent and span.parent.span_id
-            told = [os.getpid(), span.name, span.context.span_id, parent, calls]
-            os.write(1, (json.dumps(told) + "\\n").encode())
+            spans = [os.getpid(), span.name, span.context.span_id, parent, calls]
+            os.write(1, (json.dumps(spans) + "\\n").encode())
         return SpanExportResult.SUCCESS
 
 provider = TracerProvider()
@@ -166,15 +171,15 @@ provider.add_span_processor(SimpleSpanProcessor(Printed()))
 OpenAIInstrumentor().instrument(tracer_provider=provider)
 tracer = provider.get_tracer("agents")
 
-def turn(client, whose):
-    messages = [{{"role": "user", "content": str(whose)}}]
-    with tracer.start_as_current_span(f"turn {{whose}}"):
+def turn(client, requester):
+    messages = [{{"role": "user", "content": str(requester)}}]
+    with tracer.start_as_current_span(f"turn {{requester}}"):
         for _ in client.chat.completions.create(model="tiny", messages=messages, stream=True):
             pass
 """
 
-# In its first request the SDK asks what platform it is on, which starts programs: where many greenlets do so at once
-# the process hangs, without us too.
+# In its first request, the OpenAI SDK determines the platform, which starts programs. If many greenlets do so at once,
+# the process hangs, without otel-llm too.
 GEVENT = (
     BEGINNING.format(first="from gevent import monkey; monkey.patch_all(); import gevent")
     + """
@@ -184,8 +189,8 @@ gevent.joinall([gevent.spawn(turn, client, number) for number in range(20)], rai
 """
 )
 
-# As gunicorn with preload_app: everything is imported and instrumented before the workers are forked, and a request
-# was made already; the workers then talk to the server each for itself. A thread holds our locks at the fork.
+# As gunicorn does with preload_app: everything is imported and instrumented, and a request is made, before the workers
+# are forked. Each worker then makes requests. A thread holds the package's locks during the fork.
 FORKED = (
     BEGINNING.format(first="import threading")
     + """
@@ -213,7 +218,7 @@ for lock in held:
 
 
 def run(program: str, server: ScriptedServer, folder: Path) -> list[list[Any]]:
-    """What the program prints. Into files, because its children have them too, and must not keep us waiting."""
+    """What the program prints. To files, since its children inherit the output and would keep a pipe open."""
     said, complained = folder / "said", folder / "complained"
     command = [sys.executable, "-W", "ignore", "-c", program, server.base_url]
     with said.open("wb") as output, complained.open("wb") as errors:
@@ -230,9 +235,9 @@ def run(program: str, server: ScriptedServer, folder: Path) -> list[list[Any]]:
     return [json.loads(line) for line in said.read_text(encoding="utf-8").splitlines()]
 
 
-def assert_turns(told: list[list[Any]], count: int) -> None:
-    turns = {span_id: name for _, name, span_id, _, _ in told if name.startswith("turn")}
-    requests = [entry for entry in told if entry[1] == "chat tiny"]
+def assert_turns(spans: list[list[Any]], count: int) -> None:
+    turns = {span_id: name for _, name, span_id, _, _ in spans if name.startswith("turn")}
+    requests = [entry for entry in spans if entry[1] == "chat tiny"]
     assert len(turns) == len(requests) == count
     for _, _, _, parent, calls in requests:
         assert [f"turn {json.loads(call)['title']}" for call in calls] == [turns[parent]]
@@ -244,6 +249,6 @@ def test_gevent(server: ScriptedServer, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_forked_workers(server: ScriptedServer, tmp_path: Path) -> None:
-    told = run(FORKED, server, tmp_path)
-    assert_turns(told, 13)
-    assert len({entry[0] for entry in told}) == 5
+    spans = run(FORKED, server, tmp_path)
+    assert_turns(spans, 13)
+    assert len({entry[0] for entry in spans}) == 5

@@ -1,4 +1,4 @@
-"""Callers who take the bytes of a response, as gateways do, get what the server sent, and the span says the same."""
+"""Callers that take a response as bytes, as gateways do, get what the server sent, and the span describes it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def streaming_response(caller: SyncCaller, **kwargs: Any) -> AsyncIterator
 
 
 async def pieces(caller: SyncCaller, raw: Any, way: str) -> AsyncIterator[Any]:
-    """What one of WAYS gives, piece by piece."""
+    """The pieces returned by one of WAYS."""
     owner, _, name = way.rpartition(".")
     if owner:
         raw, name = raw.http_response, f"a{name}" if isinstance(caller, AsyncCaller) else name
@@ -113,7 +113,7 @@ async def test_a_stream(instrumented: Seen, serve: Serve, connect: Connect, way:
     assert [value for _, value in instrumented.metric("otel_llm.tool_call.count")] == [1]
 
 
-async def test_events_are_told_while_it_flows(
+async def test_events_are_logged_as_they_arrive(
     instrumented: Seen, serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "otel_llm")
@@ -128,11 +128,11 @@ async def test_events_are_told_while_it_flows(
     has_the_call(instrumented)
 
 
-async def test_of_a_raw_response(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+async def test_a_raw_response(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(*HEALTHY))
     create = caller.client.chat.completions.with_raw_response.create
     response = (await caller.result(create(**REQUEST, stream=True))).http_response
-    gc.collect()  # what gave the response is gone
+    gc.collect()  # the raw response is collected
     if isinstance(caller, AsyncCaller):
         taken = [piece async for piece in response.aiter_bytes()]
     else:
@@ -196,7 +196,7 @@ BOMB = b"x" * 70_000_000
     ],
     ids=["unknown", "damaged", "gzip bomb", "br bomb", "zstd bomb"],
 )
-async def test_what_cannot_be_read_is_not_judged(
+async def test_an_undecodable_body_is_not_diagnosed(
     instrumented: Seen,
     serve: Serve,
     connect: Connect,
@@ -213,7 +213,7 @@ async def test_what_cannot_be_read_is_not_judged(
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
 
-async def test_left_in_the_middle(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+async def test_reading_stops_early(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(*HEALTHY))
     async with streaming_response(caller) as raw:
         async for line in pieces(caller, raw, "iter_lines"):
@@ -239,7 +239,7 @@ async def test_a_connection_that_drops(instrumented: Seen, serve: Serve, connect
     assert instrumented.events("otel_llm.tool_call.detected")
 
 
-async def test_a_gateway_whose_client_went_away(instrumented: Seen, serve: Serve) -> None:
+async def test_a_gateway_whose_client_disconnects(instrumented: Seen, serve: Serve) -> None:
     caller = AsyncCaller(serve(*CALL, Sleep(60)).base_url)
     waits = asyncio.Event()
 
@@ -268,7 +268,7 @@ async def test_an_error_event(instrumented: Seen, serve: Serve, connect: Connect
     assert instrumented.attributes["error.type"] == "overloaded"
 
 
-async def test_an_event_that_is_no_json(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+async def test_an_event_that_is_not_json(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(*CALL, b"data: {nonsense\n\n", *HEALTHY))
     async with streaming_response(caller) as raw:
         taken = [piece async for piece in pieces(caller, raw, "iter_bytes")]
@@ -285,7 +285,7 @@ async def test_the_last_event_lacks_its_end(instrumented: Seen, serve: Serve, co
     has_the_call(instrumented)
 
 
-async def test_no_stream_though_one_was_asked_for(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+async def test_a_document_in_answer_to_a_streamed_request(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(Answer(b"<html>", headers={"content-type": "text/html"})))
     async with streaming_response(caller) as raw:
         assert [piece async for piece in pieces(caller, raw, "iter_bytes")] == [b"<html>"]
@@ -301,7 +301,7 @@ async def taken_of(caller: SyncCaller, response: Any) -> bytes:
 
 
 @pytest.mark.parametrize("dropped", [False, True], ids=["stream kept", "stream dropped"])
-async def test_of_a_stream_s_response(instrumented: Seen, serve: Serve, connect: Connect, dropped: bool) -> None:
+async def test_the_response_of_a_stream(instrumented: Seen, serve: Serve, connect: Connect, dropped: bool) -> None:
     caller = connect(serve(*HEALTHY))
     stream = await caller.stream()
     response = stream.response
@@ -313,7 +313,7 @@ async def test_of_a_stream_s_response(instrumented: Seen, serve: Serve, connect:
     has_the_call(instrumented)
 
 
-async def test_of_a_stream_s_response_left_in_the_middle(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+async def test_the_response_of_a_stream_read_in_part(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(*CALL, Sleep(60)))
     stream = await caller.stream()
     response = stream.response
@@ -345,7 +345,7 @@ def test_a_stream_class_that_reads_the_bytes_itself(instrumented: Seen, serve: S
     has_the_call(instrumented)
 
 
-async def test_an_error_that_came_whole(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+async def test_an_error_that_is_not_streamed(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     answer = {"error": {"message": "no such model", "code": "not_found"}}
     caller = connect(serve(Answer(answer)))
     async with streaming_response(caller) as raw:
@@ -355,7 +355,7 @@ async def test_an_error_that_came_whole(instrumented: Seen, serve: Serve, connec
     assert instrumented.attributes["error.type"] == "not_found"
 
 
-async def test_an_answer_that_came_whole(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+async def test_a_completion_that_is_not_streamed(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(Answer(b"\n" + json.dumps(completion(text("Hi"))).encode())))
     async with streaming_response(caller) as raw:
         assert b"Hi" in b"".join([piece async for piece in pieces(caller, raw, "iter_bytes")])
@@ -363,7 +363,7 @@ async def test_an_answer_that_came_whole(instrumented: Seen, serve: Serve, conne
     assert (instrumented.outcome, instrumented.anomalies) == (None, [])
 
 
-async def test_what_a_server_says_of_its_failure_is_cut(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+async def test_a_long_error_message_is_cut(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(*CALL, error_event("m" * 100_000, type="t" * 100_000)))
     async with streaming_response(caller) as raw:
         assert [piece async for piece in pieces(caller, raw, "iter_bytes")]
@@ -371,7 +371,7 @@ async def test_what_a_server_says_of_its_failure_is_cut(instrumented: Seen, serv
     assert instrumented.attributes["error.type"] == "t" * 256
 
 
-async def test_a_document_is_let_go_when_it_was_read(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+async def test_a_document_is_released_once_it_was_read(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(Answer({**completion(text("Hi")), "padding": "x" * 4_000_000})))
     tracemalloc.start()
     try:
@@ -399,7 +399,7 @@ async def test_a_whole_response(instrumented: Seen, serve: Serve, connect: Conne
     assert instrumented.attributes["gen_ai.usage.input_tokens"] == 1
 
 
-async def test_a_whole_response_that_is_no_json(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+async def test_a_whole_response_that_is_not_json(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(Answer(b"{", headers={"content-type": "text/html"})))
     async with streaming_response(caller, stream=False) as raw:
         assert [piece async for piece in pieces(caller, raw, "iter_bytes")] == [b"{"]
@@ -424,7 +424,8 @@ async def test_the_responses_api(instrumented: Seen, serve: Serve, connect: Conn
     has_the_call(instrumented)
 
 
-async def test_our_fault_is_not_the_caller_s(
+@pytest.mark.swallows("a response's bytes")
+async def test_a_fault_of_otel_llm_does_not_reach_the_caller(
     instrumented: Seen, serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> Any:

@@ -1,4 +1,4 @@
-"""The SDKs of Groq and Cerebras, clients of one's own, and who is named as the provider."""
+"""The SDKs of Groq and Cerebras, derived clients, and the name of the provider."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ async def test_raw_responses(sdk: SDK, seen: Seen, serve: Serve) -> None:
 async def test_errors(sdk: SDK, seen: Seen, serve: Serve, steps: list[Any], error: str | None) -> None:
     sdk.instrumentor.instrument(**seen.providers)
     client = sdk.client(serve(*steps))
-    # These SDKs hand on what happened to the connection as httpx tells it.
+    # These SDKs pass on connection errors of httpx.
     with pytest.raises(Exception) as raised:  # noqa: PT011
         await sdk.read(await sdk.result(client.chat.completions.create(**REQUEST, stream=True)))
     assert error is None or type(raised.value) is getattr(sdk.package, error) or sdk.provider == "cerebras"
@@ -116,7 +116,7 @@ async def test_errors(sdk: SDK, seen: Seen, serve: Serve, steps: list[Any], erro
     assert seen.attributes["error.type"].endswith(type(raised.value).__name__)
 
 
-async def test_the_sdk_is_left_as_found(sdk: SDK, seen: Seen, serve: Serve) -> None:
+async def test_uninstrumenting_restores_the_sdk(sdk: SDK, seen: Seen, serve: Serve) -> None:
     kind = type(sdk.client(serve(*HEALTHY)).chat.completions)
     before = vars(kind)["create"]
     sdk.instrumentor.instrument(**seen.providers)
@@ -132,7 +132,7 @@ async def test_one_client(sdk: SDK, seen: Seen, serve: Serve) -> None:
     assert seen.anomalies == []
 
 
-async def test_usage_where_groq_has_it(seen: Seen, serve: Serve) -> None:
+async def test_usage_in_groqs_own_field(seen: Seen, serve: Serve) -> None:
     GroqInstrumentor().instrument(**seen.providers)
     server = serve(*CALL, chunk(finish_reason="tool_calls", x_groq={"id": "req_1", "usage": USAGE}), DONE)
     client = groq.Groq(api_key="unused", base_url=server.base_url)
@@ -143,7 +143,7 @@ async def test_usage_where_groq_has_it(seen: Seen, serve: Serve) -> None:
     assert seen.attributes["gen_ai.usage.output_tokens"] == 4
 
 
-def test_legacy_calls_where_the_sdk_has_no_field_for_them(seen: Seen, serve: Serve) -> None:
+def test_legacy_calls_without_a_field_in_the_sdk(seen: Seen, serve: Serve) -> None:
     CerebrasInstrumentor().instrument(**seen.providers)
     steps = [chunk(text("Sure.")), chunk({"function_call": {"name": "add_task", "arguments": ARGUMENTS}})]
     server = serve(*steps, chunk(finish_reason="function_call"), DONE)
@@ -162,7 +162,7 @@ def test_entry_points() -> None:
 
 
 def test_all_at_once(seen: Seen, serve: Serve) -> None:
-    """Each is a singleton of its own, and takes away what it made."""
+    """Each instrumentor is its own singleton and removes its own wrappers."""
     kinds = (OpenAIInstrumentor, GroqInstrumentor, CerebrasInstrumentor)
     assert len({id(kind()) for kind in kinds}) == 3
     for kind in kinds:
@@ -182,7 +182,7 @@ def test_all_at_once(seen: Seen, serve: Serve) -> None:
     assert [(span.attributes or {})["gen_ai.provider.name"] for span in seen.spans] == ["openai", "cerebras"]
 
 
-# Clients of one's own -----------------------------------------------------------------------------------------
+# Derived clients ----------------------------------------------------------------------------------------------
 
 
 def test_azure(instrumented: Seen, serve: Serve) -> None:
@@ -195,8 +195,8 @@ def test_azure(instrumented: Seen, serve: Serve) -> None:
     assert {(span.attributes or {})["gen_ai.provider.name"] for span in instrumented.spans} == {"azure.ai.openai"}
 
 
-def test_a_client_with_resources_of_its_own(instrumented: Seen, serve: Serve) -> None:
-    """Derived classes that do something before or after the SDK's own method: one request, one span."""
+def test_a_client_with_derived_resources(instrumented: Seen, serve: Serve) -> None:
+    """A derived class whose method calls the SDK's own: one request, one span."""
 
     class Completions(openai.resources.chat.Completions):
         def create(self, *args: Any, **kwargs: Any) -> Any:
@@ -216,7 +216,7 @@ def test_a_client_with_resources_of_its_own(instrumented: Seen, serve: Serve) ->
     assert instrumented.anomalies == []
 
 
-# Who answers --------------------------------------------------------------------------------------------------
+# The provider -------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -255,7 +255,7 @@ def _nothing_inferred() -> Iterator[None]:
         ("http://notollama.example/v1", "OpenAI", "openai"),
     ],
 )
-def test_by_base_url_and_class(base_url: str, kind: str, expected: str) -> None:
+def test_inferred_from_base_url_and_class(base_url: str, kind: str, expected: str) -> None:
     options: dict[str, Any] = {"api_version": "v"} if kind == "AzureOpenAI" else {}
     client = getattr(openai, kind)(api_key="unused", base_url=base_url, **options)
     assert server_of(client).provider == expected
@@ -264,7 +264,9 @@ def test_by_base_url_and_class(base_url: str, kind: str, expected: str) -> None:
 
 @pytest.mark.usefixtures("_nothing_inferred")
 @pytest.mark.parametrize(("fingerprint", "expected"), [("b7315-a1b2c3d", "llama_cpp"), ("fp_ollama", "ollama")])
-def test_by_what_the_server_says(instrumented: Seen, serve: Serve, fingerprint: str, expected: str) -> None:
+def test_inferred_from_the_system_fingerprint(
+    instrumented: Seen, serve: Serve, fingerprint: str, expected: str
+) -> None:
     steps = [*CALL, chunk(finish_reason="tool_calls")]
     server = serve(*[step | {"system_fingerprint": fingerprint} for step in steps], DONE)
     client = openai.OpenAI(api_key="unused", base_url=server.base_url)

@@ -1,4 +1,4 @@
-"""Answers in the shapes in which users of single providers and gateways report them."""
+"""Responses in provider-specific shapes, as users of those providers and gateways reported them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def capturing(instrument: Callable[..., Seen], monkeypatch: pytest.MonkeyPatch) 
 
 
 async def answered(caller: SyncCaller, *, streamed: bool) -> None:
-    """Ask once, and read what comes."""
+    """Make one request and read the response."""
     if streamed:
         await caller.read(await caller.stream())
     else:
@@ -48,28 +48,28 @@ def output_of(seen: Seen) -> list[tuple[str, str]]:
 
 
 def summary(thought: str) -> dict[str, Any]:
-    """A part as Databricks has it."""
+    """A part of Databricks."""
     return {"content": [{"type": "reasoning", "summary": [{"type": "summary_text", "text": thought}]}]}
 
 
 def details(thought: str) -> dict[str, Any]:
-    """As MiniMax has it where it is asked to split reasoning off."""
+    """MiniMax, when asked to split reasoning off."""
     return {"content": "", "reasoning_details": [{"type": "reasoning.text", "index": 0, "text": thought}]}
 
 
 def summed_up(thought: str) -> dict[str, Any]:
-    """As OpenRouter has it of models that only sum up what they think."""
+    """OpenRouter, for models that only summarize their reasoning."""
     shown = [{"type": "reasoning.summary", "summary": thought}, {"type": "reasoning.encrypted", "data": "gAAAA"}]
     return {"content": "", "reasoning": None, "reasoning_details": shown}
 
 
 def twice(thought: str) -> dict[str, Any]:
-    """As OpenRouter has it of the others."""
+    """OpenRouter, for other models."""
     return {**details(thought), "reasoning": thought}
 
 
 def within_an_object(thought: str) -> dict[str, Any]:
-    """As Envoy's gateway has it, of models at Bedrock."""
+    """Envoy's gateway, for models at Bedrock."""
     return {"reasoning_content": {"text": thought}}
 
 
@@ -113,7 +113,7 @@ async def test_no_reasoning(instrumented: Seen, serve: Serve, connect: Connect, 
     assert instrumented.attributes["otel_llm.stream.text_only"] is True
 
 
-# -- digits that come as numbers --
+# -- numbers instead of strings --
 
 PIECES: list[Any] = [
     "It costs $",
@@ -128,7 +128,7 @@ PIECES += [7, '"}}\n</tool_call>']
 
 
 async def test_numbers_are_text(capturing: Seen, serve: Serve, connect: Connect) -> None:
-    """As Cloudflare has them where a token is digits."""
+    """Cloudflare, if a token consists of digits."""
     caller = connect(serve(*(chunk(text(piece)) for piece in (6, *PIECES[:5])), *END))
     chunks = await caller.read(await caller.stream())
     assert [one.choices[0].delta.content for one in chunks[:-1]] == [6, *PIECES[:5]]
@@ -141,7 +141,7 @@ async def test_numbers_in_a_call_that_stays_text(instrumented: Seen, serve: Serv
     assert instrumented.anomalies == ["text_leak"]
 
 
-async def test_numbers_where_tags_are_rewritten(
+async def test_numbers_with_tags_rewritten(
     instrument: Callable[..., Seen], serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     seen = instrument(tool_call_tags="openai")
@@ -149,7 +149,7 @@ async def test_numbers_where_tags_are_rewritten(
     choices = [one.choices[0] for one in await caller.read(await caller.stream())]
     words = [choice.delta.content for choice in choices if choice.delta.content]
     assert "".join(map(str, words)) == "It costs $0.005 or [1].\n"
-    assert 0.005 in words  # what nothing happened to is what the server sent
+    assert 0.005 in words  # what is not rewritten stays a number
     calls = [call for choice in choices for call in choice.delta.tool_calls or ()]
     assert "".join(call.function.arguments for call in calls) == '{"title": "7"}'
     assert seen.anomalies == []
@@ -182,7 +182,7 @@ async def test_the_transcript_of_a_whole_answer(capturing: Seen, serve: Serve, c
 
 
 async def test_usage_in_the_last_choice(instrumented: Seen, serve: Serve, connect: Connect) -> None:
-    """As Moonshot has it."""
+    """Moonshot."""
     usage = {"prompt_tokens": 19, "completion_tokens": 13, "total_tokens": 32}
     last = chunk(choices=[{"index": 0, "delta": {}, "finish_reason": "stop", "usage": usage}])
     await answered(connect(serve(chunk(text("Hello")), last, DONE)), streamed=True)
@@ -191,7 +191,7 @@ async def test_usage_in_the_last_choice(instrumented: Seen, serve: Serve, connec
 
 
 @pytest.mark.parametrize(
-    ("details", "told"),
+    ("details", "expected"),
     [
         ({"prompt_cache_hit_tokens": 7, "prompt_cache_miss_tokens": 12}, {"cache_read.input_tokens": 7}),
         ({"prompt_tokens_details": None, "cached_tokens": 7}, {"cache_read.input_tokens": 7}),
@@ -211,7 +211,7 @@ async def test_usage_in_the_last_choice(instrumented: Seen, serve: Serve, connec
 )
 @pytest.mark.parametrize("streamed", [True, False])
 async def test_details_of_the_usage(
-    instrumented: Seen, serve: Serve, connect: Connect, details: Any, told: dict[str, int], streamed: bool
+    instrumented: Seen, serve: Serve, connect: Connect, details: Any, expected: dict[str, int], streamed: bool
 ) -> None:
     usage = {"prompt_tokens": 19, "completion_tokens": 13, "total_tokens": 32, **details}
     if streamed:
@@ -224,10 +224,10 @@ async def test_details_of_the_usage(
         for name, value in instrumented.attributes.items()
         if name.startswith("gen_ai.usage.")
     }
-    assert found == {"input_tokens": 19, "output_tokens": 13, **told}
+    assert found == {"input_tokens": 19, "output_tokens": 13, **expected}
 
 
-# -- failures that come with status 200 --
+# -- errors with status 200 --
 
 
 ERROR = {"code": 502, "message": "Provider returned error", "metadata": {"provider_name": "Somebody"}}
@@ -235,7 +235,7 @@ CUT = {"tool_calls": [{"index": 0, "id": "call_1", "function": {"name": "add_tas
 
 
 def failing(error: Any, **fields: Any) -> dict[str, Any]:
-    """A choice as OpenRouter has it where the model's server failed."""
+    """A choice of OpenRouter if the model's server failed."""
     return {"index": 0, "finish_reason": "error", "native_finish_reason": None, "error": error, **fields}
 
 
@@ -254,7 +254,7 @@ def assert_failed(seen: Seen, message: str, kind: str) -> None:
         ("gone", "gone", "error"),
     ],
 )
-async def test_nothing_but_an_error(
+async def test_only_an_error(
     instrumented: Seen, serve: Serve, connect: Connect, error: Any, message: str, kind: str
 ) -> None:
     response = await connect(serve(Answer({"error": error, "user_id": "u"}))).create()
@@ -264,7 +264,7 @@ async def test_nothing_but_an_error(
 
 
 @needs_responses
-async def test_nothing_but_an_error_for_a_response(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+async def test_only_an_error_in_a_whole_response(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     await connect(serve(Answer({"error": ERROR}))).respond()
     assert_failed(instrumented, "Provider returned error", "502")
     assert "gen_ai.response.finish_reasons" not in instrumented.attributes
@@ -285,7 +285,7 @@ async def test_a_choice_that_failed(instrumented: Seen, serve: Serve, connect: C
 
 
 async def test_a_chunk_that_is_an_error(instrumented: Seen, serve: Serve, connect: Connect) -> None:
-    """As vLLM sends it, where the SDK looks for another shape."""
+    """vLLM's shape, which the OpenAI SDK does not recognize as an error."""
     error = {"object": "error", "message": "out of blocks", "type": "BadRequestError", "param": None, "code": 400}
     await answered(connect(serve(chunk(text("Hel")), chunk(CUT), error, DONE)), streamed=True)
     assert_failed(instrumented, "out of blocks", "BadRequestError")
@@ -315,6 +315,6 @@ async def test_no_failure(instrumented: Seen, serve: Serve, connect: Connect, ch
 
 
 @pytest.mark.parametrize("error", [None, {}, "", ERROR])
-async def test_an_error_beside_an_answer(instrumented: Seen, serve: Serve, connect: Connect, error: Any) -> None:
+async def test_an_error_next_to_an_answer(instrumented: Seen, serve: Serve, connect: Connect, error: Any) -> None:
     await connect(serve(Answer(completion(text("Hello"), error=error)))).create()
     assert instrumented.span.status.status_code is StatusCode.UNSET

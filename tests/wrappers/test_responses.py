@@ -25,9 +25,7 @@ from otel_llm.demo.scripted_responses import (
     response_events,
 )
 from otel_llm.demo.scripted_server import MODEL, Answer, Drop, ScriptedServer, error_event
-from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import read_request
-from otel_llm.protocol.responses_api import ResponseEvents
 from tests.helpers.callers import RESPONSE_REQUEST, RESPONSE_TOOL, AsyncCaller, SyncCaller
 from tests.helpers.sdk_versions import DISCONNECTED, full_name, needs_beta_responses, needs_responses
 from tests.helpers.seen import Seen, sum_of_delta_counts
@@ -52,7 +50,7 @@ def without(events: Steps, *kinds: str) -> Steps:
 
 
 def without_indexes(events: Steps) -> Steps:
-    """As llama.cpp sends them."""
+    """In the shape of llama.cpp."""
     return [{name: value for name, value in event.items() if name != "output_index"} for event in events]
 
 
@@ -181,14 +179,14 @@ async def test_the_stream_helper_left_early(instrumented: Seen, serve: Serve, co
     assert instrumented.anomalies == []
 
 
-async def test_responses_that_are_fetched_later(
+async def test_responses_that_are_retrieved_later(
     instrument: Callable[..., Seen], serve: Serve, connect: Connect
 ) -> None:
-    """No model is asked for them: they come as they do without us, and have no span."""
+    """These requests run no model. They are passed through unchanged and have no span."""
     caller = connect(serve(*response_events(*TWO_CALLS)))
     responses = caller.client.responses
     if "stream" not in inspect.signature(responses.retrieve).parameters:
-        pytest.skip("this SDK fetches no streams")
+        pytest.skip("this SDK cannot retrieve a stream")
 
     async def fetched() -> list[Any]:
         stream = await caller.result(responses.retrieve(RESPONSE_ID, stream=True, starting_after=1))
@@ -249,7 +247,7 @@ async def test_one_client(seen: Seen, serve: Serve, connect: Connect) -> None:
 
 
 async def test_a_tracker_by_itself(seen: Seen, serve: Serve, connect: Connect) -> None:
-    """Nobody tells it which API the stream is of."""
+    """It recognizes the API by the stream's events."""
     caller = connect(serve(*response_events(CALL)))
     stream = await caller.respond(stream=True)
     with seen.tracer_provider.get_tracer("app").start_as_current_span("turn"):
@@ -286,7 +284,7 @@ async def test_parse(instrumented: Seen, serve: Serve, connect: Connect) -> None
     assert instrumented.attributes["gen_ai.output.type"] == "json"
 
 
-async def test_a_response_that_is_made_in_the_background(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+async def test_a_background_response(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     await connect(serve(Answer(response(status="queued")))).respond(background=True)
     assert instrumented.anomalies == []
     assert instrumented.span.status.is_unset
@@ -299,7 +297,7 @@ async def test_raw_whole_response(instrumented: Seen, serve: Serve, connect: Con
     assert completed(instrumented) == [(0, "add_task", "call_1", MILK)]
 
 
-# The beta of the API, which has classes of its own --------------------------------------------------------------
+# The beta of the API, with its own classes -----------------------------------------------------------------------
 
 
 @needs_beta_responses
@@ -324,7 +322,7 @@ async def test_beta_whole(instrumented: Seen, serve: Serve, connect: Connect) ->
     assert completed(instrumented) == [(0, "add_task", "call_1", MILK)]
 
 
-# What goes wrong ----------------------------------------------------------------------------------------------
+# Failures -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
@@ -348,7 +346,7 @@ async def test_an_incomplete_response(
 
 @pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
 async def test_a_failed_response(instrumented: Seen, serve: Serve, connect: Connect, streamed: bool) -> None:
-    """The SDK hands it on as an event like others; it is an error all the same."""
+    """The OpenAI SDK passes it on like other events, but the request failed."""
     fields: dict[str, Any] = {"status": "failed", "error": {"code": "server_error", "message": "it\ud800 broke"}}
     server = serve(*response_events(**fields)) if streamed else serve(Answer(response(**fields)))
     caller = connect(server)
@@ -371,7 +369,7 @@ async def test_an_error_event(instrumented: Seen, serve: Serve, connect: Connect
     assert instrumented.anomalies == []
 
 
-async def test_an_error_event_and_an_end_that_says_no_more(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+async def test_an_error_event_before_a_bare_end(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     error = {"type": "error", "code": "rate_limit_exceeded", "message": "slow down", "param": None}
     await run(connect, serve(*response_events(CALL)[:5], error, *response_events(status="failed")[-1:]))
     assert instrumented.attributes["error.type"] == "rate_limit_exceeded"
@@ -397,10 +395,8 @@ async def test_two_calls_that_share_an_id(
     assert instrumented.anomalies == named
 
 
-async def test_calls_without_an_id_whose_arguments_come_with_the_item(
-    instrumented: Seen, serve: Serve, connect: Connect
-) -> None:
-    """Nothing tells them apart but their indexes."""
+async def test_calls_without_an_id_and_without_deltas(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    """Only their indexes distinguish them."""
     calls = [function_call("add_task", A), function_call("add_task", B, call_id="call_2")]
     steps = without(response_events(*calls), "arguments")
     for step in steps:
@@ -411,20 +407,11 @@ async def test_calls_without_an_id_whose_arguments_come_with_the_item(
     assert instrumented.anomalies == ["missing_id", "missing_id"]
 
 
-async def test_items_that_come_whole_and_without_an_index(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+async def test_whole_items_without_an_index(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     calls = [function_call("add_task", A), function_call("add_task", B, call_id="call_2")]
     await run(connect, serve(*without_indexes(without(response_events(*calls), "arguments", "added"))))
     assert [entry[1:] for entry in completed(instrumented)] == [("add_task", "call_1", A), ("add_task", "call_2", B)]
     assert instrumented.anomalies == ["missing_index"]
-
-
-def test_calls_without_number_are_not_all_kept() -> None:
-    recording = Recording(started_ns=0)
-    events = ResponseEvents(recording)
-    for number in range(5000):
-        item = {"type": "function_call", "call_id": f"call_{number}", "name": "t"}
-        events.feed({"type": "response.output_item.added", "item": item}, 0, 0)
-    assert len(events._by_id) <= 3 * recording.limits.calls
 
 
 @pytest.mark.parametrize(
@@ -456,7 +443,7 @@ async def test_a_stream_that_just_ends(instrumented: Seen, serve: Serve, connect
     assert instrumented.anomalies == ["missing_finish_reason"]
 
 
-async def test_a_stream_left_in_the_middle(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+async def test_a_stream_read_in_part(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(*response_events(CALL)))
     await caller.read_in_block(await caller.respond(stream=True), 4)
     assert instrumented.outcome == "closed"
@@ -485,8 +472,8 @@ async def test_against_the_request(instrumented: Seen, serve: Serve, connect: Co
     assert sorted(instrumented.anomalies) == ["parallel_violated", "tool_choice_violated", "unknown_tool"]
 
 
-async def test_tools_of_the_servers_own(instrumented: Seen, serve: Serve, connect: Connect) -> None:
-    """Their calls are no tool calls, and they may be called what they like."""
+async def test_tools_that_the_server_runs(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    """Tools that the server runs make no tool calls of the application, and may have any name."""
     search = {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"type": "search"}}
     started, ended = response_events()[0], response_events(message("Found."))[-1]
     ended["response"]["output"].insert(0, search)
@@ -498,7 +485,7 @@ async def test_tools_of_the_servers_own(instrumented: Seen, serve: Serve, connec
     assert instrumented.anomalies == []
 
 
-# What servers send instead ------------------------------------------------------------------------------------
+# Deviations of servers ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -513,7 +500,7 @@ async def test_tools_of_the_servers_own(instrumented: Seen, serve: Serve, connec
     ],
     ids=lambda kinds: ",".join(kinds),
 )
-async def test_events_that_never_come(instrumented: Seen, serve: Serve, connect: Connect, left_out: list[str]) -> None:
+async def test_missing_events(instrumented: Seen, serve: Serve, connect: Connect, left_out: list[str]) -> None:
     await run(connect, serve(*without(response_events(*TWO_CALLS), *left_out)))
     assert completed(instrumented) == [(2, "add_task", "call_1", MILK), (3, "add_task", "call_2", '{"title": "b"}')]
     assert instrumented.anomalies == []
@@ -521,14 +508,14 @@ async def test_events_that_never_come(instrumented: Seen, serve: Serve, connect:
     assert len(instrumented.events("otel_llm.reasoning.started")) == 1
 
 
-async def test_deltas_that_are_lost(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+async def test_lost_deltas(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     events = response_events(CALL)
     await run(connect, serve(*events[:5], *of_kind(events, "done", "completed")))
     assert completed(instrumented) == [(0, "add_task", "call_1", MILK)]
 
 
 async def test_no_indexes(instrumented: Seen, serve: Serve, connect: Connect) -> None:
-    """Two calls whose deltas come in turns are told apart by their items."""
+    """Two calls with interleaved deltas are distinguished by their items."""
     events = without_indexes(response_events(*TWO_CALLS))
     deltas = of_kind(events, "arguments.delta")
     first = [delta for delta in deltas if delta["item_id"] == "fc_call_1"]
@@ -561,7 +548,7 @@ async def test_a_call_without_an_id(instrumented: Seen, serve: Serve, connect: C
 
 @pytest.mark.parametrize("value", [None, 1, "x", [], {"type": 3}, {"type": "response.created"}, {"type": "error"}])
 async def test_nonsense(instrumented: Seen, serve: Serve, connect: Connect, value: Any) -> None:
-    """In the place of a response, of an item, of a delta; and events that are none."""
+    """In place of a response, an item, a delta or an event."""
     events = response_events(*TWO_CALLS)
     spoilt: Steps = []
     for event in events:
@@ -576,8 +563,8 @@ async def test_nonsense(instrumented: Seen, serve: Serve, connect: Connect, valu
 
 
 @pytest.mark.parametrize("kind", [["function_call"], {"a": 1}, 7])
-async def test_an_item_whose_type_is_no_word(instrumented: Seen, serve: Serve, connect: Connect, kind: Any) -> None:
-    """The rest of the last event counts all the same."""
+async def test_an_item_whose_type_is_no_string(instrumented: Seen, serve: Serve, connect: Connect, kind: Any) -> None:
+    """The rest of the last event is still read."""
     events = response_events(CALL)
     events[-1]["response"]["output"].insert(0, {"type": kind, "id": "i0"})
     await run(connect, serve(*events))
@@ -645,10 +632,10 @@ async def test_content(
         reasoning={"effort": "low"},
         previous_response_id="resp_0",
     )
-    asked = json.loads(seen.attributes["gen_ai.input.messages"])
-    assert [entry["role"] for entry in asked] == ["system", "user", "assistant", "tool"]
-    assert asked[2]["parts"][0]["arguments"] == {"title": "buy milk"}
-    assert asked[3]["parts"][0]["id"] == "call_0"
+    sent = json.loads(seen.attributes["gen_ai.input.messages"])
+    assert [entry["role"] for entry in sent] == ["system", "user", "assistant", "tool"]
+    assert sent[2]["parts"][0]["arguments"] == {"title": "buy milk"}
+    assert sent[3]["parts"][0]["id"] == "call_0"
     (answered,) = json.loads(seen.attributes["gen_ai.output.messages"])
     assert [part["type"] for part in answered["parts"]] == ["reasoning", "text", "tool_call", "tool_call"]
     assert [answered["parts"][0]["content"], answered["parts"][1]["content"]] == ["hm", "Sure."]
@@ -661,7 +648,7 @@ async def test_content(
 
 
 async def test_llama_cpp(instrumented: Seen, llama: str, connect: Connect) -> None:
-    """Its events carry no output index, which is named; nothing else is."""
+    """Its events have no output index, which is the only anomaly."""
     caller = connect(SimpleNamespace(base_url=llama), timeout=60)
     titles = {"type": "string", "enum": ["buy milk", "write code"]}
     parameters = {"type": "object", "required": ["title"], "properties": {"title": titles}}

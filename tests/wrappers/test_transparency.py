@@ -1,4 +1,4 @@
-"""The application sees what a bare SDK shows it: the same types, chunks, order, laziness and results."""
+"""The application sees what the bare SDK would show: the same types, chunks, order, laziness and results."""
 
 from __future__ import annotations
 
@@ -87,10 +87,10 @@ async def test_the_very_same_chunk_objects(connect: Connect, serve: Serve) -> No
 
 
 @pytest.mark.parametrize("steps", [0, 2], ids=["at once", "while it is read"])
-async def test_somebody_replaces_the_iterator_of_the_stream(
+async def test_the_iterator_of_a_stream_is_replaced(
     instrumented: Seen, serve: Serve, connect: Connect, steps: int
 ) -> None:
-    """As other libraries do to see the chunks; what they put there is what the stream reads."""
+    """Other libraries do so to see the chunks. The stream then reads the replacement."""
     caller = connect(serve(*HEALTHY))
     stream = await caller.stream()
     for _ in range(steps):
@@ -138,8 +138,8 @@ def test_an_iterator_that_raises_once_and_goes_on() -> None:
     assert list(tracker) == [3]
 
 
-def test_an_iterator_that_is_nothing_else() -> None:
-    """It need not be iterable itself."""
+def test_an_iterator_that_is_not_iterable() -> None:
+    """An iterator without `__iter__`."""
 
     class Bare:
         def __init__(self) -> None:
@@ -178,7 +178,7 @@ async def test_a_coroutine_starts_nothing_before_it_is_awaited(instrumented: See
     await client.close()
 
 
-async def test_a_missing_argument_is_told_when_it_is_called(instrumented: Seen) -> None:
+async def test_a_missing_argument_raises_at_the_call(instrumented: Seen) -> None:
     client = openai.AsyncOpenAI(api_key="unused", base_url="http://127.0.0.1:9/v1")
     with pytest.raises(TypeError, match="'messages'"):
         client.chat.completions.create(model="tiny")  # type: ignore[call-overload]  # what is tested
@@ -186,16 +186,16 @@ async def test_a_missing_argument_is_told_when_it_is_called(instrumented: Seen) 
     await client.close()
 
 
-async def test_a_coroutine_that_nobody_awaits(instrumented: Seen) -> None:
+async def test_a_coroutine_that_is_never_awaited(instrumented: Seen) -> None:
     client = openai.AsyncOpenAI(api_key="unused", base_url="http://127.0.0.1:9/v1")
-    with pytest.warns(RuntimeWarning) as told:
+    with pytest.warns(RuntimeWarning) as warned:
         client.chat.completions.create(**REQUEST)  # type: ignore[unused-coroutine]  # what is tested
-    assert [str(one.message) for one in told] == ["coroutine 'AsyncCompletions.create' was never awaited"]
+    assert [str(one.message) for one in warned] == ["coroutine 'AsyncCompletions.create' was never awaited"]
     assert instrumented.spans == []
     await client.close()
 
 
-async def test_generator_arguments_are_the_servers_to_get(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+async def test_generator_arguments_are_not_consumed(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     server = serve(*HEALTHY)
     caller = connect(server)
 
@@ -206,7 +206,7 @@ async def test_generator_arguments_are_the_servers_to_get(instrumented: Seen, se
     (request,) = server.requests
     assert request.body["messages"] == MESSAGES
     assert request.body["tools"] == [ADD_TASK]
-    assert instrumented.anomalies == []  # tools that were not looked at are not judged by
+    assert instrumented.anomalies == []  # the tools were not read, so nothing is diagnosed by them
 
 
 async def test_no_context_is_left_behind(instrumented: Seen, serve: Serve, connect: Connect) -> None:
@@ -228,7 +228,7 @@ async def test_no_context_is_left_behind(instrumented: Seen, serve: Serve, conne
 
 
 async def test_http_spans_are_children(instrumented: Seen, serve: Serve, connect: Connect) -> None:
-    """During the request itself its span is current, so that what the HTTP client does belongs to it."""
+    """While the request is sent, its span is current, so spans of the HTTP client are its children."""
     caller = connect(serve(*HEALTHY))
     current: list[Any] = []
     send = caller.client._client.send
@@ -243,7 +243,7 @@ async def test_http_spans_are_children(instrumented: Seen, serve: Serve, connect
     assert current == [instrumented.span.context.span_id]
 
 
-# Every way into the SDK ---------------------------------------------------------------------------------------
+# All methods of the SDK ---------------------------------------------------------------------------------------
 
 
 def assert_one_call(seen: Seen) -> None:
@@ -269,7 +269,7 @@ async def test_not_streaming(instrumented: Seen, serve: Serve, connect: Connect)
 
 
 async def test_a_mock_in_place_of_a_completion(instrumented: Seen) -> None:
-    """A mock's class has `__aiter__`, `__anext__` and whatever else a stream has."""
+    """A mock's class has `__aiter__`, `__anext__` and all other methods of a stream."""
     client = openai.OpenAI(api_key="unused")
     answer = MagicMock()
     with patch.object(client.chat.completions, "_post", return_value=answer):
@@ -294,10 +294,10 @@ def test_a_mock_in_place_of_a_stream(instrumented: Seen) -> None:
     client.close()
 
 
-# As Python sees it --------------------------------------------------------------------------------------------
+# Python's view -----------------------------------------------------------------------------------------------
 
 
-async def test_a_stream_is_only_what_it_is(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+async def test_a_tracker_has_no_methods_that_a_stream_lacks(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(*HEALTHY))
     stream = await caller.stream()
     kinds = (Iterable, AsyncIterable, Sized, Collection, AbstractContextManager, AbstractAsyncContextManager)
@@ -340,13 +340,13 @@ def test_a_method_is_copied_and_pickled(instrumented: Seen) -> None:
 
 async def test_helper_stream(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(*HEALTHY))
-    asked = REQUEST | {"tools": [strict(ADD_TASK)]}
+    request = REQUEST | {"tools": [strict(ADD_TASK)]}
     if isinstance(caller, AsyncCaller):
-        async with helpers(caller.client).stream(**asked) as stream:
+        async with helpers(caller.client).stream(**request) as stream:
             kinds = [event.type async for event in stream]
             final = await stream.get_final_completion()
     else:
-        with helpers(caller.client).stream(**asked) as stream:
+        with helpers(caller.client).stream(**request) as stream:
             kinds = [event.type for event in stream]
             final = stream.get_final_completion()
     assert "tool_calls.function.arguments.done" in kinds
@@ -415,7 +415,7 @@ async def test_parse_of_a_call_that_breaks_its_schema(
     assert instrumented.attributes["gen_ai.usage.input_tokens"] == 1
     assert instrumented.attributes["otel_llm.stream.tool_call_count"] == 1
     assert instrumented.anomalies == [wrong]
-    # Who parses a raw response does so after the request.
+    # A raw response is parsed after the request has ended.
     failed = way != "raw"
     assert instrumented.attributes.get("error.type") == (
         "pydantic_core._pydantic_core.ValidationError" if failed else None
@@ -430,7 +430,7 @@ async def test_parse_of_a_text_that_does_not_fit(instrumented: Seen, serve: Serv
     assert instrumented.attributes["gen_ai.response.finish_reasons"] == ("stop",)
 
 
-async def test_validators_run_where_the_caller_has_them_run(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+async def test_validators_run_when_the_caller_parses(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     ran = []
 
     class Watched(BaseModel):
@@ -475,7 +475,8 @@ async def test_a_response_that_another_request_refused(instrumented: Seen, serve
     assert "gen_ai.response.id" not in of_outer
 
 
-async def test_an_error_that_cannot_be_looked_at(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+@pytest.mark.swallows("an error's type")
+async def test_an_error_whose_attributes_raise(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     class Unfriendly(Exception):
         def __getattr__(self, name: str) -> Any:
             raise KeyError(name)
@@ -494,10 +495,10 @@ async def test_an_error_that_cannot_be_looked_at(instrumented: Seen, serve: Serv
     assert instrumented.attributes["error.type"].endswith("Unfriendly")
 
 
-async def test_a_stream_that_only_the_body_asks_for(
+async def test_a_stream_requested_through_extra_body(
     instrument: Callable[..., Seen], serve: Serve, connect: Connect
 ) -> None:
-    """The SDK, which does not know of it, gives the whole body as a text."""
+    """The OpenAI SDK does not know that it is streamed, and returns the whole body as text."""
     caller = connect(serve(*HEALTHY))
     bare = await caller.create(extra_body={"stream": True})
     seen = instrument()
@@ -579,7 +580,7 @@ async def test_streaming_response_of_a_whole_completion(instrumented: Seen, serv
 
 
 @pytest.mark.parametrize("taken", ["read", "text", "json", "parse"])
-async def test_streaming_response_of_a_whole_completion_taken_otherwise(
+async def test_streaming_response_of_a_whole_completion_read_without_parse(
     instrumented: Seen, serve: Serve, connect: Connect, taken: str
 ) -> None:
     caller = connect(serve(Answer(CALLED)))
@@ -601,7 +602,7 @@ async def test_streaming_response_of_a_whole_completion_taken_otherwise(
     assert instrumented.metric("otel_llm.stream.count") == []
 
 
-async def test_streaming_response_of_a_body_that_is_no_json(
+async def test_streaming_response_of_a_body_that_is_not_json(
     instrumented: Seen, serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     caller = connect(serve(Answer(b"<html>", headers={"content-type": "text/html"})))
@@ -617,7 +618,7 @@ async def test_streaming_response_of_a_body_that_is_no_json(
     assert caplog.records == []
 
 
-async def test_bytes_read_past_us(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+async def test_bytes_of_which_only_a_part_is_read(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     caller = connect(serve(*HEALTHY))
     create = caller.client.chat.completions.with_streaming_response.create
     if isinstance(caller, AsyncCaller):
@@ -628,7 +629,7 @@ async def test_bytes_read_past_us(instrumented: Seen, serve: Serve, connect: Con
             lines = list(raw.iter_lines())
     assert "data: [DONE]" in lines
     assert len(instrumented.spans) == 1
-    assert instrumented.anomalies == []  # nothing was seen, so nothing is judged
+    assert instrumented.anomalies == []  # nothing was parsed, so nothing is diagnosed
 
 
 async def test_raw_response_dropped(instrumented: Seen, serve: Serve, connect: Connect) -> None:
@@ -691,7 +692,7 @@ async def test_reasoning(instrumented: Seen, serve: Serve, connect: Connect, fie
     assert instrumented.attributes["otel_llm.stream.text_only"] is True
 
 
-async def test_not_instrumented_any_more(instrument: Callable[..., Seen], serve: Serve, connect: Connect) -> None:
+async def test_after_uninstrumenting(instrument: Callable[..., Seen], serve: Serve, connect: Connect) -> None:
     caller = connect(serve(*HEALTHY))
     cached = caller.client.chat.completions.with_raw_response
     seen = instrument()

@@ -1,4 +1,4 @@
-"""Other libraries put a proxy of their own around the SDK's stream, under ours: all of the stream is seen."""
+"""Another library's proxy around the SDK's stream, inside the tracker: the whole stream is observed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WRONG = {"finish_reason_mismatch", "unknown_tool", "invalid_json"}
 
 
 class OneByOne(wrapt.ObjectProxy):  # type: ignore[misc, type-arg, unused-ignore]
-    """Reads a chunk when it is asked for one."""
+    """Reads one chunk at a time."""
 
     def __iter__(self) -> Any:
         yield from self.__wrapped__
@@ -40,7 +40,7 @@ class OneByOne(wrapt.ObjectProxy):  # type: ignore[misc, type-arg, unused-ignore
 
 
 class Ahead(OneByOne):
-    """Hands a chunk on when it has the next one, or knows that there is none."""
+    """Reads one chunk ahead."""
 
     def __iter__(self) -> Any:
         held: list[Any] = []
@@ -60,7 +60,7 @@ class Ahead(OneByOne):
 
 
 class Elsewhere(OneByOne):
-    """Has a thread or a task of its own that reads."""
+    """Reads in a thread or a task of its own."""
 
     def __iter__(self) -> Any:
         pipe: queue.Queue[Any] = queue.Queue()
@@ -83,14 +83,14 @@ class Elsewhere(OneByOne):
 
 
 class AllAtOnce(OneByOne):
-    """Has read all of it before the loop begins."""
+    """Reads the whole stream before the loop starts."""
 
     def __iter__(self) -> Any:
         return iter(list(self.__wrapped__))
 
 
 class Cutting(OneByOne):
-    """Closes the stream after two chunks, and says that it is over."""
+    """Closes the stream after two chunks, and then ends normally."""
 
     def __iter__(self) -> Any:
         yield from [one for one, _ in zip(self.__wrapped__, range(2), strict=False)]
@@ -158,7 +158,7 @@ async def test_read_to_its_end_in_another_way(
     assert set(seen.anomalies) == WRONG
 
 
-async def test_the_server_is_not_accused_of_what_a_wrapper_cut(
+async def test_a_stream_that_a_proxy_cuts_short_is_no_fault_of_the_server(
     instrument: Callable[..., Seen], serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _wrap(Cutting, monkeypatch)
@@ -191,7 +191,7 @@ async def test_closed_in_the_middle(instrument: Callable[..., Seen], serve: Serv
 
 
 @pytest.mark.usefixtures("wrapped")
-async def test_the_response_closed_past_the_stream(
+async def test_the_response_is_closed_instead_of_the_stream(
     instrument: Callable[..., Seen], serve: Serve, connect: Connect
 ) -> None:
     seen = instrument()
@@ -216,51 +216,51 @@ async def test_of_one_client(serve: Serve, connect: Connect) -> None:
 # -- with tool calls rewritten --
 
 
-class AsksAgain(wrapt.ObjectProxy):  # type: ignore[misc, type-arg, unused-ignore]
-    """Reads when it is asked to, and gives up the third time, but may be asked again."""
+class RaisesOnce(wrapt.ObjectProxy):  # type: ignore[misc, type-arg, unused-ignore]
+    """Raises at the third read, and continues with the next."""
 
-    _self_asked = 0
+    _self_reads = 0
 
-    def _ask(self) -> None:
-        self._self_asked += 1
-        if self._self_asked == 3:
-            raise TimeoutError("ask again")
+    def _count_read(self) -> None:
+        self._self_reads += 1
+        if self._self_reads == 3:
+            raise TimeoutError("read again")
 
 
-class SyncAsksAgain(AsksAgain):
+class SyncRaisesOnce(RaisesOnce):
     def __iter__(self) -> Any:
         return self
 
     def __next__(self) -> Any:
-        self._ask()
+        self._count_read()
         return next(self.__wrapped__)
 
 
-class AsyncAsksAgain(AsksAgain):
+class AsyncRaisesOnce(RaisesOnce):
     def __aiter__(self) -> Any:
         return self
 
     async def __anext__(self) -> Any:
-        self._ask()
+        self._count_read()
         return await self.__wrapped__.__anext__()
 
 
-class AnewEachTime(AsksAgain):
-    """The same, in loops of its own: each ends with what it raises, and the next goes on."""
+class RaisesOnceInALoop(RaisesOnce):
+    """The same in a generator: the error ends the loop, and a new loop continues."""
 
     def __iter__(self) -> Any:
         for one in self.__wrapped__:
             yield one
-            self._ask()
+            self._count_read()
 
     async def __aiter__(self) -> Any:
         async for one in self.__wrapped__:
             yield one
-            self._ask()
+            self._count_read()
 
 
 class Opaque:
-    """Nobody can see what it reads: its own may be over when it raises, or not."""
+    """Hides the stream that it reads, so it cannot be seen whether an error ended that."""
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream
@@ -278,94 +278,95 @@ class Opaque:
         return await self.stream.__anext__()
 
 
-class OpaqueAsksAgain(Opaque):
+class OpaqueRaisesOnce(Opaque):
     def __init__(self, stream: Any) -> None:
-        super().__init__((AsyncAsksAgain if hasattr(stream, "__anext__") else SyncAsksAgain)(stream))
+        super().__init__((AsyncRaisesOnce if hasattr(stream, "__anext__") else SyncRaisesOnce)(stream))
 
 
-def _asks_again(stream: Any) -> Any:
-    return (AsyncAsksAgain if hasattr(stream, "__anext__") else SyncAsksAgain)(stream)
+def _raises_once(stream: Any) -> Any:
+    return (AsyncRaisesOnce if hasattr(stream, "__anext__") else SyncRaisesOnce)(stream)
 
 
 async def _read_on(caller: SyncCaller, stream: Any) -> list[str]:
-    """All text of a stream and the calls in it, and where it was that it raised."""
-    said: list[str] = []
+    """The text of a stream, its calls, and `!` where it raised."""
+    pieces: list[str] = []
     while True:
         try:
             (one,) = await caller.read(stream, 1) or (None,)
         except TimeoutError:
-            said.append("!")
+            pieces.append("!")
             continue
         if one is None:
-            return said
+            return pieces
         delta = one.choices[0].delta
-        said += [f"{call.function.name or ''}{call.function.arguments or ''}" for call in delta.tool_calls or ()]
+        pieces += [f"{call.function.name or ''}{call.function.arguments or ''}" for call in delta.tool_calls or ()]
         if delta.content:
-            said.append(delta.content)
+            pieces.append(delta.content)
 
 
 CALL = ["so ", "<tool_", 'call>{"name": "add_task", "argu', 'ments": {"title": "a"}}</tool_call>', "done"]
 
 
-def _said(pieces: list[str]) -> list[Any]:
+def _steps_of(pieces: list[str]) -> list[Any]:
     return [*(chunk({"content": piece}) for piece in pieces), chunk(finish_reason="stop"), DONE]
 
 
-@pytest.mark.parametrize("proxy", [_asks_again, AnewEachTime, OpaqueAsksAgain])
-async def test_what_raises_once_goes_on(
+@pytest.mark.parametrize("proxy", [_raises_once, RaisesOnceInALoop, OpaqueRaisesOnce])
+async def test_a_stream_continues_after_an_error(
     instrument: Callable[..., Seen], serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, proxy: Any
 ) -> None:
     _wrap(proxy, monkeypatch)
     instrument(tool_call_tags="openai")
-    caller = connect(serve(*_said(["a0 ", "a1 ", "a2 ", "a3 "])))
-    said = await _read_on(caller, await caller.stream())
-    assert "".join(said).replace("!", "") == "a0 a1 a2 a3 "
-    assert said.count("!") == 1
+    caller = connect(serve(*_steps_of(["a0 ", "a1 ", "a2 ", "a3 "])))
+    pieces = await _read_on(caller, await caller.stream())
+    assert "".join(pieces).replace("!", "") == "a0 a1 a2 a3 "
+    assert pieces.count("!") == 1
 
 
-async def test_what_raises_once_tears_no_call(
+async def test_an_error_tears_no_call(
     instrument: Callable[..., Seen], serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _wrap(_asks_again, monkeypatch)
+    _wrap(_raises_once, monkeypatch)
     instrument(tool_call_tags="openai")
-    caller = connect(serve(*_said(CALL)))
-    said = await _read_on(caller, await caller.stream())
-    assert said[:2] == ["so ", "!"]
-    assert "".join(said[2:]) == 'add_task{"title": "a"}done'
+    caller = connect(serve(*_steps_of(CALL)))
+    pieces = await _read_on(caller, await caller.stream())
+    assert pieces[:2] == ["so ", "!"]
+    assert "".join(pieces[2:]) == 'add_task{"title": "a"}done'
 
 
-async def test_what_nobody_can_see_through_loses_nothing(
+async def test_an_opaque_stream_loses_no_text(
     instrument: Callable[..., Seen], serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _wrap(OpaqueAsksAgain, monkeypatch)
+    _wrap(OpaqueRaisesOnce, monkeypatch)
     instrument(tool_call_tags="openai")
-    caller = connect(serve(*_said(["so ", "<tool_", "box> is ", "<text>"])))
-    said = await _read_on(caller, await caller.stream())
-    assert said == ["so ", "<tool_", "!", "box> is ", "<text>"]
+    caller = connect(serve(*_steps_of(["so ", "<tool_", "box> is ", "<text>"])))
+    pieces = await _read_on(caller, await caller.stream())
+    assert pieces == ["so ", "<tool_", "!", "box> is ", "<text>"]
 
 
-async def test_a_fault_behind_what_raised_gives_nothing_twice(
+@pytest.mark.swallows("tag rewriting")
+async def test_a_fault_after_an_error_repeats_no_text(
     instrument: Callable[..., Seen],
     serve: Serve,
     connect: Connect,
     monkeypatch: pytest.MonkeyPatch,
     break_scanner: BreakScanner,
 ) -> None:
-    _wrap(OpaqueAsksAgain, monkeypatch)
+    _wrap(OpaqueRaisesOnce, monkeypatch)
     instrument(tool_call_tags="openai")
     break_scanner("call>")
-    caller = connect(serve(*_said(CALL)))
-    said = await _read_on(caller, await caller.stream())
-    assert "".join(said).replace("!", "") == "".join(CALL)
+    caller = connect(serve(*_steps_of(CALL)))
+    pieces = await _read_on(caller, await caller.stream())
+    assert "".join(pieces).replace("!", "") == "".join(CALL)
 
 
 @pytest.mark.parametrize("proxy", [OneByOne, Ahead, Opaque])
-async def test_what_is_read_either_way_is_rewritten(
+async def test_a_stream_that_can_be_read_either_way_is_rewritten(
     instrument: Callable[..., Seen], serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, proxy: type
 ) -> None:
     _wrap(proxy, monkeypatch)
     seen = instrument(tool_call_tags="openai")
-    caller = connect(serve(*_said(CALL)))
+    caller = connect(serve(*_steps_of(CALL)))
     stream = await caller.stream()
     chunks = await caller.read(stream)
     deltas = [delta for one in chunks for delta in one.choices[0].delta.tool_calls or ()]
@@ -379,7 +380,7 @@ async def test_the_sdks_own_stream_is_under_the_tracker(
     instrument: Callable[..., Seen], serve: Serve, connect: Connect
 ) -> None:
     instrument(tool_call_tags="openai")
-    caller = connect(serve(*_said(CALL)))
+    caller = connect(serve(*_steps_of(CALL)))
     stream = await caller.stream()
     assert type(stream._stream) is caller.stream_class
     await caller.close(stream)
@@ -387,7 +388,7 @@ async def test_the_sdks_own_stream_is_under_the_tracker(
 
 async def test_a_copy_is_rewritten_too(instrument: Callable[..., Seen], serve: Serve, connect: Connect) -> None:
     seen = instrument(tool_call_tags="openai")
-    caller = connect(serve(*_said(CALL)))
+    caller = connect(serve(*_steps_of(CALL)))
     chunks = await caller.read(copy(await caller.stream()))
     assert "".join(one.choices[0].delta.content or "" for one in chunks) == "so done"
     assert seen.attributes["otel_llm.stream.tool_call_count"] == 1
@@ -398,7 +399,7 @@ async def test_a_loop_closed_by_itself_leaves_the_stream_open(
     instrument: Callable[..., Seen], serve: Serve, connect: Connect
 ) -> None:
     seen = instrument(tool_call_tags="openai")
-    caller = connect(serve(*_said(CALL)))
+    caller = connect(serve(*_steps_of(CALL)))
     stream = await caller.stream()
     loop: Any = aiter(stream) if isinstance(stream, openai.AsyncStream) else iter(stream)
     first = await caller.result(anext(loop) if isinstance(stream, openai.AsyncStream) else next(loop))
@@ -409,13 +410,13 @@ async def test_a_loop_closed_by_itself_leaves_the_stream_open(
     assert seen.outcome == "completed"
 
 
-def test_next_of_what_is_read_either_way_is_rewritten(
+def test_next_of_such_a_stream_is_rewritten(
     instrument: Callable[..., Seen], serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _wrap(Opaque, monkeypatch)
     instrument(tool_call_tags="openai")
-    stream: Any = SyncCaller(serve(*_said(CALL)).base_url).client.chat.completions.create(**REQUEST, stream=True)
-    said = []
+    stream: Any = SyncCaller(serve(*_steps_of(CALL)).base_url).client.chat.completions.create(**REQUEST, stream=True)
+    pieces = []
     while (one := next(stream, None)) is not None:
-        said.append(one.choices[0].delta.content or "")
-    assert "".join(said) == "so done"
+        pieces.append(one.choices[0].delta.content or "")
+    assert "".join(pieces) == "so done"

@@ -1,13 +1,20 @@
-// What is wrong with a request: each anomaly with what it means, what usually causes it, and what to do.
+// The anomalies of a request: what each means, its known causes, and what to try.
 
 import { button, h, icon } from "./dom.js";
 import { duration, visible, words } from "./text.js";
 
-const SHOWN = 30; // in full; a broken stream can have thousands
+/** @import { Anomaly } from "./api.js" */
 
-/** `point(anomaly)` shows one on the timeline. Anomalies of one type share their explanation. */
+const SHOWN = 30; // of each type; a broken stream can have thousands
+
+/**
+ * Anomalies of one type share their explanation.
+ * @param {Anomaly[]} explained
+ * @param {(anomaly: Anomaly) => void} point shows one on the timeline
+ */
 export function anomalySection(explained, point) {
   if (!explained.length) return null;
+  /** @type {Map<string, Anomaly[]>} */
   const types = new Map();
   for (const one of explained) types.set(one.type, [...(types.get(one.type) ?? []), one]);
   return h("section", { class: "anomalies", "aria-labelledby": "wrong-title" },
@@ -15,20 +22,27 @@ export function anomalySection(explained, point) {
     [...types.values()].map((same) => article(same, point)));
 }
 
+/**
+ * @param {Anomaly[]} same
+ * @param {(anomaly: Anomaly) => void} point
+ */
 function article(same, point) {
   const { type, meaning, causes, advice } = same[0];
   return h("article", { class: "wrong-one" },
     h("h4", {}, icon("warning"), words(type)),
     h("ul", { class: "details" }, same.slice(0, SHOWN).map((one) => h("li", {}, h("span", { class: "detail" }, visible(one.detail)),
-      typeof one.at_ms === "number" ? button(`Show at ${duration(one.at_ms)}`, null, () => point(one), { class: "link" }) : null)),
-      same.length > SHOWN ? h("li", { class: "aside" }, `and ${same.length - SHOWN} more like it`) : null),
+      button(`Show at ${duration(one.at_ms)}`, null, () => point(one), { class: "link" }))),
+      same.length > SHOWN ? h("li", { class: "aside" }, `and ${same.length - SHOWN} more of this type`) : null),
     meaning ? h("p", {}, prose(meaning)) : null,
     h("div", { class: "why" },
-      causes?.length ? h("div", {}, h("h5", {}, causes.length === 1 ? "Known cause" : "Known causes"), h("ul", {}, causes.map((cause) => h("li", {}, prose(cause))))) : null,
+      causes.length ? h("div", {}, h("h5", {}, causes.length === 1 ? "Known cause" : "Known causes"), h("ul", {}, causes.map((cause) => h("li", {}, prose(cause))))) : null,
       advice ? h("div", {}, h("h5", {}, "What to try"), h("p", {}, prose(advice))) : null));
 }
 
-// What stands between backticks is code.
+/**
+ * Text between backticks is code.
+ * @param {string} text
+ */
 function prose(text) {
   return visible(text).split("`").map((part, at) => (at % 2 ? h("code", {}, part) : part));
 }

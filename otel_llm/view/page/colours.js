@@ -1,10 +1,16 @@
-// The colours of the style sheet, for a canvas. Asked again when the theme changes.
+// The colours of the style sheet, for drawing on a canvas.
+
+/** @import { Lane } from "./lanes.js" */
 
 const NAMES = ["ink", "muted", "faint", "line", "panel", "danger", "accent", "wait", "text-lane", "lane-0", "lane-1", "lane-2", "lane-3", "lane-4", "lane-5"];
 const LANES = 6;
+
+/** @typedef {Record<string, string>} Colours */
+
+/** @type {Colours | null} */
 let known = null;
 
-/** The colours by name, as the browser computes them. */
+/** The computed colours by name. */
 export function colours() {
   if (known) return known;
   const probe = document.createElement("span");
@@ -18,11 +24,15 @@ export function colours() {
   return known;
 }
 
+/** The theme has changed. */
 export function forgetColours() {
   known = null;
 }
 
-/** The name of a lane's colour: text and reasoning are grey, calls take turns. */
+/**
+ * The name of a lane's colour: grey for text and reasoning, one of six for a call.
+ * @param {Lane} lane
+ */
 export function laneColour(lane) {
   return lane.facts.kind === "tool_call" ? `lane-${lane.number % LANES}` : "text-lane";
 }

@@ -1,8 +1,17 @@
-// What differs between two texts, line by line.
+// Compares two texts line by line.
 
-const MOST = 2000; // lines of each that are compared; the rest is shown as it is
+const MOST = 2000; // lines of each text; longer texts are paired line by line, without a search
 
-/** Rows: [left line or null, right line or null, whether they are the same]. */
+/**
+ * The left line, the right line, and whether they are equal.
+ * @typedef {[string | null, string | null, boolean]} Row
+ */
+
+/**
+ * @param {string} left
+ * @param {string} right
+ * @returns {Row[]}
+ */
 export function linesSideBySide(left, right) {
   const a = left.split("\n");
   const b = right.split("\n");
@@ -10,21 +19,33 @@ export function linesSideBySide(left, right) {
   while (head < a.length && head < b.length && a[head] === b[head]) head += 1;
   let tail = 0;
   while (tail < a.length - head && tail < b.length - head && a[a.length - 1 - tail] === b[b.length - 1 - tail]) tail += 1;
+  /**
+   * @param {number} from
+   * @param {number} to
+   * @returns {Row[]}
+   */
   const same = (from, to) => a.slice(from, to).map((line) => [line, line, true]);
   const middle = between(a.slice(head, a.length - tail), b.slice(head, b.length - tail));
   return [...same(0, head), ...middle, ...same(a.length - tail, a.length)];
 }
 
+/**
+ * @param {string[]} a
+ * @param {string[]} b
+ * @returns {Row[]}
+ */
 function between(a, b) {
   if (a.length * b.length > MOST * MOST) return paired(a, b);
-  // The longest common subsequence, from behind.
+  // The length of the longest common subsequence of each pair of ends.
   const wide = b.length + 1;
   const longest = new Uint32Array((a.length + 1) * wide);
   for (let i = a.length - 1; i >= 0; i -= 1)
     for (let j = b.length - 1; j >= 0; j -= 1)
       longest[i * wide + j] = a[i] === b[j] ? longest[(i + 1) * wide + j + 1] + 1 : Math.max(longest[(i + 1) * wide + j], longest[i * wide + j + 1]);
+  /** @type {Row[]} */
   const rows = [];
   let [i, j] = [0, 0];
+  /** @type {[string[], string[]]} */
   let [lost, won] = [[], []];
   while (i < a.length || j < b.length) {
     if (i < a.length && j < b.length && a[i] === b[j]) {
@@ -38,6 +59,11 @@ function between(a, b) {
   return [...rows, ...paired(lost, won)];
 }
 
+/**
+ * @param {string[]} a
+ * @param {string[]} b
+ * @returns {Row[]}
+ */
 function paired(a, b) {
   return Array.from({ length: Math.max(a.length, b.length) }, (_, at) => [a[at] ?? null, b[at] ?? null, a[at] === b[at]]);
 }

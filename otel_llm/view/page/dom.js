@@ -1,28 +1,47 @@
-// The one place where elements are made. Whatever is given is text: there is no way in for markup.
+// The only place that creates elements. It inserts everything as text, so no input becomes markup.
+
+/**
+ * What an element can contain. Arrays are flattened; null, undefined and false add nothing.
+ * @typedef {Node | string | number | false | null | undefined | Child[]} Child
+ */
+
+/**
+ * `on`: listeners by event. `data`: data-* attributes. `style`: CSS properties. All others are attributes, omitted where
+ * the value is null, undefined or false.
+ * @typedef {{
+ *   on?: { [Name in keyof HTMLElementEventMap]?: (event: HTMLElementEventMap[Name]) => void },
+ *   data?: Record<string, string>,
+ *   style?: Record<string, string>,
+ *   class?: string,
+ *   [attribute: string]: unknown,
+ * }} Properties
+ */
 
 const SVG = "http://www.w3.org/2000/svg";
 
 /**
- * An element. `properties`: `class`, `on` (listeners by event), `data` (data-*), `style` (CSS properties), anything else
- * is an attribute (left out where null, undefined or false). `children`: nodes, texts, arrays of them; null is nothing.
+ * Create an element.
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {Properties} properties
+ * @param {Child[]} children
+ * @returns {HTMLElementTagNameMap[Tag]}
  */
-export function h(tag, properties = {}, ...children) {
-  return filled(document.createElement(tag), properties, children);
-}
-
-function filled(element, properties, children) {
-  for (const [name, value] of Object.entries(properties)) {
-    if (value === null || value === undefined || value === false) continue;
-    if (name === "on") for (const [event, listener] of Object.entries(value)) element.addEventListener(event, listener);
-    else if (name === "data") Object.assign(element.dataset, value);
-    else if (name === "style") for (const [key, of] of Object.entries(value)) element.style.setProperty(key, of);
-    else if (name === "class") element.setAttribute("class", value);
-    else element.setAttribute(name, value === true ? "" : String(value));
-  }
+export function h(tag, { on = {}, data = {}, style = {}, ...attributes } = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes))
+    if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : String(value));
+  for (const [event, listener] of Object.entries(on)) element.addEventListener(event, /** @type {EventListener} */ (listener));
+  for (const [property, value] of Object.entries(style)) element.style.setProperty(property, value);
+  Object.assign(element.dataset, data);
   add(element, children);
   return element;
 }
 
+/**
+ * @param {Element} element
+ * @param {Child[]} children
+ */
 function add(element, children) {
   for (const child of children) {
     if (child === null || child === undefined || child === false) continue;
@@ -31,13 +50,19 @@ function add(element, children) {
   }
 }
 
-/** Put `children` where the element's own were. */
+/**
+ * Replace the children of an element.
+ * @template {Element} Filled
+ * @param {Filled} element
+ * @param {Child[]} children
+ */
 export function fill(element, ...children) {
   element.replaceChildren();
   add(element, children);
   return element;
 }
 
+/** Paths of 16 by 16 pixels. */
 const ICONS = {
   warning: ["M8 1.8 15 14.2H1z", "M8 6.2v3.6", "M8 11.9v.2"],
   copy: ["M5.5 5.5h8v8h-8z", "M10.5 5.5v-3h-8v8h3"],
@@ -59,7 +84,12 @@ const ICONS = {
   filter: ["M2 4h12", "M4.5 8h7", "M7 12h2"],
 };
 
-/** A small picture beside words that say the same; nothing is told by it alone. */
+/** @typedef {keyof typeof ICONS} IconName */
+
+/**
+ * A decorative icon. The words beside it must say the same, because screen readers skip it.
+ * @param {IconName} name
+ */
 export function icon(name) {
   const svg = document.createElementNS(SVG, "svg");
   for (const [key, value] of Object.entries({ viewBox: "0 0 16 16", class: "icon", "aria-hidden": "true", focusable: "false" }))
@@ -72,17 +102,39 @@ export function icon(name) {
   return svg;
 }
 
-/** A button of an icon and, unless it is `quiet`, its words; a quiet one says them to a screen reader and on hovering. */
+/**
+ * A button with an icon and a label. If it is `quiet`, only screen readers and the tooltip have the label.
+ * @param {string} words
+ * @param {IconName | null} name
+ * @param {(event: MouseEvent) => void} action
+ * @param {Properties & { quiet?: boolean }} options
+ */
 export function button(words, name, action, { quiet = false, ...properties } = {}) {
   const named = quiet ? { "aria-label": words, title: words } : {};
   const look = `button${quiet ? " quiet" : ""}${properties.class ? ` ${properties.class}` : ""}`;
   return h("button", { type: "button", ...named, ...properties, class: look, on: { click: action } }, name && icon(name), quiet ? null : words);
 }
 
-/** Say something to screen readers, and to those who look in a corner of the page for a moment. */
+/**
+ * An element of index.html.
+ * @param {string} id
+ */
+export function existing(id) {
+  const element = document.getElementById(id);
+  if (!element) throw new Error(`index.html has no #${id}`);
+  return element;
+}
+
+/** @type {number | undefined} */
+let announced;
+
+/**
+ * Announce something to screen readers, and show it in a corner of the page for 4 s.
+ * @param {string} words
+ */
 export function announce(words) {
-  const place = document.getElementById("announcements");
+  const place = existing("announcements");
   fill(place, h("p", {}, words));
-  clearTimeout(announce.timer);
-  announce.timer = setTimeout(() => fill(place), 4000);
+  clearTimeout(announced);
+  announced = setTimeout(() => fill(place), 4000);
 }

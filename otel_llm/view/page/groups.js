@@ -1,17 +1,36 @@
-// The lines of the list: requests as they are, or those of one trace together.
+// The lines of the list, optionally grouped by trace.
+
+/** @import { Summary } from "./api.js" */
 
 /**
- * Lines: {kind: "trace", trace, requests} and {kind: "request", request, turn, last}. `turn` is 0 for a request that stands
- * alone, else its number in its trace, oldest first; a trace stands where its newest request does.
+ * `requests`: oldest first.
+ * @typedef {{ kind: "trace", trace: string, requests: Summary[] }} TraceLine
+ */
+
+/**
+ * `turn`: the number of the request in its trace, starting at 1 with the oldest; 0 outside a group. `turns`: all requests of
+ * its group, oldest first.
+ * @typedef {{ kind: "request", request: Summary, turn: number, last: boolean, turns?: Summary[] }} RequestLine
+ */
+
+/** @typedef {TraceLine | RequestLine} Line */
+
+/**
+ * The lines for `requests`, which are sorted newest first. A group takes the position of its newest request.
+ * @param {Summary[]} requests
+ * @param {boolean} isGrouped
+ * @returns {Line[]}
  */
 export function linesOf(requests, isGrouped) {
   if (!isGrouped) return requests.map((request) => ({ kind: "request", request, turn: 0, last: false }));
+  /** @type {Map<string, Summary[]>} */
   const traces = new Map();
   for (const request of requests) {
     const trace = traces.get(request.trace_id);
     if (trace) trace.push(request);
     else traces.set(request.trace_id, [request]);
   }
+  /** @type {Line[]} */
   const lines = [];
   for (const [trace, newestFirst] of traces) {
     if (newestFirst.length === 1) {
@@ -25,7 +44,10 @@ export function linesOf(requests, isGrouped) {
   return lines;
 }
 
-/** The turns (numbers) whose calls' results this line's request carries, as far as they are in the same trace. */
+/**
+ * The turns of the same trace whose tool results this request sends.
+ * @param {RequestLine} line
+ */
 export function causesOf({ request, turns }) {
   if (!turns) return [];
   return request.caused_by.map((id) => turns.findIndex((other) => other.id === id) + 1).filter((turn) => turn > 0);

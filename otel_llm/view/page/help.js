@@ -1,22 +1,28 @@
-// The keys, told on "?".
+// The keyboard shortcuts, and the question before a deletion.
 
 import { button, h } from "./dom.js";
 
+/** @type {[string, [string, string][]][]} */
 const KEYS = [
-  ["The list", [["j  k", "next, previous request"], ["Enter", "open it"], ["/", "search"], ["c", "choose it for comparison; the second opens both"], ["g", "to the newest"], ["Esc", "back: close what is open, leave the search"]]],
-  ["The timeline", [["← →", "in the scrubber: delta by delta; in the picture: move it"], ["Space", "in the scrubber: play, pause"], ["+  −  0", "in the picture: zoom in, out, show all"], ["Ctrl and wheel", "zoom where the pointer is"]]],
-  ["Anywhere", [["t", "light, dark, as the system has it"], ["?", "this"]]],
+  ["The list", [["j  k", "next, previous request"], ["Enter", "open the request"], ["/", "search"], ["c", "select for comparison; the second one opens it"], ["g", "go to the newest request"], ["Esc", "close the open request, leave the search field"]]],
+  ["The timeline", [["← →", "on the slider: go to the previous or next delta; on the chart: pan"], ["Space", "on the slider: play, pause"], ["+  −  0", "on the chart: zoom in, zoom out, show all"], ["Ctrl and wheel", "zoom at the pointer"]]],
+  ["Anywhere", [["t", "switch the theme: system, light, dark"], ["?", "show this help"]]],
 ];
 
 export function helpDialog() {
   const dialog = h("dialog", { class: "help", "aria-labelledby": "help-title" },
-    h("div", { class: "help-head" }, h("h2", { id: "help-title" }, "Keys"), h("span", { class: "spring" }), button("Close", "close", () => dialog.close(), { quiet: true })),
+    h("div", { class: "help-head" }, h("h2", { id: "help-title" }, "Keyboard shortcuts"), h("span", { class: "spring" }), button("Close", "close", () => dialog.close(), { quiet: true })),
     KEYS.map(([title, keys]) => [h("h3", {}, title), h("dl", {}, keys.map(([key, does]) => h("div", {}, h("dt", {}, h("kbd", {}, key)), h("dd", {}, does))))]));
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
   return dialog;
 }
 
-/** Ask before something that cannot be undone: a promise of yes or no. */
+/**
+ * Ask before an action that cannot be undone.
+ * @param {string} question
+ * @param {string} yes label of the button that confirms
+ * @returns {Promise<boolean>}
+ */
 export function confirmed(question, yes) {
   return new Promise((resolve) => {
     const dialog = h("dialog", { class: "ask", "aria-labelledby": "ask-title" }, h("p", { id: "ask-title" }, question),

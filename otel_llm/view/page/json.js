@@ -1,13 +1,19 @@
-// JSON for reading. It is laid out as it was written, token by token: no number is rounded, no key that came twice is lost.
+// Indents JSON token by token, so that no number is rounded and no duplicate key is lost.
 
 import { h } from "./dom.js";
-import { unitsOf, visible } from "./text.js";
+import { isPair, unitsOf, visible } from "./text.js";
+
+/** @import { ArgumentsError } from "./api.js" */
 
 const TOKEN = /\s+|"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s{}[\],:"]+|"[\s\S]*$/g;
-const SHOWN = 10_000; // characters, until somebody asks for all of them
+const SHOWN = 10_000; // characters, until the user asks for the rest
 
-/** The tokens of valid JSON with the white space of two-space indentation: [kind, text]. */
-export function* laidOut(text) {
+/**
+ * The tokens of valid JSON, with white space for an indentation of two: [kind, text].
+ * @param {string} text
+ * @returns {Generator<[kind: "space" | "sign" | "key" | "string" | "number" | "word", text: string]>}
+ */
+function* laidOut(text) {
   let depth = 0;
   let before = null;
   const tokens = [...text.matchAll(TOKEN)].map((match) => match[0]).filter((token) => token.trim());
@@ -34,14 +40,18 @@ export function* laidOut(text) {
   }
 }
 
-/** Valid JSON as one text, indented. */
+/**
+ * Valid JSON, indented.
+ * @param {string} text
+ */
 export function indented(text) {
   let out = "";
   for (const [, piece] of laidOut(text)) out += piece;
   return out;
 }
 
-export function isJson(text) {
+/** @param {string} text */
+function isJson(text) {
   try {
     JSON.parse(text);
     return true;
@@ -51,11 +61,13 @@ export function isJson(text) {
 }
 
 /**
- * Arguments as a block. `error`: {position (in characters), message} where they are not JSON: the place is marked. Anything
- * else that is no JSON is shown as it is.
+ * A block of JSON. If `error` says where it is invalid, that place is marked; other text that is not JSON stays as it is.
+ * @param {string} text
+ * @param {ArgumentsError | null} error
  */
 export function jsonBlock(text, error = null, { label = "Arguments" } = {}) {
   const block = h("pre", { class: "json", tabindex: "0", "aria-label": label });
+  /** @param {number} most */
   const show = (most) => {
     block.replaceChildren();
     const left = text.length - most;
@@ -64,7 +76,7 @@ export function jsonBlock(text, error = null, { label = "Arguments" } = {}) {
     else if (isJson(text)) pretty(block, shown);
     else block.append(visible(shown));
     if (left > 0 && !error) {
-      const all = h("button", { type: "button", class: "button more", on: { click: () => show(Infinity) } }, `Show the other ${left.toLocaleString("en")} characters`);
+      const all = h("button", { type: "button", class: "button more", on: { click: () => show(Infinity) } }, `Show the remaining ${left.toLocaleString("en")} characters`);
       block.append("\n", all);
     }
   };
@@ -72,7 +84,12 @@ export function jsonBlock(text, error = null, { label = "Arguments" } = {}) {
   return block;
 }
 
+/**
+ * @param {HTMLElement} block
+ * @param {string} text
+ */
 function pretty(block, text) {
+  /** @type {Record<string, string>} */
   const kinds = { key: "json-key", string: "json-string", number: "json-number", word: "json-word" };
   let plain = "";
   for (const [kind, piece] of laidOut(text)) {
@@ -87,12 +104,18 @@ function pretty(block, text) {
   if (plain) block.append(plain);
 }
 
-// What is broken is shown as it came; far away from the error it is left out.
+/**
+ * Invalid JSON, unindented, with the surroundings of the error only.
+ * @param {HTMLElement} block
+ * @param {string} text
+ * @param {ArgumentsError} error
+ * @param {number} most
+ */
 function broken(block, text, error, most) {
   const around = Math.min(most, 2000);
   const at = Math.min(unitsOf(text, Math.max(0, error.position)), text.length);
   const from = Math.max(0, at - around);
-  const size = at < text.length && text.codePointAt(at) > 0xffff ? 2 : 1;
+  const size = at < text.length && isPair(text, at) ? 2 : 1;
   const to = Math.min(text.length, at + size + around);
   if (from > 0) block.append(`… ${from.toLocaleString("en")} characters before\n`);
   block.append(visible(text.slice(from, at)));
@@ -102,7 +125,11 @@ function broken(block, text, error, most) {
   if (to < text.length) block.append(`\n… ${(text.length - to).toLocaleString("en")} characters after`);
 }
 
-/** Where a position (in characters) is, as people say it, and as the anomaly's detail does. */
+/**
+ * A position in words, as the anomaly's detail has it.
+ * @param {string} text
+ * @param {number} position in code points
+ */
 export function place(text, position) {
   const before = text.slice(0, unitsOf(text, position));
   const lines = before.split("\n");

@@ -1,15 +1,19 @@
-// The keys that work anywhere but in a field. `does`: what each does, by its name.
+// The keyboard shortcuts that work everywhere except in a field.
 
 const FIELDS = "input:not([type=range]):not([type=checkbox]), textarea, select, [contenteditable]";
 
+/**
+ * @param {Record<string, (event: KeyboardEvent, where: { isField: boolean }) => void>} does actions by name of the key
+ */
 export function listen(does) {
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
     if (document.querySelector("dialog[open]")) return;
-    const isField = event.target.matches?.(FIELDS);
+    const target = event.target instanceof Element ? event.target : document.body;
+    const isField = target.matches(FIELDS);
     if (isField && event.key !== "Escape") return;
-    // Enter on a button or a link is theirs.
-    if (event.key === "Enter" && event.target.closest?.("button, a, summary")) return;
+    // Enter activates a focused button or link.
+    if (event.key === "Enter" && target.closest("button, a, summary")) return;
     const action = does[event.key];
     if (!action) return;
     event.preventDefault();

@@ -1,19 +1,36 @@
-// The deltas of a request, lane by lane, in a form that can be drawn and searched quickly. No element is made here.
+// The deltas of a request by lane, in a form that is fast to draw and to search. This module does not touch the DOM.
 
-import { visible } from "./text.js";
+import { isPair, visible } from "./text.js";
 
-/** One lane: its facts as the backend tells them, and its deltas in typed arrays, in order of time. */
+/** @import { Delta, Detail, LaneFacts } from "./api.js" */
+
+/** A time without data. @typedef {{ from: number, to: number, ms: number }} Wait */
+
+/** One lane: its facts from the backend, and its deltas in typed arrays, ordered by time. */
 export class Lane {
+  /** @type {string | undefined} */
+  #joined;
+
+  /** Where the text of each delta ends in `#joined`. */
+  #ends = new Float64Array();
+
+  /**
+   * @param {LaneFacts} facts
+   * @param {number} number
+   * @param {number} size how many deltas it will get
+   */
   constructor(facts, number, size) {
     this.facts = facts;
     this.number = number;
     this.times = new Float64Array(size); // ms
     this.lengths = new Float64Array(size); // characters so far
     this.folded = new Int32Array(size); // deltas that this one stands for
+    /** @type {(string | null)[]} */
     this.texts = new Array(size);
     this.size = 0;
   }
 
+  /** @param {Delta} delta */
   push([time, , text, length, folded]) {
     const at = this.size;
     this.times[at] = time;
@@ -40,7 +57,10 @@ export class Lane {
     return Math.max(...known.filter((value) => typeof value === "number"), 0);
   }
 
-  /** How many deltas had come by `time`. */
+  /**
+   * How many deltas had arrived by `time`.
+   * @param {number} time
+   */
   until(time) {
     let low = 0;
     let high = this.size;
@@ -52,61 +72,77 @@ export class Lane {
     return low;
   }
 
+  /**
+   * The length of the arguments by `time`.
+   * @param {number} time
+   */
   lengthAt(time) {
-    const come = this.until(time);
-    return come ? this.lengths[come - 1] : 0;
+    const arrived = this.until(time);
+    return arrived ? this.lengths[arrived - 1] : 0;
   }
 
-  /** Until when the delta `at` was coming: a folded one is stamped with the first that it stands for. */
+  /**
+   * When the delta `at` ended. A folded delta has the time of the first delta that it stands for.
+   * @param {number} at
+   */
   lasts(at) {
     if (this.folded[at] < 2) return this.times[at];
     if (at + 1 < this.size) return this.times[at + 1];
     const { completed_ms, last_ms } = this.facts;
-    return Math.max(this.times[at], first(last_ms, completed_ms, this.times[at]));
+    return Math.max(this.times[at], first(last_ms, completed_ms) ?? this.times[at]);
   }
 
-  /** The text as it had grown by `time`: {text, fresh}, where `fresh` characters at its end are the newest delta's. */
+  /**
+   * The text by `time`. `fresh`: how many characters at its end are from the newest delta.
+   * @param {number} time
+   */
   textAt(time) {
-    const come = this.until(time);
-    if (!come) return { text: "", fresh: 0 };
-    this.#join();
-    const end = this.ends_[come - 1];
-    return { text: this.joined.slice(0, end), fresh: end - (come > 1 ? this.ends_[come - 2] : 0) };
+    const arrived = this.until(time);
+    if (!arrived) return { text: "", fresh: 0 };
+    this.#joined ??= this.#join();
+    const end = this.#ends[arrived - 1];
+    return { text: this.#joined.slice(0, end), fresh: end - (arrived > 1 ? this.#ends[arrived - 2] : 0) };
   }
 
-  // Once, and only where somebody scrubs.
   #join() {
-    if (this.joined !== undefined) return;
-    this.ends_ = new Float64Array(this.size);
+    this.#ends = new Float64Array(this.size);
     const pieces = [];
     let units = 0;
     let before = 0;
     for (let at = 0; at < this.size; at += 1) {
       const text = this.texts[at] ?? "";
       const missing = this.lengths[at] - before - characters(text);
-      const piece = missing > 0 ? `${text}⟨${missing} not recorded⟩` : text;
+      const piece = missing > 0 ? `${text}⟨${missing} characters not recorded⟩` : text;
       pieces.push(piece);
       units += piece.length;
-      this.ends_[at] = units;
+      this.#ends[at] = units;
       before = this.lengths[at];
     }
-    this.joined = pieces.join("");
+    return pieces.join("");
   }
 }
 
-// Characters, not JavaScript's units.
+/**
+ * The length of a text in code points.
+ * @param {string} text
+ */
 function characters(text) {
   let units = text.length;
-  for (let at = 0; at < text.length - 1; at += 1) if (text.codePointAt(at) > 0xffff) { units -= 1; at += 1; }
+  for (let at = 0; at < text.length - 1; at += 1) if (isPair(text, at)) { units -= 1; at += 1; }
   return units;
 }
 
+/** @param {(number | null)[]} values */
 function first(...values) {
   return values.find((value) => typeof value === "number") ?? null;
 }
 
-/** All lanes of a request and what is true of them together. */
+/** All lanes of a request, and what concerns them together. */
 export class Lanes {
+  /** @type {Float64Array | undefined} */
+  #moments;
+
+  /** @param {Detail} detail */
   constructor(detail) {
     const sizes = new Array(detail.lanes.length).fill(0);
     for (const delta of detail.deltas) if (delta[1] < sizes.length) sizes[delta[1]] += 1;
@@ -118,24 +154,29 @@ export class Lanes {
     });
     this.finishes = detail.finish_reasons;
     this.rewrites = detail.rewrites;
-    const ends = [detail.duration_ms ?? 0, ...this.lanes.map((lane) => lane.ends), ...this.finishes.map((one) => one.at_ms)];
+    const ends = [detail.duration_ms, ...this.lanes.map((lane) => lane.ends), ...this.finishes.map((one) => one.at_ms)];
     this.duration = Math.max(1e-3, ...ends.filter((value) => Number.isFinite(value)));
     this.waits = waitsOf(this);
-    // All are named at the end of the stream; a stall has a place of its own.
+    // Anomalies are reported at the end of the stream, but a stall can be located.
     const [longest] = this.waits;
     this.anomalies = detail.anomalies_explained.map((one) => (one.type === "stalled" && longest ? { ...one, at_ms: longest.to } : one));
   }
 
-  /** Every moment at which something came, in order: what the arrow keys stop at. */
+  /** The times of all events, in order. The arrow keys stop at each. */
   get moments() {
-    if (!this.moments_) {
+    if (!this.#moments) {
       const marks = this.lanes.flatMap(({ facts }) => [facts.detected_ms, facts.named_ms, facts.completed_ms]);
       const all = [0, ...this.times, ...marks, ...this.finishes.map((one) => one.at_ms), this.duration];
-      this.moments_ = Float64Array.from(all.filter((value) => typeof value === "number")).sort();
+      this.#moments = Float64Array.from(all.filter((value) => typeof value === "number")).sort();
     }
-    return this.moments_;
+    return this.#moments;
   }
 
+  /**
+   * The next moment after `time`, or the previous one if `step` is negative.
+   * @param {number} time
+   * @param {number} step
+   */
   next(time, step) {
     const moments = this.moments;
     if (step > 0) return moments.find((value) => value > time + 1e-6) ?? this.duration;
@@ -146,13 +187,17 @@ export class Lanes {
 
 const MOST_WAITS = 3;
 
-// The waits that one should see: the one for the first sign of life, and those far longer than is usual here.
+/**
+ * The waits to point out: for the first event, and those far longer than usual in this request. The longest comes first.
+ * @param {Lanes} lanes
+ * @returns {Wait[]}
+ */
 function waitsOf(lanes) {
   const marks = [0];
   for (const lane of lanes.lanes) {
     const { facts } = lane;
     for (const at of [facts.detected_ms, facts.first_ms, facts.completed_ms]) if (typeof at === "number") marks.push(at);
-    // Nobody waited while what is folded here came.
+    // Deltas arrived all the time that a folded delta stands for.
     for (let at = 0; at < lane.size; at += 1) if (lane.folded[at] > 1) marks.push(lane.lasts(at));
   }
   for (const { at_ms } of lanes.finishes) marks.push(at_ms);
@@ -164,6 +209,7 @@ function waitsOf(lanes) {
   for (let at = 1; at < times.length; at += 1) waits[at - 1] = times[at] - times[at - 1];
   const sorted = waits.filter((ms) => ms > 0).sort();
   const usual = sorted[sorted.length >> 1];
+  /** @type {Wait[]} */
   const long = [];
   for (let at = 0; at < waits.length; at += 1) {
     const wait = { from: times[at], to: times[at + 1], ms: waits[at] };
@@ -173,6 +219,11 @@ function waitsOf(lanes) {
   return long.sort((a, b) => b.ms - a.ms).slice(0, MOST_WAITS + 1);
 }
 
+/**
+ * Whether a folded delta covers a gap.
+ * @param {Lane} lane
+ * @param {Wait} gap
+ */
 function isFoldedOver(lane, gap) {
   const at = lane.until(gap.from) - 1;
   return at >= 0 && lane.folded[at] > 1 && lane.lasts(at) > gap.from;

@@ -1,9 +1,9 @@
-// Joins the parts: the address says what is shown.
+// Connects the parts of the page. The address says what is shown.
 
 import * as api from "./api.js";
 import { Comparison } from "./compare.js";
 import { Detail } from "./detail.js";
-import { announce, button, fill, h } from "./dom.js";
+import { announce, button, existing, fill, h } from "./dom.js";
 import { empty } from "./empty.js";
 import { fileChooser } from "./files.js";
 import { Filters } from "./filters.js";
@@ -15,16 +15,26 @@ import * as route from "./route.js";
 import { visible } from "./text.js";
 import { Theme } from "./theme.js";
 
-const RECOUNT = 1000; // ms between two counts of the facets while requests arrive
+/** @import { Summary } from "./api.js" */
+/** @import { Route } from "./route.js" */
+
+const RECOUNT = 1000; // ms between two reads of the facets while requests arrive
 
 const theme = new Theme();
 const kept = new Kept();
+
+/** @type {string[]} Ids of the requests selected for comparison. */
 let marked = [];
+
+/** @type {Required<Route> | null} */
 let shown = null;
 
 const back = () => route.go({ view: "list", filters: route.read().filters });
+
+/** @param {string} id */
 const open = (id) => route.go({ view: "request", ids: [id], filters: route.read().filters });
 
+/** @param {string | null | undefined} id */
 function mark(id) {
   if (!id) return;
   marked = marked.includes(id) ? marked.filter((one) => one !== id) : [...marked, id].slice(-2);
@@ -32,8 +42,8 @@ function mark(id) {
     const ids = marked;
     marked = [];
     route.go({ view: "compare", ids, filters: route.read().filters });
-  } else announce(marked.length ? "Chosen for comparison. Choose another one, with c." : "No longer chosen.");
-  list.show({ open: shown?.ids[0], marked });
+  } else announce(marked.length ? "Selected for comparison. Select another request with c." : "No longer selected.");
+  list.show({ open: shown?.ids[0] ?? null, marked });
   tellMarked();
 }
 
@@ -53,7 +63,7 @@ const themeButton = button("", "theme", () => theme.next(), { quiet: true });
 function tellMarked() {
   choice.hidden = !marked.length;
   const one = kept.requests.find((request) => request.id === marked[0]);
-  fill(choice, marked.length ? [h("span", {}, "Compare ", h("bdi", {}, visible(one?.model ?? "this request")), " with … choose another one and press ", h("kbd", {}, "c")), button("Do not compare", "close", () => mark(marked[0]), { quiet: true })] : null);
+  fill(choice, marked.length ? [h("span", {}, "Compare ", h("bdi", {}, visible(one?.model ?? "this request")), " with… Select another request and press ", h("kbd", {}, "c")), button("Cancel the comparison", "close", () => mark(marked[0]), { quiet: true })] : null);
 }
 
 function tellTheme() {
@@ -65,14 +75,14 @@ function tellTheme() {
 }
 
 async function clear() {
-  if (!(await confirmed("Forget all requests that are kept here? This cannot be undone.", "Forget them"))) return;
+  if (!(await confirmed("Delete all stored requests? This cannot be undone.", "Delete"))) return;
   try {
     await api.clear();
     await kept.load();
     count();
     back();
   } catch (failure) {
-    announce(failure.message);
+    announce(api.sentenceOf(failure));
   }
 }
 
@@ -100,27 +110,30 @@ function show() {
   list.show({ open: next.view === "request" ? next.ids[0] : null, marked });
 }
 
+let recount = 0; // timer, 0 if none is set
+
 async function count() {
-  clearTimeout(count.timer);
-  count.timer = null;
+  clearTimeout(recount);
+  recount = 0;
   try {
     filters.facets(await api.facets());
   } catch {
-    // The list says what is wrong.
+    // The list shows the failure.
   }
 }
 
 function countSoon() {
-  count.timer ??= setTimeout(count, RECOUNT);
+  recount ||= setTimeout(count, RECOUNT);
 }
 
+/** @type {Summary[]} */
 let arriving = [];
 
 function follow() {
   let wasLost = false;
   api.live({
     request: (summary) => {
-      // Of many at once the page is drawn once.
+      // Many that arrive at once are drawn once.
       if (!arriving.length) requestAnimationFrame(() => { kept.arrived(arriving); arriving = []; });
       arriving.push(summary);
       countSoon();
@@ -128,7 +141,7 @@ function follow() {
     cleared: () => { kept.load(); count(); },
     connected: (isThere) => {
       connection.textContent = isThere ? "live" : "not connected";
-      connection.title = isThere ? "What arrives is shown at once." : "Trying again, every second.";
+      connection.title = isThere ? "New requests appear as they arrive." : "Reconnecting every second.";
       connection.classList.toggle("lost", !isThere);
       if (isThere && wasLost) { kept.load(); count(); }
       wasLost = !isThere;
@@ -136,21 +149,25 @@ function follow() {
   });
 }
 
-fill(document.getElementById("app"),
+fill(existing("app"),
   h("header", { class: "page-head" }, h("h1", {}, h("a", { href: "#/" }, "otel-llm")), connection, filters.count, h("span", { class: "spring" }),
-    button("Open a file", "upload", () => chooser.click(), { quiet: true }), button("Forget all requests", "trash", clear, { quiet: true }), themeButton,
-    button("Keys", "help", () => help.showModal(), { quiet: true, "aria-keyshortcuts": "?" }), chooser),
+    button("Open a file", "upload", () => chooser.click(), { quiet: true }), button("Delete all requests", "trash", clear, { quiet: true }), themeButton,
+    button("Keyboard shortcuts", "help", () => help.showModal(), { quiet: true, "aria-keyshortcuts": "?" }), chooser),
   filters.element, choice,
   h("main", { class: "panes" }, h("section", { class: "list-pane", "aria-label": "Requests" }, list.element), detail.element, comparison.element),
   help);
 
-let resting = null;
+/** @type {number | undefined} */
+let resting;
 
-// Where both are to be seen, what is open follows the list.
+/**
+ * Move in the list. If a request is open beside it, open the one that the user stops at.
+ * @param {number} by lines
+ */
 function step(by) {
-  if (shown.view === "compare") return;
+  if (shown?.view === "compare") return;
   list.step(by);
-  if (shown.view !== "request") return;
+  if (shown?.view !== "request") return;
   clearTimeout(resting);
   resting = setTimeout(() => list.active && open(list.active), 120);
 }
@@ -158,15 +175,15 @@ function step(by) {
 listen({
   j: () => step(1),
   k: () => step(-1),
-  Enter: () => list.active && shown.view !== "compare" && open(list.active),
+  Enter: () => { if (list.active && shown?.view !== "compare") open(list.active); },
   "/": () => { filters.search.focus(); filters.search.select(); },
-  c: () => mark(shown.view === "request" && !list.element.contains(document.activeElement) ? shown.ids[0] : list.active),
+  c: () => mark(shown?.view === "request" && !list.element.contains(document.activeElement) ? shown.ids[0] : list.active),
   g: () => list.toTop(),
   t: () => theme.next(),
   "?": () => help.showModal(),
-  Escape: (event, { isField }) => {
+  Escape: (_, { isField }) => {
     if (isField) list.focus();
-    else if (shown.view !== "list") back();
+    else if (shown?.view !== "list") back();
     else if (marked.length) mark(marked[0]);
   },
 });

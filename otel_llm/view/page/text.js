@@ -1,40 +1,69 @@
-// What is written: numbers, times, and texts of models made fit to be read.
+// Formats numbers and times, and makes texts from models safe to read.
 
-// Control characters, those that turn the direction of writing, those without width, and halves of surrogate pairs.
+// Control characters, bidirectional controls, zero-width characters and lone surrogates.
 const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2064\u2066-\u2069\ufeff]|\p{Surrogate}/gu;
 
-/** `value` as text in which every character can be seen: those that cannot are written as \uXXXX. */
+/**
+ * `value` as text, with invisible characters written as \uXXXX.
+ * @param {unknown} value
+ * @returns {string}
+ */
 export function visible(value) {
   if (value === null || value === undefined) return "";
-  const text = typeof value === "string" ? value : JSON.stringify(value);
+  const text = typeof value === "string" ? value : (JSON.stringify(value) ?? "");
   return text.replace(UNSEEN, (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
-/** The same on one line, and no longer than `most` characters. */
+/**
+ * The same on one line, cut after `most` characters.
+ * @param {unknown} value
+ */
 export function oneLine(value, most = 200) {
   const text = typeof value === "string" ? value : (JSON.stringify(value) ?? "");
   const cut = text.length > most ? `${text.slice(0, most)}…` : text;
   return visible(cut.replace(/\s+/g, " "));
 }
 
-/** Where the character number `count` of `text` begins in JavaScript's units: the backend counts whole characters. */
+/**
+ * The offset in UTF-16 code units of the character at `count`. The backend counts code points.
+ * @param {string} text
+ * @param {number} count
+ */
 export function unitsOf(text, count) {
   let units = 0;
-  for (let seen = 0; seen < count && units < text.length; seen += 1) units += text.codePointAt(units) > 0xffff ? 2 : 1;
+  for (let seen = 0; seen < count && units < text.length; seen += 1) units += isPair(text, units) ? 2 : 1;
   return units;
+}
+
+/**
+ * Whether a surrogate pair starts at an offset.
+ * @param {string} text
+ * @param {number} at
+ */
+export function isPair(text, at) {
+  return (text.codePointAt(at) ?? 0) > 0xffff;
 }
 
 const GROUPED = new Intl.NumberFormat("en");
 
+/** @param {unknown} value */
 export function number(value) {
   return typeof value === "number" ? GROUPED.format(value) : "–";
 }
 
+/**
+ * @param {number} value
+ * @param {string} one
+ */
 export function count(value, one, many = `${one}s`) {
   return `${number(value)} ${value === 1 ? one : many}`;
 }
 
-/** A span of time in three digits and its unit. */
+/**
+ * A duration with three digits and its unit.
+ * @param {number | null | undefined} ms
+ * @returns {string}
+ */
 export function duration(ms) {
   if (typeof ms !== "number" || !Number.isFinite(ms)) return "–";
   if (ms < 0) return `−${duration(-ms)}`;
@@ -51,9 +80,13 @@ export function duration(ms) {
   return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
 }
 
+/** @param {number} value */
 const two = (value) => String(value).padStart(2, "0");
 
-/** The time of day, with the date where that is not today's. */
+/**
+ * The time of day, with the date unless that is today.
+ * @param {number} ms since the epoch
+ */
 export function when(ms, now = Date.now()) {
   const at = new Date(ms);
   if (Number.isNaN(at.getTime())) return "–";
@@ -62,6 +95,7 @@ export function when(ms, now = Date.now()) {
   return `${two(at.getDate())}.${two(at.getMonth() + 1)}. ${time}`;
 }
 
+/** @param {number} ms since the epoch */
 export function exactly(ms) {
   const at = new Date(ms);
   if (Number.isNaN(at.getTime())) return "–";
@@ -69,7 +103,10 @@ export function exactly(ms) {
   return `${date} ${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}.${String(at.getMilliseconds()).padStart(3, "0")}`;
 }
 
-/** The name of an anomaly, in words. */
+/**
+ * The name of an anomaly, in words.
+ * @param {string} name
+ */
 export function words(name) {
   return visible(name).replaceAll("_", " ");
 }

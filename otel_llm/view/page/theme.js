@@ -1,4 +1,4 @@
-// Light, dark, or as the system has it. Kept for the next time where the browser lets us.
+// The light or dark theme, or the system's. The choice is stored if the browser permits it.
 
 import { forgetColours } from "./colours.js";
 
@@ -6,20 +6,23 @@ const ORDER = ["system", "light", "dark"];
 const KEY = "otel-llm-theme";
 
 export class Theme extends EventTarget {
+  name = "system";
+
   constructor() {
     super();
     this.set(stored());
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#changed());
   }
 
+  /** @param {string | null} name */
   set(name) {
-    this.name = ORDER.includes(name) ? name : "system";
+    this.name = name && ORDER.includes(name) ? name : "system";
     if (this.name === "system") delete document.documentElement.dataset.theme;
     else document.documentElement.dataset.theme = this.name;
     try {
       localStorage.setItem(KEY, this.name);
     } catch {
-      // A browser that keeps nothing has the system's theme again next time.
+      // The browser blocks storage; the next visit starts with the system's theme.
     }
     this.#changed();
   }

@@ -1,1 +1,1 @@
-"""What the tests of the page share."""
+"""Helpers of the browser tests."""

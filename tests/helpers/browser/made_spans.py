@@ -1,4 +1,4 @@
-"""Spans as the exporter sends them, of sizes and with contents that no server here would make."""
+"""Handmade spans, with sizes and contents that no server of these tests produces."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def made(
     links: Iterable[Span] = (),
     **attributes: Any,
 ) -> Span:
-    """One request. `events`: name without `otel_llm.`, ms since its start, attributes. `__` in a name is a dot."""
+    """One request. `events`: name without `otel_llm.`, ms since the start, attributes. `__` in a keyword is a dot."""
     number = next(_numbers)
     started = STARTED_NS + int(at_ms * _MS)
     given = {
@@ -60,7 +60,7 @@ def made(
 
 
 def body(spans: Iterable[Span], service: str = "agent") -> bytes:
-    """What is sent of them."""
+    """An OTLP request with these spans."""
     request = ExportTraceServiceRequest()
     resource = request.resource_spans.add()
     resource.resource.attributes.extend(_attributes({"service.name": service}))
@@ -78,7 +78,7 @@ def call(
     every_ms: float = 10,
     size: int = 4,
 ) -> list[tuple[str, float, dict[str, Any]]]:
-    """The life of one tool call: a delta of `size` characters each `every_ms`."""
+    """The events of one tool call, with a delta of `size` characters every `every_ms`."""
     where: dict[str, Any] = {"otel_llm.choice.index": 0, "otel_llm.tool_call.index": index}
     events: list[tuple[str, float, dict[str, Any]]] = [
         ("tool_call.detected", at_ms, {**where, "gen_ai.tool.call.id": call_id}),

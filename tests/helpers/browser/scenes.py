@@ -1,4 +1,4 @@
-"""What an agent goes through: a scripted server, the real SDK, and the real exporter that sends it to the view."""
+"""Scenes of an agent: a scripted server, the real OpenAI SDK, and the real exporter, which sends spans to the view."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ SCENES: Mapping[str, Sequence[Any]] = {
 
 
 class Agent:
-    """An application on the SDK that plays scenes, and sends its spans to the view at `url`."""
+    """An application on the OpenAI SDK that plays scenes and sends its spans to the view at `url`."""
 
     def __init__(self, url: str, model: str = "qwen3-coder-30b", service: str = "travel-agent", **options: Any) -> None:
         self._model = model
@@ -137,7 +137,7 @@ class Agent:
         self._options = {"stall_seconds": 1.0, "log": False, **options}
 
     def plays(self, scene: str, **kwargs: Any) -> None:
-        """One request, read to its end whatever that is."""
+        """One request, read to its end, which may be an error."""
         with ScriptedServer(SCENES[scene]) as server:
             self.asks(server.base_url, **kwargs)
 

@@ -1,4 +1,4 @@
-"""`otel-llm view` as a process of its own, on free ports, over a file of its own."""
+"""`otel-llm view` as a process, on free ports, with its own file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _COMMAND = "import sys; from otel_llm.cli import main; sys.exit(main())"
 
 
 class View:
-    """A running view. `url`: of the page."""
+    """A running view. `url`: the page's address."""
 
     def __init__(self, folder: Path) -> None:
         command = [sys.executable, "-c", _COMMAND, "view", "--no-open", "--db", str(folder / "view.sqlite3")]
@@ -41,7 +41,7 @@ class View:
         self._process.stderr.close()
 
     def receive(self, body: bytes) -> None:
-        """Send it OTLP, as an exporter does."""
+        """Send OTLP to the view, as an exporter does."""
         headers = {"Content-Type": "application/x-protobuf"}
         httpx.post(f"{self.url}/v1/traces", content=body, headers=headers, timeout=60).raise_for_status()
 

@@ -1,0 +1,134 @@
+"""The text and the reasoning of a response: when they start, and what they say.  Pure.
+
+Text is the content, a refusal, or the transcript of an answer that is spoken. Reasoning is in a field of its own or in
+parts of the content (see `message_text.py`).
+
+Text deltas are appended as they come, by `Choice.keep_text`; they are measured and cut when `settle` is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from otel_llm.protocol.choice import Choice, Notice
+from otel_llm.protocol.fields import field, items_of, text_of
+from otel_llm.protocol.message_text import REASONING_FIELDS, content_text, part_reasoning, part_texts, reasoning_text
+
+
+class TextRecorder:
+    """Reads the text and reasoning of all choices of a recording.
+
+    `notices` gets a notice when the text of a choice starts. `keep_text`: keep text and reasoning, up to `limit`
+    characters together. `watch_text`: keep the text only.
+    """
+
+    __slots__ = ("_choices", "_keeps_reasoning", "_keeps_text", "_notices", "_room", "has_text", "over_limit")
+
+    def __init__(
+        self,
+        choices: Iterable[Choice],
+        notices: list[Notice],
+        *,
+        keep_text: bool,
+        watch_text: bool,
+        limit: int,
+    ) -> None:
+        self._choices = choices
+        self._notices = notices
+        self._keeps_text = keep_text or watch_text
+        self._keeps_reasoning = keep_text
+        self._room = limit
+        self.has_text = False
+        """Whether any choice has text."""
+        self.over_limit = 0
+        """Characters beyond the limit."""
+
+    def content(self, choice: Choice, content: Any, time_ns: int) -> None:
+        """A content, a refusal or a transcript: a string, or a list of parts."""
+        text = content if type(content) is str else content_text(content)
+        if not text:
+            for part in items_of(content):
+                text = text_of(field(part, "text"))
+                if text is not None:
+                    self.content(choice, text, time_ns)
+                elif reasoning := part_reasoning(part):
+                    self._reasoning(choice, reasoning, time_ns)
+            return
+        if choice.text_started_ns is None:
+            choice.text_started_ns = time_ns
+            self.has_text = True
+            self._notices.append(Notice("text", choice))
+            if self._keeps_text:
+                choice.keep_text = choice.fresh_text.append
+        if choice.keep_text is not None:
+            choice.keep_text(text)
+
+    def other_fields(self, choice: Choice, delta: Any, time_ns: int) -> None:
+        """A delta without content or tool calls: a refusal, something in a field of the provider's own, or nothing."""
+        try:
+            fields = delta.__dict__
+        except Exception:  # noqa: BLE001  null, a plain mapping, or an object that raises
+            fields = delta
+        if type(fields) is not dict:
+            return
+        refusal = fields.get("refusal")
+        if refusal is not None:
+            self.content(choice, refusal, time_ns)
+        if choice.reasoning_started_ns is None or self._keeps_reasoning:
+            self.extra_fields(choice, fields, time_ns)
+
+    def extra_fields(self, choice: Choice, extra: Any, time_ns: int) -> None:
+        """Fields besides those of the protocol: reasoning, or a spoken answer."""
+        if type(extra) is not dict:
+            return
+        for name, value in extra.items():
+            if value is None:
+                # As in every chunk of some servers.
+                continue
+            if name in REASONING_FIELDS:
+                text = value if type(value) is str else reasoning_text(value)
+                if text:
+                    self._reasoning(choice, text, time_ns)
+                    return
+            elif name == "audio":
+                self.content(choice, field(value, "transcript"), time_ns)
+
+    def settle(self) -> None:
+        """Measure the text that came since the last time, and keep what the limit allows."""
+        for choice in self._choices:
+            if choice.fresh_text:
+                try:
+                    text = "".join(choice.fresh_text)
+                except TypeError:
+                    text = self._text_of_parts(choice)
+                choice.fresh_text.clear()
+                self._keep(choice.text_parts, text)
+
+    def _reasoning(self, choice: Choice, text: str, time_ns: int) -> None:
+        if choice.reasoning_started_ns is None:
+            choice.reasoning_started_ns = time_ns
+        if self._keeps_reasoning:
+            # Text that came before it is counted against the limit first.
+            self.settle()
+            self._keep(choice.reasoning_parts, text)
+
+    def _text_of_parts(self, choice: Choice) -> str:
+        """The fresh text, if not all of it came as strings. Reasoning in its parts is kept apart."""
+        texts: list[str] = []
+        for content in choice.fresh_text:
+            if (text := content_text(content)) is not None:
+                texts.append(text)
+                continue
+            texts += part_texts(content)
+            if self._keeps_reasoning:
+                self._keep(choice.reasoning_parts, "".join(part_reasoning(part) for part in items_of(content)))
+        return "".join(texts)
+
+    def _keep(self, parts: list[str], text: str) -> None:
+        if len(text) > self._room:
+            self.over_limit += len(text) - self._room
+            text = text[: self._room]
+        if text:
+            parts.append(text)
+            self._room -= len(text)

@@ -1,0 +1,217 @@
+"""Grammars for calls in JSON: objects, arrays of objects, and a name followed by JSON arguments.  Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from otel_llm.tags.cursor import Cursor, Step, literal, one_of, peek, run, white
+from otel_llm.tags.grammars import NAME, Context, Grammar, closer, end_json_call, tool_name
+from otel_llm.tags.json_body import End, ObjectCall, container, object_begins
+from otel_llm.tags.pieces import ParsedCall, PieceBuffer
+
+# An object whose first key shows that it has another shape than `{"name": …, "arguments": …}`.
+_OTHER_SHAPE = re.compile(r"\{\s*[\"'](?:tool_name|tool_call_id|function|type|args)[\"']")
+
+
+def _is_verbatim(cursor: Cursor) -> bool:
+    """Whether the object that comes is written as custom tags want it: with a name and arguments."""
+    return _OTHER_SHAPE.match(cursor.text, cursor.position) is None
+
+
+def json_objects(
+    *closers: str, several: bool = False, separators: Sequence[str] = (), stops: Sequence[str] = ()
+) -> Grammar:
+    """A JSON object that is a call, then a closer if one comes.
+
+    `several`: more objects may follow, with white space or one of `separators` between them. `stops` end an object like
+    closers, but are left unread.
+    """
+
+    def read(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[bool]:
+        yield from white(cursor)
+        if not (yield from object_begins(cursor)):
+            return False
+        out.commit()
+        while True:
+            call = out.begin(context.format, verbatim=_is_verbatim(cursor), opening=context.opening)
+            end = yield from ObjectCall(out, call, (*closers, *stops)).read(cursor)
+            word = yield from end_json_call(cursor, out, call, end, closers)
+            if end == "cut" or word or not (several or separators):
+                return True
+            if not (yield from _another_object(cursor, separators)):
+                return True
+
+    return read
+
+
+def json_array(*closers: str, opened: bool = False) -> Grammar:
+    """An array of JSON objects that are calls. `opened`: the marker includes its bracket."""
+
+    def read(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[bool]:
+        if not opened:
+            yield from white(cursor)
+            if not (yield from literal(cursor, "[")):
+                return False
+        yield from white(cursor)
+        if not (yield from object_begins(cursor)):
+            return False
+        out.commit()
+        while True:
+            call = out.begin(context.format, verbatim=_is_verbatim(cursor), opening=context.opening)
+            end = yield from ObjectCall(out, call, closers).read(cursor)
+            out.end(call, complete=end != "cut")
+            if end == "cut" or not (yield from _another_object(cursor, (",",))):
+                break
+        yield from closer(cursor, ("]",))
+        yield from closer(cursor, closers)
+        return True
+
+    return read
+
+
+def _another_object(cursor: Cursor, separators: Sequence[str]) -> Step[bool]:
+    before = cursor.mark()
+    yield from white(cursor)
+    if separators and (yield from one_of(cursor, separators)) is not None:
+        yield from white(cursor)
+    begins = yield from object_begins(cursor)
+    if not begins:
+        cursor.rewind(before)
+    cursor.settle()
+    return begins
+
+
+def keyed_array(*closers: str) -> Grammar:
+    """An array of objects with one key each: the name of the tool, with the arguments as its value."""
+
+    def read(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[bool]:
+        yield from white(cursor)
+        if not (yield from literal(cursor, "[")):
+            return False
+        while True:
+            before = cursor.mark()
+            name = yield from _name_as_key(cursor)
+            if name is None:
+                cursor.rewind(before)
+                break
+            out.commit()
+            cursor.settle()
+            call = out.begin(context.format, opening=context.opening)
+            out.name(call, name)
+            end = yield from _arguments(cursor, out, call, closers)
+            if end == "closed":
+                yield from closer(cursor, ("}",))
+            out.end(call, complete=end != "cut")
+            if end == "cut":
+                return True
+            yield from closer(cursor, (",",))
+        if not out.committed:
+            return False
+        cursor.settle()
+        yield from closer(cursor, ("]",))
+        yield from closer(cursor, closers)
+        return True
+
+    return read
+
+
+def _name_as_key(cursor: Cursor) -> Step[str | None]:
+    yield from white(cursor)
+    if not (yield from literal(cursor, "{")):
+        return None
+    yield from white(cursor)
+    if not (yield from literal(cursor, '"')):
+        return None
+    name = yield from tool_name(cursor)
+    if not name or not (yield from literal(cursor, '"')):
+        return None
+    yield from white(cursor)
+    if not (yield from literal(cursor, ":")):
+        return None
+    yield from white(cursor)
+    return name if (yield from peek(cursor)) == "{" else None
+
+
+def _arguments(cursor: Cursor, out: PieceBuffer, call: ParsedCall, stops: Sequence[str]) -> Step[End]:
+    end = yield from container(cursor, lambda text: out.arguments(call, text), stops)
+    call.well_formed = call.well_formed and end == "closed"
+    return end
+
+
+@dataclass(frozen=True)
+class NamedCall:
+    """The markup of calls whose arguments are JSON and whose name stands before them.
+
+    `before` and `after`: what stands around the name, one of each. An empty string among them: nothing need stand
+    there.
+    """
+
+    before: Sequence[str] = ("",)
+    after: Sequence[str] = ("",)
+    closers: Sequence[str] = ()
+    """One of these ends a call."""
+    block_closers: Sequence[str] = ()
+    """One of these ends the block of calls."""
+    several: bool = False
+    """Whether a block may hold more than one call."""
+    name_of: Callable[[str], str] = str
+    """Makes the tool's name of what stands in its place."""
+    id_marker: str = ""
+    """Behind the name, the call's id may follow this."""
+
+
+def named_json(markup: NamedCall) -> Grammar:
+    """A name, then arguments as a JSON object."""
+
+    def read(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[bool]:
+        while True:
+            place = cursor.mark()
+            name = yield from _name_of_call(cursor, markup, first=not out.committed)
+            if name is None:
+                if not out.committed:
+                    return False
+                cursor.rewind(place)
+                cursor.settle()
+                break
+            out.commit()
+            cursor.settle()
+            call = out.begin(context.format, opening=context.opening)
+            out.name(call, name)
+            end: End = "closed"
+            if (yield from peek(cursor)) == "{":
+                end = yield from _arguments(cursor, out, call, (*markup.closers, *markup.block_closers))
+            yield from end_json_call(cursor, out, call, end, markup.closers)
+            if end == "cut" or not markup.several:
+                break
+        yield from closer(cursor, markup.block_closers)
+        return True
+
+    return read
+
+
+def _name_of_call(cursor: Cursor, markup: NamedCall, *, first: bool) -> Step[str | None]:
+    """Read all that stands before the arguments. Returns the name, or None if no call comes."""
+    yield from white(cursor)
+    words = [word for word in markup.before if word]
+    if words and (yield from one_of(cursor, words)) is None and ("" not in markup.before or not first):
+        return None
+    yield from white(cursor)
+    name = markup.name_of((yield from tool_name(cursor)))
+    if not name:
+        return None
+    yield from white(cursor)
+    if markup.id_marker and (yield from literal(cursor, markup.id_marker)):
+        yield from run(cursor, NAME, 64)
+    words = [word for word in markup.after if word]
+    if words and (yield from one_of(cursor, words)) is None and "" not in markup.after:
+        return None
+    yield from white(cursor)
+    if (yield from peek(cursor)) == "{":
+        return name
+    # Without arguments, only its closer tells a call from prose.
+    place = cursor.mark()
+    is_closed = bool(markup.closers) and (yield from one_of(cursor, markup.closers)) is not None
+    cursor.rewind(place)
+    return name if is_closed else None

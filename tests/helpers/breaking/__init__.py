@@ -1,0 +1,1 @@
+"""Breaks the package's functions one by one, each in a scenario that calls it."""
