@@ -17,6 +17,8 @@ from typing import Any
 
 import httpx
 
+from tests.helpers.swallowed_faults import faults_in
+
 OTEL_LLM = str(Path(sys.executable).with_name("otel-llm"))
 
 
@@ -164,6 +166,7 @@ def viewing(db: Path, *options: str, **environment: str) -> Iterator[Viewer]:
         if process.poll() is None:
             process.terminate()
             assert process.wait(30) == 0
+        assert not faults_in(viewer.said_later())
     finally:
         process.kill()
         process.wait(30)
