@@ -49,7 +49,11 @@ def pytest_configure(config: pytest.Config) -> None:
     communicate: Any = subprocess.Popen.communicate
 
     def observe(where: str, fault: BaseException) -> None:
-        _seen.append(SwallowedFault(where, fault, "".join(traceback.format_exception(fault))))
+        try:
+            report = "".join(traceback.format_exception(fault))
+        except Exception:  # an attribute of an exception in its chain may raise
+            report = repr(fault)
+        _seen.append(SwallowedFault(where, fault, report))
 
     def listen(process: Any, *args: Any, **kwargs: Any) -> Any:
         outputs = communicate(process, *args, **kwargs)
