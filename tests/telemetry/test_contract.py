@@ -289,8 +289,12 @@ def test_clients_come_and_go_without_a_global_provider(serve: Serve) -> None:
         from opentelemetry.sdk.metrics.export import InMemoryMetricReader
         from otel_llm import intercept_llm_requests
 
+        # Shared: each HTTP client loads all certificates of the machine.
+        http_client = openai.DefaultHttpxClient()
+
         def client():
-            return intercept_llm_requests(openai.OpenAI(api_key="unused", base_url={serve(*HEALTHY).base_url!r}))
+            base_url = {serve(*HEALTHY).base_url!r}
+            return intercept_llm_requests(openai.OpenAI(api_key="unused", base_url=base_url, http_client=http_client))
 
         def held():
             gc.collect()
