@@ -72,7 +72,7 @@ _Reader = Callable[[Any], _Entry]
 
 
 def _message(message: Any) -> _Entry:
-    role = message.get("role") if type(message) is dict else field(message, "role")
+    role = text_of(message.get("role") if type(message) is dict else field(message, "role"))
     if role == "user":
         return _OTHER
     if role == "assistant":
@@ -87,7 +87,7 @@ def _item(item: Any) -> _Entry:
     kind = text_of(field(item, "type")) or ""
     if kind in _RESULTS:
         return _Entry("result", result=text_of(field(item, "call_id")) or "")
-    if kind == "reasoning" or kind.endswith("_call") or field(item, "role") == "assistant":
+    if kind == "reasoning" or kind.endswith("_call") or text_of(field(item, "role")) == "assistant":
         call_id = text_of(field(item, "call_id")) if kind in _CALLS else None
         return _Entry("model", () if call_id is None else (call_id,))
     # A reference may come without its type.
