@@ -58,38 +58,54 @@ def diagnose_request(request: ChatRequest) -> list[Anomaly]:
 
 def diagnose(case: Case) -> list[Anomaly]:
     """All anomalies of one response; those of the whole response come first."""
-    found: list[Anomaly] = []
+    try:
+        return list(_anomalies(case))
+    except Exception:
+        if case.on_fault is None:
+            raise
+    return _anomalies_despite_faults(case, case.on_fault)
+
+
+def _anomalies(case: Case) -> Iterator[Anomaly]:
     for judge in STREAM_JUDGES:
-        _ask(judge, (case,), found)
+        for type_, detail, _ in judge(case):
+            yield Anomaly(type_, detail)
     for choice in case.recording.choices:
+        index = choice.index
         for choice_judge in CHOICE_JUDGES:
-            _ask(choice_judge, (case, choice), found, choice.index)
+            for type_, detail, call_index in choice_judge(case, choice):
+                yield Anomaly(type_, detail, index, call_index)
         if not choice.call_count:
             continue
         for choice_judge in CALLING_CHOICE_JUDGES:
-            _ask(choice_judge, (case, choice), found, choice.index)
+            for type_, detail, call_index in choice_judge(case, choice):
+                yield Anomaly(type_, detail, index, call_index)
         for call in choice.calls:
             for call_judge in CALL_JUDGES:
-                _ask(call_judge, (case, choice, call), found, choice.index, call.index)
+                for type_, detail, _ in call_judge(case, choice, call):
+                    yield Anomaly(type_, detail, index, call.index)
+
+
+def _anomalies_despite_faults(case: Case, on_fault: Callable[[str, Exception], None]) -> list[Anomaly]:
+    """As `_anomalies`, each judge by itself. What a judge found before it raised stays, and the others still run."""
+    found: list[Anomaly] = []
+
+    def ask(judge: Callable[..., Iterator[Finding]], *subjects: object, choice: int | None, call: int | None) -> None:
+        try:
+            for type_, detail, index in judge(*subjects):
+                found.append(Anomaly(type_, detail, choice, call if index is None else index))
+        except Exception as error:  # noqa: BLE001
+            on_fault(f"the {judge.__name__} judge", error)
+
+    for judge in STREAM_JUDGES:
+        ask(judge, case, choice=None, call=None)
+    for choice in case.recording.choices:
+        for choice_judge in (*CHOICE_JUDGES, *(CALLING_CHOICE_JUDGES if choice.call_count else ())):
+            ask(choice_judge, case, choice, choice=choice.index, call=None)
+        for call in choice.calls if choice.call_count else ():
+            for call_judge in CALL_JUDGES:
+                ask(call_judge, case, choice, call, choice=choice.index, call=call.index)
     return found
-
-
-def _ask(
-    judge: Callable[..., Iterator[Finding]],
-    subjects: tuple[Case] | tuple[Case, Choice] | tuple[Case, Choice, ToolCall],
-    found: list[Anomaly],
-    choice_index: int | None = None,
-    call_index: int | None = None,
-) -> None:
-    """Add what one judge finds. If it raises, what it found before stays, and the other judges still run."""
-    try:
-        for type_, detail, index in judge(*subjects):
-            found.append(Anomaly(type_, detail, choice_index, call_index if index is None else index))
-    except Exception as error:
-        on_fault = subjects[0].on_fault
-        if on_fault is None:
-            raise
-        on_fault(f"the {judge.__name__} judge", error)
 
 
 # One call -----------------------------------------------------------------------------------------------------

@@ -116,6 +116,11 @@ def parse_json(text: str) -> Any:
         raise UnreadableError(f"it is not JSON ({error})") from None
 
 
+def parse_strictly(text: str) -> Any:
+    """The value of a text that is JSON by the RFC, without NaN and Infinity. Raises ValueError or RecursionError."""
+    return json.loads(text, parse_constant=_no_constant)
+
+
 def canonical(value: Any) -> str:
     """The same spelling for all values with the same meaning. Raises RecursionError for values nested too deeply."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), default=_spell)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from otel_llm.protocol.fields import field, items_of
+from otel_llm.protocol.json_values import parse_strictly
 from otel_llm.protocol.request import Tool
 from otel_llm.tags.python_syntax import NotACall, read_literal
 
@@ -89,7 +90,7 @@ def _json_value(text: str) -> tuple[str, str] | None:
         word = _WORDS[text.lower()]
         return ("null" if word == "null" else "boolean"), word
     try:
-        value = json.loads(text, parse_constant=_refuse)
+        value = parse_strictly(text)
     except (ValueError, RecursionError):
         pass
     else:
@@ -101,10 +102,6 @@ def _json_value(text: str) -> tuple[str, str] | None:
         except (NotACall, RecursionError):
             return None
     return None
-
-
-def _refuse(name: str) -> Any:
-    raise ValueError(name)
 
 
 def quoted(text: str) -> str:

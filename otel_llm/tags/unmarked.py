@@ -8,11 +8,11 @@ passed on as it comes, with all that is in it: a call quoted inside of data is n
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from otel_llm.protocol.json_values import parse_strictly
 from otel_llm.tags.brackets import JSON, PYTHON, balanced, read_to_end
 from otel_llm.tags.cursor import Cursor, Step, literal, peek, run, white
 from otel_llm.tags.grammars import Context, Grammar, emit_call
@@ -229,13 +229,9 @@ def _call(value: Any) -> tuple[str, dict[str, Any]] | None:
 
 def _strict_json(text: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_refuse)
+        return parse_strictly(text)
     except (ValueError, RecursionError):
         return None
-
-
-def _refuse(name: str) -> Any:
-    raise ValueError(name)
 
 
 def _emit_object(text: str, out: PieceBuffer, context: Context) -> None:

@@ -61,6 +61,7 @@ NEVER_CALLED = {
         "tags.stage._ChoiceText.held",
     ],
     "the OpenTelemetry SDK calls it, and logs what it raises": ["telemetry.counters._Sum.observe"],
+    "it is called after a judge has raised": ["diagnosis.judges._anomalies_despite_faults*"],
     "it takes an event of more than 16 MB": ["protocol.sse.EventReader._give_up"],
     "it does nothing": ["tags.stage.Observer.*", "telemetry.request_span.CurrentSpan.release"],
     "Python's copy and pickle call it": ["transparency.proxies.*__", "transparency.proxies._name"],
@@ -146,6 +147,7 @@ IN_THE_WAY = {
 }
 # Functions whose fault is no fault that is reported.
 SILENT = {
+    "every judge is asked again by itself": ["diagnosis.judges._anomalies"],
     "whoever calls it takes any exception for its answer": [
         "diagnosis.schemas._refuse",
         "protocol.content_encoding._*.feed",
@@ -188,7 +190,7 @@ def play_broken(function: Function, cast: Cast) -> None:
     __tracebackhide__ = True
     part = cast.part_for(function)
     if part is None and not HAS_RESPONSES:
-        pytest.skip("this SDK has less to call it by")
+        pytest.skip("this SDK has no Responses API, and no other scenario calls it")
     assert part is not None, "no scenario calls it: add one, or say in NEVER_CALLED why there is none"
     where = f"in the scenario {part.scenario.name!r}"
     try:
