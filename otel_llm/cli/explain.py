@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from otel_llm.diagnosis.explanations import Explanation
+    from otel_llm.diagnosis.explanations.model import Explanation
 
 _LONGEST_LINE: Final = 240  # of a sample
 _WIDTH: Final = 120

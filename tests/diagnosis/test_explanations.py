@@ -11,7 +11,8 @@ import pytest
 
 from otel_llm.cli import main
 from otel_llm.diagnosis import judges
-from otel_llm.diagnosis.explanations import BY_TYPE, EXPLANATIONS, TOOLS
+from otel_llm.diagnosis.explanations import BY_TYPE, EXPLANATIONS
+from otel_llm.diagnosis.explanations.model import TOOLS
 from tests.helpers.streams import STEP_NS, anomalies_of, types_of
 
 TYPES = [

@@ -24,7 +24,8 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 
 from otel_llm.cli import main
 from otel_llm.demo.scripted_server import ScriptedServer
-from otel_llm.diagnosis.explanations import BY_TYPE, TOOLS
+from otel_llm.diagnosis.explanations import BY_TYPE
+from otel_llm.diagnosis.explanations.model import TOOLS
 from tests.helpers.callers import SyncCaller
 from tests.helpers.corpus_streams import CORPUS, load, reads_of
 from tests.helpers.seen import Seen

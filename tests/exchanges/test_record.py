@@ -36,7 +36,7 @@ from otel_llm.demo.scripted_server import (
     text,
     tool_call_chunks,
 )
-from otel_llm.diagnosis.explanations import TOOLS
+from otel_llm.diagnosis.explanations.model import TOOLS
 from otel_llm.exchanges.redaction import Redactor, secrets_in_request
 from tests.helpers.corpus_streams import CORPUS, load, reads_of
 from tests.helpers.seen import Seen
