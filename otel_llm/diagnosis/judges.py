@@ -246,7 +246,9 @@ def tool_choice(case: Case, choice: Choice) -> Iterator[Finding]:
             yield Finding("tool_choice_violated", f"none, but {_number(count, 'call')}")
         return
     if wanted.mode in {"required", "named"} and not count:
-        if case.is_settled(choice) and not case.was_cut_off(choice):
+        # A tool that the server ran by itself is a call, too.
+        ran = wanted.mode == "required" and choice.server_items
+        if not ran and case.is_settled(choice) and not case.was_cut_off(choice):
             yield Finding("tool_choice_violated", f"{wanted.mode}, but no call")
         return
     if wanted.names is not None:

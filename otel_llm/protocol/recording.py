@@ -23,6 +23,7 @@ from typing import Any
 from otel_llm.protocol.call_matching import LEGACY, Key, TextKey, begin_call, find_call
 from otel_llm.protocol.choice import CUTTING_FINISH_REASONS, Choice, Failure, Limits, Notice, Outcome, TagRewrite
 from otel_llm.protocol.errors import error_in
+from otel_llm.protocol.executed_tools import EXECUTED_TOOLS, count_executed_tools
 from otel_llm.protocol.fields import field, index_of, items_of, text_of, undeclared_field
 from otel_llm.protocol.folding import settle_calls
 from otel_llm.protocol.text_recording import TextRecorder
@@ -210,7 +211,7 @@ class Recording:
                     # The content is empty.
                     self._texts.other_fields(known, delta, received_ns)
             if extra is not None:
-                if known.reasoning_started_ns is None or self._keeps_reasoning:
+                if known.reasoning_started_ns is None or self._keeps_reasoning or EXECUTED_TOOLS in extra:
                     self._texts.extra_fields(known, extra, received_ns)
                 if not self._has_function_calls:
                     function_call = field(extra, "function_call")
@@ -250,6 +251,12 @@ class Recording:
         choice = self._choice(choice_index)
         if choice is not None:
             self._delta_of(choice, TextKey(number), None, name, arguments, "text", time_ns)
+
+    def server_items(self, count: int) -> None:
+        """So many items of the only choice are the server's own, as far as is known."""
+        choice = self._choice(0)
+        if choice is not None:
+            choice.server_items = max(choice.server_items, count)
 
     def call_rewritten(self, rewrite: TagRewrite, time_ns: int) -> None:
         """A call in the text was rewritten."""
@@ -478,6 +485,10 @@ class Recording:
             return
         if reason == "error":
             self._read_failure(source)
+        # A delta with text is searched for these only here.
+        executed = undeclared_field(undeclared_field(source, "delta"), EXECUTED_TOOLS)
+        if executed is not None:
+            count_executed_tools(choice, executed)
         reason = reason[: self.limits.name]
         if reason != choice.finish_reason:
             if len(choice.finish_reasons) < self.limits.notes:

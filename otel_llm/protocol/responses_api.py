@@ -39,6 +39,9 @@ _ITEM_DONE = "response.output_item.done"
 _ARGUMENTS_DELTAS = frozenset({"response.function_call_arguments.delta", "response.custom_tool_call_input.delta"})
 # The items that the application answers, and the field with what they pass to the tool.
 _ARGUMENTS_OF = {"function_call": "arguments", "custom_tool_call": "input"}
+# Items of the server besides those named `..._call`: a tool that waits for approval, code that calls tools, the
+# conversation so far in short.
+_SERVER_ITEMS = frozenset({"mcp_approval_request", "program", "compaction"})
 _FINISH_REASONS = {"max_output_tokens": "length", "max_tokens": "length"}
 
 
@@ -51,6 +54,7 @@ class ResponseEvents:
         self._calls = ItemCalls(recording.limits)
         self._by_index = self._calls.by_index
         self._has_calls = self._has_text = self._has_reasoning = False
+        self._items_added = self._items_done = 0
         # Whether text or reasoning came in whole items, all of which the end of the response repeats.
         self._has_item_text = self._has_item_reasoning = False
         self._text_delta = MadeDelta()
@@ -124,9 +128,13 @@ class ResponseEvents:
         return made_chunk(reasoning=field(event, "delta"))
 
     def _item_added(self, event: Any) -> MadeChunk | None:
+        self._items_added += _is_of_server(field(event, "item"))
+        self._count_server_items(self._items_added)
         return made_chunk(self._call_delta(field(event, "item"), index_of(field(event, "output_index"))))
 
     def _item_done(self, event: Any) -> MadeChunk | None:
+        self._items_done += _is_of_server(field(event, "item"))
+        self._count_server_items(self._items_done)
         return self._new_in([(index_of(field(event, "output_index")), field(event, "item"))])
 
     def _arguments_delta(self, event: Any) -> MadeChunk | None:
@@ -162,7 +170,9 @@ class ResponseEvents:
     def _ended(self, response: Any, status: str | None) -> MadeChunk:
         """The end of a response, with everything in it that no event said before."""
         self._recording.read_head(response)
-        chunk = self._new_in(enumerate(items_of(field(response, "output"))), at_end=True)
+        items = items_of(field(response, "output"))
+        self._count_server_items(sum(map(_is_of_server, items)))
+        chunk = self._new_in(enumerate(items), at_end=True)
         finish_reason: Any = status
         if status == "failed":
             self._fail(field(response, "error"), "failed")
@@ -178,6 +188,11 @@ class ResponseEvents:
             choice["finish_reason"] = finish_reason
         chunk["usage"] = field(response, "usage")
         return chunk
+
+    def _count_server_items(self, count: int) -> None:
+        """Items are told when they begin, when they are done and at the end; a server may leave out any of these."""
+        if count:
+            self._recording.server_items(count)
 
     def _fail(self, error: Any, kind: str) -> None:
         # A failed response without an error may come after an error event, which said more.
@@ -267,6 +282,12 @@ class EitherEvents:
         return (ResponseEvents(self._recording) if is_response else self._recording).read_response(
             response, received_ns
         )
+
+
+def _is_of_server(item: Any) -> bool:
+    """Whether an item is something that the server did by itself."""
+    kind = text_of(field(item, "type")) or ""
+    return kind in _SERVER_ITEMS or (kind.endswith("_call") and kind not in _ARGUMENTS_OF)
 
 
 def _texts(parts: Any) -> Iterator[str]:
