@@ -23,7 +23,7 @@ from typing import Any
 from otel_llm.protocol.call_matching import LEGACY, Key, TextKey, begin_call, find_call
 from otel_llm.protocol.choice import CUTTING_FINISH_REASONS, Choice, Failure, Limits, Notice, Outcome, TagRewrite
 from otel_llm.protocol.errors import error_in
-from otel_llm.protocol.executed_tools import EXECUTED_TOOLS, count_executed_tools
+from otel_llm.protocol.executed_tools import EXECUTED_TOOLS, count_executed_tools, executed_tools_in
 from otel_llm.protocol.fields import field, index_of, items_of, text_of, undeclared_field
 from otel_llm.protocol.folding import settle_calls
 from otel_llm.protocol.text_recording import TextRecorder
@@ -193,7 +193,7 @@ class Recording:
                 content = field(delta, "content")
                 tool_calls = field(delta, "tool_calls")
                 function_call = field(delta, "function_call")
-                extra = field(delta, "__pydantic_extra__")
+                extra = field(delta, "__pydantic_extra__") or executed_tools_in(delta)
                 self._has_function_calls = self._has_function_calls and _may_call_functions(delta)
             if known is None:
                 known = self._choice(index)
