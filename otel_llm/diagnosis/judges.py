@@ -218,8 +218,8 @@ def finish_reason(case: Case, choice: Choice) -> Iterator[Finding]:
     if count:
         count -= choice.over_text_calls + sum(call.kind == "text" for call in choice.calls)
     if count and reason not in CALLING_FINISH_REASONS | CUTTING_FINISH_REASONS:
-        # The API itself ends with `stop` if the request named the tool.
-        named = case.request is not None and case.request.tool_choice.mode == "named"
+        # The API itself ends with `stop` if the request named the tool, which an unknown request may have done.
+        named = case.request is None or case.request.tool_choice.mode == "named"
         if not (named and reason == "stop"):
             detail = f"{_shown(reason)} after {_number(count, 'call')}"
             yield Finding("finish_reason_mismatch", detail)
