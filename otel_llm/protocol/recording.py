@@ -405,7 +405,7 @@ class Recording:
     def _legacy_call(self, choice: Choice, function_call: Any, time_ns: int) -> None:
         name = text_of(field(function_call, "name"))
         arguments = field(function_call, "arguments")
-        if name is None and LEGACY not in choice.by_index and is_empty(arguments):
+        if name is None and is_empty(arguments):
             # Some servers send the field with nothing in it beside every answer.
             return
         self._delta_of(choice, LEGACY, None, name, arguments, "legacy", time_ns)

@@ -466,7 +466,7 @@ def _fail(observation: Observation, error: BaseException, wait_started_ns: int, 
 
 
 def _fail_closing(observation: Observation, error: BaseException, error_of_block: BaseException | None = None) -> None:
-    """Closing the stream raised. That of a `with` block may raise the block's own error, which is none of the stream."""
+    """Closing the stream raised. At the end of a `with` block, the block's own error may be raised again."""
     if error is error_of_block:
         return
     try:
