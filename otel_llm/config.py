@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, TypedDict
 if TYPE_CHECKING:
     from otel_llm.tags import ToolCallTagRewriter, ToolCallTags
 
+_warned: set[str] = set()
 _logger = logging.getLogger("otel_llm")
 
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
+_LARGEST = 2**63 - 1
 _EVENT_SINKS = frozenset({"span", "log"})
 
 
@@ -84,7 +86,11 @@ def read_config(options: Mapping[str, Any] | None = None, environ: Mapping[str, 
                 chosen[entry.name] = _READERS[entry.name](value)
                 break
             except Exception as error:  # noqa: BLE001  converting an arbitrary object may raise anything
-                _logger.warning("%s %s is not used: %s", source, _shown(value), _shown(error, str))
+                warning = f"{source} {_shown(value)} is not used: {_shown(error, str)}"
+                # Every instrumentor and every intercepted client reads the same variables.
+                if source != variable or warning not in _warned:
+                    _logger.warning("%s", warning)
+                    _warned.add(warning)
     return Config(**chosen)
 
 
@@ -111,11 +117,12 @@ def _whole_number(value: Any) -> int:
         raise TypeError("it must be a whole number")
     try:
         number = int(value)
-        is_whole = number == float(value)
     except (TypeError, ValueError, OverflowError):
         raise ValueError("it must be a whole number") from None
-    if number < 0 or not is_whole:
+    if number < 0 or (isinstance(value, float) and number != value):
         raise ValueError("it must be a whole number, 0 or more")
+    if number > _LARGEST:
+        raise ValueError(f"it must be at most {_LARGEST}")
     return number
 
 
@@ -132,12 +139,15 @@ def _seconds(value: Any) -> float:
 
 
 def _sinks(value: Any) -> frozenset[str]:
-    names = value.split(",") if isinstance(value, str) else list(value)
+    try:
+        names = value.split(",") if isinstance(value, str) else list(value)
+    except TypeError:
+        names = [value]
     sinks = {str(name).strip().lower() for name in names}
     if sinks == {"none"}:
         return frozenset()
     if not sinks or not sinks <= _EVENT_SINKS:
-        raise ValueError("it must be span, log, both with a comma between, or none")
+        raise ValueError("it must be span, log, span,log or none")
     return frozenset(sinks)
 
 

@@ -12,11 +12,16 @@ from typing import Any
 import openai
 import pytest
 
-from otel_llm import OpenAIInstrumentor, intercept_llm_requests
+from otel_llm import OpenAIInstrumentor, config, intercept_llm_requests
 from otel_llm.config import Config, Options, read_config
 from tests.helpers.ids import stable_id
 
 NOTHING: dict[str, str] = {}
+
+
+@pytest.fixture(autouse=True)
+def warn_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "_warned", set())
 
 
 def test_the_defaults_are_those_of_the_contract() -> None:
@@ -238,3 +243,15 @@ def test_a_type_checker_takes_the_keywords_and_refuses_others(tmp_path: Path) ->
     wrong = {int(number) for number in re.findall(r"program\.py:(\d+): error", said)}
     refused = {number for number, line in enumerate(SNIPPET.splitlines(), 1) if line.endswith("# refused")}
     assert wrong == refused, said
+
+
+def test_a_bad_variable_warns_once_however_many_read_it(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(3):
+        read_config({}, {"OTEL_LLM_LOG": "2"})
+    assert len(caplog.records) == 1
+    read_config({}, {"OTEL_LLM_LOG": "3"})
+    assert len(caplog.records) == 2
+
+
+def test_a_number_that_a_float_cannot_hold_is_still_whole() -> None:
+    assert read_config({}, {"OTEL_LLM_ARGUMENT_LIMIT": str(2**53 + 1)}).argument_limit == 2**53 + 1
