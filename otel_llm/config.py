@@ -6,7 +6,8 @@ import logging
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, TypedDict
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 if TYPE_CHECKING:
     from otel_llm.tags import ToolCallTagRewriter, ToolCallTags
@@ -18,6 +19,7 @@ _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
 _LARGEST = 2**63 - 1
 _EVENT_SINKS = frozenset({"span", "log"})
+_ANOMALY_STATUSES = frozenset({"unset", "error"})
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,12 @@ class Config:
     """Write a log line when something happens in a stream (logger `otel_llm`, level INFO)."""
     stall_seconds: float = 10.0
     """A longer wait between two chunks is the anomaly `stalled`."""
+    delta_events: int | None = None
+    """Most events with a delta's arguments on one span. None: as many as the span has room for."""
+    anomaly_status: Literal["unset", "error"] = "unset"
+    """The status of a span with an anomaly: `error`, or `unset` to leave it as it is."""
+    redact: Callable[[str], str] | None = None
+    """Returns what may be sent of a text (see `telemetry/redaction.py`)."""
     tool_call_tags: Any = None
     """Rewrite tool calls in the text to this: `start,end`, one tag, a format's name, or `openai`. None: leave them."""
 
@@ -46,6 +54,9 @@ class Options(TypedDict, total=False):
     events: str | Iterable[str] | None
     log: bool | None
     stall_seconds: float | None
+    delta_events: int | None
+    anomaly_status: Literal["unset", "error"] | None
+    redact: Callable[[str], str] | str | None
     tool_call_tags: ToolCallTags | ToolCallTagRewriter | str | None
 
 
@@ -151,6 +162,32 @@ def _sinks(value: Any) -> frozenset[str]:
     return frozenset(sinks)
 
 
+def _anomaly_status(value: object) -> str:
+    status = str(value).strip().lower()
+    if status not in _ANOMALY_STATUSES:
+        raise ValueError("it must be unset or error")
+    return status
+
+
+def _redact(value: Any) -> Callable[[str], str]:
+    """A function, or the one at a Python path `module:function`, which is imported here."""
+    if not isinstance(value, str):
+        if not callable(value):
+            raise TypeError("it must be a function or the path of one, module:function")
+        function: Callable[[str], str] = value
+        return function
+    module, colon, path = value.strip().partition(":")
+    if not (module and colon and path):
+        raise ValueError("it must be the path of a function, module:function")
+    found: Any = import_module(module)
+    for name in path.split("."):
+        found = getattr(found, name)
+    if not callable(found):
+        raise TypeError("it is no function")
+    called: Callable[[str], str] = found
+    return called
+
+
 def _tags(value: Any) -> Any:
     # Most applications rewrite nothing and need not load the rewriter.
     from otel_llm.tags.target import read_target
@@ -164,5 +201,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "events": _sinks,
     "log": _boolean,
     "stall_seconds": _seconds,
+    "delta_events": _whole_number,
+    "anomaly_status": _anomaly_status,
+    "redact": _redact,
     "tool_call_tags": _tags,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import re
+import textwrap
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,13 @@ GOOD: list[tuple[str, Any, Any]] = [
     ("stall_seconds", 3, 3.0),
     ("stall_seconds", "1e-3", 0.001),
     ("stall_seconds", "inf", float("inf")),
+    ("delta_events", 0, 0),
+    ("delta_events", "40", 40),
+    ("anomaly_status", "error", "error"),
+    ("anomaly_status", " UNSET ", "unset"),
+    ("redact", str.lower, str.lower),
+    ("redact", "textwrap:dedent", textwrap.dedent),
+    ("redact", " textwrap:TextWrapper.fill ", textwrap.TextWrapper.fill),
     ("events", "span", frozenset({"span"})),
     ("events", "log", frozenset({"log"})),
     ("events", "span,log", frozenset({"span", "log"})),
@@ -56,6 +64,19 @@ _BAD_VALUES: dict[str, list[Any]] = {
     "log": ["x", []],
     "argument_limit": [-1, "-1", "many", "1.5", 1.5, True, "", [], float("inf"), float("nan"), 10**400, "9" * 5000],
     "stall_seconds": [0, -1, "0", "-2", "soon", "nan", float("nan"), True, "", [], 10**400],
+    "delta_events": [-1, "-1", "some", True, 1.5],
+    "anomaly_status": ["", "ok", "ERRORS", True, 1],
+    "redact": [
+        "",
+        "textwrap",
+        "textwrap:",
+        ":dedent",
+        "textwrap:nothing",
+        "no_such_module:dedent",
+        "textwrap:__doc__",
+        5,
+        [],
+    ],
     "events": ["", "spam", "span,spam", "none,span", "span,", 5, True, [], [5]],
 }
 BAD = [(option, value) for option, values in _BAD_VALUES.items() for value in values]

@@ -74,6 +74,7 @@ class Recording:
         "failure",
         "first_chunk_ns",
         "first_tool_call_ns",
+        "last_chunk_ns",
         "limits",
         "max_wait_ns",
         "outcome",
@@ -113,6 +114,7 @@ class Recording:
         self.ended_ns: int | None = None
         self.chunk_count = 0
         self.first_chunk_ns: int | None = None
+        self.last_chunk_ns = 0
         self.first_tool_call_ns: int | None = None
         self.max_wait_ns = 0
         self.choices: list[Choice] = []
@@ -149,6 +151,7 @@ class Recording:
         """Take one chunk, received at `received_ns` after a wait from `wait_started_ns`. Returns notices, if any."""
         count = self.chunk_count
         self.chunk_count = count + 1
+        self.last_chunk_ns = received_ns
         if count:
             waited_ns = received_ns - wait_started_ns
             if waited_ns > self.max_wait_ns:

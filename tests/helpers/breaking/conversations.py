@@ -242,6 +242,8 @@ def executions(run: Run) -> None:
 SCENARIOS = [
     Scenario("content captured", captured, environment=CAPTURING),
     Scenario("content captured, stream", captured_stream, environment=CAPTURING),
+    Scenario("content captured, redacted", captured_stream, environment=CAPTURING, options={"redact": str.upper}),
+    Scenario("anomalies as errors", stream_with_anomaly, options={"anomaly_status": "error", "delta_events": 1}),
     Scenario("content captured, events as log records", captured, environment=CAPTURING, options={"events": "log"}),
     Scenario("a request with all options", captured),
     Scenario("deep values", deep_values, environment=CAPTURING),
