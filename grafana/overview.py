@@ -195,8 +195,8 @@ def _tokens_and_streams() -> list[Panel]:
         ),
         graph(
             "Time per output token",
-            "95% of streams take at most this time for each token after the first chunk. It rises when the server is busy "
-            "or its batches grew. It needs usage, as Tokens does.",
+            "95% of streams take at most this time for each token after the first chunk. It rises when the server is "
+            "busy or its batches grew. It needs usage, as Tokens does.",
             Query(quantile(0.95, _TIME_PER_OUTPUT_TOKEN, MODEL), value_of(MODEL)),
             unit=units.Seconds,
             width=6,
