@@ -119,7 +119,7 @@ class Observation:
         if request is None:
             self.reader = EitherEvents(self.recording)
         elif request.api == "responses":
-            self.reader = ResponseEvents(self.recording)
+            self.reader = ResponseEvents(self.recording, request)
         # A tracker, which may be around the response to any request, sets this to True.
         self.recording.streamed = request is None or request.stream
         self.anomalies: list[Anomaly] = []

@@ -218,8 +218,8 @@ def finish_reason(case: Case, choice: Choice) -> Iterator[Finding]:
     if count:
         count -= choice.over_text_calls + sum(call.kind == "text" for call in choice.calls)
     if count and reason not in CALLING_FINISH_REASONS | CUTTING_FINISH_REASONS:
-        # The API itself ends with `stop` if the request named the tool.
-        named = case.request is not None and case.request.tool_choice.mode == "named"
+        # The API itself ends with `stop` if the request named the tool, which an unknown request may have done.
+        named = case.request is None or case.request.tool_choice.mode == "named"
         if not (named and reason == "stop"):
             detail = f"{_shown(reason)} after {_number(count, 'call')}"
             yield Finding("finish_reason_mismatch", detail)
@@ -246,7 +246,9 @@ def tool_choice(case: Case, choice: Choice) -> Iterator[Finding]:
             yield Finding("tool_choice_violated", f"none, but {_number(count, 'call')}")
         return
     if wanted.mode in {"required", "named"} and not count:
-        if case.is_settled(choice) and not case.was_cut_off(choice):
+        # A tool that the server ran by itself is a call, too.
+        ran = wanted.mode == "required" and choice.server_items
+        if not ran and case.is_settled(choice) and not case.was_cut_off(choice):
             yield Finding("tool_choice_violated", f"{wanted.mode}, but no call")
         return
     if wanted.names is not None:

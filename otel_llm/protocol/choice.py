@@ -107,6 +107,7 @@ class Choice:
         "over_text_calls",
         "reasoning_parts",
         "reasoning_started_ns",
+        "server_items",
         "text_parts",
         "text_started_ns",
         "without_index",
@@ -135,6 +136,8 @@ class Choice:
         """Tool-call deltas after the finish reason."""
         self.missing_index = 0
         """Tool-call deltas without a usable index."""
+        self.server_items = 0
+        """Items that the server made by itself: tools that it ran, a request for approval, a compaction."""
         self.fresh_text: list[str] = []
         """Content that came since text was last settled, as it came."""
         self.keep_text: Callable[[str], None] | None = None

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from otel_llm.protocol.choice import Choice, Notice
+from otel_llm.protocol.executed_tools import EXECUTED_TOOLS, count_executed_tools
 from otel_llm.protocol.fields import field, items_of, text_of
 from otel_llm.protocol.message_text import REASONING_FIELDS, content_text, part_reasoning, part_texts, reasoning_text
 
@@ -77,6 +78,8 @@ class TextRecorder:
             self.content(choice, refusal, time_ns)
         if choice.reasoning_started_ns is None or self._keeps_reasoning:
             self.extra_fields(choice, fields, time_ns)
+        elif EXECUTED_TOOLS in fields:
+            count_executed_tools(choice, fields[EXECUTED_TOOLS])
 
     def extra_fields(self, choice: Choice, extra: Any, time_ns: int) -> None:
         """Fields besides those of the protocol: reasoning, or a spoken answer."""
@@ -90,9 +93,11 @@ class TextRecorder:
                 text = value if type(value) is str else reasoning_text(value)
                 if text:
                     self._reasoning(choice, text, time_ns)
-                    return
+                    break
             elif name == "audio":
                 self.content(choice, field(value, "transcript"), time_ns)
+        if EXECUTED_TOOLS in extra:
+            count_executed_tools(choice, extra[EXECUTED_TOOLS])
 
     def settle(self) -> None:
         """Measure the text that came since the last time, and keep what the limit allows."""

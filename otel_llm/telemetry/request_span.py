@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from time import perf_counter_ns
 from typing import Any
 
@@ -17,7 +17,7 @@ from otel_llm.config import Config
 from otel_llm.diagnosis.case import Anomaly
 from otel_llm.protocol.conversation import Turn
 from otel_llm.protocol.recording import Recording
-from otel_llm.protocol.request import ChatRequest
+from otel_llm.protocol.request import ChatRequest, with_extra_body
 from otel_llm.protocol.tool_call import ToolCall
 from otel_llm.protocol.unicode_text import exportable
 from otel_llm.telemetry.counters import Attributes
@@ -109,6 +109,7 @@ class RequestSpan:
         self._withheld = 0
 
     def describe_request(self, kwargs: Mapping[str, Any]) -> None:
+        kwargs = with_extra_body(kwargs)
         request_parameters(self._invocation, kwargs)
         if self._telemetry.captures_content:
             request_content(self._invocation, kwargs)
@@ -146,7 +147,7 @@ class RequestSpan:
             return
         self._remembered = len(calls)
         completed_ns = recording.ended_ns or perf_counter_ns()
-        tools = [(call.id, _tool_label(recording, call)) for call in calls if call.id is not None]
+        tools = [(call.id, self._tool_label(recording, call)) for call in calls if call.id is not None]
         span = self._invocation.span.get_span_context()
         response_id = recording.response_id if self._request.api == "responses" else None
         self._telemetry.recent_calls.remember(tools, span, completed_ns, response_id)
@@ -163,7 +164,7 @@ class RequestSpan:
         """Remember one complete call while the response continues."""
         if call.id is not None:
             span = self._invocation.span.get_span_context()
-            tool = _tool_label(recording, call)
+            tool = self._tool_label(recording, call)
             self._telemetry.recent_calls.remember([(call.id, tool)], span, perf_counter_ns())
 
     @property
@@ -243,6 +244,8 @@ class RequestSpan:
         if reasons:
             invocation.finish_reasons = reasons
         invocation.attributes.update(_response_attributes(recording, timeline))
+        if recording.compacted:
+            invocation.conversation_compacted = True
         response_usage(invocation, recording.usage)
         seconds = self._time_per_output_token(recording)
         if seconds is not None:
@@ -266,6 +269,7 @@ class RequestSpan:
     def _measure(self, recording: Recording, timeline: Timeline, context: Context) -> None:
         instruments = self._telemetry.instruments
         common = self._common
+        self._invocation.metric_attributes.update(_served_by(recording))
         if recording.streamed:
             outcome = recording.outcome or "completed"
             instruments.streams.add(1, (*common, (OTEL_LLM_STREAM_OUTCOME, outcome)))
@@ -276,7 +280,7 @@ class RequestSpan:
             if seconds is not None:
                 instruments.time_per_output_token.record(seconds, dict(common), context)
         for call in recording.calls:
-            attributes = (*common, (GEN_AI_TOOL_NAME, _tool_label(recording, call)))
+            attributes = (*common, (GEN_AI_TOOL_NAME, self._tool_label(recording, call)))
             instruments.tool_calls.add(1, attributes)
             instruments.arguments_size.record(call.length, dict(attributes), context)
             if recording.streamed:
@@ -292,6 +296,13 @@ class RequestSpan:
             instruments.tag_rewrites.add(recording.over_rewrites, (*common, (OTEL_LLM_TAG_REWRITE_FORMAT, OTHER)))
         for anomaly in timeline.anomalies:
             instruments.anomalies.add(1, (*common, (OTEL_LLM_ANOMALY_TYPE, anomaly.type)))
+
+    def _tool_label(self, recording: Recording, call: ToolCall) -> str:
+        """A tool's name for metrics. A model can invent any number of names, so undeclared ones are `OTHER`."""
+        name = call.name
+        declared = self._request.tools or ()
+        is_known = name is not None and (name in declared or name in (recording.declared or ()))
+        return exportable(name) if name is not None and is_known else OTHER
 
 
 class CurrentSpan:
@@ -350,12 +361,6 @@ def _add_span_events(span: Span, events: Sequence[Event], offset_ns: int) -> Non
         span.add_event(event.name, event.attributes, event.time_ns + offset_ns)
 
 
-def _tool_label(recording: Recording, call: ToolCall) -> str:
-    """A tool's name for metrics. A model can invent any number of names, so undeclared ones are `OTHER`."""
-    declared = recording.declared or frozenset()
-    return exportable(call.name) if call.name is not None and call.name in declared else OTHER
-
-
 def _response_attributes(recording: Recording, timeline: Timeline) -> dict[str, Any]:
     tool_calls = recording.tool_call_count
     attributes: dict[str, Any] = {
@@ -373,15 +378,20 @@ def _response_attributes(recording: Recording, timeline: Timeline) -> dict[str, 
         if recording.first_tool_call_ns is not None:
             waited = (recording.first_tool_call_ns - recording.started_ns) / 1e9
             attributes[OTEL_LLM_STREAM_TIME_TO_FIRST_TOOL_CALL] = waited
-    if recording.service_tier:
-        attributes[OPENAI_RESPONSE_SERVICE_TIER] = exportable(recording.service_tier)
-    if recording.system_fingerprint:
-        attributes[OPENAI_RESPONSE_SYSTEM_FINGERPRINT] = exportable(recording.system_fingerprint)
+    attributes.update(_served_by(recording))
     return attributes
 
 
 def _types_of(anomalies: Iterable[Anomaly]) -> str:
     return ",".join(sorted({anomaly.type for anomaly in anomalies}))
+
+
+def _served_by(recording: Recording) -> Iterator[tuple[str, str]]:
+    """What the server says of itself, as attributes of the span and of util-genai's metrics."""
+    if recording.service_tier:
+        yield OPENAI_RESPONSE_SERVICE_TIER, exportable(recording.service_tier)
+    if recording.system_fingerprint:
+        yield OPENAI_RESPONSE_SYSTEM_FINGERPRINT, exportable(recording.system_fingerprint)
 
 
 def _event_limit(span: Span, config: Config) -> int | None:
