@@ -50,8 +50,7 @@ class Recording:
     """Records one response: `feed` for each chunk of a stream, or `read_response` for a whole one; then `end`.
 
     `started_ns`: when the request was made. `declared`: the names of the tools that may be called, None if any name may
-    be right. `preview`: characters kept of each delta. `keep_text`: keep the text and the reasoning, up to the limit.
-    `watch_text`: keep the text only, for the diagnosis.
+    be right. `preview`: characters kept of each delta.
 
     Facts can be read at any time; they are final once `end` returned. No method raises, whatever a server sends.
     """
@@ -63,7 +62,6 @@ class Recording:
         "_fresh_room",
         "_has_function_calls",
         "_head_is_open",
-        "_keeps_reasoning",
         "_names",
         "_notices",
         "_texts",
@@ -98,8 +96,6 @@ class Recording:
         started_ns: int = 0,
         declared: frozenset[str] | None = None,
         preview: int = 200,
-        keep_text: bool = False,
-        watch_text: bool = False,
         limits: Limits | None = None,
     ) -> None:
         self.started_ns = started_ns
@@ -138,10 +134,7 @@ class Recording:
         self._calls_kept = 0
         self._finishing_chunk: Any = None
         self._has_function_calls = True
-        self._keeps_reasoning = keep_text
-        self._texts = TextRecorder(
-            self.choices, self._notices, keep_text=keep_text, watch_text=watch_text, limit=self.limits.text
-        )
+        self._texts = TextRecorder(self.choices, self._notices, self.limits.text)
 
     # While the stream flows -------------------------------------------------------------------------------
 
@@ -210,7 +203,10 @@ class Recording:
                     # The content is empty.
                     self._texts.other_fields(known, delta, received_ns)
             if extra is not None:
-                if known.reasoning_started_ns is None or self._keeps_reasoning:
+                thought = extra.get(known.reasoning_field) if type(extra) is dict else None
+                if type(thought) is str:
+                    known.reasoning.fresh.append(thought)
+                elif known.reasoning_field is None or not content:
                     self._texts.extra_fields(known, extra, received_ns)
                 if not self._has_function_calls:
                     function_call = field(extra, "function_call")
