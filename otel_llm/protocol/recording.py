@@ -46,6 +46,12 @@ def _may_call_functions(delta: Any) -> bool:
     return not isinstance(fields, dict) or "function_call" in fields
 
 
+def _extra_fields(delta: Any) -> Any:
+    """The fields of a delta or message besides those of the protocol. In a plain mapping they are among the others."""
+    extra = field(delta, "__pydantic_extra__")
+    return delta if extra is None and type(delta) is dict else extra
+
+
 class Recording:
     """Records one response: `feed` for each chunk of a stream, or `read_response` for a whole one; then `end`.
 
@@ -185,7 +191,7 @@ class Recording:
                 content = field(delta, "content")
                 tool_calls = field(delta, "tool_calls")
                 function_call = field(delta, "function_call")
-                extra = field(delta, "__pydantic_extra__")
+                extra = _extra_fields(delta)
                 self._has_function_calls = self._has_function_calls and _may_call_functions(delta)
             if known is None:
                 known = self._choice(index)
@@ -206,7 +212,7 @@ class Recording:
                 thought = extra.get(known.reasoning_field) if type(extra) is dict else None
                 if type(thought) is str:
                     known.reasoning.fresh.append(thought)
-                elif known.reasoning_field is None or not content:
+                elif known.reasoning_field is None or type(content) is not str or not content:
                     self._texts.extra_fields(known, extra, received_ns)
                 if not self._has_function_calls:
                     function_call = field(extra, "function_call")
@@ -268,7 +274,7 @@ class Recording:
             message = field(choice, "message")
             self._texts.content(known, field(message, "content"), received_ns)
             self._texts.other_fields(known, message, received_ns)
-            self._texts.extra_fields(known, field(message, "__pydantic_extra__"), received_ns)
+            self._texts.extra_fields(known, _extra_fields(message), received_ns)
             for place, tool_call in enumerate(items_of(field(message, "tool_calls"))):
                 self._unusual_delta(known, tool_call, received_ns, place)
             function_call = field(message, "function_call")

@@ -66,6 +66,9 @@ class TextRecorder:
         refusal = fields.get("refusal")
         if refusal is not None:
             self.content(choice, refusal, time_ns)
+        if fields is delta:
+            # Its other fields are read as extra ones.
+            return
         name = choice.reasoning_field
         if name is None:
             self.extra_fields(choice, fields, time_ns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -114,6 +115,16 @@ def test_reasoning_in_the_fields_of_providers(delta: dict[str, Any]) -> None:
     recording = record([chunk({}), chunk(delta), chunk(delta)])
     assert recording.choices[0].reasoning.whole == "hmhm"
     assert recording.choices[0].reasoning_started_ns == 2 * STEP_NS
+
+
+@pytest.mark.parametrize("form", [sdk_chunk, lambda chunk: chunk], ids=["sdk", "mapping"])
+@pytest.mark.parametrize("content", [None, "", "Hi"], ids=repr)
+def test_reasoning_behind_text(content: Any, form: Callable[[Any], Any]) -> None:
+    recording = Recording()
+    for at, one in enumerate([says("Well"), *[chunk({"reasoning": "hm", "content": content})] * 2]):
+        recording.feed(form(one), at, at)
+    recording.end("completed", 3)
+    assert recording.choices[0].reasoning.whole == "hmhm"
 
 
 def test_reasoning_in_a_field_of_the_sdk() -> None:
