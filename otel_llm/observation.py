@@ -69,8 +69,7 @@ _exit_hooked = False
 class Observation:
     """`request` is None if a stream is observed without its request. `logs`: whether log lines are wanted.
 
-    `keep_text`: keep the text of the response. `started_ns`: when the request started, on the clock of
-    `perf_counter_ns`; by default, now.
+    `started_ns`: when the request started, on the clock of `perf_counter_ns`; by default, now.
     """
 
     __slots__ = (
@@ -93,7 +92,6 @@ class Observation:
         span: Span | None,
         *,
         logs: bool = False,
-        keep_text: bool = False,
         started_ns: int | None = None,
     ) -> None:
         if not _exit_hooked:
@@ -109,9 +107,6 @@ class Observation:
             started_ns=now if started_ns is None else started_ns,
             declared=_declared_names(config, request),
             preview=config.argument_limit if config.capture_arguments else 0,
-            keep_text=keep_text or bool(listeners),
-            # A call can only leak into the text if the request has tools to call.
-            watch_text=request is not None and bool(request.tools),
             limits=_limits_for(None if span is None else span.event_limit),
         )
         self.reader: Reader = self.recording

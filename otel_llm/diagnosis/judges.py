@@ -271,7 +271,7 @@ def parallel(case: Case, choice: Choice) -> Iterator[Finding]:
 
 def text_leak(case: Case, choice: Choice) -> Iterator[Finding]:
     request = case.request
-    if request is None or not request.tools or not choice.text_parts:
+    if request is None or not request.tools or not choice.text.parts:
         return
     if any(call.kind == "text" for call in choice.calls):
         # They are calls that were rewritten to tags, which the application wants in the text.
@@ -279,7 +279,7 @@ def text_leak(case: Case, choice: Choice) -> Iterator[Finding]:
     from otel_llm.diagnosis.text_leak import find_leaks  # slow to import, and rarely needed
 
     leaks, unread = find_leaks(
-        "".join(choice.text_parts), request.tools, ended=case.is_settled(choice), marked_only=request.wants_json
+        choice.text.whole, request.tools, ended=case.is_settled(choice), marked_only=request.wants_json
     )
     if leaks:
         syntaxes = _listed(sorted({leak.format for leak in leaks}))

@@ -73,7 +73,6 @@ class _Response:
         self._stall_seconds = stall_seconds
         self._recording = Recording(
             declared=None if self._request is None else self._request.tool_names,
-            watch_text=self._request is not None and bool(self._request.tools),
         )
         self._evidence = Evidence()
         self._now = 0

@@ -244,7 +244,6 @@ class MethodWrapper:
                 request,
                 span,
                 logs=logs,
-                keep_text=telemetry.captures_content,
                 started_ns=started_ns,
             )
         except Exception:
