@@ -1189,3 +1189,17 @@ def test_what_a_judge_found_before_it_raised_stays(monkeypatch: pytest.MonkeyPat
     replace(monkeypatch, judges.stalled, finds_and_raises)
     found = diagnose(much_is_wrong(on_fault=lambda *_: None))
     assert Anomaly("stalled", "found before") in found
+
+
+# -- wording --
+
+
+def test_details_read_well_for_one_and_for_none() -> None:
+    opened = [calls(call(0, "a", "add_task", "{")), ends("length")]
+    assert [one.detail for one in anomalies_of(opened)] == ["length after 1 character of arguments"]
+    one_tool = {"tools": [{"type": "function", "function": {"name": "other"}}]}
+    whole = [calls(call(0, "a", "add_task", "{}")), ends("tool_calls")]
+    assert [one.detail for one in anomalies_of(whole, one_tool)] == ["add_task is not the declared tool"]
+    assert [one.detail for one in anomalies_of(whole, {"tools": []})] == ["add_task is called, but no tool is declared"]
+    cut = [calls(call(0, "a", "add_task", '{"title": "buy')), ends("tool_calls")]
+    assert [one.detail for one in anomalies_of(cut)] == ["Unterminated string starting at character 10 of 14"]

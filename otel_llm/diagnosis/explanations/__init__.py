@@ -29,6 +29,7 @@ What can go wrong with a tool call. Each section explains one value of the attri
   contradiction. Indexes need not start at 0, be contiguous or be in order.
 * The arguments of a call are exactly one of: nothing (or white space), one object, one other JSON value, several values,
   or not JSON (RFC 8259). Only the anomaly that matches is reported.
+* Positions in details are offsets: characters and bytes count from 0, so `character 6 of 6` is the end of the text.
 * "Reported" lists issues and pull requests of people who ran into the anomaly; some of these bugs are fixed by now. The
   sample streams answer requests that declare the tools `add_task`, which requires the string `title`, and `list_tasks`."""
 
