@@ -6,6 +6,7 @@ reports for a Unix tool that SIGPIPE ended. Lines on standard error are lost, an
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import TYPE_CHECKING, Final, TextIO
@@ -33,6 +34,12 @@ def finished(run: Callable[[], int]) -> int:
         _discard(sys.stdout)
         _discard(sys.stderr)
         return READER_GONE
+
+
+def print_anywhere() -> None:
+    """Escape what standard output cannot encode: models write every script, and code pages have few."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def say(line: str) -> None:

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from otel_llm.diagnosis import schemas
-from otel_llm.diagnosis.case import Anomaly, Case
+from otel_llm.diagnosis.case import Anomaly, Case, Finding
+from otel_llm.diagnosis.framing import framing
 from otel_llm.diagnosis.wording import listed, number, shown, were
 from otel_llm.protocol import json_values
 from otel_llm.protocol.choice import CUTTING_FINISH_REASONS, Choice
@@ -29,14 +29,6 @@ from otel_llm.protocol.unicode_text import ends_with_half, has_lone_surrogate, o
 
 CALLING_FINISH_REASONS = frozenset({"tool_calls", "function_call"})
 _NO_ID = "a call without an id"
-
-
-class Finding(NamedTuple):
-    """What a judge yields. `tool_call_index` is only for a judge of a choice whose finding is about one call."""
-
-    type: str
-    detail: str
-    tool_call_index: int | None = None
 
 
 def diagnose_request(request: ChatRequest) -> list[Anomaly]:
@@ -66,6 +58,11 @@ def diagnose(case: Case) -> list[Anomaly]:
         if case.on_fault is None:
             raise
     return _anomalies_despite_faults(case, case.on_fault)
+
+
+def diagnose_bytes(case: Case) -> list[Anomaly]:
+    """The anomalies of a response that says nothing but an error."""
+    return [Anomaly(type_, detail) for type_, detail, _ in framing(case)]
 
 
 def _anomalies(case: Case) -> Iterator[Anomaly]:
@@ -360,7 +357,7 @@ CALLING_CHOICE_JUDGES: tuple[Callable[[Case, Choice], Iterator[Finding]], ...] =
     parallel,
     duplicates,
 )
-STREAM_JUDGES: tuple[Callable[[Case], Iterator[Finding]], ...] = (no_choices, stalled, stream_limits)
+STREAM_JUDGES: tuple[Callable[[Case], Iterator[Finding]], ...] = (no_choices, stalled, stream_limits, framing)
 
 
 # Wording ------------------------------------------------------------------------------------------------------

@@ -104,7 +104,8 @@ def open_recording(first_line: str, lines: Iterator[str]) -> Recorded:
 
 def recorded_entries(title: str, recorded: Recorded) -> Iterator[Entry]:
     """The entries of a recording. Raises UnreadableError."""
-    body = BodyReader(title, recorded.request_body, recorded.status)
+    content_type = str(recorded.response_headers.get("content-type", ""))
+    body = BodyReader(title, recorded.request_body, recorded.status, content_type)
     encoding = str(recorded.response_headers.get("content-encoding", ""))
     if encoding.strip().lower() in {"", "identity"}:
         for time_ns, data in recorded.reads():

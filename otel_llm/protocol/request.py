@@ -122,6 +122,11 @@ def read_request(kwargs: Mapping[str, Any], api: Api = "chat") -> ChatRequest:
     )
 
 
+def api_of_request(body: Mapping[str, Any]) -> Api:
+    """The API that a request's JSON body is for."""
+    return "responses" if "messages" not in body and "input" in body else "chat"
+
+
 def _describe(value: Any) -> str:
     try:
         return "" if value is None else str(value)

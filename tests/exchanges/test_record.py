@@ -315,7 +315,7 @@ def test_a_server_that_drops_the_connection(tmp_path: Path, serve: Callable[...,
             list(stream)
     (path,) = recordings(tmp_path)
     assert end(path).startswith("error: ")
-    assert main(["inspect", str(path)]) == 0
+    assert main(["inspect", str(path)]) == 1
 
 
 def test_a_server_that_drops_the_connection_of_an_http2_client(tmp_path: Path, serve: Callable[..., Any]) -> None:
