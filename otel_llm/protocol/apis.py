@@ -85,7 +85,9 @@ def kind_of(value: Any) -> Kind | None:
     if not isinstance(value, Mapping):
         return None
     type_, object_ = text_of(value.get("type")) or "", text_of(value.get("object")) or ""
-    if object_ == "response" or type_.startswith("response."):
+    # Anthropic's event of this name has its error in a field.
+    is_error_event = type_ == "error" and "message" in value and not value.get("error")
+    if object_ == "response" or type_.startswith("response.") or is_error_event:
         return RESPONSES
     choices = value.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
