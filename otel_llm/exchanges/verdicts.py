@@ -53,28 +53,44 @@ def judge(
 
     Raises what reading the entries raises, after a verdict on what could be read.
     """
-    running: JudgedResponse | None = None
+    judging = Judging(request, stall_seconds)
     try:
         for entry in entries:
-            if isinstance(entry, ReportedSpan):
-                yield _reported(entry)
-            elif isinstance(entry, Unread):
-                yield _unread(entry.title, entry.what)
-            elif isinstance(entry, ResponseStart):
-                running = JudgedResponse(entry, request, stall_seconds)
-            elif running is not None:
-                if isinstance(entry, ResponseEnd):
-                    ended, running = running, None
-                    yield ended.verdict(entry)
-                else:
-                    running.take(entry)
+            verdict = judging.take(entry)
+            if verdict is not None:
+                yield verdict
     except Exception:
-        if running is not None:
-            yield running.verdict(ResponseEnd("error", "the file ends here"))
+        verdict = judging.take(ResponseEnd("error", "the file ends here"))
+        if verdict is not None:
+            yield verdict
         raise
 
 
-class JudgedResponse:
+class Judging:
+    """Takes the entries of a file, or of a body that is still coming, one by one."""
+
+    def __init__(self, request: Mapping[str, Any] | None = None, stall_seconds: float = 10.0) -> None:
+        self._request = request
+        self._stall_seconds = stall_seconds
+        self._running: _Response | None = None
+
+    def take(self, entry: Entry) -> Verdict | None:
+        """The verdict that this entry completes."""
+        if isinstance(entry, ReportedSpan):
+            return _reported(entry)
+        if isinstance(entry, Unread):
+            return _unread(entry.title, entry.what)
+        if isinstance(entry, ResponseStart):
+            self._running = _Response(entry, self._request, self._stall_seconds)
+        elif self._running is not None and isinstance(entry, ResponseEnd):
+            ended, self._running = self._running, None
+            return ended.verdict(entry)
+        elif self._running is not None:
+            self._running.take(entry)  # type: ignore[arg-type]
+        return None
+
+
+class _Response:
     """One response: its chunks in, a verdict out. The first chunk that tells decides which API it is."""
 
     def __init__(self, start: ResponseStart, request: Mapping[str, Any] | None, stall_seconds: float) -> None:
