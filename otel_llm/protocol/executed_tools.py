@@ -15,12 +15,6 @@ from otel_llm.protocol.fields import field, index_of, items_of
 EXECUTED_TOOLS = "executed_tools"
 
 
-def executed_tools_in(delta: Any) -> dict[str, Any] | None:
-    """The field with its name, as of an SDK's model that does not declare it, None if a delta has none."""
-    tools = field(delta, EXECUTED_TOOLS)
-    return None if tools is None else {EXECUTED_TOOLS: tools}
-
-
 def count_executed_tools(choice: Choice, tools: Any) -> None:
     """Count the tools of one message or delta as items that the server ran."""
     for place, tool in enumerate(items_of(tools)):

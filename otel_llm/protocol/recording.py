@@ -24,7 +24,7 @@ from typing import Any
 from otel_llm.protocol.call_matching import LEGACY, Key, TextKey, begin_call, find_call
 from otel_llm.protocol.choice import CUTTING_FINISH_REASONS, Choice, Failure, Limits, Notice, Outcome, TagRewrite
 from otel_llm.protocol.errors import error_in
-from otel_llm.protocol.executed_tools import EXECUTED_TOOLS, count_executed_tools, executed_tools_in
+from otel_llm.protocol.executed_tools import EXECUTED_TOOLS, count_executed_tools
 from otel_llm.protocol.fields import field, index_of, is_empty, items_of, text_of, undeclared_field
 from otel_llm.protocol.folding import settle_calls
 from otel_llm.protocol.text_recording import TextRecorder
@@ -50,12 +50,17 @@ def _may_call_functions(delta: Any) -> bool:
     return not isinstance(fields, dict) or "function_call" in fields
 
 
+def _extra_fields(delta: Any) -> Any:
+    """The fields of a delta or message besides those of the protocol. In a plain mapping they are among the others."""
+    extra = field(delta, "__pydantic_extra__")
+    return delta if extra is None and type(delta) is dict else extra
+
+
 class Recording:
     """Records one response: `feed` for each chunk of a stream, or `read_response` for a whole one; then `end`.
 
     `started_ns`: when the request was made. `declared`: the names of the tools that may be called, None if any name may
-    be right. `preview`: characters kept of each delta. `keep_text`: keep the text and the reasoning, up to the limit.
-    `watch_text`: keep the text only, for the diagnosis.
+    be right. `preview`: characters kept of each delta.
 
     Facts can be read at any time; they are final once `end` returned. No method raises, whatever a server sends.
     """
@@ -67,7 +72,6 @@ class Recording:
         "_fresh_room",
         "_has_function_calls",
         "_head_is_open",
-        "_keeps_reasoning",
         "_last_usage_chunk",
         "_names",
         "_notices",
@@ -81,6 +85,7 @@ class Recording:
         "failure",
         "first_chunk_ns",
         "first_tool_call_ns",
+        "last_chunk_ns",
         "limits",
         "max_wait_ns",
         "outcome",
@@ -105,8 +110,6 @@ class Recording:
         started_ns: int = 0,
         declared: frozenset[str] | None = None,
         preview: int = 200,
-        keep_text: bool = False,
-        watch_text: bool = False,
         limits: Limits | None = None,
     ) -> None:
         self.started_ns = started_ns
@@ -120,6 +123,7 @@ class Recording:
         self.ended_ns: int | None = None
         self.chunk_count = 0
         self.first_chunk_ns: int | None = None
+        self.last_chunk_ns = 0
         self.first_tool_call_ns: int | None = None
         self.max_wait_ns = 0
         self.choices: list[Choice] = []
@@ -149,10 +153,7 @@ class Recording:
         self._finishing_chunk: Any = None
         self._last_usage_chunk: Any = None
         self._has_function_calls = True
-        self._keeps_reasoning = keep_text
-        self._texts = TextRecorder(
-            self.choices, self._notices, keep_text=keep_text, watch_text=watch_text, limit=self.limits.text
-        )
+        self._texts = TextRecorder(self.choices, self._notices, self.limits.text)
 
     # While the stream flows -------------------------------------------------------------------------------
 
@@ -160,6 +161,7 @@ class Recording:
         """Take one chunk, received at `received_ns` after a wait from `wait_started_ns`. Returns notices, if any."""
         count = self.chunk_count
         self.chunk_count = count + 1
+        self.last_chunk_ns = received_ns
         if count:
             waited_ns = received_ns - wait_started_ns
             if waited_ns > self.max_wait_ns:
@@ -204,9 +206,7 @@ class Recording:
                 content = field(delta, "content")
                 tool_calls = field(delta, "tool_calls")
                 function_call = field(delta, "function_call")
-                extra = field(delta, "__pydantic_extra__")
-                if extra is None:
-                    extra = executed_tools_in(delta)
+                extra = _extra_fields(delta)
                 self._has_function_calls = self._has_function_calls and _may_call_functions(delta)
             if known is None:
                 known = self._choice(index)
@@ -224,10 +224,13 @@ class Recording:
                     # The content is empty.
                     self._texts.other_fields(known, delta, received_ns)
             if extra is not None:
-                if (
-                    known.reasoning_started_ns is None
-                    or self._keeps_reasoning
-                    or (type(extra) is dict and EXECUTED_TOOLS in extra)
+                thought = extra.get(known.reasoning_field) if type(extra) is dict else None
+                if type(thought) is str:
+                    known.reasoning.fresh.append(thought)
+                    if EXECUTED_TOOLS in extra:
+                        count_executed_tools(known, extra[EXECUTED_TOOLS])
+                elif (
+                    known.reasoning_field is None or type(content) is not str or not content or EXECUTED_TOOLS in extra
                 ):
                     self._texts.extra_fields(known, extra, received_ns)
                 if not self._has_function_calls:
@@ -306,7 +309,7 @@ class Recording:
             message = field(choice, "message")
             self._texts.content(known, field(message, "content"), received_ns)
             self._texts.other_fields(known, message, received_ns)
-            self._texts.extra_fields(known, field(message, "__pydantic_extra__"), received_ns)
+            self._texts.extra_fields(known, _extra_fields(message), received_ns)
             for place, tool_call in enumerate(items_of(field(message, "tool_calls"))):
                 self._unusual_delta(known, tool_call, received_ns, place)
             function_call = field(message, "function_call")

@@ -144,6 +144,11 @@ def with_extra_body(kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**kwargs, **extra} if extra is not None and is_a(extra, Mapping) else kwargs
 
 
+def api_of_request(body: Mapping[str, Any]) -> Api:
+    """The API that a request's JSON body is for."""
+    return "responses" if "messages" not in body and "input" in body else "chat"
+
+
 def _describe(value: Any) -> str:
     try:
         return "" if value is None else str(value)

@@ -59,10 +59,10 @@ def output_messages(recording: Recording) -> list[OutputMessage]:
 def _output_parts(recording: Recording, choice: Choice) -> Iterator[MessagePart]:
     if recording.compacted:
         yield CompactionPart(_text(recording.compaction_id))
-    if choice.reasoning_parts:
-        yield ReasoningPart(exportable("".join(choice.reasoning_parts)))
-    if choice.text_parts:
-        yield TextPart(exportable("".join(choice.text_parts)))
+    if reasoning := choice.reasoning.whole:
+        yield ReasoningPart(exportable(reasoning))
+    if text := choice.text.whole:
+        yield TextPart(exportable(text))
     for call in choice.calls:
         yield _call(call.name, call.arguments, call.id, is_free_text=call.kind == "custom")
 
