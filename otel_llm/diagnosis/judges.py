@@ -334,7 +334,8 @@ def stream_limits(case: Case) -> Iterator[Finding]:
         kept = recording.limits.calls
         detail = f"{number(recording.over_rewrites, 'rewritten call')} beyond {kept} were only counted"
         yield Finding("limit_exceeded", detail)
-    if recording.over_text:
+    # Of a recording without its request, the text is neither sent nor searched for calls.
+    if recording.over_text and case.request is not None:
         yield Finding(
             "limit_exceeded", f"{number(recording.over_text, 'character')} of text {were(recording.over_text)} not kept"
         )
