@@ -15,10 +15,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from otel_llm.diagnosis import schemas
-from otel_llm.diagnosis.case import Anomaly, Case
+from otel_llm.diagnosis.case import Anomaly, Case, Finding
+from otel_llm.diagnosis.markup import reasoning_leak, token_leak
+from otel_llm.diagnosis.reasoning_calls import call_in_reasoning
 from otel_llm.protocol import json_values
 from otel_llm.protocol.choice import CUTTING_FINISH_REASONS, Choice
 from otel_llm.protocol.json_values import Shape
@@ -27,14 +28,6 @@ from otel_llm.protocol.tool_call import ToolCall
 from otel_llm.protocol.unicode_text import ends_with_half, has_lone_surrogate, one_line
 
 CALLING_FINISH_REASONS = frozenset({"tool_calls", "function_call"})
-
-
-class Finding(NamedTuple):
-    """What a judge yields. `tool_call_index` is only for a judge of a choice whose finding is about one call."""
-
-    type: str
-    detail: str
-    tool_call_index: int | None = None
 
 
 def diagnose_request(request: ChatRequest) -> list[Anomaly]:
@@ -274,11 +267,10 @@ def text_leak(case: Case, choice: Choice) -> Iterator[Finding]:
     if any(call.kind == "text" for call in choice.calls):
         # They are calls that were rewritten to tags, which the application wants in the text.
         return
-    from otel_llm.diagnosis.text_leak import find_leaks  # slow to import, and rarely needed
-
-    leaks, unread = find_leaks(
-        choice.text.whole, request.tools, ended=case.is_settled(choice), marked_only=request.wants_json
-    )
+    text = choice.text.whole
+    if not any(name in text for name in request.tools):
+        return
+    leaks, unread = case.answer(choice).leaks, case.answer(choice).unread
     if leaks:
         syntaxes = _listed(sorted({leak.format for leak in leaks}))
         names = _listed(sorted({leak.name or "" for leak in leaks}))
@@ -349,6 +341,9 @@ CHOICE_JUDGES: tuple[Callable[[Case, Choice], Iterator[Finding]], ...] = (
     finish_reason,
     tool_choice,
     text_leak,
+    token_leak,
+    reasoning_leak,
+    call_in_reasoning,
 )
 # Only for choices with calls.
 CALLING_CHOICE_JUDGES: tuple[Callable[[Case, Choice], Iterator[Finding]], ...] = (

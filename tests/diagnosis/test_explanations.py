@@ -44,6 +44,9 @@ TYPES = [
     "invalid_unicode",
     "stalled",
     "limit_exceeded",
+    "token_leak",
+    "reasoning_leak",
+    "call_in_reasoning",
 ]
 
 
@@ -52,7 +55,7 @@ def test_every_type_is_explained_once() -> None:
 
 
 def test_the_judges_report_no_other_type() -> None:
-    source = Path(judges.__file__).read_text(encoding="utf-8")
+    source = "".join(path.read_text(encoding="utf-8") for path in Path(judges.__file__).parent.glob("*.py"))
     named = set(re.findall(r'(?:Finding|Anomaly)\(\s*"([a-z_]+)"', source))
     assert named == set(TYPES)
 
