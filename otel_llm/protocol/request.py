@@ -6,6 +6,7 @@ Arguments and their shapes: the OpenAI API reference, "Create chat completion" a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from otel_llm.protocol.conversation import Turn, holds_conversation, read_turn
@@ -62,6 +63,8 @@ class ChatRequest(NamedTuple):
     """All that it says, to see what it asks for."""
     wants_raw_thoughts: bool = False
     """Whether it asks the server to leave the model's thoughts in the text, with their marks."""
+    item_tools: Mapping[str, Tool] = MappingProxyType({})
+    """Those of `tools` that items of the conversation declare. Requests that continue from here do not repeat them."""
 
     @property
     def tool_names(self) -> frozenset[str] | None:
@@ -69,6 +72,12 @@ class ChatRequest(NamedTuple):
         if self.tools is None or self.has_server_tools:
             return None
         return frozenset(self.tools)
+
+    def with_earlier_tools(self, tools: Mapping[str, Tool]) -> ChatRequest:
+        """The request, where items of the conversation that the server has declare these tools."""
+        if self.tools is None:
+            return self
+        return self._replace(tools={**tools, **self.tools}, item_tools={**tools, **self.item_tools})
 
     def leaves_to_server(self, name: str | None) -> bool:
         """Whether a call of this name is the server's, because only the server has tools that are not declared."""
@@ -114,8 +123,10 @@ def read_request(kwargs: Mapping[str, Any], api: Api = "chat") -> ChatRequest:
             break
         for entry in source:
             server_tools = not _add_tool(tools, entry) or server_tools
+    item_tools: dict[str, Tool] = {}
     if tools is not None:
-        server_tools = _add_tools_of_items(tools, kwargs.get("input")) or server_tools
+        server_tools = _add_tools_of_items(item_tools, kwargs.get("input")) or server_tools
+        tools |= item_tools
         # The application may have found tools for the model in a part of the conversation that only the server has.
         server_tools = server_tools or (TOOL_SEARCH in tools and holds_conversation(kwargs))
 
@@ -136,6 +147,7 @@ def read_request(kwargs: Mapping[str, Any], api: Api = "chat") -> ChatRequest:
         read_turn(kwargs, tools, has_server_tools=server_tools),
         RequestText(kwargs),
         not _THOUGHTS.isdisjoint(given) and _wants_raw(get("reasoning_format"), get("separate_reasoning")),
+        item_tools,
     )
 
 

@@ -152,6 +152,7 @@ SILENT = {
         "diagnosis.schemas._refuse",
         "protocol.content_encoding._*.feed",
         "protocol.fields._is_mapping",
+        "protocol.item_kinds._plain",
     ],
     "Python itself reports it": ["*.__del__"],
 }
