@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from otel_llm.cli.arguments import seconds
 from otel_llm.cli.output import line_printer, say
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print a line of JSON for each response")
     parser.add_argument(
         "--stall-seconds",
-        type=float,
+        type=seconds,
         default=10.0,
         metavar="S",
         help="a longer wait between two chunks is an anomaly (10)",

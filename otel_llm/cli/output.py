@@ -6,6 +6,7 @@ reports for a Unix tool that SIGPIPE ended. Lines on standard error are lost, an
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from otel_llm.terminal import Line
 
 READER_GONE: Final = 141  # 128 + SIGPIPE
+CANNOT_PRINT: Final = 74  # EX_IOERR of sysexits.h
+_CANNOT_PRINT: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 _WIDTH: Final = 80  # columns, if the terminal claims to have none
 
 
@@ -34,6 +37,13 @@ def finished(run: Callable[[], int]) -> int:
         _discard(sys.stdout)
         _discard(sys.stderr)
         return READER_GONE
+    except OSError as error:
+        # Commands report what they cannot read or write themselves, so this is what they print.
+        if error.errno not in _CANNOT_PRINT:
+            raise
+        _discard(sys.stdout)
+        say(f"otel-llm: cannot print: {error.strerror}")
+        return CANNOT_PRINT
 
 
 def print_anywhere() -> None:

@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         proxy = RecordingProxy(upstream, arguments.out, _tell, routes)
         listener = listen_on(arguments.listen)
     except (OSError, ValueError) as error:
-        say(f"otel-llm record: {error}")
+        say(f"otel-llm record: {getattr(error, 'strerror', None) or error}")
         return 2
     return asyncio.run(_record(proxy, listener, arguments.command))
 

@@ -217,8 +217,8 @@ def finish_reason(case: Case, choice: Choice) -> Iterator[Finding]:
     if count:
         count -= choice.over_text_calls + sum(call.kind == "text" for call in choice.calls)
     if count and reason not in CALLING_FINISH_REASONS | CUTTING_FINISH_REASONS:
-        # The API itself ends with `stop` if the request named the tool.
-        named = case.request is not None and case.request.tool_choice.mode == "named"
+        # The API itself ends with `stop` if the request named the tool, which an unknown request may have done.
+        named = case.request is None or case.request.tool_choice.mode == "named"
         if not (named and reason == "stop"):
             detail = f"{shown(reason)} after {number(count, 'call')}"
             yield Finding("finish_reason_mismatch", detail)
@@ -245,7 +245,9 @@ def tool_choice(case: Case, choice: Choice) -> Iterator[Finding]:
             yield Finding("tool_choice_violated", f"none, but {number(count, 'call')}")
         return
     if wanted.mode in {"required", "named"} and not count:
-        if case.is_settled(choice) and not case.was_cut_off(choice):
+        # A tool that the server ran by itself is a call, too.
+        ran = wanted.mode == "required" and choice.server_items
+        if not ran and case.is_settled(choice) and not case.was_cut_off(choice):
             yield Finding("tool_choice_violated", f"{wanted.mode}, but no call")
         return
     if wanted.names is not None:
@@ -268,7 +270,7 @@ def parallel(case: Case, choice: Choice) -> Iterator[Finding]:
 
 def text_leak(case: Case, choice: Choice) -> Iterator[Finding]:
     request = case.request
-    if request is None or not request.tools or not choice.text_parts:
+    if request is None or not request.tools or not choice.text.parts:
         return
     if any(call.kind == "text" for call in choice.calls):
         # They are calls that were rewritten to tags, which the application wants in the text.
@@ -276,7 +278,7 @@ def text_leak(case: Case, choice: Choice) -> Iterator[Finding]:
     from otel_llm.diagnosis.text_leak import find_leaks  # slow to import, and rarely needed
 
     leaks, unread = find_leaks(
-        "".join(choice.text_parts), request.tools, ended=case.is_settled(choice), marked_only=request.wants_json
+        choice.text.whole, request.tools, ended=case.is_settled(choice), marked_only=request.wants_json
     )
     if leaks:
         syntaxes = listed(sorted({leak.format for leak in leaks}))

@@ -146,7 +146,6 @@ class _Reading:
         self._stall_seconds = stall_seconds
         self._recording = Recording(
             declared=None if self._request is None else self._request.tool_names,
-            watch_text=self._request is not None and bool(self._request.tools),
         )
         self._reader: Recording | ResponseEvents = self._recording
         if api == "responses":

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from otel_llm.protocol.kept_text import KeptText
 from otel_llm.protocol.tool_call import ToolCall
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Choice:
         "finish_reason",
         "finish_reasons",
         "finished_ns",
-        "fresh_text",
+        "has_media",
         "index",
         "keep_text",
         "last_call",
@@ -105,9 +106,11 @@ class Choice:
         "open_calls",
         "over_calls",
         "over_text_calls",
-        "reasoning_parts",
+        "reasoning",
+        "reasoning_field",
         "reasoning_started_ns",
-        "text_parts",
+        "server_items",
+        "text",
         "text_started_ns",
         "without_index",
     )
@@ -135,12 +138,16 @@ class Choice:
         """Tool-call deltas after the finish reason."""
         self.missing_index = 0
         """Tool-call deltas without a usable index."""
-        self.fresh_text: list[str] = []
-        """Content that came since text was last settled, as it came."""
+        self.server_items = 0
+        """Items that the server made by itself: tools that it ran, a request for approval, a compaction."""
+        self.has_media = False
+        """Whether it has an image, speech or a file."""
+        self.text = KeptText()
+        self.reasoning = KeptText()
         self.keep_text: Callable[[str], None] | None = None
-        """Takes content, once there is text and if it is kept."""
-        self.text_parts: list[str] = []
-        self.reasoning_parts: list[str] = []
+        """Takes content, once there is text."""
+        self.reasoning_field: str | None = None
+        """The field of the deltas that has the reasoning, once there is any."""
         self.by_index: dict[Any, ToolCall] = {}
         self.open_calls = self.by_index
         """Calls whose deltas take the straight path: `by_index` until the choice has its finish reason, then none."""

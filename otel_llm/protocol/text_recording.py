@@ -3,7 +3,8 @@
 Text is the content, a refusal, or the transcript of an answer that is spoken. Reasoning is in a field of its own or in
 parts of the content (see `message_text.py`).
 
-Text deltas are appended as they come, by `Choice.keep_text`; they are measured and cut when `settle` is called.
+Deltas are appended as they come, by `Choice.keep_text` or in `Recording.feed`; they are measured and cut when `settle`
+is called.
 """
 
 from __future__ import annotations
@@ -12,32 +13,31 @@ from collections.abc import Iterable
 from typing import Any
 
 from otel_llm.protocol.choice import Choice, Notice
+from otel_llm.protocol.executed_tools import EXECUTED_TOOLS, count_executed_tools
 from otel_llm.protocol.fields import field, items_of, text_of
-from otel_llm.protocol.message_text import REASONING_FIELDS, content_text, part_reasoning, part_texts, reasoning_text
+from otel_llm.protocol.kept_text import KeptText
+from otel_llm.protocol.message_text import (
+    REASONING_FIELDS,
+    content_text,
+    is_media,
+    part_reasoning,
+    part_texts,
+    reasoning_text,
+)
 
 
 class TextRecorder:
     """Reads the text and reasoning of all choices of a recording.
 
-    `notices` gets a notice when the text of a choice starts. `keep_text`: keep text and reasoning, up to `limit`
-    characters together. `watch_text`: keep the text only.
+    `notices` gets a notice when the text of a choice starts. `limit`: how many characters of text and reasoning are
+    kept, of all choices together.
     """
 
-    __slots__ = ("_choices", "_keeps_reasoning", "_keeps_text", "_notices", "_room", "has_text", "over_limit")
+    __slots__ = ("_choices", "_notices", "_room", "has_text", "over_limit")
 
-    def __init__(
-        self,
-        choices: Iterable[Choice],
-        notices: list[Notice],
-        *,
-        keep_text: bool,
-        watch_text: bool,
-        limit: int,
-    ) -> None:
+    def __init__(self, choices: Iterable[Choice], notices: list[Notice], limit: int) -> None:
         self._choices = choices
         self._notices = notices
-        self._keeps_text = keep_text or watch_text
-        self._keeps_reasoning = keep_text
         self._room = limit
         self.has_text = False
         """Whether any choice has text."""
@@ -54,13 +54,14 @@ class TextRecorder:
                     self.content(choice, text, time_ns)
                 elif reasoning := part_reasoning(part):
                     self._reasoning(choice, reasoning, time_ns)
+                elif is_media(part):
+                    choice.has_media = True
             return
         if choice.text_started_ns is None:
             choice.text_started_ns = time_ns
             self.has_text = True
             self._notices.append(Notice("text", choice))
-            if self._keeps_text:
-                choice.keep_text = choice.fresh_text.append
+            choice.keep_text = choice.text.fresh.append
         if choice.keep_text is not None:
             choice.keep_text(text)
 
@@ -75,8 +76,20 @@ class TextRecorder:
         refusal = fields.get("refusal")
         if refusal is not None:
             self.content(choice, refusal, time_ns)
-        if choice.reasoning_started_ns is None or self._keeps_reasoning:
+        if fields is delta:
+            # Its other fields are read as extra ones.
+            return
+        name = choice.reasoning_field
+        if name is None:
             self.extra_fields(choice, fields, time_ns)
+        elif name in fields:
+            thought = fields[name]
+            if type(thought) is str:
+                choice.reasoning.fresh.append(thought)
+            else:
+                self.extra_fields(choice, fields, time_ns)
+        if name is not None and EXECUTED_TOOLS in fields:
+            count_executed_tools(choice, fields[EXECUTED_TOOLS])
 
     def extra_fields(self, choice: Choice, extra: Any, time_ns: int) -> None:
         """Fields besides those of the protocol: reasoning, or a spoken answer."""
@@ -89,46 +102,50 @@ class TextRecorder:
             if name in REASONING_FIELDS:
                 text = value if type(value) is str else reasoning_text(value)
                 if text:
+                    choice.reasoning_field = name
                     self._reasoning(choice, text, time_ns)
-                    return
+                    break
             elif name == "audio":
                 self.content(choice, field(value, "transcript"), time_ns)
+                choice.has_media = choice.has_media or bool(text_of(field(value, "data")))
+        if items_of(extra.get("images")):
+            # OpenRouter, and others that it stands for.
+            choice.has_media = True
+        if EXECUTED_TOOLS in extra:
+            count_executed_tools(choice, extra[EXECUTED_TOOLS])
 
     def settle(self) -> None:
         """Measure the text that came since the last time, and keep what the limit allows."""
         for choice in self._choices:
-            if choice.fresh_text:
+            # Reasoning comes before the text.
+            if choice.reasoning.fresh:
+                self._keep(choice.reasoning, choice.reasoning.fresh)
+            if choice.text.fresh:
                 try:
-                    text = "".join(choice.fresh_text)
+                    self._keep(choice.text, choice.text.fresh)
                 except TypeError:
-                    text = self._text_of_parts(choice)
-                choice.fresh_text.clear()
-                self._keep(choice.text_parts, text)
+                    texts = self._texts_in_parts(choice)
+                    choice.text.fresh.clear()
+                    self._keep(choice.text, texts)
 
     def _reasoning(self, choice: Choice, text: str, time_ns: int) -> None:
         if choice.reasoning_started_ns is None:
             choice.reasoning_started_ns = time_ns
-        if self._keeps_reasoning:
-            # Text that came before it is counted against the limit first.
-            self.settle()
-            self._keep(choice.reasoning_parts, text)
+        choice.reasoning.fresh.append(text)
 
-    def _text_of_parts(self, choice: Choice) -> str:
+    def _texts_in_parts(self, choice: Choice) -> list[str]:
         """The fresh text, if not all of it came as strings. Reasoning in its parts is kept apart."""
         texts: list[str] = []
-        for content in choice.fresh_text:
+        for content in choice.text.fresh:
             if (text := content_text(content)) is not None:
                 texts.append(text)
                 continue
-            texts += part_texts(content)
-            if self._keeps_reasoning:
-                self._keep(choice.reasoning_parts, "".join(part_reasoning(part) for part in items_of(content)))
-        return "".join(texts)
+            texts.append("".join(part_texts(content)))
+            self._keep(choice.reasoning, [part_reasoning(part) for part in items_of(content)])
+        return texts
 
-    def _keep(self, parts: list[str], text: str) -> None:
-        if len(text) > self._room:
-            self.over_limit += len(text) - self._room
-            text = text[: self._room]
-        if text:
-            parts.append(text)
-            self._room -= len(text)
+    def _keep(self, text: KeptText, deltas: list[str]) -> None:
+        before = text.over
+        self._room -= text.keep(deltas, self._room)
+        self.over_limit += text.over - before
+        deltas.clear()

@@ -53,11 +53,11 @@ class Stream:
 
     @property
     def text(self) -> str:
-        return "".join(part for choice in self._observation.recording.choices for part in choice.text_parts)
+        return "".join(choice.text.whole for choice in self._observation.recording.choices)
 
     @property
     def reasoning(self) -> str:
-        return "".join(part for choice in self._observation.recording.choices for part in choice.reasoning_parts)
+        return "".join(choice.reasoning.whole for choice in self._observation.recording.choices)
 
     @property
     def finish_reason(self) -> str | None:

@@ -68,7 +68,7 @@ def judged(
 ) -> list[str]:
     """The sorted types of the anomalies of such a stream."""
     asked = read_request(request)
-    recording = Recording(declared=asked.tool_names, watch_text=bool(asked.tools))
+    recording = Recording(declared=asked.tool_names)
     now = 0
     for chunk, came in zip(chunks, times, strict=True):
         recording.feed(sdk_chunk(chunk) if as_sdk else chunk, now, came)

@@ -132,8 +132,7 @@ def record(
 ) -> Recording:
     """The recording of a stream that is over."""
     declared = None if request is None else request.tool_names
-    watched = request is not None and bool(request.tools)
-    recording = feed(Recording(declared=declared, watch_text=watched, **options), chunks, waits_ns=waits_ns)
+    recording = feed(Recording(declared=declared, **options), chunks, waits_ns=waits_ns)
     recording.end(outcome, (recording.chunk_count + 1) * STEP_NS)
     return recording
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -78,13 +79,13 @@ def test_times_are_those_of_the_chunks() -> None:
 # -- text and reasoning --
 
 
-def test_text_has_one_notice_and_is_kept_only_if_asked_for() -> None:
+def test_text_has_one_notice_and_is_kept() -> None:
     chunks = [says(""), says("Hel"), says("lo")]
-    assert notices(chunks) == notices(chunks, keep_text=True) == [[], ["text"], []]
-    kept, not_kept = record(chunks, keep_text=True), record(chunks)
-    assert ("".join(kept.choices[0].text_parts), not_kept.choices[0].text_parts) == ("Hello", [])
-    assert kept.choices[0].text_started_ns == not_kept.choices[0].text_started_ns == 2 * STEP_NS
-    assert kept.has_text
+    assert notices(chunks) == [[], ["text"], []]
+    recording = record(chunks)
+    assert recording.choices[0].text.whole == "Hello"
+    assert recording.choices[0].text_started_ns == 2 * STEP_NS
+    assert recording.has_text
 
 
 @pytest.mark.parametrize("content", [None, "", [{"type": "text", "text": 1}, "Hi"], True, {"text": "Hi"}], ids=repr)
@@ -93,8 +94,8 @@ def test_content_that_is_not_text(content: Any) -> None:
 
 
 def test_a_refusal_is_text() -> None:
-    recording = record([chunk({"content": "", "refusal": "No"}), chunk({"refusal": "."})], keep_text=True)
-    assert "".join(recording.choices[0].text_parts) == "No."
+    recording = record([chunk({"content": "", "refusal": "No"}), chunk({"refusal": "."})])
+    assert recording.choices[0].text.whole == "No."
 
 
 @pytest.mark.parametrize(
@@ -111,24 +112,65 @@ def test_a_refusal_is_text() -> None:
     ids=str,
 )
 def test_reasoning_in_the_fields_of_providers(delta: dict[str, Any]) -> None:
-    recording = record([chunk({}), chunk(delta), chunk(delta)], keep_text=True)
-    assert recording.choices[0].reasoning_parts == ["hm", "hm"]
+    recording = record([chunk({}), chunk(delta), chunk(delta)])
+    assert recording.choices[0].reasoning.whole == "hmhm"
     assert recording.choices[0].reasoning_started_ns == 2 * STEP_NS
+
+
+@pytest.mark.parametrize("form", [sdk_chunk, lambda chunk: chunk], ids=["sdk", "mapping"])
+@pytest.mark.parametrize("content", [None, "", "Hi"], ids=repr)
+def test_reasoning_behind_text(content: Any, form: Callable[[Any], Any]) -> None:
+    recording = Recording()
+    for at, one in enumerate([says("Well"), *[chunk({"reasoning": "hm", "content": content})] * 2]):
+        recording.feed(form(one), at, at)
+    recording.end("completed", 3)
+    assert recording.choices[0].reasoning.whole == "hmhm"
 
 
 def test_reasoning_in_a_field_of_the_sdk() -> None:
     delta = SimpleNamespace(content=None, reasoning="hm", tool_calls=None, function_call=None, __pydantic_extra__=None)
     choice = SimpleNamespace(index=0, delta=delta, finish_reason=None)
-    recording = record([SimpleNamespace(choices=[choice], usage=None)] * 2, keep_text=True)
-    assert recording.choices[0].reasoning_parts == ["hm", "hm"]
+    recording = record([SimpleNamespace(choices=[choice], usage=None)] * 2)
+    assert recording.choices[0].reasoning.whole == "hmhm"
 
 
 def test_text_and_reasoning_share_one_limit() -> None:
     chunks = [chunk({"reasoning": "abc"}), says("defg"), says("hi")]
-    recording = record(chunks, keep_text=True, limits=Limits(text=5))
-    assert recording.choices[0].reasoning_parts == ["abc"]
-    assert recording.choices[0].text_parts == ["de"]
+    recording = record(chunks, limits=Limits(text=5))
+    assert recording.choices[0].reasoning.whole == "abc"
+    assert recording.choices[0].text.whole == "de"
     assert recording.over_text == 4
+
+
+def test_reasoning_does_not_start_again_with_null_or_an_empty_string() -> None:
+    chunks = [
+        chunk({"reasoning_content": "a"}),
+        chunk({"reasoning_content": ""}),
+        chunk({"content": "Hi", "reasoning_content": None}),
+        chunk({"content": "!", "reasoning_content": "b"}),
+        chunk({"content": None, "reasoning_content": {"text": "c"}}),
+    ]
+    (choice,) = record(chunks).choices
+    assert (choice.reasoning.whole, choice.text.whole) == ("abc", "Hi!")
+
+
+def test_how_the_text_came_is_kept() -> None:
+    deltas = [f"{number} " for number in range(200)]
+    (choice,) = record([chunk({"reasoning": "hm"}), *map(says, deltas), says("")]).choices
+    assert choice.text.whole == "".join(deltas)
+    assert list(choice.text.first) == deltas[: len(choice.text.first)]
+    assert len(choice.text.first) > 32
+    assert choice.text.last == deltas[-1]
+    assert choice.reasoning.first == (choice.reasoning.last,) == ("hm",)
+
+
+def test_the_end_of_a_text_beyond_the_limit_is_kept() -> None:
+    deltas = [f"{number} " for number in range(5000)]
+    (choice,) = record(map(says, deltas), limits=Limits(text=100)).choices
+    assert choice.text.end == "".join(deltas)[-4096:]
+    assert choice.text.last == ""
+    (short,) = record(map(says, deltas[:10])).choices
+    assert short.text.end == short.text.whole == "".join(deltas[:10])
 
 
 # -- calls --
@@ -243,7 +285,7 @@ def test_each_call_of_an_unstreamed_response_is_one_delta() -> None:
         "tool_calls": [{"id": "a", "type": "function", "function": {"name": "add", "arguments": "{}"}}],
         "function_call": {"name": "old", "arguments": "{}"},
     }
-    recording = Recording(keep_text=True, declared=frozenset({"add"}))
+    recording = Recording(declared=frozenset({"add"}))
     kinds = [notice.kind for notice in recording.read_response(sdk_completion(message, "tool_calls"), 5)]
     recording.end("completed", 6)
     assert kinds == ["text", "detected", "name", "detected", "name", "finish"]
@@ -251,8 +293,8 @@ def test_each_call_of_an_unstreamed_response_is_one_delta() -> None:
         ("add", "a", 1, 5),
         ("old", None, 1, 5),
     ]
-    assert recording.choices[0].text_parts == ["Sure."]
-    assert recording.choices[0].reasoning_parts == ["hm"]
+    assert recording.choices[0].text.whole == "Sure."
+    assert recording.choices[0].reasoning.whole == "hm"
     assert not recording.streamed
     assert recording.usage.prompt_tokens == 1
 

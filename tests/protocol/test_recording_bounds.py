@@ -167,7 +167,7 @@ def recorded(chunks: Iterable[Any], **options: Any) -> Recording:
 def test_memory_is_bounded_during_and_after_a_stream(
     chunks: Callable[[int], Iterator[Any]], count: int, megabytes: int
 ) -> None:
-    recording = Recording(declared=REQUEST.tool_names, keep_text=True)
+    recording = Recording(declared=REQUEST.tool_names)
     tracemalloc.start()
     try:
         for now, one in enumerate(chunks(count)):

@@ -90,7 +90,7 @@ def deltas_in(chunks: list[Chunk]) -> int:
             count += len(choice["delta"].get("tool_calls") or ())
             function_call = choice["delta"].get("function_call") or {}
             # With neither a name nor arguments, it is no call.
-            count += bool(function_call.get("name")) or function_call.get("arguments") is not None
+            count += bool(function_call.get("name") or function_call.get("arguments"))
     return count
 
 
@@ -215,11 +215,11 @@ nonsense_chunks = st.lists(
 )
 
 
-@given(nonsense_chunks, st.booleans(), one_of(*OUTCOMES), one_of(None, FEW_LIMITS))
+@given(nonsense_chunks, one_of(*OUTCOMES), one_of(None, FEW_LIMITS))
 @settings(max_examples=300)
-def test_no_stream_raises(chunks: list[Any], keep_text: bool, outcome: Any, limits: Limits | None) -> None:
+def test_no_stream_raises(chunks: list[Any], outcome: Any, limits: Limits | None) -> None:
     request_ = read_request({"tools": [tool("add")]})
-    recording = Recording(declared=request_.tool_names, keep_text=keep_text, watch_text=not keep_text, limits=limits)
+    recording = Recording(declared=request_.tool_names, limits=limits)
     config = Config()
     for at, chunk in enumerate(chunks):
         log_notices(config, recording, recording.feed(chunk, at, at + 1) or [])
@@ -239,7 +239,7 @@ def test_no_stream_raises(chunks: list[Any], keep_text: bool, outcome: Any, limi
     )
 )
 def test_no_unstreamed_response_raises(response: Any) -> None:
-    recording = Recording(declared=frozenset({"add"}), keep_text=True)
+    recording = Recording(declared=frozenset({"add"}))
     log_notices(Config(), recording, recording.read_response(response, 1))
     recording.end("completed", 2)
     build_timeline(recording, diagnose(Case(recording)), limit=20, preview=200)

@@ -226,18 +226,18 @@ UNASKABLE = [
 ]
 
 
-@given(nonsense_streams, st.sampled_from([ResponseEvents, EitherEvents]), OUTCOMES, LIMITS, st.booleans())
-@example(UNASKABLE, ResponseEvents, "completed", None, False)
+@given(nonsense_streams, st.sampled_from([ResponseEvents, EitherEvents]), OUTCOMES, LIMITS)
+@example(UNASKABLE, ResponseEvents, "completed", None)
 @settings(max_examples=300)
-def test_no_stream_raises(events: Events, reader_of: Any, outcome: Any, limits: Limits | None, keep_text: bool) -> None:
-    recording = feed(events, reader_of, limits=limits, keep_text=keep_text, watch_text=not keep_text)
+def test_no_stream_raises(events: Events, reader_of: Any, outcome: Any, limits: Limits | None) -> None:
+    recording = feed(events, reader_of, limits=limits)
     assert recording.chunk_count == len(events)
     check_sums(recording, end(recording, outcome))
 
 
 @given(st.one_of(nonsense, misplaced(RESPONSE_SHAPE, leaves)), st.sampled_from([ResponseEvents, EitherEvents]))
 def test_no_unstreamed_response_raises(whole: Any, reader_of: Any) -> None:
-    recording = Recording(declared=REQUEST.tool_names, keep_text=True)
+    recording = Recording(declared=REQUEST.tool_names)
     log_notices(Config(), recording, reader_of(recording).read_response(whole, 1))
     end(recording, "completed")
 
