@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 from otel_llm.protocol.conversation import Turn, holds_conversation, read_turn
 from otel_llm.protocol.fields import arguments_given, field, given, is_a, items_of, text_of
 from otel_llm.protocol.item_kinds import TOOL_SEARCH, is_tool_search, tool_named_by, tools_in
+from otel_llm.protocol.request_text import RequestText
 
 Api = Literal["chat", "responses"]
 ToolChoiceMode = Literal["auto", "none", "required", "named"]
@@ -58,6 +59,10 @@ class ChatRequest(NamedTuple):
     api: Api = "chat"
     turn: Turn | None = None
     """The last turn of the conversation, None if it has neither calls nor results."""
+    said: RequestText = RequestText({})
+    """All that it says, to see what it asks for."""
+    wants_raw_thoughts: bool = False
+    """Whether it asks the server to leave the model's thoughts in the text, with their marks."""
     item_tools: Mapping[str, Tool] = MappingProxyType({})
     """Those of `tools` that items of the conversation declare. Requests that continue from here do not repeat them."""
 
@@ -81,17 +86,23 @@ class ChatRequest(NamedTuple):
 
 _AUTO = ToolChoice()
 _FORMATS = frozenset({"response_format", "text_format", "text"})
-_READ = _FORMATS | frozenset(
-    {
-        "model",
-        "stream",
-        "tools",
-        "functions",
-        "tool_choice",
-        "function_call",
-        "parallel_tool_calls",
-        "prompt",
-    }
+# Groq, Cerebras and llama.cpp have the first one, SGLang the second.
+_THOUGHTS = frozenset({"reasoning_format", "separate_reasoning"})
+_READ = (
+    _FORMATS
+    | _THOUGHTS
+    | frozenset(
+        {
+            "model",
+            "stream",
+            "tools",
+            "functions",
+            "tool_choice",
+            "function_call",
+            "parallel_tool_calls",
+            "prompt",
+        }
+    )
 )
 
 
@@ -134,6 +145,8 @@ def read_request(kwargs: Mapping[str, Any], api: Api = "chat") -> ChatRequest:
         not _FORMATS.isdisjoint(given) and _asks_for_json(get("response_format"), get("text_format"), get("text")),
         api,
         read_turn(kwargs, tools, has_server_tools=server_tools),
+        RequestText(kwargs),
+        not _THOUGHTS.isdisjoint(given) and _wants_raw(get("reasoning_format"), get("separate_reasoning")),
         item_tools,
     )
 
@@ -147,6 +160,10 @@ def with_extra_body(kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
 def api_of_request(body: Mapping[str, Any]) -> Api:
     """The API that a request's JSON body is for."""
     return "responses" if "messages" not in body and "input" in body else "chat"
+
+
+def _wants_raw(reasoning_format: Any, separate_reasoning: Any) -> bool:
+    return text_of(reasoning_format) in {"raw", "none"} or separate_reasoning is False
 
 
 def _describe(value: Any) -> str:

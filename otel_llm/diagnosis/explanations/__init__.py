@@ -15,6 +15,7 @@ from otel_llm.diagnosis.explanations.model import Explanation
 from otel_llm.diagnosis.explanations.request import REQUEST
 from otel_llm.diagnosis.explanations.results import RESULTS
 from otel_llm.diagnosis.explanations.stream import STREAM
+from otel_llm.diagnosis.explanations.text import TEXT
 
 INTRODUCTION = """\
 What can go wrong with a tool call. Each section explains one value of the attribute `otel_llm.anomaly.type`;
@@ -35,6 +36,6 @@ What can go wrong with a tool call. Each section explains one value of the attri
 * "Reported" lists issues and pull requests of people who ran into the anomaly; some of these bugs are fixed by now. The
   sample streams answer requests that declare the tools `add_task`, which requires the string `title`, and `list_tasks`."""
 
-EXPLANATIONS: tuple[Explanation, ...] = (*ARGUMENTS, *IDENTITY, *REQUEST, *RESULTS, *STREAM, *FRAMING)
+EXPLANATIONS: tuple[Explanation, ...] = (*ARGUMENTS, *IDENTITY, *REQUEST, *RESULTS, *STREAM, *TEXT, *FRAMING)
 
 BY_TYPE: Mapping[str, Explanation] = {one.type: one for one in EXPLANATIONS}
