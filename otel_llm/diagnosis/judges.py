@@ -247,8 +247,9 @@ def tool_choice(case: Case, choice: Choice) -> Iterator[Finding]:
             yield Finding("tool_choice_violated", f"none, but {number(count, 'call')}")
         return
     if wanted.mode in {"required", "named"} and not count:
-        # A tool that the server ran by itself is a call, too.
-        ran = wanted.mode == "required" and choice.server_items
+        # A tool that the server ran by itself is a call, too. Text after a compaction is the model's own choice.
+        compactions = case.recording.compacted and choice.has_text
+        ran = wanted.mode == "required" and choice.server_items > compactions
         if not ran and case.is_settled(choice) and not case.was_cut_off(choice):
             yield Finding("tool_choice_violated", f"{wanted.mode}, but no call")
         return
