@@ -21,7 +21,7 @@ from otel_llm.diagnosis.case import Anomaly, Case, Finding
 from otel_llm.diagnosis.framing import framing
 from otel_llm.diagnosis.markup import reasoning_leak, token_leak
 from otel_llm.diagnosis.reasoning_calls import call_in_reasoning
-from otel_llm.diagnosis.wording import listed, number, shown, were
+from otel_llm.diagnosis.wording import listed, number, shown
 from otel_llm.protocol import json_values
 from otel_llm.protocol.choice import CUTTING_FINISH_REASONS, Choice
 from otel_llm.protocol.json_values import Shape
@@ -288,7 +288,7 @@ def text_leak(case: Case, choice: Choice) -> Iterator[Finding]:
         detail = f"{number(len(leaks), 'call')} of {names} in the text, in the syntax {syntaxes}"
         yield Finding("text_leak", detail)
     if unread:
-        yield Finding("limit_exceeded", f"{number(unread, 'character')} of text {were(unread)} not searched for calls")
+        yield Finding("limit_exceeded", f"{number(unread, 'character')} of text were not searched for calls")
 
 
 def duplicates(case: Case, choice: Choice) -> Iterator[Finding]:
@@ -338,9 +338,7 @@ def stream_limits(case: Case) -> Iterator[Finding]:
         yield Finding("limit_exceeded", detail)
     # Of a recording without its request, the text is neither sent nor searched for calls.
     if recording.over_text and case.request is not None:
-        yield Finding(
-            "limit_exceeded", f"{number(recording.over_text, 'character')} of text {were(recording.over_text)} not kept"
-        )
+        yield Finding("limit_exceeded", f"{number(recording.over_text, 'character')} of text were not kept")
 
 
 CALL_JUDGES: tuple[Callable[[Case, Choice, ToolCall], Iterator[Finding]], ...] = (

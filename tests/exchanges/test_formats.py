@@ -318,4 +318,5 @@ def test_any_encoding_of_standard_output(encoding: str, options: list[str], tmp_
     assert b"Traceback" not in done.stderr
     assert done.returncode == 1
     assert b"missing_finish_reason" in done.stdout
+    assert b"\\u2501" not in done.stdout
     assert ("🥛" in done.stdout.decode(encoding)) is (encoding == "utf-8" and not options)
