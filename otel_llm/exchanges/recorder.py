@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -19,7 +20,13 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from otel_llm.exchanges.recorded import data_line, end_line, head_line
-from otel_llm.exchanges.redaction import Redactor, harmless_headers, secrets_in_request
+from otel_llm.exchanges.redaction import (
+    Redactor,
+    harmless_headers,
+    masked,
+    secrets_in_request,
+    secrets_in_response,
+)
 from otel_llm.protocol.errors import UnreadableError
 from otel_llm.protocol.json_values import parse_json
 from otel_llm.serving.asgi import ConnectionDropped, Receive, Scope, Send, while_connected
@@ -49,7 +56,7 @@ class RecordingProxy:
     def __init__(self, upstream: str, folder: Path, tell: Callable[[str], None]) -> None:
         parts = urlsplit(upstream)
         if parts.scheme not in {"http", "https"} or not parts.netloc:
-            raise ValueError(f"{upstream!r} is not the URL of a server")
+            raise ValueError(f"{masked(upstream, ())!r} is not the URL of a server")
         self._origin = f"{parts.scheme}://{parts.netloc}"
         self.path = parts.path.rstrip("/")
         self._folder = folder
@@ -89,7 +96,7 @@ class RecordingProxy:
         )
         exchange = None
         if path.endswith(_RECORDED_PATH) and scope["method"] == "POST":
-            exchange = _Exchange(path, headers, query, body)
+            exchange = _Exchange(path, headers, query, body, target)
         try:
             await while_connected(receive, self._forward(request, send, exchange))
         finally:
@@ -128,17 +135,21 @@ class RecordingProxy:
 class _Exchange:
     """A recording that is being written."""
 
-    def __init__(self, path: str, headers: list[tuple[str, str]], query: str, body: bytes) -> None:
+    def __init__(self, path: str, headers: list[tuple[str, str]], query: str, body: bytes, upstream: str) -> None:
         self._started = datetime.now(timezone.utc)
         self._clock = perf_counter()
-        self._redactor = Redactor(secrets_in_request(headers, query, _json(body.decode("utf-8", "replace"))))
-        hide = self._redactor.hide
+        asked = _json(body.decode("utf-8", "replace"))
+        self._secrets = secrets_in_request(headers, query, asked, upstream)
+        self._redactor = Redactor(self._secrets)
         self._request = {
             "method": "POST",
-            "path": hide(path),
+            "path": self._redactor.hide(path),
             "headers": self._headers(headers),
-            "body": _json(hide(body.decode("utf-8", "replace"))),
+            "body": self._redactor.hidden(asked),
         }
+        # When each read came, and how long it was.
+        self._reads: deque[tuple[float, int]] = deque()
+        self._covered = b""
         self._file: IO[str] | None = None
         self._readable = True
         self.path: Path | None = None
@@ -148,24 +159,32 @@ class _Exchange:
         encoding = response.headers.get("content-encoding", "identity")
         # It cannot be searched for secrets.
         self._readable = encoding.lower() in {"identity", ""}
+        self._redactor = Redactor([*self._secrets, *secrets_in_response(response.headers.items())])
         head = {"status": response.status_code, "headers": self._headers(response.headers.items())}
         self._write(head_line(self._started.isoformat(), self._request, head))
 
     def data(self, data: bytes) -> None:
-        if self._readable and (data := self._redactor.feed(data)):
-            self._write(data_line(self._seconds(), data))
+        if self._readable and data:
+            self._reads.append((self._seconds(), len(data)))
+            self._write_reads(self._redactor.feed(data))
 
     def end(self, end: str) -> bool:
         """Write the last line; whether it had not been written yet."""
         if self._file is None:
             return False
-        rest = self._redactor.finish()
-        if rest:
-            self._write(data_line(self._seconds(), rest))
+        self._write_reads(self._redactor.finish())
         self._write(end_line(self._seconds(), end if self._readable else "error: the server sent it compressed"))
         self._file.close()
         self._file = None
         return True
+
+    def _write_reads(self, covered: bytes) -> None:
+        """Write the reads of which nothing is held back any more, with their own times."""
+        self._covered += covered
+        while self._reads and len(self._covered) >= self._reads[0][1]:
+            seconds, length = self._reads.popleft()
+            self._write(data_line(seconds, self._covered[:length]))
+            self._covered = self._covered[length:]
 
     def _headers(self, headers: Iterable[tuple[str, str]]) -> dict[str, str]:
         return {name: self._redactor.hide(value) for name, value in harmless_headers(headers).items()}
