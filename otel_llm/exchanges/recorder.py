@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -21,7 +21,13 @@ import httpx
 
 from otel_llm.exchanges.judged_body import JudgedBody
 from otel_llm.exchanges.recorded import data_line, end_line, head_line
-from otel_llm.exchanges.redaction import Redactor, harmless_headers, secrets_in_request
+from otel_llm.exchanges.redaction import (
+    Redactor,
+    harmless_headers,
+    masked,
+    secrets_in_request,
+    secrets_in_response,
+)
 from otel_llm.protocol.errors import UnreadableError
 from otel_llm.protocol.json_values import parse_json
 from otel_llm.serving.asgi import ConnectionDropped, Receive, Scope, Send, while_connected
@@ -75,7 +81,7 @@ class RecordingProxy:
     def __init__(self, upstream: str, folder: Path, tell: Callable[[str], None], routes: Sequence[Route] = ()) -> None:
         for url in (upstream, *(route.base_url for route in routes)):
             if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).netloc:
-                raise ValueError(f"{url!r} is not the URL of a server")
+                raise ValueError(f"{masked(url, ())!r} is not the URL of a server")
         parts = urlsplit(upstream)
         self._origin = f"{parts.scheme}://{parts.netloc}"
         self.path = parts.path.rstrip("/")
@@ -124,7 +130,7 @@ class RecordingProxy:
         )
         exchange = None
         if path.endswith(_RECORDED_PATHS) and scope["method"] == "POST":
-            exchange = _Exchange(path, headers, query, body)
+            exchange = _Exchange(path, headers, query, body, target)
         else:
             hidden = Redactor(secrets_in_request(headers, query)).hide(path)
             self.unkept.others[f"{scope['method']} {hidden[:_SHOWN_OF_A_PATH]}"] += 1
@@ -203,19 +209,22 @@ class Unkept:
 class _Exchange:
     """A recording that is being written."""
 
-    def __init__(self, path: str, headers: list[tuple[str, str]], query: str, body: bytes) -> None:
+    def __init__(self, path: str, headers: list[tuple[str, str]], query: str, body: bytes, upstream: str) -> None:
         self._started = datetime.now(timezone.utc)
         self._clock = perf_counter()
-        self._redactor = Redactor(secrets_in_request(headers, query, _json(body.decode("utf-8", "replace"))))
         self._asked = _json(body.decode("utf-8", "replace"))
+        self._secrets = secrets_in_request(headers, query, self._asked, upstream)
+        self._redactor = Redactor(self._secrets)
         self._judged: JudgedBody | None = None
-        hide = self._redactor.hide
         self._request = {
             "method": "POST",
-            "path": hide(path),
+            "path": self._redactor.hide(path),
             "headers": self._headers(headers),
-            "body": _json(hide(body.decode("utf-8", "replace"))),
+            "body": self._redactor.hidden(self._asked),
         }
+        # When each read came, and how long it was.
+        self._reads: deque[tuple[float, int]] = deque()
+        self._covered = b""
         self._file: IO[str] | None = None
         self.is_readable = True
         self.path: Path | None = None
@@ -225,6 +234,7 @@ class _Exchange:
         encoding = response.headers.get("content-encoding", "identity")
         # It cannot be searched for secrets.
         self.is_readable = encoding.lower() in {"identity", ""}
+        self._redactor = Redactor([*self._secrets, *secrets_in_response(response.headers.items())])
         request = self._asked if isinstance(self._asked, dict) else None
         self._judged = JudgedBody(request, response.status_code, response.headers.get("content-type", ""))
         head = {"status": response.status_code, "headers": self._headers(response.headers.items())}
@@ -236,10 +246,11 @@ class _Exchange:
         return [] if self._judged is None or not self.is_readable else self._judged.anomalies
 
     def data(self, data: bytes) -> None:
-        if self.is_readable and self._judged is not None:
-            self._judged.feed(data, self._seconds())
-        if self.is_readable and (data := self._redactor.feed(data)):
-            self._write(data_line(self._seconds(), data))
+        if self.is_readable and data:
+            if self._judged is not None:
+                self._judged.feed(data, self._seconds())
+            self._reads.append((self._seconds(), len(data)))
+            self._write_reads(self._redactor.feed(data))
 
     def end(self, end: str) -> bool:
         """Write the last line; whether it had not been written yet."""
@@ -247,13 +258,19 @@ class _Exchange:
             return False
         if self._judged is not None:
             self._judged.finish(end, self._seconds())
-        rest = self._redactor.finish()
-        if rest:
-            self._write(data_line(self._seconds(), rest))
+        self._write_reads(self._redactor.finish())
         self._write(end_line(self._seconds(), end if self.is_readable else "error: the server sent it compressed"))
         self._file.close()
         self._file = None
         return True
+
+    def _write_reads(self, covered: bytes) -> None:
+        """Write the reads of which nothing is held back any more, with their own times."""
+        self._covered += covered
+        while self._reads and len(self._covered) >= self._reads[0][1]:
+            seconds, length = self._reads.popleft()
+            self._write(data_line(seconds, self._covered[:length]))
+            self._covered = self._covered[length:]
 
     def _headers(self, headers: Iterable[tuple[str, str]]) -> dict[str, str]:
         return {name: self._redactor.hide(value) for name, value in harmless_headers(headers).items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -248,6 +249,53 @@ def test_a_secret_is_found_across_pieces(noise: bytes, places: list[int], secret
     assert len(written) == len(body)
     if not noise:
         assert written == b"*" * len(secret) + secret[:3] + b"*" * len(secret) or secret == b"aaaaaa"
+
+
+def test_a_secret_in_the_deltas_is_never_written(tmp_path: Path, serve: Callable[..., Any]) -> None:
+    server = serve(
+        chunk(text("Your key is ")),
+        *[step for one in (KEY[:5], KEY[5:6], KEY[6:]) for step in (chunk(text(one)), Sleep(0.05))],
+        chunk(text(", and pip install ollama")),
+        chunk(finish_reason="stop"),
+        DONE,
+    )
+    with recording(server, tmp_path) as url, sdk(url) as client:
+        list(client.chat.completions.create(**ASK, stream=True))
+        through = body_of(url)
+    path, _ = recordings(tmp_path)
+    reads = list(reads_of(path))
+    written = b"".join(data for _, data in reads)
+    assert len(written) == len(through)
+    told = "".join(re.findall(r'"content": "([^"]*)"', written.decode()))
+    assert told == f"Your key is {'*' * len(KEY)}, and pip install ollama"
+    assert reads[-1][0] - reads[0][0] >= 100_000_000, "each read has its own time"
+
+
+@pytest.mark.parametrize("key", ["ollama", "EMPTY", "lm-studio"])
+def test_a_placeholder_for_a_key_covers_nothing(key: str, tmp_path: Path, serve: Callable[..., Any]) -> None:
+    server = serve(*tool_call_chunks("add_task", json.dumps({"title": f"pip install {key}"}), size=90), DONE)
+    with recording(server, tmp_path) as url:
+        asked = ASK | {"stream": True, "messages": [{"role": "user", "content": f"install {key}"}]}
+        got = httpx.post(f"{url}/chat/completions", json=asked, headers={"authorization": f"Bearer {key}"}).content
+    (path,) = recordings(tmp_path)
+    assert b"".join(data for _, data in reads_of(path)) == got
+    assert f"pip install {key}".encode() in got
+    assert head(path)["request"]["body"] == asked
+
+
+def test_the_password_of_the_server_is_never_written(tmp_path: Path) -> None:
+    def script(_: Any) -> list[Any]:
+        sent = server.requests[-1].headers["authorization"]
+        return [chunk(text(f"You sent {sent}")), chunk(finish_reason="stop"), DONE]
+
+    with ScriptedServer(script) as server:
+        upstream = server.base_url.replace("//", "//alice:pass-word-4711@")
+        with recording(upstream, tmp_path) as url:
+            got = body_of(url)
+    secret = base64.b64encode(b"alice:pass-word-4711")
+    assert secret in got
+    (path,) = recordings(tmp_path)
+    assert secret not in path.read_bytes()
 
 
 def test_what_counts_as_secret() -> None:
