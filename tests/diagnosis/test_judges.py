@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from otel_llm.demo.scripted_server import ABSENT, chunk, usage_chunk
-from otel_llm.diagnosis import case, judges
-from otel_llm.diagnosis.case import Anomaly, Case
+from otel_llm.diagnosis import judges
+from otel_llm.diagnosis.case import Anomaly, Case, Finding
 from otel_llm.diagnosis.judges import diagnose
 from otel_llm.protocol.choice import Limits
 from otel_llm.protocol.recording import Recording
@@ -1195,8 +1195,8 @@ def test_without_on_fault_the_exception_is_raised(judge: Any, monkeypatch: pytes
 
 
 def test_what_a_judge_found_before_it_raised_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    def finds_and_raises(_case: Case) -> Iterator[case.Finding]:
-        yield case.Finding("stalled", "found before")
+    def finds_and_raises(_case: Case) -> Iterator[Finding]:
+        yield Finding("stalled", "found before")
         raise RuntimeError("broken")
 
     replace(monkeypatch, judges.stalled, finds_and_raises)
