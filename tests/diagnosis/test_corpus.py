@@ -437,8 +437,8 @@ def _(stream: Labelled, one: Call) -> Broken | None:
     if stream.ends.outcome != "completed":
         return None
     one.finish(None)
-    # Without `length`, a required call that is missing is an anomaly.
-    return one.done("tool_choice_violated")
+    # Without `length`, a required call that is missing is an anomaly, and so is one that never left the thoughts.
+    return one.done("tool_choice_violated", "call_in_reasoning")
 
 
 @breaks("text_leak")
