@@ -32,6 +32,8 @@ class Config:
     """Write a log line when something happens in a stream (logger `otel_llm`, level INFO)."""
     stall_seconds: float = 10.0
     """A longer wait between two chunks is the anomaly `stalled`."""
+    loop_turns: int = 3
+    """The same call in so many turns in a row, with the same result, is the anomaly `repeated_call`."""
     tool_call_tags: Any = None
     """Rewrite tool calls in the text to this: `start,end`, one tag, a format's name, or `openai`. None: leave them."""
 
@@ -44,6 +46,7 @@ class Options(TypedDict, total=False):
     events: str | Iterable[str] | None
     log: bool | None
     stall_seconds: float | None
+    loop_turns: int | None
     tool_call_tags: ToolCallTags | ToolCallTagRewriter | str | None
 
 
@@ -131,6 +134,13 @@ def _seconds(value: Any) -> float:
     return seconds
 
 
+def _turns(value: Any) -> int:
+    turns = _whole_number(value)
+    if turns < 2:
+        raise ValueError("it must be 2 or more")
+    return turns
+
+
 def _sinks(value: Any) -> frozenset[str]:
     names = value.split(",") if isinstance(value, str) else list(value)
     sinks = {str(name).strip().lower() for name in names}
@@ -154,5 +164,6 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "events": _sinks,
     "log": _boolean,
     "stall_seconds": _seconds,
+    "loop_turns": _turns,
     "tool_call_tags": _tags,
 }

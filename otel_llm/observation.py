@@ -62,6 +62,8 @@ _exit_hooked = False
 class Observation:
     """`request` is None if a stream is observed without its request. `logs`: whether log lines are wanted.
 
+    `provider`: who serves the request, None if that is only presumed.
+
     `started_ns`: when the request started, on the clock of `perf_counter_ns`; by default, now.
     """
 
@@ -70,11 +72,13 @@ class Observation:
         "_ending",
         "_logs",
         "_offset_ns",
+        "_provider",
         "_span",
         "anomalies",
         "config",
         "reader",
         "recording",
+        "repeated_calls",
         "request",
     )
 
@@ -85,6 +89,7 @@ class Observation:
         span: Span | None,
         *,
         logs: bool = False,
+        provider: str | None = None,
         started_ns: int | None = None,
     ) -> None:
         if not _exit_hooked:
@@ -96,6 +101,7 @@ class Observation:
         self._logs = logs
         self.request = request
         self._span = span
+        self._provider = provider
         self.recording = Recording(
             started_ns=now if started_ns is None else started_ns,
             declared=_declared_names(config, request),
@@ -112,6 +118,8 @@ class Observation:
         self.recording.streamed = request is None or request.stream
         self.anomalies: list[Anomaly] = []
         """Empty until the observation has ended."""
+        self.repeated_calls = 0
+        """In so many turns in a row, counting this response, the model made the same call; 0 if there is one."""
         # The caller that pops the one item ends the observation: `list.pop` is atomic.
         self._ending = [True]
         _open.add(self)
@@ -193,11 +201,14 @@ class Observation:
         anomalies: list[Anomaly] = []
         try:
             if not unread and (error is None or recording.choices):
-                anomalies = diagnose(Case(recording, self.request, self.config.stall_seconds, on_fault=swallow))
+                config = self.config
+                case = Case(recording, self.request, config.stall_seconds, config.loop_turns, on_fault=swallow)
+                anomalies = diagnose(case)
+                self.repeated_calls = case.repeated_turns
         except Exception as fault:  # noqa: BLE001
             swallow("diagnosis", fault)
-        if self.request is not None and self.request.turn is not None:
-            anomalies = [*(attempt("diagnosis", diagnose_request, self.request) or []), *anomalies]
+        if self.request is not None and (self.request.turn is not None or self._provider is not None):
+            anomalies = [*(attempt("diagnosis", diagnose_request, self.request, self._provider) or []), *anomalies]
         try:
             preview = self.config.argument_limit if self.config.capture_arguments else None
             timeline = build_timeline(recording, anomalies, limit, preview)
@@ -208,7 +219,7 @@ class Observation:
         if self._logs:
             attempt("log lines", log_end, self.config, recording, timeline.anomalies)
         if span is not None:
-            span.finish(recording, timeline, self._offset_ns, error)
+            span.finish(recording, timeline._replace(repeated_calls=self.repeated_calls), self._offset_ns, error)
         if _deferred:
             _end_deferred()
 

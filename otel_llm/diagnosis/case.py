@@ -9,6 +9,7 @@ from typing import NamedTuple
 from otel_llm.protocol import json_values
 from otel_llm.protocol.choice import CUTTING_FINISH_REASONS, Choice
 from otel_llm.protocol.json_values import Reading, Shape
+from otel_llm.protocol.past_calls import meaning_of_reading
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import ChatRequest, Tool
 from otel_llm.protocol.tool_call import ToolCall
@@ -23,6 +24,14 @@ class Anomaly(NamedTuple):
     tool_call_index: int | None = None
 
 
+class Finding(NamedTuple):
+    """What a judge yields. `tool_call_index` is only for a judge of a choice whose finding is about one call."""
+
+    type: str
+    detail: str
+    tool_call_index: int | None = None
+
+
 @dataclass(slots=True)
 class Case:
     """One response that is over. `request` is None if the stream was watched without its request."""
@@ -30,8 +39,13 @@ class Case:
     recording: Recording
     request: ChatRequest | None = None
     stall_seconds: float = 10.0
+    loop_turns: int = 3
+    """So many turns in a row with the same call are a loop."""
     on_fault: Callable[[str, Exception], None] | None = None
     """Takes the name of a judge that raised, and its exception; the other judges still run. Without it, it raises."""
+    repeated_turns: int = 0
+    """In so many turns in a row, counting this response, the model made the same call; 0 if there is one. The judge of
+    loops sets it."""
     _readings: dict[int, Reading] = field(default_factory=dict)
 
     def is_settled(self, choice: Choice) -> bool:
@@ -48,6 +62,10 @@ class Case:
         if known is None:
             known = self._readings[id(call)] = json_values.read(call.arguments)
         return known
+
+    def meaning(self, call: ToolCall) -> str:
+        """The arguments in one spelling for all texts with the same meaning."""
+        return call.arguments if self.is_free_text(call) else meaning_of_reading(self.reading(call), call.arguments)
 
     def is_free_text(self, call: ToolCall) -> bool:
         """Whether the arguments are the input of a custom tool, in whichever field they came."""

@@ -15,13 +15,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from otel_llm.diagnosis import schemas
-from otel_llm.diagnosis.case import Anomaly, Case
-from otel_llm.protocol import json_values
+from otel_llm.diagnosis.answers import duplicated_text, empty_response, missing_usage, replacement_character
+from otel_llm.diagnosis.case import Anomaly, Case, Finding
+from otel_llm.diagnosis.conversations import id_reused, repeated_call, unacceptable
+from otel_llm.diagnosis.counting import asks_for_several
+from otel_llm.diagnosis.repetition import repetition
+from otel_llm.diagnosis.wording import listed, number, shown
 from otel_llm.protocol.choice import CUTTING_FINISH_REASONS, Choice
+from otel_llm.protocol.conversation import Turn
 from otel_llm.protocol.json_values import Shape
+from otel_llm.protocol.message_text import text_of_content
+from otel_llm.protocol.past_calls import last_user_message
 from otel_llm.protocol.request import ChatRequest
 from otel_llm.protocol.tool_call import ToolCall
 from otel_llm.protocol.unicode_text import ends_with_half, has_lone_surrogate, one_line
@@ -29,30 +35,27 @@ from otel_llm.protocol.unicode_text import ends_with_half, has_lone_surrogate, o
 CALLING_FINISH_REASONS = frozenset({"tool_calls", "function_call"})
 
 
-class Finding(NamedTuple):
-    """What a judge yields. `tool_call_index` is only for a judge of a choice whose finding is about one call."""
+def diagnose_request(request: ChatRequest, provider: str | None = None) -> list[Anomaly]:
+    """The anomalies of what a request sends. A server may refuse the request because of them.
 
-    type: str
-    detail: str
-    tool_call_index: int | None = None
+    `provider`: the name of the provider in `gen_ai.provider.name`, None if it is only presumed.
+    """
+    found = [] if provider is None else list(unacceptable(request, provider))
+    return found if request.turn is None else [*found, *_of_results(request.turn)]
 
 
-def diagnose_request(request: ChatRequest) -> list[Anomaly]:
-    """The anomalies of the tool results that a request sends. A server may refuse the request because of them."""
-    turn = request.turn
-    if turn is None:
-        return []
+def _of_results(turn: Turn) -> list[Anomaly]:
     # A call that the model did make counts as missing too, if the request does not show it to the server.
     where = "conversation that was sent" if turn.previous_response is None else "previous response"
     found = [
         Anomaly(
             "result_without_call",
-            f"a result for {_shown(call)}, which is no call in the {where}" if call else "a result without a call id",
+            f"a result for {shown(call)}, which is no call in the {where}" if call else "a result without a call id",
         )
         for call in turn.without_call
     ]
-    found += [Anomaly("unanswered_call", f"{_shown(call)} has no result") for call in turn.unanswered]
-    found += [Anomaly("duplicate_result", f"{_shown(call)} already has a result") for call in turn.repeated]
+    found += [Anomaly("unanswered_call", f"{shown(call)} has no result") for call in turn.unanswered]
+    found += [Anomaly("duplicate_result", f"{shown(call)} already has a result") for call in turn.repeated]
     return found
 
 
@@ -131,7 +134,7 @@ def arguments(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]:
     elif reading.shape is Shape.NOTHING:
         tool = case.tool(call)
         if tool is not None and tool.requires_arguments:
-            yield Finding("empty_arguments", f"{_shown(tool.name)} requires parameters")
+            yield Finding("empty_arguments", f"{shown(tool.name)} requires parameters")
 
 
 def schema(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]:
@@ -150,7 +153,7 @@ def schema(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]:
         return
     if broken is not None:
         where = f" at {one_line(broken)}" if broken else ""
-        yield Finding("schema_violation", f"against the schema of {_shown(tool.name)}{where}")
+        yield Finding("schema_violation", f"against the schema of {shown(tool.name)}{where}")
 
 
 def identity(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]:
@@ -160,18 +163,18 @@ def identity(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]:
     if call.id is None and whole and call.kind not in {"legacy", "text"}:
         yield Finding("missing_id", "the call has no id")
     if call.other_names:
-        yield Finding("name_changed", f"{_shown(call.name)}, then {_listed(call.other_names)}")
+        yield Finding("name_changed", f"{shown(call.name)}, then {listed(call.other_names)}")
     if call.other_ids:
-        yield Finding("id_changed", f"{_shown(call.id)}, then {_listed(call.other_ids)}")
+        yield Finding("id_changed", f"{shown(call.id)}, then {listed(call.other_ids)}")
     if call.index_reused:
-        yield Finding("index_reused", f"{_shown(call.id)} begins at index {call.index}, which was in use")
+        yield Finding("index_reused", f"{shown(call.id)} begins at index {call.index}, which was in use")
 
 
 def declared(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]:
     names = case.recording.declared
     if names is None or call.name is None or call.name in names or case.name_may_continue(choice, call, names):
         return
-    yield Finding("unknown_tool", f"{_shown(call.name)} is not one of the {len(names)} declared tools")
+    yield Finding("unknown_tool", f"{shown(call.name)} is not one of the {len(names)} declared tools")
 
 
 def unicode(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]:
@@ -221,18 +224,18 @@ def finish_reason(case: Case, choice: Choice) -> Iterator[Finding]:
         # The API itself ends with `stop` if the request named the tool.
         named = case.request is not None and case.request.tool_choice.mode == "named"
         if not (named and reason == "stop"):
-            detail = f"{_shown(reason)} after {_number(count, 'call')}"
+            detail = f"{shown(reason)} after {number(count, 'call')}"
             yield Finding("finish_reason_mismatch", detail)
     elif not count and reason != "stop" and _mentions_a_call(reason):
-        yield Finding("finish_reason_mismatch", f"{_shown(reason)} without a call")
+        yield Finding("finish_reason_mismatch", f"{shown(reason)} without a call")
 
 
 def order(_case: Case, choice: Choice) -> Iterator[Finding]:
     if choice.missing_index:
-        detail = f"{_number(choice.missing_index, 'delta')} without a usable index"
+        detail = f"{number(choice.missing_index, 'delta')} without a usable index"
         yield Finding("missing_index", detail)
     if choice.deltas_after_finish:
-        detail = f"{_number(choice.deltas_after_finish, 'delta')} after the finish reason"
+        detail = f"{number(choice.deltas_after_finish, 'delta')} after the finish reason"
         yield Finding("delta_after_finish", detail)
 
 
@@ -243,7 +246,7 @@ def tool_choice(case: Case, choice: Choice) -> Iterator[Finding]:
     count = choice.call_count
     if wanted.mode == "none":
         if count:
-            yield Finding("tool_choice_violated", f"none, but {_number(count, 'call')}")
+            yield Finding("tool_choice_violated", f"none, but {number(count, 'call')}")
         return
     if wanted.mode in {"required", "named"} and not count:
         # A tool that the server ran by itself is a call, too.
@@ -260,7 +263,7 @@ def tool_choice(case: Case, choice: Choice) -> Iterator[Finding]:
             and not case.name_may_continue(choice, call, wanted.names)
         ]
         if others:
-            detail = f"{_listed(sorted(wanted.names))} allowed, {_listed(others)} called"
+            detail = f"{listed(sorted(wanted.names))} allowed, {listed(others)} called"
             yield Finding("tool_choice_violated", detail)
 
 
@@ -282,9 +285,9 @@ def text_leak(case: Case, choice: Choice) -> Iterator[Finding]:
         choice.text.whole, request.tools, ended=case.is_settled(choice), marked_only=request.wants_json
     )
     if leaks:
-        syntaxes = _listed(sorted({leak.format for leak in leaks}))
-        names = _listed(sorted({leak.name or "" for leak in leaks}))
-        detail = f"{_number(len(leaks), 'call')} of {names} in the text, in the syntax {syntaxes}"
+        syntaxes = listed(sorted({leak.format for leak in leaks}))
+        names = listed(sorted({leak.name or "" for leak in leaks}))
+        detail = f"{number(len(leaks), 'call')} of {names} in the text, in the syntax {syntaxes}"
         yield Finding("text_leak", detail)
     if unread:
         yield Finding("limit_exceeded", f"{unread} characters of text were not searched for calls")
@@ -296,15 +299,25 @@ def duplicates(case: Case, choice: Choice) -> Iterator[Finding]:
     ids = Counter(call.id for call in choice.calls if call.id is not None)
     for call_id, count in ids.items():
         if count > 1:
-            yield Finding("duplicate_id", f"{_shown(call_id)} is the id of {count} calls")
+            yield Finding("duplicate_id", f"{shown(call_id)} is the id of {count} calls")
     meanings: dict[tuple[str, str], ToolCall] = {}
     for call in choice.calls:
         if call.name is None or call.exceeds_limit or not case.is_final(choice, call):
             continue
-        first = meanings.setdefault((call.name, _meaning(case, call)), call)
-        if first is not call:
-            detail = f"{_shown(call.name)} with the arguments of the call at index {first.index}"
+        first = meanings.setdefault((call.name, case.meaning(call)), call)
+        if first is not call and not _may_be_meant(case, call):
+            detail = f"{shown(call.name)} with the arguments of the call at index {first.index}"
             yield Finding("duplicate_call", detail, call.index)
+
+
+def _may_be_meant(case: Case, call: ToolCall) -> bool:
+    """Whether the same call twice is what was asked for: of a die that takes no parameters, or so many times."""
+    request, tool = case.request, case.tool(call)
+    if request is None:
+        return False
+    if tool is not None and tool.kind == "function" and not tool.takes_arguments:
+        return True
+    return asks_for_several(text_of_content(last_user_message(request.conversation)))
 
 
 # The stream ---------------------------------------------------------------------------------------------------
@@ -325,15 +338,15 @@ def stream_limits(case: Case) -> Iterator[Finding]:
     recording = case.recording
     if recording.over_deltas:
         kept = recording.limits.calls
-        over = f"{_number(recording.over_calls, 'call')} beyond {kept} ({_number(recording.over_deltas, 'delta')})"
+        over = f"{number(recording.over_calls, 'call')} beyond {kept} ({number(recording.over_deltas, 'delta')})"
         yield Finding("limit_exceeded", f"{over} were only counted")
     if recording.over_choices:
         kept = recording.limits.choices
-        detail = f"{_number(recording.over_choices, 'delta')} of choices beyond {kept} were only counted"
+        detail = f"{number(recording.over_choices, 'delta')} of choices beyond {kept} were only counted"
         yield Finding("limit_exceeded", detail)
     if recording.over_rewrites:
         kept = recording.limits.calls
-        detail = f"{_number(recording.over_rewrites, 'rewritten call')} beyond {kept} were only counted"
+        detail = f"{number(recording.over_rewrites, 'rewritten call')} beyond {kept} were only counted"
         yield Finding("limit_exceeded", detail)
     if recording.over_text:
         yield Finding("limit_exceeded", f"{recording.over_text} characters of text were not kept")
@@ -351,32 +364,23 @@ CHOICE_JUDGES: tuple[Callable[[Case, Choice], Iterator[Finding]], ...] = (
     finish_reason,
     tool_choice,
     text_leak,
+    empty_response,
+    duplicated_text,
+    repetition,
+    replacement_character,
 )
 # Only for choices with calls.
 CALLING_CHOICE_JUDGES: tuple[Callable[[Case, Choice], Iterator[Finding]], ...] = (
     order,
     parallel,
     duplicates,
+    id_reused,
+    repeated_call,
 )
-STREAM_JUDGES: tuple[Callable[[Case], Iterator[Finding]], ...] = (no_choices, stalled, stream_limits)
+STREAM_JUDGES: tuple[Callable[[Case], Iterator[Finding]], ...] = (no_choices, stalled, missing_usage, stream_limits)
 
 
 # Wording ------------------------------------------------------------------------------------------------------
-
-
-def _meaning(case: Case, call: ToolCall) -> str:
-    """The arguments in one spelling for all texts with the same meaning. No arguments count as an empty object."""
-    if case.is_free_text(call):
-        return call.arguments
-    reading = case.reading(call)
-    if reading.shape is Shape.NOTHING:
-        return "{}"
-    if reading.shape in {Shape.OBJECT, Shape.OTHER, Shape.SEVERAL}:
-        try:
-            return json_values.canonical(reading.value)
-        except RecursionError:
-            return call.arguments
-    return call.arguments
 
 
 def _holds_lone_surrogate(value: object) -> bool:
@@ -399,16 +403,3 @@ def _json_type(value: object) -> str:
         return "null"
     names = {str: "a string", bool: "a boolean", list: "an array"}
     return names.get(type(value), "a number")
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def _shown(text: str | None) -> str:
-    return "a call without one" if text is None else one_line(text[:80])
-
-
-def _listed(texts: list[str]) -> str:
-    shown = ", ".join(_shown(text) for text in texts[:4])
-    return shown if len(texts) <= 4 else f"{shown} and {len(texts) - 4} more"

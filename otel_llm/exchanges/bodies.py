@@ -19,11 +19,16 @@ _READ_OF_AN_ERROR = 65_536  # bytes
 class BodyReader:
     """Reads one body. `title` and `request` belong to the exchange; a stream that follows `[DONE]` is a new response.
 
-    `status`: the HTTP status. The body of an HTTP error is not judged. Raises UnreadableError if the body is too long.
+    `status`: the HTTP status. `url`: where the request was sent, if that is known.
+
+    The body of an HTTP error is not judged. Raises UnreadableError if the body is too long.
     """
 
-    def __init__(self, title: str, request: Mapping[str, Any] | None = None, status: int = 200) -> None:
+    def __init__(
+        self, title: str, request: Mapping[str, Any] | None = None, status: int = 200, *, url: str = ""
+    ) -> None:
         self._title = title
+        self._url = url
         self._request = request
         self._error_status = None if 200 <= status < 300 else status
         self._error_body = b""
@@ -63,7 +68,7 @@ class BodyReader:
     def _start(self) -> ResponseStart:
         self._count += 1
         title = self._title if self._count == 1 else f"{self._title} ({self._count})"
-        return ResponseStart(title, self._request)
+        return ResponseStart(title, self._request, self._url)
 
     def _event(self, event: ServerSentEvent, time_ns: int | None, *, at_end: bool = False) -> Iterator[Entry]:
         data = event.data.strip()

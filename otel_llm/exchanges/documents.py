@@ -104,7 +104,7 @@ def _exchange(
     if "/completions" not in path and b'"choices"' not in data:
         # Other APIs take messages, too.
         return
-    body = BodyReader(f"exchange {number} {path[path.find('/') :]}", request, status)
+    body = BodyReader(f"exchange {number} {path[path.find('/') :]}", request, status, url=url)
     yield from body.feed(data)
     yield from body.finish()
 

@@ -51,6 +51,7 @@ class RecordingProxy:
         if parts.scheme not in {"http", "https"} or not parts.netloc:
             raise ValueError(f"{upstream!r} is not the URL of a server")
         self._origin = f"{parts.scheme}://{parts.netloc}"
+        self._server = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         self.path = parts.path.rstrip("/")
         self._folder = folder
         self._tell = tell
@@ -89,7 +90,7 @@ class RecordingProxy:
         )
         exchange = None
         if path.endswith(_RECORDED_PATH) and scope["method"] == "POST":
-            exchange = _Exchange(path, headers, query, body)
+            exchange = _Exchange(self._server, path, headers, query, body)
         try:
             await while_connected(receive, self._forward(request, send, exchange))
         finally:
@@ -128,13 +129,14 @@ class RecordingProxy:
 class _Exchange:
     """A recording that is being written."""
 
-    def __init__(self, path: str, headers: list[tuple[str, str]], query: str, body: bytes) -> None:
+    def __init__(self, server: str, path: str, headers: list[tuple[str, str]], query: str, body: bytes) -> None:
         self._started = datetime.now(timezone.utc)
         self._clock = perf_counter()
         self._redactor = Redactor(secrets_in_request(headers, query, _json(body.decode("utf-8", "replace"))))
         hide = self._redactor.hide
         self._request = {
             "method": "POST",
+            "server": server,
             "path": hide(path),
             "headers": self._headers(headers),
             "body": _json(hide(body.decode("utf-8", "replace"))),

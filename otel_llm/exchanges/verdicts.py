@@ -13,6 +13,7 @@ from otel_llm.exchanges.evidence import Evidence, Excerpt
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import ChatRequest, read_request
 from otel_llm.telemetry import semconv
+from otel_llm.telemetry.provider import provider_at
 from otel_llm.telemetry.timeline import build_timeline
 
 # Between two chunks without times.
@@ -39,7 +40,11 @@ class Verdict:
 
 
 def judge(
-    entries: Iterable[Entry], *, request: Mapping[str, Any] | None = None, stall_seconds: float = 10.0
+    entries: Iterable[Entry],
+    *,
+    request: Mapping[str, Any] | None = None,
+    stall_seconds: float = 10.0,
+    loop_turns: int = 3,
 ) -> Iterator[Verdict]:
     """A verdict for each response. `request`: the request's body, for files that do not have it.
 
@@ -51,7 +56,7 @@ def judge(
             if isinstance(entry, ReportedSpan):
                 yield _reported(entry)
             elif isinstance(entry, ResponseStart):
-                running = _Response(entry, request, stall_seconds)
+                running = _Response(entry, request, stall_seconds, loop_turns)
             elif running is not None:
                 if isinstance(entry, ResponseEnd):
                     ended, running = running, None
@@ -65,12 +70,15 @@ def judge(
 
 
 class _Response:
-    def __init__(self, start: ResponseStart, request: Mapping[str, Any] | None, stall_seconds: float) -> None:
+    def __init__(
+        self, start: ResponseStart, request: Mapping[str, Any] | None, stall_seconds: float, loop_turns: int
+    ) -> None:
         body = start.request if start.request is not None else request
         self._title = start.title
         self._request: ChatRequest | None = None if body is None else read_request(body)
         self._model = "" if self._request is None else self._request.model
-        self._stall_seconds = stall_seconds
+        self._provider = provider_at(start.url)
+        self._stall_seconds, self._loop_turns = stall_seconds, loop_turns
         self._recording = Recording(
             declared=None if self._request is None else self._request.tool_names,
         )
@@ -104,9 +112,10 @@ class _Response:
         if recording.failure is not None and not note:
             note = f"an error: {recording.failure.message}"
         has_no_answer = outcome == "error" and not recording.choices
-        anomalies = [] if has_no_answer else diagnose(Case(recording, self._request, self._stall_seconds))
+        case = Case(recording, self._request, self._stall_seconds, self._loop_turns)
+        anomalies = [] if has_no_answer else diagnose(case)
         if self._request is not None:
-            anomalies = [*diagnose_request(self._request), *anomalies]
+            anomalies = [*diagnose_request(self._request, self._provider), *anomalies]
         timeline = build_timeline(recording, anomalies, limit=None, preview=recording.preview)
         attributes: dict[str, Any] = {
             semconv.GEN_AI_REQUEST_MODEL: self._model or recording.response_model or "",
@@ -114,6 +123,8 @@ class _Response:
             semconv.OTEL_LLM_STREAM_TOOL_CALL_COUNT: recording.tool_call_count,
             semconv.OTEL_LLM_STREAM_ANOMALY_COUNT: len(timeline.anomalies),
         }
+        if case.repeated_turns:
+            attributes[semconv.OTEL_LLM_CONVERSATION_REPEATED_CALLS] = case.repeated_turns
         if recording.streamed:
             attributes[semconv.OTEL_LLM_STREAM_CHUNK_COUNT] = recording.chunk_count
         if self._timed and recording.streamed:

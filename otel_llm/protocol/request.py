@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from otel_llm.protocol.conversation import Turn, read_turn
 from otel_llm.protocol.fields import arguments_given, field, is_a, items_of, text_of
+from otel_llm.protocol.past_calls import Conversation, read_conversation
 
 Api = Literal["chat", "responses"]
 ToolChoiceMode = Literal["auto", "none", "required", "named"]
@@ -21,6 +22,14 @@ class Tool(NamedTuple):
     name: str
     kind: Literal["function", "custom"] = "function"
     parameters: Any = None
+
+    @property
+    def takes_arguments(self) -> bool:
+        """Whether its schema declares parameters, or may: it declares no properties only if it shows them."""
+        if self.parameters is None:
+            return False
+        shapes = (field(self.parameters, name) for name in ("$ref", "anyOf", "oneOf", "allOf", "patternProperties"))
+        return bool(field(self.parameters, "properties")) or any(shapes)
 
     @property
     def requires_arguments(self) -> bool:
@@ -55,6 +64,12 @@ class ChatRequest(NamedTuple):
     api: Api = "chat"
     turn: Turn | None = None
     """The last turn of the conversation, None if it has neither calls nor results."""
+    conversation: Conversation = Conversation()
+    """The messages or input items, as they are; what they say is read when a judge asks."""
+    rest: tuple[Any, ...] = ()
+    """What else the request sends as text: instructions, tools and formats."""
+    wants_usage: bool = False
+    """Whether `stream_options` asks for the usage."""
 
     @property
     def tool_names(self) -> frozenset[str] | None:
@@ -76,8 +91,11 @@ _READ = _FORMATS | frozenset(
         "function_call",
         "parallel_tool_calls",
         "prompt",
+        "instructions",
+        "stream_options",
     }
 )
+_TEXTS = ("instructions", "tools", "functions", "response_format", "text_format", "text")
 
 
 def read_request(kwargs: Mapping[str, Any], api: Api = "chat") -> ChatRequest:
@@ -119,6 +137,9 @@ def read_request(kwargs: Mapping[str, Any], api: Api = "chat") -> ChatRequest:
         not _FORMATS.isdisjoint(given) and _asks_for_json(get("response_format"), get("text_format"), get("text")),
         api,
         read_turn(kwargs),
+        read_conversation(kwargs),
+        tuple(given[name] for name in _TEXTS if name in given),
+        "stream_options" in given and field(get("stream_options"), "include_usage") is True,
     )
 
 

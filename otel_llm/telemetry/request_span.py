@@ -35,6 +35,7 @@ from otel_llm.telemetry.semconv import (
     OPENAI_RESPONSE_SERVICE_TIER,
     OPENAI_RESPONSE_SYSTEM_FINGERPRINT,
     OTEL_LLM_ANOMALY_TYPE,
+    OTEL_LLM_CONVERSATION_REPEATED_CALLS,
     OTEL_LLM_STREAM_ANOMALY_COUNT,
     OTEL_LLM_STREAM_CHUNK_COUNT,
     OTEL_LLM_STREAM_COALESCED_DELTA_COUNT,
@@ -182,6 +183,7 @@ class RequestSpan:
             attempt("the calls made", self.remember_calls, recording)
         if recording.outcome == "completed" and self._request.api == "responses":
             attempt("the calls answered", self._remember_results, recording)
+            attempt("the turns so far", self._telemetry.past_turns.remember, self._request, recording)
         failure = recording.failure
         if error is not None:
             attempt("the end of the span", self._fail, error)
@@ -313,6 +315,8 @@ def _response_attributes(recording: Recording, timeline: Timeline) -> dict[str, 
         if recording.first_tool_call_ns is not None:
             waited = (recording.first_tool_call_ns - recording.started_ns) / 1e9
             attributes[OTEL_LLM_STREAM_TIME_TO_FIRST_TOOL_CALL] = waited
+    if timeline.repeated_calls:
+        attributes[OTEL_LLM_CONVERSATION_REPEATED_CALLS] = timeline.repeated_calls
     if recording.service_tier:
         attributes[OPENAI_RESPONSE_SERVICE_TIER] = exportable(recording.service_tier)
     if recording.system_fingerprint:

@@ -31,6 +31,8 @@ OTEL_LLM_STREAM_TOOL_CALL_COUNT: Final = "otel_llm.stream.tool_call_count"
 OTEL_LLM_STREAM_TEXT_ONLY: Final = "otel_llm.stream.text_only"
 """Whether there is text and no tool call."""
 OTEL_LLM_STREAM_ANOMALY_COUNT: Final = "otel_llm.stream.anomaly_count"
+OTEL_LLM_CONVERSATION_REPEATED_CALLS: Final = "otel_llm.conversation.repeated_calls"
+"""In so many turns in a row, counting this response, the model made the same call and got the same result."""
 OTEL_LLM_SAMPLING_REASON: Final = "otel_llm.sampling.reason"
 """Why a collector kept the span: `error`, `anomaly`, `slow`, `share` or `trace`. Set by collector-config/, not here."""
 

@@ -16,7 +16,7 @@ from otel_llm.observation import Observation, Span, end_open_at_exit
 from otel_llm.protocol.request import Api, ChatRequest, read_request
 from otel_llm.telemetry.handler import Telemetry
 from otel_llm.telemetry.log_lines import are_wanted, log_request
-from otel_llm.telemetry.provider import Server, server_of
+from otel_llm.telemetry.provider import Server, known_provider, server_of
 from otel_llm.telemetry.request_span import start_request_span
 from otel_llm.transparency.faults import attempt, swallow
 from otel_llm.transparency.proxies import wrapper_of
@@ -219,9 +219,8 @@ class MethodWrapper:
         except Exception as fault:  # noqa: BLE001
             swallow("the request's arguments", fault)
         telemetry = self._telemetry
-        if request is not None and request.turn is not None and request.turn.previous_response is not None:
-            turn = attempt("the calls before", telemetry.recent_calls.complete_turn, request.turn)
-            request = request._replace(turn=turn)
+        if request is not None and request.conversation.previous is not None:
+            request = attempt("the calls before", _with_calls_before, request, telemetry) or request
         described = request or ChatRequest(stream=bool(kwargs.get("stream")), api=self._api)
         logs = attempt("log lines", are_wanted, telemetry.config) or False
         if logs:
@@ -244,6 +243,7 @@ class MethodWrapper:
                 request,
                 span,
                 logs=logs,
+                provider=known_provider(server),
                 started_ns=started_ns,
             )
         except Exception:
@@ -289,6 +289,15 @@ def without_inactive(method: Any) -> Any:
     while (wrapper := method_wrapper_of(method)) is not None and not wrapper.active:
         method = method.__wrapped__
     return method
+
+
+def _with_calls_before(request: ChatRequest, telemetry: Telemetry) -> ChatRequest:
+    """The request, with what is remembered of the responses that it continues from."""
+    turn = request.turn
+    if turn is not None and turn.previous_response is not None:
+        turn = telemetry.recent_calls.complete_turn(turn)
+    conversation = telemetry.past_turns.complete(request.conversation)
+    return request._replace(turn=turn, conversation=conversation)
 
 
 def _streams(observation: Observation) -> bool:
