@@ -22,10 +22,13 @@ from otel_llm.protocol.tool_call import ToolCall
 _MARK_BEGINS, _MARK_ENDS = frozenset("<[◁"), frozenset(">]▷")
 
 
-def empty_response(_case: Case, choice: Choice) -> Iterator[Finding]:
+def empty_response(case: Case, choice: Choice) -> Iterator[Finding]:
     """Whether a choice that the server ended has no answer: nothing at all, or thoughts only."""
     reason = choice.finish_reason
     if reason is None or reason in {"content_filter", "error"}:
+        return
+    if reason == "length" and case.request is not None and case.request.tool_choice.mode in {"required", "named"}:
+        # The call that was asked for had not begun.
         return
     if choice.call_count or choice.server_items or choice.has_media or not _is_empty(choice.text):
         return
@@ -95,6 +98,8 @@ def _is_cumulative(kept: KeptText) -> bool:
 BROKEN = "\ufffd"
 _BROKEN_RUN = re.compile(BROKEN + "+")
 _ESCAPE = re.compile(r"\\u[fF]{3}[dD]")
+# A model that writes these writes bytes at random, and no server cut them.
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _QUOTES = frozenset("\"'`")
 # Initial, final, opening and closing punctuation: the quotes of other languages, and brackets.
 _QUOTING = frozenset({"Pi", "Pf", "Ps", "Pe"})
@@ -131,6 +136,8 @@ def _cut_in(case: Case, call: ToolCall) -> str:
 
 def _is_cut(text: str) -> bool:
     """Whether U+FFFD is in the text, other than alone between spaces or quotes, where the text is about it."""
+    if _CONTROL.search(text):
+        return False
     for run in _BROKEN_RUN.finditer(text):
         before, behind = text[max(0, run.start() - 1) : run.start()], text[run.end() : run.end() + 1]
         if run.end() - run.start() > 1 or not (_sets_apart(before) and _sets_apart(behind)):

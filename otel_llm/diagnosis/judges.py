@@ -315,7 +315,7 @@ def _may_be_meant(case: Case, call: ToolCall) -> bool:
     request, tool = case.request, case.tool(call)
     if request is None:
         return False
-    if tool is not None and tool.kind == "function" and not tool.takes_arguments:
+    if tool is not None and tool.kind == "function" and not tool.takes_arguments and case.meaning(call) == "{}":
         return True
     return asks_for_several(text_of_content(last_user_message(request.conversation)))
 

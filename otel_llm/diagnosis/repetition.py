@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 from otel_llm.diagnosis.case import Case, Finding
 from otel_llm.protocol.choice import Choice
+from otel_llm.protocol.json_values import Shape
 from otel_llm.protocol.kept_text import TAIL
+from otel_llm.protocol.tool_call import ToolCall
 
 _LEAST_UNITS = 8
 # Characters of repetition in a response that was cut off, and in one that ended by itself.
@@ -65,10 +67,19 @@ def repetition(case: Case, choice: Choice) -> Iterator[Finding]:
         if kept.parts and (found := find_repetition(kept.end, least)) is not None:
             yield Finding("repetition", _detail(what, found))
     for call in choice.calls:
-        if len(call.arguments) >= least and not call.exceeds_limit:
-            found = find_repetition(call.arguments, least)
-            if found is not None:
-                yield Finding("repetition", _detail("the arguments", found), call.index)
+        if len(call.arguments) < least or call.exceeds_limit:
+            continue
+        found = find_repetition(call.arguments, least)
+        if found is not None and not _may_end_so(case, call):
+            yield Finding("repetition", _detail("the arguments", found), call.index)
+
+
+def _may_end_so(case: Case, call: ToolCall) -> bool:
+    """Whether it is a whole value, whose brackets close at its end, or one that `limit_exceeded` tells of."""
+    if case.is_free_text(call):
+        return False
+    whole = case.reading(call).shape in {Shape.OBJECT, Shape.OTHER}
+    return case.is_too_deep(call) or (whole and not call.arguments[-1].isspace())
 
 
 def _detail(what: str, found: Repetition) -> str:

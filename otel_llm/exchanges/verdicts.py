@@ -44,7 +44,6 @@ def judge(
     *,
     request: Mapping[str, Any] | None = None,
     stall_seconds: float = 10.0,
-    loop_turns: int = 3,
 ) -> Iterator[Verdict]:
     """A verdict for each response. `request`: the request's body, for files that do not have it.
 
@@ -56,7 +55,7 @@ def judge(
             if isinstance(entry, ReportedSpan):
                 yield _reported(entry)
             elif isinstance(entry, ResponseStart):
-                running = _Response(entry, request, stall_seconds, loop_turns)
+                running = _Response(entry, request, stall_seconds)
             elif running is not None:
                 if isinstance(entry, ResponseEnd):
                     ended, running = running, None
@@ -70,15 +69,13 @@ def judge(
 
 
 class _Response:
-    def __init__(
-        self, start: ResponseStart, request: Mapping[str, Any] | None, stall_seconds: float, loop_turns: int
-    ) -> None:
+    def __init__(self, start: ResponseStart, request: Mapping[str, Any] | None, stall_seconds: float) -> None:
         body = start.request if start.request is not None else request
         self._title = start.title
         self._request: ChatRequest | None = None if body is None else read_request(body)
         self._model = "" if self._request is None else self._request.model
         self._provider = provider_at(start.url)
-        self._stall_seconds, self._loop_turns = stall_seconds, loop_turns
+        self._stall_seconds = stall_seconds
         self._recording = Recording(
             declared=None if self._request is None else self._request.tool_names,
         )
@@ -112,7 +109,7 @@ class _Response:
         if recording.failure is not None and not note:
             note = f"an error: {recording.failure.message}"
         has_no_answer = outcome == "error" and not recording.choices
-        case = Case(recording, self._request, self._stall_seconds, self._loop_turns)
+        case = Case(recording, self._request, self._stall_seconds)
         anomalies = [] if has_no_answer else diagnose(case)
         if self._request is not None:
             anomalies = [*diagnose_request(self._request, self._provider), *anomalies]

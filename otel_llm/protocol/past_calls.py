@@ -107,6 +107,8 @@ def read_conversation(kwargs: Mapping[str, Any]) -> Conversation:
         previous = text_of(given(kwargs.get("previous_response_id")))
     if is_a(source, str):
         return Conversation(({"role": "user", "content": source},), 0, source, previous)
+    if source is None:
+        return Conversation(source=(), previous=previous)
     if not is_a(source, (list, tuple)):
         return Conversation(previous=previous)
     # A copy, because an agent appends to its list while the response streams.

@@ -13,7 +13,7 @@ _MOST_VALUES = 100_000
 
 def may_hold(request: ChatRequest, text: str) -> bool:
     """Whether the request holds `text`, or may: its messages are an iterator, or too many to be searched."""
-    if request.conversation.source is None and request.conversation.previous is None:
+    if request.conversation.source is None:
         return True
     pending: list[Any] = [request.conversation.source, *request.rest]
     for _ in range(_MOST_VALUES):

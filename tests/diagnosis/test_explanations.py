@@ -41,6 +41,15 @@ TYPES = [
     "result_without_call",
     "unanswered_call",
     "duplicate_result",
+    "empty_response",
+    "duplicated_text",
+    "repetition",
+    "replacement_character",
+    "missing_usage",
+    "repeated_call",
+    "id_reused",
+    "unacceptable_id",
+    "unacceptable_name",
     "invalid_unicode",
     "stalled",
     "limit_exceeded",
@@ -52,8 +61,8 @@ def test_every_type_is_explained_once() -> None:
 
 
 def test_the_judges_report_no_other_type() -> None:
-    source = Path(judges.__file__).read_text(encoding="utf-8")
-    named = set(re.findall(r'(?:Finding|Anomaly)\(\s*"([a-z_]+)"', source))
+    sources = "".join(path.read_text(encoding="utf-8") for path in Path(judges.__file__).parent.glob("*.py"))
+    named = set(re.findall(r'(?:Finding|Anomaly)\(\s*"([a-z_]+)"', sources))
     assert named == set(TYPES)
 
 
@@ -62,7 +71,9 @@ def test_its_sample_has_this_anomaly_and_no_other(name: str) -> None:
     sample = BY_TYPE[name].sample
     waits = {position: int(seconds * 1e9) + STEP_NS for position, seconds in sample.waits.items()}
     asked = {"tools": list(TOOLS), **sample.asked}
-    assert types_of(anomalies_of([dict(chunk) for chunk in sample.chunks], asked, waits_ns=waits)) == [name]
+    assert types_of(
+        anomalies_of([dict(chunk) for chunk in sample.chunks], asked, waits_ns=waits, provider=sample.provider)
+    ) == [name]
 
 
 @pytest.mark.parametrize("name", TYPES)

@@ -15,11 +15,15 @@ class Seen(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """A stream: its chunks, the request parameters besides `tools`, and waits (s) before chunks, by their position."""
+    """A stream: its chunks, the request parameters besides `tools`, and waits (s) before chunks, by their position.
+
+    `provider`: who sends it, as in `gen_ai.provider.name`, if that matters.
+    """
 
     chunks: tuple[Mapping[str, Any], ...]
     asked: Mapping[str, Any] = {}
     waits: Mapping[int, float] = {}
+    provider: str | None = None
 
     def lines(self) -> list[str]:
         """The stream as a server sends it, one line per event."""
