@@ -24,12 +24,13 @@ _MEASURES = (
     "sentences?|paragraphs?|pages?|points?|sekunden|minuten|stunden|tage|wochen|jahre|jours?|heures?|días|horas"
 )
 _ASKS = re.compile(
-    rf"\b(?:twice|thrice|doppelt|zweimal|dreimal|viermal|fünfmal)\b"
-    rf"|\b{_NUMBER}\s*(?:x\b|\u00d7|\*|-?\s*times\b|-?\s*mal\b|fois\b|veces\b|vezes\b|volte\b|раза?\b|回|次|번|度)"
-    rf"|[二两三四五六七八九十]\s*(?:回|次|度|个|個)"
-    rf"|\b(?:x|\u00d7)\s*[2-9]\b"
-    rf"|\b(?:again|once more|one more|another|repeatedly|repeat|each of (?:them|us|the))\b"
-    rf"|\b{_NUMBER}\s+(?!(?:{_MEASURES})\b)(?:\w+\s+){{0,2}}?(?:\w{{2,}}s|dice|men|people|children|rolls?)\b",
+    r"\b(?:twice|thrice|doppelt|zweimal|dreimal|viermal|fünfmal)\b"
+    rf"|\b{_NUMBER}\s*(?:x\b|\u00d7|\*|-?\s*times\b|-?\s*mal\b|fois\b|veces\b|vezes\b|volte\b|раза?\b)"
+    r"|[2-9二两三四五六七八九十]\s*(?:回|次|번|度|个|個)"
+    r"|\b(?:x|\u00d7)\s*[2-9]\b"
+    r"|\b(?:again|once more|one more|another|repeatedly|repeat|each of (?:them|us|the))\b"
+    rf"|\b{_NUMBER}\s+(?!(?:{_MEASURES})\b)(?:\w+\s+){{0,2}}?(?!(?:{_MEASURES})\b)"
+    r"(?:\w{2,}s|dice|men|people|children)\b",
     re.IGNORECASE,
 )
 
