@@ -334,7 +334,7 @@ class Part:
         {"messages": [{"role": "user", "content": [{"type": "text", "text": f"Fix Caf{BROKEN}"}]}]},
         {"messages": [{"role": "tool", "tool_call_id": "a", "content": BROKEN}] + [{"role": "system"}] * 200},
         {"messages": [Part(role="user", content=[Part(type="text", text=BROKEN)])]},
-        {"messages": (message for message in ())},
+        {"messages": iter(())},
         {"tools": [tool("add_task", "title") | {"description": BROKEN}]},
     ],
 )
@@ -419,7 +419,7 @@ def test_a_message_that_does_not(text: str) -> None:
     assert not asks_for_several(text)
 
 
-def twice(asked: Mapping[str, Any]) -> Sequence[str]:
+def twice(asked: dict[str, Any]) -> Sequence[str]:
     title = '{"title": "water"}'
     return found(calls(call(0, "a", "add_task", title), call(1, "b", "add_task", title)), ends(), asked=ASKED | asked)
 
