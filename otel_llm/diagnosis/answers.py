@@ -20,6 +20,7 @@ from otel_llm.protocol.tool_call import ToolCall
 
 # The first and last characters of the marks around thoughts.
 _MARK_BEGINS, _MARK_ENDS = frozenset("<[◁"), frozenset(">]▷")
+_MAY_BE_EMPTY = _MARK_BEGINS | _MARK_ENDS | frozenset(" \t\r\n\f\v\xa0\u3000")
 
 
 def empty_response(case: Case, choice: Choice) -> Iterator[Finding]:
@@ -40,6 +41,8 @@ def empty_response(case: Case, choice: Choice) -> Iterator[Finding]:
 def _is_empty(text: KeptText) -> bool:
     """Whether it is white space, or thoughts in marks and nothing behind them."""
     if text.over:
+        return False
+    if text.parts and text.parts[0][0] not in _MAY_BE_EMPTY and text.parts[-1][-1] not in _MAY_BE_EMPTY:
         return False
     whole = text.whole.strip()
     if not whole:
@@ -82,6 +85,9 @@ def _repeats_the_whole(kept: KeptText) -> bool:
 
 def _is_cumulative(kept: KeptText) -> bool:
     """Whether the first deltas, and the last one, each begin with the one before."""
+    first = kept.first
+    if len(first) > 1 and first[0] and first[1] and not first[1].startswith(first[0]):
+        return False
     deltas = [delta for delta in kept.first if delta]
     if len(deltas) < 2 or not deltas[1].startswith(deltas[0]):
         return False

@@ -64,7 +64,7 @@ def repetition(case: Case, choice: Choice) -> Iterator[Finding]:
     stopped = choice.finish_reason is None and recording.outcome in {"closed", "cancelled", "abandoned"}
     least = _LEAST_OF_CUT if stopped or choice.finish_reason == "length" else _LEAST
     for what, kept in (("the text", choice.text), ("the thoughts", choice.reasoning)):
-        if kept.parts and (found := find_repetition(kept.end, least)) is not None:
+        if sum(map(len, kept.parts)) >= least and (found := find_repetition(kept.end, least)) is not None:
             yield Finding("repetition", _detail(what, found))
     for call in choice.calls:
         if len(call.arguments) < least or call.exceeds_limit:
