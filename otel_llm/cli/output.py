@@ -6,6 +6,8 @@ reports for a Unix tool that SIGPIPE ended. Lines on standard error are lost, an
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 from typing import TYPE_CHECKING, Final, TextIO
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from otel_llm.terminal import Line
 
 READER_GONE: Final = 141  # 128 + SIGPIPE
+CANNOT_PRINT: Final = 74  # EX_IOERR of sysexits.h
+_CANNOT_PRINT: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 _WIDTH: Final = 80  # columns, if the terminal claims to have none
 
 
@@ -33,6 +37,19 @@ def finished(run: Callable[[], int]) -> int:
         _discard(sys.stdout)
         _discard(sys.stderr)
         return READER_GONE
+    except OSError as error:
+        # Commands report what they cannot read or write themselves, so this is what they print.
+        if error.errno not in _CANNOT_PRINT:
+            raise
+        _discard(sys.stdout)
+        say(f"otel-llm: cannot print: {error.strerror}")
+        return CANNOT_PRINT
+
+
+def print_anywhere() -> None:
+    """Escape what standard output cannot encode: models write every script, and code pages have few."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def say(line: str) -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from otel_llm.cli.arguments import count
 from otel_llm.cli.output import line_printer, say
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def add_parser(commands: Any) -> None:
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--request", metavar="ID", help="print this request")
-    which.add_argument("--last", type=int, default=10, metavar="N", help="print the newest N (10)")
+    which.add_argument("--last", type=count, default=10, metavar="N", help="print the newest N (10)")
     parser.add_argument("--json", action="store_true", help="print a line of JSON for each request")
     parser.set_defaults(run=run)
 
@@ -45,21 +46,21 @@ def run(arguments: argparse.Namespace) -> int:
     show = _show_json if arguments.json else _text_shower()
     if show is None:
         return _fail("needs rich and opentelemetry-sdk: pip install 'otel-llm[timeline]' (or use --json)")
-    count = 0
+    shown = False
     try:
         for message in _messages(arguments):
             show(message)
-            count += 1
+            shown = True
     except (StoreError, UnreadableError) as error:
         return _fail(str(error))
-    if not count:
-        say("otel-llm show: there is no such request")
+    if not shown:
+        which = "there is no request" if arguments.request is None else f"no request has the id {arguments.request!r}"
+        say(f"otel-llm show: {which}")
         return 1
     return 0
 
 
 def _fail(sentence: str) -> int:
-
     say(f"otel-llm show: {sentence}")
     return 2
 
@@ -76,7 +77,7 @@ def _messages(arguments: argparse.Namespace) -> Iterator[ResourceSpans]:
         try:
             request = otlp.parse_file(arguments.file.read_bytes())
         except OSError as error:
-            raise UnreadableError(str(error)) from None
+            raise UnreadableError(f"{arguments.file}: {error.strerror}") from None
         except UnreadableError as error:
             raise UnreadableError(f"{arguments.file}: {error}") from None
         for message in spans.single_spans(request):

@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 from otel_llm.protocol import json_values
 from otel_llm.protocol.choice import CUTTING_FINISH_REASONS, Choice
+from otel_llm.protocol.framing import Framing
 from otel_llm.protocol.json_values import Reading, Shape
 from otel_llm.protocol.past_calls import meaning_of_reading
 from otel_llm.protocol.recording import Recording
-from otel_llm.protocol.request import ChatRequest, Tool
+from otel_llm.protocol.request import Api, ChatRequest, Tool
 from otel_llm.protocol.tool_call import ToolCall
 
 
@@ -43,6 +44,9 @@ class Case:
     """So many turns in a row with the same call are a loop."""
     on_fault: Callable[[str, Exception], None] | None = None
     """Takes the name of a judge that raised, and its exception; the other judges still run. Without it, it raises."""
+    framing: Framing | None = None
+    """How the bytes were framed, None where they were not seen."""
+    api: Api = "chat"
     repeated_turns: int = 0
     """In so many turns in a row, counting this response, the model made the same call; 0 if there is one. The judge of
     loops sets it."""

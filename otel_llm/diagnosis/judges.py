@@ -21,8 +21,9 @@ from otel_llm.diagnosis.answers import duplicated_text, empty_response, missing_
 from otel_llm.diagnosis.case import Anomaly, Case, Finding
 from otel_llm.diagnosis.conversations import id_reused, repeated_call, unacceptable
 from otel_llm.diagnosis.counting import asks_for_several
+from otel_llm.diagnosis.framing import framing
 from otel_llm.diagnosis.repetition import repetition
-from otel_llm.diagnosis.wording import listed, number, shown
+from otel_llm.diagnosis.wording import listed, number, shown, were
 from otel_llm.protocol.choice import CUTTING_FINISH_REASONS, Choice
 from otel_llm.protocol.conversation import Turn
 from otel_llm.protocol.json_values import Shape
@@ -33,6 +34,7 @@ from otel_llm.protocol.tool_call import ToolCall
 from otel_llm.protocol.unicode_text import ends_with_half, has_lone_surrogate, one_line
 
 CALLING_FINISH_REASONS = frozenset({"tool_calls", "function_call"})
+_NO_ID = "a call without an id"
 
 
 def diagnose_request(request: ChatRequest, provider: str | None = None) -> list[Anomaly]:
@@ -54,8 +56,8 @@ def _of_results(turn: Turn) -> list[Anomaly]:
         )
         for call in turn.without_call
     ]
-    found += [Anomaly("unanswered_call", f"{shown(call)} has no result") for call in turn.unanswered]
-    found += [Anomaly("duplicate_result", f"{shown(call)} already has a result") for call in turn.repeated]
+    found += [Anomaly("unanswered_call", f"{shown(call, _NO_ID)} has no result") for call in turn.unanswered]
+    found += [Anomaly("duplicate_result", f"{shown(call, _NO_ID)} already has a result") for call in turn.repeated]
     return found
 
 
@@ -67,6 +69,11 @@ def diagnose(case: Case) -> list[Anomaly]:
         if case.on_fault is None:
             raise
     return _anomalies_despite_faults(case, case.on_fault)
+
+
+def diagnose_bytes(case: Case) -> list[Anomaly]:
+    """The anomalies of a response that says nothing but an error."""
+    return [Anomaly(type_, detail) for type_, detail, _ in framing(case)]
 
 
 def _anomalies(case: Case) -> Iterator[Anomaly]:
@@ -120,7 +127,7 @@ def arguments(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]:
     if call.exceeds_limit:
         return
     if case.is_settled(choice) and case.is_truncated(choice, call):
-        yield Finding("truncated", f"{choice.finish_reason} after {call.length} characters of arguments")
+        yield Finding("truncated", f"{choice.finish_reason} after {number(call.length, 'character')} of arguments")
         return
     if case.is_free_text(call) or not case.is_settled(choice):
         return
@@ -128,7 +135,7 @@ def arguments(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]:
     if reading.shape is Shape.INVALID:
         yield Finding("invalid_json", reading.error)
     elif reading.shape is Shape.SEVERAL:
-        yield Finding("arguments_duplicated", f"several JSON values in {call.length} characters")
+        yield Finding("arguments_duplicated", f"several JSON values in {number(call.length, 'character')}")
     elif reading.shape is Shape.OTHER:
         yield Finding("arguments_not_object", f"arguments are {_json_type(reading.value)}")
     elif reading.shape is Shape.NOTHING:
@@ -167,14 +174,14 @@ def identity(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]:
     if call.other_ids:
         yield Finding("id_changed", f"{shown(call.id)}, then {listed(call.other_ids)}")
     if call.index_reused:
-        yield Finding("index_reused", f"{shown(call.id)} begins at index {call.index}, which was in use")
+        yield Finding("index_reused", f"{shown(call.id, _NO_ID)} begins at index {call.index}, which was in use")
 
 
 def declared(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]:
     names = case.recording.declared
     if names is None or call.name is None or call.name in names or case.name_may_continue(choice, call, names):
         return
-    yield Finding("unknown_tool", f"{shown(call.name)} is not one of the {len(names)} declared tools")
+    yield Finding("unknown_tool", f"{shown(call.name)} is {_none_of(names)}")
 
 
 def unicode(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]:
@@ -221,8 +228,8 @@ def finish_reason(case: Case, choice: Choice) -> Iterator[Finding]:
     if count:
         count -= choice.over_text_calls + sum(call.kind == "text" for call in choice.calls)
     if count and reason not in CALLING_FINISH_REASONS | CUTTING_FINISH_REASONS:
-        # The API itself ends with `stop` if the request named the tool.
-        named = case.request is not None and case.request.tool_choice.mode == "named"
+        # The API itself ends with `stop` if the request named the tool, which an unknown request may have done.
+        named = case.request is None or case.request.tool_choice.mode == "named"
         if not (named and reason == "stop"):
             detail = f"{shown(reason)} after {number(count, 'call')}"
             yield Finding("finish_reason_mismatch", detail)
@@ -290,7 +297,7 @@ def text_leak(case: Case, choice: Choice) -> Iterator[Finding]:
         detail = f"{number(len(leaks), 'call')} of {names} in the text, in the syntax {syntaxes}"
         yield Finding("text_leak", detail)
     if unread:
-        yield Finding("limit_exceeded", f"{unread} characters of text were not searched for calls")
+        yield Finding("limit_exceeded", f"{number(unread, 'character')} of text {were(unread)} not searched for calls")
 
 
 def duplicates(case: Case, choice: Choice) -> Iterator[Finding]:
@@ -349,7 +356,9 @@ def stream_limits(case: Case) -> Iterator[Finding]:
         detail = f"{number(recording.over_rewrites, 'rewritten call')} beyond {kept} were only counted"
         yield Finding("limit_exceeded", detail)
     if recording.over_text:
-        yield Finding("limit_exceeded", f"{recording.over_text} characters of text were not kept")
+        yield Finding(
+            "limit_exceeded", f"{number(recording.over_text, 'character')} of text {were(recording.over_text)} not kept"
+        )
 
 
 CALL_JUDGES: tuple[Callable[[Case, Choice, ToolCall], Iterator[Finding]], ...] = (
@@ -377,10 +386,22 @@ CALLING_CHOICE_JUDGES: tuple[Callable[[Case, Choice], Iterator[Finding]], ...] =
     id_reused,
     repeated_call,
 )
-STREAM_JUDGES: tuple[Callable[[Case], Iterator[Finding]], ...] = (no_choices, stalled, missing_usage, stream_limits)
+STREAM_JUDGES: tuple[Callable[[Case], Iterator[Finding]], ...] = (
+    no_choices,
+    stalled,
+    missing_usage,
+    stream_limits,
+    framing,
+)
 
 
 # Wording ------------------------------------------------------------------------------------------------------
+
+
+def _none_of(names: frozenset[str]) -> str:
+    if len(names) < 2:
+        return "not the declared tool" if names else "called, but no tool is declared"
+    return f"not one of the {len(names)} declared tools"
 
 
 def _holds_lone_surrogate(value: object) -> bool:

@@ -17,6 +17,16 @@ from typing import Any, Literal, NamedTuple
 
 from otel_llm.protocol import json_values
 from otel_llm.protocol.fields import field, given, is_a, items_of, text_of
+from otel_llm.protocol.item_kinds import (
+    NAMED_CALLS,
+    arguments_of,
+    arguments_text,
+    is_call,
+    is_part_of_answer,
+    name_of,
+    result_of,
+    runs_on_server,
+)
 from otel_llm.protocol.json_values import Shape
 from otel_llm.protocol.message_text import content_text
 
@@ -30,7 +40,6 @@ MOST_IDS = 256
 _LONGEST_TEXT = 128
 # Longer results are compared as text: parsing them could take longer than the request.
 _LONGEST_JSON = 131_072
-_ITEM_CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
 # Items that stand for others, which only the server has.
 _REFERENCES = frozenset({"item_reference", "compaction"})
 # Stands for a value that has no meaning to compare.
@@ -292,13 +301,18 @@ def _legacy(function_call: Any) -> tuple[MadeCall, ...]:
 
 def _read_item(item: Any) -> _Entry:
     kind = text_of(field(item, "type")) or ""
-    if kind in _ITEM_CALLS:
-        call_id, arguments = text_of(field(item, "call_id")), field(item, _ITEM_CALLS[kind])
-        name, is_free_text = text_of(field(item, "name")), kind == "custom_tool_call"
-        return _Entry("model", (MadeCall(call_id, call_id, name, arguments, is_free_text),))
-    if kind.endswith("_output"):
+    answered = result_of(item, kind)
+    if answered is not None:
+        result = field(item, "tools" if kind == "tool_search_output" else "output")
+        return _Entry("result", (), answered or None, result, answered or None)
+    if is_part_of_answer(item, kind):
+        if not is_call(kind) or runs_on_server(item, kind):
+            return _MODEL
         call_id = text_of(field(item, "call_id"))
-        return _Entry("result", (), call_id, field(item, "output"), call_id)
+        arguments = arguments_of(item, kind) if kind in NAMED_CALLS else arguments_text(item, kind)
+        return _Entry(
+            "model", (MadeCall(call_id, call_id, name_of(item, kind), arguments, kind == "custom_tool_call"),)
+        )
     if kind in _REFERENCES or (not kind and field(item, "id") is not None):
         return _HIDDEN
-    return _MODEL if kind == "reasoning" or kind.endswith("_call") else _OTHER
+    return _OTHER

@@ -18,13 +18,14 @@ straight: attribute reads, one dict look-up, one append. Anything unusual leaves
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from otel_llm.protocol.call_matching import LEGACY, Key, TextKey, begin_call, find_call
 from otel_llm.protocol.choice import CUTTING_FINISH_REASONS, Choice, Failure, Limits, Notice, Outcome, TagRewrite
 from otel_llm.protocol.errors import error_in
 from otel_llm.protocol.executed_tools import EXECUTED_TOOLS, count_executed_tools
-from otel_llm.protocol.fields import field, index_of, items_of, text_of, undeclared_field
+from otel_llm.protocol.fields import field, index_of, is_empty, items_of, text_of, undeclared_field
 from otel_llm.protocol.folding import settle_calls
 from otel_llm.protocol.text_recording import TextRecorder
 from otel_llm.protocol.tool_call import CallKind, ToolCall
@@ -39,6 +40,8 @@ _DELTA_COST = 256
 # Fields that identify the response and the model.
 _HEAD = ("id", "model", "service_tier", "system_fingerprint")
 _HEAD_CHUNKS = 8
+# A service tier that a server chooses from.
+_REQUESTED_TIER = "auto"
 
 
 def _may_call_functions(delta: Any) -> bool:
@@ -69,16 +72,20 @@ class Recording:
         "_fresh_room",
         "_has_function_calls",
         "_head_is_open",
+        "_last_usage_chunk",
         "_names",
         "_notices",
         "_texts",
         "choices",
         "chunk_count",
+        "compacted",
+        "compaction_id",
         "declared",
         "ended_ns",
         "failure",
         "first_chunk_ns",
         "first_tool_call_ns",
+        "last_chunk_ns",
         "limits",
         "max_wait_ns",
         "outcome",
@@ -116,6 +123,7 @@ class Recording:
         self.ended_ns: int | None = None
         self.chunk_count = 0
         self.first_chunk_ns: int | None = None
+        self.last_chunk_ns = 0
         self.first_tool_call_ns: int | None = None
         self.max_wait_ns = 0
         self.choices: list[Choice] = []
@@ -124,6 +132,9 @@ class Recording:
         self.service_tier: str | None = None
         self.system_fingerprint: str | None = None
         self.usage: Any = None
+        self.compacted = False
+        """Whether the server put the conversation so far into a shorter form."""
+        self.compaction_id: str | None = None
         self.over_calls = 0
         """Calls beyond the limit."""
         self.over_deltas = 0
@@ -140,6 +151,7 @@ class Recording:
         self._fresh_room = _FRESH_ROOM
         self._calls_kept = 0
         self._finishing_chunk: Any = None
+        self._last_usage_chunk: Any = None
         self._has_function_calls = True
         self._texts = TextRecorder(self.choices, self._notices, self.limits.text)
 
@@ -149,6 +161,7 @@ class Recording:
         """Take one chunk, received at `received_ns` after a wait from `wait_started_ns`. Returns notices, if any."""
         count = self.chunk_count
         self.chunk_count = count + 1
+        self.last_chunk_ns = received_ns
         if count:
             waited_ns = received_ns - wait_started_ns
             if waited_ns > self.max_wait_ns:
@@ -166,6 +179,7 @@ class Recording:
             usage = field(chunk, "usage")
         if usage is not None:
             self.usage = usage
+            self._last_usage_chunk = chunk
         if self._head_is_open:
             self.read_head(chunk)
         if type(choices) is not list:
@@ -264,6 +278,16 @@ class Recording:
         if choice is not None:
             choice.server_items = max(choice.server_items, count)
 
+    def was_compacted(self, item: Any) -> None:
+        """`item` stands for the conversation so far."""
+        self.compacted = True
+        self.compaction_id = (text_of(field(item, "id")) or "")[: self.limits.name] or self.compaction_id
+
+    def declare(self, names: Iterable[str]) -> None:
+        """The response itself makes these tools known: the server found them for the model."""
+        if self.declared is not None:
+            self.declared = self._names.declared = self.declared.union(names)
+
     def call_rewritten(self, rewrite: TagRewrite, time_ns: int) -> None:
         """A call in the text was rewritten."""
         if len(self.rewrites) < self.limits.calls:
@@ -315,7 +339,7 @@ class Recording:
         self.ended_ns = ended_ns
         if self.usage is None and self._finishing_chunk is not None:
             self.usage = self._misplaced_usage(self._finishing_chunk)
-        self._finishing_chunk = None
+        self._read_last_tier()
         if wait_started_ns is not None and self.chunk_count:
             self.max_wait_ns = max(self.max_wait_ns, ended_ns - wait_started_ns)
         self._settle(at_end=True, most_deltas=most_deltas)
@@ -354,11 +378,20 @@ class Recording:
             self.response_id = text[:limit]
         if model is not None and self.response_model is None and (text := text_of(model)):
             self.response_model = text[:limit]
-        if service_tier is not None and self.service_tier is None and (text := text_of(service_tier)):
+        if service_tier is not None and (text := text_of(service_tier)):
             self.service_tier = text[:limit]
         if fingerprint is not None and self.system_fingerprint is None and (text := text_of(fingerprint)):
             self.system_fingerprint = text[:limit]
-        self._head_is_open = self.chunk_count < _HEAD_CHUNKS and not (self.response_id and self.response_model)
+        is_known = self.response_id and self.response_model and self.service_tier != _REQUESTED_TIER
+        self._head_is_open = self.chunk_count < _HEAD_CHUNKS and not is_known
+
+    def _read_last_tier(self) -> None:
+        """The last chunks say which tier the response was given; the first ones may repeat what the request asked."""
+        for chunk in (self._finishing_chunk, self._last_usage_chunk):
+            tier = None if chunk is None else text_of(undeclared_field(chunk, "service_tier"))
+            if tier is not None:
+                self.service_tier = tier[: self.limits.name]
+        self._finishing_chunk = self._last_usage_chunk = None
 
     def _choice(self, index: Any) -> Choice | None:
         # A choice without a usable index counts as the only one.
@@ -375,7 +408,8 @@ class Recording:
     def _legacy_call(self, choice: Choice, function_call: Any, time_ns: int) -> None:
         name = text_of(field(function_call, "name"))
         arguments = field(function_call, "arguments")
-        if name is None and arguments is None:
+        if name is None and is_empty(arguments):
+            # Some servers send the field with nothing in it beside every answer.
             return
         self._delta_of(choice, LEGACY, None, name, arguments, "legacy", time_ns)
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
-from otel_llm.protocol.conversation import Turn, read_turn
-from otel_llm.protocol.fields import arguments_given, field, is_a, items_of, text_of
+from otel_llm.protocol.conversation import Turn, holds_conversation, read_turn
+from otel_llm.protocol.fields import arguments_given, field, given, is_a, items_of, text_of
+from otel_llm.protocol.item_kinds import TOOL_SEARCH, is_tool_search, tool_named_by, tools_in
 from otel_llm.protocol.past_calls import Conversation, read_conversation
 
 Api = Literal["chat", "responses"]
@@ -20,7 +21,8 @@ class Tool(NamedTuple):
     """A tool that the request declares. `parameters` is its JSON schema, None if it has none."""
 
     name: str
-    kind: Literal["function", "custom"] = "function"
+    kind: Literal["function", "custom", "built_in"] = "function"
+    """`built_in`: a tool of the API that the application runs, such as a shell."""
     parameters: Any = None
 
     @property
@@ -78,6 +80,10 @@ class ChatRequest(NamedTuple):
             return None
         return frozenset(self.tools)
 
+    def leaves_to_server(self, name: str | None) -> bool:
+        """Whether a call of this name is the server's, because only the server has tools that are not declared."""
+        return self.has_server_tools and self.tools is not None and name not in self.tools
+
 
 _AUTO = ToolChoice()
 _FORMATS = frozenset({"response_format", "text_format", "text"})
@@ -100,9 +106,7 @@ _TEXTS = ("instructions", "tools", "functions", "response_format", "text_format"
 
 def read_request(kwargs: Mapping[str, Any], api: Api = "chat") -> ChatRequest:
     """Read the arguments of a `create` call. `extra_body` takes precedence, as it does on the wire."""
-    extra = kwargs.get("extra_body")
-    if extra is not None and is_a(extra, Mapping):
-        kwargs = {**kwargs, **extra}
+    kwargs = with_extra_body(kwargs)
     given = arguments_given(kwargs, _READ)
     get = given.get
 
@@ -112,15 +116,15 @@ def read_request(kwargs: Mapping[str, Any], api: Api = "chat") -> ChatRequest:
     for source in (get("tools"), get("functions")):
         if source is None:
             continue
-        if not is_a(source, (list, tuple)):
+        if tools is None or not is_a(source, (list, tuple)):
             tools = None
             break
         for entry in source:
-            tool = read_tool(entry)
-            if tool is None:
-                server_tools = True
-            elif tools is not None:
-                tools[tool.name] = tool
+            server_tools = not _add_tool(tools, entry) or server_tools
+    if tools is not None:
+        server_tools = _add_tools_of_items(tools, kwargs.get("input")) or server_tools
+        # The application may have found tools for the model in a part of the conversation that only the server has.
+        server_tools = server_tools or (TOOL_SEARCH in tools and holds_conversation(kwargs))
 
     choice = get("tool_choice")
     if choice is None:
@@ -136,11 +140,22 @@ def read_request(kwargs: Mapping[str, Any], api: Api = "chat") -> ChatRequest:
         parallel if parallel is True or parallel is False else None,
         not _FORMATS.isdisjoint(given) and _asks_for_json(get("response_format"), get("text_format"), get("text")),
         api,
-        read_turn(kwargs),
+        read_turn(kwargs, tools, has_server_tools=server_tools),
         read_conversation(kwargs),
         tuple(given[name] for name in _TEXTS if name in given),
         "stream_options" in given and field(get("stream_options"), "include_usage") is True,
     )
+
+
+def with_extra_body(kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The arguments of a `create` call as they are on the wire, where those in `extra_body` replace others."""
+    extra = kwargs.get("extra_body")
+    return {**kwargs, **extra} if extra is not None and is_a(extra, Mapping) else kwargs
+
+
+def api_of_request(body: Mapping[str, Any]) -> Api:
+    """The API that a request's JSON body is for."""
+    return "responses" if "messages" not in body and "input" in body else "chat"
 
 
 def _describe(value: Any) -> str:
@@ -155,6 +170,38 @@ def _is_true(value: Any) -> bool:
         return bool(value)
     except Exception:  # noqa: BLE001  as above
         return False
+
+
+def read_tools(entries: Iterable[Any]) -> dict[str, Tool]:
+    """The tools, by name, that entries of `tools` declare, without those that the server runs itself."""
+    tools: dict[str, Tool] = {}
+    for entry in entries:
+        _add_tool(tools, entry)
+    return tools
+
+
+def _add_tool(tools: dict[str, Tool], entry: Any) -> bool:
+    """Add what an entry of `tools` declares. Returns False if that is a tool that the server runs itself."""
+    tool = read_tool(entry)
+    if tool is not None:
+        tools[tool.name] = tool
+        return True
+    for inner in items_of(field(entry, "tools")) if field(entry, "type") == "namespace" else ():
+        # A namespace. Its calls may have its name before the tool's, so other names are possible, too.
+        tool = read_tool(inner)
+        if tool is not None:
+            tools[tool.name] = tool
+    return is_tool_search(entry)
+
+
+def _add_tools_of_items(tools: dict[str, Tool], items: Any) -> bool:
+    """Add the tools that input items declare. Returns whether the server has tools of its own among them."""
+    server_tools = False
+    for item in items_of(given(items)):
+        kind = item.get("type") if type(item) is dict else field(item, "type")
+        for entry in tools_in(item, kind):
+            server_tools = not _add_tool(tools, entry) or server_tools
+    return server_tools
 
 
 def read_tool(entry: Any) -> Tool | None:
@@ -173,7 +220,8 @@ def read_tool(entry: Any) -> Tool | None:
         if kind == "custom" and (name := text_of(field(entry, "name"))):
             return Tool(name, "custom")
         if kind is not None and kind != "function":
-            return None
+            built_in = tool_named_by(entry)
+            return None if built_in is None else Tool(built_in, "built_in")
     name = text_of(field(body, "name"))
     return None if name is None else Tool(name, "function", field(body, "parameters"))
 
@@ -203,7 +251,7 @@ def _read_tool_choice(choice: Any) -> ToolChoice:
         # An entry without a name is a tool that the server runs itself, which allows calls of any name.
         return ToolChoice(mode, frozenset(names) if names and len(names) == len(entries) else None)
     # A tool that the server runs itself can be chosen too, but its calls are not reported as tool calls.
-    names = [*_names_of([choice])] if kind in {None, "function", "custom"} else []
+    names = [*_names_of([choice])] if kind in {None, "function", "custom"} or tool_named_by(choice) else []
     return ToolChoice("named", frozenset(names)) if names else ToolChoice()
 
 
@@ -213,6 +261,9 @@ def _names_of(entries: Iterable[Any]) -> Iterable[str]:
             if name := text_of(field(body, "name")):
                 yield name
                 break
+        else:
+            if built_in := tool_named_by(entry):
+                yield built_in
 
 
 def _describe_tool_choice(choice: Any) -> str:

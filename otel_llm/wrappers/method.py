@@ -268,8 +268,12 @@ class MethodWrapper:
             if observation.config.tool_call_tags is None or has_post_parser(result):
                 record_body(result, observation)
                 return result
-            # The SDK returns the same object when the caller parses.
-            response = result.parse()
+            try:
+                # The SDK returns the same object when the caller parses.
+                response = result.parse()
+            except Exception:  # noqa: BLE001  what the caller is told too, when it parses
+                observation.end("completed", unread=True)
+                return result
             _rewrite_response(response, observation)
             observation.read_response(response)
             return result

@@ -347,6 +347,22 @@ def test_input_items() -> None:
     assert responds({"input": asked}, "list_tasks", A, "c2")[0] == ["id_reused", "repeated_call"]
 
 
+def test_items_of_other_kinds() -> None:
+    """A call of the computer between two others is a turn of its own."""
+    computer = [
+        {"type": "computer_call", "id": "cu_1", "call_id": "cu", "action": {"type": "screenshot"}},
+        {"type": "computer_call_output", "call_id": "cu", "output": {"type": "computer_screenshot"}},
+    ]
+    asked = [USER, *items(1, *LIST), *computer, *items(2, *LIST)]
+    assert responds({"input": asked}, *AGAIN) == ([], 2)
+    assert responds({"input": [USER, *items(1, *LIST), *items(2, *LIST), *computer]}, *AGAIN) == ([], 0)
+    request = read_request({"input": [USER, *computer, *computer]}, "responses")
+    assert [len(one.calls) for one in past_turns(request.conversation)] == [1, 1]
+    search = {"type": "web_search_call", "id": "ws_1", "status": "completed"}
+    asked = [USER, *items(1, *LIST), search, *items(2, *LIST)]
+    assert responds({"input": asked}, *AGAIN)[1] == 3
+
+
 def continued(conversation: Conversation, number: int, made: Made, **fields: Any) -> Conversation:
     """The conversation of the request that brings the result of `made`, after a response that made it."""
     name, text, result = made
