@@ -8,12 +8,12 @@ from itertools import pairwise
 from unicodedata import category
 
 from otel_llm.diagnosis.case import Case, Finding
+from otel_llm.diagnosis.reasoning_calls import calls_in_thoughts
 from otel_llm.diagnosis.wording import shown
 from otel_llm.protocol.choice import Choice
 from otel_llm.protocol.fields import field
 from otel_llm.protocol.json_values import Shape
 from otel_llm.protocol.kept_text import KeptText
-from otel_llm.protocol.sent_text import may_hold
 from otel_llm.protocol.tool_call import ToolCall
 
 # Nothing ----------------------------------------------------------------------------------------------------
@@ -31,33 +31,32 @@ def empty_response(case: Case, choice: Choice) -> Iterator[Finding]:
     if reason == "length" and case.request is not None and case.request.tool_choice.mode in {"required", "named"}:
         # The call that was asked for had not begun.
         return
-    if choice.call_count or choice.server_items or choice.has_media or not _is_empty(choice.text):
+    if choice.call_count or choice.server_items or choice.has_media or not _is_empty(case, choice):
+        return
+    if calls_in_thoughts(case, choice):
+        # `call_in_reasoning` says more.
         return
     has_thoughts = choice.reasoning_started_ns is not None or any(part.strip() for part in choice.text.parts)
     what = "thoughts only" if has_thoughts else "nothing at all"
     yield Finding("empty_response", f"{what}, and the finish reason {shown(reason)}")
 
 
-def _is_empty(text: KeptText) -> bool:
-    """Whether it is white space, or thoughts in marks and nothing behind them."""
+def _is_empty(case: Case, choice: Choice) -> bool:
+    """Whether the text is white space, or thoughts in marks and nothing behind them."""
+    text = choice.text
     if text.over:
         return False
-    if text.parts and text.parts[0][0] not in _MAY_BE_EMPTY and text.parts[-1][-1] not in _MAY_BE_EMPTY:
+    if not text.parts:
+        return True
+    if text.parts[0][0] not in _MAY_BE_EMPTY and text.parts[-1][-1] not in _MAY_BE_EMPTY:
         return False
     whole = text.whole.strip()
     if not whole:
         return True
     if whole[0] not in _MARK_BEGINS and whole[-1] not in _MARK_ENDS:
         return False
-    from otel_llm.tags.scanner import REASONING  # slow to import, and rarely needed
-
-    for opening, closing in REASONING.items():
-        if whole.startswith(opening):
-            return not whole.partition(closing)[2].strip()
-        # The chat template may have written the opening mark.
-        if whole.endswith("\n" + closing) and opening not in whole:
-            return True
-    return False
+    answer = case.answer(choice)
+    return bool(answer.thoughts) and not answer.leaks and not answer.rest.strip()
 
 
 # Twice ------------------------------------------------------------------------------------------------------
@@ -117,7 +116,7 @@ def replacement_character(case: Case, choice: Choice) -> Iterator[Finding]:
     in_calls = [(call, where) for call in choice.calls if (where := _cut_in(case, call))]
     if not in_text and not in_calls:
         return
-    if case.request is None or may_hold(case.request, BROKEN):
+    if case.request is None or case.request.said.holds(BROKEN):
         return
     if in_text:
         yield Finding("replacement_character", "U+FFFD stands in the text for a character that was cut")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from otel_llm.protocol import json_values
 from otel_llm.protocol.choice import CUTTING_FINISH_REASONS, Choice
@@ -14,6 +14,9 @@ from otel_llm.protocol.past_calls import meaning_of_reading
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import Api, ChatRequest, Tool
 from otel_llm.protocol.tool_call import ToolCall
+
+if TYPE_CHECKING:
+    from otel_llm.diagnosis.answer_text import AnswerText
 
 
 class Anomaly(NamedTuple):
@@ -51,6 +54,7 @@ class Case:
     """In so many turns in a row, counting this response, the model made the same call; 0 if there is one. The judge of
     loops sets it."""
     _readings: dict[int, Reading] = field(default_factory=dict)
+    _answers: dict[int, AnswerText] = field(default_factory=dict)
 
     def is_settled(self, choice: Choice) -> bool:
         """Whether nothing more can come for this choice."""
@@ -70,6 +74,21 @@ class Case:
     def meaning(self, call: ToolCall) -> str:
         """The arguments in one spelling for all texts with the same meaning."""
         return call.arguments if self.is_free_text(call) else meaning_of_reading(self.reading(call), call.arguments)
+
+    def answer(self, choice: Choice) -> AnswerText:
+        """The text of the choice by its parts, read once for all judges."""
+        known = self._answers.get(choice.index)
+        if known is None:
+            from otel_llm.diagnosis.answer_text import read_answer  # slow to import, and rarely needed
+
+            known = self._answers[choice.index] = read_answer(
+                choice.text.whole,
+                (self.request.tools if self.request is not None else None) or {},
+                settled=self.is_settled(choice),
+                cut_off=self.was_cut_off(choice) or choice.text.over > 0,
+                marked_only=self.request is not None and self.request.wants_json,
+            )
+        return known
 
     def is_free_text(self, call: ToolCall) -> bool:
         """Whether the arguments are the input of a custom tool, in whichever field they came."""

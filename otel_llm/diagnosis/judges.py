@@ -22,6 +22,8 @@ from otel_llm.diagnosis.case import Anomaly, Case, Finding
 from otel_llm.diagnosis.conversations import id_reused, repeated_call, unacceptable
 from otel_llm.diagnosis.counting import asks_for_several
 from otel_llm.diagnosis.framing import framing
+from otel_llm.diagnosis.markup import reasoning_leak, token_leak
+from otel_llm.diagnosis.reasoning_calls import call_in_reasoning
 from otel_llm.diagnosis.repetition import repetition
 from otel_llm.diagnosis.wording import listed, number, shown, were
 from otel_llm.protocol.choice import CUTTING_FINISH_REASONS, Choice
@@ -286,11 +288,10 @@ def text_leak(case: Case, choice: Choice) -> Iterator[Finding]:
     if any(call.kind == "text" for call in choice.calls):
         # They are calls that were rewritten to tags, which the application wants in the text.
         return
-    from otel_llm.diagnosis.text_leak import find_leaks  # slow to import, and rarely needed
-
-    leaks, unread = find_leaks(
-        choice.text.whole, request.tools, ended=case.is_settled(choice), marked_only=request.wants_json
-    )
+    text = choice.text.whole
+    if not any(name in text for name in request.tools):
+        return
+    leaks, unread = case.answer(choice).leaks, case.answer(choice).unread
     if leaks:
         syntaxes = listed(sorted({leak.format for leak in leaks}))
         names = listed(sorted({leak.name or "" for leak in leaks}))
@@ -355,7 +356,8 @@ def stream_limits(case: Case) -> Iterator[Finding]:
         kept = recording.limits.calls
         detail = f"{number(recording.over_rewrites, 'rewritten call')} beyond {kept} were only counted"
         yield Finding("limit_exceeded", detail)
-    if recording.over_text:
+    # Of a recording without its request, the text is neither sent nor searched for calls.
+    if recording.over_text and case.request is not None:
         yield Finding(
             "limit_exceeded", f"{number(recording.over_text, 'character')} of text {were(recording.over_text)} not kept"
         )
@@ -373,6 +375,9 @@ CHOICE_JUDGES: tuple[Callable[[Case, Choice], Iterator[Finding]], ...] = (
     finish_reason,
     tool_choice,
     text_leak,
+    token_leak,
+    reasoning_leak,
+    call_in_reasoning,
     empty_response,
     duplicated_text,
     repetition,

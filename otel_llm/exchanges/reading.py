@@ -43,10 +43,11 @@ def read_exchanges(path: Path) -> Iterator[Entry]:
     Raises UnreadableError, also after entries that could be read, and OSError.
     """
     with opened(path) as file:
-        yield from _read(file, title_of(path))
+        yield from entries_of(file, title_of(path))
 
 
-def _read(file: IO[bytes], title: str) -> Iterator[Entry]:
+def entries_of(file: IO[bytes], title: str) -> Iterator[Entry]:
+    """The entries of a file that `opened` opened. Raises as `read_exchanges` does."""
     head = file.read(_HEAD)
     if not head.strip():
         raise UnreadableError("it is empty")

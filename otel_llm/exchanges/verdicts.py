@@ -156,7 +156,7 @@ class _Reading:
         )
         self._reader: Recording | ResponseEvents = self._recording
         if api == "responses":
-            self._reader = ResponseEvents(self._recording)
+            self._reader = ResponseEvents(self._recording, self._request)
         self._evidence = Evidence()
         self._now = 0
         self._timed = False

@@ -220,7 +220,7 @@ class MethodWrapper:
             swallow("the request's arguments", fault)
         telemetry = self._telemetry
         if request is not None and request.conversation.previous is not None:
-            request = attempt("the calls before", _with_calls_before, request, telemetry) or request
+            request = attempt("the calls before", _continued, request, telemetry) or request
         described = request or ChatRequest(stream=bool(kwargs.get("stream")), api=self._api)
         logs = attempt("log lines", are_wanted, telemetry.config) or False
         if logs:
@@ -295,13 +295,15 @@ def without_inactive(method: Any) -> Any:
     return method
 
 
-def _with_calls_before(request: ChatRequest, telemetry: Telemetry) -> ChatRequest:
-    """The request, with what is remembered of the responses that it continues from."""
-    turn = request.turn
+def _continued(request: ChatRequest, telemetry: Telemetry) -> ChatRequest:
+    """The request, with what is known of the part of its conversation that the server has."""
+    turn, known = request.turn, telemetry.recent_calls
     if turn is not None and turn.previous_response is not None:
-        turn = telemetry.recent_calls.complete_turn(turn)
-    conversation = telemetry.past_turns.complete(request.conversation)
-    return request._replace(turn=turn, conversation=conversation)
+        tools = known.tools_before(turn.previous_response)
+        if tools:
+            request = request.with_earlier_tools(tools)
+        request = request._replace(turn=known.complete_turn(turn))
+    return request._replace(conversation=telemetry.past_turns.complete(request.conversation))
 
 
 def _streams(observation: Observation) -> bool:

@@ -465,6 +465,49 @@ def _(stream: Labelled, one: Call) -> Broken | None:
     return one.done()
 
 
+def holds(stream: Labelled, *words: str) -> bool:
+    """Whether the request, or the answer, has one of these in it already."""
+    said = json.dumps([stream.request, stream.chunks], ensure_ascii=False)
+    return any(word in said for word in words)
+
+
+@breaks("token_leak")
+def _(stream: Labelled, one: Call) -> Broken | None:
+    if stream.ends.outcome != "completed" or one.finish_at() is None or holds(stream, "<|eot_id|>", "```", "<think>"):
+        return None
+    one.insert(None, also={"content": "<|eot_id|>\n"})
+    return one.done()
+
+
+@breaks("reasoning_leak")
+def _(stream: Labelled, one: Call) -> Broken | None:
+    if (
+        stream.ends.outcome != "completed"
+        or one.finish_at() is None
+        or holds(stream, "think>", "reasoning_format", "```")
+    ):
+        return None
+    one.insert(None, also={"content": "\n<think>\nIs that all?\n</think>\n"})
+    return one.done()
+
+
+@of_a_call("call_in_reasoning")
+def _(stream: Labelled, one: Call) -> Broken | None:
+    """The only call of a response moves into the thoughts."""
+    places = [(chunk, choice) for chunk in one.chunks for choice in chunk.get("choices") or ()]
+    texts = [choice["delta"].get("content") for _, choice in places if choice.get("delta")]
+    if len(one.indexes) > 1 or one.choice > 0 or any(texts) or len({choice["index"] for _, choice in places}) > 1:
+        return None
+    for _, choice in places:
+        if choice.get("delta"):
+            choice["delta"].pop("tool_calls", None)
+    body = json.dumps({"name": one.name, "arguments": json.loads(one.arguments or "{}")})
+    one.deltas = []
+    one.insert(None, also={"reasoning_content": f"I call it.\n<tool_call>\n{body}\n</tool_call>"})
+    one.finish("stop")
+    return one.done("tool_choice_violated", "empty_response")
+
+
 @breaks("stalled")
 def _(_: Labelled, one: Call) -> Broken | None:
     if len(one.times) < 2:
@@ -758,7 +801,6 @@ TALK = [
     '`<tool_call>{"name": "f", "arguments": {}}</tool_call>` ',
     '\n```\n<tool_call>{"name": "f", "arguments": {}}</tool_call>\n```\n',
     '\n```json\n{"name": "f", "arguments": {}}\n```\n',
-    '\n<think>\n<tool_call>{"name": "f", "arguments": {}}</tool_call>\n</think>\n',
     'as in {"name": "f", "arguments": {}} here. ',
     '<tool_call>{"name": "g", "arguments": {}}</tool_call>\n',
 ]

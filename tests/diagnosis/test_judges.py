@@ -1002,7 +1002,11 @@ def test_a_limit_that_was_reached_is_the_only_anomaly(chunks: list[Chunk], limit
 
 def test_text_beyond_the_limit_is_counted() -> None:
     kept = record([says("abc"), says("defg"), ends("stop")], limits=Limits(text=5))
-    assert [anomaly.detail for anomaly in diagnose(Case(kept))] == ["2 characters of text were not kept"]
+    assert [anomaly.detail for anomaly in diagnose(Case(kept, read_request(ASKED)))] == [
+        "2 characters of text were not kept"
+    ]
+    # Nothing is sent of a recording without its request.
+    assert diagnose(Case(kept)) == []
 
 
 def test_an_id_cut_by_our_limit_is_not_invalid_unicode() -> None:
