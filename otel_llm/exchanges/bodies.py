@@ -23,8 +23,8 @@ class BodyReader:
     """Reads one body. `title` and `request` belong to the exchange; a stream that follows `[DONE]` is a new response.
 
     `status`: the HTTP status. The body of an HTTP error is not judged. `content_type`: the header, if it is known.
-    `may_lack_body`: an empty body may not be what the server sent, so it is not judged. Raises UnreadableError if the
-    body is too long.
+    `url`: where the request was sent, if that is known. `may_lack_body`: an empty body may not be what the server sent,
+    so it is not judged. Raises UnreadableError if the body is too long.
     """
 
     def __init__(
@@ -34,9 +34,11 @@ class BodyReader:
         status: int = 200,
         content_type: str = "",
         *,
+        url: str = "",
         may_lack_body: bool = False,
     ) -> None:
         self._title = title
+        self._url = url
         self._request = request
         self._error_status = None if 200 <= status < 300 else status
         self._error_body = b""
@@ -81,7 +83,7 @@ class BodyReader:
     def _start(self) -> ResponseStart:
         self._count += 1
         title = self._title if self._count == 1 else f"{self._title} ({self._count})"
-        return ResponseStart(title, self._request)
+        return ResponseStart(title, self._request, self._url)
 
     def _end(
         self, outcome: Outcome, note: str, time_ns: int | None, *, is_damaged: bool = False, is_done: bool = False

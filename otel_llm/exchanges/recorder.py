@@ -206,6 +206,12 @@ class Unkept:
             yield f"recorded without the body, which the server compressed: {self.compressed}"
 
 
+def _server_of(url: str) -> str:
+    """The server of a URL, without the password that it may have."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
 class _Exchange:
     """A recording that is being written."""
 
@@ -218,6 +224,7 @@ class _Exchange:
         self._judged: JudgedBody | None = None
         self._request = {
             "method": "POST",
+            "server": _server_of(upstream),
             "path": self._redactor.hide(path),
             "headers": self._headers(headers),
             "body": self._redactor.hidden(self._asked),

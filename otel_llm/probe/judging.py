@@ -28,8 +28,10 @@ _MODELS_OWN = frozenset(
         "arguments_not_object",
         "duplicate_call",
         "empty_arguments",
+        "empty_response",
         "invalid_json",
         "invalid_unicode",
+        "repetition",
         "schema_violation",
         "unknown_tool",
     }

@@ -489,7 +489,8 @@ def peak(path: str) -> tuple[int, float]:
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
-    chunk = {"choices": [{"index": 0, "delta": {"content": "x" * 8192}, "finish_reason": None}]}
+    text = "".join(f"{number} " for number in range(1_700))
+    chunk = {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]}
     last = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
     line = f"data: {json.dumps(chunk)}\n\n".encode()
     sizes = {}
