@@ -18,6 +18,8 @@ from otel_llm.protocol.tool_call import ToolCall
 
 # Nothing ----------------------------------------------------------------------------------------------------
 
+# The last three are states of a background response, which has not ended or was stopped by its user.
+_NEEDS_NO_ANSWER = frozenset({"content_filter", "error", "queued", "in_progress", "cancelled"})
 # The first and last characters of the marks around thoughts.
 _MARK_BEGINS, _MARK_ENDS = frozenset("<[◁"), frozenset(">]▷")
 _MAY_BE_EMPTY = _MARK_BEGINS | _MARK_ENDS | frozenset(" \t\r\n\f\v\xa0\u3000")
@@ -26,7 +28,7 @@ _MAY_BE_EMPTY = _MARK_BEGINS | _MARK_ENDS | frozenset(" \t\r\n\f\v\xa0\u3000")
 def empty_response(case: Case, choice: Choice) -> Iterator[Finding]:
     """Whether a choice that the server ended has no answer: nothing at all, or thoughts only."""
     reason = choice.finish_reason
-    if reason is None or reason in {"content_filter", "error"}:
+    if reason is None or reason in _NEEDS_NO_ANSWER:
         return
     if reason == "length" and case.request is not None and case.request.tool_choice.mode in {"required", "named"}:
         # The call that was asked for had not begun.

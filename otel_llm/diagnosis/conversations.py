@@ -8,11 +8,12 @@ another call besides, or where the user has spoken, there is no loop.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
 
 from otel_llm.diagnosis.case import Anomaly, Case, Finding
-from otel_llm.diagnosis.provider_rules import CALL_IDS, TOOL_NAMES
+from otel_llm.diagnosis.provider_rules import CALL_IDS, TOOL_NAMES, Rule
 from otel_llm.diagnosis.wording import listed, number, shown
 from otel_llm.protocol.choice import Choice
 from otel_llm.protocol.past_calls import (
@@ -140,8 +141,7 @@ def unacceptable(request: ChatRequest, provider: str | None) -> Iterator[Anomaly
     """What the provider is documented to refuse. `provider`: None if it is only presumed."""
     rule = TOOL_NAMES.get(provider or "")
     if rule is not None and request.tools:
-        names = [name for name, tool in request.tools.items() if tool.kind == "function"]
-        refused = [name for name in names if rule.shape.fullmatch(name) is None]
+        refused = _refused_names(rule, tuple([name for name, tool in request.tools.items() if tool.kind == "function"]))
         if refused:
             yield Anomaly("unacceptable_name", f"{provider} takes {rule.words}, not {_shortly(refused)}")
     rule = CALL_IDS.get(provider or "")
@@ -149,6 +149,12 @@ def unacceptable(request: ChatRequest, provider: str | None) -> Iterator[Anomaly
         refused = [call_id for call_id in sent_ids(request.conversation) if rule.shape.fullmatch(call_id) is None]
         if refused:
             yield Anomaly("unacceptable_id", f"{provider} takes {rule.words}, not {_shortly(refused)}")
+
+
+@lru_cache(maxsize=64)
+def _refused_names(rule: Rule, names: tuple[str, ...]) -> list[str]:
+    """Cached, because an agent sends the same tools with each request."""
+    return [name for name in names if rule.shape.fullmatch(name) is None]
 
 
 def _shortly(texts: Sequence[str]) -> str:

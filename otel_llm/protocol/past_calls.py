@@ -225,6 +225,10 @@ def past_ids(conversation: Conversation) -> set[str]:
     """The ids of the calls in the conversation, as far as it was sent or is remembered."""
     ids = set(conversation.remembered.ids)
     for message in conversation.entries:
+        role = message.get("role") if type(message) is dict else None
+        if type(role) is str and role != "assistant":
+            # Most messages, which need not be read for this.
+            continue
         ids.update(call.id for call in _read(message).calls if call.id is not None)
     return ids
 
