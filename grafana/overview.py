@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _DURATION: Final = prometheus_metric(semconv.METRIC_GEN_AI_CLIENT_OPERATION_DURATION)
 _FIRST_CHUNK: Final = prometheus_metric(semconv.METRIC_GEN_AI_CLIENT_OPERATION_TIME_TO_FIRST_CHUNK)
 _FIRST_TOOL_CALL: Final = prometheus_metric(semconv.METRIC_STREAM_TIME_TO_FIRST_TOOL_CALL)
+_TIME_PER_OUTPUT_TOKEN: Final = prometheus_metric(semconv.METRIC_STREAM_TIME_PER_OUTPUT_TOKEN)
 _TOKEN_USAGE: Final = prometheus_metric(semconv.METRIC_GEN_AI_CLIENT_TOKEN_USAGE)
 _ERROR: Final = prometheus_label(semconv.ERROR_TYPE)
 _FAILED: Final = f'{_ERROR}!=""'
@@ -178,7 +179,7 @@ def _tokens_and_streams() -> list[Panel]:
             Query(total(_TOKENS, _IN_OR_OUT), value_of(_IN_OR_OUT)),
             unit=units.Short,
             axis="tokens/s",
-            width=8,
+            width=6,
         ),
         graph(
             "Tokens per request",
@@ -190,7 +191,15 @@ def _tokens_and_streams() -> list[Panel]:
             ),
             unit=units.Short,
             axis="tokens",
-            width=8,
+            width=6,
+        ),
+        graph(
+            "Time per output token",
+            "95% of streams take at most this time for each token after the first chunk. It rises when the server is "
+            "busy or its batches grew. It needs usage, as Tokens does.",
+            Query(quantile(0.95, _TIME_PER_OUTPUT_TOKEN, MODEL), value_of(MODEL)),
+            unit=units.Seconds,
+            width=6,
         ),
         graph(
             "Streams by outcome",
@@ -200,7 +209,7 @@ def _tokens_and_streams() -> list[Panel]:
             Query(total(_STREAMS, _OUTCOME), value_of(_OUTCOME)),
             unit=units.RequestsPerSecond,
             stacked=True,
-            width=8,
+            width=6,
         ),
     ]
 

@@ -6,16 +6,20 @@ import logging
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, TypedDict
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 if TYPE_CHECKING:
     from otel_llm.tags import ToolCallTagRewriter, ToolCallTags
 
+_warned: set[str] = set()
 _logger = logging.getLogger("otel_llm")
 
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
+_LARGEST = 2**63 - 1
 _EVENT_SINKS = frozenset({"span", "log"})
+_ANOMALY_STATUSES = frozenset({"unset", "error"})
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,12 @@ class Config:
     """Write a log line when something happens in a stream (logger `otel_llm`, level INFO)."""
     stall_seconds: float = 10.0
     """A longer wait between two chunks is the anomaly `stalled`."""
+    delta_events: int | None = None
+    """Most events with a delta's arguments on one span. None: as many as the span has room for."""
+    anomaly_status: Literal["unset", "error"] = "unset"
+    """The status of a span with an anomaly: `error`, or `unset` to leave it as it is."""
+    redact: Callable[[str], str] | None = None
+    """Returns what may be sent of a text (see `telemetry/redaction.py`)."""
     tool_call_tags: Any = None
     """Rewrite tool calls in the text to this: `start,end`, one tag, a format's name, or `openai`. None: leave them."""
 
@@ -44,6 +54,9 @@ class Options(TypedDict, total=False):
     events: str | Iterable[str] | None
     log: bool | None
     stall_seconds: float | None
+    delta_events: int | None
+    anomaly_status: Literal["unset", "error"] | None
+    redact: Callable[[str], str] | str | None
     tool_call_tags: ToolCallTags | ToolCallTagRewriter | str | None
 
 
@@ -84,7 +97,11 @@ def read_config(options: Mapping[str, Any] | None = None, environ: Mapping[str, 
                 chosen[entry.name] = _READERS[entry.name](value)
                 break
             except Exception as error:  # noqa: BLE001  converting an arbitrary object may raise anything
-                _logger.warning("%s %s is not used: %s", source, _shown(value), _shown(error, str))
+                warning = f"{source} {_shown(value)} is not used: {_shown(error, str)}"
+                # Every instrumentor and every intercepted client reads the same variables.
+                if source != variable or warning not in _warned:
+                    _logger.warning("%s", warning)
+                    _warned.add(warning)
     return Config(**chosen)
 
 
@@ -111,11 +128,12 @@ def _whole_number(value: Any) -> int:
         raise TypeError("it must be a whole number")
     try:
         number = int(value)
-        is_whole = number == float(value)
     except (TypeError, ValueError, OverflowError):
         raise ValueError("it must be a whole number") from None
-    if number < 0 or not is_whole:
+    if number < 0 or (isinstance(value, float) and number != value):
         raise ValueError("it must be a whole number, 0 or more")
+    if number > _LARGEST:
+        raise ValueError(f"it must be at most {_LARGEST}")
     return number
 
 
@@ -132,13 +150,42 @@ def _seconds(value: Any) -> float:
 
 
 def _sinks(value: Any) -> frozenset[str]:
-    names = value.split(",") if isinstance(value, str) else list(value)
+    try:
+        names = value.split(",") if isinstance(value, str) else list(value)
+    except TypeError:
+        names = [value]
     sinks = {str(name).strip().lower() for name in names}
     if sinks == {"none"}:
         return frozenset()
     if not sinks or not sinks <= _EVENT_SINKS:
-        raise ValueError("it must be span, log, both with a comma between, or none")
+        raise ValueError("it must be span, log, span,log or none")
     return frozenset(sinks)
+
+
+def _anomaly_status(value: object) -> str:
+    status = str(value).strip().lower()
+    if status not in _ANOMALY_STATUSES:
+        raise ValueError("it must be unset or error")
+    return status
+
+
+def _redact(value: Any) -> Callable[[str], str]:
+    """A function, or the one at a Python path `module:function`, which is imported here."""
+    if not isinstance(value, str):
+        if not callable(value):
+            raise TypeError("it must be a function or the path of one, module:function")
+        function: Callable[[str], str] = value
+        return function
+    module, colon, path = value.strip().partition(":")
+    if not (module and colon and path):
+        raise ValueError("it must be the path of a function, module:function")
+    found: Any = import_module(module)
+    for name in path.split("."):
+        found = getattr(found, name)
+    if not callable(found):
+        raise TypeError("it is no function")
+    called: Callable[[str], str] = found
+    return called
 
 
 def _tags(value: Any) -> Any:
@@ -154,5 +201,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "events": _sinks,
     "log": _boolean,
     "stall_seconds": _seconds,
+    "delta_events": _whole_number,
+    "anomaly_status": _anomaly_status,
+    "redact": _redact,
     "tool_call_tags": _tags,
 }

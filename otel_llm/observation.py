@@ -24,6 +24,7 @@ from otel_llm.protocol.responses_api import EitherEvents, ResponseEvents
 from otel_llm.protocol.tool_call import ToolCall
 from otel_llm.telemetry.log_lines import log_end, log_notices
 from otel_llm.telemetry.opentelemetry_internals import LOCKING_MODULES
+from otel_llm.telemetry.redaction import Redaction
 from otel_llm.telemetry.timeline import Timeline, build_timeline
 from otel_llm.transparency.faults import attempt, swallow
 
@@ -39,7 +40,13 @@ class Span(Protocol):
     def remember_calls(self, recording: Recording, /) -> None: ...
     def remember_call(self, recording: Recording, call: ToolCall, /) -> None: ...
     def finish(
-        self, recording: Recording, timeline: Timeline, offset_ns: int, error: BaseException | None, /
+        self,
+        recording: Recording,
+        timeline: Timeline,
+        offset_ns: int,
+        error: BaseException | None,
+        redaction: Redaction | None,
+        /,
     ) -> None: ...
 
 
@@ -107,7 +114,7 @@ class Observation:
         if request is None:
             self.reader = EitherEvents(self.recording)
         elif request.api == "responses":
-            self.reader = ResponseEvents(self.recording)
+            self.reader = ResponseEvents(self.recording, request)
         # A tracker, which may be around the response to any request, sets this to True.
         self.recording.streamed = request is None or request.stream
         self.anomalies: list[Anomaly] = []
@@ -180,35 +187,36 @@ class Observation:
         _open.discard(self)
         recording = self.recording
         # The application may have added events to the span since the start.
-        span = self._span
+        config, span = self.config, self._span
         limit = None if span is None else span.event_limit
         # Each step has its own `try`: calling `attempt` costs as much as some of them.
         try:
-            notices = recording.end(outcome, perf_counter_ns(), wait_started_ns, limit)
+            notices = recording.end(outcome, perf_counter_ns(), wait_started_ns, _smaller(limit, config.delta_events))
         except Exception as fault:  # noqa: BLE001
             swallow("the end of a stream", fault)
             notices = []
         if notices and self._logs:
-            attempt("log lines", log_notices, self.config, recording, notices)
+            attempt("log lines", log_notices, config, recording, notices)
         anomalies: list[Anomaly] = []
         try:
             if not unread and (error is None or recording.choices):
-                anomalies = diagnose(Case(recording, self.request, self.config.stall_seconds, on_fault=swallow))
+                anomalies = diagnose(Case(recording, self.request, config.stall_seconds, on_fault=swallow))
         except Exception as fault:  # noqa: BLE001
             swallow("diagnosis", fault)
         if self.request is not None and self.request.turn is not None:
             anomalies = [*(attempt("diagnosis", diagnose_request, self.request) or []), *anomalies]
+        redaction = None if config.redact is None else Redaction(config.redact)
         try:
-            preview = self.config.argument_limit if self.config.capture_arguments else None
-            timeline = build_timeline(recording, anomalies, limit, preview)
+            preview = config.argument_limit if config.capture_arguments else None
+            timeline = build_timeline(recording, anomalies, limit, preview, config.delta_events, redaction)
         except Exception as fault:  # noqa: BLE001
             swallow("the timeline", fault)
             timeline = Timeline([], 0, anomalies)
         self.anomalies = timeline.anomalies
         if self._logs:
-            attempt("log lines", log_end, self.config, recording, timeline.anomalies)
+            attempt("log lines", log_end, config, recording, timeline.anomalies)
         if span is not None:
-            span.finish(recording, timeline, self._offset_ns, error)
+            span.finish(recording, timeline, self._offset_ns, error, redaction)
         if _deferred:
             _end_deferred()
 
@@ -227,6 +235,11 @@ def _declared_names(config: Config, request: ChatRequest | None) -> frozenset[st
     if request is None or (config.tool_call_tags is not None and not request.tools):
         return None
     return request.tool_names
+
+
+def _smaller(limit: int | None, other: int | None) -> int | None:
+    """The smaller of two limits, of which either may be None: no limit."""
+    return other if limit is None else limit if other is None else min(limit, other)
 
 
 def _limits_for(event_limit: int | None) -> Limits:

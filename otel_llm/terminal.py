@@ -173,6 +173,7 @@ def _summary(span: ReadableSpan, *, timed: bool) -> Iterator[Line]:
     for key, words in (
         (semconv.OTEL_LLM_STREAM_TIME_TO_FIRST_TOOL_CALL, "first tool call after"),
         (semconv.OTEL_LLM_STREAM_MAX_CHUNK_GAP, "longest wait"),
+        (semconv.OTEL_LLM_STREAM_TIME_PER_OUTPUT_TOKEN, "per token"),
     ):
         seconds = attributes.get(key)
         if isinstance(seconds, (int, float)):

@@ -20,10 +20,12 @@ from opentelemetry.util.genai.invocation import ToolInvocation
 from opentelemetry.util.genai.utils import gen_ai_json_dumps
 
 from otel_llm._version import __version__
+from otel_llm.config import Config, read_config
 from otel_llm.protocol.choice import Limits
 from otel_llm.protocol.unicode_text import exportable
 from otel_llm.telemetry.plain_values import plain_value
-from otel_llm.telemetry.semconv import GEN_AI_TOOL_CALL_ID, SCOPE
+from otel_llm.telemetry.redaction import Redaction
+from otel_llm.telemetry.semconv import GEN_AI_TOOL_CALL_ID, OTEL_LLM_REDACTION_WITHHELD_COUNT, SCOPE
 from otel_llm.telemetry.span_errors import error_of
 from otel_llm.transparency.faults import attempt
 
@@ -41,6 +43,8 @@ telemetries: list[Telemetry] = []
 client_telemetries: WeakKeyDictionary[Telemetry, Any] = WeakKeyDictionary()
 """Those of intercepted clients that are still alive, newest last, with the tracer provider that each was given."""
 _global: TelemetryHandler | None = None
+_global_config: Config | None = None
+"""The options of tools whose spans go to the global providers: those of the environment."""
 # Characters of the arguments and of the result, as many as are kept of a response's text.
 _LONGEST_CONTENT = Limits().text
 
@@ -106,25 +110,46 @@ class tool_execution:  # noqa: N801  it reads as a function
             invocation.fail(error_of(error))
 
     def _describe(self, invocation: ToolInvocation) -> None:
+        redact = _config(invocation.tool_call_id).redact
+        redaction = None if redact is None else Redaction(redact)
         if self._arguments is not None:
-            invocation.arguments = _content(self._arguments)
+            invocation.arguments = _content(self._arguments, redaction)
         if self.result is not None:
-            invocation.tool_result = _content(self.result)
+            invocation.tool_result = _content(self.result, redaction)
+        if redaction is not None and redaction.withheld:
+            invocation.attributes[OTEL_LLM_REDACTION_WITHHELD_COUNT] = redaction.withheld
 
 
-def _handler(call_id: str | None = None) -> TelemetryHandler:
+def _telemetry(call_id: str | None = None) -> Telemetry | None:
     """Where a tool's span goes: to the providers of an instrumentor, else of the client that made the call, else of all
-    intercepted clients if they share a tracer provider, else to the global providers.
+    intercepted clients if they share a tracer provider. None: to the global providers.
     """
     if telemetries:
-        return telemetries[-1].handler
+        return telemetries[-1]
     clients = _clients()
     if call_id is not None:
         trace_id = trace.get_current_span().get_span_context().trace_id
         callers = [client for client in clients if client.recent_calls.span_of(call_id, trace_id) is not None]
         clients = callers or clients
     if clients and len({id(client_telemetries.get(client)) for client in clients}) == 1:
-        return clients[-1].handler
+        return clients[-1]
+    return None
+
+
+def _config(call_id: str | None = None) -> Config:
+    telemetry = _telemetry(call_id)
+    if telemetry is not None:
+        return telemetry.config
+    global _global_config  # noqa: PLW0603
+    if _global_config is None:
+        _global_config = read_config()
+    return _global_config
+
+
+def _handler(call_id: str | None = None) -> TelemetryHandler:
+    telemetry = _telemetry(call_id)
+    if telemetry is not None:
+        return telemetry.handler
     global _global  # noqa: PLW0603
     if _global is None:
         _global = TelemetryHandler(instrumentation_scope_name=SCOPE, instrumentation_scope_version=__version__)
@@ -158,13 +183,17 @@ def _captures_content() -> bool:
     return _handler().should_capture_content()
 
 
-def _content(value: Any) -> str | None:
+def _content(value: Any, redaction: Redaction | None) -> str | None:
     """A value as a span's attribute, cut: opentelemetry-util-genai would write all of it, however long."""
     if not isinstance(value, str):
         value = plain_value(value)
         if value is not None and not isinstance(value, str):
             value = gen_ai_json_dumps(value)
-    return None if value is None else exportable(value[:_LONGEST_CONTENT])
+    if value is None:
+        return None
+    if redaction is not None:
+        value = redaction.text(value)
+    return exportable(value[:_LONGEST_CONTENT])
 
 
 # -- the decorator --

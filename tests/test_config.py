@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import re
+import textwrap
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,16 @@ from typing import Any
 import openai
 import pytest
 
-from otel_llm import OpenAIInstrumentor, intercept_llm_requests
+from otel_llm import OpenAIInstrumentor, config, intercept_llm_requests
 from otel_llm.config import Config, Options, read_config
 from tests.helpers.ids import stable_id
 
 NOTHING: dict[str, str] = {}
+
+
+@pytest.fixture(autouse=True)
+def warn_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "_warned", set())
 
 
 def test_the_defaults_are_those_of_the_contract() -> None:
@@ -38,6 +44,13 @@ GOOD: list[tuple[str, Any, Any]] = [
     ("stall_seconds", 3, 3.0),
     ("stall_seconds", "1e-3", 0.001),
     ("stall_seconds", "inf", float("inf")),
+    ("delta_events", 0, 0),
+    ("delta_events", "40", 40),
+    ("anomaly_status", "error", "error"),
+    ("anomaly_status", " UNSET ", "unset"),
+    ("redact", str.lower, str.lower),
+    ("redact", "textwrap:dedent", textwrap.dedent),
+    ("redact", " textwrap:TextWrapper.fill ", textwrap.TextWrapper.fill),
     ("events", "span", frozenset({"span"})),
     ("events", "log", frozenset({"log"})),
     ("events", "span,log", frozenset({"span", "log"})),
@@ -51,6 +64,19 @@ _BAD_VALUES: dict[str, list[Any]] = {
     "log": ["x", []],
     "argument_limit": [-1, "-1", "many", "1.5", 1.5, True, "", [], float("inf"), float("nan"), 10**400, "9" * 5000],
     "stall_seconds": [0, -1, "0", "-2", "soon", "nan", float("nan"), True, "", [], 10**400],
+    "delta_events": [-1, "-1", "some", True, 1.5],
+    "anomaly_status": ["", "ok", "ERRORS", True, 1],
+    "redact": [
+        "",
+        "textwrap",
+        "textwrap:",
+        ":dedent",
+        "textwrap:nothing",
+        "no_such_module:dedent",
+        "textwrap:__doc__",
+        5,
+        [],
+    ],
     "events": ["", "spam", "span,spam", "none,span", "span,", 5, True, [], [5]],
 }
 BAD = [(option, value) for option, values in _BAD_VALUES.items() for value in values]
@@ -238,3 +264,15 @@ def test_a_type_checker_takes_the_keywords_and_refuses_others(tmp_path: Path) ->
     wrong = {int(number) for number in re.findall(r"program\.py:(\d+): error", said)}
     refused = {number for number, line in enumerate(SNIPPET.splitlines(), 1) if line.endswith("# refused")}
     assert wrong == refused, said
+
+
+def test_a_bad_variable_warns_once_however_many_read_it(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(3):
+        read_config({}, {"OTEL_LLM_LOG": "2"})
+    assert len(caplog.records) == 1
+    read_config({}, {"OTEL_LLM_LOG": "3"})
+    assert len(caplog.records) == 2
+
+
+def test_a_number_that_a_float_cannot_hold_is_still_whole() -> None:
+    assert read_config({}, {"OTEL_LLM_ARGUMENT_LIMIT": str(2**53 + 1)}).argument_limit == 2**53 + 1

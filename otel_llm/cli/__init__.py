@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the subcommand that ``argv`` (or ``sys.argv``) names; the value is the process's exit status.
 
-    It is 130 after an interrupt, and 141 if the reader of standard output has gone. Raises SystemExit as argparse does:
-    for ``--help`` and ``--version``, and with status 2 for wrong usage.
+    It is 130 after an interrupt, 141 if the reader of standard output has gone, and 74 if that cannot be written to.
+    Raises SystemExit as argparse does: for ``--help`` and ``--version``, and with status 2 for wrong usage.
     """
-    from otel_llm.cli.output import finished
+    from otel_llm.cli.output import finished, print_anywhere
 
+    print_anywhere()
     try:
         return finished(lambda: _run(argv))
     except KeyboardInterrupt:
@@ -31,8 +32,8 @@ def _run(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(
         prog="otel-llm",
         description="OpenTelemetry for streaming tool calls of language models.",
-        epilog="Besides each command's own, exit statuses are 130 after an interrupt, and 141 if the reader of standard"
-        " output has gone (`otel-llm inspect FILE | head`).",
+        epilog="Besides each command's own, exit statuses are 130 after an interrupt (0 for `view`), 141 if the reader"
+        " of standard output has gone (`otel-llm inspect FILE | head`), and 74 if it cannot be written to.",
     )
     parser.add_argument("--version", action="version", version=f"otel-llm {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

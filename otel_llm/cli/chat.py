@@ -10,13 +10,13 @@ Calls are shown, not executed. Each request has a span, as with the instrumentor
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from otel_llm.cli.base_url import check_url, chosen_base_url
 from otel_llm.cli.output import say
 
 if TYPE_CHECKING:
@@ -45,7 +45,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--stream", action="store_true", help="show answers as they are generated")
     parser.add_argument("--system", help="a system message to start with")
     parser.add_argument("--tools", type=Path, metavar="FILE", help="a JSON file with the `tools` of each request")
-    parser.add_argument("--tooltag", metavar="TAGS", help="tool-call tags to start with: start,end; openai; a format")
+    parser.add_argument(
+        "--tooltag", metavar="TAGS", help="tags to start with: start,end, one tag, a format's name, or openai"
+    )
     parser.set_defaults(run=run)
 
 
@@ -58,7 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
         say("otel-llm chat needs the OpenAI SDK: pip install 'otel-llm[instruments]'")
         return 2
     try:
-        tools = None if arguments.tools is None else json.loads(arguments.tools.read_text(encoding="utf-8"))
+        tools = None if arguments.tools is None else _tools_in(arguments.tools)
+        check_url(chosen_base_url(arguments.base_url))
         conversation = Conversation(openai, arguments, tools)
         if arguments.tooltag:
             print(conversation.set_tags([arguments.tooltag]))
@@ -80,6 +83,20 @@ def run(arguments: argparse.Namespace) -> int:
         except Exception as error:  # noqa: BLE001 - a server may answer anything, and the chat goes on
             say(f"[error] {type(error).__name__}: {' '.join(str(error).split())}")
     return 0
+
+
+def _tools_in(path: Path) -> list[Any]:
+    """The tools in a JSON file. Raises ValueError, which names the file."""
+    from otel_llm.protocol.errors import UnreadableError
+    from otel_llm.protocol.json_values import parse_json
+
+    try:
+        tools = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, UnreadableError) as error:
+        raise ValueError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    if not isinstance(tools, list):
+        raise ValueError(f"{path}: it holds no list of tools")  # noqa: TRY004  about the file, as the others
+    return tools
 
 
 def _accept_any_text() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import textwrap
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
@@ -36,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     from otel_llm.diagnosis.explanations import BY_TYPE, EXPLANATIONS
 
     if arguments.markdown:
-        sys.stdout.write(page())
+        print(page(), end="")
         return 0
     unknown = [name for name in arguments.type if name not in BY_TYPE]
     if unknown:

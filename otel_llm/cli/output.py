@@ -6,6 +6,9 @@ reports for a Unix tool that SIGPIPE ended. Lines on standard error are lost, an
 
 from __future__ import annotations
 
+import codecs
+import errno
+import io
 import os
 import sys
 from typing import TYPE_CHECKING, Final, TextIO
@@ -18,6 +21,11 @@ if TYPE_CHECKING:
     from otel_llm.terminal import Line
 
 READER_GONE: Final = 141  # 128 + SIGPIPE
+CANNOT_PRINT: Final = 74  # EX_IOERR of sysexits.h
+_CANNOT_PRINT: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+_ESCAPED: Final = "otel_llm_escaped"
+# What the commands print by themselves.
+_IN_ASCII: Final = {"━": "=", "─": "-", "·": "-", "…": "...", "→": "->"}
 _WIDTH: Final = 80  # columns, if the terminal claims to have none
 
 
@@ -33,6 +41,28 @@ def finished(run: Callable[[], int]) -> int:
         _discard(sys.stdout)
         _discard(sys.stderr)
         return READER_GONE
+    except OSError as error:
+        # Commands report what they cannot read or write themselves, so this is what they print.
+        if error.errno not in _CANNOT_PRINT:
+            raise
+        _discard(sys.stdout)
+        say(f"otel-llm: cannot print: {error.strerror}")
+        return CANNOT_PRINT
+
+
+def print_anywhere() -> None:
+    """Escape what standard output cannot encode: models write every script, and code pages have few."""
+    codecs.register_error(_ESCAPED, _escaped)
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors=_ESCAPED)
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    plain = (_IN_ASCII.get(one) or one.encode("ascii", "backslashreplace").decode("ascii") for one in text)
+    return "".join(plain), error.end
 
 
 def say(line: str) -> None:

@@ -14,7 +14,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from otel_llm.cli.base_url import OPENAI, chosen_base_url
+from otel_llm.cli.arguments import json_object, seconds
+from otel_llm.cli.base_url import OPENAI, check_url, chosen_base_url
 from otel_llm.cli.output import line_printer, say
 
 if TYPE_CHECKING:
@@ -39,12 +40,12 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--api-key", help="default: OPENAI_API_KEY; most local servers need none")
     parser.add_argument("--only", action="append", metavar="CHECK", help="only this check; can be repeated")
     parser.add_argument(
-        "--extra-body", type=json.loads, default={}, metavar="JSON", help="fields to add to every request"
+        "--extra-body", type=json_object, default={}, metavar="JSON", help="fields to add to every request"
     )
-    parser.add_argument("--timeout", type=float, default=120.0, metavar="S", help="for one read of a response (120)")
+    parser.add_argument("--timeout", type=seconds, default=120.0, metavar="S", help="for one read of a response (120)")
     parser.add_argument(
         "--stall-seconds",
-        type=float,
+        type=seconds,
         default=10.0,
         metavar="S",
         help="a longer wait between two chunks is an anomaly (10)",
@@ -67,16 +68,16 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     names = [check.name for check in BATTERY]
     unknown = [name for name in arguments.only or () if name not in names]
-    if unknown or not isinstance(arguments.extra_body, dict):
-        why = (
-            f"unknown check {unknown[0]}; there are {', '.join(names)}"
-            if unknown
-            else "--extra-body is not a JSON object"
-        )
-        say(f"otel-llm probe: {why}")
+    if unknown:
+        say(f"otel-llm probe: unknown check {unknown[0]}; there are {', '.join(names)}")
         return 2
     checks = [check for check in BATTERY if not arguments.only or check.name in arguments.only]
     base_url = chosen_base_url(arguments.base_url)
+    try:
+        check_url(base_url)
+    except ValueError as error:
+        say(f"otel-llm probe: {error}")
+        return 2
     results = asyncio.run(_probe(base_url, arguments, checks, show))
     if results is None:
         return 2

@@ -1,4 +1,4 @@
-"""``otel-llm show``: prints the timelines of requests that the view keeps, or of a file of OTLP JSON."""
+"""``otel-llm show``: prints the timelines of requests that the view keeps, or of a file."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from otel_llm.cli.arguments import count
 from otel_llm.cli.output import line_printer, say
 
 if TYPE_CHECKING:
@@ -20,15 +21,18 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "show",
         help="print the timelines of stored requests",
-        description="Prints the requests that `otel-llm view` keeps, the newest last, or those of a file of OTLP JSON.",
+        description="Prints the requests that `otel-llm view` keeps, the newest last, or those of a file of OTLP"
+        " JSON or of recorded responses.",
     )
-    parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="OTLP JSON to print instead")
+    parser.add_argument(
+        "file", nargs="?", type=Path, metavar="FILE", help="OTLP JSON or recorded responses to print instead"
+    )
     parser.add_argument(
         "--db", type=Path, metavar="FILE", help="the database of `otel-llm view`, if not the default one"
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--request", metavar="ID", help="print this request")
-    which.add_argument("--last", type=int, default=10, metavar="N", help="print the newest N (10)")
+    which.add_argument("--last", type=count, default=10, metavar="N", help="print the newest N (10)")
     parser.add_argument("--json", action="store_true", help="print a line of JSON for each request")
     parser.set_defaults(run=run)
 
@@ -45,41 +49,43 @@ def run(arguments: argparse.Namespace) -> int:
     show = _show_json if arguments.json else _text_shower()
     if show is None:
         return _fail("needs rich and opentelemetry-sdk: pip install 'otel-llm[timeline]' (or use --json)")
-    count = 0
+    shown = False
     try:
         for message in _messages(arguments):
             show(message)
-            count += 1
+            shown = True
     except (StoreError, UnreadableError) as error:
         return _fail(str(error))
-    if not count:
-        say("otel-llm show: there is no such request")
+    if not shown:
+        which = "there is no request" if arguments.request is None else f"no request has the id {arguments.request!r}"
+        say(f"otel-llm show: {which}")
         return 1
     return 0
 
 
 def _fail(sentence: str) -> int:
-
     say(f"otel-llm show: {sentence}")
     return 2
 
 
 def _messages(arguments: argparse.Namespace) -> Iterator[ResourceSpans]:
-    from otel_llm.exchanges import otlp
     from otel_llm.protocol.errors import UnreadableError
     from otel_llm.view import spans
     from otel_llm.view.database import StoreError, default_path
+    from otel_llm.view.recordings import read_file
     from otel_llm.view.store import Store
     from otel_llm.view.summary import is_request, request_id
 
     if arguments.file is not None:
         try:
-            request = otlp.parse_file(arguments.file.read_bytes())
+            read = read_file(arguments.file)
         except OSError as error:
-            raise UnreadableError(str(error)) from None
+            raise UnreadableError(f"{arguments.file}: {error.strerror}") from None
         except UnreadableError as error:
             raise UnreadableError(f"{arguments.file}: {error}") from None
-        for message in spans.single_spans(request):
+        for sentence in read.unshown:
+            say(f"otel-llm show: {arguments.file}: {sentence}")
+        for message in spans.single_spans(read.request):
             span = spans.read(message, deltas=False)
             if is_request(span) and arguments.request in {None, request_id(span.trace_id, span.span_id)}:
                 yield message

@@ -11,6 +11,7 @@ import asyncio
 import importlib.util
 import os
 import re
+import shutil
 import sys
 import threading
 import webbrowser
@@ -40,9 +41,10 @@ def add_parser(commands: Any) -> None:
         "view",
         help="serve a local page that shows requests as they arrive over OTLP",
         description="Receives OTLP (HTTP and gRPC) on the loopback interface, stores it in a file and serves a page."
-        " With --run, also runs a program under opentelemetry-instrument that sends its spans here.",
+        " With --run, also runs a program under opentelemetry-instrument that sends its spans here. Exit status: 0 when"
+        " interrupted, the program's with --run, 2 if serving cannot start.",
     )
-    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="OTLP JSON to add")
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="OTLP JSON or recorded responses to add")
     parser.add_argument("--port", type=_port, metavar="N", help=f"the port of the page ({_PORT}, or a free one)")
     parser.add_argument(
         "--otlp-http", type=_port, metavar="N", help=f"the port for OTLP/HTTP ({_OTLP_HTTP}, or a free one)"
@@ -88,7 +90,10 @@ def _positive(text: str) -> float:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until interrupted (0) or until the program ends (its exit status); 2 if serving cannot start."""
+    """Serve until interrupted (0) or until the program ends (its exit status).
+
+    127 if there is no such program, 2 if serving cannot start.
+    """
     try:
         from otel_llm.serving.sockets import address_of, listen
         from otel_llm.view import safety, server
@@ -100,6 +105,9 @@ def run(arguments: argparse.Namespace) -> int:
             return _fail("--run needs a command")
         if importlib.util.find_spec("opentelemetry.distro") is None:
             return _fail("--run needs opentelemetry-distro: pip install 'otel-llm[otlp]'")
+        if shutil.which(arguments.command[0]) is None:
+            _tell(f"{arguments.command[0]}: there is no such program")
+            return NOT_FOUND
     token = arguments.token or os.environ.get("OTEL_LLM_VIEW_TOKEN") or None
     if token is not None and not _TOKEN.fullmatch(token):
         return _fail("a token may contain only letters, digits, -, _, . and ~")
@@ -176,15 +184,18 @@ async def _serve(
 
 
 async def _show_file(file: Path, running: Running) -> bool:
-    from otel_llm.exchanges import otlp
+    from otel_llm.protocol.errors import UnreadableError
     from otel_llm.view.http import RefusedError
+    from otel_llm.view.recordings import read_file
 
     try:
-        body = file.read_bytes()
-        taken = await running.intake.take(lambda: otlp.parse_file(body))
-    except (OSError, RefusedError) as error:
+        read = read_file(file)
+        taken = await running.intake.take(lambda: read.request)
+    except (OSError, RefusedError, UnreadableError) as error:
         _tell(f"{file}: {getattr(error, 'strerror', None) or error}")
         return False
+    for sentence in read.unshown:
+        _tell(f"{file}: {sentence}")
     _tell(f"{file}: {len(taken)} request{'' if len(taken) == 1 else 's'}")
     return True
 

@@ -108,8 +108,9 @@ def _item_events(item: Mapping[str, Any], index: int, size: int) -> Iterator[dic
             yield _event(f"response.{event}.delta", **place, delta=piece)
         yield _event(f"response.{event}.done", **place, **{name: item[name]})
     else:
-        parts = item["summary" if kind == "reasoning" else "content"]
-        yield _event("response.output_item.added", item={**item, "content": [], "summary": []}, output_index=index)
+        name = "summary" if kind == "reasoning" else "content"
+        parts = item.get(name, ())
+        yield _event("response.output_item.added", item={**item, name: []} if parts else item, output_index=index)
         for number, part in enumerate(parts):
             yield from _part_events(part, place, number, size)
     yield _event("response.output_item.done", item=dict(item), output_index=index)

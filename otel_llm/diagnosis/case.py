@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from otel_llm.protocol import json_values
 from otel_llm.protocol.choice import CUTTING_FINISH_REASONS, Choice
+from otel_llm.protocol.framing import Framing
 from otel_llm.protocol.json_values import Reading, Shape
 from otel_llm.protocol.recording import Recording
-from otel_llm.protocol.request import ChatRequest, Tool
+from otel_llm.protocol.request import Api, ChatRequest, Tool
 from otel_llm.protocol.tool_call import ToolCall
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ class Case:
     stall_seconds: float = 10.0
     on_fault: Callable[[str, Exception], None] | None = None
     """Takes the name of a judge that raised, and its exception; the other judges still run. Without it, it raises."""
+    framing: Framing | None = None
+    """How the bytes were framed, None where they were not seen."""
+    api: Api = "chat"
     _readings: dict[int, Reading] = field(default_factory=dict)
     _answers: dict[int, AnswerText] = field(default_factory=dict)
 

@@ -13,11 +13,6 @@ def number(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def were(count: int) -> str:
-    """The verb that goes with a count."""
-    return "was" if count == 1 else "were"
-
-
 def shown(text: str | None, absent: str = "a call without one") -> str:
     """A name or an id, in one line and not too long."""
     return absent if text is None else one_line(text[:80])

@@ -97,6 +97,7 @@ class Choice:
         "finish_reason",
         "finish_reasons",
         "finished_ns",
+        "has_media",
         "index",
         "keep_text",
         "last_call",
@@ -108,6 +109,7 @@ class Choice:
         "reasoning",
         "reasoning_field",
         "reasoning_started_ns",
+        "server_items",
         "text",
         "text_started_ns",
         "without_index",
@@ -136,6 +138,10 @@ class Choice:
         """Tool-call deltas after the finish reason."""
         self.missing_index = 0
         """Tool-call deltas without a usable index."""
+        self.server_items = 0
+        """Items that the server made by itself: tools that it ran, a request for approval, a compaction."""
+        self.has_media = False
+        """Whether it has an image, speech or a file."""
         self.text = KeptText()
         self.reasoning = KeptText()
         self.keep_text: Callable[[str], None] | None = None

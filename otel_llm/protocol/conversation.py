@@ -7,19 +7,21 @@ here reads further back than it must, and a conversation that is an iterator is 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from otel_llm.protocol.fields import field, given, items_of, text_of
+from otel_llm.protocol.item_kinds import is_call, is_part_of_answer, name_of, result_of, runs_on_server
 
 # Most ids of each kind of fault.
 _MOST = 256
 # How many messages before the turn are searched for earlier results.
 _EARLIER = 16
-_CALLS = frozenset({"function_call", "custom_tool_call"})
-_RESULTS = frozenset({"function_call_output", "custom_tool_call_output"})
 # Items that stand for others, which only the server has.
 _REFERENCES = frozenset({"item_reference", "compaction"})
+
+# Calls that the application answers, unless the server did.
+_EITHER_CALLS = frozenset({"custom_tool_call", "shell_call"})
 
 _Kind = Literal["model", "result", "other"]
 
@@ -43,8 +45,14 @@ class Turn(NamedTuple):
     """`previous_response_id`, if the request itself has no messages of the model."""
 
 
-def read_turn(kwargs: Mapping[str, Any]) -> Turn | None:
-    """The last turn in the arguments of a `create` call, or None if it has neither calls nor results."""
+def read_turn(
+    kwargs: Mapping[str, Any], tools: Container[str] | None = None, *, has_server_tools: bool = False
+) -> Turn | None:
+    """The last turn in the arguments of a `create` call, or None if it has neither calls nor results.
+
+    `tools`: the names of the tools that the application answers, None if they are not known. `has_server_tools`:
+    whether the server runs tools, too.
+    """
     messages = given(kwargs.get("messages"))
     if messages is not None:
         return _last_turn(items_of(messages), _message, whole=True)
@@ -53,9 +61,18 @@ def read_turn(kwargs: Mapping[str, Any]) -> Turn | None:
     # Calls that are not in the request may be in the part of the conversation that the server holds.
     whole = previous is None and given(kwargs.get("conversation")) is None
     turn = _last_turn(items, _item, whole=whole)
+    if turn is not None and turn.unanswered and tools is not None:
+        turn = _without_calls_of_server(turn, items, tools, has_server_tools=has_server_tools)
     if previous is not None and all(_item(item).kind != "model" for item in items):
         return (turn or Turn())._replace(previous_response=previous)
     return turn
+
+
+def holds_conversation(kwargs: Mapping[str, Any]) -> bool:
+    """Whether the server has a part of the conversation that the request does not send."""
+    return (
+        text_of(given(kwargs.get("previous_response_id"))) is not None or given(kwargs.get("conversation")) is not None
+    )
 
 
 class _Entry(NamedTuple):
@@ -65,6 +82,8 @@ class _Entry(NamedTuple):
     calls: tuple[str, ...] = ()
     result: str | None = None
     is_reference: bool = False
+    needs_results: bool = True
+    """Whether the application must answer the calls."""
 
 
 _OTHER = _Entry("other")
@@ -85,20 +104,51 @@ def _message(message: Any) -> _Entry:
 
 def _item(item: Any) -> _Entry:
     kind = text_of(field(item, "type")) or ""
-    if kind in _RESULTS:
-        return _Entry("result", result=text_of(field(item, "call_id")) or "")
-    if kind == "reasoning" or kind.endswith("_call") or text_of(field(item, "role")) == "assistant":
-        call_id = text_of(field(item, "call_id")) if kind in _CALLS else None
-        return _Entry("model", () if call_id is None else (call_id,))
+    result = result_of(item, kind)
+    if result is not None:
+        return _Entry("result", result=result)
+    if is_part_of_answer(item, kind):
+        call_id = text_of(field(item, "call_id")) if is_call(kind) else None
+        if call_id is None:
+            return _Entry("model")
+        return _Entry("model", (call_id,), needs_results=not runs_on_server(item, kind))
     # A reference may come without its type.
     if kind in _REFERENCES or (not kind and field(item, "id") is not None and field(item, "role") is None):
         return _Entry("model", is_reference=True)
     return _OTHER
 
 
+def _without_calls_of_server(
+    turn: Turn, items: Sequence[Any], tools: Container[str], *, has_server_tools: bool
+) -> Turn:
+    """The turn without calls of custom tools that the server ran, and so answered, by itself.
+
+    It did if the request does not declare the tool, and either has tools that the server runs, or goes on with what
+    the model wrote after the call.
+    """
+    waiting = set(turn.unanswered)
+    ran: set[str] = set()
+    is_answered = has_server_tools
+    for item in reversed(items):
+        kind = text_of(field(item, "type")) or ""
+        if kind in _EITHER_CALLS:
+            call_id = text_of(field(item, "call_id"))
+            if is_answered and call_id in waiting and name_of(item, kind) not in tools:
+                ran.add(call_id)
+        elif text_of(field(item, "role")) == "assistant":
+            is_answered = True
+        elif not has_server_tools and not is_part_of_answer(item, kind):
+            is_answered = False
+        waiting.discard(text_of(field(item, "call_id")) or "")
+        if not waiting:
+            break
+    return turn._replace(unanswered=tuple(call for call in turn.unanswered if call not in ran)) if ran else turn
+
+
 def _last_turn(messages: Sequence[Any], read: _Reader, *, whole: bool) -> Turn | None:
     """The last turn, or None if it has neither calls nor results. `whole`: the conversation is all in `messages`."""
-    start, calls, results, tools, has_reference = _end_of(messages, read)
+    end = _end_of(messages, read)
+    start, calls, results = end.start, end.calls, end.results
     if not results and not calls:
         return None
     made, answered = Counter(calls), Counter(results)
@@ -106,7 +156,7 @@ def _last_turn(messages: Sequence[Any], read: _Reader, *, whole: bool) -> Turn |
     repeated = [call for call, count in answered.items() if call and count > max(1, made[call])]
     without_call: list[str] = []
     unmatched = [result for result in answered if result not in made]
-    if unmatched and whole and not has_reference:
+    if unmatched and whole and not end.has_reference:
         known, earlier = _calls_and_results(messages[:start], read)
         if known is not None:
             repeated += [result for result in unmatched if result in earlier and result not in repeated]
@@ -115,42 +165,58 @@ def _last_turn(messages: Sequence[Any], read: _Reader, *, whole: bool) -> Turn |
         results=tuple(call for call in answered if call),
         earlier=tuple(_earlier_results(messages, start, read)),
         without_call=tuple(without_call[:_MOST]),
-        unanswered=tuple(call for call in reversed(made) if call not in answered)[:_MOST],
+        unanswered=tuple(call for call in reversed(made) if call not in answered and call not in end.done)[:_MOST],
         repeated=tuple(repeated[:_MOST]),
-        tools=tuple(tools),
+        tools=tuple(end.tools),
     )
 
 
-def _end_of(messages: Sequence[Any], read: _Reader) -> tuple[int, list[str], list[str], list[tuple[str, str]], bool]:
-    """The model's last message (which may be several items) and the results after it, read backwards.
+class _End:
+    """The model's last message (which may be several items) and the results after it."""
 
-    Returns how many messages come before it, its calls from last to first, the results in order, (id, tool name) of the
-    calls if there are results, and whether one of its items is a reference.
-    """
-    calls: list[str] = []
-    results: list[str] = []
-    tools: list[tuple[str, str]] = []
+    __slots__ = ("calls", "done", "has_reference", "results", "start", "tools")
+
+    def __init__(self, start: int) -> None:
+        self.start = start
+        """How many messages come before it."""
+        self.calls: list[str] = []
+        """From last to first."""
+        self.done: set[str] = set()
+        """Those of `calls` that the application need not answer."""
+        self.results: list[str] = []
+        """In order."""
+        self.tools: list[tuple[str, str]] = []
+        """(id, tool name) of the calls, if there are results."""
+        self.has_reference = False
+        """Whether one of its items is a reference."""
+
+
+def _end_of(messages: Sequence[Any], read: _Reader) -> _End:
+    """The end of a conversation, read backwards."""
+    end = _End(len(messages))
     # A message of the model at the very end, without a call, is there to be continued (a prefill), and is no turn.
-    is_prefill, in_model_message, has_reference = True, False, False
-    start = len(messages)
-    while start > 0:
-        entry = read(messages[start - 1])
+    is_prefill, in_model_message = True, False
+    while end.start > 0:
+        message = messages[end.start - 1]
+        entry = read(message)
         if entry.kind != "model":
             if in_model_message:
                 break
             is_prefill = False
             if entry.result is not None:
-                results.append(entry.result)
+                end.results.append(entry.result)
         elif not is_prefill or entry.calls or entry.is_reference:
             is_prefill, in_model_message = False, True
-            has_reference = has_reference or entry.is_reference
+            end.has_reference = end.has_reference or entry.is_reference
             if entry.calls:
-                calls += reversed(entry.calls)
-                if results:
-                    tools += _tools_of(messages[start - 1])
-        start -= 1
-    results.reverse()
-    return start, calls, results, tools, has_reference
+                end.calls += reversed(entry.calls)
+                if not entry.needs_results:
+                    end.done.update(entry.calls)
+                if end.results:
+                    end.tools += _tools_of(message)
+        end.start -= 1
+    end.results.reverse()
+    return end
 
 
 def _tools_of(message: Any) -> Iterator[tuple[str, str]]:
@@ -163,7 +229,8 @@ def _tools_of(message: Any) -> Iterator[tuple[str, str]]:
         if call_id and name:
             yield call_id, name
     if not calls:
-        call_id, name = text_of(field(message, "call_id")), text_of(field(message, "name"))
+        call_id, kind = text_of(field(message, "call_id")), text_of(field(message, "type")) or ""
+        name = name_of(message, kind) if is_call(kind) else None
         if call_id and name:
             yield call_id, name
 

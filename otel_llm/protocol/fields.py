@@ -71,6 +71,16 @@ def text_of(value: Any) -> str | None:
     return value if len(value) else None
 
 
+def is_empty(value: Any) -> bool:
+    """Whether `value` is None, an empty string, or an empty list or mapping."""
+    if value is None:
+        return True
+    try:
+        return is_a(value, (str, list, tuple, Mapping)) and not len(value)
+    except Exception:  # noqa: BLE001  an object that raises
+        return False
+
+
 def items_of(value: Any) -> Sequence[Any]:
     """`value` if it is a list or tuple, else an empty tuple: an iterator must not be consumed here."""
     return value if is_a(value, (list, tuple)) else ()

@@ -56,6 +56,12 @@ def part_reasoning(part: Any) -> str:
     return _text_or_parts(field(part, "thinking")) or _text_or_parts(field(part, "summary"))
 
 
+def is_media(part: Any) -> bool:
+    """Whether a part of a content is an image, speech or a file."""
+    kind = text_of(field(part, "type")) or ""
+    return any(word in kind for word in ("image", "audio", "video", "file"))
+
+
 def _text_or_parts(value: Any) -> str:
     return text_of(value) or "".join(part_texts(value))
 

@@ -18,12 +18,14 @@ straight: attribute reads, one dict look-up, one append. Anything unusual leaves
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from otel_llm.protocol.call_matching import LEGACY, Key, TextKey, begin_call, find_call
 from otel_llm.protocol.choice import CUTTING_FINISH_REASONS, Choice, Failure, Limits, Notice, Outcome, TagRewrite
 from otel_llm.protocol.errors import error_in
-from otel_llm.protocol.fields import field, index_of, items_of, text_of, undeclared_field
+from otel_llm.protocol.executed_tools import EXECUTED_TOOLS, count_executed_tools, executed_in_usage
+from otel_llm.protocol.fields import field, index_of, is_empty, items_of, text_of, undeclared_field
 from otel_llm.protocol.folding import settle_calls
 from otel_llm.protocol.text_recording import TextRecorder
 from otel_llm.protocol.tool_call import CallKind, ToolCall
@@ -38,6 +40,8 @@ _DELTA_COST = 256
 # Fields that identify the response and the model.
 _HEAD = ("id", "model", "service_tier", "system_fingerprint")
 _HEAD_CHUNKS = 8
+# A service tier that a server chooses from.
+_REQUESTED_TIER = "auto"
 
 
 def _may_call_functions(delta: Any) -> bool:
@@ -68,16 +72,20 @@ class Recording:
         "_fresh_room",
         "_has_function_calls",
         "_head_is_open",
+        "_last_usage_chunk",
         "_names",
         "_notices",
         "_texts",
         "choices",
         "chunk_count",
+        "compacted",
+        "compaction_id",
         "declared",
         "ended_ns",
         "failure",
         "first_chunk_ns",
         "first_tool_call_ns",
+        "last_chunk_ns",
         "limits",
         "max_wait_ns",
         "outcome",
@@ -115,6 +123,7 @@ class Recording:
         self.ended_ns: int | None = None
         self.chunk_count = 0
         self.first_chunk_ns: int | None = None
+        self.last_chunk_ns = 0
         self.first_tool_call_ns: int | None = None
         self.max_wait_ns = 0
         self.choices: list[Choice] = []
@@ -123,6 +132,9 @@ class Recording:
         self.service_tier: str | None = None
         self.system_fingerprint: str | None = None
         self.usage: Any = None
+        self.compacted = False
+        """Whether the server put the conversation so far into a shorter form."""
+        self.compaction_id: str | None = None
         self.over_calls = 0
         """Calls beyond the limit."""
         self.over_deltas = 0
@@ -139,6 +151,7 @@ class Recording:
         self._fresh_room = _FRESH_ROOM
         self._calls_kept = 0
         self._finishing_chunk: Any = None
+        self._last_usage_chunk: Any = None
         self._has_function_calls = True
         self._texts = TextRecorder(self.choices, self._notices, self.limits.text)
 
@@ -148,6 +161,7 @@ class Recording:
         """Take one chunk, received at `received_ns` after a wait from `wait_started_ns`. Returns notices, if any."""
         count = self.chunk_count
         self.chunk_count = count + 1
+        self.last_chunk_ns = received_ns
         if count:
             waited_ns = received_ns - wait_started_ns
             if waited_ns > self.max_wait_ns:
@@ -165,6 +179,7 @@ class Recording:
             usage = field(chunk, "usage")
         if usage is not None:
             self.usage = usage
+            self._last_usage_chunk = chunk
         if self._head_is_open:
             self.read_head(chunk)
         if type(choices) is not list:
@@ -212,7 +227,11 @@ class Recording:
                 thought = extra.get(known.reasoning_field) if type(extra) is dict else None
                 if type(thought) is str:
                     known.reasoning.fresh.append(thought)
-                elif known.reasoning_field is None or type(content) is not str or not content:
+                    if EXECUTED_TOOLS in extra:
+                        count_executed_tools(known, extra[EXECUTED_TOOLS])
+                elif (
+                    known.reasoning_field is None or type(content) is not str or not content or EXECUTED_TOOLS in extra
+                ):
                     self._texts.extra_fields(known, extra, received_ns)
                 if not self._has_function_calls:
                     function_call = field(extra, "function_call")
@@ -252,6 +271,22 @@ class Recording:
         choice = self._choice(choice_index)
         if choice is not None:
             self._delta_of(choice, TextKey(number), None, name, arguments, "text", time_ns)
+
+    def server_items(self, count: int) -> None:
+        """So many items of the only choice are the server's own, as far as is known."""
+        choice = self._choice(0)
+        if choice is not None:
+            choice.server_items = max(choice.server_items, count)
+
+    def was_compacted(self, item: Any) -> None:
+        """`item` stands for the conversation so far."""
+        self.compacted = True
+        self.compaction_id = (text_of(field(item, "id")) or "")[: self.limits.name] or self.compaction_id
+
+    def declare(self, names: Iterable[str]) -> None:
+        """The response itself makes these tools known: the server found them for the model."""
+        if self.declared is not None:
+            self.declared = self._names.declared = self.declared.union(names)
 
     def call_rewritten(self, rewrite: TagRewrite, time_ns: int) -> None:
         """A call in the text was rewritten."""
@@ -304,7 +339,9 @@ class Recording:
         self.ended_ns = ended_ns
         if self.usage is None and self._finishing_chunk is not None:
             self.usage = self._misplaced_usage(self._finishing_chunk)
-        self._finishing_chunk = None
+        self._read_last_tier()
+        if self.choices and self.usage is not None and (executed := executed_in_usage(self.usage)):
+            self.server_items(executed)
         if wait_started_ns is not None and self.chunk_count:
             self.max_wait_ns = max(self.max_wait_ns, ended_ns - wait_started_ns)
         self._settle(at_end=True, most_deltas=most_deltas)
@@ -343,11 +380,20 @@ class Recording:
             self.response_id = text[:limit]
         if model is not None and self.response_model is None and (text := text_of(model)):
             self.response_model = text[:limit]
-        if service_tier is not None and self.service_tier is None and (text := text_of(service_tier)):
+        if service_tier is not None and (text := text_of(service_tier)):
             self.service_tier = text[:limit]
         if fingerprint is not None and self.system_fingerprint is None and (text := text_of(fingerprint)):
             self.system_fingerprint = text[:limit]
-        self._head_is_open = self.chunk_count < _HEAD_CHUNKS and not (self.response_id and self.response_model)
+        is_known = self.response_id and self.response_model and self.service_tier != _REQUESTED_TIER
+        self._head_is_open = self.chunk_count < _HEAD_CHUNKS and not is_known
+
+    def _read_last_tier(self) -> None:
+        """The last chunks say which tier the response was given; the first ones may repeat what the request asked."""
+        for chunk in (self._finishing_chunk, self._last_usage_chunk):
+            tier = None if chunk is None else text_of(undeclared_field(chunk, "service_tier"))
+            if tier is not None:
+                self.service_tier = tier[: self.limits.name]
+        self._finishing_chunk = self._last_usage_chunk = None
 
     def _choice(self, index: Any) -> Choice | None:
         # A choice without a usable index counts as the only one.
@@ -364,7 +410,8 @@ class Recording:
     def _legacy_call(self, choice: Choice, function_call: Any, time_ns: int) -> None:
         name = text_of(field(function_call, "name"))
         arguments = field(function_call, "arguments")
-        if name is None and arguments is None:
+        if name is None and is_empty(arguments):
+            # Some servers send the field with nothing in it beside every answer.
             return
         self._delta_of(choice, LEGACY, None, name, arguments, "legacy", time_ns)
 
@@ -480,6 +527,10 @@ class Recording:
             return
         if reason == "error":
             self._read_failure(source)
+        # A delta with text is searched for these only here.
+        executed = undeclared_field(undeclared_field(source, "delta"), EXECUTED_TOOLS)
+        if executed is not None:
+            count_executed_tools(choice, executed)
         reason = reason[: self.limits.name]
         if reason != choice.finish_reason:
             if len(choice.finish_reasons) < self.limits.notes:

@@ -6,10 +6,12 @@ Arguments and their shapes: the OpenAI API reference, "Create chat completion" a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from otel_llm.protocol.conversation import Turn, read_turn
-from otel_llm.protocol.fields import arguments_given, field, is_a, items_of, text_of
+from otel_llm.protocol.conversation import Turn, holds_conversation, read_turn
+from otel_llm.protocol.fields import arguments_given, field, given, is_a, items_of, text_of
+from otel_llm.protocol.item_kinds import TOOL_SEARCH, is_tool_search, tool_named_by, tools_in
 from otel_llm.protocol.request_text import RequestText
 
 Api = Literal["chat", "responses"]
@@ -20,7 +22,8 @@ class Tool(NamedTuple):
     """A tool that the request declares. `parameters` is its JSON schema, None if it has none."""
 
     name: str
-    kind: Literal["function", "custom"] = "function"
+    kind: Literal["function", "custom", "built_in"] = "function"
+    """`built_in`: a tool of the API that the application runs, such as a shell."""
     parameters: Any = None
 
     @property
@@ -60,6 +63,8 @@ class ChatRequest(NamedTuple):
     """All that it says, to see what it asks for."""
     wants_raw_thoughts: bool = False
     """Whether it asks the server to leave the model's thoughts in the text, with their marks."""
+    item_tools: Mapping[str, Tool] = MappingProxyType({})
+    """Those of `tools` that items of the conversation declare. Requests that continue from here do not repeat them."""
 
     @property
     def tool_names(self) -> frozenset[str] | None:
@@ -67,6 +72,16 @@ class ChatRequest(NamedTuple):
         if self.tools is None or self.has_server_tools:
             return None
         return frozenset(self.tools)
+
+    def with_earlier_tools(self, tools: Mapping[str, Tool]) -> ChatRequest:
+        """The request, where items of the conversation that the server has declare these tools."""
+        if self.tools is None:
+            return self
+        return self._replace(tools={**tools, **self.tools}, item_tools={**tools, **self.item_tools})
+
+    def leaves_to_server(self, name: str | None) -> bool:
+        """Whether a call of this name is the server's, because only the server has tools that are not declared."""
+        return self.has_server_tools and self.tools is not None and name not in self.tools
 
 
 _AUTO = ToolChoice()
@@ -93,9 +108,7 @@ _READ = (
 
 def read_request(kwargs: Mapping[str, Any], api: Api = "chat") -> ChatRequest:
     """Read the arguments of a `create` call. `extra_body` takes precedence, as it does on the wire."""
-    extra = kwargs.get("extra_body")
-    if extra is not None and is_a(extra, Mapping):
-        kwargs = {**kwargs, **extra}
+    kwargs = with_extra_body(kwargs)
     given = arguments_given(kwargs, _READ)
     get = given.get
 
@@ -105,15 +118,17 @@ def read_request(kwargs: Mapping[str, Any], api: Api = "chat") -> ChatRequest:
     for source in (get("tools"), get("functions")):
         if source is None:
             continue
-        if not is_a(source, (list, tuple)):
+        if tools is None or not is_a(source, (list, tuple)):
             tools = None
             break
         for entry in source:
-            tool = read_tool(entry)
-            if tool is None:
-                server_tools = True
-            elif tools is not None:
-                tools[tool.name] = tool
+            server_tools = not _add_tool(tools, entry) or server_tools
+    item_tools: dict[str, Tool] = {}
+    if tools is not None:
+        server_tools = _add_tools_of_items(item_tools, kwargs.get("input")) or server_tools
+        tools |= item_tools
+        # The application may have found tools for the model in a part of the conversation that only the server has.
+        server_tools = server_tools or (TOOL_SEARCH in tools and holds_conversation(kwargs))
 
     choice = get("tool_choice")
     if choice is None:
@@ -129,10 +144,22 @@ def read_request(kwargs: Mapping[str, Any], api: Api = "chat") -> ChatRequest:
         parallel if parallel is True or parallel is False else None,
         not _FORMATS.isdisjoint(given) and _asks_for_json(get("response_format"), get("text_format"), get("text")),
         api,
-        read_turn(kwargs),
+        read_turn(kwargs, tools, has_server_tools=server_tools),
         RequestText(kwargs),
         not _THOUGHTS.isdisjoint(given) and _wants_raw(get("reasoning_format"), get("separate_reasoning")),
+        item_tools,
     )
+
+
+def with_extra_body(kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The arguments of a `create` call as they are on the wire, where those in `extra_body` replace others."""
+    extra = kwargs.get("extra_body")
+    return {**kwargs, **extra} if extra is not None and is_a(extra, Mapping) else kwargs
+
+
+def api_of_request(body: Mapping[str, Any]) -> Api:
+    """The API that a request's JSON body is for."""
+    return "responses" if "messages" not in body and "input" in body else "chat"
 
 
 def _wants_raw(reasoning_format: Any, separate_reasoning: Any) -> bool:
@@ -153,6 +180,38 @@ def _is_true(value: Any) -> bool:
         return False
 
 
+def read_tools(entries: Iterable[Any]) -> dict[str, Tool]:
+    """The tools, by name, that entries of `tools` declare, without those that the server runs itself."""
+    tools: dict[str, Tool] = {}
+    for entry in entries:
+        _add_tool(tools, entry)
+    return tools
+
+
+def _add_tool(tools: dict[str, Tool], entry: Any) -> bool:
+    """Add what an entry of `tools` declares. Returns False if that is a tool that the server runs itself."""
+    tool = read_tool(entry)
+    if tool is not None:
+        tools[tool.name] = tool
+        return True
+    for inner in items_of(field(entry, "tools")) if field(entry, "type") == "namespace" else ():
+        # A namespace. Its calls may have its name before the tool's, so other names are possible, too.
+        tool = read_tool(inner)
+        if tool is not None:
+            tools[tool.name] = tool
+    return is_tool_search(entry)
+
+
+def _add_tools_of_items(tools: dict[str, Tool], items: Any) -> bool:
+    """Add the tools that input items declare. Returns whether the server has tools of its own among them."""
+    server_tools = False
+    for item in items_of(given(items)):
+        kind = item.get("type") if type(item) is dict else field(item, "type")
+        for entry in tools_in(item, kind):
+            server_tools = not _add_tool(tools, entry) or server_tools
+    return server_tools
+
+
 def read_tool(entry: Any) -> Tool | None:
     """The tool that an entry of `tools` or `functions` declares, None if it is one that the server runs itself."""
     if type(entry) is dict and type(function := entry.get("function")) is dict:
@@ -169,7 +228,8 @@ def read_tool(entry: Any) -> Tool | None:
         if kind == "custom" and (name := text_of(field(entry, "name"))):
             return Tool(name, "custom")
         if kind is not None and kind != "function":
-            return None
+            built_in = tool_named_by(entry)
+            return None if built_in is None else Tool(built_in, "built_in")
     name = text_of(field(body, "name"))
     return None if name is None else Tool(name, "function", field(body, "parameters"))
 
@@ -199,7 +259,7 @@ def _read_tool_choice(choice: Any) -> ToolChoice:
         # An entry without a name is a tool that the server runs itself, which allows calls of any name.
         return ToolChoice(mode, frozenset(names) if names and len(names) == len(entries) else None)
     # A tool that the server runs itself can be chosen too, but its calls are not reported as tool calls.
-    names = [*_names_of([choice])] if kind in {None, "function", "custom"} else []
+    names = [*_names_of([choice])] if kind in {None, "function", "custom"} or tool_named_by(choice) else []
     return ToolChoice("named", frozenset(names)) if names else ToolChoice()
 
 
@@ -209,6 +269,9 @@ def _names_of(entries: Iterable[Any]) -> Iterable[str]:
             if name := text_of(field(body, "name")):
                 yield name
                 break
+        else:
+            if built_in := tool_named_by(entry):
+                yield built_in
 
 
 def _describe_tool_choice(choice: Any) -> str:

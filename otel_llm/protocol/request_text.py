@@ -35,8 +35,13 @@ class RequestText:
 
     def __init__(self, kwargs: Mapping[str, Any]) -> None:
         # The application may add to its list of messages before the response has ended.
-        sources = [kwargs[name] for name in _SOURCES if kwargs.get(name) is not None]
+        sources = [source for name in _SOURCES if (source := given(kwargs.get(name))) is not None]
         self._sources = [source.copy() if type(source) is list else source for source in sources]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RequestText) and self._sources == other._sources
+
+    __hash__ = None  # type: ignore[assignment]  # its sources can change
 
     def holds(self, word: str) -> bool:
         """Whether `word` is in any text of the request. True too if that cannot be known."""

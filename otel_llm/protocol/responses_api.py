@@ -2,8 +2,10 @@
 
 Events and their fields: the OpenAI API reference, "Responses: streaming events". How this file reads them:
 
-- A response is one choice. Its calls are the output items `function_call` and `custom_tool_call`; the index of a call
-  is its `output_index`, its id the `call_id`. Items that the server runs itself (searches, MCP, code) are not calls.
+- A response is one choice. Its calls are the output items that the application answers (`item_kinds.py`); the index of
+  a call is its `output_index`, its id the `call_id`. What the server runs itself (searches, MCP, code) is counted.
+- A `function_call` of which call id, name and arguments are empty is no call.
+- The arguments of calls that are no functions or custom tools are an object; it counts when the item is done.
 - The finish reason of an incomplete response is its reason, where `max_output_tokens` is `length`. A completed response
   ends with `tool_calls` or `stop`.
 - Later events repeat earlier ones (`…done`, the items of `response.completed`); only what is new in them counts. Some
@@ -17,7 +19,17 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from otel_llm.protocol.choice import Notice
-from otel_llm.protocol.fields import field, index_of, is_a, items_of, text_of
+from otel_llm.protocol.fields import field, index_of, is_a, is_empty, items_of, text_of
+from otel_llm.protocol.item_kinds import (
+    NAMED_CALLS,
+    arguments_of,
+    arguments_text,
+    is_call,
+    is_of_server,
+    name_of,
+    runs_on_server,
+    tools_in,
+)
 from otel_llm.protocol.made_chunks import (
     EMPTY_CHUNK,
     MadeChunk,
@@ -30,6 +42,7 @@ from otel_llm.protocol.made_chunks import (
 )
 from otel_llm.protocol.output_items import ItemCalls
 from otel_llm.protocol.recording import Recording
+from otel_llm.protocol.request import ChatRequest, read_tools
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,20 +50,27 @@ if TYPE_CHECKING:
 _TEXT_DELTA = "response.output_text.delta"
 _ITEM_DONE = "response.output_item.done"
 _ARGUMENTS_DELTAS = frozenset({"response.function_call_arguments.delta", "response.custom_tool_call_input.delta"})
-# The items that the application answers, and the field with what they pass to the tool.
-_ARGUMENTS_OF = {"function_call": "arguments", "custom_tool_call": "input"}
+# Calls that are the server's where the request declares no such tool, but others that the server runs.
+_OF_EITHER = frozenset({"custom_tool_call", "shell_call"})
 _FINISH_REASONS = {"max_output_tokens": "length", "max_tokens": "length"}
 
 
 class ResponseEvents:
-    """Reads one response into `recording`: `feed` for each event, or `read_response` for an unstreamed one."""
+    """Reads one response into `recording`: `feed` for each event, or `read_response` for an unstreamed one.
 
-    def __init__(self, recording: Recording) -> None:
+    `request`: says which tools are the application's. None if it is not known.
+    """
+
+    def __init__(self, recording: Recording, request: ChatRequest | None = None) -> None:
         self._recording = recording
+        self._request = request
         self._feed = recording.feed
         self._calls = ItemCalls(recording.limits)
         self._by_index = self._calls.by_index
         self._has_calls = self._has_text = self._has_reasoning = False
+        self._server_items_added = self._server_items_done = 0
+        # The indexes and ids of calls that the server runs, though calls of their kind are the application's otherwise.
+        self._run_by_server: set[int | str] = set()
         # Whether text or reasoning came in whole items, all of which the end of the response repeats.
         self._has_item_text = self._has_item_reasoning = False
         self._text_delta = MadeDelta()
@@ -124,10 +144,18 @@ class ResponseEvents:
         return made_chunk(reasoning=field(event, "delta"))
 
     def _item_added(self, event: Any) -> MadeChunk | None:
-        return made_chunk(self._call_delta(field(event, "item"), index_of(field(event, "output_index"))))
+        item, index = field(event, "item"), index_of(field(event, "output_index"))
+        self._server_items_added += self._is_of_server(item, index)
+        self._count_server_items(self._server_items_added)
+        if text_of(field(item, "type")) == "compaction":
+            self._recording.was_compacted(item)
+        return made_chunk(self._call_delta(item, index, is_whole=False))
 
     def _item_done(self, event: Any) -> MadeChunk | None:
-        return self._new_in([(index_of(field(event, "output_index")), field(event, "item"))])
+        item, index = field(event, "item"), index_of(field(event, "output_index"))
+        self._server_items_done += self._is_of_server(item, index)
+        self._count_server_items(self._server_items_done)
+        return self._new_in([(index, item)])
 
     def _arguments_delta(self, event: Any) -> MadeChunk | None:
         """A delta of a call that is known by its item only, or not at all."""
@@ -135,6 +163,8 @@ class ResponseEvents:
         item_id = text_of(field(event, "item_id"))
         call = self._calls.of_delta(index, item_id)
         if call is None:
+            if not self._run_by_server.isdisjoint({index, item_id}):
+                return None
             self._has_calls = True
             call = self._calls.begin(index, item_id, None)
         if is_a(text, str):
@@ -162,7 +192,9 @@ class ResponseEvents:
     def _ended(self, response: Any, status: str | None) -> MadeChunk:
         """The end of a response, with everything in it that no event said before."""
         self._recording.read_head(response)
-        chunk = self._new_in(enumerate(items_of(field(response, "output"))), at_end=True)
+        items = items_of(field(response, "output"))
+        self._count_server_items(sum(self._is_of_server(item, index) for index, item in enumerate(items)))
+        chunk = self._new_in(enumerate(items), at_end=True)
         finish_reason: Any = status
         if status == "failed":
             self._fail(field(response, "error"), "failed")
@@ -179,6 +211,28 @@ class ResponseEvents:
         chunk["usage"] = field(response, "usage")
         return chunk
 
+    def _is_of_server(self, item: Any, index: int | None) -> bool:
+        """Whether the server did by itself what this item says."""
+        if is_of_server(item):
+            return True
+        kind = text_of(field(item, "type")) or ""
+        return is_call(kind) and self._is_run_by_server(item, kind, index)
+
+    def _is_run_by_server(self, item: Any, kind: str, index: int | None) -> bool:
+        """Whether the server runs a call. Remembers which, for the deltas of its arguments."""
+        if not runs_on_server(item, kind) and not (
+            kind in _OF_EITHER and self._request is not None and self._request.leaves_to_server(name_of(item, kind))
+        ):
+            return False
+        if len(self._run_by_server) < self._recording.limits.calls:
+            self._run_by_server.update(key for key in (index, text_of(field(item, "id"))) if key is not None)
+        return True
+
+    def _count_server_items(self, count: int) -> None:
+        """Items are told when they begin, when they are done and at the end; a server may leave out any of these."""
+        if count:
+            self._recording.server_items(count)
+
     def _fail(self, error: Any, kind: str) -> None:
         # A failed response without an error may come after an error event, which said more.
         if error is not None or self._recording.failure is None:
@@ -192,8 +246,12 @@ class ResponseEvents:
         for index, item in items:
             # An item that cannot be read must not hide the rest of the response.
             kind = text_of(field(item, "type"))
-            if kind in _ARGUMENTS_OF:
+            if kind is not None and is_call(kind):
                 calls += self._call_delta(item, index, at_end=at_end)
+            elif kind == "compaction":
+                self._recording.was_compacted(item)
+            elif kind is not None and (tools := tools_in(item, kind)):
+                self._recording.declare(read_tools(tools))
             elif kind == "message" and not self._has_text and not (at_end and self._has_item_text):
                 texts += _texts(field(item, "content"))
             elif kind == "reasoning" and not self._has_reasoning and not (at_end and self._has_item_reasoning):
@@ -202,23 +260,30 @@ class ResponseEvents:
         self._has_item_reasoning = self._has_item_reasoning or bool(reasoning)
         return made_chunk(calls, content="".join(texts) or None, reasoning="".join(reasoning) or None)
 
-    def _call_delta(self, item: Any, index: int | None, *, at_end: bool = False) -> list[MadeChunk]:
-        """A delta with what is new in a call. An empty list if nothing is, or if the item is no call."""
+    def _call_delta(
+        self, item: Any, index: int | None, *, is_whole: bool = True, at_end: bool = False
+    ) -> list[MadeChunk]:
+        """A delta with what is new in a call. An empty list if nothing is, or if the item is no call.
+
+        `is_whole`: the item is done.
+        """
         kind = text_of(field(item, "type")) or ""
-        arguments_field = _ARGUMENTS_OF.get(kind)
-        if arguments_field is None:
+        if not is_call(kind) or self._is_run_by_server(item, kind, index):
             return []
-        custom = kind == "custom_tool_call"
-        call_id, name = text_of(field(item, "call_id")), text_of(field(item, "name"))
-        item_id, arguments = text_of(field(item, "id")), field(item, arguments_field)
+        custom, is_named = kind == "custom_tool_call", kind in NAMED_CALLS
+        call_id, name, item_id = text_of(field(item, "call_id")), name_of(item, kind), text_of(field(item, "id"))
+        arguments = arguments_of(item, kind) if is_named else arguments_text(item, kind) if is_whole else None
         call = self._calls.of_item(index, item_id, call_id, at_end=at_end)
         if call is None:
+            if call_id is None and name is None and is_empty(arguments):
+                return []
             self._has_calls = True
             call = self._calls.begin(index, item_id, call_id)
             call.name = name
             new = call.new_arguments(arguments)
             return [made_tool_call(index, call_id, name, "" if new is None else new, custom=custom)]
-        new = call.new_arguments(arguments)
+        # An object, unlike a text, does not grow.
+        new = call.new_arguments(arguments) if is_named or not call.received else None
         is_same = (call_id, name) == (call.id, call.name) or not (call_id or name)
         if new is None and is_same:
             return []

@@ -13,9 +13,17 @@ from collections.abc import Iterable
 from typing import Any
 
 from otel_llm.protocol.choice import Choice, Notice
+from otel_llm.protocol.executed_tools import EXECUTED_TOOLS, count_executed_tools
 from otel_llm.protocol.fields import field, items_of, text_of
 from otel_llm.protocol.kept_text import KeptText
-from otel_llm.protocol.message_text import REASONING_FIELDS, content_text, part_reasoning, part_texts, reasoning_text
+from otel_llm.protocol.message_text import (
+    REASONING_FIELDS,
+    content_text,
+    is_media,
+    part_reasoning,
+    part_texts,
+    reasoning_text,
+)
 
 
 class TextRecorder:
@@ -46,6 +54,8 @@ class TextRecorder:
                     self.content(choice, text, time_ns)
                 elif reasoning := part_reasoning(part):
                     self._reasoning(choice, reasoning, time_ns)
+                elif is_media(part):
+                    choice.has_media = True
             return
         if choice.text_started_ns is None:
             choice.text_started_ns = time_ns
@@ -78,6 +88,8 @@ class TextRecorder:
                 choice.reasoning.fresh.append(thought)
             else:
                 self.extra_fields(choice, fields, time_ns)
+        if name is not None and EXECUTED_TOOLS in fields:
+            count_executed_tools(choice, fields[EXECUTED_TOOLS])
 
     def extra_fields(self, choice: Choice, extra: Any, time_ns: int) -> None:
         """Fields besides those of the protocol: reasoning, or a spoken answer."""
@@ -92,9 +104,15 @@ class TextRecorder:
                 if text:
                     choice.reasoning_field = name
                     self._reasoning(choice, text, time_ns)
-                    return
+                    break
             elif name == "audio":
                 self.content(choice, field(value, "transcript"), time_ns)
+                choice.has_media = choice.has_media or bool(text_of(field(value, "data")))
+        if items_of(extra.get("images")):
+            # OpenRouter, and others that it stands for.
+            choice.has_media = True
+        if EXECUTED_TOOLS in extra:
+            count_executed_tools(choice, extra[EXECUTED_TOOLS])
 
     def settle(self) -> None:
         """Measure the text that came since the last time, and keep what the limit allows."""

@@ -107,11 +107,12 @@ class Stage:
         if not rest or self._last is None:
             return None
         chunk = copy.deepcopy(self._last)
+        choices = [one for one in chunk.choices if getattr(one, "delta", None) is not None]
         made = []
         for index, written in rest.items():
-            choice = next((copy.deepcopy(one) for one in chunk.choices if _index_of(one) == index), None)
+            choice = next((copy.deepcopy(one) for one in choices if _index_of(one) == index), None)
             if choice is None:
-                choice = copy.deepcopy(chunk.choices[0])
+                choice = copy.deepcopy(choices[0])
                 choice.index = index
             choice.finish_reason = None
             delta = choice.delta
@@ -232,7 +233,9 @@ class _ChoiceText:
         if not isinstance(writer, OpenAIWriter):
             return
         for place, call in enumerate(server_calls):
-            index = getattr(call, "index", place)
+            # The calls of a message have no index; anything else without one is no call.
+            otherwise = place if hasattr(call, "function") or hasattr(call, "custom") else None
+            index = getattr(call, "index", otherwise)
             if not isinstance(index, int):
                 continue
             known = self._server_indexes.get(index)

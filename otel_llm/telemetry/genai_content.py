@@ -28,6 +28,7 @@ from opentelemetry.util.genai.types import (
 
 from otel_llm.protocol.choice import Choice
 from otel_llm.protocol.fields import field, given, is_a, items_of, text_of
+from otel_llm.protocol.item_kinds import arguments_of, is_call, name_of, result_of, runs_on_server, tools_in
 from otel_llm.protocol.message_text import REASONING_FIELDS, part_texts, reasoning_text
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.unicode_text import exportable
@@ -35,33 +36,29 @@ from otel_llm.telemetry.genai_parts import Blobs, content_parts
 from otel_llm.telemetry.plain_values import plain_arguments, plain_value
 from otel_llm.transparency.faults import attempt
 
-# Input items of the Responses API that are calls, and the fields of their arguments. Calls that the server answers
-# itself (searches, MCP, code) are not included.
-_CALL_ITEMS = {
-    "function_call": ("arguments",),
-    "custom_tool_call": ("input",),
-    "computer_call": ("action", "actions"),
-    "local_shell_call": ("action",),
-    "shell_call": ("action",),
-    "apply_patch_call": ("operation",),
-}
-
 
 def request_content(invocation: InferenceInvocation, kwargs: Mapping[str, Any]) -> None:
     """Set the messages and tool definitions of a request from the keyword arguments of `create`."""
     invocation.input_messages = list(_input_messages(kwargs))
+    instructions = text_of(given(kwargs.get("instructions")))
+    if instructions is not None:
+        invocation.system_instruction = [TextPart(exportable(instructions))]
     invocation.tool_definitions = list(_tool_definitions(kwargs)) or None
 
 
 def output_messages(recording: Recording) -> list[OutputMessage]:
     """The model's answer, one message per choice."""
     return [
-        OutputMessage("assistant", list(_output_parts(choice)), exportable(choice.finish_reason or "") or None)
+        OutputMessage(
+            "assistant", list(_output_parts(recording, choice)), exportable(choice.finish_reason or "") or None
+        )
         for choice in recording.choices
     ]
 
 
-def _output_parts(choice: Choice) -> Iterator[MessagePart]:
+def _output_parts(recording: Recording, choice: Choice) -> Iterator[MessagePart]:
+    if recording.compacted:
+        yield CompactionPart(_text(recording.compaction_id))
     if reasoning := choice.reasoning.whole:
         yield ReasoningPart(exportable(reasoning))
     if text := choice.text.whole:
@@ -90,12 +87,11 @@ def _input_messages(kwargs: Mapping[str, Any]) -> Iterator[InputMessage]:
     # A message that raises when it is read is skipped; the others are kept.
     given_messages = items_of(given(kwargs.get("messages")))
     messages = [attempt("a message", _input_message, message, blobs) for message in given_messages]
-    for role, name in (("system", "instructions"), ("user", "input")):
-        text = text_of(given(kwargs.get(name)))
-        if text is not None:
-            messages.append(InputMessage(role, [TextPart(exportable(text))]))
-    items = items_of(given(kwargs.get("input")))
-    messages += [attempt("an item", _input_item, item, blobs) for item in items]
+    given_input = given(kwargs.get("input"))
+    text = text_of(given_input)
+    if text is not None:
+        messages.append(InputMessage("user", [TextPart(exportable(text))]))
+    messages += [attempt("an item", _input_item, item, blobs) for item in items_of(given_input)]
     # Messages with no remaining parts are omitted.
     return (message for message in messages if message is not None and message.parts)
 
@@ -105,14 +101,13 @@ def _input_item(item: Any, blobs: Blobs) -> InputMessage:
     kind = text_of(field(item, "type")) or "message"
     if kind == "message":
         return _input_message(item, blobs)
-    if kind in _CALL_ITEMS:
-        values = (field(item, name) for name in _CALL_ITEMS[kind])
-        arguments = next((value for value in values if value is not None), None)
-        name = text_of(field(item, "name")) or kind.removesuffix("_call")
-        call = _call(name, arguments, field(item, "call_id"), is_free_text=kind == "custom_tool_call")
+    if is_call(kind) and not runs_on_server(item, kind):
+        is_free_text = kind == "custom_tool_call"
+        call = _call(name_of(item, kind), arguments_of(item, kind), field(item, "call_id"), is_free_text=is_free_text)
         return InputMessage("assistant", [call])
     if kind.endswith("_call_output"):
-        return InputMessage("tool", [_result(field(item, "output"), field(item, "call_id"), blobs)])
+        call_id = result_of(item, kind) or field(item, "call_id")
+        return InputMessage("tool", [_result(field(item, "output"), call_id, blobs)])
     if kind == "reasoning":
         thoughts = (*part_texts(field(item, "summary")), *part_texts(field(item, "content")))
         return InputMessage("assistant", [ReasoningPart(exportable(text)) for text in thoughts])
@@ -166,8 +161,13 @@ def _result(content: Any, call_id: Any, blobs: Blobs) -> ToolCallResponsePart:
 
 
 def _tool_definitions(kwargs: Mapping[str, Any]) -> Iterator[ToolDefinition]:
-    for name in ("tools", "functions"):
-        for entry in items_of(given(kwargs.get(name))):
+    given_items = items_of(given(kwargs.get("input")))
+    declared = (
+        *(items_of(given(kwargs.get(name))) for name in ("tools", "functions")),
+        *(tools_in(item, field(item, "type")) for item in given_items),
+    )
+    for entries in declared:
+        for entry in entries:
             function = field(entry, "function")
             body = entry if function is None else function
             title = text_of(field(body, "name")) or text_of(field(field(entry, "custom"), "name"))

@@ -82,6 +82,11 @@ def _conversation(invocation: InferenceInvocation, value: Any) -> None:
         invocation.conversation_id = exportable(conversation)
 
 
+def _input(invocation: InferenceInvocation, value: Any) -> None:
+    if any(text_of(field(item, "type")) == "compaction" for item in items_of(value)):
+        invocation.conversation_compacted = True
+
+
 def _service_tier(invocation: InferenceInvocation, value: Any) -> None:
     if isinstance(value, str) and value != "auto":
         invocation.attributes[OPENAI_REQUEST_SERVICE_TIER] = exportable(value)
@@ -90,6 +95,7 @@ def _service_tier(invocation: InferenceInvocation, value: Any) -> None:
 _PARAMETERS: dict[str, Callable[[InferenceInvocation, Any], None]] = {
     "temperature": _number("temperature"),
     "top_p": _number("top_p"),
+    "top_k": _number("top_k"),
     "frequency_penalty": _number("frequency_penalty"),
     "presence_penalty": _number("presence_penalty"),
     "seed": _number("seed"),
@@ -101,6 +107,7 @@ _PARAMETERS: dict[str, Callable[[InferenceInvocation, Any], None]] = {
     "reasoning_effort": _reasoning_effort,
     "service_tier": _service_tier,
     # Names of the Responses API.
+    "input": _input,
     "max_output_tokens": _max_tokens,
     "reasoning": _reasoning,
     "text": _text_options,

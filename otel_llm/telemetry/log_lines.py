@@ -16,6 +16,7 @@ from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import ChatRequest
 from otel_llm.protocol.tool_call import ToolCall
 from otel_llm.protocol.unicode_text import one_line
+from otel_llm.telemetry.redaction import Redaction
 
 logger = logging.getLogger("otel_llm")
 
@@ -82,8 +83,11 @@ def _summary(config: Config, prefix: str, choice: Choice) -> Iterator[str]:
 def _arguments(config: Config, call: ToolCall) -> str:
     if not config.capture_arguments:
         return "(not captured)"
+    arguments = call.arguments_so_far()
+    if config.redact is not None and arguments:
+        arguments = Redaction(config.redact).text(arguments)
     # Cut before escaping: the limit counts the model's characters.
-    return one_line(call.arguments_so_far()[: config.argument_limit])
+    return one_line(arguments[: config.argument_limit])
 
 
 def _which(choice: Choice) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from time import perf_counter_ns
 from typing import Any
 
@@ -14,9 +14,10 @@ from opentelemetry.util.genai.invocation import InferenceInvocation
 from opentelemetry.util.genai.types import Error
 
 from otel_llm.config import Config
+from otel_llm.diagnosis.case import Anomaly
 from otel_llm.protocol.conversation import Turn
 from otel_llm.protocol.recording import Recording
-from otel_llm.protocol.request import ChatRequest
+from otel_llm.protocol.request import ChatRequest, with_extra_body
 from otel_llm.protocol.tool_call import ToolCall
 from otel_llm.protocol.unicode_text import exportable
 from otel_llm.telemetry.counters import Attributes
@@ -26,7 +27,9 @@ from otel_llm.telemetry.genai_usage import response_usage
 from otel_llm.telemetry.handler import Telemetry
 from otel_llm.telemetry.opentelemetry_internals import context_outside_request, events_left, first_chunk_came
 from otel_llm.telemetry.provider import Server, server_inferred_from
+from otel_llm.telemetry.redaction import Redaction
 from otel_llm.telemetry.semconv import (
+    ERROR_OF_ANOMALY,
     GEN_AI_PROVIDER_NAME,
     GEN_AI_REQUEST_MODEL,
     GEN_AI_TOOL_CALL_ID,
@@ -35,12 +38,15 @@ from otel_llm.telemetry.semconv import (
     OPENAI_RESPONSE_SERVICE_TIER,
     OPENAI_RESPONSE_SYSTEM_FINGERPRINT,
     OTEL_LLM_ANOMALY_TYPE,
+    OTEL_LLM_REDACTION_WITHHELD_COUNT,
     OTEL_LLM_STREAM_ANOMALY_COUNT,
+    OTEL_LLM_STREAM_ANOMALY_TYPES,
     OTEL_LLM_STREAM_CHUNK_COUNT,
     OTEL_LLM_STREAM_COALESCED_DELTA_COUNT,
     OTEL_LLM_STREAM_MAX_CHUNK_GAP,
     OTEL_LLM_STREAM_OUTCOME,
     OTEL_LLM_STREAM_TEXT_ONLY,
+    OTEL_LLM_STREAM_TIME_PER_OUTPUT_TOKEN,
     OTEL_LLM_STREAM_TIME_TO_FIRST_TOOL_CALL,
     OTEL_LLM_STREAM_TOOL_CALL_COUNT,
     OTEL_LLM_TAG_REWRITE_FORMAT,
@@ -83,7 +89,7 @@ def start_request_span(
 class RequestSpan:
     """The span of one request, from its start to the end of its response. `common`: attributes of all its metrics."""
 
-    __slots__ = ("_common", "_invocation", "_remembered", "_request", "_server", "_telemetry")
+    __slots__ = ("_common", "_invocation", "_remembered", "_request", "_server", "_telemetry", "_withheld")
 
     def __init__(
         self,
@@ -99,15 +105,28 @@ class RequestSpan:
         self._common = common
         self._invocation = invocation
         self._remembered = 0
+        # Texts of the request that could not be redacted.
+        self._withheld = 0
 
     def describe_request(self, kwargs: Mapping[str, Any]) -> None:
+        kwargs = with_extra_body(kwargs)
         request_parameters(self._invocation, kwargs)
         if self._telemetry.captures_content:
             request_content(self._invocation, kwargs)
+            redact = self._telemetry.config.redact
+            if redact is not None:
+                self._redact_request(Redaction(redact))
         if self._request.api == "responses":
             self._invocation.attributes[OPENAI_API_TYPE] = "responses"
         if self._request.stream:
             self._invocation.request_stream = True
+
+    def _redact_request(self, redaction: Redaction) -> None:
+        invocation = self._invocation
+        redaction.parts(invocation.input_messages)
+        redaction.parts(invocation.system_instruction or ())
+        redaction.parts(invocation.tool_definitions or ())
+        self._withheld = redaction.withheld
 
     def link_calls(self, turn: Turn) -> None:
         """Link this span to the spans of the calls whose results the request carries."""
@@ -128,7 +147,7 @@ class RequestSpan:
             return
         self._remembered = len(calls)
         completed_ns = recording.ended_ns or perf_counter_ns()
-        tools = [(call.id, _tool_label(recording, call)) for call in calls if call.id is not None]
+        tools = [(call.id, self._tool_label(recording, call)) for call in calls if call.id is not None]
         span = self._invocation.span.get_span_context()
         response_id = recording.response_id if self._request.api == "responses" else None
         self._telemetry.recent_calls.remember(tools, span, completed_ns, response_id)
@@ -136,6 +155,8 @@ class RequestSpan:
     def _remember_results(self, recording: Recording) -> None:
         """Remember which calls are answered before this response, because later requests must not repeat results."""
         turn, response_id = self._request.turn, recording.response_id
+        if self._request.item_tools and response_id is not None:
+            self._telemetry.recent_calls.remember_tools(self._request.item_tools, response_id)
         # Not if calls were dropped: they may have used the same ids again.
         if turn is not None and response_id is not None and not recording.over_calls:
             span = self._invocation.span.get_span_context()
@@ -145,7 +166,7 @@ class RequestSpan:
         """Remember one complete call while the response continues."""
         if call.id is not None:
             span = self._invocation.span.get_span_context()
-            tool = _tool_label(recording, call)
+            tool = self._tool_label(recording, call)
             self._telemetry.recent_calls.remember([(call.id, tool)], span, perf_counter_ns())
 
     @property
@@ -156,13 +177,20 @@ class RequestSpan:
         """Restore the caller's context: spans that the caller starts between chunks are not children of this one."""
         self._invocation.suspend()
 
-    def finish(self, recording: Recording, timeline: Timeline, offset_ns: int, error: BaseException | None) -> None:
+    def finish(
+        self,
+        recording: Recording,
+        timeline: Timeline,
+        offset_ns: int,
+        error: BaseException | None,
+        redaction: Redaction | None = None,
+    ) -> None:
         """Record everything and end the span. A step that fails is skipped; the span ends in any case."""
         invocation = self._invocation
         span, context = invocation.span, invocation.context
         # Not by `attempt`, which takes as long as some of these steps.
         try:
-            self._describe_response(recording, timeline)
+            self._describe_response(recording, timeline, redaction)
         except Exception as fault:  # noqa: BLE001
             swallow("response attributes", fault)
         try:
@@ -182,19 +210,26 @@ class RequestSpan:
             attempt("the calls made", self.remember_calls, recording)
         if recording.outcome == "completed" and self._request.api == "responses":
             attempt("the calls answered", self._remember_results, recording)
-        failure = recording.failure
-        if error is not None:
-            attempt("the end of the span", self._fail, error)
-        elif failure is not None:
-            message, kind = exportable(failure.message), exportable(failure.type)
-            attempt("the end of the span", invocation.fail, Error(message=message, type=kind))
+        if error is not None or recording.failure is not None:
+            attempt("the end of the span", self._fail, recording, error, redaction)
+        elif timeline.anomalies and self._telemetry.config.anomaly_status == "error":
+            failed = Error(message=_types_of(timeline.anomalies), type=ERROR_OF_ANOMALY)
+            attempt("the end of the span", invocation.fail, failed)
         else:
             attempt("the end of the span", invocation.stop)
 
-    def _fail(self, error: BaseException) -> None:
-        self._invocation.fail(error_of(error))
+    def _fail(self, recording: Recording, raised: BaseException | None, redaction: Redaction | None) -> None:
+        """End the span with the exception that was `raised`, or with the failure that the server reported."""
+        failure = recording.failure
+        if raised is None and failure is not None:
+            error = Error(message=exportable(failure.message), type=exportable(failure.type))
+        elif raised is not None:
+            error = error_of(raised)
+        if redaction is not None:
+            error.message = redaction.text(error.message or "")
+        self._invocation.fail(error)
 
-    def _describe_response(self, recording: Recording, timeline: Timeline) -> None:
+    def _describe_response(self, recording: Recording, timeline: Timeline, redaction: Redaction | None) -> None:
         invocation = self._invocation
         server = server_inferred_from(recording.system_fingerprint, self._server)
         if server is not self._server:
@@ -211,21 +246,43 @@ class RequestSpan:
         if reasons:
             invocation.finish_reasons = reasons
         invocation.attributes.update(_response_attributes(recording, timeline))
+        if recording.compacted:
+            invocation.conversation_compacted = True
         response_usage(invocation, recording.usage)
+        seconds = self._time_per_output_token(recording)
+        if seconds is not None:
+            invocation.attributes[OTEL_LLM_STREAM_TIME_PER_OUTPUT_TOKEN] = seconds
         if self._telemetry.captures_content:
             invocation.output_messages = output_messages(recording)
+            if redaction is not None:
+                redaction.parts(invocation.output_messages)
+        withheld = self._withheld + (0 if redaction is None else redaction.withheld)
+        if withheld:
+            invocation.attributes[OTEL_LLM_REDACTION_WITHHELD_COUNT] = withheld
+
+    def _time_per_output_token(self, recording: Recording) -> float | None:
+        """Seconds, or None if it is not known: no usage, or too few tokens or chunks."""
+        tokens, first_ns = self._invocation.output_tokens, recording.first_chunk_ns
+        if not recording.streamed or tokens is None or tokens < 2 or first_ns is None:
+            return None
+        lasted_ns = recording.last_chunk_ns - first_ns
+        return lasted_ns / (tokens - 1) / 1e9 if lasted_ns > 0 else None
 
     def _measure(self, recording: Recording, timeline: Timeline, context: Context) -> None:
         instruments = self._telemetry.instruments
         common = self._common
+        self._invocation.metric_attributes.update(_served_by(recording))
         if recording.streamed:
             outcome = recording.outcome or "completed"
             instruments.streams.add(1, (*common, (OTEL_LLM_STREAM_OUTCOME, outcome)))
             if recording.first_tool_call_ns is not None:
                 waited = (recording.first_tool_call_ns - recording.started_ns) / 1e9
                 instruments.time_to_first_tool_call.record(waited, dict(common), context)
+            seconds = self._time_per_output_token(recording)
+            if seconds is not None:
+                instruments.time_per_output_token.record(seconds, dict(common), context)
         for call in recording.calls:
-            attributes = (*common, (GEN_AI_TOOL_NAME, _tool_label(recording, call)))
+            attributes = (*common, (GEN_AI_TOOL_NAME, self._tool_label(recording, call)))
             instruments.tool_calls.add(1, attributes)
             instruments.arguments_size.record(call.length, dict(attributes), context)
             if recording.streamed:
@@ -241,6 +298,13 @@ class RequestSpan:
             instruments.tag_rewrites.add(recording.over_rewrites, (*common, (OTEL_LLM_TAG_REWRITE_FORMAT, OTHER)))
         for anomaly in timeline.anomalies:
             instruments.anomalies.add(1, (*common, (OTEL_LLM_ANOMALY_TYPE, anomaly.type)))
+
+    def _tool_label(self, recording: Recording, call: ToolCall) -> str:
+        """A tool's name for metrics. A model can invent any number of names, so undeclared ones are `OTHER`."""
+        name = call.name
+        declared = self._request.tools or ()
+        is_known = name is not None and (name in declared or name in (recording.declared or ()))
+        return exportable(name) if name is not None and is_known else OTHER
 
 
 class CurrentSpan:
@@ -263,7 +327,14 @@ class CurrentSpan:
     def remember_call(self, _recording: Recording, _call: ToolCall) -> None:
         """Nothing, as above."""
 
-    def finish(self, _recording: Recording, timeline: Timeline, offset_ns: int, _error: BaseException | None) -> None:
+    def finish(
+        self,
+        _recording: Recording,
+        timeline: Timeline,
+        offset_ns: int,
+        _error: BaseException | None,
+        _redaction: Redaction | None = None,
+    ) -> None:
         if "span" in self._config.events:
             attempt("events", _add_span_events, self._span, timeline.events, offset_ns)
 
@@ -292,12 +363,6 @@ def _add_span_events(span: Span, events: Sequence[Event], offset_ns: int) -> Non
         span.add_event(event.name, event.attributes, event.time_ns + offset_ns)
 
 
-def _tool_label(recording: Recording, call: ToolCall) -> str:
-    """A tool's name for metrics. A model can invent any number of names, so undeclared ones are `OTHER`."""
-    declared = recording.declared or frozenset()
-    return exportable(call.name) if call.name is not None and call.name in declared else OTHER
-
-
 def _response_attributes(recording: Recording, timeline: Timeline) -> dict[str, Any]:
     tool_calls = recording.tool_call_count
     attributes: dict[str, Any] = {
@@ -305,6 +370,8 @@ def _response_attributes(recording: Recording, timeline: Timeline) -> dict[str, 
         OTEL_LLM_STREAM_TEXT_ONLY: recording.has_text and not tool_calls,
         OTEL_LLM_STREAM_ANOMALY_COUNT: len(timeline.anomalies),
     }
+    if timeline.anomalies:
+        attributes[OTEL_LLM_STREAM_ANOMALY_TYPES] = _types_of(timeline.anomalies)
     if recording.streamed:
         attributes[OTEL_LLM_STREAM_OUTCOME] = recording.outcome
         attributes[OTEL_LLM_STREAM_CHUNK_COUNT] = recording.chunk_count
@@ -313,11 +380,20 @@ def _response_attributes(recording: Recording, timeline: Timeline) -> dict[str, 
         if recording.first_tool_call_ns is not None:
             waited = (recording.first_tool_call_ns - recording.started_ns) / 1e9
             attributes[OTEL_LLM_STREAM_TIME_TO_FIRST_TOOL_CALL] = waited
-    if recording.service_tier:
-        attributes[OPENAI_RESPONSE_SERVICE_TIER] = exportable(recording.service_tier)
-    if recording.system_fingerprint:
-        attributes[OPENAI_RESPONSE_SYSTEM_FINGERPRINT] = exportable(recording.system_fingerprint)
+    attributes.update(_served_by(recording))
     return attributes
+
+
+def _types_of(anomalies: Iterable[Anomaly]) -> str:
+    return ",".join(sorted({anomaly.type for anomaly in anomalies}))
+
+
+def _served_by(recording: Recording) -> Iterator[tuple[str, str]]:
+    """What the server says of itself, as attributes of the span and of util-genai's metrics."""
+    if recording.service_tier:
+        yield OPENAI_RESPONSE_SERVICE_TIER, exportable(recording.service_tier)
+    if recording.system_fingerprint:
+        yield OPENAI_RESPONSE_SYSTEM_FINGERPRINT, exportable(recording.system_fingerprint)
 
 
 def _event_limit(span: Span, config: Config) -> int | None:

@@ -31,6 +31,12 @@ OTEL_LLM_STREAM_TOOL_CALL_COUNT: Final = "otel_llm.stream.tool_call_count"
 OTEL_LLM_STREAM_TEXT_ONLY: Final = "otel_llm.stream.text_only"
 """Whether there is text and no tool call."""
 OTEL_LLM_STREAM_ANOMALY_COUNT: Final = "otel_llm.stream.anomaly_count"
+OTEL_LLM_STREAM_ANOMALY_TYPES: Final = "otel_llm.stream.anomaly_types"
+"""Their types, sorted, each once, with commas between. Absent if there are none."""
+OTEL_LLM_STREAM_TIME_PER_OUTPUT_TOKEN: Final = "otel_llm.stream.time_per_output_token"  # noqa: S105  not a password
+"""Seconds from the first chunk to the last, for each output token but the first."""
+OTEL_LLM_REDACTION_WITHHELD_COUNT: Final = "otel_llm.redaction.withheld_count"
+"""Texts that were not sent because the function of `OTEL_LLM_REDACT` failed. Absent if there are none."""
 OTEL_LLM_SAMPLING_REASON: Final = "otel_llm.sampling.reason"
 """Why a collector kept the span: `error`, `anomaly`, `slow`, `share` or `trace`. Set by collector-config/, not here."""
 
@@ -57,6 +63,8 @@ OTEL_LLM_TAG_REWRITE_TARGET: Final = "otel_llm.tag_rewrite.target"
 
 GEN_AI_OPERATION_NAME: Final = "gen_ai.operation.name"
 GEN_AI_PROVIDER_NAME: Final = "gen_ai.provider.name"
+GEN_AI_CONVERSATION_COMPACTED: Final = "gen_ai.conversation.compacted"
+"""True if the request sends, or the response brings, an item that stands for the conversation so far."""
 GEN_AI_SYSTEM: Final = "gen_ai.system"
 """The provider, in the spans of instrumentations that follow older conventions."""
 GEN_AI_REQUEST_PREFIX: Final = "gen_ai.request."
@@ -71,6 +79,7 @@ GEN_AI_REQUEST_SEED: Final = "gen_ai.request.seed"
 GEN_AI_REQUEST_STOP_SEQUENCES: Final = "gen_ai.request.stop_sequences"
 GEN_AI_REQUEST_STREAM: Final = "gen_ai.request.stream"
 GEN_AI_REQUEST_TEMPERATURE: Final = "gen_ai.request.temperature"
+GEN_AI_REQUEST_TOP_K: Final = "gen_ai.request.top_k"
 GEN_AI_REQUEST_TOP_P: Final = "gen_ai.request.top_p"
 GEN_AI_RESPONSE_ID: Final = "gen_ai.response.id"
 GEN_AI_RESPONSE_MODEL: Final = "gen_ai.response.model"
@@ -93,7 +102,7 @@ OPENAI_REQUEST_SERVICE_TIER: Final = "openai.request.service_tier"
 OPENAI_RESPONSE_SERVICE_TIER: Final = "openai.response.service_tier"
 OPENAI_RESPONSE_SYSTEM_FINGERPRINT: Final = "openai.response.system_fingerprint"
 ERROR_TYPE: Final = "error.type"
-"""The name of an exception, or a server's error code."""
+"""The name of an exception, a server's error code, or `ERROR_OF_ANOMALY`."""
 EXCEPTION_MESSAGE: Final = "exception.message"
 EXCEPTION_TYPE: Final = "exception.type"
 SERVER_ADDRESS: Final = "server.address"
@@ -103,6 +112,9 @@ SERVICE_NAME: Final = "service.name"
 
 OTHER: Final = "_OTHER"
 """The conventions' value for "none of the known ones", where any value could otherwise come from a model."""
+
+ERROR_OF_ANOMALY: Final = "otel_llm.anomaly"
+"""The `error.type` of a span that is an error only because of an anomaly."""
 
 # -- values of `gen_ai.operation.name`, and first words of a span's name --
 
@@ -167,6 +179,12 @@ METRIC_ANOMALY_COUNT: Final = Metric(
 METRIC_STREAM_COUNT: Final = Metric("otel_llm.stream.count", "counter", "{stream}", "Streamed responses, by outcome")
 METRIC_STREAM_TIME_TO_FIRST_TOOL_CALL: Final = Metric(
     "otel_llm.stream.time_to_first_tool_call", "histogram", "s", "From the request to the first tool-call delta"
+)
+METRIC_STREAM_TIME_PER_OUTPUT_TOKEN: Final = Metric(
+    "otel_llm.stream.time_per_output_token",
+    "histogram",
+    "s",
+    "From the first chunk of a stream to its last, for each output token but the first",
 )
 METRIC_TAG_REWRITE_COUNT: Final = Metric(
     "otel_llm.tag_rewrite.count", "counter", "{call}", "Tool calls written as text and rewritten"

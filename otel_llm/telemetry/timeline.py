@@ -43,6 +43,7 @@ from otel_llm.telemetry.semconv import (
 
 if TYPE_CHECKING:
     from otel_llm.protocol.choice import Choice, TagRewrite
+    from otel_llm.telemetry.redaction import RedactedArguments, Redaction
 
 AttributeValue = str | int
 
@@ -99,23 +100,33 @@ class _Fitted(NamedTuple):
 
 
 def build_timeline(
-    recording: Recording, anomalies: Sequence[Anomaly], limit: int | None, preview: int | None
+    recording: Recording,
+    anomalies: Sequence[Anomaly],
+    limit: int | None,
+    preview: int | None,
+    delta_limit: int | None = None,
+    redaction: Redaction | None = None,
 ) -> Timeline:
     """The events of an ended recording.
 
     `limit`: how many events fit, None for any number. `preview`: characters of arguments to show, None for no
-    arguments at all.
+    arguments at all. `delta_limit`: how many events of deltas there may be at most. `redaction`: of arguments.
     """
     calls = recording.calls
     entries: list[_Entry] = []
+    redacted: list[RedactedArguments] = []
+    if redaction is not None and preview is not None:
+        redacted = [redaction.arguments(call.arguments) for call in calls]
     for number, call in enumerate(calls):
-        _add_call(entries, number, call, preview)
+        _add_call(entries, number, call, redacted[number].whole if redacted else call.arguments, preview)
     for choice in recording.choices:
         _add_choice(entries, choice)
     for time_ns, rewrite in recording.rewrites:
         _add_rewrite(entries, time_ns, rewrite)
 
     deltas = [call.deltas for call in calls] if recording.streamed else []
+    if delta_limit is not None:
+        deltas = _at_most(deltas, delta_limit, recording.preview)
     anomalies = shown = list(anomalies)
     omitted = 0
     if limit is not None and len(entries) + sum(map(len, deltas)) + len(anomalies) > limit:
@@ -125,7 +136,8 @@ def build_timeline(
     coalesced = 0
     for number, sent in enumerate(deltas):
         coalesced += calls[number].delta_count - len(sent)
-        _add_deltas(entries, number, calls[number], sent, preview)
+        shown_deltas = _redact(sent, redacted[number]) if redacted else sent
+        _add_deltas(entries, number, calls[number], shown_deltas, preview)
     ended_ns = recording.ended_ns or recording.started_ns
     for anomaly in shown:
         _add_anomaly(entries, ended_ns, anomaly)
@@ -138,8 +150,8 @@ def build_timeline(
 # -- events of what happened --
 
 
-def _add_call(entries: list[_Entry], number: int, call: ToolCall, preview: int | None) -> None:
-    """The life of a call, without its deltas."""
+def _add_call(entries: list[_Entry], number: int, call: ToolCall, arguments: str, preview: int | None) -> None:
+    """The life of a call, without its deltas. `arguments`: what may be shown of them."""
     indexes: dict[str, AttributeValue] = {
         OTEL_LLM_CHOICE_INDEX: call.choice_index,
         OTEL_LLM_TOOL_CALL_INDEX: call.index,
@@ -156,7 +168,7 @@ def _add_call(entries: list[_Entry], number: int, call: ToolCall, preview: int |
     if call.completed_ns is not None:
         facts = facts | indexes
         if preview is not None:
-            facts[GEN_AI_TOOL_CALL_ARGUMENTS] = _preview(call.arguments, preview)
+            facts[GEN_AI_TOOL_CALL_ARGUMENTS] = _preview(arguments, preview)
         facts[OTEL_LLM_ARGUMENTS_LENGTH] = call.length
         facts[OTEL_LLM_DELTA_COUNT] = call.delta_count
         time_ns = call.completed_ns
@@ -178,6 +190,14 @@ def _add_deltas(
             attributes[GEN_AI_TOOL_CALL_ARGUMENTS] = text[:preview] if text.isascii() else _preview(text, preview)
         event = Event(EVENT_TOOL_CALL_ARGUMENTS_DELTA, time_ns, attributes)
         entries.append((time_ns, _IN_CALL, number, len(entries), event))
+
+
+def _redact(deltas: Sequence[Delta], arguments: RedactedArguments) -> list[Delta]:
+    redacted, start = [], 0
+    for delta in deltas:
+        redacted.append(delta._replace(text=arguments.piece(delta.text, start)))
+        start = delta.length
+    return redacted
 
 
 def _preview(arguments: str, preview: int) -> str:
@@ -256,6 +276,24 @@ def _first_of_each_type(anomalies: Sequence[Anomaly], most: int) -> list[Anomaly
         seen[anomaly.type] += 1
     ranked.sort(key=lambda entry: entry[0])
     return [anomaly for _, anomaly in ranked[:most]]
+
+
+def _at_most(calls: list[list[Delta]], limit: int, preview: int) -> list[list[Delta]]:
+    """Fold each call's deltas to `limit` in all. Of more calls than that, only the first ones keep one."""
+    total = sum(map(len, calls))
+    if total <= limit:
+        return calls
+    room = limit
+    folded: list[list[Delta]] = []
+    behind = sum(1 for deltas in calls if deltas)
+    for deltas in calls:
+        behind -= bool(deltas)
+        # Each call gets its share of the room, and leaves one event to each call behind it.
+        share = max(1, min(room * len(deltas) // max(total, 1), room - behind))
+        folded.append(_fold_to(deltas, min(share, room), preview) if deltas else deltas)
+        room -= len(folded[-1])
+        total -= len(deltas)
+    return folded
 
 
 def _fold_to_fit(calls: list[list[Delta]], room: int, preview: int) -> list[list[Delta]]:

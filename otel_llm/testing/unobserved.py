@@ -24,6 +24,7 @@ from otel_llm.protocol.request import ChatRequest
 from otel_llm.protocol.tool_call import ToolCall
 from otel_llm.telemetry.call_links import RecentCalls
 from otel_llm.telemetry.handler import Telemetry
+from otel_llm.telemetry.redaction import Redaction
 from otel_llm.telemetry.timeline import Timeline
 from otel_llm.transparency.faults import attempt
 from otel_llm.wrappers.method import MethodWrapper, method_wrapper_of
@@ -48,7 +49,7 @@ def listening(listener: Callable[[Observation], None]) -> Iterator[None]:
 def _unsent() -> Telemetry:
     """Telemetry that goes nowhere."""
     return Telemetry(
-        replace(read_config(), log=False, events=frozenset(), tool_call_tags=None),
+        replace(read_config(), log=False, events=frozenset(), tool_call_tags=None, redact=None),
         tracer_provider=NoOpTracerProvider(),
         meter_provider=NoOpMeterProvider(),
         logger_provider=NoOpLoggerProvider(),
@@ -75,7 +76,14 @@ class _NoSpan:
     def remember_call(self, _recording: Recording, _call: ToolCall) -> None:
         """A request can only continue from a whole response."""
 
-    def finish(self, recording: Recording, _timeline: Timeline, _offset_ns: int, _error: BaseException | None) -> None:
+    def finish(
+        self,
+        recording: Recording,
+        _timeline: Timeline,
+        _offset_ns: int,
+        _error: BaseException | None,
+        _redaction: Redaction | None,
+    ) -> None:
         if recording.outcome == "completed":
             self.remember_calls(recording)
 

@@ -12,6 +12,7 @@ from otel_llm.view.spans import number_of
 
 _PARAMETERS = {
     semconv.GEN_AI_REQUEST_TEMPERATURE: "temperature",
+    semconv.GEN_AI_REQUEST_TOP_K: "top_k",
     semconv.GEN_AI_REQUEST_TOP_P: "top_p",
     semconv.GEN_AI_REQUEST_FREQUENCY_PENALTY: "frequency_penalty",
     semconv.GEN_AI_REQUEST_PRESENCE_PENALTY: "presence_penalty",

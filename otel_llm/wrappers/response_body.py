@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import weakref
 from collections.abc import AsyncIterator, Iterator
+from functools import wraps
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,11 @@ if TYPE_CHECKING:
 def observe_body(response: Any, observer: BodyObserver) -> None:
     """Have `observer` follow the body of an open httpx response. Anything else is left alone."""
     body = body_of(response)
-    if body is None or getattr(response, "is_closed", True) is not False:
+    is_closed = getattr(response, "is_closed", None)
+    if body is not None and is_closed is True:
+        # A body that was whole before anyone read it, as recorded and mocked ones are.
+        _follow_closing(response, observer)
+    if body is None or is_closed is not False:
         return
     observer.headers = getattr(response, "headers", None)
     if inspect.ismethod(getattr(body, "aclose", None)):
@@ -89,14 +94,21 @@ class BodyObserver:
         self._forwarded = ForwardedBody(observation, text_of(field(self.headers, "content-encoding")) or "")
         return self._forwarded
 
-    def closed(self) -> None:
-        """The body was closed."""
+    @property
+    def _reader(self) -> Any:
+        """What the stream reads, None if that is unknown or gone."""
+        return None if self._stream_reader is None else self._stream_reader()
+
+    def closed(self, error: BaseException | None = None) -> None:
+        """The body was closed. `error`: what that raised."""
         # The response, and so this observer, may be kept for long; nothing more will be read.
         forwarded, self._forwarded = self._forwarded, None
         observation = self._observation()
         if observation is None or observation.ended or self.is_being_parsed:
             return
-        if not self._has_stream:
+        if error is not None and not (self._has_stream and _is_running(self._reader)):
+            observation.fail(error)
+        elif not self._has_stream:
             # The caller took bytes, perhaps not all of them, or nothing.
             observation.end("closed", unread=forwarded is None or forwarded.is_unread)
         elif self._stream_reader is None:
@@ -105,7 +117,7 @@ class BodyObserver:
             if not is_called_by_stream():
                 observation.end("closed")
         else:
-            reader = self._stream_reader()
+            reader = self._reader
             if forwarded is not None or (reader is not None and not _is_running(reader)):
                 observation.end("closed")
 
@@ -114,9 +126,40 @@ def _is_running(generator: Any) -> bool:
     return bool(getattr(generator, "gi_running", False) or getattr(generator, "ag_running", False))
 
 
-def _closed(observer: BodyObserver) -> None:
+def _follow_closing(response: Any, observer: BodyObserver) -> None:
+    """Tell `observer` when a response is closed that has no body left to close. Only once."""
+    kind, known = type(response), weakref.ref(response)
+    if not (hasattr(kind, "close") and hasattr(kind, "aclose")):
+        return
+
+    def restored() -> Any:
+        response = known()
+        for name in ("close", "aclose"):
+            getattr(response, "__dict__", {}).pop(name, None)
+        return response
+
+    @wraps(kind.close)
+    def close() -> Any:
+        response = restored()
+        try:
+            return None if response is None else kind.close(response)
+        finally:
+            _closed(observer)
+
+    @wraps(kind.aclose)
+    async def aclose() -> Any:
+        response = restored()
+        try:
+            return None if response is None else await kind.aclose(response)
+        finally:
+            _closed(observer)
+
+    response.close, response.aclose = close, aclose
+
+
+def _closed(observer: BodyObserver, error: BaseException | None = None) -> None:
     try:
-        observer.closed()
+        observer.closed(error)
     except Exception as fault:  # noqa: BLE001
         swallow("a response's closing", fault)
 
@@ -134,8 +177,10 @@ class _SyncBody(ObjectProxy):
     def close(self) -> None:
         try:
             self.__wrapped__.close()
-        finally:
-            _closed(self._self_observer)
+        except BaseException as error:
+            _closed(self._self_observer, error)
+            raise
+        _closed(self._self_observer)
 
 
 class _AsyncBody(ObjectProxy):
@@ -151,8 +196,10 @@ class _AsyncBody(ObjectProxy):
     async def aclose(self) -> None:
         try:
             await self.__wrapped__.aclose()
-        finally:
-            _closed(self._self_observer)
+        except BaseException as error:
+            _closed(self._self_observer, error)
+            raise
+        _closed(self._self_observer)
 
 
 class _ForwardedPieces:

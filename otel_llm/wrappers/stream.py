@@ -164,6 +164,9 @@ class SyncStreamingToolCallTracker(_Tracker):
             if leave is not None:
                 return leave(self.__wrapped__, exc_type, exc, traceback)
             return _close(self.__wrapped__)
+        except BaseException as error:
+            _fail_closing(self._self_observation, error, exc)
+            raise
         finally:
             _end(self._self_observation, _outcome_of_block(exc))
 
@@ -171,6 +174,9 @@ class SyncStreamingToolCallTracker(_Tracker):
         """Close the stream and end its observation."""
         try:
             _close(self.__wrapped__)
+        except BaseException as error:
+            _fail_closing(self._self_observation, error)
+            raise
         finally:
             _end(self._self_observation, "closed")
 
@@ -223,6 +229,9 @@ class StreamingToolCallTracker(_Tracker):
             if leave is not None:
                 return await leave(self.__wrapped__, exc_type, exc, traceback)
             return await _aclose(self.__wrapped__)
+        except BaseException as error:
+            _fail_closing(self._self_observation, error, exc)
+            raise
         finally:
             _end(self._self_observation, _outcome_of_block(exc))
 
@@ -230,6 +239,9 @@ class StreamingToolCallTracker(_Tracker):
         """Close the stream and end its observation."""
         try:
             await _aclose(self.__wrapped__)
+        except BaseException as error:
+            _fail_closing(self._self_observation, error)
+            raise
         finally:
             _end(self._self_observation, "closed")
 
@@ -250,6 +262,9 @@ class EitherWayTracker(StreamingToolCallTracker, SyncStreamingToolCallTracker):
         closing = None
         try:
             closing = getattr(self.__wrapped__, "close", lambda: None)()
+        except BaseException as error:
+            _fail_closing(self._self_observation, error)
+            raise
         finally:
             if not inspect.isawaitable(closing):
                 _end(self._self_observation, "closed")
@@ -258,6 +273,9 @@ class EitherWayTracker(StreamingToolCallTracker, SyncStreamingToolCallTracker):
     async def _close_later(self, closing: Awaitable[Any]) -> None:
         try:
             await closing
+        except BaseException as error:
+            _fail_closing(self._self_observation, error)
+            raise
         finally:
             _end(self._self_observation, "closed")
 
@@ -265,6 +283,9 @@ class EitherWayTracker(StreamingToolCallTracker, SyncStreamingToolCallTracker):
         """Alias of `close`."""
         try:
             await _aclose(self.__wrapped__)
+        except BaseException as error:
+            _fail_closing(self._self_observation, error)
+            raise
         finally:
             _end(self._self_observation, "closed")
 
@@ -440,6 +461,16 @@ def _fail(observation: Observation, error: BaseException, wait_started_ns: int, 
             # Another read is in progress, so this one was refused. The stream itself is fine.
             return
         observation.fail(error, wait_started_ns)
+    except Exception as fault:  # noqa: BLE001
+        swallow("the end of a stream", fault)
+
+
+def _fail_closing(observation: Observation, error: BaseException, error_of_block: BaseException | None = None) -> None:
+    """Closing the stream raised. At the end of a `with` block, the block's own error may be raised again."""
+    if error is error_of_block:
+        return
+    try:
+        observation.fail(error)
     except Exception as fault:  # noqa: BLE001
         swallow("the end of a stream", fault)
 

@@ -110,6 +110,10 @@ def table(*rows: Any) -> pytest.MarkDecorator:
     row("tool-calls-null", [chunk({"tool_calls": None, "content": None}), *whole_call(), ends()]),
     row("function-call-null", [chunk({"function_call": None}), *whole_call(), ends()]),
     row("function-call-without-anything", [legacy(), *whole_call(), ends()]),
+    row("function-call-all-empty", [legacy("", ""), says("4"), legacy(None, None), ends("stop")]),
+    row("function-call-all-empty-beside-a-call", [legacy("", ""), *whole_call(), legacy("", ""), ends()]),
+    row("function-call-empty-at-first", [legacy("", ""), legacy("add_task", TITLE), ends("function_call")]),
+    row("function-call-empty-after-the-finish", [legacy("add_task", TITLE), ends("function_call"), legacy("", "")]),
     row("function-null-in-a-later-delta", [*whole_call(), calls({"index": 0, "function": None}), ends()]),
     row("choice-without-an-index", [chunk({"content": "Hi"}, None, None), ends("stop", choice=None)]),
     row(
@@ -744,6 +748,10 @@ def test_parallel_violated(chunks: Any, asked_for: Any, outcome: Any, expected: 
         request=asked(tool_choice="required")),
     row("allowed-does-not-excuse-stop", arguments("{}", reason="stop"), "finish_reason_mismatch",
         request=allowed("required", "list_tasks")),
+    row("no-request-excuses-another-word", arguments("{}", reason="eos"), "finish_reason_mismatch",
+        request=UNKNOWN_REQUEST),
+    row("no-request-and-no-call", [says("Hi"), ends()], "finish_reason_mismatch", request=UNKNOWN_REQUEST),
+    row("function-call-of-which-all-is-empty", [legacy("", ""), ends("function_call")], "finish_reason_mismatch"),
     row("named-excuses-nothing-but-stop", arguments("{}", reason="eos"), "finish_reason_mismatch",
         request=named("list_tasks")),
     row("the-last-of-two-counts", [*arguments("{}"), ends("stop")], "finish_reason_mismatch"),
@@ -757,6 +765,8 @@ def test_parallel_violated(chunks: Any, asked_for: Any, outcome: Any, expected: 
     row("null-after-the-reason", [*arguments("{}"), ends(None)]),
     row("named-excuses-stop", arguments("{}", reason="stop"), request=named("list_tasks")),
     row("named-custom-excuses-stop", [calls(custom_call(0, "a", "note", "x")), ends("stop")], request=CUSTOM_CHOICE),
+    row("nobody-knows-whether-a-tool-was-named", arguments("{}", reason="stop"), request=UNKNOWN_REQUEST),
+    row("nobody-knows-legacy", [legacy("add", "{}"), ends("stop")], request=UNKNOWN_REQUEST),
     row("named-legacy-excuses-stop", [legacy("add", "{}"), ends("stop")], request=asked(function_call={"name": "add"})),
     row("legacy-and-tool-calls", [legacy("add", "{}"), ends("tool_calls")]),
     row("call-and-function-call", arguments("{}", reason="function_call")),
@@ -981,7 +991,11 @@ def test_a_limit_that_was_reached_is_the_only_anomaly(chunks: list[Chunk], limit
 
 def test_text_beyond_the_limit_is_counted() -> None:
     kept = record([says("abc"), says("defg"), ends("stop")], limits=Limits(text=5))
-    assert [anomaly.detail for anomaly in diagnose(Case(kept))] == ["2 characters of text were not kept"]
+    assert [anomaly.detail for anomaly in diagnose(Case(kept, read_request(ASKED)))] == [
+        "2 characters of text were not kept"
+    ]
+    # Nothing is sent of a recording without its request.
+    assert diagnose(Case(kept)) == []
 
 
 def test_an_id_cut_by_our_limit_is_not_invalid_unicode() -> None:
@@ -1068,6 +1082,7 @@ def tool_calls(*pairs: tuple[Any, Any]) -> dict[str, Any]:
         pytest.param(tool_calls(("add_task", TITLE)), "tool_calls", [], id="call-without-an-index"),
         pytest.param(tool_calls(("add", "{}"), ("list_tasks", "{}")), "tool_calls", [], id="two-calls"),
         pytest.param({"function_call": {"name": "add", "arguments": "{}"}}, "function_call", [], id="legacy"),
+        pytest.param({"content": "4", "function_call": {"name": "", "arguments": ""}}, "stop", [], id="legacy-empty"),
         pytest.param({"tool_calls": [{"id": "a", "type": "custom", "custom": {"name": "note", "input": "x"}}]},
                      "tool_calls", [], id="custom"),
         pytest.param(tool_calls(("add", "{")), "tool_calls", ["invalid_json"], id="not-json"),
@@ -1187,3 +1202,17 @@ def test_what_a_judge_found_before_it_raised_stays(monkeypatch: pytest.MonkeyPat
     replace(monkeypatch, judges.stalled, finds_and_raises)
     found = diagnose(much_is_wrong(on_fault=lambda *_: None))
     assert Anomaly("stalled", "found before") in found
+
+
+# -- wording --
+
+
+def test_details_read_well_for_one_and_for_none() -> None:
+    opened = [calls(call(0, "a", "add_task", "{")), ends("length")]
+    assert [one.detail for one in anomalies_of(opened)] == ["length after 1 character of arguments"]
+    one_tool = {"tools": [{"type": "function", "function": {"name": "other"}}]}
+    whole = [calls(call(0, "a", "add_task", "{}")), ends("tool_calls")]
+    assert [one.detail for one in anomalies_of(whole, one_tool)] == ["add_task is not the declared tool"]
+    assert [one.detail for one in anomalies_of(whole, {"tools": []})] == ["add_task is called, but no tool is declared"]
+    cut = [calls(call(0, "a", "add_task", '{"title": "buy')), ends("tool_calls")]
+    assert [one.detail for one in anomalies_of(cut)] == ["Unterminated string starting at character 10 of 14"]

@@ -28,7 +28,9 @@ class Viewer:
     def __init__(self, process: subprocess.Popen[str], page: str, http: str, grpc: str) -> None:
         self.process = process
         self.page, self.http, self.grpc = page, http, grpc
-        self.client = httpx.Client(base_url=page, timeout=30, trust_env=False)
+        # A connection that is kept may be closed by the server, on a busy machine just when the next request is sent.
+        unkept = httpx.Limits(max_keepalive_connections=0)
+        self.client = httpx.Client(base_url=page, timeout=60, trust_env=False, limits=unkept)
         self._said: list[str] = []
         self._listening = threading.Thread(target=self._listen, daemon=True)
         self._listening.start()

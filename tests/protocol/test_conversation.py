@@ -117,3 +117,85 @@ nonsense = nonsense_of(FIELDS)
 @given(st.fixed_dictionaries({}, optional={name: st.lists(nonsense) | nonsense for name in ("messages", "input")}))
 def test_no_conversation_raises(kwargs: dict[str, Any]) -> None:
     read_turn(kwargs)
+
+
+# Items of the Responses API -----------------------------------------------------------------------------------
+
+SAID: dict[str, Any] = {"role": "assistant", "type": "message", "content": [{"type": "output_text", "text": "So."}]}
+X_SEARCH = {"type": "custom_tool_call", "call_id": "x", "name": "x_search", "input": "{}", "status": "completed"}
+CONTAINER = {"type": "container_reference", "container_id": "c"}
+TOOL_SEARCH = {"type": "tool_search_call", "call_id": "a", "execution": "client", "arguments": {}}
+FOUND_BY_SERVER: dict[str, Any] = {"type": "tool_search_output", "call_id": None, "execution": "server", "tools": []}
+BY_SERVER: dict[str, Any] = {"type": "tool_search_call", "call_id": None, "execution": "server", "arguments": {}}
+KINDS = {
+    "computer_call": "computer",
+    "local_shell_call": "local_shell",
+    "shell_call": "shell",
+    "apply_patch_call": "apply_patch",
+}
+
+
+def faults(turn: Turn | None) -> tuple[Any, ...]:
+    return () if turn is None else (turn.unanswered, turn.without_call, turn.repeated)
+
+
+@pytest.mark.parametrize(("kind", "name"), KINDS.items())
+def test_a_call_of_a_tool_of_the_api(kind: str, name: str) -> None:
+    call, answer = {"type": kind, "call_id": "a"}, {"type": f"{kind}_output", "call_id": "a", "output": "done"}
+    assert read_turn({"input": [USER, call, answer]}) == Turn(("a",), tools=(("a", name),))
+    assert faults(read_turn({"input": [USER, call]})) == (("a",), (), ())
+    assert faults(read_turn({"input": [USER, answer]})) == ((), ("a",), ())
+    assert faults(read_turn({"input": [USER, call, answer, answer]})) == ((), (), ("a",))
+
+
+def test_the_result_of_a_local_shell_has_the_id_of_its_call() -> None:
+    items = [
+        {"type": "local_shell_call", "id": "lsh_1", "call_id": "a"},
+        {"type": "local_shell_call_output", "id": "a"},
+    ]
+    assert read_turn({"input": items}) == Turn(("a",), tools=(("a", "local_shell"),))
+
+
+@pytest.mark.parametrize("kind", ["tool_search_output", "function_call_output"])
+def test_the_result_of_a_search_for_tools(kind: str) -> None:
+    answer = {"type": kind, "call_id": "a", "tools": [], "output": "[]"}
+    assert read_turn({"input": [USER, TOOL_SEARCH, answer]}) == Turn(("a",), tools=(("a", "tool_search"),))
+    assert faults(read_turn({"input": [TOOL_SEARCH, answer, item("b"), output("a"), output("b")]})) == ((), (), ("a",))
+
+
+@pytest.mark.parametrize(
+    ("items", "tools", "has_server_tools"),
+    [
+        pytest.param([USER, X_SEARCH], {"f"}, True, id="it-has-others-of-the-server"),
+        pytest.param([X_SEARCH, item("a"), output("a")], {"f"}, True, id="beside-a-call-of-the-application"),
+        pytest.param([X_SEARCH, SAID, USER], set(), True, id="in-an-earlier-turn"),
+        pytest.param([USER, X_SEARCH, SAID, item("a"), output("a")], {"f"}, False, id="the-model-went-on"),
+        pytest.param([USER, X_SEARCH, SAID], set(), False, id="no-tools-now"),
+        pytest.param([USER, BY_SERVER, FOUND_BY_SERVER, item("a"), output("a")], {"f"}, False, id="tool-search"),
+        pytest.param(
+            [USER, {"type": "shell_call", "call_id": "s", "environment": CONTAINER}], {"f"}, False, id="a-container"
+        ),
+        pytest.param([USER, {"type": "shell_call", "call_id": "s"}], {"f"}, True, id="a-shell-of-the-server"),
+        pytest.param(
+            [USER, item("a"), {"type": "mcp_list_tools", "id": "m"}, item("b"), output("a"), output("b")],
+            {"f"},
+            True,
+            id="among-the-calls",
+        ),
+    ],
+)
+def test_what_the_server_ran_needs_no_result(items: list[Any], tools: set[str], has_server_tools: bool) -> None:
+    assert not any(faults(read_turn({"input": items}, tools, has_server_tools=has_server_tools)))
+
+
+@pytest.mark.parametrize(
+    ("items", "tools", "has_server_tools"),
+    [
+        pytest.param([USER, X_SEARCH], {"x_search"}, True, id="declared"),
+        pytest.param([USER, X_SEARCH, SAID], {"x_search"}, False, id="declared-and-the-model-went-on"),
+        pytest.param([USER, X_SEARCH], {"f"}, False, id="no-tools-of-the-server"),
+        pytest.param([USER, X_SEARCH], None, True, id="nobody-knows-the-tools"),
+    ],
+)
+def test_a_custom_tool_call_without_a_result(items: list[Any], tools: set[str] | None, has_server_tools: bool) -> None:
+    assert faults(read_turn({"input": items}, tools, has_server_tools=has_server_tools)) == (("x",), (), ())

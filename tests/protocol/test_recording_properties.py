@@ -90,7 +90,7 @@ def deltas_in(chunks: list[Chunk]) -> int:
             count += len(choice["delta"].get("tool_calls") or ())
             function_call = choice["delta"].get("function_call") or {}
             # With neither a name nor arguments, it is no call.
-            count += bool(function_call.get("name")) or function_call.get("arguments") is not None
+            count += bool(function_call.get("name") or function_call.get("arguments"))
     return count
 
 

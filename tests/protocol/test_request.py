@@ -250,3 +250,61 @@ def test_null_in_extra_body_is_sent_as_null() -> None:
 @pytest.mark.parametrize("extra", ["text", 5, [1], object()], ids=["text", "number", "list", "object"])
 def test_an_extra_body_that_is_no_mapping_is_ignored(extra: Any) -> None:
     assert read_request({"model": "m", "extra_body": extra}).model == "m"
+
+
+# -- tools of the Responses API --
+
+CONTAINER = {"type": "container_auto"}
+
+
+@pytest.mark.parametrize(
+    ("tool", "name"),
+    [
+        ({"type": "computer"}, "computer"),
+        ({"type": "computer_use_preview", "environment": "browser"}, "computer"),
+        ({"type": "local_shell"}, "local_shell"),
+        ({"type": "shell"}, "shell"),
+        ({"type": "shell", "environment": {"type": "local"}}, "shell"),
+        ({"type": "apply_patch"}, "apply_patch"),
+        ({"type": "tool_search", "execution": "client"}, "tool_search"),
+    ],
+)
+def test_tools_of_the_api_that_the_application_runs(tool: Any, name: str) -> None:
+    request = read_request({"tools": [tool], "tool_choice": tool}, "responses")
+    assert request.tool_names == frozenset({name})
+    assert request.tool_choice == ToolChoice("named", frozenset({name}))
+    assert not request.leaves_to_server("anything")
+
+
+def test_a_shell_in_a_container_is_the_servers() -> None:
+    request = read_request({"tools": [{"type": "shell", "environment": CONTAINER}]}, "responses")
+    assert request.tool_names is None
+    assert request.leaves_to_server("shell")
+
+
+@pytest.mark.parametrize("tool", [{"type": "tool_search"}, {"type": "tool_search", "execution": "server"}])
+def test_a_search_for_tools_declares_nothing(tool: Any) -> None:
+    assert read_request({"tools": [tool]}, "responses").tool_names == frozenset()
+
+
+@pytest.mark.parametrize("kind", ["additional_tools", "tool_search_output"])
+def test_tools_that_an_item_declares(kind: str) -> None:
+    flat = {"type": "function", "name": "add_task", "parameters": {}}
+    items = [{"role": "user", "content": "Hi"}, {"type": kind, "tools": [flat, {"type": "custom", "name": "note"}]}]
+    assert read_request({"input": items}, "responses").tool_names == frozenset({"add_task", "note"})
+    assert read_request({"input": items, "tools": iter(())}, "responses").tool_names is None
+    items.append({"type": kind, "tools": [{"type": "web_search"}]})
+    assert read_request({"input": items}, "responses").tool_names is None
+
+
+@pytest.mark.parametrize("known", [{"previous_response_id": "resp_1"}, {"conversation": "conv_1"}])
+def test_an_earlier_search_may_have_found_any_tool(known: Any) -> None:
+    tools = [{"type": "tool_search", "execution": "client"}]
+    assert read_request({"tools": tools, "input": "Hi"} | known, "responses").tool_names is None
+
+
+def test_tools_in_a_namespace_are_declared() -> None:
+    flat = {"type": "function", "name": "add_task", "parameters": {}}
+    request = read_request({"tools": [{"type": "namespace", "name": "crm", "tools": [flat]}]}, "responses")
+    assert request.tools is not None
+    assert [*request.tools] == ["add_task"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import logging
@@ -603,3 +604,29 @@ def test_uninstrumented_again(instrument: Callable[..., Seen], serve: Serve) -> 
     client = SyncCaller(serve(*streamed(TEXT, 4)).base_url).client
     with client:
         assert text_in(list(client.chat.completions.create(model="m", messages=[], stream=True))) == TEXT
+
+
+@pytest.mark.parametrize("nothing", [None, 5, "x", [], {}])
+async def test_what_is_no_call_among_a_servers_calls_does_not_stop_the_rewriting(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect, nothing: Any
+) -> None:
+    seen = instrument(tool_call_tags="openai")
+    server = serve(*streamed(TEXT, 9, reason=None), calls(nothing), *streamed(TEXT, 9))
+    chunks = await connect(server).read(await connect(server).stream())
+    assert "<tool_call>" not in text_in(chunks)
+    assert reasons(chunks) == ["tool_calls"]
+    assert seen.attributes["otel_llm.stream.tool_call_count"] == 2
+
+
+@pytest.mark.parametrize("body", [b"", b'{"id": "\xff"}', b"no JSON"])
+async def test_a_body_that_the_sdk_cannot_parse_is_no_fault_of_the_rewriting(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect, body: bytes
+) -> None:
+    seen = instrument(tool_call_tags="openai")
+    caller = connect(serve(Answer(body)))
+    raw = await caller.result(caller.client.chat.completions.with_raw_response.create(model="tiny", messages=[]))
+    # Whatever the SDK does with such a body, it does for the application.
+    with contextlib.suppress(ValueError, openai.APIError):
+        raw.parse()
+    assert seen.outcome is None
+    assert len(seen.spans) == 1

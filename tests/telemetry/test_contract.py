@@ -10,19 +10,22 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
+import openai
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import SpanKind, StatusCode
 
 from otel_llm import SyncStreamingToolCallTracker
 from otel_llm.demo.scripted_server import (
     DONE,
     Answer,
     ScriptedServer,
+    Sleep,
     chunk,
     completion,
+    error_event,
     text,
     tool_call_chunks,
     usage_chunk,
@@ -72,6 +75,7 @@ async def test_span(instrumented: Seen, serve: Serve, connect: Connect) -> None:
             "gen_ai.response.time_to_first_chunk",
             "otel_llm.stream.time_to_first_tool_call",
             "otel_llm.stream.max_chunk_gap",
+            "otel_llm.stream.time_per_output_token",
         )
     }
     assert all(isinstance(seconds, float) and 0 < seconds < 10 for seconds in times.values())
@@ -212,6 +216,78 @@ async def test_metrics(instrumented: Seen, serve: Serve, connect: Connect) -> No
         "gen_ai.client.operation.time_to_first_chunk",
     ):
         assert metric(name), name
+
+
+async def test_the_types_of_anomalies_are_on_the_span(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    broken = [
+        *tool_call_chunks("made_up", "{", index=0, id="call_1"),
+        *tool_call_chunks("made_up", "{", index=1, id="call_1"),
+    ]
+    caller = connect(serve(*broken, *HEALTHY[-3:]))
+    await caller.read(await caller.stream())
+    types = "duplicate_call,duplicate_id,invalid_json,unknown_tool"
+    assert instrumented.attributes["otel_llm.stream.anomaly_types"] == types
+    assert instrumented.attributes["otel_llm.stream.anomaly_count"] == len(instrumented.anomalies) > 4
+    assert instrumented.span.status.is_unset
+
+
+async def test_an_option_makes_a_span_with_an_anomaly_an_error(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect
+) -> None:
+    seen = instrument(anomaly_status="error")
+    caller = connect(serve(*tool_call_chunks("made_up", "{"), *HEALTHY[-3:]))
+    await caller.read(await caller.stream())
+    assert seen.span.status.status_code is StatusCode.ERROR
+    assert seen.span.status.description == "invalid_json,unknown_tool"
+    assert seen.attributes["error.type"] == "otel_llm.anomaly"
+    assert seen.outcome == "completed"
+    ((attributes, _),) = seen.metric("gen_ai.client.operation.duration")
+    assert attributes["error.type"] == "otel_llm.anomaly"
+
+
+async def test_a_healthy_span_or_one_with_an_error_of_its_own_keeps_its_status(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect
+) -> None:
+    seen = instrument(anomaly_status="error")
+    caller = connect(serve(HEALTHY, [*tool_call_chunks("made_up", "{"), error_event("overloaded", code="busy")]))
+    await caller.read(await caller.stream())
+    assert seen.span.status.is_unset
+    with pytest.raises(openai.APIError):
+        await caller.read(await caller.stream())
+    assert dict(seen.spans[1].attributes or {})["error.type"] != "otel_llm.anomaly"
+
+
+async def test_the_time_per_output_token(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    steps = [chunk(text("one")), Sleep(0.02), chunk(text(" two")), chunk(finish_reason="stop"), usage_chunk(7, 5), DONE]
+    caller = connect(serve(*steps))
+    await caller.read(await caller.stream())
+    seconds = instrumented.attributes["otel_llm.stream.time_per_output_token"]
+    assert seconds > 0
+    common = {"gen_ai.provider.name": "openai", "gen_ai.request.model": "tiny"}
+    assert instrumented.metric("otel_llm.stream.time_per_output_token") == [(common, (1, seconds))]
+
+
+@pytest.mark.parametrize("usage", [[], [usage_chunk(7, 0)], [usage_chunk(7, 1)]], ids=["no usage", "none", "one token"])
+async def test_without_tokens_there_is_no_time_per_token(
+    instrumented: Seen, serve: Serve, connect: Connect, usage: list[Any]
+) -> None:
+    caller = connect(serve(chunk(text("one")), chunk(finish_reason="stop"), *usage, DONE))
+    await caller.read(await caller.stream())
+    assert "otel_llm.stream.time_per_output_token" not in instrumented.attributes
+    assert instrumented.metric("otel_llm.stream.time_per_output_token") == []
+
+
+async def test_an_option_limits_the_events_of_arguments(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect
+) -> None:
+    seen = instrument(delta_events=0, events="span,log")
+    caller = connect(serve(*HEALTHY))
+    await caller.read(await caller.stream())
+    names = [event.name for event in seen.events()]
+    assert "otel_llm.tool_call.arguments.delta" not in names
+    assert names.count("otel_llm.tool_call.completed") == 1
+    assert [record.event_name for record in seen.log_records] == names
+    assert seen.attributes["otel_llm.stream.coalesced_delta_count"] == 3
 
 
 async def test_the_time_to_the_first_chunk_ends_with_it(instrumented: Seen, serve: Serve, connect: Connect) -> None:

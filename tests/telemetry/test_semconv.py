@@ -36,7 +36,7 @@ ATTRIBUTES = {
     for name, value in CONSTANTS.items()
     if isinstance(value, str)
     and name not in EVENTS
-    and value not in {semconv.SCOPE, semconv.OTHER, *PREFIXES, *OPERATIONS}
+    and value not in {semconv.SCOPE, semconv.OTHER, semconv.ERROR_OF_ANOMALY, *PREFIXES, *OPERATIONS}
 }
 NAMES = {*ATTRIBUTES.values(), *EVENTS.values(), *(metric.name for metric in METRICS.values())}
 IN_PROMETHEUS = {

@@ -265,3 +265,26 @@ def test_thousands_of_anomalies_do_not_displace_the_events_of_calls() -> None:
 @pytest.mark.parametrize("limit", [0, -5])
 def test_a_span_without_room_gets_no_events(limit: int) -> None:
     assert timeline([*whole_call(), ends()], limit=limit).events == []
+
+
+def many_deltas(count: int, *, index: int = 0) -> list[Chunk]:
+    return [
+        calls(call(index, f"call_{index}", "add_task", "")),
+        *(calls(call(index, arguments=" ")) for _ in range(count - 1)),
+    ]
+
+
+@pytest.mark.parametrize(("calls_made", "delta_limit"), [(1, 0), (1, 1), (1, 7), (3, 2), (3, 3), (3, 10), (5, 1000)])
+def test_an_option_limits_the_events_of_deltas(calls_made: int, delta_limit: int) -> None:
+    chunks = [chunk for index in range(calls_made) for chunk in many_deltas(20, index=index)]
+    recording = record([*chunks, ends("tool_calls")])
+    whole = build_timeline(recording, [], limit=None, preview=200)
+    built = build_timeline(recording, [], limit=None, preview=200, delta_limit=delta_limit)
+    deltas = [event for event in built.events if event.name == "otel_llm.tool_call.arguments.delta"]
+    assert len(deltas) == min(delta_limit, 20 * calls_made)
+    # What is not sent is counted; the other events stay.
+    assert built.coalesced == 20 * calls_made - len(deltas)
+    others = [event for event in whole.events if event.name != "otel_llm.tool_call.arguments.delta"]
+    assert [event for event in built.events if event not in deltas] == others
+    if delta_limit >= calls_made:
+        assert sum(int(event.attributes["otel_llm.delta.count"]) for event in deltas) == 20 * calls_made

@@ -633,9 +633,11 @@ async def test_content(
         previous_response_id="resp_0",
     )
     sent = json.loads(seen.attributes["gen_ai.input.messages"])
-    assert [entry["role"] for entry in sent] == ["system", "user", "assistant", "tool"]
-    assert sent[2]["parts"][0]["arguments"] == {"title": "buy milk"}
-    assert sent[3]["parts"][0]["id"] == "call_0"
+    assert [entry["role"] for entry in sent] == ["user", "assistant", "tool"]
+    instructions = json.loads(seen.attributes["gen_ai.system_instructions"])
+    assert instructions == [{"type": "text", "content": "be brief"}]
+    assert sent[1]["parts"][0]["arguments"] == {"title": "buy milk"}
+    assert sent[2]["parts"][0]["id"] == "call_0"
     (answered,) = json.loads(seen.attributes["gen_ai.output.messages"])
     assert [part["type"] for part in answered["parts"]] == ["reasoning", "text", "tool_call", "tool_call"]
     assert [answered["parts"][0]["content"], answered["parts"][1]["content"]] == ["hm", "Sure."]

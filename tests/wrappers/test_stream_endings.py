@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import os
 import re
 import subprocess
@@ -20,6 +21,7 @@ from openai.types.chat import ChatCompletionChunk
 from opentelemetry.trace import StatusCode
 
 from otel_llm import intercept_llm_requests
+from otel_llm.config import read_config
 from otel_llm.demo.scripted_server import (
     DONE,
     Answer,
@@ -31,6 +33,8 @@ from otel_llm.demo.scripted_server import (
     error_event,
     tool_call_chunks,
 )
+from otel_llm.observation import Observation
+from otel_llm.wrappers.stream import EitherWayTracker
 from tests.helpers.callers import ADD_TASK, REQUEST, AsyncCaller, SyncCaller
 from tests.helpers.sdk_versions import (
     DISCONNECTED,
@@ -42,6 +46,11 @@ from tests.helpers.sdk_versions import (
     survives_open_streams,
 )
 from tests.helpers.seen import Seen
+
+try:
+    import httpx2 as httpx
+except ImportError:
+    import httpx  # type: ignore[no-redef]  # the same classes under their older name
 
 Serve = Callable[..., ScriptedServer]
 Connect = Callable[..., SyncCaller]
@@ -449,3 +458,158 @@ def test_an_error_whose_text_raises(seen: Seen) -> None:
         client.chat.completions.create(model="m", messages=[])
     assert seen.span.status.status_code is StatusCode.ERROR
     assert seen.attributes["error.type"].endswith("Unspeakable")
+
+
+# Closing that raises ------------------------------------------------------------------------------------------
+
+
+class BrokenClose(Exception):
+    """What a transport raises when it is closed."""
+
+
+def breaking(closed: Any, error: BaseException) -> None:
+    """Have an HTTP response, or its body, raise when it is closed for the first time."""
+
+    def broken(name: str) -> Any:
+        def raises() -> Any:
+            del closed.close, closed.aclose
+            raise error
+
+        async def raises_later() -> Any:
+            raises()
+
+        return raises if name == "close" else raises_later
+
+    closed.close, closed.aclose = broken("close"), broken("aclose")
+
+
+async def close(caller: SyncCaller, stream: Any) -> None:
+    await caller.read(stream, 2)
+    await caller.close(stream)
+
+
+async def leave_block(caller: SyncCaller, stream: Any) -> None:
+    await caller.read_in_block(stream, 2)
+
+
+async def leave_block_with_an_error(caller: SyncCaller, stream: Any) -> None:
+    await caller.read_in_block(stream, 2, LookupError("mine"))
+
+
+@pytest.mark.parametrize("leave", [close, leave_block, leave_block_with_an_error])
+async def test_closing_raises(instrumented: Seen, serve: Serve, connect: Connect, leave: Any) -> None:
+    caller = connect(serve(*HEALTHY))
+    stream = await caller.stream()
+    breaking(stream.__wrapped__.response, BrokenClose("gone"))
+    with pytest.raises(BrokenClose, match="gone"):
+        await leave(caller, stream)
+    ended_in_error(instrumented, full_name(BrokenClose()))
+    assert instrumented.attributes["otel_llm.stream.chunk_count"] == 2
+
+
+async def test_closing_raises_after_the_end(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    """The request was over and well."""
+    caller = connect(serve(*HEALTHY))
+    stream = await caller.stream()
+    await caller.read(stream)
+    breaking(stream.__wrapped__.response, BrokenClose("gone"))
+    with pytest.raises(BrokenClose, match="gone"):
+        await caller.close(stream)
+    ended_well(instrumented, "completed")
+
+
+async def test_closing_is_cancelled(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(*HEALTHY))
+    stream = await caller.stream()
+    breaking(stream.__wrapped__.response, asyncio.CancelledError())
+    with pytest.raises(asyncio.CancelledError):
+        await caller.close(stream)
+    ended_well(instrumented, "cancelled")
+
+
+async def test_a_block_that_raises_its_own_error_again(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(*HEALTHY))
+    error = LookupError("mine")
+    stream = await caller.stream()
+    breaking(stream.__wrapped__.response, error)
+    with pytest.raises(LookupError, match="mine"):
+        await caller.read_in_block(stream, 2, error)
+    ended_well(instrumented, "closed")
+
+
+@pytest.mark.parametrize("method", ["close", "aclose"])
+async def test_closing_a_stream_that_can_be_read_either_way_raises(method: str) -> None:
+    class Either:
+        def __iter__(self) -> Any:
+            return iter(())
+
+        def __aiter__(self) -> Any:
+            return self
+
+        async def __anext__(self) -> Any:
+            raise StopAsyncIteration
+
+        async def close(self) -> None:
+            raise BrokenClose("gone")
+
+    observation = Observation(read_config(), None, None)
+    with pytest.raises(BrokenClose, match="gone"):
+        await getattr(EitherWayTracker(Either(), observation), method)()
+    assert observation.recording.outcome == "error"
+
+
+async def test_closing_the_body_raises(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    """As `client.chat.completions.stream()` closes it."""
+    caller = connect(serve(*HEALTHY))
+    stream = await caller.stream()
+    await caller.read(stream, 2)
+    response = stream.response
+    breaking(response.stream.__wrapped__, BrokenClose("gone"))
+    with pytest.raises(BrokenClose, match="gone"):
+        await (response.aclose() if isinstance(caller, AsyncCaller) else asyncio.to_thread(response.close))
+    ended_in_error(instrumented, full_name(BrokenClose()))
+
+
+# A body that is whole from the start --------------------------------------------------------------------------
+
+
+def whole(connect: Connect) -> SyncCaller:
+    """A caller whose transport gives the whole body at once, as those of recorded and mocked exchanges do."""
+    text = "".join(f"data: {json.dumps(step)}\n\n" for step in HEALTHY[:-1]) + "data: [DONE]\n\n"
+
+    def answer(_: Any) -> Any:
+        return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=text.encode())
+
+    caller = connect(SimpleNamespace(base_url="http://127.0.0.1:1/v1"))
+    client = httpx.AsyncClient if isinstance(caller, AsyncCaller) else httpx.Client
+    caller.client = caller.client.with_options(http_client=client(transport=httpx.MockTransport(answer)))
+    return caller
+
+
+@pytest.mark.parametrize(("count", "outcome"), [(2, "closed"), (None, "completed")])
+async def test_break_inside_a_block_over_a_whole_body(
+    instrumented: Seen, connect: Connect, count: int | None, outcome: str
+) -> None:
+    caller = whole(connect)
+    entered = await caller.read_in_block(
+        helpers(caller.client).stream(**REQUEST | {"tools": [strict(ADD_TASK)]}), count
+    )
+    ended_well(instrumented, outcome)
+    assert instrumented.anomalies == []
+    del entered
+
+
+async def test_the_response_of_a_whole_body_is_closed(instrumented: Seen, connect: Connect) -> None:
+    caller = whole(connect)
+    stream = await caller.stream()
+    await caller.read(stream, 2)
+    await caller.result(stream.response.aclose()) if isinstance(caller, AsyncCaller) else stream.response.close()
+    ended_well(instrumented, "closed")
+    assert {"close", "aclose"}.isdisjoint(vars(stream.response))
+
+
+async def test_a_whole_body_that_is_dropped(instrumented: Seen, connect: Connect) -> None:
+    caller = whole(connect)
+    await caller.read(await caller.stream(), 2)
+    gc.collect()
+    ended_well(instrumented, "abandoned")

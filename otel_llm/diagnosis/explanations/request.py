@@ -11,8 +11,8 @@ REQUEST: tuple[Explanation, ...] = (
     Explanation(
         "unknown_tool",
         _GROUP,
-        "The call names a tool that the request does not declare. Not reported if the request has tools that the server runs"
-        " itself.",
+        "The call names a tool that the request does not declare, in its `tools` or in an item of its input. Not reported if"
+        " the request has tools that the server runs itself.",
         (
             Seen("mastra-ai/mastra#9688", "Groq rejects calls to tools that are not in the request"),
             Seen("BerriAI/litellm#11001", "tools that the conversation mentions but the request no longer declares"),
@@ -25,7 +25,8 @@ REQUEST: tuple[Explanation, ...] = (
         "tool_choice_violated",
         _GROUP,
         "`tool_choice` is `none`, but the response has a call; or it is `required` or a named tool, and the response has no"
-        " call or a call to another tool. `required` raises no anomaly if the choice ended with `length` before any call.",
+        " call or a call to another tool. `required` raises no anomaly if the choice ended with `length` before any call, or"
+        " if the server ran a tool of its own.",
         (
             Seen("vllm-project/vllm#53363", "`required` not enforced with the gemma4 parser"),
             Seen("vllm-project/vllm#24509", "`required` fails when streaming"),

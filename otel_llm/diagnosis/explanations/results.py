@@ -46,7 +46,8 @@ RESULTS: tuple[Explanation, ...] = (
     Explanation(
         "unanswered_call",
         _GROUP,
-        "A call in the model's last message has no result in the request that follows.",
+        "A call in the model's last message has no result in the request that follows. A call that the server ran itself"
+        " needs none.",
         (
             Seen("agno-agi/agno#3105", "servers reject it: insufficient tool messages"),
             Seen("langgenius/dify#32222", "DeepSeek rejects it, others do not"),

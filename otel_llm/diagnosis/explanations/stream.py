@@ -24,7 +24,8 @@ STREAM: tuple[Explanation, ...] = (
         _GROUP,
         "The choice has calls, but its finish reason is none of `tool_calls`, `function_call`, `length`, `content_filter` and"
         " `error`. Or it has no calls, but its finish reason is `tool_calls`, `function_call` or another that refers to a"
-        " call. `stop` after calls is accepted where `tool_choice` *names* a tool: OpenAI's API itself answers so.",
+        " call. `stop` after calls is accepted where `tool_choice` *names* a tool: OpenAI's API itself answers so. It is"
+        " accepted where the request is not known, too.",
         (
             Seen("BerriAI/litellm#35753", "`stop` after streamed calls of Ollama"),
             Seen("BerriAI/litellm#12862", "`stop` for o1-pro and Cohere"),

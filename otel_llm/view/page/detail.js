@@ -151,6 +151,7 @@ export function numbersOf(detail) {
     ["duration", duration(detail.duration_ms)],
     ["first tool call", seconds("otel_llm.stream.time_to_first_tool_call")],
     ["longest gap", seconds("otel_llm.stream.max_chunk_gap")],
+    ["per output token", seconds("otel_llm.stream.time_per_output_token")],
     ["chunks", detail.stream ? number(detail.chunk_count) : "not streamed"],
     ["tool calls", number(detail.tool_call_count)],
     ["finish reason", finishes || null],

@@ -242,6 +242,11 @@ def executions(run: Run) -> None:
 SCENARIOS = [
     Scenario("content captured", captured, environment=CAPTURING),
     Scenario("content captured, stream", captured_stream, environment=CAPTURING),
+    Scenario("content captured, redacted", captured_stream, environment=CAPTURING, options={"redact": str.upper}),
+    Scenario(
+        "few events, anomalies as errors", captured_stream, options={"anomaly_status": "error", "delta_events": 1}
+    ),
+    Scenario("tools, redacted", tools, environment=CAPTURING, options={"redact": str.upper}),
     Scenario("content captured, events as log records", captured, environment=CAPTURING, options={"events": "log"}),
     Scenario("a request with all options", captured),
     Scenario("deep values", deep_values, environment=CAPTURING),
