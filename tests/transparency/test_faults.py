@@ -162,6 +162,7 @@ SILENT = {
         "protocol.content_encoding._*.feed",
         "protocol.fields._is_mapping",
         "protocol.item_kinds._plain",
+        "protocol.request_text.RequestText._texts",
     ],
     "Python itself reports it": ["*.__del__"],
 }
