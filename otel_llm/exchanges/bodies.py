@@ -111,13 +111,15 @@ class BodyReader:
 
     def _strays(self, time_ns: int | None) -> Iterator[Entry]:
         """Lines that are no part of an event. Some servers tell an error in one."""
-        for stray in self._body.take_strays():
+        strays, over = self._body.take_strays()
+        for stray in strays:
             self._first_stray = self._first_stray or stray.line
             self._framing.stray(stray.offset, f"the field {stray.field}" if stray.field else "")
             message = None if self._failed else _error_told_by(stray)
             if message is not None:
                 self._framing.is_stream = True
                 yield from self._fail(f"an error outside the events: {message}", time_ns)
+        self._framing.strays += over
 
     def _event(self, event: ServerSentEvent, time_ns: int | None, *, at_end: bool = False) -> Iterator[Entry]:
         data = event.data.strip()
@@ -127,7 +129,9 @@ class BodyReader:
                 if not self._open:
                     yield self._start()
                 yield self._end("completed", "", time_ns, is_done=True)
-            self._failed = False
+            if self._failed:
+                # What came behind an error belongs to no response.
+                self._failed, self._framing = False, Framing(self._framing.content_type)
             return
         if self._failed:
             return

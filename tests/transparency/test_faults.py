@@ -52,6 +52,7 @@ NEVER_CALLED = {
         "protocol.framing.*",
         "protocol.json_values.parse_json",
         "protocol.request.api_of_request",
+        "protocol.sse.EventReader.take_strays",
         "protocol.sse.Stray.*",
     ],
     "the application calls it, on a tracker or on a rewriter of its own": [
