@@ -114,7 +114,7 @@ class BodyReader:
         strays, over = self._body.take_strays()
         for stray in strays:
             self._first_stray = self._first_stray or stray.line
-            self._framing.stray(stray.offset, f"the field {stray.field}" if stray.field else "")
+            self._framing.stray(stray.offset, f"the field {stray.field}" if stray.field else "", stray.line)
             message = None if self._failed else _error_told_by(stray)
             if message is not None:
                 self._framing.is_stream = True
@@ -141,10 +141,10 @@ class BodyReader:
         except UnreadableError as fault:
             lines = _events_without_blank_lines(data)
             if not data:
-                self._framing.stray(event.offset, "no data")
+                self._framing.stray(event.offset, "no data", b"data:")
                 return
             if lines:
-                self._framing.stray(event.offset, "several events without a blank line between them")
+                self._framing.stray(event.offset, "several events without a blank line between them", data)
                 for line in lines:
                     yield from self._event(ServerSentEvent(line, event.offset), time_ns)
                 return
@@ -175,7 +175,7 @@ class BodyReader:
                 yield from self._fail(f"the response cannot be read: {error}", time_ns, is_damaged=True)
                 return
             # The chunks of a stream, without the framing of one.
-            self._framing.stray(0, "lines of JSON")
+            self._framing.stray(0, "lines of JSON", document)
             yield self._start()
             yield from _entries([one for one, _ in lines], lines, time_ns, self._framing)
             return
