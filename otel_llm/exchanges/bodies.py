@@ -113,13 +113,15 @@ class BodyReader:
 
     def _strays(self, time_ns: int | None) -> Iterator[Entry]:
         """Lines that are no part of an event. Some servers tell an error in one."""
-        for stray in self._body.take_strays():
+        strays, over = self._body.take_strays()
+        for stray in strays:
             self._first_stray = self._first_stray or stray.line
-            self._framing.stray(stray.offset, f"the field {stray.field}" if stray.field else "")
+            self._framing.stray(stray.offset, f"the field {stray.field}" if stray.field else "", stray.line)
             message = None if self._failed else _error_told_by(stray)
             if message is not None:
                 self._framing.is_stream = True
                 yield from self._fail(f"an error outside the events: {message}", time_ns)
+        self._framing.strays += over
 
     def _event(self, event: ServerSentEvent, time_ns: int | None, *, at_end: bool = False) -> Iterator[Entry]:
         data = event.data.strip()
@@ -129,7 +131,9 @@ class BodyReader:
                 if not self._open:
                     yield self._start()
                 yield self._end("completed", "", time_ns, is_done=True)
-            self._failed = False
+            if self._failed:
+                # What came behind an error belongs to no response.
+                self._failed, self._framing = False, Framing(self._framing.content_type)
             return
         if self._failed:
             return
@@ -139,10 +143,10 @@ class BodyReader:
         except UnreadableError as fault:
             lines = _events_without_blank_lines(data)
             if not data:
-                self._framing.stray(event.offset, "no data")
+                self._framing.stray(event.offset, "no data", b"data:")
                 return
             if lines:
-                self._framing.stray(event.offset, "several events without a blank line between them")
+                self._framing.stray(event.offset, "several events without a blank line between them", data)
                 for line in lines:
                     yield from self._event(ServerSentEvent(line, event.offset), time_ns)
                 return
@@ -173,7 +177,7 @@ class BodyReader:
                 yield from self._fail(f"the response cannot be read: {error}", time_ns, is_damaged=True)
                 return
             # The chunks of a stream, without the framing of one.
-            self._framing.stray(0, "lines of JSON")
+            self._framing.stray(0, "lines of JSON", document)
             yield self._start()
             yield from _entries([one for one, _ in lines], lines, time_ns, self._framing)
             return

@@ -21,7 +21,10 @@ _LAST_EVENTS = frozenset({"response.completed", "response.failed", "response.inc
 
 
 class Excerpt(NamedTuple):
-    """A chunk: its number from 1, the offset of its first byte, and the beginning of its text."""
+    """A chunk: its number from 1, the offset of its first byte, and the beginning of its text.
+
+    The number is 0 for a line that is no chunk.
+    """
 
     number: int
     offset: int

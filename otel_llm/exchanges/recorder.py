@@ -170,6 +170,8 @@ class RecordingProxy:
             return
         self.unkept.compressed += not exchange.is_readable
         self._tell(f"{exchange.path}: {end}")
+        if exchange.failure and exchange.failure != end:
+            self._tell(f"{exchange.path}: {exchange.failure}")
         if exchange.anomalies:
             self._tell(f"{exchange.path}: {', '.join(exchange.anomalies)}")
 
@@ -251,6 +253,11 @@ class _Exchange:
     def anomalies(self) -> list[str]:
         """The types of what is wrong with the response."""
         return [] if self._judged is None or not self.is_readable else self._judged.anomalies
+
+    @property
+    def failure(self) -> str:
+        """Why the response failed, empty if it did not. A server may repeat the key that it refuses."""
+        return "" if self._judged is None or not self.is_readable else self._redactor.hide(self._judged.failure)
 
     def data(self, data: bytes) -> None:
         if self.is_readable and data:

@@ -13,6 +13,7 @@ from otel_llm.exchanges.entries import Chunk, Entry, ReportedSpan, ResponseEnd, 
 from otel_llm.exchanges.evidence import Evidence, Excerpt
 from otel_llm.protocol.apis import UNKNOWN, kind_of
 from otel_llm.protocol.fields import field
+from otel_llm.protocol.framing import Framing
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import Api, ChatRequest, api_of_request, read_request
 from otel_llm.protocol.responses_api import ResponseEvents
@@ -215,9 +216,16 @@ class _Reading:
             self._now,
             attributes,
             [(event.name, event.time_ns, event.attributes) for event in timeline.events],
-            [(anomaly, self._evidence.of(anomaly)) for anomaly in timeline.anomalies],
+            [(anomaly, self._evidence.of(anomaly) or _stray(anomaly, end.framing)) for anomaly in timeline.anomalies],
             recording,
         )
+
+
+def _stray(anomaly: Anomaly, framing: Framing | None) -> list[Excerpt]:
+    """The line that shows an anomaly of the bytes."""
+    if framing is None or anomaly.type != "invalid_framing":
+        return []
+    return [Excerpt(0, framing.first_stray, framing.first_stray_text)]
 
 
 def _unread(title: str, what: str) -> Verdict:

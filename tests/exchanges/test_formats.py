@@ -205,6 +205,7 @@ FILES: dict[str, str | bytes] = {
     "polly-one-hex.har": json.dumps(polly({"encoding": "hex", "text": STREAM.hex()})),
     "polly.har.yaml": yaml.safe_dump(polly({"text": STREAM.decode(), "textDecoded": "x"})),
     "nock.json": nock(STREAM.decode()),
+    "nock-one.json": json.dumps(json.loads(nock(STREAM.decode()))[0]),
     "nock-gzip.json": nock(HEX, **GZIPPED),
     "nock-binary.json": nock(STREAM.hex(), responseIsBinary=True),
     "nock-json.json": nock(COMPLETION, **IN_JSON),

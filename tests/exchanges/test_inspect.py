@@ -253,6 +253,20 @@ def test_it_shows_the_offending_bytes(tmp_path: Path, capsys: pytest.CaptureFixt
         assert content[chunk["offset"] :].startswith(f"data: {chunk['text']}")
 
 
+def test_it_shows_the_line_that_is_no_event(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = f'data: {CHUNK}\n\nerror: {{"message": "no luck"}}\n\n'
+    path = written(tmp_path, "stream", content)
+    assert main(["inspect", "--json", path]) == 1
+    ((anomaly),) = json.loads(capsys.readouterr().out)["anomalies"]
+    ((line),) = anomaly["chunks"]
+    assert (anomaly["type"], line["number"]) == ("invalid_framing", 0)
+    assert content[line["offset"] :].startswith(line["text"])
+    assert main(["inspect", path]) == 1
+    out = capsys.readouterr().out
+    assert f'byte {line["offset"]}  error: {{"message": "no luck"}}' in out
+    assert "an error outside the events: no luck" in out
+
+
 def test_known_times_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(CORPUS / "broken-stalled-text.jsonl")]) == 1
     out = capsys.readouterr().out

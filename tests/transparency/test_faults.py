@@ -53,6 +53,7 @@ NEVER_CALLED = {
         "protocol.json_values.parse_json",
         "telemetry.provider.provider_at",
         "protocol.request.api_of_request",
+        "protocol.sse.EventReader.take_strays",
         "protocol.sse.Stray.*",
     ],
     "the application calls it, on a tracker or on a rewriter of its own": [
