@@ -17,8 +17,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     It is 130 after an interrupt, 141 if the reader of standard output has gone, and 74 if that cannot be written to.
     Raises SystemExit as argparse does: for ``--help`` and ``--version``, and with status 2 for wrong usage.
     """
-    from otel_llm.cli.output import finished
+    from otel_llm.cli.output import finished, print_anywhere
 
+    print_anywhere()
     try:
         return finished(lambda: _run(argv))
     except KeyboardInterrupt:

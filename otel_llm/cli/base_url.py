@@ -1,9 +1,9 @@
-"""The server that a subcommand talks to."""
+"""The servers that subcommands talk to, and the variables that tell the SDKs theirs."""
 
 from __future__ import annotations
 
 import os
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 OPENAI: Final = "https://api.openai.com/v1"
@@ -14,6 +14,23 @@ def check_url(url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError(f"{url!r} is not the URL of a server")
+
+
+class SDK(NamedTuple):
+    """`variable` sets the base URL of an SDK, which is `default` without it. `own_path`: with what the SDK begins its
+    paths itself, where OpenAI's has it in its base URL."""
+
+    name: str
+    variable: str
+    default: str
+    own_path: str = ""
+
+
+SDKS: Final = (
+    SDK("openai", "OPENAI_BASE_URL", OPENAI),
+    SDK("groq", "GROQ_BASE_URL", "https://api.groq.com", "/openai/v1"),
+    SDK("cerebras", "CEREBRAS_BASE_URL", "https://api.cerebras.ai", "/v1"),
+)
 
 
 def chosen_base_url(given: str | None) -> str:

@@ -1,6 +1,7 @@
 """``otel-llm inspect FILE``: runs the diagnosis of live streams on recorded ones.
 
-Exit status: 0 nothing is wrong, 1 there is an anomaly, 2 a file, or the rest of one, cannot be read.
+Exit status: 0 nothing is wrong, 1 there is an anomaly or a response failed, 2 a file, or the rest of one, cannot be
+read.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "inspect",
         help="show what happened in a recorded stream, and what is wrong with it",
-        description="Reads streams saved by `curl -N`, chunks (JSON Lines or a list), a response, a recording of"
-        " `otel-llm record`, a VCR cassette, an HTTP archive or OTLP JSON. Exit status: 0 nothing is wrong, 1 there is"
-        " an anomaly, 2 a file cannot be read.",
+        description="Reads streams saved by `curl -N`, chunks (JSON Lines or a list), responses, recordings of"
+        " `otel-llm record`, VCR cassettes, HTTP archives, recordings of Polly.js, nock and httprr, and OTLP JSON, each"
+        " also compressed by gzip. Exit status: 0 nothing is wrong, 1 there is an anomaly or a response failed, 2 a"
+        " file cannot be read.",
     )
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a file, or - for standard input")
     parser.add_argument(
         "--request",
         type=Path,
@@ -51,13 +53,15 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Inspect all files; the value is the exit status."""
+    from otel_llm.exchanges.opening import opened
     from otel_llm.protocol.errors import UnreadableError
     from otel_llm.protocol.json_values import parse_json
 
     request = None
     if arguments.request is not None:
         try:
-            request = parse_json(arguments.request.read_text(encoding="utf-8"))
+            with opened(arguments.request) as file:
+                request = parse_json(file.read().decode("utf-8-sig"))
             if not isinstance(request, dict):
                 raise UnreadableError("it is not a JSON object")
         except (OSError, UnicodeDecodeError, UnreadableError) as error:
@@ -76,7 +80,7 @@ def _inspect(path: Path, request: dict[str, Any] | None, stall_seconds: float, s
     try:
         for verdict in _verdicts(path, request, stall_seconds):
             show(path, verdict)
-            if verdict.anomalies:
+            if verdict.anomalies or verdict.outcome == "error":
                 status = 1
     except UnreadableError as error:
         return _cannot_read(path, error)
@@ -96,11 +100,10 @@ def _verdicts(path: Path, request: dict[str, Any] | None, stall_seconds: float) 
     except OSError as error:
         raise UnreadableError(error.strerror or str(error)) from None
     if verdict is None:
-        raise UnreadableError("it holds no chat completion")
+        raise UnreadableError("it holds no chat completion and no response of the Responses API")
 
 
 def _cannot_read(path: Path, error: Exception) -> int:
-
     why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     say(f"otel-llm: {path}: {why}")
     return 2
@@ -140,6 +143,7 @@ def _text_shower() -> Any:
     """A function that prints a verdict as text, None if rich is missing."""
     try:
         from otel_llm import terminal
+        from otel_llm.exchanges.verdicts import UNREAD
 
         print_lines = line_printer()
     except ImportError:
@@ -147,6 +151,9 @@ def _text_shower() -> Any:
 
     def show(path: Path, verdict: Verdict) -> None:
         lines: list[terminal.Line] = [[(f"{terminal.plain(path, 1000)}: ", "dim"), (terminal.plain(verdict.title), "")]]
+        if verdict.outcome == UNREAD:
+            print_lines([[*lines[0], (f": {terminal.plain(verdict.note)}", "dim")]])
+            return
         lines += terminal.timeline(_span(verdict), timed=verdict.timed)
         print_lines([*lines, *_evidence(verdict), []])
 

@@ -7,6 +7,7 @@ reports for a Unix tool that SIGPIPE ended. Lines on standard error are lost, an
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from typing import TYPE_CHECKING, Final, TextIO
@@ -43,6 +44,12 @@ def finished(run: Callable[[], int]) -> int:
         _discard(sys.stdout)
         say(f"otel-llm: cannot print: {error.strerror}")
         return CANNOT_PRINT
+
+
+def print_anywhere() -> None:
+    """Escape what standard output cannot encode: models write every script, and code pages have few."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def say(line: str) -> None:

@@ -1,4 +1,4 @@
-"""``otel-llm show``: prints the timelines of requests that the view keeps, or of a file of OTLP JSON."""
+"""``otel-llm show``: prints the timelines of requests that the view keeps, or of a file."""
 
 from __future__ import annotations
 
@@ -21,9 +21,12 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "show",
         help="print the timelines of stored requests",
-        description="Prints the requests that `otel-llm view` keeps, the newest last, or those of a file of OTLP JSON.",
+        description="Prints the requests that `otel-llm view` keeps, the newest last, or those of a file of OTLP"
+        " JSON or of recorded responses.",
     )
-    parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="OTLP JSON to print instead")
+    parser.add_argument(
+        "file", nargs="?", type=Path, metavar="FILE", help="OTLP JSON or recorded responses to print instead"
+    )
     parser.add_argument(
         "--db", type=Path, metavar="FILE", help="the database of `otel-llm view`, if not the default one"
     )
@@ -66,21 +69,23 @@ def _fail(sentence: str) -> int:
 
 
 def _messages(arguments: argparse.Namespace) -> Iterator[ResourceSpans]:
-    from otel_llm.exchanges import otlp
     from otel_llm.protocol.errors import UnreadableError
     from otel_llm.view import spans
     from otel_llm.view.database import StoreError, default_path
+    from otel_llm.view.recordings import read_file
     from otel_llm.view.store import Store
     from otel_llm.view.summary import is_request, request_id
 
     if arguments.file is not None:
         try:
-            request = otlp.parse_file(arguments.file.read_bytes())
+            read = read_file(arguments.file)
         except OSError as error:
             raise UnreadableError(f"{arguments.file}: {error.strerror}") from None
         except UnreadableError as error:
             raise UnreadableError(f"{arguments.file}: {error}") from None
-        for message in spans.single_spans(request):
+        for sentence in read.unshown:
+            say(f"otel-llm show: {arguments.file}: {sentence}")
+        for message in spans.single_spans(read.request):
             span = spans.read(message, deltas=False)
             if is_request(span) and arguments.request in {None, request_id(span.trace_id, span.span_id)}:
                 yield message

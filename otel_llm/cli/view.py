@@ -44,7 +44,7 @@ def add_parser(commands: Any) -> None:
         " With --run, also runs a program under opentelemetry-instrument that sends its spans here. Exit status: 0 when"
         " interrupted, the program's with --run, 2 if serving cannot start.",
     )
-    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="OTLP JSON to add")
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="OTLP JSON or recorded responses to add")
     parser.add_argument("--port", type=_port, metavar="N", help=f"the port of the page ({_PORT}, or a free one)")
     parser.add_argument(
         "--otlp-http", type=_port, metavar="N", help=f"the port for OTLP/HTTP ({_OTLP_HTTP}, or a free one)"
@@ -184,15 +184,18 @@ async def _serve(
 
 
 async def _show_file(file: Path, running: Running) -> bool:
-    from otel_llm.exchanges import otlp
+    from otel_llm.protocol.errors import UnreadableError
     from otel_llm.view.http import RefusedError
+    from otel_llm.view.recordings import read_file
 
     try:
-        body = file.read_bytes()
-        taken = await running.intake.take(lambda: otlp.parse_file(body))
-    except (OSError, RefusedError) as error:
+        read = read_file(file)
+        taken = await running.intake.take(lambda: read.request)
+    except (OSError, RefusedError, UnreadableError) as error:
         _tell(f"{file}: {getattr(error, 'strerror', None) or error}")
         return False
+    for sentence in read.unshown:
+        _tell(f"{file}: {sentence}")
     _tell(f"{file}: {len(taken)} request{'' if len(taken) == 1 else 's'}")
     return True
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from otel_llm.protocol import json_values
 from otel_llm.protocol.choice import CUTTING_FINISH_REASONS, Choice
+from otel_llm.protocol.framing import Framing
 from otel_llm.protocol.json_values import Reading, Shape
 from otel_llm.protocol.recording import Recording
-from otel_llm.protocol.request import ChatRequest, Tool
+from otel_llm.protocol.request import Api, ChatRequest, Tool
 from otel_llm.protocol.tool_call import ToolCall
+
+if TYPE_CHECKING:
+    from otel_llm.diagnosis.answer_text import AnswerText
 
 
 class Anomaly(NamedTuple):
@@ -20,6 +24,14 @@ class Anomaly(NamedTuple):
     type: str
     detail: str
     choice_index: int | None = None
+    tool_call_index: int | None = None
+
+
+class Finding(NamedTuple):
+    """What a judge yields. `tool_call_index` is only for a judge of a choice whose finding is about one call."""
+
+    type: str
+    detail: str
     tool_call_index: int | None = None
 
 
@@ -32,7 +44,11 @@ class Case:
     stall_seconds: float = 10.0
     on_fault: Callable[[str, Exception], None] | None = None
     """Takes the name of a judge that raised, and its exception; the other judges still run. Without it, it raises."""
+    framing: Framing | None = None
+    """How the bytes were framed, None where they were not seen."""
+    api: Api = "chat"
     _readings: dict[int, Reading] = field(default_factory=dict)
+    _answers: dict[int, AnswerText] = field(default_factory=dict)
 
     def is_settled(self, choice: Choice) -> bool:
         """Whether nothing more can come for this choice."""
@@ -47,6 +63,21 @@ class Case:
         known = self._readings.get(id(call))
         if known is None:
             known = self._readings[id(call)] = json_values.read(call.arguments)
+        return known
+
+    def answer(self, choice: Choice) -> AnswerText:
+        """The text of the choice by its parts, read once for all judges."""
+        known = self._answers.get(choice.index)
+        if known is None:
+            from otel_llm.diagnosis.answer_text import read_answer  # slow to import, and rarely needed
+
+            known = self._answers[choice.index] = read_answer(
+                choice.text.whole,
+                (self.request.tools if self.request is not None else None) or {},
+                settled=self.is_settled(choice),
+                cut_off=self.was_cut_off(choice) or choice.text.over > 0,
+                marked_only=self.request is not None and self.request.wants_json,
+            )
         return known
 
     def is_free_text(self, call: ToolCall) -> bool:

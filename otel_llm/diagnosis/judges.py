@@ -15,10 +15,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from otel_llm.diagnosis import schemas
-from otel_llm.diagnosis.case import Anomaly, Case
+from otel_llm.diagnosis.case import Anomaly, Case, Finding
+from otel_llm.diagnosis.framing import framing
+from otel_llm.diagnosis.markup import reasoning_leak, token_leak
+from otel_llm.diagnosis.reasoning_calls import call_in_reasoning
+from otel_llm.diagnosis.wording import listed, number, shown, were
 from otel_llm.protocol import json_values
 from otel_llm.protocol.choice import CUTTING_FINISH_REASONS, Choice
 from otel_llm.protocol.json_values import Shape
@@ -27,14 +30,7 @@ from otel_llm.protocol.tool_call import ToolCall
 from otel_llm.protocol.unicode_text import ends_with_half, has_lone_surrogate, one_line
 
 CALLING_FINISH_REASONS = frozenset({"tool_calls", "function_call"})
-
-
-class Finding(NamedTuple):
-    """What a judge yields. `tool_call_index` is only for a judge of a choice whose finding is about one call."""
-
-    type: str
-    detail: str
-    tool_call_index: int | None = None
+_NO_ID = "a call without an id"
 
 
 def diagnose_request(request: ChatRequest) -> list[Anomaly]:
@@ -47,12 +43,12 @@ def diagnose_request(request: ChatRequest) -> list[Anomaly]:
     found = [
         Anomaly(
             "result_without_call",
-            f"a result for {_shown(call)}, which is no call in the {where}" if call else "a result without a call id",
+            f"a result for {shown(call)}, which is no call in the {where}" if call else "a result without a call id",
         )
         for call in turn.without_call
     ]
-    found += [Anomaly("unanswered_call", f"{_shown(call)} has no result") for call in turn.unanswered]
-    found += [Anomaly("duplicate_result", f"{_shown(call)} already has a result") for call in turn.repeated]
+    found += [Anomaly("unanswered_call", f"{shown(call, _NO_ID)} has no result") for call in turn.unanswered]
+    found += [Anomaly("duplicate_result", f"{shown(call, _NO_ID)} already has a result") for call in turn.repeated]
     return found
 
 
@@ -64,6 +60,11 @@ def diagnose(case: Case) -> list[Anomaly]:
         if case.on_fault is None:
             raise
     return _anomalies_despite_faults(case, case.on_fault)
+
+
+def diagnose_bytes(case: Case) -> list[Anomaly]:
+    """The anomalies of a response that says nothing but an error."""
+    return [Anomaly(type_, detail) for type_, detail, _ in framing(case)]
 
 
 def _anomalies(case: Case) -> Iterator[Anomaly]:
@@ -117,7 +118,7 @@ def arguments(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]:
     if call.exceeds_limit:
         return
     if case.is_settled(choice) and case.is_truncated(choice, call):
-        yield Finding("truncated", f"{choice.finish_reason} after {call.length} characters of arguments")
+        yield Finding("truncated", f"{choice.finish_reason} after {number(call.length, 'character')} of arguments")
         return
     if case.is_free_text(call) or not case.is_settled(choice):
         return
@@ -125,13 +126,13 @@ def arguments(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]:
     if reading.shape is Shape.INVALID:
         yield Finding("invalid_json", reading.error)
     elif reading.shape is Shape.SEVERAL:
-        yield Finding("arguments_duplicated", f"several JSON values in {call.length} characters")
+        yield Finding("arguments_duplicated", f"several JSON values in {number(call.length, 'character')}")
     elif reading.shape is Shape.OTHER:
         yield Finding("arguments_not_object", f"arguments are {_json_type(reading.value)}")
     elif reading.shape is Shape.NOTHING:
         tool = case.tool(call)
         if tool is not None and tool.requires_arguments:
-            yield Finding("empty_arguments", f"{_shown(tool.name)} requires parameters")
+            yield Finding("empty_arguments", f"{shown(tool.name)} requires parameters")
 
 
 def schema(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]:
@@ -150,7 +151,7 @@ def schema(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]:
         return
     if broken is not None:
         where = f" at {one_line(broken)}" if broken else ""
-        yield Finding("schema_violation", f"against the schema of {_shown(tool.name)}{where}")
+        yield Finding("schema_violation", f"against the schema of {shown(tool.name)}{where}")
 
 
 def identity(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]:
@@ -160,18 +161,18 @@ def identity(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]:
     if call.id is None and whole and call.kind not in {"legacy", "text"}:
         yield Finding("missing_id", "the call has no id")
     if call.other_names:
-        yield Finding("name_changed", f"{_shown(call.name)}, then {_listed(call.other_names)}")
+        yield Finding("name_changed", f"{shown(call.name)}, then {listed(call.other_names)}")
     if call.other_ids:
-        yield Finding("id_changed", f"{_shown(call.id)}, then {_listed(call.other_ids)}")
+        yield Finding("id_changed", f"{shown(call.id)}, then {listed(call.other_ids)}")
     if call.index_reused:
-        yield Finding("index_reused", f"{_shown(call.id)} begins at index {call.index}, which was in use")
+        yield Finding("index_reused", f"{shown(call.id, _NO_ID)} begins at index {call.index}, which was in use")
 
 
 def declared(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]:
     names = case.recording.declared
     if names is None or call.name is None or call.name in names or case.name_may_continue(choice, call, names):
         return
-    yield Finding("unknown_tool", f"{_shown(call.name)} is not one of the {len(names)} declared tools")
+    yield Finding("unknown_tool", f"{shown(call.name)} is {_none_of(names)}")
 
 
 def unicode(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]:
@@ -221,18 +222,18 @@ def finish_reason(case: Case, choice: Choice) -> Iterator[Finding]:
         # The API itself ends with `stop` if the request named the tool, which an unknown request may have done.
         named = case.request is None or case.request.tool_choice.mode == "named"
         if not (named and reason == "stop"):
-            detail = f"{_shown(reason)} after {_number(count, 'call')}"
+            detail = f"{shown(reason)} after {number(count, 'call')}"
             yield Finding("finish_reason_mismatch", detail)
     elif not count and reason != "stop" and _mentions_a_call(reason):
-        yield Finding("finish_reason_mismatch", f"{_shown(reason)} without a call")
+        yield Finding("finish_reason_mismatch", f"{shown(reason)} without a call")
 
 
 def order(_case: Case, choice: Choice) -> Iterator[Finding]:
     if choice.missing_index:
-        detail = f"{_number(choice.missing_index, 'delta')} without a usable index"
+        detail = f"{number(choice.missing_index, 'delta')} without a usable index"
         yield Finding("missing_index", detail)
     if choice.deltas_after_finish:
-        detail = f"{_number(choice.deltas_after_finish, 'delta')} after the finish reason"
+        detail = f"{number(choice.deltas_after_finish, 'delta')} after the finish reason"
         yield Finding("delta_after_finish", detail)
 
 
@@ -243,7 +244,7 @@ def tool_choice(case: Case, choice: Choice) -> Iterator[Finding]:
     count = choice.call_count
     if wanted.mode == "none":
         if count:
-            yield Finding("tool_choice_violated", f"none, but {_number(count, 'call')}")
+            yield Finding("tool_choice_violated", f"none, but {number(count, 'call')}")
         return
     if wanted.mode in {"required", "named"} and not count:
         # A tool that the server ran by itself is a call, too.
@@ -260,7 +261,7 @@ def tool_choice(case: Case, choice: Choice) -> Iterator[Finding]:
             and not case.name_may_continue(choice, call, wanted.names)
         ]
         if others:
-            detail = f"{_listed(sorted(wanted.names))} allowed, {_listed(others)} called"
+            detail = f"{listed(sorted(wanted.names))} allowed, {listed(others)} called"
             yield Finding("tool_choice_violated", detail)
 
 
@@ -276,18 +277,17 @@ def text_leak(case: Case, choice: Choice) -> Iterator[Finding]:
     if any(call.kind == "text" for call in choice.calls):
         # They are calls that were rewritten to tags, which the application wants in the text.
         return
-    from otel_llm.diagnosis.text_leak import find_leaks  # slow to import, and rarely needed
-
-    leaks, unread = find_leaks(
-        choice.text.whole, request.tools, ended=case.is_settled(choice), marked_only=request.wants_json
-    )
+    text = choice.text.whole
+    if not any(name in text for name in request.tools):
+        return
+    leaks, unread = case.answer(choice).leaks, case.answer(choice).unread
     if leaks:
-        syntaxes = _listed(sorted({leak.format for leak in leaks}))
-        names = _listed(sorted({leak.name or "" for leak in leaks}))
-        detail = f"{_number(len(leaks), 'call')} of {names} in the text, in the syntax {syntaxes}"
+        syntaxes = listed(sorted({leak.format for leak in leaks}))
+        names = listed(sorted({leak.name or "" for leak in leaks}))
+        detail = f"{number(len(leaks), 'call')} of {names} in the text, in the syntax {syntaxes}"
         yield Finding("text_leak", detail)
     if unread:
-        yield Finding("limit_exceeded", f"{unread} characters of text were not searched for calls")
+        yield Finding("limit_exceeded", f"{number(unread, 'character')} of text {were(unread)} not searched for calls")
 
 
 def duplicates(case: Case, choice: Choice) -> Iterator[Finding]:
@@ -296,14 +296,14 @@ def duplicates(case: Case, choice: Choice) -> Iterator[Finding]:
     ids = Counter(call.id for call in choice.calls if call.id is not None)
     for call_id, count in ids.items():
         if count > 1:
-            yield Finding("duplicate_id", f"{_shown(call_id)} is the id of {count} calls")
+            yield Finding("duplicate_id", f"{shown(call_id)} is the id of {count} calls")
     meanings: dict[tuple[str, str], ToolCall] = {}
     for call in choice.calls:
         if call.name is None or call.exceeds_limit or not case.is_final(choice, call):
             continue
         first = meanings.setdefault((call.name, _meaning(case, call)), call)
         if first is not call:
-            detail = f"{_shown(call.name)} with the arguments of the call at index {first.index}"
+            detail = f"{shown(call.name)} with the arguments of the call at index {first.index}"
             yield Finding("duplicate_call", detail, call.index)
 
 
@@ -325,18 +325,21 @@ def stream_limits(case: Case) -> Iterator[Finding]:
     recording = case.recording
     if recording.over_deltas:
         kept = recording.limits.calls
-        over = f"{_number(recording.over_calls, 'call')} beyond {kept} ({_number(recording.over_deltas, 'delta')})"
+        over = f"{number(recording.over_calls, 'call')} beyond {kept} ({number(recording.over_deltas, 'delta')})"
         yield Finding("limit_exceeded", f"{over} were only counted")
     if recording.over_choices:
         kept = recording.limits.choices
-        detail = f"{_number(recording.over_choices, 'delta')} of choices beyond {kept} were only counted"
+        detail = f"{number(recording.over_choices, 'delta')} of choices beyond {kept} were only counted"
         yield Finding("limit_exceeded", detail)
     if recording.over_rewrites:
         kept = recording.limits.calls
-        detail = f"{_number(recording.over_rewrites, 'rewritten call')} beyond {kept} were only counted"
+        detail = f"{number(recording.over_rewrites, 'rewritten call')} beyond {kept} were only counted"
         yield Finding("limit_exceeded", detail)
-    if recording.over_text:
-        yield Finding("limit_exceeded", f"{recording.over_text} characters of text were not kept")
+    # Of a recording without its request, the text is neither sent nor searched for calls.
+    if recording.over_text and case.request is not None:
+        yield Finding(
+            "limit_exceeded", f"{number(recording.over_text, 'character')} of text {were(recording.over_text)} not kept"
+        )
 
 
 CALL_JUDGES: tuple[Callable[[Case, Choice, ToolCall], Iterator[Finding]], ...] = (
@@ -351,6 +354,9 @@ CHOICE_JUDGES: tuple[Callable[[Case, Choice], Iterator[Finding]], ...] = (
     finish_reason,
     tool_choice,
     text_leak,
+    token_leak,
+    reasoning_leak,
+    call_in_reasoning,
 )
 # Only for choices with calls.
 CALLING_CHOICE_JUDGES: tuple[Callable[[Case, Choice], Iterator[Finding]], ...] = (
@@ -358,7 +364,7 @@ CALLING_CHOICE_JUDGES: tuple[Callable[[Case, Choice], Iterator[Finding]], ...] =
     parallel,
     duplicates,
 )
-STREAM_JUDGES: tuple[Callable[[Case], Iterator[Finding]], ...] = (no_choices, stalled, stream_limits)
+STREAM_JUDGES: tuple[Callable[[Case], Iterator[Finding]], ...] = (no_choices, stalled, stream_limits, framing)
 
 
 # Wording ------------------------------------------------------------------------------------------------------
@@ -377,6 +383,12 @@ def _meaning(case: Case, call: ToolCall) -> str:
         except RecursionError:
             return call.arguments
     return call.arguments
+
+
+def _none_of(names: frozenset[str]) -> str:
+    if len(names) < 2:
+        return "not the declared tool" if names else "called, but no tool is declared"
+    return f"not one of the {len(names)} declared tools"
 
 
 def _holds_lone_surrogate(value: object) -> bool:
@@ -399,16 +411,3 @@ def _json_type(value: object) -> str:
         return "null"
     names = {str: "a string", bool: "a boolean", list: "an array"}
     return names.get(type(value), "a number")
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def _shown(text: str | None) -> str:
-    return "a call without one" if text is None else one_line(text[:80])
-
-
-def _listed(texts: list[str]) -> str:
-    shown = ", ".join(_shown(text) for text in texts[:4])
-    return shown if len(texts) <= 4 else f"{shown} and {len(texts) - 4} more"

@@ -5,7 +5,7 @@
 - A call without a marker (a bare object, a list in Python's syntax, a `tool_code` fence) counts if it is the whole text
   or a block of its own, with nothing but white space beside it in its lines. In a `json` fence it is an example; if the
   request asks for JSON, it is the answer. An object that is the schema of a tool declares that tool.
-- A text may begin inside of reasoning whose opening mark the chat template wrote; it has only the closing mark.
+- Forms that no chat template has are looked for too (`lookalikes.py`).
 - A text without the name of any declared tool is not scanned. Any other text is scanned up to a number of pieces, since
   a hostile text can consist of nothing but opening markers.
 """
@@ -15,11 +15,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from otel_llm.diagnosis.lookalikes import FOUND, find_lookalikes
 from otel_llm.protocol import json_values
 from otel_llm.protocol.fields import field
 from otel_llm.protocol.request import Tool
 from otel_llm.tags.pieces import ParsedCall, Piece
-from otel_llm.tags.scanner import REASONING, Scanner
+from otel_llm.tags.scanner import Scanner
 
 _SLICE = 16_384
 _MOST_PIECES = 250_000
@@ -33,19 +34,25 @@ class Leak(NamedTuple):
 
 
 class Leaks(NamedTuple):
-    """The calls in a text, and how many characters of it were not scanned."""
+    """The calls in a text, how many characters of it were not scanned, and the text without any calls.
+
+    In `rest` there is `FOUND` in place of each whole call, of a declared tool or not. Of a call that is not whole, its
+    marks are left.
+    """
 
     found: list[Leak]
     unread: int = 0
+    rest: str = ""
 
 
 def find_leaks(text: str, tools: Mapping[str, Tool], *, ended: bool = True, marked_only: bool = False) -> Leaks:
-    """The calls in `text`. `ended`: no more text can come. `marked_only`: leave out calls without a marker."""
-    text = _behind_reasoning(text)
-    if not any(name in text for name in tools):
-        return Leaks([])
+    """The calls in `text`, which is without thoughts. `ended`: no more text can come. `marked_only`: leave out calls
+    without a marker.
+    """
+    if "<" not in text and "[" not in text and not any(name in text for name in tools):
+        return Leaks([], rest=text)
     pieces: list[Piece] = []
-    scanner = Scanner(tools)
+    scanner = Scanner(tools or None)
     unread = 0
     for start in range(0, len(text), _SLICE):
         if len(pieces) > _MOST_PIECES:
@@ -65,16 +72,21 @@ def find_leaks(text: str, tools: Mapping[str, Tool], *, ended: bool = True, mark
         and _is_whole(call)
         and (call.has_marker or not (marked_only or _is_schema("".join(bodies.get(call, ())), tools[call.name])))
     ]
-    return Leaks(found, unread)
+    rest = "".join(_left_over(pieces))
+    if any(name in rest for name in tools):
+        lookalikes, rest = find_lookalikes(rest, tools, marked_only=marked_only)
+        found += [Leak(call.name, call.format) for call in lookalikes]
+    return Leaks(found, unread, rest)
 
 
-def _behind_reasoning(text: str) -> str:
-    """The text after reasoning that it begins inside of; else all of it."""
-    for opening, closing in REASONING.items():
-        before, _, behind = text.partition(closing)
-        if behind and opening not in before:
-            return behind
-    return text
+def _left_over(pieces: list[Piece]) -> Iterator[str]:
+    for piece in pieces:
+        if piece.call is None:
+            yield piece.text
+        elif piece.call.complete and piece.call.well_formed:
+            yield FOUND if piece.kind == "begin" else ""
+        elif piece.kind in {"begin", "end"}:
+            yield piece.text
 
 
 def _is_schema(arguments: str, tool: Tool) -> bool:

@@ -6,38 +6,56 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from otel_llm.exchanges.entries import Chunk, Entry, ResponseEnd, ResponseStart, WholeResponse
+from otel_llm.exchanges.entries import Chunk, Entry, ResponseEnd, ResponseStart, Unread, WholeResponse
+from otel_llm.protocol.apis import EMPTY, RESPONSES, kind_of
 from otel_llm.protocol.body import ResponseBody
 from otel_llm.protocol.choice import Outcome
 from otel_llm.protocol.errors import UnreadableError, error_in, message_in_body, message_of
+from otel_llm.protocol.framing import Framing
 from otel_llm.protocol.json_values import parse_json
-from otel_llm.protocol.sse import ServerSentEvent
+from otel_llm.protocol.sse import ServerSentEvent, Stray
 
 _READ_OF_AN_ERROR = 65_536  # bytes
+_SHOWN_OF_A_LINE = 200
 
 
 class BodyReader:
     """Reads one body. `title` and `request` belong to the exchange; a stream that follows `[DONE]` is a new response.
 
-    `status`: the HTTP status. The body of an HTTP error is not judged. Raises UnreadableError if the body is too long.
+    `status`: the HTTP status. The body of an HTTP error is not judged. `content_type`: the header, if it is known.
+    `may_lack_body`: an empty body may not be what the server sent, so it is not judged. Raises UnreadableError if the
+    body is too long.
     """
 
-    def __init__(self, title: str, request: Mapping[str, Any] | None = None, status: int = 200) -> None:
+    def __init__(
+        self,
+        title: str,
+        request: Mapping[str, Any] | None = None,
+        status: int = 200,
+        content_type: str = "",
+        *,
+        may_lack_body: bool = False,
+    ) -> None:
         self._title = title
         self._request = request
         self._error_status = None if 200 <= status < 300 else status
         self._error_body = b""
+        self._may_lack_body = may_lack_body
         self._count = 0
         self._body = ResponseBody()
         self._open = False
         self._failed = False
+        self._framing = Framing(content_type)
+        self._first_stray = b""
 
     def feed(self, data: bytes, time_ns: int | None = None) -> Iterator[Entry]:
         if self._error_status is not None:
             self._error_body += data[: max(0, _READ_OF_AN_ERROR - len(self._error_body))]
             return
         for event in self._body.feed(data):
+            yield from self._strays(time_ns)
             yield from self._event(event, time_ns)
+        yield from self._strays(time_ns)
 
     def finish(self, outcome: Outcome = "completed", note: str = "", time_ns: int | None = None) -> Iterator[Entry]:
         """The rest, when the body has ended with the outcome that the file reports."""
@@ -49,77 +67,191 @@ class BodyReader:
             return
         document = self._body.document
         if document is not None:
-            yield from self._whole(document, time_ns)
+            yield from self._whole(document, outcome, note, time_ns)
             return
         for event in self._body.finish():
+            yield from self._strays(time_ns)
             yield from self._event(event, time_ns, at_end=True)
+        yield from self._strays(time_ns)
         if self._open:
-            yield ResponseEnd(outcome, note, time_ns)
+            yield self._end(outcome, note, time_ns)
         elif not self._count and not self._failed:
-            # An empty body.
-            yield self._start()
-            yield ResponseEnd(outcome, note, time_ns)
+            yield from self._nothing(outcome, note, time_ns)
 
     def _start(self) -> ResponseStart:
         self._count += 1
         title = self._title if self._count == 1 else f"{self._title} ({self._count})"
         return ResponseStart(title, self._request)
 
+    def _end(
+        self, outcome: Outcome, note: str, time_ns: int | None, *, is_damaged: bool = False, is_done: bool = False
+    ) -> ResponseEnd:
+        framing, self._framing = self._framing, Framing(self._framing.content_type)
+        framing.is_done = is_done
+        self._open = False
+        return ResponseEnd(outcome, note, time_ns, framing, is_damaged)
+
+    def _fail(self, note: str, time_ns: int | None, *, is_damaged: bool = False) -> Iterator[Entry]:
+        """The response ends here: no client reads on after an error."""
+        if not self._open:
+            yield self._start()
+        self._failed = True
+        yield self._end("error", note, time_ns, is_damaged=is_damaged)
+
+    def _nothing(self, outcome: Outcome, note: str, time_ns: int | None) -> Iterator[Entry]:
+        """The body had no event and was no document."""
+        if self._first_stray:
+            line = self._first_stray.decode("utf-8", "replace")[:_SHOWN_OF_A_LINE]
+            yield from self._fail(f"the body is neither a stream nor JSON: {line}", time_ns)
+        elif self._may_lack_body:
+            yield Unread(self._title, EMPTY.name)
+        else:
+            yield self._start()
+            yield self._end(outcome, note, time_ns)
+
+    def _strays(self, time_ns: int | None) -> Iterator[Entry]:
+        """Lines that are no part of an event. Some servers tell an error in one."""
+        for stray in self._body.take_strays():
+            self._first_stray = self._first_stray or stray.line
+            self._framing.stray(stray.offset, f"the field {stray.field}" if stray.field else "")
+            message = None if self._failed else _error_told_by(stray)
+            if message is not None:
+                self._framing.is_stream = True
+                yield from self._fail(f"an error outside the events: {message}", time_ns)
+
     def _event(self, event: ServerSentEvent, time_ns: int | None, *, at_end: bool = False) -> Iterator[Entry]:
         data = event.data.strip()
+        self._framing.is_stream = True
         if data.startswith(b"[DONE]"):
-            if self._open:
-                self._open = False
-                yield ResponseEnd("completed", "", time_ns)
+            if self._open or not self._count:
+                if not self._open:
+                    yield self._start()
+                yield self._end("completed", "", time_ns, is_done=True)
             self._failed = False
             return
         if self._failed:
-            # No client reads on after an error.
             return
-        if not self._open:
-            self._open = True
-            yield self._start()
         text = event.data.decode("utf-8", "surrogateescape")
         try:
             value = parse_json(text)
         except UnreadableError as fault:
+            lines = _events_without_blank_lines(data)
+            if not data:
+                self._framing.stray(event.offset, "no data")
+                return
+            if lines:
+                self._framing.stray(event.offset, "several events without a blank line between them")
+                for line in lines:
+                    yield from self._event(ServerSentEvent(line, event.offset), time_ns)
+                return
             where = "the stream ends in the middle of an event" if at_end else "an event cannot be read"
-            self._open, self._failed = False, True
-            yield ResponseEnd("error", f"{where}, at byte {event.offset}: {fault}", time_ns)
+            yield from self._fail(f"{where}, at byte {event.offset}: {fault}", time_ns, is_damaged=True)
             return
         error = error_in(value)
         if error is not None:
-            self._open, self._failed = False, True
-            yield ResponseEnd("error", f"an error event: {message_of(error)}", time_ns)
+            yield from self._fail(f"an error event: {message_of(error)}", time_ns)
             return
+        if not self._open:
+            self._open = True
+            yield self._start()
         yield Chunk(value, text, event.offset, time_ns)
 
-    def _whole(self, document: bytes, time_ns: int | None) -> Iterator[Entry]:
+    def _whole(self, document: bytes, outcome: Outcome, note: str, time_ns: int | None) -> Iterator[Entry]:
         text = document.decode("utf-8", "surrogateescape").strip()
-        yield self._start()
         try:
             value = parse_json(text)
         except UnreadableError as error:
-            yield ResponseEnd("error", f"the response cannot be read: {error}", time_ns)
+            if outcome != "completed":
+                # It is not the document that is at fault: the rest of it did not come.
+                yield self._start()
+                yield self._end(outcome, note, time_ns)
+                return
+            lines = _json_lines(text)
+            if not lines:
+                yield from self._fail(f"the response cannot be read: {error}", time_ns, is_damaged=True)
+                return
+            # The chunks of a stream, without the framing of one.
+            self._framing.stray(0, "lines of JSON")
+            yield self._start()
+            yield from _entries([one for one, _ in lines], lines, time_ns, self._framing)
             return
-        yield from whole_entries(value, text, time_ns)
+        yield self._start()
+        yield from whole_entries(value, text, time_ns, self._framing)
 
 
-def whole_entries(value: Any, text: str, time_ns: int | None = None) -> Iterator[Entry]:
+def whole_entries(value: Any, text: str, time_ns: int | None = None, framing: Framing | None = None) -> Iterator[Entry]:
     """The entries of a JSON document that is a response or a list of chunks, after its ResponseStart."""
-    chunks = value if isinstance(value, list) else [value]
+    if isinstance(value, list):
+        yield from _entries(value, None, time_ns, framing)
+        return
+    # A failed response of the Responses API says more than its error.
+    error = None if kind_of(value) is RESPONSES else error_in(value)
+    if error is not None:
+        yield ResponseEnd("error", f"an error: {message_of(error)}", time_ns, framing)
+        return
+    yield WholeResponse(value, text, time_ns)
+    yield ResponseEnd("completed", "", time_ns, framing)
+
+
+def _entries(
+    chunks: list[Any], lines: list[tuple[Any, str]] | None, time_ns: int | None, framing: Framing | None
+) -> Iterator[Entry]:
     for place, chunk in enumerate(chunks):
         error = error_in(chunk)
         if error is not None:
-            yield ResponseEnd("error", f"an error: {message_of(error)}", time_ns)
+            yield ResponseEnd("error", f"an error: {message_of(error)}", time_ns, framing)
             return
-        if chunks is value:
-            yield Chunk(chunk, json.dumps(chunk)[:1000], place, time_ns)
-        else:
-            yield WholeResponse(value, text, time_ns)
-    yield ResponseEnd("completed", "", time_ns)
+        raw = json.dumps(chunk)[:1000] if lines is None else lines[place][1]
+        yield Chunk(chunk, raw, place, time_ns)
+    yield ResponseEnd("completed", "", time_ns, framing)
 
 
-def is_chat_completion(value: Any) -> bool:
-    """Whether a JSON value is a response of the API, a chunk of one, or an error."""
-    return isinstance(value, Mapping) and (isinstance(value.get("choices"), list) or error_in(value) is not None)
+def _error_told_by(stray: Stray) -> str | None:
+    """The message of the error that a line tells, which is no event: `error: {...}`, or a JSON object by itself."""
+    text = stray.value.decode("utf-8", "replace")
+    try:
+        value = parse_json(text) if text.startswith("{") else None
+    except UnreadableError:
+        value = None
+    error = error_in(value)
+    if error is not None:
+        return message_of(error)
+    return message_of(value or text) if stray.field == "error" else None
+
+
+def _events_without_blank_lines(data: bytes) -> list[bytes]:
+    """The data of several events that no blank line separates, empty if they are not that."""
+    lines = [line for line in data.split(b"\n") if line.strip()]
+    try:
+        for line in lines:
+            if not line.startswith(b"[DONE]"):
+                parse_json(line.decode("utf-8", "surrogateescape"))
+    except UnreadableError:
+        return []
+    return lines if len(lines) > 1 else []
+
+
+def _json_lines(text: str) -> list[tuple[Any, str]]:
+    """The objects of JSON Lines, each with its text, empty if the text is not that."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    try:
+        values = [(parse_json(line), line) for line in lines]
+    except UnreadableError:
+        return []
+    return values if len(values) > 1 and all(isinstance(value, Mapping) for value, _ in values) else []
+
+
+def is_response(value: Any) -> bool:
+    """Whether a JSON value is a response of an API, a chunk or an event of one, or an error."""
+    if not isinstance(value, Mapping):
+        return False
+    return kind_of(value) is not None or isinstance(value.get("choices"), list) or error_in(value) is not None
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a JSON value is a whole response, not a chunk or an event."""
+    if not isinstance(value, Mapping):
+        return False
+    choices = value.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return value.get("object") in {"chat.completion", "response"} or (isinstance(first, Mapping) and "message" in first)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from otel_llm.protocol.choice import Outcome
+from otel_llm.protocol.framing import Framing
 
 
 class ResponseStart(NamedTuple):
@@ -33,11 +34,24 @@ class WholeResponse(NamedTuple):
 
 
 class ResponseEnd(NamedTuple):
-    """The response ends. `note`: why, if it did not simply end."""
+    """The response ends. `note`: why, if it did not simply end.
+
+    `framing`: how its bytes were framed, None if the file does not have them. `is_damaged`: the rest of it cannot be
+    read.
+    """
 
     outcome: Outcome
     note: str = ""
     time_ns: int | None = None
+    framing: Framing | None = None
+    is_damaged: bool = False
+
+
+class Unread(NamedTuple):
+    """A response that is not read, and what it is."""
+
+    title: str
+    what: str
 
 
 class ReportedSpan(NamedTuple):
@@ -51,4 +65,4 @@ class ReportedSpan(NamedTuple):
     error: str = ""
 
 
-Entry = ResponseStart | Chunk | WholeResponse | ResponseEnd | ReportedSpan
+Entry = ResponseStart | Chunk | WholeResponse | ResponseEnd | Unread | ReportedSpan

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from otel_llm.diagnosis.case import Anomaly
-from otel_llm.protocol.fields import field, index_of, items_of
+from otel_llm.protocol.fields import field, index_of, items_of, text_of
 
 _FIRST = 4  # chunks
 _LAST = 2
 _SHOWN = 1000  # characters of a chunk
 _MOST_KEYS = 1024
+_LAST_EVENTS = frozenset({"response.completed", "response.failed", "response.incomplete"})
 
 
 class Excerpt(NamedTuple):
@@ -68,6 +69,9 @@ class Evidence:
         excerpt = Excerpt(self._count, offset, raw[:_SHOWN])
         if longest_wait:
             self._longest_wait = [excerpt]
+        kind = text_of(field(chunk, "type"))
+        if kind is not None and kind.startswith("response."):
+            self._take_event(kind, chunk, excerpt)
         for choice in items_of(field(chunk, "choices")):
             index = index_of(field(choice, "index")) or 0
             body = field(choice, "delta") or field(choice, "message")
@@ -91,6 +95,18 @@ class Evidence:
                 self._add(excerpt, "finish", index)
                 if len(self._finished) < _MOST_KEYS:
                     self._finished.add(index)
+
+    def _take_event(self, kind: str, event: Any, excerpt: Excerpt) -> None:
+        """An event of the Responses API, which has one choice."""
+        self._add(excerpt, "any", 0)
+        item = text_of(field(field(event, "item"), "type")) or ""
+        if "call" in kind or item.endswith("_call"):
+            self._add(excerpt, "call", 0, index_of(field(event, "output_index")))
+            self._add(excerpt, "calls", 0)
+        elif "output_text" in kind:
+            self._add(excerpt, "text", 0)
+        elif kind in _LAST_EVENTS:
+            self._add(excerpt, "finish", 0)
 
     def _add(self, excerpt: Excerpt, *key: Any) -> None:
         kept = self._kept.get(key)

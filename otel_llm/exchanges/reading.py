@@ -8,13 +8,17 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from otel_llm.exchanges.bodies import BodyReader, is_chat_completion
-from otel_llm.exchanges.documents import CASSETTE_KEYS, UNKNOWN_KIND, document_entries
+from otel_llm.exchanges import httprr
+from otel_llm.exchanges.bodies import BodyReader, is_response, is_whole, whole_entries
+from otel_llm.exchanges.cassettes import CASSETTE_KEYS
+from otel_llm.exchanges.documents import UNKNOWN_KIND, document_entries
 from otel_llm.exchanges.entries import Chunk, Entry, ResponseEnd, ResponseStart
+from otel_llm.exchanges.opening import opened, title_of
 from otel_llm.exchanges.recorded import LONGEST_LINE, MARK, lines_of, open_recording, recorded_entries
 from otel_llm.exchanges.traces import trace_entries
+from otel_llm.exchanges.yaml_documents import read_yaml
 from otel_llm.protocol.errors import UnreadableError, error_in, message_of
-from otel_llm.protocol.fields import items_of
+from otel_llm.protocol.fields import field, items_of
 from otel_llm.protocol.json_values import parse_json
 
 _HEAD = 65_536
@@ -22,33 +26,42 @@ _BLOCK = 65_536
 _LONGEST_DOCUMENT = 32 * 1_048_576
 # PyYAML needs some hundred bytes of memory for each.
 _LONGEST_YAML = 16 * 1_048_576
-_DEEPEST_YAML = 100
 
-_EVENT_FIELD = re.compile(rb"(?:data|event|id|retry)?:")
+# Some servers tell an error in a field of its own.
+_EVENT_FIELD = re.compile(rb"(?:data|error|event|id|retry)?:")
+_LAST_EVENTS = frozenset({"response.completed", "response.failed", "response.incomplete"})
 _STATUS_LINE = re.compile(rb"HTTP/[\d.]+ (\d{3})")
 _HEADERS = re.compile(rb"(?:[^\r\n]+\r?\n)+\r?\n")
 _YAML_CASSETTE = re.compile(
-    r"(?:%YAML [\d.]+\s+)?(?:---\s*)?(?:#[^\n]*\n\s*)*(?:interactions|http_interactions|version|recorded_with)\s*:"
+    r"(?:%YAML [\d.]+\s+)?(?:---\s*)?(?:#[^\n]*\n\s*)*(?:interactions|http_interactions|version|recorded_with|log)\s*:"
 )
 
 
 def read_exchanges(path: Path) -> Iterator[Entry]:
-    """The entries of a file. Raises UnreadableError, also after entries that could be read, and OSError."""
-    with path.open("rb") as file:
-        yield from _read(file, path.name)
+    """The entries of a file, of standard input for `-`.
+
+    Raises UnreadableError, also after entries that could be read, and OSError.
+    """
+    with opened(path) as file:
+        yield from entries_of(file, title_of(path))
 
 
-def _read(file: IO[bytes], title: str) -> Iterator[Entry]:
+def entries_of(file: IO[bytes], title: str) -> Iterator[Entry]:
+    """The entries of a file that `opened` opened. Raises as `read_exchanges` does."""
     head = file.read(_HEAD)
     if not head.strip():
         raise UnreadableError("it is empty")
+    if head.startswith(httprr.MARK):
+        file.seek(0)
+        yield from httprr.httprr_entries(file)
+        return
     if b"\0" in head:
         raise UnreadableError("it is not text")
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     text = start.decode("utf-8", "replace")
     saved = saved_head(start)
     if saved is not None:
-        yield from _body(chain([start[saved.length :]], _blocks(file)), title, saved.status)
+        yield from _body(chain([start[saved.length :]], _blocks(file)), title, saved)
     elif is_stream(start):
         yield from _body(chain([head], _blocks(file)), title)
     elif text.startswith(("{", "[")):
@@ -67,6 +80,12 @@ class SavedHead(NamedTuple):
     status: int
     headers: bytes
     length: int
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The headers, with names in lower case."""
+        lines = (line.partition(":") for line in self.headers.decode("latin-1").splitlines() if ":" in line)
+        return {name.strip().lower(): value.strip() for name, _, value in lines}
 
 
 def saved_head(start: bytes) -> SavedHead | None:
@@ -91,18 +110,16 @@ def _blocks(file: IO[bytes]) -> Iterator[bytes]:
         yield block
 
 
-def _body(blocks: Iterator[bytes], title: str, status: int = 200) -> Iterator[Entry]:
-    body = BodyReader(title, status=status)
-    broken: ResponseEnd | None = None
-    for block in blocks:
-        for entry in body.feed(block):
-            broken = entry if isinstance(entry, ResponseEnd) and entry.outcome == "error" else broken
-            yield entry
-    for entry in body.finish():
-        broken = entry if isinstance(entry, ResponseEnd) and entry.outcome == "error" else broken
+def _body(blocks: Iterator[bytes], title: str, saved: SavedHead | None = None) -> Iterator[Entry]:
+    status, content_type = (200, "") if saved is None else (saved.status, saved.fields.get("content-type", ""))
+    body = BodyReader(title, None, status, content_type, may_lack_body=True)
+    damage = ""
+    for entry in chain(chain.from_iterable(map(body.feed, blocks)), body.finish()):
+        if isinstance(entry, ResponseEnd) and entry.is_damaged:
+            damage = entry.note
         yield entry
-    if broken is not None and not broken.note.startswith(("an error", "status ")):
-        raise UnreadableError(broken.note)
+    if damage:
+        raise UnreadableError(damage)
 
 
 def _json(file: IO[bytes], title: str) -> Iterator[Entry]:
@@ -130,18 +147,26 @@ def _json(file: IO[bytes], title: str) -> Iterator[Entry]:
         for number, line in enumerate(lines, 1):
             yield from trace_entries(_line(line, number)) if line.strip() else ()
         return
-    if not is_chat_completion(value):
+    if not is_response(value):
         raise UnreadableError("its lines are not chunks of a chat completion")
     yield from _chunk_lines(lines, title)
 
 
 def _is_chunk(value: dict[str, Any]) -> bool:
     choices = value.get("choices")
-    return isinstance(choices, list) and (not choices or (isinstance(choices[0], dict) and "delta" in choices[0]))
+    is_chunk = isinstance(choices, list) and (not choices or (isinstance(choices[0], dict) and "delta" in choices[0]))
+    return is_chunk or str(value.get("type", "")).startswith("response.")
+
+
+def _finishes(value: dict[str, Any]) -> bool:
+    """Whether a chunk or an event is one of the last of its response."""
+    if value.get("type") in _LAST_EVENTS:
+        return True
+    return any(isinstance(choice, dict) and choice.get("finish_reason") for choice in items_of(value.get("choices")))
 
 
 def _chunk_lines(lines: Iterator[str], title: str) -> Iterator[Entry]:
-    """A chunk in each line. A new id after a finish reason starts a new response."""
+    """A chunk, or a whole response, in each line. A new id after a finish reason starts a new response."""
     current: Any = None
     started = finished = False
     offset = count = 0
@@ -150,7 +175,16 @@ def _chunk_lines(lines: Iterator[str], title: str) -> Iterator[Entry]:
             offset += len(line)
             continue
         value = _line(line, number)
-        response_id = value.get("id")
+        if is_whole(value):
+            if started:
+                yield ResponseEnd("completed")
+            started = finished = False
+            count += 1
+            yield ResponseStart(title if count == 1 else f"{title} ({count})")
+            yield from whole_entries(value, line.strip())
+            offset += len(line.encode("utf-8", "surrogateescape"))
+            continue
+        response_id = value.get("id") or field(value.get("response"), "id")
         if started and finished and response_id and current and response_id != current:
             yield ResponseEnd("completed")
             started = finished = False
@@ -166,9 +200,7 @@ def _chunk_lines(lines: Iterator[str], title: str) -> Iterator[Entry]:
         else:
             yield Chunk(value, line.strip(), offset)
         offset += len(line.encode("utf-8", "surrogateescape"))
-        finished = finished or any(
-            isinstance(choice, dict) and choice.get("finish_reason") for choice in items_of(value.get("choices"))
-        )
+        finished = finished or _finishes(value)
     if started:
         yield ResponseEnd("completed")
 
@@ -191,24 +223,10 @@ def _document(file: IO[bytes]) -> Any:
 
 
 def _yaml(file: IO[bytes]) -> Any:
-    try:
-        import yaml
-    except ImportError:
-        raise UnreadableError("it is YAML, which needs PyYAML: pip install 'otel-llm[cli]'") from None
     data = file.read(_LONGEST_YAML + 1)
     if len(data) > _LONGEST_YAML:
         raise UnreadableError(f"it is a YAML document of more than {_LONGEST_YAML >> 20} MB")
-    parser, loader = getattr(yaml, "CParser", yaml.SafeLoader), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        depth = 0
-        # Checked first: the loader recurses, in C, where no limit stops it.
-        for event in yaml.parse(data, Loader=parser):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > _DEEPEST_YAML:
-                raise UnreadableError("it is nested too deep")
-        document = yaml.load(data, Loader=loader)  # noqa: S506  a safe one
-    except (yaml.YAMLError, ValueError) as error:
-        raise UnreadableError(f"it is not YAML ({' '.join(str(error).split())[:200]})") from None
-    if not isinstance(document, dict) or not document.keys() & CASSETTE_KEYS:
+    document = read_yaml(data)
+    if not isinstance(document, dict) or not document.keys() & {*CASSETTE_KEYS, "log"}:
         raise UnreadableError("it is YAML, but not a VCR cassette")
     return document

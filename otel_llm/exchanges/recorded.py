@@ -44,6 +44,11 @@ def end_line(seconds: float, end: str) -> str:
     return json.dumps({"t": round(seconds, 6), "end": end}) + "\n"
 
 
+def outcome_of(end: str) -> tuple[Outcome, str]:
+    """The outcome that the last line tells, and why, if it did not simply end."""
+    return _OUTCOMES.get(end, "error"), "" if end in _OUTCOMES else end
+
+
 class Recorded:
     """An open recording: its head, and its body read by read."""
 
@@ -104,7 +109,8 @@ def open_recording(first_line: str, lines: Iterator[str]) -> Recorded:
 
 def recorded_entries(title: str, recorded: Recorded) -> Iterator[Entry]:
     """The entries of a recording. Raises UnreadableError."""
-    body = BodyReader(title, recorded.request_body, recorded.status)
+    content_type = str(recorded.response_headers.get("content-type", ""))
+    body = BodyReader(title, recorded.request_body, recorded.status, content_type)
     encoding = str(recorded.response_headers.get("content-encoding", ""))
     if encoding.strip().lower() in {"", "identity"}:
         for time_ns, data in recorded.reads():
@@ -115,8 +121,8 @@ def recorded_entries(title: str, recorded: Recorded) -> Iterator[Entry]:
     if recorded.end is None:
         yield from body.finish("error", "the recording is cut off")
         raise UnreadableError("the recording is cut off: its last line is missing")
-    note = "" if recorded.end in _OUTCOMES else recorded.end
-    yield from body.finish(_OUTCOMES.get(recorded.end, "error"), note, recorded.ended_ns)
+    outcome, note = outcome_of(recorded.end)
+    yield from body.finish(outcome, note, recorded.ended_ns)
 
 
 def lines_of(file: IO[bytes]) -> Iterator[str]:

@@ -8,17 +8,18 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from time import perf_counter
-from typing import IO, Any
-from urllib.parse import quote, urlsplit
+from typing import IO, Any, NamedTuple
+from urllib.parse import quote, unquote, urlsplit
 
 import httpx
 
+from otel_llm.exchanges.judged_body import JudgedBody
 from otel_llm.exchanges.recorded import data_line, end_line, head_line
 from otel_llm.exchanges.redaction import (
     Redactor,
@@ -31,8 +32,10 @@ from otel_llm.protocol.errors import UnreadableError
 from otel_llm.protocol.json_values import parse_json
 from otel_llm.serving.asgi import ConnectionDropped, Receive, Scope, Send, while_connected
 
-_RECORDED_PATH = "/completions"
+_RECORDED_PATHS = ("/completions", "/responses")
 _LONGEST_REQUEST = 64 * 1_048_576
+_SHOWN_OF_A_PATH = 100
+_SHOWN_OTHERS = 8
 # They concern one connection, not the message (RFC 9110, 7.6.1).
 _HOP_BY_HOP = frozenset(
     {
@@ -50,15 +53,40 @@ _HOP_BY_HOP = frozenset(
 _MADE_ANEW = frozenset({"accept-encoding", "content-length", "host"})
 
 
-class RecordingProxy:
-    """An ASGI application. `folder`: where recordings go, a file each; `tell`: is called with a line about each."""
+class Route(NamedTuple):
+    """Requests whose path begins with `prefix` go to the server at `base_url`.
 
-    def __init__(self, upstream: str, folder: Path, tell: Callable[[str], None]) -> None:
+    `own_path`: with what their paths go on, if the path of `base_url` takes its place.
+    """
+
+    prefix: str
+    base_url: str
+    own_path: str
+
+    def target(self, path: str) -> str | None:
+        """The URL for a request's path, None if it does not take this route."""
+        if not path.startswith(f"{self.prefix}/"):
+            return None
+        rest = path.removeprefix(self.prefix)
+        base_url = self.base_url.rstrip("/")
+        return base_url + (rest.removeprefix(self.own_path) if urlsplit(base_url).path else rest)
+
+
+class RecordingProxy:
+    """An ASGI application. `folder`: where recordings go, a file each; `tell`: is called with a line about each.
+
+    `routes`: for requests that do not go to `upstream`.
+    """
+
+    def __init__(self, upstream: str, folder: Path, tell: Callable[[str], None], routes: Sequence[Route] = ()) -> None:
+        for url in (upstream, *(route.base_url for route in routes)):
+            if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).netloc:
+                raise ValueError(f"{masked(url, ())!r} is not the URL of a server")
         parts = urlsplit(upstream)
-        if parts.scheme not in {"http", "https"} or not parts.netloc:
-            raise ValueError(f"{masked(upstream, ())!r} is not the URL of a server")
         self._origin = f"{parts.scheme}://{parts.netloc}"
         self.path = parts.path.rstrip("/")
+        self._routes = routes
+        self.unkept = Unkept()
         self._folder = folder
         self._tell = tell
         self._numbers = itertools.count(1)
@@ -75,7 +103,9 @@ class RecordingProxy:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await _request_body(receive)
+        self.unkept.requests += 1
         if body is None:
+            self.unkept.too_long += 1
             await _answer(send, 413, "the request is too long to be forwarded")
             return
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
@@ -83,7 +113,11 @@ class RecordingProxy:
         path: str = scope["path"]
         # Undecoded: in `/models/org%2Fname` the escape is part of the name.
         raw_path = (scope.get("raw_path") or quote(path).encode()).decode("latin-1")
-        target = self._origin + (raw_path if raw_path.startswith(f"{self.path}/") else self.path + raw_path)
+        target = next(filter(None, (route.target(raw_path) for route in self._routes)), None)
+        if target is None:
+            target = self._origin + (raw_path if raw_path.startswith(f"{self.path}/") else self.path + raw_path)
+        else:
+            path = unquote(urlsplit(target).path)
         request = self._client.build_request(
             scope["method"],
             f"{target}?{query}" if query else target,
@@ -95,8 +129,11 @@ class RecordingProxy:
             content=body,
         )
         exchange = None
-        if path.endswith(_RECORDED_PATH) and scope["method"] == "POST":
+        if path.endswith(_RECORDED_PATHS) and scope["method"] == "POST":
             exchange = _Exchange(path, headers, query, body, target)
+        else:
+            hidden = Redactor(secrets_in_request(headers, query, None, target)).hide(path)
+            self.unkept.others[f"{scope['method']} {hidden[:_SHOWN_OF_A_PATH]}"] += 1
         try:
             await while_connected(receive, self._forward(request, send, exchange))
         finally:
@@ -106,6 +143,7 @@ class RecordingProxy:
         try:
             response = await self._client.send(request, stream=True)
         except httpx.HTTPError as error:
+            self.unkept.unreached += 1
             self._tell(f"the server cannot be reached: {type(error).__name__} {error}")
             await _answer(send, 502, f"otel-llm record: the server cannot be reached ({type(error).__name__})")
             return
@@ -128,8 +166,44 @@ class RecordingProxy:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _end(self, exchange: _Exchange | None, end: str) -> None:
-        if exchange is not None and exchange.path is not None and exchange.end(end):
-            self._tell(f"{exchange.path}: {end}")
+        if exchange is None or exchange.path is None or not exchange.end(end):
+            return
+        self.unkept.compressed += not exchange.is_readable
+        self._tell(f"{exchange.path}: {end}")
+        if exchange.anomalies:
+            self._tell(f"{exchange.path}: {', '.join(exchange.anomalies)}")
+
+
+class Unkept:
+    """What came and was not recorded."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        """All that came, recorded or not."""
+        self.others: Counter[str] = Counter()
+        """Requests that are none for a model, by method and path."""
+        self.too_long = self.unreached = self.compressed = 0
+
+    def told(self) -> Iterator[str]:
+        """Sentences for the end."""
+        if not self.requests:
+            yield "no request came"
+            return
+        if self.others:
+            shown = ", ".join(f"{one} ({count})" for one, count in self.others.most_common(_SHOWN_OTHERS))
+            more = sum(self.others.values()) - sum(count for _, count in self.others.most_common(_SHOWN_OTHERS))
+            yield (
+                f"not recorded, as only chat completions and responses are: {shown}"
+                + (f" and {more} more" if more else "")
+            )
+        for count, why in (
+            (self.unreached, "the server could not be reached"),
+            (self.too_long, f"it was longer than {_LONGEST_REQUEST >> 20} MB"),
+        ):
+            if count:
+                yield f"not recorded: {count} request{'' if count == 1 else 's'}, as {why}"
+        if self.compressed:
+            yield f"recorded without the body, which the server compressed: {self.compressed}"
 
 
 class _Exchange:
@@ -138,42 +212,55 @@ class _Exchange:
     def __init__(self, path: str, headers: list[tuple[str, str]], query: str, body: bytes, upstream: str) -> None:
         self._started = datetime.now(timezone.utc)
         self._clock = perf_counter()
-        asked = _json(body.decode("utf-8", "replace"))
-        self._secrets = secrets_in_request(headers, query, asked, upstream)
+        self._asked = _json(body.decode("utf-8", "replace"))
+        self._secrets = secrets_in_request(headers, query, self._asked, upstream)
         self._redactor = Redactor(self._secrets)
+        self._judged: JudgedBody | None = None
         self._request = {
             "method": "POST",
             "path": self._redactor.hide(path),
             "headers": self._headers(headers),
-            "body": self._redactor.hidden(asked),
+            "body": self._redactor.hidden(self._asked),
         }
         # When each read came, and how long it was.
         self._reads: deque[tuple[float, int]] = deque()
         self._covered = b""
         self._file: IO[str] | None = None
-        self._readable = True
+        self.is_readable = True
         self.path: Path | None = None
 
     def begin(self, folder: Path, numbers: itertools.count[int], response: httpx.Response) -> None:
         self._file, self.path = _new_file(folder, numbers)
         encoding = response.headers.get("content-encoding", "identity")
         # It cannot be searched for secrets.
-        self._readable = encoding.lower() in {"identity", ""}
+        self.is_readable = encoding.lower() in {"identity", ""}
+        request = self._asked if isinstance(self._asked, dict) else None
+        self._judged = JudgedBody(request, response.status_code, response.headers.get("content-type", ""))
         self._redactor = Redactor([*self._secrets, *secrets_in_response(response.headers.items())])
         head = {"status": response.status_code, "headers": self._headers(response.headers.items())}
         self._write(head_line(self._started.isoformat(), self._request, head))
 
+    @property
+    def anomalies(self) -> list[str]:
+        """The types of what is wrong with the response."""
+        return [] if self._judged is None or not self.is_readable else self._judged.anomalies
+
     def data(self, data: bytes) -> None:
-        if self._readable and data:
-            self._reads.append((self._seconds(), len(data)))
-            self._write_reads(self._redactor.feed(data))
+        if not self.is_readable or not data:
+            return
+        if self._judged is not None:
+            self._judged.feed(data, self._seconds())
+        self._reads.append((self._seconds(), len(data)))
+        self._write_reads(self._redactor.feed(data))
 
     def end(self, end: str) -> bool:
         """Write the last line; whether it had not been written yet."""
         if self._file is None:
             return False
+        if self._judged is not None:
+            self._judged.finish(end, self._seconds())
         self._write_reads(self._redactor.finish())
-        self._write(end_line(self._seconds(), end if self._readable else "error: the server sent it compressed"))
+        self._write(end_line(self._seconds(), end if self.is_readable else "error: the server sent it compressed"))
         self._file.close()
         self._file = None
         return True

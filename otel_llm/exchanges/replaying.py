@@ -11,6 +11,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from otel_llm.exchanges.opening import opened
 from otel_llm.exchanges.reading import is_stream, saved_head
 from otel_llm.exchanges.recorded import MARK, lines_of, open_recording
 from otel_llm.protocol.errors import UnreadableError
@@ -57,7 +58,7 @@ class Replay:
 def open_replay(path: Path) -> Generator[Any, None, None]:
     """Yields the status and headers, then each read (seconds, bytes). Raises UnreadableError, OSError, and
     ConnectionDropped at the end of a recording that did not end properly."""
-    with path.open("rb") as file:
+    with opened(path) as file:
         head = file.read(4096)
         file.seek(0)
         if not head.lstrip().startswith(b"{") or MARK.encode() not in head[:200]:
@@ -68,10 +69,7 @@ def open_replay(path: Path) -> Generator[Any, None, None]:
                 yield 200, [(b"content-type", b"text/event-stream")]
             else:
                 file.seek(saved.length)
-                fields = dict(
-                    line.split(":", 1) for line in saved.headers.decode("latin-1").splitlines() if ":" in line
-                )
-                yield saved.status, _headers({name.lower(): value.strip() for name, value in fields.items()})
+                yield saved.status, _headers(saved.fields)
             while block := file.read(_BLOCK):
                 yield 0.0, block
             return

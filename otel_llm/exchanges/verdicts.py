@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from otel_llm.diagnosis.case import Anomaly, Case
-from otel_llm.diagnosis.judges import diagnose, diagnose_request
-from otel_llm.exchanges.entries import Chunk, Entry, ReportedSpan, ResponseEnd, ResponseStart, WholeResponse
+from otel_llm.diagnosis.judges import diagnose, diagnose_bytes, diagnose_request
+from otel_llm.exchanges.entries import Chunk, Entry, ReportedSpan, ResponseEnd, ResponseStart, Unread, WholeResponse
 from otel_llm.exchanges.evidence import Evidence, Excerpt
+from otel_llm.protocol.apis import UNKNOWN, kind_of
+from otel_llm.protocol.fields import field
 from otel_llm.protocol.recording import Recording
-from otel_llm.protocol.request import ChatRequest, read_request
+from otel_llm.protocol.request import Api, ChatRequest, api_of_request, read_request
+from otel_llm.protocol.responses_api import ResponseEvents
 from otel_llm.telemetry import semconv
 from otel_llm.telemetry.timeline import build_timeline
 
 # Between two chunks without times.
 _STEP_NS = 1_000_000
+# Chunks that tell no API.
+_MOST_HELD = 256
+UNREAD = "unread"
+"""The outcome of a response that is not read."""
 
 
 @dataclass
@@ -31,9 +39,9 @@ class Verdict:
     """Whether times are real, not just an order."""
     started_ns: int = 0
     ended_ns: int = 0
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-    events: list[tuple[str, int, Mapping[str, Any]]] = field(default_factory=list)
-    anomalies: list[tuple[Anomaly, list[Excerpt]]] = field(default_factory=list)
+    attributes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    events: list[tuple[str, int, Mapping[str, Any]]] = dataclasses.field(default_factory=list)
+    anomalies: list[tuple[Anomaly, list[Excerpt]]] = dataclasses.field(default_factory=list)
     recording: Recording | None = None
     """What the verdict is based on, None for a response that was observed live."""
 
@@ -45,35 +53,103 @@ def judge(
 
     Raises what reading the entries raises, after a verdict on what could be read.
     """
-    running: _Response | None = None
+    judging = Judging(request, stall_seconds)
     try:
         for entry in entries:
-            if isinstance(entry, ReportedSpan):
-                yield _reported(entry)
-            elif isinstance(entry, ResponseStart):
-                running = _Response(entry, request, stall_seconds)
-            elif running is not None:
-                if isinstance(entry, ResponseEnd):
-                    ended, running = running, None
-                    yield ended.verdict(entry)
-                else:
-                    running.take(entry)
+            verdict = judging.take(entry)
+            if verdict is not None:
+                yield verdict
     except Exception:
-        if running is not None:
-            yield running.verdict(ResponseEnd("error", "the file ends here"))
+        verdict = judging.take(ResponseEnd("error", "the file ends here"))
+        if verdict is not None:
+            yield verdict
         raise
 
 
+class Judging:
+    """Takes the entries of a file, or of a body that is still coming, one by one."""
+
+    def __init__(self, request: Mapping[str, Any] | None = None, stall_seconds: float = 10.0) -> None:
+        self._request = request
+        self._stall_seconds = stall_seconds
+        self._running: _Response | None = None
+
+    def take(self, entry: Entry) -> Verdict | None:
+        """The verdict that this entry completes."""
+        if isinstance(entry, ReportedSpan):
+            return _reported(entry)
+        if isinstance(entry, Unread):
+            return _unread(entry.title, entry.what)
+        if isinstance(entry, ResponseStart):
+            self._running = _Response(entry, self._request, self._stall_seconds)
+        elif self._running is not None and isinstance(entry, ResponseEnd):
+            ended, self._running = self._running, None
+            return ended.verdict(entry)
+        elif self._running is not None:
+            self._running.take(entry)  # type: ignore[arg-type]
+        return None
+
+
 class _Response:
+    """One response: its chunks in, a verdict out. The first chunk that tells decides which API it is."""
+
     def __init__(self, start: ResponseStart, request: Mapping[str, Any] | None, stall_seconds: float) -> None:
-        body = start.request if start.request is not None else request
         self._title = start.title
-        self._request: ChatRequest | None = None if body is None else read_request(body)
+        self._body = start.request if start.request is not None else request
+        self._stall_seconds = stall_seconds
+        self._held: list[Chunk | WholeResponse] = []
+        """What came before anything told the API."""
+        self._reading: _Reading | None = None
+        self._what = ""
+        """What it is, if it is not read."""
+
+    def take(self, entry: Chunk | WholeResponse) -> None:
+        if self._reading is not None:
+            self._reading.take(entry)
+            return
+        if self._what:
+            return
+        kind = kind_of(entry.value)
+        if kind is None and len(self._held) < _MOST_HELD:
+            self._held.append(entry)
+        elif kind is None or kind.api is None:
+            self._what = (kind or UNKNOWN).name
+        else:
+            self._read_as(kind.api).take(entry)
+
+    def verdict(self, end: ResponseEnd) -> Verdict:
+        if self._reading is None and end.outcome != "error":
+            values = [entry.value for entry in self._held]
+            if not self._what and values and not any(isinstance(field(value, "choices"), list) for value in values):
+                self._what = UNKNOWN.name
+            if self._what:
+                return _unread(self._title, self._what)
+        reading = self._reading or self._read_as("chat" if self._body is None else api_of_request(self._body))
+        return reading.verdict(end)
+
+    def _read_as(self, api: Api) -> _Reading:
+        self._reading = _Reading(self._title, self._body, api, self._stall_seconds)
+        for held in self._held:
+            self._reading.take(held)
+        self._held.clear()
+        return self._reading
+
+
+class _Reading:
+    """A response that is read as one of an API."""
+
+    def __init__(self, title: str, body: Mapping[str, Any] | None, api: Api, stall_seconds: float) -> None:
+        self._title = title
+        self._api = api
+        self._request: ChatRequest | None = None if body is None else read_request(body, api)
         self._model = "" if self._request is None else self._request.model
         self._stall_seconds = stall_seconds
         self._recording = Recording(
             declared=None if self._request is None else self._request.tool_names,
         )
+        self._reader: Recording | ResponseEvents = self._recording
+        if api == "responses":
+            self._reader = ResponseEvents(self._recording, self._request)
         self._evidence = Evidence()
         self._now = 0
         self._timed = False
@@ -86,13 +162,13 @@ class _Response:
         else:
             self._now += _STEP_NS
         if isinstance(entry, WholeResponse):
-            self._recording.read_response(entry.value, self._now)
+            self._reader.read_response(entry.value, self._now)
             self._evidence.take(entry.value, entry.raw, 0)
             return
         longest = self._recording.max_wait_ns
         # Without times there are no waits.
         waited_from = before if self._timed else self._now
-        self._recording.feed(entry.value, waited_from, self._now)
+        self._reader.feed(entry.value, waited_from, self._now)
         self._evidence.take(entry.value, entry.raw, entry.offset, longest_wait=self._recording.max_wait_ns > longest)
 
     def verdict(self, end: ResponseEnd) -> Verdict:
@@ -103,8 +179,9 @@ class _Response:
         outcome, note = recording.outcome or end.outcome, end.note
         if recording.failure is not None and not note:
             note = f"an error: {recording.failure.message}"
+        case = Case(recording, self._request, self._stall_seconds, framing=end.framing, api=self._api)
         has_no_answer = outcome == "error" and not recording.choices
-        anomalies = [] if has_no_answer else diagnose(Case(recording, self._request, self._stall_seconds))
+        anomalies = diagnose_bytes(case) if has_no_answer else diagnose(case)
         if self._request is not None:
             anomalies = [*diagnose_request(self._request), *anomalies]
         timeline = build_timeline(recording, anomalies, limit=None, preview=recording.preview)
@@ -132,6 +209,10 @@ class _Response:
             [(anomaly, self._evidence.of(anomaly)) for anomaly in timeline.anomalies],
             recording,
         )
+
+
+def _unread(title: str, what: str) -> Verdict:
+    return Verdict(title, UNREAD, f"{what}; not read")
 
 
 def _reported(entry: ReportedSpan) -> Verdict:

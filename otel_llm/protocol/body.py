@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 
 from otel_llm.protocol.errors import UnreadableError
-from otel_llm.protocol.sse import BYTE_ORDER_MARK, EventReader, ServerSentEvent
+from otel_llm.protocol.sse import BYTE_ORDER_MARK, EventReader, ServerSentEvent, Stray
 
 _LONGEST_DOCUMENT = 32 * 1_048_576
 # A body that begins with more white space than this is a stream.
@@ -52,6 +52,13 @@ class ResponseBody:
         """The body is over. An event that lacks only its blank line counts as complete."""
         if self._events is not None:
             yield from self._events.finish()
+
+    def take_strays(self) -> list[Stray]:
+        """The lines since the last call that are no part of an event."""
+        if self._events is None or not self._events.strays:
+            return []
+        strays, self._events.strays = self._events.strays, []
+        return strays
 
     @property
     def document(self) -> bytes | None:

@@ -103,7 +103,8 @@ def read(text: str) -> Reading:
 
 
 def _invalid(message: str, text: str, position: int) -> Reading:
-    return Reading(Shape.INVALID, error=f"{message} at character {position} of {len(text)}")
+    # Some of Python's messages expect a position to follow.
+    return Reading(Shape.INVALID, error=f"{message.removesuffix(' at')} at character {position} of {len(text)}")
 
 
 def parse_json(text: str) -> Any:
@@ -112,6 +113,15 @@ def parse_json(text: str) -> Any:
         return json.loads(text)
     except RecursionError:
         raise UnreadableError("it is nested too deeply") from None
+    except json.JSONDecodeError as error:
+        message = error.msg.removesuffix(" at")
+        # A person finds a place in a long document by its line, which editors count from 1.
+        where = (
+            f"line {error.lineno}, column {error.colno}"
+            if "\n" in text.strip()
+            else f"character {error.pos} of {len(text)}"
+        )
+        raise UnreadableError(f"it is not JSON ({message} at {where})") from None
     except ValueError as error:
         raise UnreadableError(f"it is not JSON ({error})") from None
 

@@ -6,11 +6,13 @@ Arguments and their shapes: the OpenAI API reference, "Create chat completion" a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from otel_llm.protocol.conversation import Turn, holds_conversation, read_turn
 from otel_llm.protocol.fields import arguments_given, field, given, is_a, items_of, text_of
 from otel_llm.protocol.item_kinds import TOOL_SEARCH, is_tool_search, tool_named_by, tools_in
+from otel_llm.protocol.request_text import RequestText
 
 Api = Literal["chat", "responses"]
 ToolChoiceMode = Literal["auto", "none", "required", "named"]
@@ -57,6 +59,12 @@ class ChatRequest(NamedTuple):
     api: Api = "chat"
     turn: Turn | None = None
     """The last turn of the conversation, None if it has neither calls nor results."""
+    said: RequestText = RequestText({})
+    """All that it says, to see what it asks for."""
+    wants_raw_thoughts: bool = False
+    """Whether it asks the server to leave the model's thoughts in the text, with their marks."""
+    item_tools: Mapping[str, Tool] = MappingProxyType({})
+    """Those of `tools` that items of the conversation declare. Requests that continue from here do not repeat them."""
 
     @property
     def tool_names(self) -> frozenset[str] | None:
@@ -65,6 +73,12 @@ class ChatRequest(NamedTuple):
             return None
         return frozenset(self.tools)
 
+    def with_earlier_tools(self, tools: Mapping[str, Tool]) -> ChatRequest:
+        """The request, where items of the conversation that the server has declare these tools."""
+        if self.tools is None:
+            return self
+        return self._replace(tools={**tools, **self.tools}, item_tools={**tools, **self.item_tools})
+
     def leaves_to_server(self, name: str | None) -> bool:
         """Whether a call of this name is the server's, because only the server has tools that are not declared."""
         return self.has_server_tools and self.tools is not None and name not in self.tools
@@ -72,17 +86,23 @@ class ChatRequest(NamedTuple):
 
 _AUTO = ToolChoice()
 _FORMATS = frozenset({"response_format", "text_format", "text"})
-_READ = _FORMATS | frozenset(
-    {
-        "model",
-        "stream",
-        "tools",
-        "functions",
-        "tool_choice",
-        "function_call",
-        "parallel_tool_calls",
-        "prompt",
-    }
+# Groq, Cerebras and llama.cpp have the first one, SGLang the second.
+_THOUGHTS = frozenset({"reasoning_format", "separate_reasoning"})
+_READ = (
+    _FORMATS
+    | _THOUGHTS
+    | frozenset(
+        {
+            "model",
+            "stream",
+            "tools",
+            "functions",
+            "tool_choice",
+            "function_call",
+            "parallel_tool_calls",
+            "prompt",
+        }
+    )
 )
 
 
@@ -103,8 +123,10 @@ def read_request(kwargs: Mapping[str, Any], api: Api = "chat") -> ChatRequest:
             break
         for entry in source:
             server_tools = not _add_tool(tools, entry) or server_tools
+    item_tools: dict[str, Tool] = {}
     if tools is not None:
-        server_tools = _add_tools_of_items(tools, kwargs.get("input")) or server_tools
+        server_tools = _add_tools_of_items(item_tools, kwargs.get("input")) or server_tools
+        tools |= item_tools
         # The application may have found tools for the model in a part of the conversation that only the server has.
         server_tools = server_tools or (TOOL_SEARCH in tools and holds_conversation(kwargs))
 
@@ -123,6 +145,9 @@ def read_request(kwargs: Mapping[str, Any], api: Api = "chat") -> ChatRequest:
         not _FORMATS.isdisjoint(given) and _asks_for_json(get("response_format"), get("text_format"), get("text")),
         api,
         read_turn(kwargs, tools, has_server_tools=server_tools),
+        RequestText(kwargs),
+        not _THOUGHTS.isdisjoint(given) and _wants_raw(get("reasoning_format"), get("separate_reasoning")),
+        item_tools,
     )
 
 
@@ -130,6 +155,15 @@ def with_extra_body(kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
     """The arguments of a `create` call as they are on the wire, where those in `extra_body` replace others."""
     extra = kwargs.get("extra_body")
     return {**kwargs, **extra} if extra is not None and is_a(extra, Mapping) else kwargs
+
+
+def api_of_request(body: Mapping[str, Any]) -> Api:
+    """The API that a request's JSON body is for."""
+    return "responses" if "messages" not in body and "input" in body else "chat"
+
+
+def _wants_raw(reasoning_format: Any, separate_reasoning: Any) -> bool:
+    return text_of(reasoning_format) in {"raw", "none"} or separate_reasoning is False
 
 
 def _describe(value: Any) -> str:

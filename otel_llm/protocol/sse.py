@@ -1,6 +1,7 @@
 """Server-sent events, bytes in and events out, while they come.  Pure.
 
-Format: the HTML standard, section "Server-sent events". Only `data` is read; the APIs put all they say there.
+Format: the HTML standard, section "Server-sent events". Only `data` is read; the APIs put all they say there. A line
+whose field the standard does not have is ignored, as it demands, and remembered: some servers tell errors so.
 """
 
 from __future__ import annotations
@@ -13,6 +14,11 @@ from otel_llm.protocol.errors import UnreadableError
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _LONGEST_EVENT = 16 * 1_048_576
+# The field of a comment has no name.
+_OTHER_FIELDS = frozenset({b"", b"event", b"id", b"retry"})
+_FIELD = re.compile(rb"[A-Za-z][A-Za-z_-]{0,19}")
+_MOST_STRAYS = 64
+_KEPT_OF_A_STRAY = 4096
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -23,14 +29,34 @@ class ServerSentEvent(NamedTuple):
     offset: int
 
 
+class Stray(NamedTuple):
+    """A line that is no part of an event: its beginning, and its byte offset in the body."""
+
+    line: bytes
+    offset: int
+
+    @property
+    def field(self) -> str:
+        """The name of its field, empty if it has none."""
+        name, colon, _ = self.line.partition(b":")
+        return name.decode("ascii") if colon and _FIELD.fullmatch(name) else ""
+
+    @property
+    def value(self) -> bytes:
+        """What the field says, or the whole line."""
+        return self.line.partition(b":")[2].strip() if self.field else self.line.strip()
+
+
 class EventReader:
     """Reads one body in pieces of any size; each byte is searched once for the end of its line.
 
     `feed` and `finish` are generators, to be exhausted before the next call. Both raise UnreadableError for a line or
-    an event that is too long; `finish` then yields nothing more.
+    an event that is too long; `finish` then yields nothing more. `strays`: the first lines that are no part of an
+    event; whoever takes them may clear the list.
     """
 
     def __init__(self) -> None:
+        self.strays: list[Stray] = []
         self._buffer = bytearray()
         self._searched = 0
         self._offset = 0
@@ -85,6 +111,8 @@ class EventReader:
             return
         field, _, value = line.partition(b":")
         if field != b"data":
+            if field not in _OTHER_FIELDS and len(self.strays) < _MOST_STRAYS:
+                self.strays.append(Stray(line[:_KEPT_OF_A_STRAY], offset))
             return
         if not self._data:
             self._data_offset = offset

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from opentelemetry.trace import SpanContext
 
 from otel_llm.protocol.conversation import Turn
+from otel_llm.protocol.request import Tool
 from otel_llm.telemetry.semconv import OTHER
 from otel_llm.transparency.forks import renew_lock_in_children
 
@@ -25,6 +26,7 @@ _MOST_CALLS = 4096
 _MOST_OF_AN_ID = 8
 _MOST_ANSWERED = 64
 _LONGEST_ID = 512
+_MOST_WITH_TOOLS = 256
 
 
 class AnsweredCall(NamedTuple):
@@ -110,6 +112,8 @@ class RecentCalls:
         self._of_response: OrderedDict[str, tuple[SpanContext, tuple[str, ...]]] = OrderedDict()
         # By response id: the calls answered in the conversation before it, as far back as its responses are known.
         self._answered_before: OrderedDict[str, tuple[str, ...]] = OrderedDict()
+        # By response id: the tools that items of the conversation before it declared.
+        self._tools_before: OrderedDict[str, Mapping[str, Tool]] = OrderedDict()
         self._lock = threading.Lock()
         renew_lock_in_children(self)
 
@@ -158,6 +162,20 @@ class RecentCalls:
             self._answered_before[response_id] = tuple(answered[-_MOST_ANSWERED:])
             if len(self._answered_before) > self._most:
                 self._answered_before.popitem(last=False)
+
+    def remember_tools(self, tools: Mapping[str, Tool], response_id: str) -> None:
+        """Remember the tools that items of the conversation before this response declared."""
+        if len(response_id) > _LONGEST_ID:
+            return
+        with self._lock:
+            self._tools_before[response_id] = tools
+            if len(self._tools_before) > _MOST_WITH_TOOLS:
+                self._tools_before.popitem(last=False)
+
+    def tools_before(self, response_id: str | None) -> Mapping[str, Tool]:
+        """The tools that items of the conversation up to this response declared, as far as is known."""
+        with self._lock:
+            return self._tools_before.get(response_id or "", {})
 
     def match_results(self, turn: Turn, trace_id: int, now_ns: int) -> list[AnsweredCall]:
         """The known calls whose results a request in the trace `trace_id` carries."""

@@ -28,7 +28,7 @@ from opentelemetry.util.genai.types import (
 
 from otel_llm.protocol.choice import Choice
 from otel_llm.protocol.fields import field, given, is_a, items_of, text_of
-from otel_llm.protocol.item_kinds import arguments_of, is_call, name_of, result_of, runs_on_server
+from otel_llm.protocol.item_kinds import arguments_of, is_call, name_of, result_of, runs_on_server, tools_in
 from otel_llm.protocol.message_text import REASONING_FIELDS, part_texts, reasoning_text
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.unicode_text import exportable
@@ -161,8 +161,13 @@ def _result(content: Any, call_id: Any, blobs: Blobs) -> ToolCallResponsePart:
 
 
 def _tool_definitions(kwargs: Mapping[str, Any]) -> Iterator[ToolDefinition]:
-    for name in ("tools", "functions"):
-        for entry in items_of(given(kwargs.get(name))):
+    given_items = items_of(given(kwargs.get("input")))
+    declared = (
+        *(items_of(given(kwargs.get(name))) for name in ("tools", "functions")),
+        *(tools_in(item, field(item, "type")) for item in given_items),
+    )
+    for entries in declared:
+        for entry in entries:
             function = field(entry, "function")
             body = entry if function is None else function
             title = text_of(field(body, "name")) or text_of(field(field(entry, "custom"), "name"))

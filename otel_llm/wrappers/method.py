@@ -14,6 +14,7 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from otel_llm.observation import Observation, Span, end_open_at_exit
 from otel_llm.protocol.request import Api, ChatRequest, read_request
+from otel_llm.telemetry.call_links import RecentCalls
 from otel_llm.telemetry.handler import Telemetry
 from otel_llm.telemetry.log_lines import are_wanted, log_request
 from otel_llm.telemetry.provider import Server, server_of
@@ -220,8 +221,7 @@ class MethodWrapper:
             swallow("the request's arguments", fault)
         telemetry = self._telemetry
         if request is not None and request.turn is not None and request.turn.previous_response is not None:
-            turn = attempt("the calls before", telemetry.recent_calls.complete_turn, request.turn)
-            request = request._replace(turn=turn)
+            request = attempt("the calls before", _continued, request, telemetry.recent_calls) or request
         described = request or ChatRequest(stream=bool(kwargs.get("stream")), api=self._api)
         logs = attempt("log lines", are_wanted, telemetry.config) or False
         if logs:
@@ -293,6 +293,17 @@ def without_inactive(method: Any) -> Any:
     while (wrapper := method_wrapper_of(method)) is not None and not wrapper.active:
         method = method.__wrapped__
     return method
+
+
+def _continued(request: ChatRequest, known: RecentCalls) -> ChatRequest:
+    """The request, with what is known of the part of its conversation that the server has."""
+    turn = request.turn
+    if turn is None:
+        return request
+    tools = known.tools_before(turn.previous_response)
+    if tools:
+        request = request.with_earlier_tools(tools)
+    return request._replace(turn=known.complete_turn(turn))
 
 
 def _streams(observation: Observation) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import copy
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -17,7 +19,8 @@ from hypothesis import strategies as st
 
 from otel_llm.cli import main
 from otel_llm.demo.scripted_server import ScriptedServer
-from otel_llm.diagnosis.explanations import BY_TYPE
+from otel_llm.diagnosis.explanations import BY_TYPE, EXPLANATIONS
+from otel_llm.exchanges.bodies import BodyReader
 from otel_llm.exchanges.entries import ResponseEnd
 from otel_llm.exchanges.reading import read_exchanges
 from otel_llm.exchanges.verdicts import judge
@@ -27,6 +30,14 @@ from tests.helpers.seen import Seen
 from tests.helpers.streams import anomalies_of, call, calls, ends, says
 
 PATHS = paths()
+# What chunks do not show.
+OF_BYTES = {one.type for one in EXPLANATIONS if one.group == "The bytes"}
+
+
+def without_bytes(names: list[str]) -> list[str]:
+    return [name for name in names if name not in OF_BYTES]
+
+
 every = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 
 
@@ -42,7 +53,8 @@ def test_a_stream_has_the_anomalies_of_its_label(path: Path) -> None:
     stream = load(path)
     assert found_in(path) == stream.expected
     for as_sdk in (True, False):
-        assert judged(stream.chunks, stream.times, stream.request, stream.ends, as_sdk=as_sdk) == stream.expected
+        found = judged(stream.chunks, stream.times, stream.request, stream.ends, as_sdk=as_sdk)
+        assert found == without_bytes(stream.expected)
 
 
 def test_precision_and_recall(capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,17 +86,22 @@ def test_there_are_enough_streams_of_each_type() -> None:
 @every
 def test_the_exit_status_of_inspect(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stream = load(path)
-    assert main(["inspect", str(path)]) == (0 if stream.is_healthy else 1)
+    status = 0 if stream.is_healthy and stream.ends.outcome != "error" else 1
+    assert main(["inspect", str(path)]) == status
     out = capsys.readouterr().out
     assert all(name in out for name in stream.expected)
     assert ("ANOMALY" in out) is not stream.is_healthy
-    assert main(["inspect", "--json", str(path)]) == (0 if stream.is_healthy else 1)
+    assert main(["inspect", "--json", str(path)]) == status
     printed = json.loads(capsys.readouterr().out)
     assert sorted(anomaly["type"] for anomaly in printed["anomalies"]) == stream.expected
 
 
-# Without streams that need waits of seconds, or an application that stops.
-LIVE = [path for path in PATHS if load(path).ends.outcome == "completed" and "stalled" not in load(path).expected]
+# Without streams that need waits of seconds, an application that stops, or one that reads what is no event.
+LIVE = [
+    path
+    for path in PATHS
+    if load(path).ends.outcome == "completed" and not {"stalled", "invalid_framing"} & {*load(path).expected}
+]
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +125,7 @@ def test_the_same_anomalies_over_http(path: Path, client: openai.OpenAI, instrum
     chunks = list(client.chat.completions.create(**known(request)))
     assert len(chunks) == len(stream.chunks)
     # As a set, because the events of 257 calls do not fit on a span either, which is one more `limit_exceeded`.
-    assert set(seen.anomalies) == set(stream.expected)
+    assert set(seen.anomalies) == set(without_bytes(stream.expected))
 
 
 # -- breaking healthy streams --
@@ -434,6 +451,49 @@ def _(stream: Labelled, one: Call) -> Broken | None:
     return one.done()
 
 
+def holds(stream: Labelled, *words: str) -> bool:
+    """Whether the request, or the answer, has one of these in it already."""
+    said = json.dumps([stream.request, stream.chunks], ensure_ascii=False)
+    return any(word in said for word in words)
+
+
+@breaks("token_leak")
+def _(stream: Labelled, one: Call) -> Broken | None:
+    if stream.ends.outcome != "completed" or one.finish_at() is None or holds(stream, "<|eot_id|>", "```", "<think>"):
+        return None
+    one.insert(None, also={"content": "<|eot_id|>\n"})
+    return one.done()
+
+
+@breaks("reasoning_leak")
+def _(stream: Labelled, one: Call) -> Broken | None:
+    if (
+        stream.ends.outcome != "completed"
+        or one.finish_at() is None
+        or holds(stream, "think>", "reasoning_format", "```")
+    ):
+        return None
+    one.insert(None, also={"content": "\n<think>\nIs that all?\n</think>\n"})
+    return one.done()
+
+
+@of_a_call("call_in_reasoning")
+def _(stream: Labelled, one: Call) -> Broken | None:
+    """The only call of a response moves into the thoughts."""
+    places = [(chunk, choice) for chunk in one.chunks for choice in chunk.get("choices") or ()]
+    texts = [choice["delta"].get("content") for _, choice in places if choice.get("delta")]
+    if len(one.indexes) > 1 or one.choice > 0 or any(texts) or len({choice["index"] for _, choice in places}) > 1:
+        return None
+    for _, choice in places:
+        if choice.get("delta"):
+            choice["delta"].pop("tool_calls", None)
+    body = json.dumps({"name": one.name, "arguments": json.loads(one.arguments or "{}")})
+    one.deltas = []
+    one.insert(None, also={"reasoning_content": f"I call it.\n<tool_call>\n{body}\n</tool_call>"})
+    one.finish("stop")
+    return one.done("tool_choice_violated", "empty_response")
+
+
 @breaks("stalled")
 def _(_: Labelled, one: Call) -> Broken | None:
     if len(one.times) < 2:
@@ -466,7 +526,74 @@ breaks("unanswered_call")(with_results("b"))
 breaks("duplicate_result")(with_results("a", "b", "a"))
 
 
+# -- bytes --
+
+Bytes = tuple[bytes, str]
+BYTE_MUTATIONS: dict[str, Callable[[bytes], Bytes | None]] = {}
+STREAM_TYPE = "text/event-stream"
+
+
+def of_bytes(name: str, kind: str) -> Callable[[Callable[[bytes], Bytes | None]], None]:
+    """For whole streams that the server ended. `kind`: what is done to one, as there are several ways."""
+
+    def add(mutation: Callable[[bytes], Bytes | None]) -> None:
+        BYTE_MUTATIONS[f"{name}: {kind}"] = mutation
+
+    return add
+
+
+@of_bytes("missing_done", "no [DONE]")
+def _(data: bytes) -> Bytes | None:
+    return re.sub(rb"(?:id: .*\n)?data: ?\[DONE\]\s*$", b"", data), STREAM_TYPE
+
+
+@of_bytes("wrong_content_type", "JSON")
+def _(data: bytes) -> Bytes | None:
+    return data, "application/json"
+
+
+@of_bytes("invalid_framing", "another field")
+def _(data: bytes) -> Bytes | None:
+    return b"message: hello\n\n" + data.removeprefix(codecs.BOM_UTF8), STREAM_TYPE
+
+
+@of_bytes("invalid_framing", "no field")
+def _(data: bytes) -> Bytes | None:
+    place = data.find(b"data:", 10)
+    return data[:place] + b"<p>hello</p>\n\n" + data[place:], STREAM_TYPE
+
+
+@of_bytes("invalid_framing", "no blank lines")
+def _(data: bytes) -> Bytes | None:
+    if b"\r" in data or b"\n:" in data:
+        return None
+    return data.replace(b"\n\n", b"\n"), STREAM_TYPE
+
+
+def byte_applications() -> Iterator[Any]:
+    for name in BYTE_MUTATIONS:
+        for path in HEALTHY:
+            if load(path).ends.outcome == "completed":
+                yield pytest.param(name, path, id=f"{name}-{path.stem.removeprefix('healthy-')}")
+
+
+def bytes_judged(path: Path, data: bytes, content_type: str) -> list[str]:
+    body = BodyReader(path.stem, load(path).request, content_type=content_type)
+    (verdict,) = judge([*body.feed(data), *body.finish()])
+    return sorted(anomaly.type for anomaly, _ in verdict.anomalies)
+
+
 HEALTHY = [path for path in PATHS if load(path).is_healthy]
+
+
+@pytest.mark.parametrize(("name", "path"), list(byte_applications()))
+def test_broken_bytes_have_the_anomaly(name: str, path: Path) -> None:
+    data = b"".join(data for _, data in reads_of(path))
+    assert bytes_judged(path, data, STREAM_TYPE) == []
+    broken = BYTE_MUTATIONS[name](data)
+    if broken is None:
+        pytest.skip("it cannot be broken so")
+    assert bytes_judged(path, *broken) == [name.partition(":")[0]]
 
 
 def applications() -> Iterator[Any]:
@@ -488,7 +615,8 @@ def test_a_broken_stream_has_the_anomaly(name: str, path: Path) -> None:
 
 
 def test_there_are_enough_broken_streams_of_each_type() -> None:
-    assert set(MUTATIONS) == set(BY_TYPE)
+    assert {*MUTATIONS, *OF_BYTES} == set(BY_TYPE)
+    assert {name.partition(":")[0] for name in BYTE_MUTATIONS} == OF_BYTES
     count = Counter(param.values[0] for param in applications())
     assert min(count[name] for name in MUTATIONS) >= 10, count
 
@@ -530,7 +658,6 @@ TALK = [
     '`<tool_call>{"name": "f", "arguments": {}}</tool_call>` ',
     '\n```\n<tool_call>{"name": "f", "arguments": {}}</tool_call>\n```\n',
     '\n```json\n{"name": "f", "arguments": {}}\n```\n',
-    '\n<think>\n<tool_call>{"name": "f", "arguments": {}}</tool_call>\n</think>\n',
     'as in {"name": "f", "arguments": {}} here. ',
     '<tool_call>{"name": "g", "arguments": {}}</tool_call>\n',
 ]

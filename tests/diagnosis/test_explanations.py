@@ -13,6 +13,8 @@ from otel_llm.cli import main
 from otel_llm.diagnosis import judges
 from otel_llm.diagnosis.explanations import BY_TYPE, EXPLANATIONS
 from otel_llm.diagnosis.explanations.model import TOOLS
+from otel_llm.exchanges.bodies import BodyReader
+from otel_llm.exchanges.verdicts import judge
 from tests.helpers.streams import STEP_NS, anomalies_of, types_of
 
 TYPES = [
@@ -44,6 +46,12 @@ TYPES = [
     "invalid_unicode",
     "stalled",
     "limit_exceeded",
+    "token_leak",
+    "reasoning_leak",
+    "call_in_reasoning",
+    "missing_done",
+    "wrong_content_type",
+    "invalid_framing",
 ]
 
 
@@ -52,14 +60,28 @@ def test_every_type_is_explained_once() -> None:
 
 
 def test_the_judges_report_no_other_type() -> None:
-    source = Path(judges.__file__).read_text(encoding="utf-8")
-    named = set(re.findall(r'(?:Finding|Anomaly)\(\s*"([a-z_]+)"', source))
+    sources = (path.read_text(encoding="utf-8") for path in Path(judges.__file__).parent.glob("*.py"))
+    named = {name for source in sources for name in re.findall(r'(?:Finding|Anomaly)\(\s*"([a-z_]+)"', source)}
     assert named == set(TYPES)
+
+
+def bytes_judged(lines: list[str]) -> list[str]:
+    """The anomalies of a body, before which its content type may stand."""
+    content_type = ""
+    if lines[0].startswith("content-type: "):
+        content_type, *lines = lines
+    body = BodyReader("sample", {"tools": list(TOOLS)}, content_type=content_type.removeprefix("content-type: "))
+    data = "\n\n".join([*lines, ""]).encode()
+    (verdict,) = judge([*body.feed(data), *body.finish()])
+    return [anomaly.type for anomaly, _ in verdict.anomalies]
 
 
 @pytest.mark.parametrize("name", TYPES)
 def test_its_sample_has_this_anomaly_and_no_other(name: str) -> None:
     sample = BY_TYPE[name].sample
+    if sample.raw:
+        assert bytes_judged(sample.lines()) == [name]
+        return
     waits = {position: int(seconds * 1e9) + STEP_NS for position, seconds in sample.waits.items()}
     asked = {"tools": list(TOOLS), **sample.asked}
     assert types_of(anomalies_of([dict(chunk) for chunk in sample.chunks], asked, waits_ns=waits)) == [name]

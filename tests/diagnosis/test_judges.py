@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from otel_llm.demo.scripted_server import ABSENT, chunk, usage_chunk
-from otel_llm.diagnosis import judges
+from otel_llm.diagnosis import case, judges
 from otel_llm.diagnosis.case import Anomaly, Case
 from otel_llm.diagnosis.judges import diagnose
 from otel_llm.protocol.choice import Limits
@@ -991,7 +991,11 @@ def test_a_limit_that_was_reached_is_the_only_anomaly(chunks: list[Chunk], limit
 
 def test_text_beyond_the_limit_is_counted() -> None:
     kept = record([says("abc"), says("defg"), ends("stop")], limits=Limits(text=5))
-    assert [anomaly.detail for anomaly in diagnose(Case(kept))] == ["2 characters of text were not kept"]
+    assert [anomaly.detail for anomaly in diagnose(Case(kept, read_request(ASKED)))] == [
+        "2 characters of text were not kept"
+    ]
+    # Nothing is sent of a recording without its request.
+    assert diagnose(Case(kept)) == []
 
 
 def test_an_id_cut_by_our_limit_is_not_invalid_unicode() -> None:
@@ -1191,10 +1195,24 @@ def test_without_on_fault_the_exception_is_raised(judge: Any, monkeypatch: pytes
 
 
 def test_what_a_judge_found_before_it_raised_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    def finds_and_raises(_case: Case) -> Iterator[judges.Finding]:
-        yield judges.Finding("stalled", "found before")
+    def finds_and_raises(_case: Case) -> Iterator[case.Finding]:
+        yield case.Finding("stalled", "found before")
         raise RuntimeError("broken")
 
     replace(monkeypatch, judges.stalled, finds_and_raises)
     found = diagnose(much_is_wrong(on_fault=lambda *_: None))
     assert Anomaly("stalled", "found before") in found
+
+
+# -- wording --
+
+
+def test_details_read_well_for_one_and_for_none() -> None:
+    opened = [calls(call(0, "a", "add_task", "{")), ends("length")]
+    assert [one.detail for one in anomalies_of(opened)] == ["length after 1 character of arguments"]
+    one_tool = {"tools": [{"type": "function", "function": {"name": "other"}}]}
+    whole = [calls(call(0, "a", "add_task", "{}")), ends("tool_calls")]
+    assert [one.detail for one in anomalies_of(whole, one_tool)] == ["add_task is not the declared tool"]
+    assert [one.detail for one in anomalies_of(whole, {"tools": []})] == ["add_task is called, but no tool is declared"]
+    cut = [calls(call(0, "a", "add_task", '{"title": "buy')), ends("tool_calls")]
+    assert [one.detail for one in anomalies_of(cut)] == ["Unterminated string starting at character 10 of 14"]

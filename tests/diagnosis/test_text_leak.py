@@ -25,13 +25,18 @@ MARKED = f"<tool_call>\n{BODY}\n</tool_call>"
 PYTHONIC = "[add_task(title='buy milk')]"
 
 
+# Some texts have marks of thoughts, or lone tags.
+OF_MARKS = {"token_leak", "reasoning_leak", "call_in_reasoning"}
+
+
 def leaks_in(content: str, *, size: int | None = None, outcome: Any = "completed") -> list[str]:
     size = size or max(1, len(content))
     chunks = [says(content[at : at + size]) for at in range(0, len(content), size)]
     if outcome == "completed":
         chunks.append(ends("stop"))
     found = anomalies_of(chunks, ASKED, outcome)
-    assert {one.type for one in found} <= {"text_leak"}
+    assert {one.type for one in found} <= {"text_leak", *OF_MARKS}
+    found = [one for one in found if one.type not in OF_MARKS]
     return [one.detail for one in found]
 
 

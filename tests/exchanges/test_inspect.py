@@ -36,6 +36,13 @@ CHUNKS = load(BROKEN).chunks
 REQUEST = load(BROKEN).request
 URL = "https://api.example.com/v1/chat/completions?api-key=1"
 MESSAGE = {"role": "assistant", "content": '<tool_call>{"name": "add_task", "arguments": {"title": "x"}}</tool_call>'}
+NOCK: dict[str, Any] = {
+    "scope": "https://api.example.com:443",
+    "method": "POST",
+    "path": "/v1/chat/completions",
+    "body": REQUEST,
+    "status": 200,
+}
 COMPLETION = {
     "id": "x",
     "object": "chat.completion",
@@ -257,7 +264,7 @@ def test_known_times_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_error_event_ends_the_stream(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     error = {"error": {"message": "overloaded", "type": "server_error"}}
     content = f"data: {json.dumps(CHUNKS[0])}\n\ndata: {json.dumps(error)}\n\ndata: {json.dumps(CHUNKS[0])}\n\n"
-    assert main(["inspect", written(tmp_path, "stream", content)]) == 0
+    assert main(["inspect", written(tmp_path, "stream", content)]) == 1
     assert "an error event: overloaded" in capsys.readouterr().out
 
 
@@ -291,7 +298,7 @@ FAILED: dict[str, tuple[str | bytes, str]] = {
 @pytest.mark.parametrize("name", FAILED)
 def test_an_error_is_reported_without_anomalies(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     content, note = FAILED[name]
-    assert main(["inspect", "--json", written(tmp_path, "file", content)]) == 0
+    assert main(["inspect", "--json", written(tmp_path, "file", content)]) == 1
     (told,) = map(json.loads, capsys.readouterr().out.splitlines())
     assert (told["outcome"], told["note"], told["anomalies"]) == ("error", note, [])
 
@@ -299,7 +306,7 @@ def test_an_error_is_reported_without_anomalies(name: str, tmp_path: Path, capsy
 def test_a_recorded_http_error_is_not_diagnosed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     head = '{"otel_llm_recording": 1, "request": {}, "response": {"status": 502, "headers": {}}}'
     lines = (head, '{"t": 0.1, "text": "<html>bad gateway"}', '{"t": 0.1, "end": "completed"}')
-    assert main(["inspect", "--json", written(tmp_path, "file", "\n".join(lines))]) == 0
+    assert main(["inspect", "--json", written(tmp_path, "file", "\n".join(lines))]) == 1
     assert json.loads(capsys.readouterr().out)["note"] == "status 502: <html>bad gateway"
 
 
@@ -307,9 +314,9 @@ OTHERS = {
     "a preflight": {"request": {"url": URL, "method": "OPTIONS"}, "response": {"status": 204, "content": {"text": ""}}},
     "a page": {"request": {"url": "https://x/chat/a.html", "method": "GET"}, "response": {"content": {"text": "<p>"}}},
     "a body left out": {"request": {"url": URL, "method": "POST"}, "response": {"status": 200, "content": {"size": 9}}},
-    "another API": {
-        "request": {"url": "https://x/v1/messages", "method": "POST", "postData": {"text": json.dumps(REQUEST)}},
-        "response": {"status": 200, "content": {"text": 'data: {"type": "message_start"}\n\n'}},
+    "another server": {
+        "request": {"url": "https://x/api/say", "method": "POST", "postData": {"text": json.dumps(REQUEST)}},
+        "response": {"status": 200, "content": {"text": '{"messages": []}'}},
     },
 }
 
@@ -330,8 +337,10 @@ HOSTILE: dict[str, tuple[str | bytes, str]] = {
     "white space": (b" \n\n ", "it is empty"),
     "binary": (os.urandom(64) + b"\0" * 4096, "it is not text"),
     "prose": (b"Dear reader,\nthis is a letter.\n", "it is not a stream, chunks"),
-    "gzip": (gzip.compress(STREAM) + b"\0", "it is not text"),
-    "utf-16": (STREAM.decode().encode("utf-16"), "it is not text"),
+    "gzip of what is not text": (gzip.compress(b"\0" * 100), "it is not text"),
+    "gzip, cut": (gzip.compress(STREAM)[:-20], "a compressed body ends too early"),
+    "gzip, damaged": (gzip.compress(STREAM)[:20] + b"x" * 200, "a compressed body is damaged"),
+    "utf-16 of prose": ("Dear reader,\nthis is a letter.\n".encode("utf-16"), "it is not a stream, chunks"),
     "cut in an event": (STREAM[: len(STREAM) * 2 // 3], "the stream ends in the middle of an event, at byte"),
     "an event that is no JSON": (b"data: {}\n\ndata: {nonsense\n\ndata: {}\n\n", "an event cannot be read, at byte 10"),
     "a deep event": (b"data: " + b"[" * 200_000 + b"\n\n", "it is nested too deep"),
@@ -340,7 +349,17 @@ HOSTILE: dict[str, tuple[str | bytes, str]] = {
     "deep yaml": (b"interactions: " + b"[" * 500_000, "it is nested too deep"),
     "yaml, indented deep": ("interactions:\n" + "".join(" " * n + "a:\n" for n in range(1, 300)), "nested too deep"),
     "bad yaml": (b"interactions: {a: [}\n", "it is not YAML"),
-    "unsafe yaml": (b"interactions: !!python/object/apply:os.getcwd []\n", "it is not YAML"),
+    "unsafe yaml": (b"interactions: !!python/object/apply:os.getcwd []\n", "it is not a stream, chunks"),
+    "bad binary in yaml": (b"http_interactions: [!binary x]\n", "a binary value is not base64"),
+    "httprr without lengths": (b"httprr trace v1\nPOST x\n", "the lengths of exchange 1 cannot be read"),
+    "httprr, cut": (b"httprr trace v1\n10 2000\nPOST x HTTP", "exchange 1 is cut off"),
+    "httprr, huge": (b"httprr trace v1\n10 99999999999\nPOST x HTTP", "exchange 1 is longer than 64 MB"),
+    "httprr of nothing": (b"httprr trace v1\n", "it holds no chat completion"),
+    "nock of odd digits": (
+        json.dumps([{**NOCK, "response": "abc", "responseIsBinary": True}]),
+        "the body of exchange 1 is not hexadecimal",
+    ),
+    "nock of nonsense": (b'[{"scope": 1, "path": 2, "response": 3}, 4]', "it holds no chat completion"),
     "other yaml": (b"version: 3\nservices: {}\n", "it is YAML, but not a VCR cassette"),
     "cut document": (json.dumps(archive("data: {}")).encode()[:-20], "it is not JSON"),
     "other document": (b'{"hello": "world"}', "it is not a stream, chunks"),

@@ -24,6 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from otel_llm.cli import main
+from otel_llm.demo.scripted_responses import function_call, response_events
 from otel_llm.demo.scripted_server import (
     DONE,
     Answer,
@@ -40,6 +41,7 @@ from otel_llm.demo.scripted_server import (
 from otel_llm.diagnosis.explanations.model import TOOLS
 from otel_llm.exchanges.redaction import Redactor, secrets_in_request
 from tests.helpers.corpus_streams import CORPUS, load, reads_of
+from tests.helpers.sdk_versions import HAS_RESPONSES
 from tests.helpers.seen import Seen
 
 OTEL_LLM = str(Path(sys.executable).with_name("otel-llm"))
@@ -363,7 +365,7 @@ def test_a_server_that_drops_the_connection(tmp_path: Path, serve: Callable[...,
             list(stream)
     (path,) = recordings(tmp_path)
     assert end(path).startswith("error: ")
-    assert main(["inspect", str(path)]) == 0
+    assert main(["inspect", str(path)]) == 1
 
 
 def test_a_server_that_drops_the_connection_of_an_http2_client(tmp_path: Path, serve: Callable[..., Any]) -> None:
@@ -621,3 +623,126 @@ def test_unusable_files_and_options(
     path.write_bytes(content)
     assert main(["replay", str(path), *options]) == 2
     assert why in capsys.readouterr().err
+
+
+# -- other SDKs, and what is not kept --
+
+GROQ = """
+import groq
+client = groq.Groq(api_key="unused-key", max_retries=0)
+print(len(list(client.chat.completions.create(model="m", messages=[], stream=True))))
+"""
+CEREBRAS = """
+from cerebras.cloud.sdk import Cerebras
+client = Cerebras(api_key="unused-key", max_retries=0, warm_tcp_connection=False)
+print(len(list(client.chat.completions.create(model="m", messages=[], stream=True))))
+"""
+RESPONSES = """
+import openai
+client = openai.OpenAI(api_key="unused-key", max_retries=0)
+print(len(list(client.responses.create(model="m", input="hi", stream=True))))
+"""
+
+
+def recorded_run(folder: Path, code: str, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [OTEL_LLM, "record", "--out", str(folder), *options, "--", sys.executable, "-c", code]
+    environ = {**os.environ, **variables}
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environ)
+
+
+@pytest.mark.parametrize(
+    ("package", "code", "variable", "path"),
+    [
+        ("groq", GROQ, "GROQ_BASE_URL", "/openai/v1/chat/completions"),
+        ("cerebras.cloud.sdk", CEREBRAS, "CEREBRAS_BASE_URL", "/v1/chat/completions"),
+    ],
+)
+def test_another_sdk(
+    package: str, code: str, variable: str, path: str, tmp_path: Path, serve: Callable[..., Any]
+) -> None:
+    pytest.importorskip(package)
+    server = serve(*STREAM)
+    given = recorded_run(tmp_path / "given", code, "--upstream", server.base_url)
+    assert given.returncode == 0, given.stderr
+    (recorded,) = recordings(tmp_path / "given")
+    assert server.requests[-1].path == head(recorded)["request"]["path"] == "/v1/chat/completions"
+    assert f"{recorded}: completed" in given.stderr
+    own = recorded_run(tmp_path / "own", code, **{variable: server.base_url.removesuffix("/v1")})
+    assert own.returncode == 0, own.stderr
+    (recorded,) = recordings(tmp_path / "own")
+    assert server.requests[-1].path == head(recorded)["request"]["path"] == path
+
+
+@pytest.mark.skipif(not HAS_RESPONSES, reason="this SDK has no Responses API")
+def test_the_responses_api(tmp_path: Path, serve: Callable[..., Any]) -> None:
+    events = response_events(function_call("add_task", '{"title": 1}'))
+    done = recorded_run(tmp_path, RESPONSES, "--upstream", serve(*events).base_url)
+    assert done.returncode == 0, done.stderr
+    (recorded,) = recordings(tmp_path)
+    assert head(recorded)["request"]["path"] == "/v1/responses"
+    # No tool is declared.
+    assert f"{recorded}: completed\notel-llm record: {recorded}: unknown_tool\n" in done.stderr
+    assert main(["inspect", str(recorded)]) == 1
+
+
+def test_it_says_that_nothing_came(tmp_path: Path, serve: Callable[..., Any]) -> None:
+    done = recorded_run(tmp_path, "pass", "--upstream", serve(*STREAM).base_url)
+    assert done.returncode == 0
+    assert done.stderr.splitlines()[0] == "otel-llm record: no request came"
+    assert "OPENAI_BASE_URL, GROQ_BASE_URL, CEREBRAS_BASE_URL" in done.stderr
+
+
+OTHERS = f"""
+import httpx, os
+url = os.environ["OPENAI_BASE_URL"]
+for _ in range(2):
+    httpx.get(url + "/models")
+httpx.post(url + "/embeddings", json={{}})
+httpx.post(url + "/{KEY}/messages", json={{}}, headers={{"x-api-key": "{KEY}"}})
+"""
+
+
+def test_it_says_what_it_did_not_record(tmp_path: Path, serve: Callable[..., Any]) -> None:
+    done = recorded_run(tmp_path, OTHERS, "--upstream", serve(*STREAM).base_url)
+    hidden = "*" * len(KEY)
+    assert done.stderr == (
+        "otel-llm record: not recorded, as only chat completions and responses are: GET /v1/models (2),"
+        f" POST /v1/embeddings (1), POST /v1/{hidden}/messages (1)\n"
+    )
+    assert recordings(tmp_path) == []
+
+
+def test_it_says_why_it_did_not_record(tmp_path: Path, serve: Callable[..., Any]) -> None:
+    code = 'import httpx, os; httpx.post(os.environ["OPENAI_BASE_URL"] + "/chat/completions", json={})'
+    done = recorded_run(tmp_path, code, "--upstream", "http://127.0.0.1:9/v1")
+    assert "not recorded: 1 request, as the server could not be reached\n" in done.stderr
+    compressing = serve(Answer(b"\x1f\x8b", headers={"content-encoding": "br"}))
+    done = recorded_run(tmp_path, code, "--upstream", compressing.base_url)
+    assert "recorded without the body, which the server compressed: 1\n" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("steps", "found"),
+    [
+        ([chunk(text("Hi"), "stop")], "missing_done"),
+        ([b"hello\n\n", chunk(text("Hi"), "stop"), DONE], "invalid_framing"),
+        ([Answer(completion(text("Hi")), headers={"content-type": "text/plain"})], "wrong_content_type"),
+        ([Answer(completion(text("Hi")))], "wrong_content_type"),
+        (STREAM, ""),
+    ],
+    ids=["no end", "no event", "another type", "no stream", "healthy"],
+)
+def test_it_tells_what_is_wrong(
+    steps: list[Any], found: str, tmp_path: Path, serve: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = f"""
+import httpx, os
+httpx.post(os.environ["OPENAI_BASE_URL"] + "/chat/completions", json={ASK | {"stream": True}!r})
+"""
+    done = recorded_run(tmp_path, code, "--upstream", serve(*steps).base_url)
+    (recorded,) = recordings(tmp_path)
+    told = f"otel-llm record: {recorded}: {found}\n" if found else ""
+    assert done.stderr == f"otel-llm record: {recorded}: completed\n{told}"
+    assert main(["inspect", "--json", str(recorded)]) == bool(found)
+    (one,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [anomaly["type"] for anomaly in one["anomalies"]] == ([found] if found else [])

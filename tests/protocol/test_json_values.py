@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from otel_llm.protocol.json_values import GrowingText, Shape, canonical, is_closed, read
+from otel_llm.protocol.errors import UnreadableError
+from otel_llm.protocol.json_values import GrowingText, Shape, canonical, is_closed, parse_json, read
 
 
 @pytest.mark.parametrize(
@@ -87,10 +88,27 @@ def test_a_text_has_one_shape(text: str, shape: Shape) -> None:
         ("{} x", "Expecting value at character 3 of 4"),
         ("01", "Extra data at character 1 of 2"),
         ('{"a":NaN}', "NaN is not JSON at character 0 of 9"),
+        ('{"title": "buy', "Unterminated string starting at character 10 of 14"),
+        ('{"a": "\n"}', "Invalid control character at character 7 of 10"),
+        ('{"a": "\\x"}', "Invalid \\escape at character 7 of 11"),
     ],
 )
 def test_an_error_has_the_position_and_repeats_no_text(text: str, error: str) -> None:
     assert read(text).error == error
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ('{"a": "b', "it is not JSON (Unterminated string starting at character 6 of 8)"),
+        ('{\n "a": "b', "it is not JSON (Unterminated string starting at line 2, column 7)"),
+        ("", "it is not JSON (Expecting value at character 0 of 0)"),
+    ],
+)
+def test_a_document_that_cannot_be_read(text: str, error: str) -> None:
+    with pytest.raises(UnreadableError) as raised:
+        parse_json(text)
+    assert str(raised.value) == error
 
 
 @given(st.text())

@@ -324,6 +324,26 @@ ITEMS: list[tuple[str, dict[str, Any], list[dict[str, Any]]]] = [
         [{"role": "assistant", "parts": [calls("computer", {"type": "screenshot"}, "c1")]}],
     ),
     (
+        "computer with several actions",
+        {"type": "computer_call", "id": "i1", "call_id": "c1", "actions": [{"type": "wait"}]},
+        [{"role": "assistant", "parts": [calls("computer", {"actions": [{"type": "wait"}]}, "c1")]}],
+    ),
+    (
+        "local shell",
+        {"type": "local_shell_call", "id": "i1", "call_id": "c1", "action": {"type": "exec", "command": ["ls"]}},
+        [{"role": "assistant", "parts": [calls("local_shell", {"type": "exec", "command": ["ls"]}, "c1")]}],
+    ),
+    (
+        "local shell's output",
+        {"type": "local_shell_call_output", "id": "c1", "output": "a"},
+        [{"role": "tool", "parts": [answers("a", "c1")]}],
+    ),
+    (
+        "a shell of the server's",
+        {"type": "shell_call", "call_id": "c1", "action": {}, "environment": {"type": "container_reference"}},
+        [],
+    ),
+    (
         "computer's output",
         {
             "type": "computer_call_output",
@@ -400,3 +420,12 @@ async def test_a_message_that_raises_does_not_affect_the_others(
     await ask(connect, serve, {"role": Unruly("user"), "content": "hi"}, *MESSAGES)
     (asked,) = await captured(capturing)
     assert asked["parts"] == [says(MESSAGES[0]["content"])]
+
+
+@needs_responses
+async def test_tools_that_an_item_declares(capturing: Seen, serve: Serve, connect: Connect) -> None:
+    caller = connect(serve(*response_events(message("ok"))))
+    tools = {"type": "additional_tools", "role": "developer", "tools": [{"type": "function", "name": "found"}]}
+    await caller.read(await caller.respond(stream=True, input=[{"role": "user", "content": "Hi"}, tools], tools=[]))
+    (definition,) = json.loads(capturing.attributes["gen_ai.tool.definitions"])
+    assert (definition["type"], definition["name"]) == ("function", "found")

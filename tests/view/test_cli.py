@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import pytest
 
 from otel_llm.demo.scripted_server import DONE, ScriptedServer, Step, chunk, tool_call_chunks
 from otel_llm.demo.scripts import HEALTHY_CONVERSATION
+from tests.helpers.corpus_streams import CORPUS
 from tests.helpers.viewing import OTEL_LLM, call, id_of, lines_of, otlp, span, viewing
 
 FREE = ("--no-open", "--port", "0", "--otlp-http", "0", "--otlp-grpc", "0")
@@ -129,6 +131,28 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         assert shown.returncode == 2
         assert name in shown.stderr
     assert run("show", "--db", str(tmp_path / "missing.db")).returncode == 2
+
+
+RECORDED = [CORPUS / "broken-leak-hermes.jsonl", CORPUS / "healthy-openai-call.jsonl"]
+
+
+def test_recorded_responses(tmp_path: Path) -> None:
+    compressed = tmp_path / "call.jsonl.gz"
+    compressed.write_bytes(gzip.compress(RECORDED[1].read_bytes()))
+    other = tmp_path / "other"
+    other.write_text('{"type": "message", "role": "assistant", "content": []}')
+    db = str(tmp_path / "v.db")
+    files = [str(RECORDED[0]), str(compressed), str(compressed), str(other)]
+    done = run("view", *FREE, "--db", db, *files, "--run", sys.executable, "-c", "pass")
+    assert done.returncode == 0, done.stderr
+    assert f"{RECORDED[0]}: 1 request\n" in done.stderr
+    assert f"{other}: response: an Anthropic message; not read\n" in done.stderr
+    first, second = sorted(lines_of(run("show", "--db", db, "--json").stdout), key=lambda one: str(one["service"]))
+    assert (first["service"], second["service"]) == ("broken-leak-hermes.jsonl", "call.jsonl.gz")
+    assert first["anomalies"] == ["text_leak"]
+    assert [lane["name"] for lane in second["lanes"] if lane["kind"] == "tool_call"] == ["add_task"]
+    shown = run("show", str(RECORDED[0]))
+    assert "text_leak" in shown.stdout, shown.stderr
 
 
 def test_show(tmp_path: Path) -> None:

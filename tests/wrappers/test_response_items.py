@@ -268,6 +268,26 @@ async def test_tools_that_an_input_item_declares(instrumented: Seen, serve: Serv
     assert labels["gen_ai.tool.name"] == "add_task"
 
 
+async def test_tools_that_the_server_has_from_an_earlier_item(
+    instrumented: Seen, serve: Serve, connect: Connect
+) -> None:
+    """The request that continues from a response does not repeat the item, nor does the one after it."""
+    item = {"type": "additional_tools", "role": "developer", "tools": [RESPONSE_TOOL]}
+    call, other = function_call("add_task", '{"title": "a"}'), function_call("b", "{}", call_id="call_2")
+    done = {"type": "function_call_output", "call_id": "call_1", "output": "ok"}
+    responses = [response(call), response(call) | {"id": "resp_2"}, response(call, other) | {"id": "resp_3"}]
+    caller = connect(serve(*([Answer(body)] for body in responses)))
+    kwargs: dict[str, Any] = {"tools": [{"type": "tool_search"}]}
+    await caller.respond(**kwargs, input=[{"role": "user", "content": "add"}, item])
+    await caller.respond(**kwargs, input=[done], previous_response_id=responses[0]["id"])
+    await caller.respond(**kwargs, input=[done], previous_response_id="resp_2")
+    found = [
+        [(event.attributes or {})["otel_llm.anomaly.type"] for event in span.events if event.name == "otel_llm.anomaly"]
+        for span in instrumented.spans
+    ]
+    assert found == [[], [], ["unknown_tool"]]
+
+
 async def test_tools_that_an_output_item_declares(instrumented: Seen, serve: Serve, connect: Connect) -> None:
     found = {
         "type": "tool_search_output",

@@ -15,15 +15,22 @@ class Seen(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """A stream: its chunks, the request parameters besides `tools`, and waits (s) before chunks, by their position."""
+    """A stream: its chunks, the request parameters besides `tools`, and waits (s) before chunks, by their position.
+
+    `raw`: the lines in which a server sends it, if they are the fault; `CHUNK` stands for the next chunk.
+    """
 
     chunks: tuple[Mapping[str, Any], ...]
     asked: Mapping[str, Any] = {}
     waits: Mapping[int, float] = {}
+    raw: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """The stream as a server sends it, one line per event."""
         lines = []
+        if self.raw:
+            chunks = iter(self.chunks)
+            return [line.replace("CHUNK", json.dumps(next(chunks))) if "CHUNK" in line else line for line in self.raw]
         for position, chunk in enumerate(self.chunks):
             if position in self.waits:
                 lines.append(f": {self.waits[position]:g} seconds without data")

@@ -48,14 +48,20 @@ REQUEST: tuple[Explanation, ...] = (
         "text_leak",
         _GROUP,
         "The text contains a complete call to a declared tool, in one of the syntaxes that models use: with markup, or as a"
-        " JSON object, a list in Python syntax or a `tool_code` fence on lines of its own. Not reported: calls in reasoning,"
-        " in backticks or in any other code fence, calls that `tool_call_tags` rewrote, and objects where the request's"
-        " `response_format` asks for JSON.",
+        " JSON object, a list in Python syntax or a `tool_code` fence on lines of its own. Forms that no model is trained"
+        " on count too, which `tool_call_tags` does not rewrite: DeepSeek's tags with other bars or without the outer one,"
+        " a bare `<invoke>`, `<function name=…>` around JSON, a `tool_call` fence, `[Called function …]`, Gemma 4's"
+        " `call:name{…}` without its tokens, and a whole text that is a call as the API has it. Not reported: calls in"
+        " reasoning, in backticks or in any other code fence, calls that `tool_call_tags` rewrote, and objects where the"
+        " request's `response_format` asks for JSON.",
         (
             Seen("vllm-project/vllm#21571", "Qwen3-Coder with the hermes parser"),
             Seen("vllm-project/vllm#25560", "gpt-oss"),
             Seen("ggml-org/llama.cpp#14697", "calls as JSON in the content"),
             Seen("sgl-project/sglang#17593", "DeepSeek V3.2"),
+            Seen("sgl-project/sglang#40236", "DeepSeek V4: calls without the tag around them"),
+            Seen("lsdefine/GenericAgent#804", "DeepSeek: tags with other bars"),
+            Seen("unslothai/unsloth#8437", "Gemma 4: calls without their special tokens"),
         ),
         "Start the server with the tool-call parser and the chat template for this model. Or let otel-llm rewrite the calls:"
         " `OTEL_LLM_TOOL_CALL_TAGS=openai`, see [tool-call-tags.md](tool-call-tags.md).",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import gc
+import json
 import logging
 from typing import Any
 
@@ -27,6 +28,11 @@ from tests.helpers.breaking.world import Run, Scenario
 from tests.helpers.callers import REQUEST
 from tests.helpers.streams import call, calls, legacy
 
+try:
+    import httpx2 as httpx
+except ImportError:
+    import httpx  # type: ignore[no-redef]  # the same classes under their older name
+
 
 def stream(run: Run) -> None:
     run.answer(CALLING)
@@ -48,6 +54,23 @@ def stream_async(run: Run) -> None:
 def whole(run: Run) -> None:
     run.answer([Answer(ANSWER)])
     run.see(run.client.chat.completions.create(**REQUEST))
+
+
+def executed_tools(run: Run) -> None:
+    tool = {"index": 0, "type": "search", "arguments": "{}", "output": "found"}
+    last = chunk({"content": "So.", "executed_tools": [tool]}, "stop")
+    run.answer([chunk({"reasoning": "hm"}), chunk({"executed_tools": [tool]}), last, DONE])
+    run.see_all(streamed(run))
+
+
+def body_at_once(run: Run) -> None:
+    """A transport that has the whole body, as that of a mock."""
+    body = "".join(f"data: {json.dumps(step)}\n\n" for step in CALLING if isinstance(step, dict)).encode()
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=body))
+    client = run.client.with_options(http_client=httpx.Client(transport=transport))
+    stream = client.chat.completions.create(**REQUEST, stream=True)
+    run.see(next(stream))
+    stream.response.close()
 
 
 def whole_async(run: Run) -> None:
@@ -278,6 +301,8 @@ SCENARIOS = [
     Scenario("a stream, listened to, async", stream_async, by="listener"),
     Scenario.of(whole),
     Scenario.of(whole_async),
+    Scenario.of(executed_tools),
+    Scenario.of(body_at_once),
     *(
         Scenario.of(play)
         for play in (

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from otel_llm.demo.scripted_responses import (
+    RESPONSE_ID,
+    custom_tool_call,
+    function_call,
     message,
     response,
     response_events,
@@ -13,8 +16,9 @@ from otel_llm.demo.scripted_server import (
     Answer,
 )
 from tests.helpers.breaking.calling import EVENTS, ITEMS
+from tests.helpers.breaking.conversations import CAPTURING
 from tests.helpers.breaking.world import Run, Scenario
-from tests.helpers.callers import RESPONSE_REQUEST
+from tests.helpers.callers import RESPONSE_REQUEST, RESPONSE_TOOL
 from tests.helpers.sdk_versions import HAS_RESPONSES
 
 
@@ -69,9 +73,59 @@ def responses_in_other_words(run: Run) -> None:
     run.see(run.client.responses.create(**RESPONSE_REQUEST))
 
 
+CLICKS = [{"type": "click", "button": "left", "x": 1, "y": 2}, {"type": "wait"}]
+FOUND: dict[str, Any] = {"type": "tool_search_output", "id": "tso_1", "call_id": None, "tools": [RESPONSE_TOOL]}
+# Calls of all kinds, items of the server, and tools that items declare.
+ALL_KINDS: tuple[dict[str, Any], ...] = (
+    {"type": "compaction", "id": "cmp_1", "encrypted_content": "gAAA"},
+    {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"type": "search", "query": "x"}},
+    custom_tool_call("x_search", "otel", call_id="xs_1"),
+    FOUND,
+    {"type": "computer_call", "id": "cu_1", "call_id": "call_c", "actions": CLICKS, "pending_safety_checks": []},
+    {"type": "shell_call", "id": "sh_1", "call_id": "call_s", "action": {"commands": ["ls"]}},
+    {"type": "tool_search_call", "id": "ts_1", "call_id": "call_t", "execution": "client", "arguments": {"goal": "x"}},
+    function_call("add_task", '{"title": "a"}'),
+)
+HISTORY: list[dict[str, Any]] = [
+    {"role": "user", "content": "Hi"},
+    {"type": "additional_tools", "role": "developer", "tools": [RESPONSE_TOOL, {"type": "tool_search"}]},
+    *ALL_KINDS,
+    {"type": "computer_call_output", "call_id": "call_c", "output": {"type": "computer_screenshot"}},
+    {"type": "shell_call_output", "call_id": "call_s", "output": []},
+    {"type": "tool_search_output", "call_id": "call_t", "execution": "client", "tools": []},
+]
+
+
+def responses_of_all_kinds(run: Run) -> None:
+    tools = [
+        {"type": "x_search"},
+        {"type": "computer"},
+        {"type": "shell"},
+        {"type": "tool_search", "execution": "client"},
+        {"type": "namespace", "name": "crm", "description": "d", "tools": [RESPONSE_TOOL]},
+    ]
+    request = RESPONSE_REQUEST | {"tools": tools, "tool_choice": "required", "instructions": "Be brief."}
+    run.answer(response_events(*ALL_KINDS), [Answer(response(*ALL_KINDS))], response_events(FOUND, ALL_KINDS[-1]))
+    run.see_all(run.client.responses.create(**request, stream=True))
+    run.see(run.client.responses.create(**request | {"input": HISTORY}, previous_response_id="resp_0"))
+    request |= {"tools": [{"type": "tool_search", "execution": "client"}], "tool_choice": "auto"}
+    run.see_all(run.client.responses.create(**request, stream=True))
+
+
+def responses_with_tools_of_before(run: Run) -> None:
+    """The server has the item that declares the tool."""
+    request = RESPONSE_REQUEST | {"tools": []}
+    run.answer(EVENTS, EVENTS)
+    run.see_all(run.client.responses.create(**request | {"input": HISTORY[:2]}, stream=True))
+    run.see_all(run.client.responses.create(**request, previous_response_id=RESPONSE_ID, stream=True))
+
+
 SCENARIOS = []
 if HAS_RESPONSES:
     SCENARIOS = [
         *(Scenario.of(play) for play in (responses, responses_async, raw_responses, responses_in_other_words)),
         Scenario("responses, listened to", responses, by="listener"),
+        Scenario.of(responses_of_all_kinds),
+        Scenario.of(responses_with_tools_of_before),
+        Scenario("responses of all kinds, captured", responses_of_all_kinds, environment=CAPTURING),
     ]

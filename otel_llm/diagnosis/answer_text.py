@@ -1,0 +1,39 @@
+"""What is in the text of a choice besides the answer: thoughts, calls, residue of markup.  Pure.
+
+Each part is looked for in what the others left over, so that nothing is told twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from otel_llm.diagnosis.text_leak import Leak, find_leaks
+from otel_llm.protocol.request import Tool
+from otel_llm.tags.control_tokens import Token, tokens_in
+from otel_llm.tags.thoughts import Thought, read_layout
+
+
+class AnswerText(NamedTuple):
+    """A text by its parts. `rest` is what is left of it without thoughts and calls."""
+
+    thoughts: tuple[Thought, ...] = ()
+    leaks: tuple[Leak, ...] = ()
+    unread: int = 0
+    rest: str = ""
+    ended: bool = True
+
+    def tokens(self) -> list[Token]:
+        """The control tokens and lone tags in it."""
+        return tokens_in(read_layout(self.rest).plain, ended=self.ended)
+
+
+def read_answer(
+    text: str, tools: Mapping[str, Tool], *, settled: bool = True, cut_off: bool = False, marked_only: bool = False
+) -> AnswerText:
+    """`settled`: no more text can come. `cut_off`: the model had not finished. `marked_only`: JSON is the answer."""
+    layout = read_layout(text)
+    answer = layout.without_thoughts(text)
+    found = find_leaks(answer, tools, ended=settled, marked_only=marked_only)
+    ended = settled and not cut_off and not found.unread
+    return AnswerText(layout.thoughts, tuple(found.found), found.unread, found.rest, ended)

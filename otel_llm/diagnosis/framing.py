@@ -1,0 +1,58 @@
+"""Judges the bytes of a response: how they were framed, whatever they say.  Pure.
+
+- A stream that broke off, or that the caller stopped, lacks its end anyway.
+- A header that the file does not have is no wrong header.
+- The line that is no event may hold anything, so only the name of its field is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from otel_llm.diagnosis.case import Case, Finding
+from otel_llm.diagnosis.wording import number, shown
+from otel_llm.protocol.framing import Framing
+
+_STREAM = "text/event-stream"
+
+
+def framing(case: Case) -> Iterator[Finding]:
+    facts = case.framing
+    if facts is None:
+        return
+    if facts.strays:
+        yield Finding("invalid_framing", _strays(facts))
+    if case.recording.choices:
+        detail = _wrong_content_type(case, facts)
+        if detail is not None:
+            yield Finding("wrong_content_type", detail)
+    if facts.is_stream and not facts.is_done and case.api == "chat" and _was_finished(case):
+        yield Finding("missing_done", "the stream ended without [DONE]")
+
+
+def _strays(facts: Framing) -> str:
+    where = f"at byte {facts.first_stray}" if facts.strays == 1 else f"the first at byte {facts.first_stray}"
+    told = f" ({facts.first_stray_is})" if facts.first_stray_is else ""
+    return f"{number(facts.strays, 'line')} that {'is' if facts.strays == 1 else 'are'} no event, {where}{told}"
+
+
+def _wrong_content_type(case: Case, facts: Framing) -> str | None:
+    media = facts.content_type.partition(";")[0].strip().lower()
+    named = shown(media)
+    if not media:
+        return None
+    if facts.is_stream:
+        return f"{named} instead of {_STREAM}" if media != _STREAM else None
+    if media == _STREAM:
+        return f"{_STREAM}, but the body is no stream"
+    if case.recording.outcome == "completed" and case.request is not None and case.request.stream:
+        return f"{named}, though a stream was asked for"
+    return f"{named} instead of application/json" if not media.endswith("json") else None
+
+
+def _was_finished(case: Case) -> bool:
+    """Whether the server had said all but the end."""
+    recording = case.recording
+    if recording.outcome != "completed" or not recording.choices:
+        return False
+    return all(choice.finish_reason is not None for choice in recording.choices)

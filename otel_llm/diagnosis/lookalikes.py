@@ -1,0 +1,271 @@
+"""Finds calls in forms that no chat template has, but that models and servers are seen to write.  Pure.
+
+The rewriter leaves them alone: they are told, and not executed. Each form counts only if it is a whole call of a
+declared tool, outside of code, and not inside a sentence:
+
+- DeepSeek's `DSML` tags with other bars, or without the outer tag; `<invoke name="…">` and the like without one;
+- `<function name="…">` with a JSON object in it;
+- a fence whose language says that it is a call;
+- `[Called function "…" with args: {…}]`, which agents write into a history that must not have calls;
+- Gemma 4's `call:name{…}` without its special tokens;
+- a whole text that is a call, or a message with calls, as the API has it (`{"tool_calls": […]}`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from otel_llm.protocol.json_values import parse_strictly
+from otel_llm.protocol.request import Tool
+from otel_llm.tags.control_tokens import BARS
+from otel_llm.tags.cursor import Cursor
+from otel_llm.tags.grammars import Context
+from otel_llm.tags.json_body import ARGUMENT_KEYS, NAME_KEYS
+from otel_llm.tags.pieces import PieceBuffer
+from otel_llm.tags.python_calls import calls_in
+from otel_llm.tags.thoughts import CODE, line_around, read_layout
+from otel_llm.tags.xml_calls import Tags, xml_parameters
+
+FOUND = "\x00"
+"""Stands for a call that was found."""
+# Most calls of one text that are looked for.
+_MOST = 64
+_LONGEST_OBJECT = 262_144
+
+_PREFIX = rf"(?:[\w.\-]{{1,32}}:|[{BARS}\s]{{0,3}}[A-Z]{{4}}[{BARS}\s]{{1,3}})?"
+_INVOKE = re.compile(rf"<\s?{_PREFIX}(?P<tag>invoke|function|function_call|tool_call|tool)\s+name\s*=\s*[\"']")
+_OUTER = rf"<\s?/?\s?{_PREFIX}(?:function_calls|tool_calls|tool_call|toolcalls?|tools)>"
+_OUTER_BEFORE = re.compile(rf"(?:{_OUTER}\s*)+$")
+_OUTER_AFTER = re.compile(rf"\s*(?:{_OUTER}\s*)+")
+_TAGS = xml_parameters(
+    Tags(
+        key='<parameter name="',
+        key_end='"',
+        value=">",
+        value_end="</parameter>",
+        call_open=('<invoke name="',),
+        name_end=('">', '" >'),
+        closers=("</invoke>",),
+        json_body=True,
+    )
+)
+_FENCE = re.compile(
+    r"^[ \t]*(?P<ticks>`{3,}|~{3,})[ \t]*(?:tool|function|(?:tool|function)[ _-]?calls?|tool[ _-]?use)"
+    r"[ \t]*\n(?P<body>.*?)\n?[ \t]*(?P=ticks)[ \t]*$",
+    re.DOTALL | re.MULTILINE | re.IGNORECASE,
+)
+_CALLED = re.compile(
+    r"^[ \t]*\[[ \t]*(?P<head>(?:(?:tool|function)[ _-]?(?:call(?:ed|ing|s)?|use[d]?|using)"
+    r"|call(?:ed|ing)?|us(?:ed|ing)|invok(?:ed|ing)|execut(?:ed|ing)|ran|running|requested)\b[^{}\n\[\]]{0,160})(?=\{)",
+    re.MULTILINE | re.IGNORECASE,
+)
+_GEMMA = re.compile(r"(?:^|(?<=[}\s]))[ \t]*call:(?P<name>[\w.\-]+)(?=\{)", re.MULTILINE)
+_GEMMA_BODY = re.compile(r"\{\s*(?:\}|[\"']?[\w.\-]+[\"']?\s*:)")
+_LISTS = frozenset({"tool_calls", "function_call", "tool_call", "tool_use", "calls"})
+_WRAPPERS = frozenset({"function", "function_call", "tool_call", "tool_use", "call"})
+_KINDS = frozenset({"function", "function_call", "tool_call", "tool_use", "custom"})
+_BESIDE = frozenset(
+    {"id", "type", "index", "call_id", "tool_call_id", "role", "content", "status", "strict", "object", "refusal"}
+)
+
+
+class Lookalike(NamedTuple):
+    """A call of the tool `name`, in the form `format`."""
+
+    name: str
+    format: str
+
+
+_Find = Callable[[str, str, Mapping[str, Tool]], "tuple[int, int, list[str], str] | None"]
+
+
+def find_lookalikes(text: str, tools: Mapping[str, Tool], *, marked_only: bool) -> tuple[list[Lookalike], str]:
+    """The calls in `text`, and `text` with `FOUND` in place of them. `marked_only`: JSON is the answer."""
+    found: list[Lookalike] = []
+    if not marked_only and (names := _in_whole_text(text, tools)):
+        return [Lookalike(name, "json") for name in names], FOUND
+    for form, hint, find in _FORMS:
+        while hint in text and len(found) < _MOST:
+            call = find(text, read_layout(text).plain, tools)
+            if call is None:
+                break
+            start, end, names, text = call
+            found += [Lookalike(name, form) for name in names]
+            text = text[:start] + FOUND + text[end:]
+    return found, text
+
+
+# Tags -----------------------------------------------------------------------------------------------------------------
+
+
+def _invoke(text: str, plain: str, tools: Mapping[str, Tool]) -> tuple[int, int, list[str], str] | None:
+    for match in _INVOKE.finditer(plain):
+        start = match.start()
+        rest = _canonical(text[start:], match["tag"])
+        read = _read_invokes(rest, tools)
+        if read is None:
+            continue
+        names, length = read
+        after = _OUTER_AFTER.match(rest, length)
+        length = after.end() if after else length
+        # Markup is canonical from here on, which nobody sees.
+        text = text[:start] + rest
+        if before := _OUTER_BEFORE.search(text[max(start - 200, 0) : start]):
+            start -= len(before.group())
+        if not _is_in_sentence(text, start, match.start() + length):
+            return start, match.start() + length, names, text
+    return None
+
+
+def _canonical(text: str, tag: str) -> str:
+    text = re.sub(rf"<\s?/\s?{_PREFIX}{tag}\s*>", "</invoke>", text)
+    text = re.sub(rf"<\s?{_PREFIX}{tag}\s+name\s*=\s*([\"'])([^\"'<>\n]{{1,256}})\1\s*>", r'<invoke name="\2">', text)
+    text = re.sub(rf"<\s?/\s?{_PREFIX}param(?:eter)?\s*>", "</parameter>", text)
+    return re.sub(
+        rf"<\s?{_PREFIX}param(?:eter)?\s+name\s*=\s*([\"'])([^\"'<>\n]{{1,256}})\1", r'<parameter name="\2"', text
+    )
+
+
+def _read_invokes(text: str, tools: Mapping[str, Tool]) -> tuple[list[str], int] | None:
+    cursor = Cursor()
+    cursor.feed(text)
+    cursor.ended = True
+    out = PieceBuffer(cursor)
+    for _ in _TAGS(cursor, out, Context(tools, "invoke", "")):
+        pass
+    calls = [piece.call for piece in out.drain() if piece.kind == "begin" and piece.call is not None]
+    names = [call.name for call in calls if call.complete and call.well_formed and call.name in tools]
+    return ([name for name in names if name is not None], cursor.settled) if names else None
+
+
+def _is_in_sentence(text: str, start: int, end: int) -> bool:
+    before, after = line_around(text, start, end)
+    return any(map(str.isalnum, before)) and any(map(str.isalnum, after))
+
+
+# Other marks ----------------------------------------------------------------------------------------------------------
+
+
+def _fence(text: str, plain: str, tools: Mapping[str, Tool]) -> tuple[int, int, list[str], str] | None:
+    for match in _FENCE.finditer(text):
+        if plain[max(match.start() - 2, 0) : match.start()].strip("\n") == CODE:
+            # Within another fence, there is code in front of it.
+            continue
+        names = _in_fence(match["body"].strip(), tools)
+        if names:
+            return match.start(), match.end(), names, text
+    return None
+
+
+def _in_fence(body: str, tools: Mapping[str, Tool]) -> list[str] | None:
+    names = _in_whole_text(body, tools)
+    if names:
+        return names
+    lines = [_in_whole_text(line, tools) for line in body.splitlines() if line.strip()]
+    if lines and all(lines):
+        return [name for line in lines for name in line or ()]
+    first, _, rest = body.partition("\n")
+    if first.strip() in tools and isinstance(_json(rest), dict):
+        return [first.strip()]
+    calls = calls_in(f"[{body}]") if "(" in body else None
+    return [name for name, _ in calls] if calls and all(name in tools for name, _ in calls) else None
+
+
+def _called(text: str, plain: str, tools: Mapping[str, Tool]) -> tuple[int, int, list[str], str] | None:
+    for match in _CALLED.finditer(plain):
+        names = [
+            word for word in re.findall(r"[\w.\-:/]+", text[match.start("head") : match.end("head")]) if word in tools
+        ]
+        end = _end_of_object(text, match.end())
+        if len(names) != 1 or end is None or not isinstance(_json(text[match.end() : end]), dict):
+            continue
+        if closing := re.compile(r"\s*\)?\s*\]").match(text, end):
+            return match.start(), closing.end(), names, text
+    return None
+
+
+def _gemma(text: str, plain: str, tools: Mapping[str, Tool]) -> tuple[int, int, list[str], str] | None:
+    for match in _GEMMA.finditer(plain):
+        end = _end_of_object(text, match.end()) if match["name"] in tools else None
+        if end is None or _GEMMA_BODY.match(text, match.end()) is None:
+            continue
+        before, after = line_around(text, match.start(), end)
+        if before.strip(FOUND + " \t") or any(map(str.isalnum, after.partition("call:")[0])):
+            continue
+        return match.start(), end, [match["name"]], text
+    return None
+
+
+def _end_of_object(text: str, start: int) -> int | None:
+    """The place behind the brace that closes the one at `start`. Braces in JSON strings do not count."""
+    depth = 0
+    for match in re.compile(r'"(?:[^"\\\n]|\\.)*"|[{}]').finditer(text, start, start + _LONGEST_OBJECT):
+        depth += {"{": 1, "}": -1}.get(match.group(), 0)
+        if depth == 0 and match.group() == "}":
+            return match.end()
+    return None
+
+
+_FORMS: tuple[tuple[str, str, _Find], ...] = (
+    ("invoke", "name", _invoke),
+    ("fence", "\n", _fence),
+    ("called", "[", _called),
+    ("gemma4", "call:", _gemma),
+)
+
+
+# JSON -----------------------------------------------------------------------------------------------------------------
+
+
+def _in_whole_text(text: str, tools: Mapping[str, Tool]) -> list[str] | None:
+    text = text.strip()
+    if text[:1] not in {"{", "["} or len(text) > _LONGEST_OBJECT:
+        return None
+    value = _json(text)
+    names = list(_called_in(value, 0)) if isinstance(value, (dict, list)) else []
+    return [name for name in names if name is not None] if names and all(name in tools for name in names) else None
+
+
+def _json(text: str) -> Any:
+    try:
+        return parse_strictly(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _called_in(value: Any, depth: int) -> Iterator[str | None]:
+    """The names of the calls that a value is; None for anything that is no call."""
+    if isinstance(value, list):
+        if not value:
+            yield None
+        for element in value:
+            yield from _called_in(element, depth + 1) if depth < 3 else (None,)
+        return
+    if not isinstance(value, dict) or depth >= 4:
+        yield None
+        return
+    others = value.keys() - _BESIDE
+    (only, *more) = others or {""}
+    inner = value.get(only)
+    if not more and (only in _LISTS or (only in _WRAPPERS and isinstance(inner, dict))):
+        yield from _called_in(inner, depth + 1)
+    else:
+        yield _name_of(value, others)
+
+
+def _name_of(value: Mapping[str, Any], others: set[str]) -> str | None:
+    names = [key for key in others if key in NAME_KEYS or key == "function"]
+    bodies = [key for key in others if key in ARGUMENT_KEYS or key == "input"]
+    kind = value.get("type")
+    if len(names) != 1 or len(bodies) != 1 or len(others) != 2:
+        return None
+    if kind is not None and kind not in _KINDS:
+        return None
+    name, arguments = value[names[0]], value[bodies[0]]
+    if isinstance(arguments, str):
+        arguments = _json(arguments)
+    if not isinstance(arguments, dict) or (isinstance(arguments.get("properties"), dict) and "type" in arguments):
+        return None
+    return name if isinstance(name, str) else None

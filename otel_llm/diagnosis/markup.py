@@ -1,0 +1,95 @@
+"""Judges markup in a text that a server should have taken out: control tokens, lone tags, thoughts.  Pure.
+
+Both are judged only where the request is known: if it holds the token or the mark, the model repeats it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from otel_llm.diagnosis.case import Case, Finding
+from otel_llm.diagnosis.wording import listed, number, shown
+from otel_llm.protocol.choice import Choice
+from otel_llm.protocol.request import ChatRequest
+from otel_llm.protocol.tool_call import ToolCall
+
+# Models whose providers document marked thoughts as the form of their answers, by a part of the name.
+_THINKS_IN_TEXT = (
+    "minimax",  # https://platform.minimax.io/docs/api-reference/text-openai-api
+    "sonar-reasoning",  # https://docs.perplexity.ai/models/models/sonar-reasoning-pro
+    "r1-1776",
+)
+# What a token consists of besides a role or a name.
+_CORE = re.compile(r"<[^<>=\s]*[=>]?|\S+")
+_MAY_END = re.compile(r"[<>\[\]▷]")
+
+
+def token_leak(case: Case, choice: Choice) -> Iterator[Finding]:
+    request = case.request
+    if request is None:
+        return
+    for call in choice.calls:
+        token = _token_in_arguments(case, choice, call, request)
+        if token is not None:
+            yield Finding("token_leak", f"{shown(token)} at the end of a value in the arguments", call.index)
+    if not choice.text.parts or any(call.kind == "text" for call in choice.calls):
+        # Calls that were rewritten to tags are what the application wants.
+        return
+    from otel_llm.tags.control_tokens import may_hold_tokens  # slow to import, and rarely needed
+
+    if not may_hold_tokens(choice.text.whole):
+        return
+    tokens = [token.text for token in case.answer(choice).tokens()]
+    tokens = [token for token in dict.fromkeys(tokens) if not _is_held(request, token)]
+    if tokens:
+        yield Finding("token_leak", f"{listed(tokens)} in the text")
+
+
+def reasoning_leak(case: Case, choice: Choice) -> Iterator[Finding]:
+    request = case.request
+    if request is None or request.wants_raw_thoughts or not choice.text.parts:
+        return
+    from otel_llm.tags.thoughts import THOUGHT_MARKS, may_hold_thoughts
+
+    if not may_hold_thoughts(choice.text.whole):
+        return
+    models = (request.model.lower(), (case.recording.response_model or "").lower())
+    documented = any(name in model for name in _THINKS_IN_TEXT for model in models)
+    openers = {closing: opening for opening, closing in THOUGHT_MARKS.items()}
+    found = [
+        thought
+        for thought in case.answer(choice).thoughts
+        if not request.said.holds(opening := openers.get(thought.mark, thought.mark))
+        and not (documented and opening == "<think>")
+        and not request.said.holds(THOUGHT_MARKS[opening])
+    ]
+    if found:
+        length = sum(len(thought.inner.strip()) for thought in found)
+        marks = listed(sorted({thought.mark for thought in found}))
+        yield Finding("reasoning_leak", f"{marks} in the text, with {number(length, 'character')} of thoughts")
+
+
+def _is_held(request: ChatRequest, token: str) -> bool:
+    core = _CORE.match(token)
+    return request.said.holds(core.group() if core else token)
+
+
+def _token_in_arguments(case: Case, choice: Choice, call: ToolCall, request: ChatRequest) -> str | None:
+    """The token that a string in the arguments ends with, None if none does."""
+    if call.exceeds_limit or not case.is_final(choice, call) or _MAY_END.search(call.arguments) is None:
+        return None
+    from otel_llm.tags.control_tokens import token_at_end
+
+    pending: list[object] = [call.arguments if case.is_free_text(call) else case.reading(call).value]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, str):
+            token = token_at_end(value)
+            if token is not None and not _is_held(request, token):
+                return token
+        elif isinstance(value, dict):
+            pending.extend(value.values())
+        elif isinstance(value, list):
+            pending.extend(value)
+    return None

@@ -1,0 +1,28 @@
+"""How the bytes of a response were framed: facts for the diagnosis of recorded responses.  Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Framing:
+    """What the bytes of one response were, besides what they say.
+
+    `content_type`: the header, empty if it is not known. `is_stream`: the body holds server-sent events, not one JSON
+    document. `is_done`: `[DONE]` came. `strays`: how often something was no server-sent event; `first_stray` and
+    `first_stray_is` are the byte offset of the first, and what it was if more can be said.
+    """
+
+    content_type: str = ""
+    is_stream: bool = False
+    is_done: bool = False
+    strays: int = 0
+    first_stray: int = 0
+    first_stray_is: str = ""
+
+    def stray(self, offset: int, what: str = "") -> None:
+        """Something came that is no event."""
+        if not self.strays:
+            self.first_stray, self.first_stray_is = offset, what
+        self.strays += 1

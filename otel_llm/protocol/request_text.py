@@ -1,0 +1,84 @@
+"""What a request says, to see whether something in the answer was asked for.  Pure; never raises.
+
+Only references are kept, so a request costs nothing until its answer is judged. An iterator is not read, because that
+would consume it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from otel_llm.protocol.fields import given, is_a
+
+_SOURCES = (
+    "messages",
+    "input",
+    "instructions",
+    "tools",
+    "functions",
+    "prompt",
+    "prediction",
+    "response_format",
+    "text",
+    "stop",
+)
+# Most values and characters that are read.
+_MOST_VALUES = 100_000
+_MOST_CHARACTERS = 8 * 1_048_576
+
+
+class RequestText:
+    """The texts of one request."""
+
+    __slots__ = ("_sources",)
+
+    def __init__(self, kwargs: Mapping[str, Any]) -> None:
+        # The application may add to its list of messages before the response has ended.
+        sources = [source for name in _SOURCES if (source := given(kwargs.get(name))) is not None]
+        self._sources = [source.copy() if type(source) is list else source for source in sources]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RequestText) and self._sources == other._sources
+
+    __hash__ = None  # type: ignore[assignment]  # its sources can change
+
+    def holds(self, word: str) -> bool:
+        """Whether `word` is in any text of the request. True too if that cannot be known."""
+        try:
+            left = _MOST_CHARACTERS
+            for text in self._texts():
+                left -= len(text)
+                if word in text or left < 0:
+                    return True
+        except Exception:  # noqa: BLE001  a message of the application that raises
+            return True
+        return False
+
+    def _texts(self) -> Iterator[str]:
+        pending: list[Any] = list(map(given, self._sources))
+        count = 0
+        while pending:
+            value = pending.pop()
+            count += 1
+            if count > _MOST_VALUES:
+                raise OverflowError
+            kind = type(value)
+            if kind is str:
+                yield value
+            elif kind is dict:
+                pending += value.values()
+            elif kind is list or kind is tuple:
+                pending += value
+            elif value is None or kind in {int, float, bool, type}:
+                continue
+            elif is_a(value, str):
+                yield str(value)
+            elif is_a(value, Mapping):
+                pending += list(value.values())
+            elif is_a(value, (list, tuple)):
+                pending += list(value)
+            elif type(fields := getattr(value, "__dict__", None)) is dict and not hasattr(value, "__next__"):
+                pending += list(fields.values())
+            elif hasattr(value, "__iter__"):
+                raise TypeError

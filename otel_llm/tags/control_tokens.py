@@ -1,0 +1,304 @@
+"""The control tokens of chat templates and the tags of call syntaxes, which a model's text should not have.  Pure.
+
+How a text is searched:
+
+- Most tokens are words between `<|` and `|>`, or between full-width bars, and count whatever the word is. Others, and
+  the tags, are in the tables below.
+- An opening tag and a closing tag after it belong together, and are no residue. The closing tag alone is, and so is the
+  opening one.
+- A token is only mentioned if it has words on both sides in its line, if it stands in quotes, brackets or a table, if
+  punctuation follows that explains it or ends its sentence, or if it is all that an item of a list has.
+- At the end of a text, a part of a token is residue too.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from otel_llm.tags.thoughts import CODE, THOUGHT_MARKS, is_quoted, line_around
+
+_TOKENS = (
+    "<start_of_turn>",  # Gemma
+    "<end_of_turn>",
+    "<|turn>",  # Gemma 4
+    "<turn|>",
+    "<|channel>",
+    "<|tool>",
+    "<tool|>",
+    "<|tool_call>",
+    "<tool_call|>",
+    "<|tool_response>",
+    "<tool_response|>",
+    '<|"|>',
+    "<start_function_call>",  # FunctionGemma
+    "<end_function_call>",
+    "<escape>",
+    "<bos>",
+    "<eos>",
+    "<pad>",
+    "<end_of_utterance>",  # SmolVLM
+    "[INST]",  # Mistral, Llama 2
+    "[/INST]",
+    "<<SYS>>",
+    "<</SYS>>",
+    "[TOOL_CALLS]",
+    "[TOOL_RESULTS]",
+    "[/TOOL_RESULTS]",
+    "[AVAILABLE_TOOLS]",
+    "[/AVAILABLE_TOOLS]",
+    "[CALL_ID]",
+    "[ARGS]",
+    "[gMASK]",  # GLM
+    "<sop>",
+    "]<]minimax[>[",  # MiniMax M3
+    "]~b]",  # MiniMax M2
+    "]~!b[",
+    "[e~[",
+)
+_TAG_NAMES = (
+    "tool_calls",
+    "tool_call",
+    "tool_response",
+    "tool_sep",
+    "function_calls",
+    "function_call",
+    "arg_key",
+    "arg_value",
+    "minimax:tool_call",
+    "seed:tool_call",
+    "longcat_tool_call",
+    "dots_function_call",
+    "steptml:invoke",
+    "steptml:parameter",
+    "atem:function_calls",
+    "atem:invoke",
+    "atem:parameter",
+    "ifm|tool_calls",
+    "ifm|tool_call",
+    "ifm|arg_key",
+    "ifm|arg_value",
+    "TOOLCALL",
+)
+# In an opening tag of these, which HTML and XML have too, a name follows.
+_NAMED_TAGS = ("function", "parameter", "invoke")
+_PAIRS = {
+    "<|im_end|>": "<|im_start|>",
+    "<end_of_turn>": "<start_of_turn>",
+    "<turn|>": "<|turn>",
+    "<|eot_id|>": "<|start_header_id|>",
+    "<|eom_id|>": "<|start_header_id|>",
+    "<|eot|>": "<|header_start|>",
+    "<|end|>": "<|start|>",
+    "[/INST]": "[INST]",
+    "<</SYS>>": "<<SYS>>",
+    "</s>": "<s>",
+}
+# A role belongs to the token in front of it.
+_ROLES = "assistant|user|system|developer|tool|model|analysis|commentary|final"
+BARS = "|｜‖│┃∣❘¦"
+_DSML = rf"</?\s?[{BARS}]{{0,2}}\s?DSML\s?[{BARS}]{{1,2}}[^<>\n]{{0,80}}>?"
+_SPECIAL = "|".join(
+    (
+        _DSML,
+        r"<\|/?[A-Za-z][\w:./\-]{1,60}/?\|>",
+        r"</\|[a-z][\w]{1,60}\|>",
+        r"</?｜[^<>\n｜]{1,60}｜[^<>\n]{0,80}>",
+        r"<unused\d{1,4}>",
+        *map(re.escape, _TOKENS),
+    )
+)
+_TAG = "|".join(
+    (
+        rf"(?P<slash></?)(?P<tag>{'|'.join(map(re.escape, _TAG_NAMES))})(?::[\w\-]*)?(?:[ =][^<>\n]{{0,120}})?>",
+        rf"<(?P<named>{'|'.join(_NAMED_TAGS)})(?:=[^<>\n]{{1,120}}|\s+name=[\"'][^<>\n]{{1,120}})>",
+        rf"</(?P<closed>{'|'.join(_NAMED_TAGS)})>",
+    )
+)
+_MARKUP = re.compile(rf"(?P<special>(?:{_SPECIAL})(?:(?:{_ROLES})\b)?)|{_TAG}|(?P<eos></?s>)")
+_FIRST = re.compile(r"[<\[\]◁]")
+# The longest part of a token at an end.
+_LONGEST = 40
+_WHOLE = tuple(
+    sorted(
+        {
+            *_TOKENS,
+            *THOUGHT_MARKS,
+            *THOUGHT_MARKS.values(),
+            *(f"<{slash}{name}>" for name in (*_TAG_NAMES, *_NAMED_TAGS) for slash in ("", "/")),
+            *(f"<{name}=" for name in ("function", "parameter")),
+            *(f"<{name} name=" for name in _NAMED_TAGS),
+            "<｜DSML｜",
+            "</｜DSML｜",
+            "<｜tool▁calls▁begin｜>",
+            "<｜tool▁calls▁end｜>",
+            "<｜end▁of▁sentence｜>",
+            "<|im_start|>",
+            "<|im_end|>",
+            "<|eot_id|>",
+            "<|eom_id|>",
+            "<|start_header_id|>",
+            "<|endoftext|>",
+            "<|end|>",
+            "<|channel|>",
+            "<|message|>",
+            "<|return|>",
+            "<|call|>",
+            "<|python_tag|>",
+            "<|tool_call_begin|>",
+            "<|tool_call_end|>",
+            "<|tool_calls_section_begin|>",
+            "<|tool_calls_section_end|>",
+            "<|tool_call_start|>",
+            "<|START_ACTION|>",
+            "<|END_ACTION|>",
+        }
+    )
+)
+_PART_AT_END = re.compile(r"(?:</?[a-z][\w:|]*|</?｜[^<>\n]*|<\|/?[A-Za-z_]\w*|\[/?[A-Z_]+)\|?$")
+_PART_AT_START = re.compile(r"/?[|\w▁]{2,40}(?:[|｜]>|>)")
+_WORD = re.compile(rf"[^\W_]|{CODE}")
+_LIST_HEAD = re.compile(r"[ \t]*(?:[-*+>#]+[ \t]+|\d+[.)][ \t]+)+")
+_EXPLAINS = re.compile(r"\s*[,;)]|\s*[:=–—]|\s+-|[.!?](?:\s|$)")
+_ENDS_SENTENCE = re.compile(r"\s*[.,;:!?)\]\"'”’»]")
+
+
+class Token(NamedTuple):
+    """A token in a text, and its place."""
+
+    text: str
+    start: int
+    end: int
+
+
+def may_hold_tokens(text: str) -> bool:
+    """Whether there is anything that looks like a token, or like a part of one at an end."""
+    return _FIRST.search(text) is not None or _PART_AT_START.match(text.lstrip()) is not None
+
+
+def tokens_in(plain: str, *, ended: bool = True) -> list[Token]:
+    """The tokens in the text of an answer that are not only mentioned. `ended`: no more text can come."""
+    found: list[Token] = []
+    if part := _part_at_start(plain):
+        found.append(part)
+    tokens = list(_residue(plain, ended=ended))
+    found += _not_mentioned(plain, tokens, ended=ended)
+    last = plain.rstrip()
+    if ended and (part := _part_at_end(last)):
+        found.append(part)
+    return found
+
+
+def token_at_end(value: str) -> str | None:
+    """The token, or the part of one, that a value ends with."""
+    last = value.rstrip()
+    if not last or (last[-1] not in ">]|▷[" and not _PART_AT_END.search(last[-_LONGEST:])):
+        return None
+    for token in _residue(last, ended=True):
+        if token.end == len(last):
+            return token.text
+    part = _part_at_end(last)
+    return None if part is None else part.text
+
+
+def _residue(text: str, *, ended: bool) -> list[Token]:
+    """The tokens in `text`, except tags that belong together. `ended`: no closing tag can come any more."""
+    found: list[Token | None] = []
+    opened: dict[str, list[int]] = {}
+    for match in _MARKUP.finditer(text):
+        token = Token(match.group(), *match.span())
+        if match["eos"]:
+            if token.text == "</s>":
+                if not opened.get("<s>") and not text[token.end :].strip():
+                    found.append(token)
+            else:
+                opened["<s>"] = [len(found)]
+                found.append(token if not text[: token.start].strip() and "</s>" not in text else None)
+            continue
+        if match["special"]:
+            if (opener := _PAIRS.get(token.text)) and opened.get(opener):
+                opened[opener].pop()
+                continue
+            if token.text.startswith(tuple(_PAIRS.values())):
+                for opener in _PAIRS.values():
+                    if token.text.startswith(opener):
+                        opened.setdefault(opener, []).append(len(found))
+                        break
+            found.append(token)
+            continue
+        name = match["tag"] or match["named"] or match["closed"]
+        if match["slash"] == "</" or match["closed"]:
+            if waiting := opened.get(name):
+                found[waiting.pop()] = None
+            else:
+                found.append(token)
+        else:
+            opened.setdefault(name, []).append(len(found))
+            found.append(token)
+    if not ended:
+        for name, waiting in opened.items():
+            if name not in _PAIRS.values():
+                for place in waiting:
+                    found[place] = None
+    return [token for token in found if token is not None]
+
+
+def _not_mentioned(text: str, tokens: list[Token], *, ended: bool) -> list[Token]:
+    found: list[Token] = []
+    place = 0
+    while place < len(tokens):
+        # Tokens one after the other are judged together.
+        last = place
+        while last + 1 < len(tokens) and not text[tokens[last].end : tokens[last + 1].start].strip():
+            last += 1
+        if not _is_mentioned(text, tokens[place].start, tokens[last].end, ended=ended):
+            found += tokens[place : last + 1]
+        place = last + 1
+    return found
+
+
+def _is_mentioned(text: str, start: int, end: int, *, ended: bool) -> bool:
+    if is_quoted(text, start, end):
+        return True
+    before, after = line_around(text, start, end)
+    if not ended and end + len(after) >= len(text):
+        # Words may follow.
+        return True
+    if "\n" in text[start:end]:
+        return False
+    head = _LIST_HEAD.match(before)
+    said = before[head.end() :] if head else before
+    if _WORD.search(said):
+        return _WORD.search(after) is not None or _ENDS_SENTENCE.match(after) is not None
+    if before.lstrip().startswith("|") and "|" in after:
+        return True
+    if head and not after.strip():
+        return True
+    return _EXPLAINS.match(after) is not None
+
+
+def _part_at_start(text: str) -> Token | None:
+    start = len(text) - len(text.lstrip())
+    match = _PART_AT_START.match(text, start)
+    if match is None:
+        return None
+    part = match.group()
+    shown = part.lstrip("/")
+    if len(shown) < 5 or ("_" not in part and "|" not in part and "｜" not in part and not part.startswith("/")):
+        return None
+    return Token(part, *match.span()) if any(word.endswith(part) for word in _WHOLE) else None
+
+
+def _part_at_end(text: str) -> Token | None:
+    match = _PART_AT_END.search(text[-_LONGEST:])
+    if match is None:
+        return None
+    part = match.group()
+    # So few letters may begin anything.
+    if sum(letter.isalpha() for letter in part) < 4 and not part.startswith(("<|", "<｜", "</｜")):
+        return None
+    is_known = any(word.startswith(part) and word != part for word in _WHOLE)
+    if not is_known and not part.startswith(("<｜", "</｜")):
+        return None
+    start = len(text) - len(part)
+    return Token(part, start, len(text))
