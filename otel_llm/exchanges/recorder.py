@@ -132,7 +132,7 @@ class RecordingProxy:
         if path.endswith(_RECORDED_PATHS) and scope["method"] == "POST":
             exchange = _Exchange(path, headers, query, body, target)
         else:
-            hidden = Redactor(secrets_in_request(headers, query)).hide(path)
+            hidden = Redactor(secrets_in_request(headers, query, None, target)).hide(path)
             self.unkept.others[f"{scope['method']} {hidden[:_SHOWN_OF_A_PATH]}"] += 1
         try:
             await while_connected(receive, self._forward(request, send, exchange))
@@ -260,11 +260,12 @@ class _Exchange:
         return "" if self._judged is None or not self.is_readable else self._redactor.hide(self._judged.failure)
 
     def data(self, data: bytes) -> None:
-        if self.is_readable and data:
-            if self._judged is not None:
-                self._judged.feed(data, self._seconds())
-            self._reads.append((self._seconds(), len(data)))
-            self._write_reads(self._redactor.feed(data))
+        if not self.is_readable or not data:
+            return
+        if self._judged is not None:
+            self._judged.feed(data, self._seconds())
+        self._reads.append((self._seconds(), len(data)))
+        self._write_reads(self._redactor.feed(data))
 
     def end(self, end: str) -> bool:
         """Write the last line; whether it had not been written yet."""

@@ -332,12 +332,18 @@ class Redactor:
 
     def hidden(self, value: Any) -> Any:
         """A JSON value, without the secrets in its texts and names."""
+        try:
+            return self._hidden(value)
+        except RecursionError:
+            return self.hide(json.dumps(value))
+
+    def _hidden(self, value: Any) -> Any:
         if isinstance(value, str):
             return self.hide(value)
         if isinstance(value, list):
-            return [self.hidden(inner) for inner in value]
+            return [self._hidden(inner) for inner in value]
         if isinstance(value, dict):
-            return {self.hide(name): self.hidden(inner) for name, inner in value.items()}
+            return {self.hide(name): self._hidden(inner) for name, inner in value.items()}
         return value
 
 

@@ -87,6 +87,7 @@ def server_of(client: Any) -> Server:
     return server
 
 
+@lru_cache(maxsize=64)
 def known_provider(server: Server) -> str | None:
     """The server's provider, None if nothing tells and it is only presumed."""
     if server.provider != _DEFAULT_PROVIDER or _by_host(server.address or "", "") == _DEFAULT_PROVIDER:
