@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import ArgumentTypeError
-from typing import Any
 
 
 def seconds(text: str) -> float:
@@ -23,17 +22,3 @@ def count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text)):
         raise ArgumentTypeError(f"a whole number from 1 on is expected, not {text!r}")
     return int(text)
-
-
-def json_object(text: str) -> dict[str, Any]:
-    """A JSON object."""
-    from otel_llm.protocol.errors import UnreadableError
-    from otel_llm.protocol.json_values import parse_json
-
-    try:
-        value = parse_json(text)
-    except UnreadableError as error:
-        raise ArgumentTypeError(f"a JSON object is expected: {error}") from None
-    if not isinstance(value, dict):
-        raise ArgumentTypeError(f"a JSON object is expected, not {text!r}")
-    return value

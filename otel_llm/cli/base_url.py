@@ -11,8 +11,12 @@ OPENAI: Final = "https://api.openai.com/v1"
 
 def check_url(url: str) -> None:
     """Raise ValueError if this is not the URL of a server."""
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        is_one = parts.scheme in {"http", "https"} and bool(parts.hostname)
+    except ValueError:
+        is_one = False
+    if not is_one:
         raise ValueError(f"{url!r} is not the URL of a server")
 
 

@@ -68,7 +68,7 @@ _LEAST_REPEATED = 16
 
 def duplicated_text(case: Case, choice: Choice) -> Iterator[Finding]:
     """Whether each delta repeats all text before it, or the last one repeats the whole."""
-    if not case.recording.streamed:
+    if not case.recording.streamed or choice.text.length + choice.reasoning.length < _LEAST_REPEATED:
         return
     for what, kept in (("text", choice.text), ("thoughts", choice.reasoning)):
         if len(kept.last) >= _LEAST_REPEATED and _repeats_the_whole(kept):
@@ -79,13 +79,15 @@ def duplicated_text(case: Case, choice: Choice) -> Iterator[Finding]:
 
 def _repeats_the_whole(kept: KeptText) -> bool:
     last = kept.last
-    if kept.over or abs(sum(map(len, kept.parts)) - 2 * len(last)) > _LEAST_REPEATED:
+    if kept.over or abs(kept.length - 2 * len(last)) > _LEAST_REPEATED:
         return False
     return kept.whole[: -len(last)].strip() == last.strip()
 
 
 def _is_cumulative(kept: KeptText) -> bool:
     """Whether the first deltas, and the last one, each begin with the one before."""
+    if kept.length < _LEAST_REPEATED:
+        return False
     first = kept.first
     if len(first) > 1 and first[0] and first[1] and not first[1].startswith(first[0]):
         return False

@@ -22,6 +22,8 @@ _THINKS_IN_TEXT = (
 )
 # What a token consists of besides a role or a name.
 _CORE = re.compile(r"<[^<>=\s]*[=>]?|\S+")
+# A part of every token and of every mark, however it is cut. Most texts have none, and need not be looked into.
+MARKUP = re.compile("[<>\\[\\]|\uff5c\u25c1\u25b7]")
 _MAY_END = re.compile(r"[<>\[\]▷]")
 
 
@@ -36,9 +38,12 @@ def token_leak(case: Case, choice: Choice) -> Iterator[Finding]:
     if not choice.text.parts or any(call.kind == "text" for call in choice.calls):
         # Calls that were rewritten to tags are what the application wants.
         return
+    text = choice.text.whole
+    if MARKUP.search(text) is None:
+        return
     from otel_llm.tags.control_tokens import may_hold_tokens  # slow to import, and rarely needed
 
-    if not may_hold_tokens(choice.text.whole):
+    if not may_hold_tokens(text):
         return
     tokens = [token.text for token in case.answer(choice).tokens()]
     tokens = [token for token in dict.fromkeys(tokens) if not _is_held(request, token)]
@@ -50,9 +55,12 @@ def reasoning_leak(case: Case, choice: Choice) -> Iterator[Finding]:
     request = case.request
     if request is None or request.wants_raw_thoughts or not choice.text.parts:
         return
+    text = choice.text.whole
+    if MARKUP.search(text) is None:
+        return
     from otel_llm.tags.thoughts import THOUGHT_MARKS, may_hold_thoughts
 
-    if not may_hold_thoughts(choice.text.whole):
+    if not may_hold_thoughts(text):
         return
     models = (request.model.lower(), (case.recording.response_model or "").lower())
     documented = any(name in model for name in _THINKS_IN_TEXT for model in models)

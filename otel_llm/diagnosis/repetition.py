@@ -60,11 +60,13 @@ def _length(text: str, unit: int, known: int) -> int:
 
 def repetition(case: Case, choice: Choice) -> Iterator[Finding]:
     """Whether the end of the text, the thoughts or the arguments is one unit over and over."""
+    if choice.text.length + choice.reasoning.length < _LEAST_OF_CUT and not choice.calls:
+        return
     recording = case.recording
     stopped = choice.finish_reason is None and recording.outcome in {"closed", "cancelled", "abandoned"}
     least = _LEAST_OF_CUT if stopped or choice.finish_reason == "length" else _LEAST
     for what, kept in (("the text", choice.text), ("the thoughts", choice.reasoning)):
-        if sum(map(len, kept.parts)) >= least and (found := find_repetition(kept.end, least)) is not None:
+        if kept.length >= least and (found := find_repetition(kept.end, least)) is not None:
             yield Finding("repetition", _detail(what, found))
     for call in choice.calls:
         if len(call.arguments) < least or call.exceeds_limit:

@@ -44,7 +44,7 @@ def undeclared_field(thing: Any, name: str) -> Any:
         value = declared.get(name)
         if value is None and extra is not None:
             value = extra.get(name)
-        return given(value)
+        return None if value is None else given(value)
     except Exception:  # noqa: BLE001  not a pydantic model
         return field(thing, name)
 

@@ -15,7 +15,7 @@ TAIL = 4096
 class KeptText:
     """The text of one choice, or its reasoning."""
 
-    __slots__ = ("_tail", "first", "fresh", "last", "over", "parts")
+    __slots__ = ("_tail", "first", "fresh", "last", "length", "over", "parts")
 
     def __init__(self) -> None:
         self.fresh: list[Any] = []
@@ -26,6 +26,8 @@ class KeptText:
         """The deltas of the first lump, each by itself; none if that is over the limit."""
         self.last = ""
         """The last delta; empty if its lump is over the limit."""
+        self.length = 0
+        """Characters of the text that are kept."""
         self.over = 0
         """Characters beyond the limit."""
         self._tail = ""
@@ -56,4 +58,5 @@ class KeptText:
                 self.first = tuple(deltas)
         if kept:
             self.parts.append(kept)
+            self.length += len(kept)
         return len(kept)

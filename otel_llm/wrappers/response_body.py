@@ -10,7 +10,6 @@ from __future__ import annotations
 import inspect
 import weakref
 from collections.abc import AsyncIterator, Iterator
-from functools import wraps
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
@@ -138,7 +137,6 @@ def _follow_closing(response: Any, observer: BodyObserver) -> None:
             getattr(response, "__dict__", {}).pop(name, None)
         return response
 
-    @wraps(kind.close)
     def close() -> Any:
         response = restored()
         try:
@@ -146,7 +144,6 @@ def _follow_closing(response: Any, observer: BodyObserver) -> None:
         finally:
             _closed(observer)
 
-    @wraps(kind.aclose)
     async def aclose() -> Any:
         response = restored()
         try:
