@@ -11,7 +11,10 @@ OPENAI: Final = "https://api.openai.com/v1"
 
 def check_url(url: str) -> None:
     """Raise ValueError if this is not the URL of a server."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ValueError(f"{url}: {error}") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError(f"{url!r} is not the URL of a server")
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from otel_llm.cli.arguments import json_object, seconds
 from otel_llm.cli.base_url import OPENAI, check_url, chosen_base_url
 from otel_llm.cli.output import line_printer, say
+from otel_llm.cli.progress import Progress
 
 if TYPE_CHECKING:
     import argparse
@@ -58,6 +59,7 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Probe the server; the value is the exit status."""
     try:
+        from otel_llm.exchanges.redaction import masked
         from otel_llm.probe import answers as _answers  # noqa: F401 - needs httpx
         from otel_llm.probe.battery import BATTERY
         from otel_llm.probe.reports import as_json, as_junit
@@ -81,6 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
     results = asyncio.run(_probe(base_url, arguments, checks, show))
     if results is None:
         return 2
+    base_url = masked(base_url, ())
     if arguments.junit is not None:
         try:
             arguments.junit.write_text(as_junit(base_url, arguments.model, results), encoding="utf-8")
@@ -98,9 +101,11 @@ def run(arguments: argparse.Namespace) -> int:
 async def _probe(
     base_url: str, arguments: argparse.Namespace, checks: Any, show: Callable[[Result], None]
 ) -> list[Result] | None:
+    from otel_llm.exchanges.redaction import masked
     from otel_llm.probe.answers import Server
     from otel_llm.probe.judging import run_checks
 
+    progress = Progress(wanted=not arguments.json)
     server = Server(
         base_url,
         arguments.model,
@@ -108,19 +113,26 @@ async def _probe(
         extra=arguments.extra_body,
         timeout=arguments.timeout,
         stall_seconds=arguments.stall_seconds,
+        waits=lambda seconds: progress.also(f"the server is busy: again in {seconds:.1f} s"),
     )
     try:
-        hello = await server.ask({"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}, stream=False)
-        # A server that rejects this rejects everything: for the key, the model or a field that every request has.
-        if hello.status == 0 or hello.refused:
-            status = f"status {hello.status}, " if hello.status else ""
-            say(f"otel-llm probe: {base_url}: {status}{hello.error}")
-            return None
-        results = []
-        async for result in run_checks(server, checks):
-            results.append(result)
-            show(result)
-        return results
+        async with progress.shown():
+            progress.doing("greeting")
+            greeting = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
+            hello = await server.ask(greeting, stream=False)
+            # A server that rejects this rejects everything: for the key, the model or a field that every request has.
+            if hello.status == 0 or hello.refused or hello.busy:
+                progress.clear()
+                status = f"status {hello.status}, " if hello.status else ""
+                say(f"otel-llm probe: {masked(base_url, ())}: {status}{hello.error}")
+                return None
+            results: list[Result] = []
+            starts = lambda check: progress.doing(f"{len(results) + 1}/{len(checks)} {check.name}")  # noqa: E731
+            async for result in run_checks(server, checks, starts):
+                results.append(result)
+                progress.clear()
+                show(result)
+            return results
     finally:
         await server.aclose()
 
