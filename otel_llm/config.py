@@ -36,6 +36,8 @@ class Config:
     """Write a log line when something happens in a stream (logger `otel_llm`, level INFO)."""
     stall_seconds: float = 10.0
     """A longer wait between two chunks is the anomaly `stalled`."""
+    loop_turns: int = 3
+    """The same call in so many turns in a row, with the same result, is the anomaly `repeated_call`."""
     delta_events: int | None = None
     """Most events with a delta's arguments on one span. None: as many as the span has room for."""
     anomaly_status: Literal["unset", "error"] = "unset"
@@ -54,6 +56,7 @@ class Options(TypedDict, total=False):
     events: str | Iterable[str] | None
     log: bool | None
     stall_seconds: float | None
+    loop_turns: int | None
     delta_events: int | None
     anomaly_status: Literal["unset", "error"] | None
     redact: Callable[[str], str] | str | None
@@ -149,6 +152,13 @@ def _seconds(value: Any) -> float:
     return seconds
 
 
+def _turns(value: Any) -> int:
+    turns = _whole_number(value)
+    if turns < 2:
+        raise ValueError("it must be 2 or more")
+    return turns
+
+
 def _sinks(value: Any) -> frozenset[str]:
     try:
         names = value.split(",") if isinstance(value, str) else list(value)
@@ -201,6 +211,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "events": _sinks,
     "log": _boolean,
     "stall_seconds": _seconds,
+    "loop_turns": _turns,
     "delta_events": _whole_number,
     "anomaly_status": _anomaly_status,
     "redact": _redact,

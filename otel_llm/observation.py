@@ -69,6 +69,8 @@ _exit_hooked = False
 class Observation:
     """`request` is None if a stream is observed without its request. `logs`: whether log lines are wanted.
 
+    `provider`: who serves the request, None if that is only presumed.
+
     `started_ns`: when the request started, on the clock of `perf_counter_ns`; by default, now.
     """
 
@@ -77,11 +79,13 @@ class Observation:
         "_ending",
         "_logs",
         "_offset_ns",
+        "_provider",
         "_span",
         "anomalies",
         "config",
         "reader",
         "recording",
+        "repeated_calls",
         "request",
     )
 
@@ -92,6 +96,7 @@ class Observation:
         span: Span | None,
         *,
         logs: bool = False,
+        provider: str | None = None,
         started_ns: int | None = None,
     ) -> None:
         if not _exit_hooked:
@@ -103,6 +108,7 @@ class Observation:
         self._logs = logs
         self.request = request
         self._span = span
+        self._provider = provider
         self.recording = Recording(
             started_ns=now if started_ns is None else started_ns,
             declared=_declared_names(config, request),
@@ -119,6 +125,8 @@ class Observation:
         self.recording.streamed = request is None or request.stream
         self.anomalies: list[Anomaly] = []
         """Empty until the observation has ended."""
+        self.repeated_calls = 0
+        """In so many turns in a row, counting this response, the model made the same call; 0 if there is one."""
         # The caller that pops the one item ends the observation: `list.pop` is atomic.
         self._ending = [True]
         _open.add(self)
@@ -200,11 +208,13 @@ class Observation:
         anomalies: list[Anomaly] = []
         try:
             if not unread and (error is None or recording.choices):
-                anomalies = diagnose(Case(recording, self.request, config.stall_seconds, on_fault=swallow))
+                case = Case(recording, self.request, config.stall_seconds, config.loop_turns, on_fault=swallow)
+                anomalies = diagnose(case)
+                self.repeated_calls = case.repeated_turns
         except Exception as fault:  # noqa: BLE001
             swallow("diagnosis", fault)
-        if self.request is not None and self.request.turn is not None:
-            anomalies = [*(attempt("diagnosis", diagnose_request, self.request) or []), *anomalies]
+        if self.request is not None and (self.request.turn is not None or self._provider is not None):
+            anomalies = [*(attempt("diagnosis", diagnose_request, self.request, self._provider) or []), *anomalies]
         redaction = None if config.redact is None else Redaction(config.redact)
         try:
             preview = config.argument_limit if config.capture_arguments else None
@@ -216,6 +226,7 @@ class Observation:
         if self._logs:
             attempt("log lines", log_end, config, recording, timeline.anomalies)
         if span is not None:
+            timeline = timeline._replace(repeated_calls=self.repeated_calls)
             span.finish(recording, timeline, self._offset_ns, error, redaction)
         if _deferred:
             _end_deferred()

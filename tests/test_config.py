@@ -51,6 +51,8 @@ GOOD: list[tuple[str, Any, Any]] = [
     ("redact", str.lower, str.lower),
     ("redact", "textwrap:dedent", textwrap.dedent),
     ("redact", " textwrap:TextWrapper.fill ", textwrap.TextWrapper.fill),
+    ("loop_turns", "2", 2),
+    ("loop_turns", 5, 5),
     ("events", "span", frozenset({"span"})),
     ("events", "log", frozenset({"log"})),
     ("events", "span,log", frozenset({"span", "log"})),
@@ -77,6 +79,7 @@ _BAD_VALUES: dict[str, list[Any]] = {
         5,
         [],
     ],
+    "loop_turns": [0, 1, -1, "1", "three", "2.5", 2.5, True, "", [], float("inf")],
     "events": ["", "spam", "span,spam", "none,span", "span,", 5, True, [], [5]],
 }
 BAD = [(option, value) for option, values in _BAD_VALUES.items() for value in values]
@@ -150,7 +153,7 @@ def test_the_environment_counts_where_the_keyword_argument_is_bad(caplog: pytest
 
 
 @pytest.mark.parametrize("value", ["", "  "], ids=["empty", "blank"])
-@pytest.mark.parametrize("option", ["capture_arguments", "argument_limit", "events", "log", "stall_seconds"])
+@pytest.mark.parametrize("option", ["capture_arguments", "argument_limit", "events", "log", "loop_turns"])
 def test_an_empty_variable_is_not_set(option: str, value: str, caplog: pytest.LogCaptureFixture) -> None:
     assert read_config({}, {f"OTEL_LLM_{option.upper()}": value}) == Config()
     assert caplog.records == []

@@ -91,6 +91,8 @@ def section(one: Explanation) -> list[str]:
 
 
 def _sample(one: Explanation) -> Iterator[str]:
+    if one.sample.provider is not None:
+        yield f": from {one.sample.provider}"
     if one.sample.asked:
         yield ": request with " + ", ".join(f"{name}={value!r}" for name, value in one.sample.asked.items())
     for line in one.sample.lines():

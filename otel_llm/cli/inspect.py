@@ -168,7 +168,8 @@ def _evidence(verdict: Verdict) -> Iterator[list[tuple[str, str]]]:
             continue
         yield [("   ", ""), (anomaly.type, "bold red"), ("  in", "dim")]
         for excerpt in excerpts[:_SHOWN_CHUNKS]:
-            where = f"      chunk {excerpt.number}, byte {excerpt.offset}  "
+            chunk = f"chunk {excerpt.number}, " if excerpt.number else ""
+            where = f"      {chunk}byte {excerpt.offset}  "
             yield [(where, "dim"), (terminal.plain(excerpt.text, _SHOWN_OF_A_CHUNK), "")]
 
 

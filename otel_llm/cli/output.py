@@ -6,6 +6,7 @@ reports for a Unix tool that SIGPIPE ended. Lines on standard error are lost, an
 
 from __future__ import annotations
 
+import codecs
 import errno
 import io
 import os
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 READER_GONE: Final = 141  # 128 + SIGPIPE
 CANNOT_PRINT: Final = 74  # EX_IOERR of sysexits.h
 _CANNOT_PRINT: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+_ESCAPED: Final = "otel_llm_escaped"
+# What the commands print by themselves.
+_IN_ASCII: Final = {"━": "=", "─": "-", "·": "-", "…": "...", "→": "->"}
 _WIDTH: Final = 80  # columns, if the terminal claims to have none
 
 
@@ -48,8 +52,17 @@ def finished(run: Callable[[], int]) -> int:
 
 def print_anywhere() -> None:
     """Escape what standard output cannot encode: models write every script, and code pages have few."""
+    codecs.register_error(_ESCAPED, _escaped)
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="backslashreplace")
+        sys.stdout.reconfigure(errors=_ESCAPED)
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    plain = (_IN_ASCII.get(one) or one.encode("ascii", "backslashreplace").decode("ascii") for one in text)
+    return "".join(plain), error.end
 
 
 def say(line: str) -> None:

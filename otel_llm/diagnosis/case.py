@@ -10,6 +10,7 @@ from otel_llm.protocol import json_values
 from otel_llm.protocol.choice import CUTTING_FINISH_REASONS, Choice
 from otel_llm.protocol.framing import Framing
 from otel_llm.protocol.json_values import Reading, Shape
+from otel_llm.protocol.past_calls import meaning_of_reading
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import Api, ChatRequest, Tool
 from otel_llm.protocol.tool_call import ToolCall
@@ -42,11 +43,16 @@ class Case:
     recording: Recording
     request: ChatRequest | None = None
     stall_seconds: float = 10.0
+    loop_turns: int = 3
+    """So many turns in a row with the same call are a loop."""
     on_fault: Callable[[str, Exception], None] | None = None
     """Takes the name of a judge that raised, and its exception; the other judges still run. Without it, it raises."""
     framing: Framing | None = None
     """How the bytes were framed, None where they were not seen."""
     api: Api = "chat"
+    repeated_turns: int = 0
+    """In so many turns in a row, counting this response, the model made the same call; 0 if there is one. The judge of
+    loops sets it."""
     _readings: dict[int, Reading] = field(default_factory=dict)
     _answers: dict[int, AnswerText] = field(default_factory=dict)
 
@@ -64,6 +70,10 @@ class Case:
         if known is None:
             known = self._readings[id(call)] = json_values.read(call.arguments)
         return known
+
+    def meaning(self, call: ToolCall) -> str:
+        """The arguments in one spelling for all texts with the same meaning."""
+        return call.arguments if self.is_free_text(call) else meaning_of_reading(self.reading(call), call.arguments)
 
     def answer(self, choice: Choice) -> AnswerText:
         """The text of the choice by its parts, read once for all judges."""

@@ -17,14 +17,20 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from otel_llm.diagnosis import schemas
+from otel_llm.diagnosis.answers import duplicated_text, empty_response, missing_usage, replacement_character
 from otel_llm.diagnosis.case import Anomaly, Case, Finding
+from otel_llm.diagnosis.conversations import id_reused, repeated_call, unacceptable
+from otel_llm.diagnosis.counting import asks_for_several
 from otel_llm.diagnosis.framing import framing
 from otel_llm.diagnosis.markup import reasoning_leak, token_leak
 from otel_llm.diagnosis.reasoning_calls import call_in_reasoning
-from otel_llm.diagnosis.wording import listed, number, shown, were
-from otel_llm.protocol import json_values
+from otel_llm.diagnosis.repetition import repetition
+from otel_llm.diagnosis.wording import listed, number, shown
 from otel_llm.protocol.choice import CUTTING_FINISH_REASONS, Choice
+from otel_llm.protocol.conversation import Turn
 from otel_llm.protocol.json_values import Shape
+from otel_llm.protocol.message_text import text_of_content
+from otel_llm.protocol.past_calls import last_user_message
 from otel_llm.protocol.request import ChatRequest
 from otel_llm.protocol.tool_call import ToolCall
 from otel_llm.protocol.unicode_text import ends_with_half, has_lone_surrogate, one_line
@@ -33,11 +39,16 @@ CALLING_FINISH_REASONS = frozenset({"tool_calls", "function_call"})
 _NO_ID = "a call without an id"
 
 
-def diagnose_request(request: ChatRequest) -> list[Anomaly]:
-    """The anomalies of the tool results that a request sends. A server may refuse the request because of them."""
-    turn = request.turn
-    if turn is None:
-        return []
+def diagnose_request(request: ChatRequest, provider: str | None = None) -> list[Anomaly]:
+    """The anomalies of what a request sends. A server may refuse the request because of them.
+
+    `provider`: the name of the provider in `gen_ai.provider.name`, None if it is only presumed.
+    """
+    found = [] if provider is None else list(unacceptable(request, provider))
+    return found if request.turn is None else [*found, *_of_results(request.turn)]
+
+
+def _of_results(turn: Turn) -> list[Anomaly]:
     # A call that the model did make counts as missing too, if the request does not show it to the server.
     where = "conversation that was sent" if turn.previous_response is None else "previous response"
     found = [
@@ -247,8 +258,9 @@ def tool_choice(case: Case, choice: Choice) -> Iterator[Finding]:
             yield Finding("tool_choice_violated", f"none, but {number(count, 'call')}")
         return
     if wanted.mode in {"required", "named"} and not count:
-        # A tool that the server ran by itself is a call, too.
-        ran = wanted.mode == "required" and choice.server_items
+        # A tool that the server ran by itself is a call, too. Text after a compaction is the model's own choice.
+        compactions = case.recording.compacted and choice.has_text
+        ran = wanted.mode == "required" and choice.server_items > compactions
         if not ran and case.is_settled(choice) and not case.was_cut_off(choice):
             yield Finding("tool_choice_violated", f"{wanted.mode}, but no call")
         return
@@ -287,7 +299,7 @@ def text_leak(case: Case, choice: Choice) -> Iterator[Finding]:
         detail = f"{number(len(leaks), 'call')} of {names} in the text, in the syntax {syntaxes}"
         yield Finding("text_leak", detail)
     if unread:
-        yield Finding("limit_exceeded", f"{number(unread, 'character')} of text {were(unread)} not searched for calls")
+        yield Finding("limit_exceeded", f"{number(unread, 'character')} of text were not searched for calls")
 
 
 def duplicates(case: Case, choice: Choice) -> Iterator[Finding]:
@@ -301,10 +313,20 @@ def duplicates(case: Case, choice: Choice) -> Iterator[Finding]:
     for call in choice.calls:
         if call.name is None or call.exceeds_limit or not case.is_final(choice, call):
             continue
-        first = meanings.setdefault((call.name, _meaning(case, call)), call)
-        if first is not call:
+        first = meanings.setdefault((call.name, case.meaning(call)), call)
+        if first is not call and not _may_be_meant(case, call):
             detail = f"{shown(call.name)} with the arguments of the call at index {first.index}"
             yield Finding("duplicate_call", detail, call.index)
+
+
+def _may_be_meant(case: Case, call: ToolCall) -> bool:
+    """Whether the same call twice is what was asked for: of a die that takes no parameters, or so many times."""
+    request, tool = case.request, case.tool(call)
+    if request is None:
+        return False
+    if tool is not None and tool.kind == "function" and not tool.takes_arguments and case.meaning(call) == "{}":
+        return True
+    return asks_for_several(text_of_content(last_user_message(request.conversation)))
 
 
 # The stream ---------------------------------------------------------------------------------------------------
@@ -337,9 +359,7 @@ def stream_limits(case: Case) -> Iterator[Finding]:
         yield Finding("limit_exceeded", detail)
     # Of a recording without its request, the text is neither sent nor searched for calls.
     if recording.over_text and case.request is not None:
-        yield Finding(
-            "limit_exceeded", f"{number(recording.over_text, 'character')} of text {were(recording.over_text)} not kept"
-        )
+        yield Finding("limit_exceeded", f"{number(recording.over_text, 'character')} of text were not kept")
 
 
 CALL_JUDGES: tuple[Callable[[Case, Choice, ToolCall], Iterator[Finding]], ...] = (
@@ -357,32 +377,29 @@ CHOICE_JUDGES: tuple[Callable[[Case, Choice], Iterator[Finding]], ...] = (
     token_leak,
     reasoning_leak,
     call_in_reasoning,
+    empty_response,
+    duplicated_text,
+    repetition,
+    replacement_character,
 )
 # Only for choices with calls.
 CALLING_CHOICE_JUDGES: tuple[Callable[[Case, Choice], Iterator[Finding]], ...] = (
     order,
     parallel,
     duplicates,
+    id_reused,
+    repeated_call,
 )
-STREAM_JUDGES: tuple[Callable[[Case], Iterator[Finding]], ...] = (no_choices, stalled, stream_limits, framing)
+STREAM_JUDGES: tuple[Callable[[Case], Iterator[Finding]], ...] = (
+    no_choices,
+    stalled,
+    missing_usage,
+    stream_limits,
+    framing,
+)
 
 
 # Wording ------------------------------------------------------------------------------------------------------
-
-
-def _meaning(case: Case, call: ToolCall) -> str:
-    """The arguments in one spelling for all texts with the same meaning. No arguments count as an empty object."""
-    if case.is_free_text(call):
-        return call.arguments
-    reading = case.reading(call)
-    if reading.shape is Shape.NOTHING:
-        return "{}"
-    if reading.shape in {Shape.OBJECT, Shape.OTHER, Shape.SEVERAL}:
-        try:
-            return json_values.canonical(reading.value)
-        except RecursionError:
-            return call.arguments
-    return call.arguments
 
 
 def _none_of(names: frozenset[str]) -> str:

@@ -30,15 +30,17 @@ from otel_llm.tags.xml_calls import Tags, xml_parameters
 
 FOUND = "\x00"
 """Stands for a call that was found."""
-# Most calls of one text that are looked for.
-_MOST = 64
-_LONGEST_OBJECT = 262_144
+# So many places of one form are tried, and so many characters read from each.
+_MOST = 256
+_MOST_FAILED = 12
+_LONGEST = 65_536
 
 _PREFIX = rf"(?:[\w.\-]{{1,32}}:|[{BARS}\s]{{0,3}}[A-Z]{{4}}[{BARS}\s]{{1,3}})?"
 _INVOKE = re.compile(rf"<\s?{_PREFIX}(?P<tag>invoke|function|function_call|tool_call|tool)\s+name\s*=\s*[\"']")
 _OUTER = rf"<\s?/?\s?{_PREFIX}(?:function_calls|tool_calls|tool_call|toolcalls?|tools)>"
 _OUTER_BEFORE = re.compile(rf"(?:{_OUTER}\s*)+$")
 _OUTER_AFTER = re.compile(rf"\s*(?:{_OUTER}\s*)+")
+_ANY_TAG = re.compile(r"<[^<>]*>")
 _TAGS = xml_parameters(
     Tags(
         key='<parameter name="',
@@ -52,9 +54,8 @@ _TAGS = xml_parameters(
     )
 )
 _FENCE = re.compile(
-    r"^[ \t]*(?P<ticks>`{3,}|~{3,})[ \t]*(?:tool|function|(?:tool|function)[ _-]?calls?|tool[ _-]?use)"
-    r"[ \t]*\n(?P<body>.*?)\n?[ \t]*(?P=ticks)[ \t]*$",
-    re.DOTALL | re.MULTILINE | re.IGNORECASE,
+    r"^[ \t]*(?P<ticks>`{3,9}|~{3,9})[ \t]*(?:tool|function|(?:tool|function)[ _-]?calls?|tool[ _-]?use)[ \t]*\n",
+    re.MULTILINE | re.IGNORECASE,
 )
 _CALLED = re.compile(
     r"^[ \t]*\[[ \t]*(?P<head>(?:(?:tool|function)[ _-]?(?:call(?:ed|ing|s)?|use[d]?|using)"
@@ -78,7 +79,15 @@ class Lookalike(NamedTuple):
     format: str
 
 
-_Find = Callable[[str, str, Mapping[str, Tool]], "tuple[int, int, list[str], str] | None"]
+class _Found(NamedTuple):
+    """The calls of the tools `names` at a place."""
+
+    start: int
+    end: int
+    names: list[str]
+
+
+_Read = Callable[["re.Match[str]", str, Mapping[str, Tool]], "_Found | None"]
 
 
 def find_lookalikes(text: str, tools: Mapping[str, Tool], *, marked_only: bool) -> tuple[list[Lookalike], str]:
@@ -86,41 +95,64 @@ def find_lookalikes(text: str, tools: Mapping[str, Tool], *, marked_only: bool) 
     found: list[Lookalike] = []
     if not marked_only and (names := _in_whole_text(text, tools)):
         return [Lookalike(name, "json") for name in names], FOUND
-    for form, hint, find in _FORMS:
-        while hint in text and len(found) < _MOST:
-            call = find(text, read_layout(text).plain, tools)
-            if call is None:
-                break
-            start, end, names, text = call
-            found += [Lookalike(name, form) for name in names]
-            text = text[:start] + FOUND + text[end:]
+    for form, hint, opening, read in _FORMS:
+        if hint not in text:
+            continue
+        places = list(_places(text, tools, opening, read))
+        found += [Lookalike(name, form) for place in places for name in place.names]
+        for place in reversed(places):
+            text = text[: place.start] + FOUND + text[place.end :]
     return found, text
+
+
+def _places(text: str, tools: Mapping[str, Tool], opening: re.Pattern[str], read: _Read) -> Iterator[_Found]:
+    # A fence is code itself.
+    plain = text if opening is _FENCE else read_layout(text).plain
+    end = tried = failed = 0
+    for match in opening.finditer(text):
+        if match.start() < end or plain[match.start() : match.end()].lstrip().startswith(CODE):
+            continue
+        tried += 1
+        place = read(match, text, tools)
+        if place is None:
+            failed += 1
+        else:
+            end = place.end
+            yield place._replace(start=max(place.start, 0))
+        if tried >= _MOST or failed >= _MOST_FAILED:
+            return
 
 
 # Tags -----------------------------------------------------------------------------------------------------------------
 
 
-def _invoke(text: str, plain: str, tools: Mapping[str, Tool]) -> tuple[int, int, list[str], str] | None:
-    for match in _INVOKE.finditer(plain):
-        start = match.start()
-        rest = _canonical(text[start:], match["tag"])
-        read = _read_invokes(rest, tools)
-        if read is None:
-            continue
-        names, length = read
-        after = _OUTER_AFTER.match(rest, length)
-        length = after.end() if after else length
-        # Markup is canonical from here on, which nobody sees.
-        text = text[:start] + rest
-        if before := _OUTER_BEFORE.search(text[max(start - 200, 0) : start]):
-            start -= len(before.group())
-        if not _is_in_sentence(text, start, match.start() + length):
-            return start, match.start() + length, names, text
-    return None
+def _invoke(match: re.Match[str], text: str, tools: Mapping[str, Tool]) -> _Found | None:
+    start = match.start()
+    if text[start - 1 : start] == "`":
+        return None
+    raw = text[start : start + _LONGEST]
+    canonical = _canonical(raw, match["tag"])
+    read = _read_invokes(canonical, tools)
+    if read is None:
+        return None
+    names, length = read
+    # Where that is in the text as it came: behind as many closing tags.
+    closings = [closing.end() for closing in _closing_tag(match["tag"]).finditer(raw)]
+    count = canonical.count("</invoke>", 0, length)
+    end = start + (closings[count - 1] if 0 < count <= len(closings) else len(raw))
+    if after := _OUTER_AFTER.match(text, end):
+        end = after.end()
+    if before := _OUTER_BEFORE.search(text[max(start - 200, 0) : start]):
+        start -= len(before.group())
+    return None if _is_in_sentence(text, start, end) else _Found(start, end, names)
+
+
+def _closing_tag(tag: str) -> re.Pattern[str]:
+    return re.compile(rf"<\s?/\s?{_PREFIX}{tag}\s*>")
 
 
 def _canonical(text: str, tag: str) -> str:
-    text = re.sub(rf"<\s?/\s?{_PREFIX}{tag}\s*>", "</invoke>", text)
+    text = _closing_tag(tag).sub("</invoke>", text)
     text = re.sub(rf"<\s?{_PREFIX}{tag}\s+name\s*=\s*([\"'])([^\"'<>\n]{{1,256}})\1\s*>", r'<invoke name="\2">', text)
     text = re.sub(rf"<\s?/\s?{_PREFIX}param(?:eter)?\s*>", "</parameter>", text)
     return re.sub(
@@ -141,22 +173,23 @@ def _read_invokes(text: str, tools: Mapping[str, Tool]) -> tuple[list[str], int]
 
 
 def _is_in_sentence(text: str, start: int, end: int) -> bool:
-    before, after = line_around(text, start, end)
+    before, after = (_ANY_TAG.sub("", side) for side in line_around(text, start, end))
     return any(map(str.isalnum, before)) and any(map(str.isalnum, after))
 
 
 # Other marks ----------------------------------------------------------------------------------------------------------
 
 
-def _fence(text: str, plain: str, tools: Mapping[str, Tool]) -> tuple[int, int, list[str], str] | None:
-    for match in _FENCE.finditer(text):
-        if plain[max(match.start() - 2, 0) : match.start()].strip("\n") == CODE:
-            # Within another fence, there is code in front of it.
-            continue
-        names = _in_fence(match["body"].strip(), tools)
-        if names:
-            return match.start(), match.end(), names, text
-    return None
+def _fence(match: re.Match[str], text: str, tools: Mapping[str, Tool]) -> _Found | None:
+    closing = re.compile(rf"^[ \t]*{match['ticks']}[ \t]*$", re.MULTILINE).search(
+        text, match.end(), match.end() + _LONGEST
+    )
+    names = None if closing is None else _in_fence(text[match.end() : closing.start()].strip(), tools)
+    if closing is None or not names:
+        return None
+    # Within another fence, there is code around it.
+    before = read_layout(text[: match.start()] + "x").plain
+    return None if before.endswith(CODE) else _Found(match.start(), closing.end(), names)
 
 
 def _in_fence(body: str, tools: Mapping[str, Tool]) -> list[str] | None:
@@ -173,46 +206,41 @@ def _in_fence(body: str, tools: Mapping[str, Tool]) -> list[str] | None:
     return [name for name, _ in calls] if calls and all(name in tools for name, _ in calls) else None
 
 
-def _called(text: str, plain: str, tools: Mapping[str, Tool]) -> tuple[int, int, list[str], str] | None:
-    for match in _CALLED.finditer(plain):
-        names = [
-            word for word in re.findall(r"[\w.\-:/]+", text[match.start("head") : match.end("head")]) if word in tools
-        ]
-        end = _end_of_object(text, match.end())
-        if len(names) != 1 or end is None or not isinstance(_json(text[match.end() : end]), dict):
-            continue
-        if closing := re.compile(r"\s*\)?\s*\]").match(text, end):
-            return match.start(), closing.end(), names, text
-    return None
+def _called(match: re.Match[str], text: str, tools: Mapping[str, Tool]) -> _Found | None:
+    names = [word for word in re.findall(r"[\w.\-:/]+", match["head"]) if word in tools]
+    end = _end_of_object(text, match.end()) if len(names) == 1 else None
+    if end is None or not isinstance(_json(text[match.end() : end]), dict):
+        return None
+    closing = re.compile(r"\s*\)?\s*\]").match(text, end)
+    return None if closing is None else _Found(match.start(), closing.end(), names)
 
 
-def _gemma(text: str, plain: str, tools: Mapping[str, Tool]) -> tuple[int, int, list[str], str] | None:
-    for match in _GEMMA.finditer(plain):
-        end = _end_of_object(text, match.end()) if match["name"] in tools else None
-        if end is None or _GEMMA_BODY.match(text, match.end()) is None:
-            continue
-        before, after = line_around(text, match.start(), end)
-        if before.strip(FOUND + " \t") or any(map(str.isalnum, after.partition("call:")[0])):
-            continue
-        return match.start(), end, [match["name"]], text
-    return None
+def _gemma(match: re.Match[str], text: str, tools: Mapping[str, Tool]) -> _Found | None:
+    end = _end_of_object(text, match.end()) if match["name"] in tools else None
+    if end is None or _GEMMA_BODY.match(text, match.end()) is None:
+        return None
+    before, after = line_around(text, match.start(), end)
+    # In a line of its own, or behind another one.
+    if (before.strip() and not before.rstrip().endswith("}")) or any(map(str.isalnum, after.partition("call:")[0])):
+        return None
+    return _Found(match.start(), end, [match["name"]])
 
 
 def _end_of_object(text: str, start: int) -> int | None:
     """The place behind the brace that closes the one at `start`. Braces in JSON strings do not count."""
     depth = 0
-    for match in re.compile(r'"(?:[^"\\\n]|\\.)*"|[{}]').finditer(text, start, start + _LONGEST_OBJECT):
+    for match in re.compile(r'"(?:[^"\\\n]|\\.)*"|[{}]').finditer(text, start, start + _LONGEST):
         depth += {"{": 1, "}": -1}.get(match.group(), 0)
         if depth == 0 and match.group() == "}":
             return match.end()
     return None
 
 
-_FORMS: tuple[tuple[str, str, _Find], ...] = (
-    ("invoke", "name", _invoke),
-    ("fence", "\n", _fence),
-    ("called", "[", _called),
-    ("gemma4", "call:", _gemma),
+_FORMS: tuple[tuple[str, str, re.Pattern[str], _Read], ...] = (
+    ("invoke", "name", _INVOKE, _invoke),
+    ("fence", "\n", _FENCE, _fence),
+    ("called", "[", _CALLED, _called),
+    ("gemma4", "call:", _GEMMA, _gemma),
 )
 
 
@@ -221,7 +249,7 @@ _FORMS: tuple[tuple[str, str, _Find], ...] = (
 
 def _in_whole_text(text: str, tools: Mapping[str, Tool]) -> list[str] | None:
     text = text.strip()
-    if text[:1] not in {"{", "["} or len(text) > _LONGEST_OBJECT:
+    if text[:1] not in {"{", "["} or len(text) > 4 * _LONGEST:
         return None
     value = _json(text)
     names = list(_called_in(value, 0)) if isinstance(value, (dict, list)) else []

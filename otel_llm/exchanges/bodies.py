@@ -23,8 +23,8 @@ class BodyReader:
     """Reads one body. `title` and `request` belong to the exchange; a stream that follows `[DONE]` is a new response.
 
     `status`: the HTTP status. The body of an HTTP error is not judged. `content_type`: the header, if it is known.
-    `may_lack_body`: an empty body may not be what the server sent, so it is not judged. Raises UnreadableError if the
-    body is too long.
+    `url`: where the request was sent, if that is known. `may_lack_body`: an empty body may not be what the server sent,
+    so it is not judged. Raises UnreadableError if the body is too long.
     """
 
     def __init__(
@@ -34,9 +34,11 @@ class BodyReader:
         status: int = 200,
         content_type: str = "",
         *,
+        url: str = "",
         may_lack_body: bool = False,
     ) -> None:
         self._title = title
+        self._url = url
         self._request = request
         self._error_status = None if 200 <= status < 300 else status
         self._error_body = b""
@@ -81,7 +83,7 @@ class BodyReader:
     def _start(self) -> ResponseStart:
         self._count += 1
         title = self._title if self._count == 1 else f"{self._title} ({self._count})"
-        return ResponseStart(title, self._request)
+        return ResponseStart(title, self._request, self._url)
 
     def _end(
         self, outcome: Outcome, note: str, time_ns: int | None, *, is_damaged: bool = False, is_done: bool = False
@@ -111,13 +113,15 @@ class BodyReader:
 
     def _strays(self, time_ns: int | None) -> Iterator[Entry]:
         """Lines that are no part of an event. Some servers tell an error in one."""
-        for stray in self._body.take_strays():
+        strays, over = self._body.take_strays()
+        for stray in strays:
             self._first_stray = self._first_stray or stray.line
-            self._framing.stray(stray.offset, f"the field {stray.field}" if stray.field else "")
+            self._framing.stray(stray.offset, f"the field {stray.field}" if stray.field else "", stray.line)
             message = None if self._failed else _error_told_by(stray)
             if message is not None:
                 self._framing.is_stream = True
                 yield from self._fail(f"an error outside the events: {message}", time_ns)
+        self._framing.strays += over
 
     def _event(self, event: ServerSentEvent, time_ns: int | None, *, at_end: bool = False) -> Iterator[Entry]:
         data = event.data.strip()
@@ -127,7 +131,9 @@ class BodyReader:
                 if not self._open:
                     yield self._start()
                 yield self._end("completed", "", time_ns, is_done=True)
-            self._failed = False
+            if self._failed:
+                # What came behind an error belongs to no response.
+                self._failed, self._framing = False, Framing(self._framing.content_type)
             return
         if self._failed:
             return
@@ -137,10 +143,10 @@ class BodyReader:
         except UnreadableError as fault:
             lines = _events_without_blank_lines(data)
             if not data:
-                self._framing.stray(event.offset, "no data")
+                self._framing.stray(event.offset, "no data", b"data:")
                 return
             if lines:
-                self._framing.stray(event.offset, "several events without a blank line between them")
+                self._framing.stray(event.offset, "several events without a blank line between them", data)
                 for line in lines:
                     yield from self._event(ServerSentEvent(line, event.offset), time_ns)
                 return
@@ -171,7 +177,7 @@ class BodyReader:
                 yield from self._fail(f"the response cannot be read: {error}", time_ns, is_damaged=True)
                 return
             # The chunks of a stream, without the framing of one.
-            self._framing.stray(0, "lines of JSON")
+            self._framing.stray(0, "lines of JSON", document)
             yield self._start()
             yield from _entries([one for one, _ in lines], lines, time_ns, self._framing)
             return

@@ -34,7 +34,7 @@ def document_entries(document: Any) -> Iterator[Entry]:
         if isinstance(document.get("resourceSpans"), list):
             yield from trace_entries(document)
             return
-        if is_response(document):
+        if not is_nock(document) and is_response(document):
             yield ResponseStart("response")
             yield from whole_entries(document, json.dumps(document)[:1000])
             return

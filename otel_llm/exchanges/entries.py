@@ -10,10 +10,11 @@ from otel_llm.protocol.framing import Framing
 
 
 class ResponseStart(NamedTuple):
-    """A response begins. `request`: its request's body, None if the file does not have it."""
+    """A response begins. `request`: its request's body, None if the file does not have it. `url`: where it was sent."""
 
     title: str
     request: Mapping[str, Any] | None = None
+    url: str = ""
 
 
 class Chunk(NamedTuple):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from otel_llm.diagnosis.case import Anomaly
 from otel_llm.protocol.fields import field, index_of, items_of, text_of
+from otel_llm.protocol.message_text import REASONING_FIELDS
 
 _FIRST = 4  # chunks
 _LAST = 2
@@ -20,7 +21,10 @@ _LAST_EVENTS = frozenset({"response.completed", "response.failed", "response.inc
 
 
 class Excerpt(NamedTuple):
-    """A chunk: its number from 1, the offset of its first byte, and the beginning of its text."""
+    """A chunk: its number from 1, the offset of its first byte, and the beginning of its text.
+
+    The number is 0 for a line that is no chunk.
+    """
 
     number: int
     offset: int
@@ -49,6 +53,9 @@ _SHOWN_BY = {
     "missing_index": ("no_index",),
     "delta_after_finish": ("finish", "late"),
     "text_leak": ("text",),
+    "token_leak": ("text",),
+    "reasoning_leak": ("text",),
+    "call_in_reasoning": ("reasoning", "text"),
     "tool_choice_violated": ("calls", "text"),
     "parallel_violated": ("calls",),
     "duplicate_id": ("calls",),
@@ -78,6 +85,8 @@ class Evidence:
             self._add(excerpt, "any", index)
             if field(body, "content"):
                 self._add(excerpt, "text", index)
+            if any(field(body, name) for name in REASONING_FIELDS):
+                self._add(excerpt, "reasoning", index)
             deltas = [*items_of(field(body, "tool_calls"))]
             if field(body, "function_call") is not None:
                 deltas.append({"index": 0})

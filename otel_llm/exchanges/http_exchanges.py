@@ -82,7 +82,7 @@ class HTTPExchange(NamedTuple):
         return self._replace(data=data)
 
     def _body(self, request: Mapping[str, Any] | None) -> Iterator[Entry]:
-        body = BodyReader(self.title, request, self.status, self.headers.get("content-type", ""))
+        body = BodyReader(self.title, request, self.status, self.headers.get("content-type", ""), url=self.url)
         yield from body.feed(self.data)
         yield from body.finish()
 

@@ -20,6 +20,8 @@ class JudgedBody:
         self._is_readable = True
         self.anomalies: list[str] = []
         """The types of the anomalies so far, without repetition."""
+        self.failure = ""
+        """Why the response failed, if it did."""
 
     def feed(self, data: bytes, seconds: float) -> None:
         self._take(lambda: self._reader.feed(data, int(seconds * 1e9)))
@@ -39,5 +41,7 @@ class JudgedBody:
                 if verdict is not None:
                     found = [*self.anomalies, *(anomaly.type for anomaly, _ in verdict.anomalies)]
                     self.anomalies = list(dict.fromkeys(found))
+                    if verdict.outcome == "error":
+                        self.failure = verdict.note
         except Exception:  # noqa: BLE001  the response goes to the client in any case
             self._is_readable = False

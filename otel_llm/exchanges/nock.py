@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from otel_llm.exchanges.encoded_bodies import from_hex
@@ -24,15 +24,16 @@ _HEX = re.compile(r"(?:[0-9a-fA-F]{2})*")
 
 
 def is_nock(document: Any) -> bool:
-    """Whether a JSON document holds recordings of nock."""
-    return isinstance(document, list) and any(
-        isinstance(one, Mapping) and "scope" in one and "path" in one and "response" in one for one in document
+    """Whether a JSON document holds recordings of nock: a list, or one by itself."""
+    return any(
+        isinstance(one, Mapping) and "scope" in one and "path" in one and "response" in one
+        for one in (document if isinstance(document, list) else [document])
     )
 
 
-def nock_entries(document: Sequence[Any]) -> Iterator[Entry]:
+def nock_entries(document: Any) -> Iterator[Entry]:
     """The entries of the exchanges. Raises UnreadableError."""
-    for number, one in enumerate(document, 1):
+    for number, one in enumerate(document if isinstance(document, list) else [document], 1):
         recorded = mapping(one)
         # A path may be a pattern, which says enough of it.
         path = recorded.get("path")

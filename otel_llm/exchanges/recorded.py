@@ -1,7 +1,7 @@
 """Recordings: what `otel-llm record` writes, the exact bytes of one response with their timing.
 
 A recording is JSON Lines, so one that was cut off is readable up to that point. The first line is an object with
-`otel_llm_recording` (1), `started` (RFC 3339), `request` (`method`, `path`, `headers`, `body`) and `response`
+`otel_llm_recording` (1), `started` (RFC 3339), `request` (`method`, `server`, `path`, `headers`, `body`) and `response`
 (`status`, `headers`). A line for each read of the body follows: `t`, seconds since the request was sent, and `text`,
 or `base64` if the bytes are not UTF-8. The last line has `t` and `end`: `completed`, `closed` or `error: ...`.
 """
@@ -65,6 +65,13 @@ class Recorded:
         return body if isinstance(body, Mapping) else None
 
     @property
+    def url(self) -> str:
+        """Where the request was sent; empty in recordings that do not tell."""
+        request = _mapping(self.head.get("request"))
+        server = request.get("server")
+        return f"{server}{request.get('path', '')}" if isinstance(server, str) else ""
+
+    @property
     def status(self) -> int:
         status = _mapping(self.head.get("response")).get("status")
         return status if isinstance(status, int) else 200
@@ -110,7 +117,7 @@ def open_recording(first_line: str, lines: Iterator[str]) -> Recorded:
 def recorded_entries(title: str, recorded: Recorded) -> Iterator[Entry]:
     """The entries of a recording. Raises UnreadableError."""
     content_type = str(recorded.response_headers.get("content-type", ""))
-    body = BodyReader(title, recorded.request_body, recorded.status, content_type)
+    body = BodyReader(title, recorded.request_body, recorded.status, content_type, url=recorded.url)
     encoding = str(recorded.response_headers.get("content-encoding", ""))
     if encoding.strip().lower() in {"", "identity"}:
         for time_ns, data in recorded.reads():

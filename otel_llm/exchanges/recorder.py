@@ -170,6 +170,8 @@ class RecordingProxy:
             return
         self.unkept.compressed += not exchange.is_readable
         self._tell(f"{exchange.path}: {end}")
+        if exchange.failure and exchange.failure != end:
+            self._tell(f"{exchange.path}: {exchange.failure}")
         if exchange.anomalies:
             self._tell(f"{exchange.path}: {', '.join(exchange.anomalies)}")
 
@@ -206,6 +208,12 @@ class Unkept:
             yield f"recorded without the body, which the server compressed: {self.compressed}"
 
 
+def _server_of(url: str) -> str:
+    """The server of a URL, without the password that it may have."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
 class _Exchange:
     """A recording that is being written."""
 
@@ -218,6 +226,7 @@ class _Exchange:
         self._judged: JudgedBody | None = None
         self._request = {
             "method": "POST",
+            "server": _server_of(upstream),
             "path": self._redactor.hide(path),
             "headers": self._headers(headers),
             "body": self._redactor.hidden(self._asked),
@@ -234,9 +243,9 @@ class _Exchange:
         encoding = response.headers.get("content-encoding", "identity")
         # It cannot be searched for secrets.
         self.is_readable = encoding.lower() in {"identity", ""}
+        self._redactor = Redactor([*self._secrets, *secrets_in_response(response.headers.items())])
         request = self._asked if isinstance(self._asked, dict) else None
         self._judged = JudgedBody(request, response.status_code, response.headers.get("content-type", ""))
-        self._redactor = Redactor([*self._secrets, *secrets_in_response(response.headers.items())])
         head = {"status": response.status_code, "headers": self._headers(response.headers.items())}
         self._write(head_line(self._started.isoformat(), self._request, head))
 
@@ -244,6 +253,11 @@ class _Exchange:
     def anomalies(self) -> list[str]:
         """The types of what is wrong with the response."""
         return [] if self._judged is None or not self.is_readable else self._judged.anomalies
+
+    @property
+    def failure(self) -> str:
+        """Why the response failed, empty if it did not. A server may repeat the key that it refuses."""
+        return "" if self._judged is None or not self.is_readable else self._redactor.hide(self._judged.failure)
 
     def data(self, data: bytes) -> None:
         if not self.is_readable or not data:

@@ -13,10 +13,12 @@ from otel_llm.exchanges.entries import Chunk, Entry, ReportedSpan, ResponseEnd, 
 from otel_llm.exchanges.evidence import Evidence, Excerpt
 from otel_llm.protocol.apis import UNKNOWN, kind_of
 from otel_llm.protocol.fields import field
+from otel_llm.protocol.framing import Framing
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import Api, ChatRequest, api_of_request, read_request
 from otel_llm.protocol.responses_api import ResponseEvents
 from otel_llm.telemetry import semconv
+from otel_llm.telemetry.provider import provider_at
 from otel_llm.telemetry.timeline import build_timeline
 
 # Between two chunks without times.
@@ -47,7 +49,10 @@ class Verdict:
 
 
 def judge(
-    entries: Iterable[Entry], *, request: Mapping[str, Any] | None = None, stall_seconds: float = 10.0
+    entries: Iterable[Entry],
+    *,
+    request: Mapping[str, Any] | None = None,
+    stall_seconds: float = 10.0,
 ) -> Iterator[Verdict]:
     """A verdict for each response. `request`: the request's body, for files that do not have it.
 
@@ -94,7 +99,7 @@ class _Response:
     """One response: its chunks in, a verdict out. The first chunk that tells decides which API it is."""
 
     def __init__(self, start: ResponseStart, request: Mapping[str, Any] | None, stall_seconds: float) -> None:
-        self._title = start.title
+        self._title, self._url = start.title, start.url
         self._body = start.request if start.request is not None else request
         self._stall_seconds = stall_seconds
         self._held: list[Chunk | WholeResponse] = []
@@ -128,7 +133,7 @@ class _Response:
         return reading.verdict(end)
 
     def _read_as(self, api: Api) -> _Reading:
-        self._reading = _Reading(self._title, self._body, api, self._stall_seconds)
+        self._reading = _Reading(self._title, self._body, api, self._stall_seconds, self._url)
         for held in self._held:
             self._reading.take(held)
         self._held.clear()
@@ -138,11 +143,14 @@ class _Response:
 class _Reading:
     """A response that is read as one of an API."""
 
-    def __init__(self, title: str, body: Mapping[str, Any] | None, api: Api, stall_seconds: float) -> None:
+    def __init__(
+        self, title: str, body: Mapping[str, Any] | None, api: Api, stall_seconds: float, url: str = ""
+    ) -> None:
         self._title = title
         self._api = api
         self._request: ChatRequest | None = None if body is None else read_request(body, api)
         self._model = "" if self._request is None else self._request.model
+        self._provider = provider_at(url)
         self._stall_seconds = stall_seconds
         self._recording = Recording(
             declared=None if self._request is None else self._request.tool_names,
@@ -183,7 +191,7 @@ class _Reading:
         has_no_answer = outcome == "error" and not recording.choices
         anomalies = diagnose_bytes(case) if has_no_answer else diagnose(case)
         if self._request is not None:
-            anomalies = [*diagnose_request(self._request), *anomalies]
+            anomalies = [*diagnose_request(self._request, self._provider), *anomalies]
         timeline = build_timeline(recording, anomalies, limit=None, preview=recording.preview)
         attributes: dict[str, Any] = {
             semconv.GEN_AI_REQUEST_MODEL: self._model or recording.response_model or "",
@@ -191,6 +199,8 @@ class _Reading:
             semconv.OTEL_LLM_STREAM_TOOL_CALL_COUNT: recording.tool_call_count,
             semconv.OTEL_LLM_STREAM_ANOMALY_COUNT: len(timeline.anomalies),
         }
+        if case.repeated_turns:
+            attributes[semconv.OTEL_LLM_CONVERSATION_REPEATED_CALLS] = case.repeated_turns
         if recording.streamed:
             attributes[semconv.OTEL_LLM_STREAM_CHUNK_COUNT] = recording.chunk_count
         if self._timed and recording.streamed:
@@ -206,9 +216,16 @@ class _Reading:
             self._now,
             attributes,
             [(event.name, event.time_ns, event.attributes) for event in timeline.events],
-            [(anomaly, self._evidence.of(anomaly)) for anomaly in timeline.anomalies],
+            [(anomaly, self._evidence.of(anomaly) or _stray(anomaly, end.framing)) for anomaly in timeline.anomalies],
             recording,
         )
+
+
+def _stray(anomaly: Anomaly, framing: Framing | None) -> list[Excerpt]:
+    """The line that shows an anomaly of the bytes."""
+    if framing is None or anomaly.type != "invalid_framing":
+        return []
+    return [Excerpt(0, framing.first_stray, framing.first_stray_text)]
 
 
 def _unread(title: str, what: str) -> Verdict:

@@ -65,7 +65,8 @@ _PATHS = (
     (re.compile(r"/chat/completions$"), CHAT),
     (re.compile(r"/responses$"), RESPONSES),
     (re.compile(r"/completions?(?:/|$)"), _TEXT),
-    (re.compile(r"/(?:messages|complete)$"), _ANTHROPIC),
+    # Assistants have messages, too.
+    (re.compile(r"/v\d/(?:messages|complete)$|:(?:streamR|r)awPredict$"), _ANTHROPIC),
     (re.compile(r":(?:streamG|g)enerateContent$"), _GEMINI),
     (re.compile(r"/embeddings$|:(?:batchE|e)mbedContents?$|/api/embed$"), _EMBEDDINGS),
     (re.compile(r"/model/[^/]+/(?:converse|invoke)(?:-stream|-with-response-stream)?$"), _BEDROCK),

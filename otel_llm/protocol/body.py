@@ -53,12 +53,9 @@ class ResponseBody:
         if self._events is not None:
             yield from self._events.finish()
 
-    def take_strays(self) -> list[Stray]:
-        """The lines since the last call that are no part of an event."""
-        if self._events is None or not self._events.strays:
-            return []
-        strays, self._events.strays = self._events.strays, []
-        return strays
+    def take_strays(self) -> tuple[list[Stray], int]:
+        """As `EventReader.take_strays`."""
+        return ([], 0) if self._events is None or not self._events.strays else self._events.take_strays()
 
     @property
     def document(self) -> bytes | None:

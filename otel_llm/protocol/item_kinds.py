@@ -6,7 +6,8 @@ are run by the server: web and file search, images, code, MCP, and a shell in a 
 
 xAI's own tools for X are `custom_tool_call` items too. Nothing in such an item says that the server ran it; the request
 does, because it declares no custom tool of that name.
-Sources: the OpenAI API reference, "Responses: input items" and "output items"; https://docs.x.ai/docs/guides/tools
+Sources: the OpenAI API reference, "Responses: input items" and "output items"; https://docs.x.ai/docs/guides/tools;
+https://openrouter.ai/docs/guides/features/server-tools
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ TOOL_SEARCH = "tool_search"
 # Items of the server besides those named `..._call`: a tool that waits for approval, code that calls tools, the
 # conversation so far in short.
 _SERVER_ITEMS = frozenset({"mcp_approval_request", "program", "compaction"})
+# In the types of a gateway's own tools, as in `openrouter:web_search`.
+_OF_GATEWAY = ":"
 _RESULTS = frozenset(f"{kind}_output" for kind in _ARGUMENTS_OF if kind != "tool_search_call")
 # Parts of a response that are neither calls nor messages.
 _MODEL_ITEMS = frozenset({"reasoning", "program", "program_output", "mcp_list_tools", "mcp_approval_request"})
@@ -68,14 +71,16 @@ def is_of_server(item: Any) -> bool:
     kind = text_of(field(item, "type")) or ""
     if kind in _ARGUMENTS_OF:
         return runs_on_server(item, kind)
-    return kind in _SERVER_ITEMS or kind.endswith("_call")
+    return kind in _SERVER_ITEMS or kind.endswith("_call") or _OF_GATEWAY in kind
 
 
 def is_part_of_answer(item: Any, kind: str) -> bool:
     """Whether an item in a conversation is of the model, or of the server while it answered."""
     if kind == "tool_search_output":
         return text_of(field(item, "call_id")) is None
-    return kind in _MODEL_ITEMS or kind.endswith("_call") or text_of(field(item, "role")) == "assistant"
+    if kind in _MODEL_ITEMS or kind.endswith("_call") or _OF_GATEWAY in kind:
+        return True
+    return text_of(field(item, "role")) == "assistant"
 
 
 def result_of(item: Any, kind: str) -> str | None:

@@ -51,6 +51,11 @@ def part_texts(parts: Any) -> Iterator[str]:
             yield text
 
 
+def text_of_content(content: Any) -> str:
+    """The text of a content, whether it is a string or a list of parts; empty if it has none."""
+    return content_text(content) or "\n".join(part_texts(content))
+
+
 def part_reasoning(part: Any) -> str:
     """The reasoning in one part of a content, empty if it has none."""
     return _text_or_parts(field(part, "thinking")) or _text_or_parts(field(part, "summary"))

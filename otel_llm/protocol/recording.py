@@ -24,7 +24,7 @@ from typing import Any
 from otel_llm.protocol.call_matching import LEGACY, Key, TextKey, begin_call, find_call
 from otel_llm.protocol.choice import CUTTING_FINISH_REASONS, Choice, Failure, Limits, Notice, Outcome, TagRewrite
 from otel_llm.protocol.errors import error_in
-from otel_llm.protocol.executed_tools import EXECUTED_TOOLS, count_executed_tools
+from otel_llm.protocol.executed_tools import EXECUTED_TOOLS, count_executed_tools, executed_in_usage
 from otel_llm.protocol.fields import field, index_of, is_empty, items_of, text_of, undeclared_field
 from otel_llm.protocol.folding import settle_calls
 from otel_llm.protocol.text_recording import TextRecorder
@@ -340,6 +340,8 @@ class Recording:
         if self.usage is None and self._finishing_chunk is not None:
             self.usage = self._misplaced_usage(self._finishing_chunk)
         self._read_last_tier()
+        if self.choices and self.usage is not None and (executed := executed_in_usage(self.usage)):
+            self.server_items(executed)
         if wait_started_ns is not None and self.chunk_count:
             self.max_wait_ns = max(self.max_wait_ns, ended_ns - wait_started_ns)
         self._settle(at_end=True, most_deltas=most_deltas)

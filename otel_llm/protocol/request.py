@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 from otel_llm.protocol.conversation import Turn, holds_conversation, read_turn
 from otel_llm.protocol.fields import arguments_given, field, given, is_a, items_of, text_of
 from otel_llm.protocol.item_kinds import TOOL_SEARCH, is_tool_search, tool_named_by, tools_in
+from otel_llm.protocol.past_calls import Conversation, read_conversation
 from otel_llm.protocol.request_text import RequestText
 
 Api = Literal["chat", "responses"]
@@ -25,6 +26,14 @@ class Tool(NamedTuple):
     kind: Literal["function", "custom", "built_in"] = "function"
     """`built_in`: a tool of the API that the application runs, such as a shell."""
     parameters: Any = None
+
+    @property
+    def takes_arguments(self) -> bool:
+        """Whether its schema declares parameters, or may: it declares no properties only if it shows them."""
+        if self.parameters is None:
+            return False
+        shapes = (field(self.parameters, name) for name in ("$ref", "anyOf", "oneOf", "allOf", "patternProperties"))
+        return bool(field(self.parameters, "properties")) or any(shapes)
 
     @property
     def requires_arguments(self) -> bool:
@@ -59,6 +68,10 @@ class ChatRequest(NamedTuple):
     api: Api = "chat"
     turn: Turn | None = None
     """The last turn of the conversation, None if it has neither calls nor results."""
+    conversation: Conversation = Conversation()
+    """The messages or input items, as they are; what they say is read when a judge asks."""
+    wants_usage: bool = False
+    """Whether `stream_options` asks for the usage."""
     said: RequestText = RequestText({})
     """All that it says, to see what it asks for."""
     wants_raw_thoughts: bool = False
@@ -101,6 +114,7 @@ _READ = (
             "function_call",
             "parallel_tool_calls",
             "prompt",
+            "stream_options",
         }
     )
 )
@@ -145,6 +159,8 @@ def read_request(kwargs: Mapping[str, Any], api: Api = "chat") -> ChatRequest:
         not _FORMATS.isdisjoint(given) and _asks_for_json(get("response_format"), get("text_format"), get("text")),
         api,
         read_turn(kwargs, tools, has_server_tools=server_tools),
+        read_conversation(kwargs),
+        "stream_options" in given and field(get("stream_options"), "include_usage") is True,
         RequestText(kwargs),
         not _THOUGHTS.isdisjoint(given) and _wants_raw(get("reasoning_format"), get("separate_reasoning")),
         item_tools,

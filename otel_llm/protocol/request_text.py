@@ -35,11 +35,11 @@ class RequestText:
 
     def __init__(self, kwargs: Mapping[str, Any]) -> None:
         # The application may add to its list of messages before the response has ended.
-        sources = [source for name in _SOURCES if (source := given(kwargs.get(name))) is not None]
-        self._sources = [source.copy() if type(source) is list else source for source in sources]
+        sources = map(kwargs.get, _SOURCES)
+        self._sources = [source.copy() if type(source) is list else source for source in sources if source is not None]
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, RequestText) and self._sources == other._sources
+        return isinstance(other, RequestText) and self._given() == other._given()
 
     __hash__ = None  # type: ignore[assignment]  # its sources can change
 
@@ -55,8 +55,12 @@ class RequestText:
             return True
         return False
 
+    def _given(self) -> list[Any]:
+        """The sources that are not marked as omitted."""
+        return [source for source in map(given, self._sources) if source is not None]
+
     def _texts(self) -> Iterator[str]:
-        pending: list[Any] = list(map(given, self._sources))
+        pending = self._given()
         count = 0
         while pending:
             value = pending.pop()

@@ -52,17 +52,24 @@ class EventReader:
 
     `feed` and `finish` are generators, to be exhausted before the next call. Both raise UnreadableError for a line or
     an event that is too long; `finish` then yields nothing more. `strays`: the first lines that are no part of an
-    event; whoever takes them may clear the list.
+    event, which `take_strays` clears; `over_strays` counts those beyond them.
     """
 
     def __init__(self) -> None:
         self.strays: list[Stray] = []
+        self.over_strays = 0
         self._buffer = bytearray()
         self._searched = 0
         self._offset = 0
         self._data: list[bytes] = []
         self._data_length = 0
         self._data_offset = 0
+
+    def take_strays(self) -> tuple[list[Stray], int]:
+        """The lines since the last call that are no part of an event, and how many more there were."""
+        taken = self.strays, self.over_strays
+        self.strays, self.over_strays = [], 0
+        return taken
 
     def feed(self, data: bytes) -> Iterator[ServerSentEvent]:
         """The events that this piece completes."""
@@ -111,8 +118,11 @@ class EventReader:
             return
         field, _, value = line.partition(b":")
         if field != b"data":
-            if field not in _OTHER_FIELDS and len(self.strays) < _MOST_STRAYS:
-                self.strays.append(Stray(line[:_KEPT_OF_A_STRAY], offset))
+            if field not in _OTHER_FIELDS:
+                if len(self.strays) < _MOST_STRAYS:
+                    self.strays.append(Stray(line[:_KEPT_OF_A_STRAY], offset))
+                else:
+                    self.over_strays += 1
             return
         if not self._data:
             self._data_offset = offset

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from otel_llm.tags.thoughts import CODE, THOUGHT_MARKS, is_quoted, line_around
+from otel_llm.tags.thoughts import CODE, THOUGHT_MARKS, is_quoted, line_around, read_layout
 
 _TOKENS = (
     "<start_of_turn>",  # Gemma
@@ -172,8 +172,12 @@ class Token(NamedTuple):
 
 
 def may_hold_tokens(text: str) -> bool:
-    """Whether there is anything that looks like a token, or like a part of one at an end."""
-    return _FIRST.search(text) is not None or _PART_AT_START.match(text.lstrip()) is not None
+    """Whether there is any token in the text, or a part of one at an end, mentioned or not."""
+    if _FIRST.search(text) is None and _PART_AT_START.match(text.lstrip()) is None:
+        return False
+    plain = read_layout(text).plain
+    ends = _part_at_start(plain) or _part_at_end(plain.rstrip())
+    return ends is not None or bool(_residue(plain, ended=True))
 
 
 def tokens_in(plain: str, *, ended: bool = True) -> list[Token]:

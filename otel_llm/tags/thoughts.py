@@ -13,7 +13,6 @@ How a text is read:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import NamedTuple
 
 THOUGHT_MARKS = {
@@ -207,9 +206,3 @@ class _Reader:
             return
         behind = self.thoughts[-1].end if self.thoughts else 0
         self.thoughts.append(Thought(behind, end, text[behind:start], mark))
-
-
-def each_thought(text: str) -> Iterator[str]:
-    """What the marked thoughts in `text` say."""
-    for thought in read_layout(text).thoughts:
-        yield thought.inner

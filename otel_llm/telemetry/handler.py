@@ -16,6 +16,7 @@ from otel_llm.config import Config
 from otel_llm.telemetry.call_links import RecentCalls
 from otel_llm.telemetry.instruments import Instruments
 from otel_llm.telemetry.opentelemetry_internals import is_proxy_provider
+from otel_llm.telemetry.past_turns import PastTurns
 from otel_llm.telemetry.proxy_meters import proxy_meter_provider
 from otel_llm.telemetry.semconv import SCOPE
 from otel_llm.transparency.faults import attempt
@@ -54,6 +55,7 @@ class Telemetry:
         self.instruments = instruments
         forgotten = instruments.forgotten_calls
         self.recent_calls = RecentCalls(lambda: forgotten.add(1, ()))
+        self.past_turns = PastTurns()
         self.handler = TelemetryHandler(
             tracer_provider=tracer_provider,
             meter_provider=meter_source,

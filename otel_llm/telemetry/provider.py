@@ -87,6 +87,23 @@ def server_of(client: Any) -> Server:
     return server
 
 
+@lru_cache(maxsize=64)
+def known_provider(server: Server) -> str | None:
+    """The server's provider, None if nothing tells and it is only presumed."""
+    if server.provider != _DEFAULT_PROVIDER or _by_host(server.address or "", "") == _DEFAULT_PROVIDER:
+        return server.provider
+    return None
+
+
+def provider_at(url: str) -> str | None:
+    """The provider whose address a URL has, None if it is none that is known."""
+    try:
+        parts = urlsplit(url)
+        return _by_host(parts.hostname or "", parts.path)
+    except ValueError:
+        return None
+
+
 def server_inferred_from(fingerprint: str | None, server: Server) -> Server:
     """The server; if its provider is still the default, inferred from a response's `system_fingerprint`."""
     if fingerprint is None or server.provider != _DEFAULT_PROVIDER or server.address == "api.openai.com":

@@ -38,6 +38,7 @@ from otel_llm.telemetry.semconv import (
     OPENAI_RESPONSE_SERVICE_TIER,
     OPENAI_RESPONSE_SYSTEM_FINGERPRINT,
     OTEL_LLM_ANOMALY_TYPE,
+    OTEL_LLM_CONVERSATION_REPEATED_CALLS,
     OTEL_LLM_REDACTION_WITHHELD_COUNT,
     OTEL_LLM_STREAM_ANOMALY_COUNT,
     OTEL_LLM_STREAM_ANOMALY_TYPES,
@@ -210,6 +211,7 @@ class RequestSpan:
             attempt("the calls made", self.remember_calls, recording)
         if recording.outcome == "completed" and self._request.api == "responses":
             attempt("the calls answered", self._remember_results, recording)
+            attempt("the turns so far", self._telemetry.past_turns.remember, self._request, recording)
         if error is not None or recording.failure is not None:
             attempt("the end of the span", self._fail, recording, error, redaction)
         elif timeline.anomalies and self._telemetry.config.anomaly_status == "error":
@@ -380,6 +382,8 @@ def _response_attributes(recording: Recording, timeline: Timeline) -> dict[str, 
         if recording.first_tool_call_ns is not None:
             waited = (recording.first_tool_call_ns - recording.started_ns) / 1e9
             attributes[OTEL_LLM_STREAM_TIME_TO_FIRST_TOOL_CALL] = waited
+    if timeline.repeated_calls:
+        attributes[OTEL_LLM_CONVERSATION_REPEATED_CALLS] = timeline.repeated_calls
     attributes.update(_served_by(recording))
     return attributes
 

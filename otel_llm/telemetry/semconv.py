@@ -31,6 +31,8 @@ OTEL_LLM_STREAM_TOOL_CALL_COUNT: Final = "otel_llm.stream.tool_call_count"
 OTEL_LLM_STREAM_TEXT_ONLY: Final = "otel_llm.stream.text_only"
 """Whether there is text and no tool call."""
 OTEL_LLM_STREAM_ANOMALY_COUNT: Final = "otel_llm.stream.anomaly_count"
+OTEL_LLM_CONVERSATION_REPEATED_CALLS: Final = "otel_llm.conversation.repeated_calls"
+"""In so many turns in a row, counting this response, the model made the same call and got the same result."""
 OTEL_LLM_STREAM_ANOMALY_TYPES: Final = "otel_llm.stream.anomaly_types"
 """Their types, sorted, each once, with commas between. Absent if there are none."""
 OTEL_LLM_STREAM_TIME_PER_OUTPUT_TOKEN: Final = "otel_llm.stream.time_per_output_token"  # noqa: S105  not a password

@@ -72,12 +72,13 @@ class Event(NamedTuple):
 
 class Timeline(NamedTuple):
     """`coalesced`: deltas folded into another delta's event. `anomalies`: those given, and `limit_exceeded` if events
-    were omitted.
+    were omitted. `repeated_calls`: see `otel_llm.conversation.repeated_calls`.
     """
 
     events: list[Event]
     coalesced: int
     anomalies: list[Anomaly]
+    repeated_calls: int = 0
 
 
 # An event behind its sort key: its time, its rank among the events of one chunk, the number of its call, and the order

@@ -71,6 +71,11 @@ class Stream:
         return [anomaly.type for anomaly in self._observation.anomalies]
 
     @property
+    def repeated_calls(self) -> int:
+        """In so many turns in a row the model made the same call and got the same result; 0 if it repeated none."""
+        return self._observation.repeated_calls
+
+    @property
     def anomaly_details(self) -> list[str]:
         """The anomalies as `type: detail`."""
         return [f"{anomaly.type}: {anomaly.detail}" for anomaly in self._observation.anomalies]

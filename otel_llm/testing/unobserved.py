@@ -22,7 +22,6 @@ from otel_llm.observation import Observation
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import ChatRequest
 from otel_llm.protocol.tool_call import ToolCall
-from otel_llm.telemetry.call_links import RecentCalls
 from otel_llm.telemetry.handler import Telemetry
 from otel_llm.telemetry.redaction import Redaction
 from otel_llm.telemetry.timeline import Timeline
@@ -61,9 +60,10 @@ class _NoSpan:
 
     event_limit: int | None = None
 
-    def __init__(self, request: ChatRequest, recent_calls: RecentCalls) -> None:
+    def __init__(self, request: ChatRequest, telemetry: Telemetry) -> None:
         self._request = request
-        self._recent_calls = recent_calls
+        self._recent_calls = telemetry.recent_calls
+        self._past_turns = telemetry.past_turns
 
     def release(self) -> None:
         pass
@@ -86,6 +86,8 @@ class _NoSpan:
     ) -> None:
         if recording.outcome == "completed":
             self.remember_calls(recording)
+            if self._request.api == "responses":
+                attempt("the turns so far", self._past_turns.remember, self._request, recording)
 
 
 class _UnobservedMethodWrapper(MethodWrapper):
@@ -108,7 +110,7 @@ class _UnobservedMethodWrapper(MethodWrapper):
 
     def _start_span(self, request: ChatRequest, *_args: Any) -> _NoSpan:
         # The current span stays the application's.
-        return _NoSpan(request, self._telemetry.recent_calls)
+        return _NoSpan(request, self._telemetry)
 
     def _begin(self, resource: Any, kwargs: Mapping[str, Any]) -> Observation | None:
         # The listener traces nothing, so beside another instrumentation there is no double tracing to warn about.

@@ -14,10 +14,9 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from otel_llm.observation import Observation, Span, end_open_at_exit
 from otel_llm.protocol.request import Api, ChatRequest, read_request
-from otel_llm.telemetry.call_links import RecentCalls
 from otel_llm.telemetry.handler import Telemetry
 from otel_llm.telemetry.log_lines import are_wanted, log_request
-from otel_llm.telemetry.provider import Server, server_of
+from otel_llm.telemetry.provider import Server, known_provider, server_of
 from otel_llm.telemetry.request_span import start_request_span
 from otel_llm.transparency.faults import attempt, swallow
 from otel_llm.transparency.proxies import wrapper_of
@@ -220,8 +219,8 @@ class MethodWrapper:
         except Exception as fault:  # noqa: BLE001
             swallow("the request's arguments", fault)
         telemetry = self._telemetry
-        if request is not None and request.turn is not None and request.turn.previous_response is not None:
-            request = attempt("the calls before", _continued, request, telemetry.recent_calls) or request
+        if request is not None and request.conversation.previous is not None:
+            request = attempt("the calls before", _continued, request, telemetry) or request
         described = request or ChatRequest(stream=bool(kwargs.get("stream")), api=self._api)
         logs = attempt("log lines", are_wanted, telemetry.config) or False
         if logs:
@@ -244,6 +243,7 @@ class MethodWrapper:
                 request,
                 span,
                 logs=logs,
+                provider=known_provider(server),
                 started_ns=started_ns,
             )
         except Exception:
@@ -295,15 +295,15 @@ def without_inactive(method: Any) -> Any:
     return method
 
 
-def _continued(request: ChatRequest, known: RecentCalls) -> ChatRequest:
+def _continued(request: ChatRequest, telemetry: Telemetry) -> ChatRequest:
     """The request, with what is known of the part of its conversation that the server has."""
-    turn = request.turn
-    if turn is None:
-        return request
-    tools = known.tools_before(turn.previous_response)
-    if tools:
-        request = request.with_earlier_tools(tools)
-    return request._replace(turn=known.complete_turn(turn))
+    turn, known = request.turn, telemetry.recent_calls
+    if turn is not None and turn.previous_response is not None:
+        tools = known.tools_before(turn.previous_response)
+        if tools:
+            request = request.with_earlier_tools(tools)
+        request = request._replace(turn=known.complete_turn(turn))
+    return request._replace(conversation=telemetry.past_turns.complete(request.conversation))
 
 
 def _streams(observation: Observation) -> bool:

@@ -43,6 +43,15 @@ TYPES = [
     "result_without_call",
     "unanswered_call",
     "duplicate_result",
+    "empty_response",
+    "duplicated_text",
+    "repetition",
+    "replacement_character",
+    "missing_usage",
+    "repeated_call",
+    "id_reused",
+    "unacceptable_id",
+    "unacceptable_name",
     "invalid_unicode",
     "stalled",
     "limit_exceeded",
@@ -84,7 +93,9 @@ def test_its_sample_has_this_anomaly_and_no_other(name: str) -> None:
         return
     waits = {position: int(seconds * 1e9) + STEP_NS for position, seconds in sample.waits.items()}
     asked = {"tools": list(TOOLS), **sample.asked}
-    assert types_of(anomalies_of([dict(chunk) for chunk in sample.chunks], asked, waits_ns=waits)) == [name]
+    assert types_of(
+        anomalies_of([dict(chunk) for chunk in sample.chunks], asked, waits_ns=waits, provider=sample.provider)
+    ) == [name]
 
 
 @pytest.mark.parametrize("name", TYPES)

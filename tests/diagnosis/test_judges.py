@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from otel_llm.demo.scripted_server import ABSENT, chunk, usage_chunk
-from otel_llm.diagnosis import case, judges
-from otel_llm.diagnosis.case import Anomaly, Case
+from otel_llm.diagnosis import judges
+from otel_llm.diagnosis.case import Anomaly, Case, Finding
 from otel_llm.diagnosis.judges import diagnose
 from otel_llm.protocol.choice import Limits
 from otel_llm.protocol.recording import Recording
@@ -40,7 +40,8 @@ from tests.helpers.streams import (
 
 ADD = tool("add_task", "title")
 LIST = tool("list_tasks")
-TOOLS = [ADD, LIST, tool("add"), tool("add_task_list"), custom_tool("note")]
+FIND = tool("find", page={"type": "integer"})
+TOOLS = [ADD, LIST, FIND, tool("add"), tool("add_task_list"), custom_tool("note")]
 ASKED: dict[str, Any] = {"tools": TOOLS}
 UNKNOWN_REQUEST = None
 STOPPED = ("closed", "abandoned", "cancelled", "error")
@@ -96,7 +97,6 @@ def table(*rows: Any) -> pytest.MarkDecorator:
     row("text", [says("Hel"), says("lo"), ends("stop")]),
     row("text-cut-by-length", [says("Hel"), ends("length")]),
     row("text-cut-by-content-filter", [says("Hel"), ends("content_filter")]),
-    row("empty-text", [says(""), ends("stop")]),
     row("refusal", [chunk({"refusal": "No."}), ends("stop")]),
     row("one-call", [*whole_call("add_task", TITLE), ends()]),
     row("one-call-one-delta", arguments(TITLE, "add_task")),
@@ -590,6 +590,10 @@ def test_duplicate_id(chunks: Any, asked_for: Any, outcome: Any, expected: Any) 
     check(chunks, asked_for, outcome, expected)
 
 
+def says_the_user(text: str) -> dict[str, Any]:
+    return asked(messages=[{"role": "user", "content": "Hi"}, {"role": "user", "content": text}])
+
+
 def twice(one: Any, other: Any, name: str = "add", reason: str = "tool_calls") -> list[Chunk]:
     return [calls(call(0, "a", name, one), call(1, "b", name, other)), ends(reason)]
 
@@ -600,15 +604,21 @@ def twice(one: Any, other: Any, name: str = "add", reason: str = "tool_calls") -
     row("other-white-space", twice('{"a":1}', '{ "a" : 1 }'), "duplicate_call"),
     row("other-spelling-of-a-character", twice('{"a":"é"}', '{"a":"\\u00e9"}'), "duplicate_call"),
     row("other-spelling-of-a-number", twice('{"a":1}', '{"a":1.0}'), "duplicate_call"),
-    row("nothing-and-an-empty-object", twice("", "{}"), "duplicate_call"),
+    row("no-parameters", twice("", "{}")),
+    row("no-parameters-but-arguments", twice('{"a":1}', '{"a":1}'), "duplicate_call"),
+    row("unknown-tool", twice("{}", "{}", "other"), "duplicate_call", "unknown_tool", "unknown_tool"),
+    row("nothing-and-an-empty-object", twice("", "{}", "find"), "duplicate_call"),
+    row("unknown-request", twice("{}", "{}"), "duplicate_call", request=UNKNOWN_REQUEST),
+    row("asked-for-twice", twice(TITLE, TITLE, "add_task"), request=says_the_user("Add milk twice.")),
+    row("asked-for-once", twice(TITLE, TITLE, "add_task"), "duplicate_call", request=says_the_user("Add 2 and 3.")),
     row("as-object-and-as-text", twice({"a": 1}, '{"a":1}'), "duplicate_call", "arguments_not_string"),
-    row("three", parallel(*[call(n, f"{n}", "add", "{}") for n in range(3)]), "duplicate_call", "duplicate_call"),
+    row("three", parallel(*[call(n, f"{n}", "find", "{}") for n in range(3)]), "duplicate_call", "duplicate_call"),
     row("several-values-twice", twice("{}{}", "{} {}"), "duplicate_call", "arguments_duplicated",
         "arguments_duplicated"),
     row("not-json-twice", twice("{", "{"), "duplicate_call", "invalid_json", "invalid_json"),
     row("custom", [calls(custom_call(0, "a", "note", "x"), custom_call(1, "b", "note", "x")), ends()],
         "duplicate_call"),
-    row("whole-at-length", twice("{}", "{}", reason="length"), "duplicate_call"),
+    row("whole-at-length", twice("{}", "{}", "find", reason="length"), "duplicate_call"),
     row("huge-number", twice("[" + "9" * 5000 + "]", "[" + "9" * 5000 + "]"), "duplicate_call",
         "arguments_not_object", "arguments_not_object"),
     row("other-arguments", twice('{"a":1}', '{"a":2}')),
@@ -739,9 +749,9 @@ def test_parallel_violated(chunks: Any, asked_for: Any, outcome: Any, expected: 
     row("stop-after-a-legacy-call", [legacy("add", "{}"), ends("stop")], "finish_reason_mismatch"),
     row("tool-calls-without-a-call", [says("Hi"), ends()], "finish_reason_mismatch"),
     row("function-call-without-a-call", [says("Hi"), ends("function_call")], "finish_reason_mismatch"),
-    row("tool-calls-and-nothing-at-all", [ends()], "finish_reason_mismatch"),
+    row("tool-calls-and-nothing-at-all", [ends()], "finish_reason_mismatch", "empty_response"),
     row("a-call-that-the-server-threw-away", [ends("function_call_filter: MALFORMED_FUNCTION_CALL")],
-        "finish_reason_mismatch"),
+        "finish_reason_mismatch", "empty_response"),
     row("unexpected-tool-call", [says("Hi"), ends("UNEXPECTED_TOOL_CALL")], "finish_reason_mismatch"),
     row("another-word-without-a-call", [says("Hi"), ends("content_filter: RECITATION")]),
     row("required-does-not-excuse-stop", arguments("{}", reason="stop"), "finish_reason_mismatch",
@@ -751,7 +761,8 @@ def test_parallel_violated(chunks: Any, asked_for: Any, outcome: Any, expected: 
     row("no-request-excuses-another-word", arguments("{}", reason="eos"), "finish_reason_mismatch",
         request=UNKNOWN_REQUEST),
     row("no-request-and-no-call", [says("Hi"), ends()], "finish_reason_mismatch", request=UNKNOWN_REQUEST),
-    row("function-call-of-which-all-is-empty", [legacy("", ""), ends("function_call")], "finish_reason_mismatch"),
+    row("function-call-of-which-all-is-empty", [legacy("", ""), ends("function_call")], "finish_reason_mismatch",
+        "empty_response"),
     row("named-excuses-nothing-but-stop", arguments("{}", reason="eos"), "finish_reason_mismatch",
         request=named("list_tasks")),
     row("the-last-of-two-counts", [*arguments("{}"), ends("stop")], "finish_reason_mismatch"),
@@ -1089,7 +1100,7 @@ def tool_calls(*pairs: tuple[Any, Any]) -> dict[str, Any]:
         pytest.param(tool_calls(("add", {})), "tool_calls", ["arguments_not_string"], id="object"),
         pytest.param(tool_calls(("add", "{}")), "stop", ["finish_reason_mismatch"], id="stop"),
         pytest.param(tool_calls(("add", "{")), "length", ["truncated"], id="truncated"),
-        pytest.param(tool_calls(("add", "{}"), ("add", "{ }")), "tool_calls", ["duplicate_call"], id="same-call"),
+        pytest.param(tool_calls(("find", "{}"), ("find", "{ }")), "tool_calls", ["duplicate_call"], id="same-call"),
         pytest.param({"content": "Hi"}, None, ["missing_finish_reason"], id="no-finish-reason"),
     ],
 )  # fmt: skip
@@ -1195,8 +1206,8 @@ def test_without_on_fault_the_exception_is_raised(judge: Any, monkeypatch: pytes
 
 
 def test_what_a_judge_found_before_it_raised_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    def finds_and_raises(_case: Case) -> Iterator[case.Finding]:
-        yield case.Finding("stalled", "found before")
+    def finds_and_raises(_case: Case) -> Iterator[Finding]:
+        yield Finding("stalled", "found before")
         raise RuntimeError("broken")
 
     replace(monkeypatch, judges.stalled, finds_and_raises)

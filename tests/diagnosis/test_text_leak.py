@@ -25,19 +25,14 @@ MARKED = f"<tool_call>\n{BODY}\n</tool_call>"
 PYTHONIC = "[add_task(title='buy milk')]"
 
 
-# Some texts have marks of thoughts, or lone tags.
-OF_MARKS = {"token_leak", "reasoning_leak", "call_in_reasoning"}
-
-
 def leaks_in(content: str, *, size: int | None = None, outcome: Any = "completed") -> list[str]:
     size = size or max(1, len(content))
     chunks = [says(content[at : at + size]) for at in range(0, len(content), size)]
     if outcome == "completed":
         chunks.append(ends("stop"))
     found = anomalies_of(chunks, ASKED, outcome)
-    assert {one.type for one in found} <= {"text_leak", *OF_MARKS}
-    found = [one for one in found if one.type not in OF_MARKS]
-    return [one.detail for one in found]
+    # Some of the texts are thoughts only, or come twice.
+    return [one.detail for one in found if one.type in {"text_leak", "limit_exceeded"}]
 
 
 LEAKS = [
@@ -193,8 +188,7 @@ def test_text_beyond_the_limit_is_counted_and_not_searched() -> None:
 
 def test_a_text_of_opening_markers_is_searched_up_to_a_limit() -> None:
     content = "{ add_task" + "{ " * 300_000
-    (found,) = anomalies_of([says(content), ends("stop")], ASKED)
-    assert found.type == "limit_exceeded"
+    (found,) = [one for one in anomalies_of([says(content), ends("stop")], ASKED) if one.type == "limit_exceeded"]
     assert found.detail.endswith("characters of text were not searched for calls")
 
 

@@ -205,6 +205,7 @@ FILES: dict[str, str | bytes] = {
     "polly-one-hex.har": json.dumps(polly({"encoding": "hex", "text": STREAM.hex()})),
     "polly.har.yaml": yaml.safe_dump(polly({"text": STREAM.decode(), "textDecoded": "x"})),
     "nock.json": nock(STREAM.decode()),
+    "nock-one.json": json.dumps(json.loads(nock(STREAM.decode()))[0]),
     "nock-gzip.json": nock(HEX, **GZIPPED),
     "nock-binary.json": nock(STREAM.hex(), responseIsBinary=True),
     "nock-json.json": nock(COMPLETION, **IN_JSON),
@@ -318,4 +319,5 @@ def test_any_encoding_of_standard_output(encoding: str, options: list[str], tmp_
     assert b"Traceback" not in done.stderr
     assert done.returncode == 1
     assert b"missing_finish_reason" in done.stdout
+    assert b"\\u2501" not in done.stdout
     assert ("🥛" in done.stdout.decode(encoding)) is (encoding == "utf-8" and not options)

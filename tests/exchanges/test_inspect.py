@@ -253,6 +253,20 @@ def test_it_shows_the_offending_bytes(tmp_path: Path, capsys: pytest.CaptureFixt
         assert content[chunk["offset"] :].startswith(f"data: {chunk['text']}")
 
 
+def test_it_shows_the_line_that_is_no_event(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = f'data: {CHUNK}\n\nerror: {{"message": "no luck"}}\n\n'
+    path = written(tmp_path, "stream", content)
+    assert main(["inspect", "--json", path]) == 1
+    ((anomaly),) = json.loads(capsys.readouterr().out)["anomalies"]
+    ((line),) = anomaly["chunks"]
+    assert (anomaly["type"], line["number"]) == ("invalid_framing", 0)
+    assert content[line["offset"] :].startswith(line["text"])
+    assert main(["inspect", path]) == 1
+    out = capsys.readouterr().out
+    assert f'byte {line["offset"]}  error: {{"message": "no luck"}}' in out
+    assert "an error outside the events: no luck" in out
+
+
 def test_known_times_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(CORPUS / "broken-stalled-text.jsonl")]) == 1
     out = capsys.readouterr().out
@@ -489,7 +503,8 @@ def peak(path: str) -> tuple[int, float]:
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
-    chunk = {"choices": [{"index": 0, "delta": {"content": "x" * 8192}, "finish_reason": None}]}
+    text = "".join(f"{number} " for number in range(1_700))
+    chunk = {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]}
     last = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
     line = f"data: {json.dumps(chunk)}\n\n".encode()
     sizes = {}
@@ -500,7 +515,8 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
                 file.write(line)
             file.write(f"data: {json.dumps(last)}\n\ndata: [DONE]\n\n".encode())
         status, sizes[count] = peak(str(path))
-        assert status == 0
+        # A text over the limit is told.
+        assert status == (count > 100)
     assert sizes[12_000] < sizes[100] + 40
 
 

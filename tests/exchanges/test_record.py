@@ -721,6 +721,29 @@ def test_it_says_why_it_did_not_record(tmp_path: Path, serve: Callable[..., Any]
     assert "recorded without the body, which the server compressed: 1\n" in done.stderr
 
 
+FAILURES: dict[str, tuple[Any, str]] = {
+    "an error in place of a stream": (Answer(error_event("no luck")), "an error: no luck"),
+    "an HTTP error": (Answer(error_event("no luck"), status=429), "status 429: no luck"),
+    "an error event": (error_event("no luck"), "an error event: no luck"),
+    "a field of its own": (b'error: {"message": "no luck"}\n\n', "an error outside the events: no luck"),
+    "the refused key": (Answer(error_event(f"wrong key {KEY}"), status=401), f"status 401: wrong key {'*' * len(KEY)}"),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_it_tells_why_a_response_failed(name: str, tmp_path: Path, serve: Callable[..., Any]) -> None:
+    step, why = FAILURES[name]
+    code = f"""
+import httpx, os
+url = os.environ["OPENAI_BASE_URL"] + "/chat/completions"
+httpx.post(url, json={ASK!r}, headers={{"x-api-key": "{KEY}"}})
+"""
+    done = recorded_run(tmp_path, code, "--upstream", serve(step).base_url)
+    (recorded,) = recordings(tmp_path)
+    assert f"otel-llm record: {recorded}: completed\notel-llm record: {recorded}: {why}\n" in done.stderr
+    assert KEY not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("steps", "found"),
     [

@@ -15,6 +15,7 @@ from otel_llm.exchanges.reading import read_exchanges
 from otel_llm.exchanges.recorded import open_recording
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import read_request
+from otel_llm.telemetry.provider import provider_at
 from tests.helpers.streams import sdk_chunk
 
 CORPUS = Path(__file__).parents[1] / "corpus"
@@ -29,6 +30,7 @@ class Labelled(NamedTuple):
     times: list[int]
     ends: ResponseEnd
     expected: list[str]
+    provider: str | None = None
 
     @property
     def is_healthy(self) -> bool:
@@ -60,11 +62,18 @@ def load(path: Path) -> Labelled:
         [part.time_ns or 0 for part in chunks],
         ends,
         head["expected"],
+        provider_at(begins.url),
     )
 
 
 def judged(
-    chunks: Iterable[Any], times: Iterable[int], request: Mapping[str, Any], ends: ResponseEnd, *, as_sdk: bool = True
+    chunks: Iterable[Any],
+    times: Iterable[int],
+    request: Mapping[str, Any],
+    ends: ResponseEnd,
+    *,
+    as_sdk: bool = True,
+    provider: str | None = None,
 ) -> list[str]:
     """The sorted types of the anomalies of such a stream."""
     asked = read_request(request)
@@ -74,4 +83,4 @@ def judged(
         recording.feed(sdk_chunk(chunk) if as_sdk else chunk, now, came)
         now = came
     recording.end(ends.outcome, max(now, ends.time_ns or 0))
-    return sorted(anomaly.type for anomaly in [*diagnose_request(asked), *diagnose(Case(recording, asked))])
+    return sorted(anomaly.type for anomaly in [*diagnose_request(asked, provider), *diagnose(Case(recording, asked))])

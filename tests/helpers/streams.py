@@ -138,11 +138,16 @@ def record(
 
 
 def anomalies_of(
-    chunks: Iterable[Any], asked: Mapping[str, Any] | None = None, outcome: Outcome = "completed", **options: Any
+    chunks: Iterable[Any],
+    asked: Mapping[str, Any] | None = None,
+    outcome: Outcome = "completed",
+    *,
+    provider: str | None = None,
+    **options: Any,
 ) -> list[Anomaly]:
     """The anomalies of a stream. `asked`: the keyword arguments of `create`, None if they are not known."""
     request = None if asked is None else read_request(asked)
-    of_request = [] if request is None else diagnose_request(request)
+    of_request = [] if request is None else diagnose_request(request, provider)
     return [*of_request, *diagnose(Case(record(chunks, request, outcome, **options), request))]
 
 

@@ -448,7 +448,12 @@ def test_a_correct_server_has_no_fault(capsys: pytest.CaptureFixture[str]) -> No
             "not judged",
             "(it asks to wait for 3600 s)",
         ),
-        (busy_in_stream({"code": 429, "message": "slow down"}), "one_call", "not judged", "the server is busy: an error event"),
+        (
+            busy_in_stream({"code": 429, "message": "slow down"}),
+            "one_call",
+            "not judged",
+            "the server is busy: an error event",
+        ),
         (busy_in_stream({"type": "overloaded_error", "message": "full"}), "named", "not judged", "the server is busy"),
         (busy_in_stream({"code": "rate_limit_exceeded", "message": "x"}), "ids", "not judged", "the server is busy"),
         (busy_in_stream({"code": 400, "message": "a bug"}), "ids", "fault", "streamed: an error event: a bug"),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from otel_llm.demo.scripted_server import chunk
+from otel_llm.demo.scripted_server import chunk, usage_chunk
 from otel_llm.protocol.recording import Recording
 from tests.helpers.streams import anomalies_of, ends, record, says, sdk_completion, tool, types_of
 
@@ -71,3 +71,31 @@ def test_a_required_call_may_be_one_of_them() -> None:
     asked = {"tools": [tool("add_task")], "tool_choice": "required"}
     assert types_of(anomalies_of([executed(FOUND), says("4"), ends("stop")], asked)) == []
     assert types_of(anomalies_of([says("4"), ends("stop")], asked)) == ["tool_choice_violated"]
+
+
+@pytest.mark.parametrize(
+    ("use", "count"),
+    [
+        ({"web_search_requests": 2}, 2),
+        ({"tool_calls_requested": 3, "tool_calls_executed": 3, "web_search_requests": 2}, 3),
+        ({"tool_calls_requested": 1, "tool_calls_executed": 0}, 0),
+        ({"web_search_requests": None}, 0),
+        ("many", 0),
+        (None, 0),
+    ],
+)
+def test_counted_in_the_usage(use: Any, count: int) -> None:
+    usage = usage_chunk(1, 2)
+    usage["usage"]["server_tool_use"] = use
+    chunks = [says("4"), ends("stop"), usage]
+    assert record(chunks).choices[0].server_items == count
+    asked = {"tools": [tool("add_task")], "tool_choice": "required"}
+    assert types_of(anomalies_of(chunks, asked)) == ([] if count else ["tool_choice_violated"])
+
+
+def test_counted_in_the_usage_of_a_whole_response() -> None:
+    recording = Recording()
+    usage = {"prompt_tokens": 1, "completion_tokens": 2, "server_tool_use": {"web_search_requests": 1}}
+    recording.read_response(sdk_completion({"content": "4"}, usage=usage), 1)
+    recording.end("completed", 2)
+    assert recording.choices[0].server_items == 1

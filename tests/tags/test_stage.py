@@ -478,7 +478,7 @@ def rewrites(seen: Seen) -> list[tuple[dict[str, Any], Any]]:
 # -- faults and wrong options --
 
 
-@pytest.mark.swallows("tag rewriting", "the text_leak judge")
+@pytest.mark.swallows("tag rewriting", "the text_leak judge", "the call_in_reasoning judge")
 async def test_a_fault_gives_back_what_was_held(
     instrument: Callable[..., Seen], serve: Serve, connect: Connect, break_scanner: BreakScanner
 ) -> None:
@@ -490,7 +490,7 @@ async def test_a_fault_gives_back_what_was_held(
     assert seen.outcome == "completed"
 
 
-@pytest.mark.swallows("tag rewriting")
+@pytest.mark.swallows("tag rewriting", "the token_leak judge")
 @pytest.mark.parametrize("target", ["openai", "ojlk,dfsd"])
 async def test_a_fault_loses_nothing_wherever_it_comes(
     instrument: Callable[..., Seen], serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, target: str
@@ -520,7 +520,7 @@ async def test_a_fault_loses_nothing_wherever_it_comes(
             assert calls_by_index(chunks) if target == "openai" else begun > len("Sure.\n<")
 
 
-@pytest.mark.swallows("tag rewriting")
+@pytest.mark.swallows("tag rewriting", "the token_leak judge")
 async def test_a_fault_at_the_end_gives_back_what_was_held(
     instrument: Callable[..., Seen], serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:

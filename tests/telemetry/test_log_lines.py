@@ -242,7 +242,7 @@ def test_a_whole_response(lines: Lines) -> None:
     recording = Recording()
     log_notices(Config(), recording, recording.read_response(sdk_completion(message, "stop"), 1))
     recording.end("completed", 2)
-    log_end(Config(), recording, diagnose(Case(recording)))
+    log_end(Config(), recording, diagnose(Case(recording, read_request({"tools": TOOLS}))))
     assert lines.new() == [
         "[LLM RESPONSE] New tool call detected at index 0",
         "[LLM RESPONSE] Tool call [0] name: add_task",

@@ -51,7 +51,9 @@ NEVER_CALLED = {
         "protocol.errors.message_*",
         "protocol.framing.*",
         "protocol.json_values.parse_json",
+        "telemetry.provider.provider_at",
         "protocol.request.api_of_request",
+        "protocol.sse.EventReader.take_strays",
         "protocol.sse.Stray.*",
     ],
     "the application calls it, on a tracker or on a rewriter of its own": [
@@ -86,6 +88,7 @@ IN_THE_WAY = {
         "telemetry.counters.counters_of",
         "telemetry.handler.Telemetry.__init__",
         "telemetry.instruments.Instruments.__init__",
+        "telemetry.past_turns.PastTurns.__init__",
         "testing.unobserved._unsent",
         "testing.unobserved.listening",
         "transparency.forks.renew_lock_in_children",
@@ -160,6 +163,7 @@ SILENT = {
         "protocol.content_encoding._*.feed",
         "protocol.fields._is_mapping",
         "protocol.item_kinds._plain",
+        "protocol.request_text.RequestText._texts",
     ],
     "Python itself reports it": ["*.__del__"],
 }

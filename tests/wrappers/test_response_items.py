@@ -58,6 +58,7 @@ RUN_BY_SERVER: list[Item] = [
         "action": {"commands": ["ls"], "timeout_ms": None, "max_output_length": None},
         "environment": {"type": "container_reference", "container_id": "cntr_1"},
     },
+    {"type": "openrouter:web_search", "id": "or_1", "status": "completed"},
     {"type": "openpage_call", "id": "op_1", "status": "completed"},
 ]
 COMMANDS = {"commands": ["ls", "pwd"], "timeout_ms": 1000, "max_output_length": None}
@@ -315,6 +316,14 @@ async def test_a_declared_tool_beside_those_of_the_server_has_its_name_in_metric
     await answered(connect, serve, call, tools=[{"type": "web_search"}, RESPONSE_TOOL])
     ((labels, _),) = instrumented.metric("otel_llm.tool_call.count")
     assert labels["gen_ai.tool.name"] == "add_task"
+
+
+@both_ways
+async def test_a_compaction_is_no_required_call(
+    instrumented: Seen, serve: Serve, connect: Connect, streamed: bool
+) -> None:
+    await answered(connect, serve, COMPACTION, message("No."), streamed=streamed, tool_choice="required")
+    assert instrumented.anomalies == ["tool_choice_violated"]
 
 
 COMPACTION = {"type": "compaction", "id": "cmp_1", "encrypted_content": "gAAA"}

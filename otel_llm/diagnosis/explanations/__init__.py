@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from otel_llm.diagnosis.explanations.arguments import ARGUMENTS
+from otel_llm.diagnosis.explanations.conversation import CONVERSATION
 from otel_llm.diagnosis.explanations.framing import FRAMING
 from otel_llm.diagnosis.explanations.identity import IDENTITY
 from otel_llm.diagnosis.explanations.model import Explanation
@@ -36,6 +37,15 @@ What can go wrong with a tool call. Each section explains one value of the attri
 * "Reported" lists issues and pull requests of people who ran into the anomaly; some of these bugs are fixed by now. The
   sample streams answer requests that declare the tools `add_task`, which requires the string `title`, and `list_tasks`."""
 
-EXPLANATIONS: tuple[Explanation, ...] = (*ARGUMENTS, *IDENTITY, *REQUEST, *RESULTS, *STREAM, *TEXT, *FRAMING)
+EXPLANATIONS: tuple[Explanation, ...] = (
+    *ARGUMENTS,
+    *IDENTITY,
+    *REQUEST,
+    *RESULTS,
+    *TEXT,
+    *CONVERSATION,
+    *STREAM,
+    *FRAMING,
+)
 
 BY_TYPE: Mapping[str, Explanation] = {one.type: one for one in EXPLANATIONS}

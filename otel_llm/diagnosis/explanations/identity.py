@@ -111,12 +111,13 @@ IDENTITY: tuple[Explanation, ...] = (
         "duplicate_call",
         _GROUP,
         "Two calls in one choice have the same name and the same arguments. Arguments are compared by meaning: white space"
-        " and the order of keys make no difference.",
+        " and the order of keys make no difference. A tool without parameters may be called twice, and so may any other if"
+        " the user's last message asks for a number of times.",
         (
             Seen("mudler/LocalAI#9722", "the server repeats the call"),
             Seen("OpenRouterTeam/ai-sdk-provider#489", "a client that saw each call twice ran each command twice"),
         ),
-        "If running the tool twice does harm, run it once. The model may have meant it, though (two rolls of one die).",
+        "If running the tool twice does harm, run it once. The model may have meant it, though.",
         Sample((WHOLE, calls(delta(1, "call_2", "add_task", '{"title":"buy milk"}')), ends())),
     ),
 )

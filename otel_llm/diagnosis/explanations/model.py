@@ -17,6 +17,7 @@ class Seen(NamedTuple):
 class Sample(NamedTuple):
     """A stream: its chunks, the request parameters besides `tools`, and waits (s) before chunks, by their position.
 
+    `provider`: who sends it, as in `gen_ai.provider.name`, if that matters.
     `raw`: the lines in which a server sends it, if they are the fault; `CHUNK` stands for the next chunk.
     """
 
@@ -24,6 +25,7 @@ class Sample(NamedTuple):
     asked: Mapping[str, Any] = {}
     waits: Mapping[int, float] = {}
     raw: tuple[str, ...] = ()
+    provider: str | None = None
 
     def lines(self) -> list[str]:
         """The stream as a server sends it, one line per event."""

@@ -64,7 +64,7 @@ STREAM: tuple[Explanation, ...] = (
         "invalid_unicode",
         _GROUP,
         "A name, an id or the arguments contain a lone surrogate after all deltas are joined; in the arguments an escaped one"
-        " (`\\ud83d`) counts too. A pair split over two deltas is one valid character, and so is U+FFFD.",
+        " (`\\ud83d`) counts too. A pair split over two deltas is one valid character, and U+FFFD has an anomaly of its own.",
         (),
         "An emoji was split between two tokens, or the model wrote half of an escape sequence. Such text cannot be encoded as"
         " UTF-8: replace the lone surrogate before you store or send it.",

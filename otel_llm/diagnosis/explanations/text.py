@@ -1,8 +1,8 @@
-"""What can be wrong with the text of an answer, and with its thoughts."""
+"""What can be wrong with what a response says, with its thoughts, and with what it reports of itself."""
 
 from __future__ import annotations
 
-from otel_llm.diagnosis.explanations.model import Explanation, Sample, Seen, chunk, ends
+from otel_llm.diagnosis.explanations.model import Explanation, Sample, Seen, chunk, ends, one_call
 
 _GROUP = "The text"
 
@@ -66,5 +66,88 @@ TEXT: tuple[Explanation, ...] = (
         " call with it. Ask again, switch thinking off for this request, or update the server. Do not take the empty answer"
         " for the end of the task.",
         Sample((chunk({"reasoning_content": f"I add it.\n{_CALL}"}), ends("stop"))),
+    ),
+    Explanation(
+        "empty_response",
+        _GROUP,
+        "The server ended a choice that has no answer: no text, refusal, speech, image, call or item that the server made"
+        " itself. White space, and thoughts in marks with nothing behind them, are no answer either. The detail says whether"
+        " there were thoughts, and the finish reason. A choice that the content filter or an error ended is not meant, nor one"
+        " that `length` ended before the call that was asked for.",
+        (
+            Seen("vllm-project/vllm#49717", "the parser of the reasoning keeps the whole answer"),
+            Seen("earendil-works/pi#8462", "through OpenRouter: `stop` and nothing else after a tool's result"),
+            Seen("getkimchi/kimchi#64", "kimi-k2.5 ends its turn after the results"),
+            Seen("MoonshotAI/kimi-code#3429", "Kimi ends its turn after its thoughts"),
+        ),
+        "An agent that takes it for the end stops in the middle of its work: ask once more. With thoughts only, look into"
+        " them: the server's parser may have put the answer or the call there, or the limit of tokens may be too low.",
+        Sample((chunk({"role": "assistant", "content": ""}), ends("stop"))),
+    ),
+    Explanation(
+        "duplicated_text",
+        _GROUP,
+        "The text or the thoughts came twice: each delta repeats all that came before it, or the last delta is the whole once"
+        " more. Texts of less than 16 characters are not judged.",
+        (
+            Seen("QwenLM/qwen-code#3896", "DashScope sends all text so far in each delta"),
+            Seen("CherryHQ/cherry-studio#833", "the same with QwenLM's endpoint"),
+            Seen("NVIDIA/TensorRT-LLM#3280", "trtllm-serve: the whole response in place of a delta"),
+        ),
+        "Whoever joins the deltas shows the text several times. Ask the server for increments (DashScope has an option for"
+        " that), or take from each delta only what is new.",
+        Sample(
+            (
+                *(chunk({"content": text}) for text in ("The tasks", "The tasks are ready.")),
+                chunk({"content": "The tasks are ready. Three are due."}),
+                ends("stop"),
+            )
+        ),
+    ),
+    Explanation(
+        "repetition",
+        _GROUP,
+        "The end of the text, of the thoughts or of a call's arguments is one unit over and over, at least 8 times: over 400"
+        " characters if `length` ended the choice or the caller stopped it, else over 2,000. White space without end counts"
+        " too. The last 4,096 characters are searched. It does not matter whether the repetition was asked for.",
+        (
+            Seen("QwenLM/qwen-code#1403", "one sentence until the limit of tokens"),
+            Seen("PrimeIntellect-ai/prime-agent#1029", "79,000 characters of it in the thoughts, through OpenRouter"),
+            Seen("waybarrios/vllm-mlx#188", "minutes of it with a large model"),
+        ),
+        "The model does not stop by itself. Set a limit of tokens, raise the temperature or the repetition penalty, and check"
+        " that the server uses the model's own chat template and end tokens. A grammar that allows white space anywhere lets"
+        " a model write it for ever.",
+        Sample((chunk({"content": "No, wait. " * 50}), ends("length"))),
+    ),
+    Explanation(
+        "replacement_character",
+        _GROUP,
+        "U+FFFD, the sign for a character that could not be decoded, is in the text, in a name or in arguments (there as an"
+        " escape too), and nothing in the request holds it. Not judged: thoughts, a sign that stands alone between spaces or"
+        " quotes, and text with control characters, which a model writes at random.",
+        (
+            Seen("Luce-Org/lucebox#641", "each token is decoded by itself, so an emoji becomes two signs"),
+            Seen("antonellof/ferrox#124", "the same, streamed or not"),
+            Seen("mlc-ai/mlc-llm#1142", "an emoji of several tokens"),
+            Seen("ggml-org/llama.cpp#4446", "characters of several tokens, in old versions"),
+        ),
+        "The server decodes tokens one at a time, and a character of several tokens is lost: it cannot be restored. Update the"
+        " server. If it happens only at `length`, the limit of tokens cut the character.",
+        one_call('{"title": "Caf\ufffd\ufffd"}'),
+    ),
+    Explanation(
+        "missing_usage",
+        _GROUP,
+        "The request asked for usage (`stream_options.include_usage`), the stream completed, and no usage came, or all of its"
+        " numbers are null or zero.",
+        (
+            Seen("mudler/LocalAI#9927", "zeros as soon as tools are declared"),
+            Seen("BerriAI/litellm#8349", "zeros in streams of the proxy"),
+            Seen("BerriAI/litellm#11915", "no usage though it was asked for"),
+        ),
+        "Costs and limits that are computed from this stream are wrong. A gateway may drop the last chunk, which has no"
+        " choices: read the stream to its end, and compare with the server behind it.",
+        Sample((chunk({"content": "Hello."}), ends("stop")), {"stream_options": {"include_usage": True}}),
     ),
 )

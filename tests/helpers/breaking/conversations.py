@@ -7,12 +7,14 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from types import MappingProxyType
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from otel_llm import intercept_llm_requests, tool_execution, traced_tool
 from otel_llm.demo.scripted_responses import RESPONSE_ID, function_call, message, response, response_events
 from otel_llm.demo.scripted_server import DONE, Answer, chunk, completion, text, tool_call_chunks
+from otel_llm.telemetry import provider
 from otel_llm.telemetry.call_links import RecentCalls
 from tests.helpers.breaking.calling import ANSWER, CALLING, ITEMS, streamed
 from tests.helpers.breaking.world import Run, Scenario
@@ -239,7 +241,31 @@ def executions(run: Run) -> None:
     run.see("done")
 
 
+def refused_by_the_provider(run: Run) -> None:
+    """Ids and a name that this server takes, and the provider that it stands for does not."""
+    run.answer([chunk(text("Done.")), chunk(finish_reason="stop"), DONE])
+    image = [{"type": "image_url", "image_url": {"url": "https://x/y.png"}}]
+    messages = [
+        MESSAGES[0],
+        {"role": "assistant", "tool_calls": [CALL]},
+        {"role": "tool", "tool_call_id": "call_1", "content": image},
+    ]
+    tools = [{"type": "function", "function": {"name": "tasks.add"}}]
+    with patch.dict(provider._PROVIDER_BY_HOST, {"127.0.0.1": "mistral_ai"}):
+        run.see_all(streamed(run, messages=messages, tools=tools))
+
+
+def called_again(run: Run) -> None:
+    """A call whose result is an image, made twice."""
+    run.answer([*tool_call_chunks("add_task", "{}", id="call_9"), chunk(finish_reason="tool_calls"), DONE])
+    image = [{"type": "image_url", "image_url": {"url": "https://x/y.png"}}]
+    turn = [{"role": "assistant", "tool_calls": [CALL]}, {"role": "tool", "tool_call_id": "call_1", "content": image}]
+    run.see_all(streamed(run, messages=[MESSAGES[0], *turn, *turn]))
+
+
 SCENARIOS = [
+    Scenario.of(refused_by_the_provider),
+    Scenario.of(called_again),
     Scenario("content captured", captured, environment=CAPTURING),
     Scenario("content captured, stream", captured_stream, environment=CAPTURING),
     Scenario("content captured, redacted", captured_stream, environment=CAPTURING, options={"redact": str.upper}),

@@ -1,0 +1,54 @@
+"""What providers accept as the name of a tool and as the id of a call, where that is documented.  Pure.
+
+Providers are known by their name in `gen_ai.provider.name`. What one document of a provider allows is not called
+unacceptable, even if another is stricter.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Rule(NamedTuple):
+    """A shape, in words for people, and where it is documented."""
+
+    shape: re.Pattern[str]
+    words: str
+    source: str
+
+
+_SIXTY_FOUR = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_SIXTY_FOUR_WORDS = "1 to 64 of a-z, A-Z, 0-9, _ and -"
+
+TOOL_NAMES: Mapping[str, Rule] = {
+    "openai": Rule(
+        _SIXTY_FOUR,
+        _SIXTY_FOUR_WORDS,
+        "https://platform.openai.com/docs/api-reference/chat/create (tools, function, name)",
+    ),
+    "azure.ai.openai": Rule(
+        _SIXTY_FOUR,
+        _SIXTY_FOUR_WORDS,
+        "https://learn.microsoft.com/en-us/azure/ai-services/openai/reference (chatCompletionFunction, name)",
+    ),
+    "mistral_ai": Rule(
+        _SIXTY_FOUR,
+        _SIXTY_FOUR_WORDS,
+        "https://github.com/mistralai/mistral-common (protocol/instruct/validator.py, which its API runs)",
+    ),
+    "gcp.gemini": Rule(
+        re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,127}"),
+        "a letter or _, then up to 127 of a-z, A-Z, 0-9, _, ., : and -",
+        "https://ai.google.dev/api/caching#FunctionDeclaration, and the SDK google-genai (types.FunctionDeclaration)",
+    ),
+}
+
+CALL_IDS: Mapping[str, Rule] = {
+    "mistral_ai": Rule(
+        re.compile(r"[a-zA-Z0-9]{9}"),
+        "9 of a-z, A-Z and 0-9",
+        "https://github.com/mistralai/mistral-common (protocol/instruct/validator.py, which its API runs)",
+    ),
+}

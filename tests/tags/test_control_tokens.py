@@ -1,0 +1,127 @@
+"""Control tokens and lone tags are found in a text, and those that are only mentioned are not."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otel_llm.tags.control_tokens import may_hold_tokens, token_at_end, tokens_in
+from otel_llm.tags.thoughts import read_layout
+
+
+def found(text: str, *, ended: bool = True) -> list[str]:
+    tokens = tokens_in(read_layout(text).plain, ended=ended)
+    assert not tokens or may_hold_tokens(text)
+    return [token.text for token in tokens]
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("Done.<|im_end|>", ["<|im_end|>"]),
+        ("Done.<|eot_id|>\n", ["<|eot_id|>"]),
+        ("Done. <end_of_turn>", ["<end_of_turn>"]),
+        ("Done.<｜end▁of▁sentence｜>", ["<｜end▁of▁sentence｜>"]),
+        ("Done.<|some_new_token|>", ["<|some_new_token|>"]),
+        ("Done.</s>", ["</s>"]),
+        ("<s> Done.", ["<s>"]),
+        ("Done.\n<|im_end|>\nMore.", ["<|im_end|>"]),
+        ("<|im_start|>assistant\nHello", ["<|im_start|>assistant"]),
+        ("<|channel|>final<|message|>Hello there", ["<|channel|>final", "<|message|>"]),
+        ("A.<|im_end|>\n<|im_start|>user\nB<|im_end|>", ["<|im_end|>", "<|im_start|>user"]),
+        ("Hi<|im_end|><|im_start|>assistant", ["<|im_end|>", "<|im_start|>assistant"]),
+        ("Done.</tool_call>\n\n", ["</tool_call>"]),
+        ("<tool_call>\n", ["<tool_call>"]),
+        ("<function=add>\n", ["<function=add>"]),
+        ("</function>", ["</function>"]),
+        ('<invoke name="add">', ['<invoke name="add">']),
+        ("</|DSML|tool_calls>", ["</|DSML|tool_calls>"]),
+        ("<‖DSML‖tool_calls>", ["<‖DSML‖tool_calls>"]),
+        ("[TOOL_CALLS]", ["[TOOL_CALLS]"]),
+        ("- a thing<|im_end|>", ["<|im_end|>"]),
+        ("Done.<|im_", ["<|im_"]),
+        ("Done.\n<tool_c", ["<tool_c"]),
+        ("Done.</think", ["</think"]),
+        ("im_end|>Hello", ["im_end|>"]),
+        ("/tool_call>\nHello", ["/tool_call>"]),
+    ],
+)
+def test_tokens(text: str, tokens: list[str]) -> None:
+    assert found(text) == tokens
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The <|im_end|> token ends a turn.",
+        "A turn ends with <|im_end|>.",
+        'It is "<|im_end|>".',
+        "It is **<|im_end|>** there",
+        "- <|im_end|>: a turn ends",
+        "- <|im_end|>",
+        "1. <|im_start|> - a turn begins",
+        "| <|im_end|> | a turn ends |",
+        "`<|im_end|>`",
+        "```\n<|im_end|>\n```",
+        "So:\n\n    <|im_end|>\n",
+        "`a` <|im_end|> `b`",
+        "<tool_call>anything</tool_call>",
+        "<function=f><parameter=a>1</parameter></function>",
+        "I call <tool_call> a tag.",
+        "<s>old</s> new",
+        "<s>old</s>",
+        "a < b",
+        "a <|> b",
+        "std::vector<int> x;",
+        "<div></div>",
+        "<function>",
+        "</",
+        "a <",
+        "see [1]",
+        "<http://example.com>",
+    ],
+)
+def test_text_without_tokens(text: str) -> None:
+    assert found(text) == []
+
+
+def test_what_more_text_could_mend() -> None:
+    for text in ("Hi <|im_end|>", "Hi.\n<tool_call>\n", "Hi <|im_", "<tool_call>\nx"):
+        assert found(text)
+        assert found(text, ended=False) == []
+    assert found("Hi.<|im_end|>\nYes.", ended=False) == ["<|im_end|>"]
+
+
+@pytest.mark.parametrize(
+    ("value", "token"),
+    [
+        ("Paris</parameter>", "</parameter>"),
+        ("Paris</parameter>\n", "</parameter>"),
+        ("Paris</para", "</para"),
+        ("Paris</｜DSML｜parameter", "</｜DSML｜parameter"),
+        ("Paris<|im_end|>", "<|im_end|>"),
+        ("Paris<|i", "<|i"),
+        ("Paris</s>", "</s>"),
+        ("Paris", None),
+        ("Paris</pa", None),
+        ("<p>Paris</p>", None),
+        ("<function=f>x</function>", None),
+        ("<|im_start|>user\nx<|im_end|>", None),
+        ("</parameter> Paris", None),
+        ("a[0]", None),
+        ("list<str>", None),
+        ("<", None),
+        ("", None),
+    ],
+)
+def test_the_end_of_a_value(value: str, token: str | None) -> None:
+    assert token_at_end(value) == token
+
+
+@given(st.text(alphabet=st.sampled_from("<|>/[]simendtoolcallthink_ \n`a.｜"), max_size=60), st.booleans())
+def test_any_text(text: str, ended: bool) -> None:
+    for token in tokens_in(read_layout(text).plain, ended=ended):
+        assert text[token.start : token.end] == token.text
+    value = token_at_end(text)
+    assert value is None or text.rstrip().endswith(value)
