@@ -2,6 +2,7 @@
 
 - An anomaly that a model can cause behind a correct server is attributed to the model if it occurs streamed and not
   streamed. All other anomalies, and those that occur only one way, are faults of the server.
+- A character that the model itself did not finish is a remark, unless it is in a call.
 - Where only one of the ways was answered, there is nothing to compare, and such an anomaly is the model's.
 """
 
@@ -70,7 +71,8 @@ def anomalies(check: Check, *answers: Answer) -> Iterator[Finding]:
             if anomaly.type in _OF_THE_REQUEST:
                 kind = "remark"
             elif anomaly.type in _MODELS_OWN and anomaly.type in in_all:
-                kind = "model"
+                in_prose = anomaly.type == "replacement_character" and anomaly.tool_call_index is None
+                kind = "remark" if in_prose else "model"
             yield Finding(kind, f"{answer.way}: {anomaly.type}, {anomaly.detail}")
 
 

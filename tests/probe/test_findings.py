@@ -31,7 +31,8 @@ SERVER = {
 
 def answered(streamed: bool, *types: str, busy: bool = False) -> Answer:
     recording = record([{"choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": "stop"}]}])
-    verdict = Verdict("a", "completed", anomalies=[(Anomaly(one, "why"), []) for one in types], recording=recording)
+    verdict = Verdict("a", "completed", recording=recording)
+    verdict.anomalies.extend((Anomaly(one, "why", 0, 0), []) for one in types)
     return Answer(streamed, 200, "", verdict, recording, busy)
 
 
@@ -52,6 +53,17 @@ def test_each_type_is_judged(kind: str) -> None:
         assert (both, one_way, while_busy) == (["model"] * 2, ["fault"], ["model"])
     else:
         assert (both, one_way, while_busy) == (["fault"] * 2, ["fault"], ["fault"])
+
+
+def test_a_character_that_the_model_did_not_finish() -> None:
+    def said(streamed: bool) -> Answer:
+        answer = answered(streamed)
+        assert answer.verdict is not None
+        answer.verdict.anomalies.append((Anomaly("replacement_character", "in the text", 0), []))
+        return answer
+
+    assert kinds(said(True), said(False)) == ["remark"] * 2
+    assert kinds(said(True), answered(False)) == ["fault"]
 
 
 def test_nothing_of_a_busy_answer_is_judged() -> None:
