@@ -68,7 +68,7 @@ class ChatRequest(NamedTuple):
     api: Api = "chat"
     turn: Turn | None = None
     """The last turn of the conversation, None if it has neither calls nor results."""
-    conversation: Conversation = Conversation()
+    conversation: Conversation = Conversation(source=())
     """The messages or input items, as they are; what they say is read when a judge asks."""
     wants_usage: bool = False
     """Whether `stream_options` asks for the usage."""

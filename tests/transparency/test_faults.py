@@ -73,6 +73,7 @@ NEVER_CALLED = {
     "it is called after a judge has raised": ["diagnosis.judges._anomalies_despite_faults*"],
     "it takes an event of more than 16 MB": ["protocol.sse.EventReader._give_up"],
     "it does nothing": ["tags.stage.Observer.*", "telemetry.request_span.CurrentSpan.release"],
+    "tests compare requests": ["protocol.request_text.RequestText.__eq__"],
     "Python's copy and pickle call it": ["transparency.proxies.*__", "transparency.proxies._name"],
 }
 # Functions whose raising is the application's raising: they stand between the application and what it calls, and each
@@ -163,6 +164,7 @@ SILENT = {
         "protocol.content_encoding._*.feed",
         "protocol.fields._is_mapping",
         "protocol.item_kinds._plain",
+        "protocol.request_text.RequestText._given",
         "protocol.request_text.RequestText._texts",
     ],
     "Python itself reports it": ["*.__del__"],
