@@ -13,10 +13,9 @@ def check_url(url: str) -> None:
     """Raise ValueError if this is not the URL of a server."""
     try:
         parts = urlsplit(url)
-        is_one = parts.scheme in {"http", "https"} and bool(parts.hostname)
-    except ValueError:
-        is_one = False
-    if not is_one:
+    except ValueError as error:
+        raise ValueError(f"{url}: {error}") from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError(f"{url!r} is not the URL of a server")
 
 

@@ -14,9 +14,10 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from otel_llm.cli.arguments import json_object, seconds
+from otel_llm.cli.arguments import seconds
 from otel_llm.cli.base_url import OPENAI, check_url, chosen_base_url
 from otel_llm.cli.output import line_printer, say
+from otel_llm.cli.progress import Progress
 
 if TYPE_CHECKING:
     import argparse
@@ -39,9 +40,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--model", required=True, help="the model's name")
     parser.add_argument("--api-key", help="default: OPENAI_API_KEY; most local servers need none")
     parser.add_argument("--only", action="append", metavar="CHECK", help="only this check; can be repeated")
-    parser.add_argument(
-        "--extra-body", type=json_object, default={}, metavar="JSON", help="fields to add to every request"
-    )
+    parser.add_argument("--extra-body", default="{}", metavar="JSON", help="fields to add to every request")
     parser.add_argument("--timeout", type=seconds, default=120.0, metavar="S", help="for one read of a response (120)")
     parser.add_argument(
         "--stall-seconds",
@@ -58,6 +57,7 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Probe the server; the value is the exit status."""
     try:
+        from otel_llm.exchanges.redaction import masked
         from otel_llm.probe import answers as _answers  # noqa: F401 - needs httpx
         from otel_llm.probe.battery import BATTERY
         from otel_llm.probe.reports import as_json, as_junit
@@ -71,6 +71,10 @@ def run(arguments: argparse.Namespace) -> int:
     if unknown:
         say(f"otel-llm probe: unknown check {unknown[0]}; there are {', '.join(names)}")
         return 2
+    extra = _json_object(arguments.extra_body)
+    if extra is None:
+        say("otel-llm probe: --extra-body is not a JSON object")
+        return 2
     checks = [check for check in BATTERY if not arguments.only or check.name in arguments.only]
     base_url = chosen_base_url(arguments.base_url)
     try:
@@ -78,9 +82,10 @@ def run(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         say(f"otel-llm probe: {error}")
         return 2
-    results = asyncio.run(_probe(base_url, arguments, checks, show))
+    results = asyncio.run(_probe(base_url, arguments, extra, checks, show))
     if results is None:
         return 2
+    base_url = masked(base_url, ())
     if arguments.junit is not None:
         try:
             arguments.junit.write_text(as_junit(base_url, arguments.model, results), encoding="utf-8")
@@ -95,32 +100,56 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if status["fault"] else 0
 
 
+def _json_object(text: str) -> dict[str, Any] | None:
+    from otel_llm.protocol.errors import UnreadableError
+    from otel_llm.protocol.json_values import parse_json
+
+    try:
+        value = parse_json(text)
+    except UnreadableError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
 async def _probe(
-    base_url: str, arguments: argparse.Namespace, checks: Any, show: Callable[[Result], None]
+    base_url: str,
+    arguments: argparse.Namespace,
+    extra: dict[str, Any],
+    checks: Any,
+    show: Callable[[Result], None],
 ) -> list[Result] | None:
+    from otel_llm.exchanges.redaction import masked
     from otel_llm.probe.answers import Server
     from otel_llm.probe.judging import run_checks
 
+    progress = Progress(wanted=not arguments.json)
     server = Server(
         base_url,
         arguments.model,
         api_key=arguments.api_key or os.environ.get("OPENAI_API_KEY") or "none",
-        extra=arguments.extra_body,
+        extra=extra,
         timeout=arguments.timeout,
         stall_seconds=arguments.stall_seconds,
+        waits=lambda seconds: progress.also(f"the server is busy: again in {seconds:.1f} s"),
     )
     try:
-        hello = await server.ask({"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}, stream=False)
-        # A server that rejects this rejects everything: for the key, the model or a field that every request has.
-        if hello.status == 0 or hello.refused:
-            status = f"status {hello.status}, " if hello.status else ""
-            say(f"otel-llm probe: {base_url}: {status}{hello.error}")
-            return None
-        results = []
-        async for result in run_checks(server, checks):
-            results.append(result)
-            show(result)
-        return results
+        async with progress.shown():
+            progress.doing("greeting")
+            greeting = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
+            hello = await server.ask(greeting, stream=False)
+            # A server that rejects this rejects everything: for the key, the model or a field that every request has.
+            if hello.status == 0 or hello.refused or hello.busy:
+                progress.clear()
+                status = f"status {hello.status}, " if hello.status else ""
+                say(f"otel-llm probe: {masked(base_url, ())}: {status}{hello.error}")
+                return None
+            results: list[Result] = []
+            starts = lambda check: progress.doing(f"{len(results) + 1}/{len(checks)} {check.name}")  # noqa: E731
+            async for result in run_checks(server, checks, starts):
+                results.append(result)
+                progress.clear()
+                show(result)
+            return results
     finally:
         await server.aclose()
 

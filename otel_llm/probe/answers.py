@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from time import perf_counter_ns
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from time import perf_counter_ns, time
 from typing import Any, NamedTuple
 
 import httpx
 
 from otel_llm.exchanges.bodies import BodyReader
 from otel_llm.exchanges.entries import Entry
+from otel_llm.exchanges.redaction import Redactor, secrets_in_request
 from otel_llm.exchanges.verdicts import Verdict, judge
+from otel_llm.probe.patience import is_busy, named_wait, says_busy, wait_before
 from otel_llm.protocol import json_values
 from otel_llm.protocol.choice import Choice
-from otel_llm.protocol.errors import UnreadableError, message_in_body
+from otel_llm.protocol.errors import UnreadableError, error_in, message_in_body
+from otel_llm.protocol.json_values import parse_json
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.unicode_text import one_line
+
+_END = 65_536  # bytes
 
 
 class Call(NamedTuple):
@@ -25,6 +31,7 @@ class Call(NamedTuple):
     name: str
     arguments: str
     meaning: str
+    id: str = ""
 
 
 @dataclass(frozen=True)
@@ -35,12 +42,13 @@ class ChoiceSummary:
     calls: tuple[Call, ...]
     has_text: bool
     finish_reason: str | None
+    has_thoughts: bool = False
 
     def __str__(self) -> str:
         what = [f"{call.name}({call.arguments[:60]})" for call in self.calls] or [
             "text" if self.has_text else "nothing"
         ]
-        return f"{', '.join(what)}, then {self.finish_reason}"
+        return f"{'thoughts, ' if self.has_thoughts else ''}{', '.join(what)}, then {self.finish_reason}"
 
 
 @dataclass(frozen=True)
@@ -52,16 +60,13 @@ class Answer:
     error: str = ""
     verdict: Verdict | None = None
     recording: Recording | None = None
+    busy: bool = False
+    """Whether the server, or a gateway before it, had no time for the request."""
 
     @property
     def refused(self) -> bool:
         """Whether the server rejects the request."""
         return 400 <= self.status < 500
-
-    @property
-    def busy(self) -> bool:
-        """Whether the server asks to retry later."""
-        return self.status in {408, 425, 429}
 
     @property
     def way(self) -> str:
@@ -72,7 +77,9 @@ class Answer:
         if recording is None:
             return []
         summaries = [
-            ChoiceSummary(choice.index, tuple(_calls(choice)), choice.has_text, choice.finish_reason)
+            ChoiceSummary(
+                choice.index, tuple(_calls(choice)), choice.has_text, choice.finish_reason, bool(choice.reasoning.parts)
+            )
             for choice in recording.choices
         ]
         return sorted(summaries, key=lambda choice: choice.index)
@@ -88,20 +95,35 @@ def _calls(choice: Choice) -> Iterator[Call]:
         whole = reading.shape in {json_values.Shape.OBJECT, json_values.Shape.OTHER}
         empty = reading.shape is json_values.Shape.NOTHING
         meaning = json_values.canonical(reading.value) if whole else "{}" if empty else call.arguments
-        yield Call(call.name or "", call.arguments, meaning)
+        yield Call(call.name or "", call.arguments, meaning, call.id or "")
 
 
 class Server:
-    """A client for one server. `extra`: fields that are added to every request."""
+    """A client for one server. `extra`: fields that are added to every request.
+
+    `waits`: is called with the seconds before a request is sent again.
+    """
 
     def __init__(
-        self, base_url: str, model: str, *, api_key: str, extra: Mapping[str, Any], timeout: float, stall_seconds: float
+        self,
+        base_url: str,
+        model: str,
+        *,
+        api_key: str,
+        extra: Mapping[str, Any],
+        timeout: float,
+        stall_seconds: float,
+        waits: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._url = base_url.rstrip("/") + "/chat/completions"
         self._defaults = {"model": model, "temperature": 0, "seed": 7, "max_tokens": 512}
         self._extra = extra
         self._stall_seconds = stall_seconds
+        self._waits = waits
+        self._waited = 0.0
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+        # Some servers repeat the key in their errors.
+        self._hide = Redactor(secrets_in_request(headers.items(), "", extra, base_url)).hide
         # A connection for each request: servers may close one after a response that failed.
         limits = httpx.Limits(max_keepalive_connections=0)
         self._client = httpx.AsyncClient(timeout=timeout, headers=headers, limits=limits)
@@ -110,39 +132,81 @@ class Server:
         await self._client.aclose()
 
     async def ask(self, request: Mapping[str, Any], *, stream: bool, chunks: int | None = None) -> Answer:
-        """Send a request. `chunks`: disconnect after so many reads of the body."""
+        """Send a request, again if the server is busy. `chunks`: disconnect after so many reads of the body."""
         body = {**self._defaults, **request, **self._extra, "stream": stream}
         if not stream:
             body.pop("stream_options", None)
+        attempt = 1
+        while True:
+            answer, headers = await self._ask_once(body, stream, chunks)
+            if not answer.busy:
+                return answer
+            attempt += 1
+            named = named_wait(headers, time())
+            seconds = wait_before(attempt, named, self._waited)
+            if seconds is None:
+                later = f" (it asks to wait for {named:.0f} s)" if named is not None and attempt == 2 else ""
+                return replace(answer, error=answer.error + later)
+            self._waited += seconds
+            self._waits(seconds)
+            await asyncio.sleep(seconds)
+
+    async def _ask_once(
+        self, body: Mapping[str, Any], stream: bool, chunks: int | None
+    ) -> tuple[Answer, Mapping[str, str]]:
+        """An answer, and the headers that it came with."""
         began = perf_counter_ns()
         entries: list[Entry] = []
-        reader = BodyReader("answer", body)
+        end = b""
         status = 0
+        headers: Mapping[str, str] = {}
         try:
             async with self._client.stream("POST", self._url, json=body) as response:
-                status = response.status_code
+                status, headers = response.status_code, response.headers
                 if status != httpx.codes.OK:
-                    return Answer(stream, status, one_line(message_in_body(await response.aread())))
+                    error = self._told(message_in_body(await response.aread()))
+                    return Answer(stream, status, error, busy=is_busy(status, headers)), headers
+                reader = BodyReader("answer", body, content_type=headers.get("content-type", ""))
                 count = 0
                 stopped = False
                 async for data in response.aiter_bytes():
                     entries.extend(reader.feed(data, perf_counter_ns() - began))
+                    end = (end + data)[-_END:]
                     count += 1
                     if chunks is not None and count >= chunks:
                         stopped = True
                         break
             entries.extend(reader.finish("closed" if stopped else "completed", time_ns=perf_counter_ns() - began))
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            return Answer(stream, status, one_line(f"{type(error).__name__} {error}".strip()))
+            return Answer(stream, status, self._told(f"{type(error).__name__} {error}".strip())), headers
         except UnreadableError as error:
-            return Answer(stream, status, f"the response cannot be read: {error}")
+            return Answer(stream, status, f"the response cannot be read: {error}"), headers
+        return self._judged(stream, status, entries, end), headers
+
+    def _judged(self, stream: bool, status: int, entries: list[Entry], end: bytes) -> Answer:
         verdict = next(judge(entries, stall_seconds=self._stall_seconds), None)
         if verdict is None or verdict.recording is None:
             return Answer(stream, status, "the body contains no response")
         if verdict.outcome == "error":
-            return Answer(stream, status, one_line(verdict.note), verdict, verdict.recording)
+            busy = any(map(says_busy, _errors_in(end)))
+            return Answer(stream, status, self._told(verdict.note), verdict, verdict.recording, busy)
         if stream and not verdict.recording.streamed:
             return Answer(
                 stream, status, "a stream was requested, but a whole response arrived", verdict, verdict.recording
             )
         return Answer(stream, status, "", verdict, verdict.recording)
+
+    def _told(self, message: str) -> str:
+        return one_line(self._hide(message))
+
+
+def _errors_in(body: bytes) -> Iterator[Any]:
+    """The errors that the last lines of a body tell."""
+    for line in body.decode("utf-8", "replace").splitlines():
+        text = line.removeprefix("data:").removeprefix("error:").strip()
+        if text.startswith("{"):
+            try:
+                value = parse_json(text)
+            except UnreadableError:
+                continue
+            yield error_in(value) or (value if line.startswith("error:") else None)

@@ -6,7 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from otel_llm.probe.check import Check
-from otel_llm.probe.expectations import calls, choices, holds, in_deltas, is_cut, no_call, usage
+from otel_llm.probe.expectations import (
+    calls,
+    choices,
+    holds,
+    in_deltas,
+    is_cut,
+    no_call,
+    no_markup,
+    thoughts,
+    usage,
+)
 
 
 def _tool(name: str, description: str, *required: str, **properties: Any) -> dict[str, Any]:
@@ -65,13 +75,13 @@ _RESULT_TURN = [
         "content": None,
         "tool_calls": [
             {
-                "id": "call_1",
+                "id": "call00001",
                 "type": "function",
                 "function": {"name": "get_weather", "arguments": '{"city": "Paris", "unit": "celsius"}'},
             }
         ],
     },
-    {"role": "tool", "tool_call_id": "call_1", "content": '{"degrees": 21, "sky": "clear"}'},
+    {"role": "tool", "tool_call_id": "call00001", "content": '{"degrees": 21, "sky": "clear"}'},
 ]
 FOLLOWING: Mapping[str, Any] = {
     "messages": _says("List my tasks with list_tasks."),
@@ -79,6 +89,8 @@ FOLLOWING: Mapping[str, Any] = {
     "tool_choice": "required",
 }
 """The request after one whose client disconnected."""
+NEXT: Mapping[str, Any] = {"role": "user", "content": "Now call get_weather for Lima."}
+"""What the user says after the calls of the first turn."""
 _LONG = "Save a note whose text is a story of at least three hundred words about a lighthouse. Call save_note."
 
 BATTERY: Sequence[Check] = (
@@ -105,7 +117,9 @@ BATTERY: Sequence[Check] = (
         },
         (calls(1),),
     ),
-    Check("no_call", "tools, but nothing to call", {"messages": _says("Say hello."), "tools": _ALL}, (no_call,)),
+    Check(
+        "no_call", "tools, but nothing to call", {"messages": _says("Say hello."), "tools": _ALL}, (no_call, no_markup)
+    ),
     Check(
         "required",
         "tool_choice=required",
@@ -215,6 +229,42 @@ BATTERY: Sequence[Check] = (
         "tool_result",
         "the turn after a call, with its result",
         {"messages": _RESULT_TURN, "tools": [WEATHER]},
+        (no_markup,),
+    ),
+    Check(
+        "ids",
+        "unique ids, of parallel calls and of the next turn's",
+        {"messages": _says("Call get_weather for Paris and for Rome, both in this answer."), "tools": [WEATHER]},
+        (calls(2),),
+        way="turns",
+    ),
+    Check(
+        "markup",
+        "text beside tools: no tags and control tokens are left",
+        {"messages": _says("Say hello, and in the same answer call list_tasks."), "tools": [TASKS]},
+        (no_markup,),
+    ),
+    Check(
+        "thoughts",
+        "thoughts, if the model has any, apart from the answer",
+        {
+            "messages": _says("Think about what is the shortest greeting, then say hello."),
+            "reasoning_effort": "low",
+            "max_tokens": 2048,
+        },
+        (thoughts, no_markup),
+        compares_thoughts=True,
+    ),
+    Check(
+        "thoughts_and_call",
+        "a call after thoughts",
+        {
+            "messages": _says("Think step by step which season it is in Lima in July, then call get_weather for Lima."),
+            "tools": [WEATHER],
+            "max_tokens": 2048,
+        },
+        (calls(1), thoughts, no_markup),
+        compares_thoughts=True,
     ),
     Check(
         "cancel",

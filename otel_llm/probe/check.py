@@ -24,11 +24,15 @@ Expectation = Callable[["Answer"], Iterator[Finding]]
 
 @dataclass(frozen=True)
 class Check:
-    """One request, and what is expected of the response. `allowed`: anomalies that the request provokes."""
+    """One request, and what is expected of the response. `allowed`: anomalies that the request provokes.
+
+    `compares_thoughts`: whether thoughts must come streamed and not streamed, or neither way.
+    """
 
     name: str
     title: str
     request: Mapping[str, Any]
     expects: tuple[Expectation, ...] = ()
     allowed: frozenset[str] = field(default_factory=frozenset)
-    way: Literal["both", "concurrent", "cancel"] = "both"
+    way: Literal["both", "concurrent", "cancel", "turns"] = "both"
+    compares_thoughts: bool = False

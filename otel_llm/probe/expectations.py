@@ -6,13 +6,24 @@ A model that does not do what it is asked says nothing about the server: then th
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from otel_llm.probe.check import Expectation, Finding
+from otel_llm.protocol.fields import field, index_of
+from otel_llm.protocol.unicode_text import one_line
 
 if TYPE_CHECKING:
     from otel_llm.probe.answers import Answer
+
+_THOUGHT_MARK = re.compile(r"</?(?:mm:)?think(?:ing)?>|\[/?THINK\]|◁/?think▷|</?reasoning>")
+_MARKUP = re.compile(
+    r"<\|[^\s|<>]{1,40}\|>|<[|｜][^\n>]{1,60}[|｜]>|<\|[a-z_]{1,20}>|<[a-z_]{1,20}\|>"  # noqa: RUF001
+    r"|</?(?:tool_calls?|function_calls?|function|parameter|invoke|arg_key|arg_value|tools?|tool_response)(?:[\s=][^<>]*)?>"
+    r"|</?(?:start_of_turn|end_of_turn|eos|bos|s)>|\[/?(?:TOOL_CALLS|ARGS|CALL_ID|INST|AVAILABLE_TOOLS)\]"
+    r"|" + _THOUGHT_MARK.pattern
+)
 
 
 def calls(number: int) -> Expectation:
@@ -83,9 +94,53 @@ def is_cut(answer: Answer) -> Iterator[Finding]:
 
 
 def usage(answer: Answer) -> Iterator[Finding]:
-    """The response has its usage."""
-    if answer.recording is not None and answer.recording.usage is None:
-        yield Finding("fault", f"{answer.way}: usage was requested, but is missing")
+    """The response has its usage, and it counts something."""
+    if answer.recording is None:
+        return
+    found = answer.recording.usage
+    counts = [index_of(field(found, name)) or 0 for name in ("prompt_tokens", "completion_tokens", "total_tokens")]
+    prompt, completion, total = counts
+    if found is None:
+        asked = "usage was requested, but is" if answer.streamed else "usage is"
+        yield Finding("fault", f"{answer.way}: {asked} missing")
+    elif not prompt or not completion:
+        yield Finding(
+            "fault", f"{answer.way}: usage counts {prompt} tokens of the prompt and {completion} of the answer"
+        )
+    elif total and total != prompt + completion:
+        yield Finding("remark", f"{answer.way}: usage has a total of {total} tokens, but {prompt} + {completion}")
+
+
+def no_markup(answer: Answer) -> Iterator[Finding]:
+    """Nothing of the model's chat template is left: the prompt gives no reason to write any of it."""
+    if answer.recording is None:
+        return
+    for choice in answer.recording.choices:
+        where = [("the text", choice.text.whole)]
+        where += [
+            (f"a call of {one_line((call.name or '')[:40])}", f"{call.name} {call.arguments}") for call in choice.calls
+        ]
+        for name, text in where:
+            marks = dict.fromkeys(one_line(mark.group()[:40]) for mark in _MARKUP.finditer(text))
+            if marks:
+                yield Finding("fault", f"{answer.way}: {', '.join(list(marks)[:4])} in {name}")
+        marks = dict.fromkeys(mark.group() for mark in _THOUGHT_MARK.finditer(choice.reasoning.whole))
+        if marks:
+            yield Finding("fault", f"{answer.way}: {', '.join(list(marks)[:4])} in the thoughts")
+
+
+def thoughts(answer: Answer) -> Iterator[Finding]:
+    """Thoughts come as such, and not only as tokens to be paid for."""
+    recording = answer.recording
+    if recording is None:
+        return
+    if any(choice.finish_reason == "length" for choice in recording.choices):
+        yield Finding("unjudged", f"{answer.way}: max_tokens cut the thoughts off")
+    details = field(recording.usage, "completion_tokens_details")
+    count = index_of(field(details, "reasoning_tokens")) or 0
+    leaked = any(_THOUGHT_MARK.search(choice.text.whole) for choice in recording.choices)
+    if count and not leaked and not any(choice.reasoning.parts for choice in recording.choices):
+        yield Finding("remark", f"{answer.way}: the server counts {count} tokens of thoughts, but sends none")
 
 
 def _list(values: set[str | None]) -> str:

@@ -1,41 +1,27 @@
 """Runs the checks against a server and judges the responses.
 
-- An anomaly that a model can cause behind a correct server is attributed to the model if it occurs streamed and not
-  streamed. All other anomalies, and those that occur only one way, are faults of the server.
+- What an anomaly says about the server is in `findings`.
 - If the two responses differ, both requests are repeated. If both responses stay the same, streaming is at fault;
   otherwise the server's responses vary, and nothing can be concluded.
-- A request that the server rejects (status 4xx) both ways is not supported, which is no fault. Neither is a server that
-  is busy (408, 425, 429).
+- A request that the server rejects (status 4xx) both ways is not supported, which is no fault.
+- A server that is busy, or a gateway that does not reach it, is asked again, and then not judged.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Literal
+from typing import Any, Literal
 
 from otel_llm.probe.answers import Answer, Server
-from otel_llm.probe.battery import CITIES, FOLLOWING
+from otel_llm.probe.battery import CITIES, FOLLOWING, NEXT
 from otel_llm.probe.check import Check, Finding
+from otel_llm.probe.findings import anomalies, failures, told
+from otel_llm.protocol.unicode_text import one_line
 
 Status = Literal["ok", "fault", "model", "not judged"]
-
-# A server passes on what the model writes.
-_MODELS_OWN = frozenset(
-    {
-        "arguments_not_object",
-        "duplicate_call",
-        "empty_arguments",
-        "empty_response",
-        "invalid_json",
-        "invalid_unicode",
-        "repetition",
-        "schema_violation",
-        "unknown_tool",
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -56,14 +42,19 @@ class Result:
         return "model" if "model" in kinds else "ok"
 
 
-async def run_checks(server: Server, checks: Sequence[Check]) -> AsyncIterator[Result]:
-    """A result for each check, one after the other."""
+async def run_checks(
+    server: Server, checks: Sequence[Check], starts: Callable[[Check], None] = lambda _: None
+) -> AsyncIterator[Result]:
+    """A result for each check, one after the other. `starts`: is called with each check before it runs."""
     for check in checks:
+        starts(check)
         began = perf_counter()
         if check.way == "cancel":
             findings = await _cancelled(server, check)
         elif check.way == "concurrent":
             findings = await _concurrent(server, check)
+        elif check.way == "turns":
+            findings = await _turns(server, check)
         else:
             findings = await _both_ways(server, check)
         yield Result(check, _once_each(findings), perf_counter() - began)
@@ -72,7 +63,7 @@ async def run_checks(server: Server, checks: Sequence[Check]) -> AsyncIterator[R
 async def _both_ways(server: Server, check: Check) -> list[Finding]:
     streamed = await server.ask(check.request, stream=True)
     whole = await server.ask(check.request, stream=False)
-    findings = [*_failures(streamed, whole), *_anomalies(check, streamed, whole)]
+    findings = [*failures(streamed, whole), *anomalies(check, streamed, whole)]
     good = [answer for answer in (streamed, whole) if not answer.error]
     for answer in good:
         for expect in check.expects:
@@ -82,53 +73,42 @@ async def _both_ways(server: Server, check: Check) -> list[Finding]:
     return findings
 
 
-def _failures(*answers: Answer) -> Iterator[Finding]:
-    if all(answer.refused for answer in answers):
-        yield Finding("unjudged", f"the server rejects it: {answers[0].status} {answers[0].error}")
-        return
-    for answer in answers:
-        if answer.busy:
-            yield Finding("unjudged", f"{answer.way}: the server is busy: {answer.status} {answer.error}")
-        elif answer.error:
-            status = f"status {answer.status}, " if answer.status not in {0, 200} else ""
-            yield Finding("fault", f"{answer.way}: {status}{answer.error}")
-
-
-def _anomalies(check: Check, *answers: Answer) -> Iterator[Finding]:
-    types = [_types(answer) for answer in answers]
-    in_all = set.intersection(*types) if len(types) > 1 else set()
-    for answer in answers:
-        for anomaly, _ in answer.verdict.anomalies if answer.verdict is not None else ():
-            if anomaly.type in check.allowed:
-                continue
-            if anomaly.type == "truncated":
-                yield Finding("unjudged", f"{answer.way}: max_tokens cut the call off")
-                continue
-            kind: Literal["model", "fault"] = "fault"
-            if anomaly.type in _MODELS_OWN and (len(answers) == 1 or anomaly.type in in_all):
-                kind = "model"
-            yield Finding(kind, f"{answer.way}: {anomaly.type}, {anomaly.detail}")
-
-
-def _types(answer: Answer) -> set[str]:
-    return {anomaly.type for anomaly, _ in answer.verdict.anomalies} if answer.verdict is not None else set()
-
-
 async def _compared(server: Server, check: Check, streamed: Answer, whole: Answer) -> list[Finding]:
-    if _alike(streamed, whole):
+    if _came_twice(streamed, whole):
+        return [Finding("fault", "streamed: the text came twice")]
+    thoughts = check.compares_thoughts
+    if _alike(streamed, whole, thoughts):
         return []
     streamed_again = await server.ask(check.request, stream=True)
     whole_again = await server.ask(check.request, stream=False)
-    if _alike(streamed, streamed_again) and _alike(whole, whole_again):
+    for again in (streamed_again, whole_again):
+        if again.busy:
+            return [Finding("unjudged", f"asked again, {again.way}: the server is busy: {told(again)}")]
+    if _alike(streamed, streamed_again, thoughts) and _alike(whole, whole_again, thoughts):
         ways = f"streamed: {_summary(streamed)}; not streamed: {_summary(whole)}"
         return [Finding("fault", f"the responses differ in the same way each time; {ways}")]
     return [Finding("unjudged", "the server's responses vary, so streamed and not streamed cannot be compared")]
 
 
-def _alike(one: Answer, other: Answer) -> bool:
+def _came_twice(streamed: Answer, whole: Answer) -> bool:
+    """Whether a streamed text is the other one twice, in each delta or as a whole."""
+    texts = [
+        {choice.index: choice.text.whole for choice in answer.recording.choices} if answer.recording is not None else {}
+        for answer in (streamed, whole)
+    ]
+    return any(text and texts[0].get(index) == text * 2 for index, text in texts[1].items())
+
+
+def _alike(one: Answer, other: Answer, thoughts: bool) -> bool:
     def compared(answer: Answer) -> list[object]:
         return [
-            (choice.index, [(call.name, call.meaning) for call in choice.calls], choice.has_text, choice.finish_reason)
+            (
+                choice.index,
+                [(call.name, call.meaning) for call in choice.calls],
+                choice.has_text,
+                choice.finish_reason,
+                thoughts and choice.has_thoughts,
+            )
             for choice in answer.choices()
         ]
 
@@ -142,13 +122,13 @@ def _summary(answer: Answer) -> str:
 async def _cancelled(server: Server, check: Check) -> list[Finding]:
     """Disconnect after the first reads of a stream. The next request must be answered normally."""
     stopped = await server.ask(check.request, stream=True, chunks=2)
-    findings = [*_failures(stopped), *_anomalies(check, stopped)]
+    findings = [*failures(stopped), *anomalies(check, stopped)]
     if stopped.error:
         return findings
     if stopped.verdict is not None and stopped.verdict.outcome != "closed":
         findings.append(Finding("unjudged", "the response ended before the client could disconnect"))
     following = await server.ask(FOLLOWING, stream=True)
-    found = [*_failures(following), *_anomalies(check, following)]
+    found = [*failures(following), *anomalies(check, following)]
     findings += [Finding(one.kind, f"the request after it, {one.text}") for one in found]
     return findings
 
@@ -169,13 +149,52 @@ async def _concurrent(server: Server, check: Check) -> list[Finding]:
             findings.append(
                 Finding("fault", f"the response to the request for {city} belongs to another request, for {others[0]}")
             )
-        findings += [*_failures(answer), *_anomalies(check, answer)]
+        findings += [*failures(answer), *anomalies(check, answer)]
         for expect in check.expects if not answer.error else ():
             findings += expect(answer)
     ids = [call.id for answer in answers if answer.recording is not None for call in answer.recording.calls if call.id]
     if len(set(ids)) < len(ids):
         findings.append(Finding("remark", "calls of different responses share an id"))
     return findings
+
+
+async def _turns(server: Server, check: Check) -> list[Finding]:
+    """A request whose answer has calls, and the next turn, which calls again: no id may come twice."""
+    firsts = [await server.ask(check.request, stream=stream) for stream in (True, False)]
+    findings = [*failures(*firsts), *anomalies(check, *firsts)]
+    seconds = []
+    for first in firsts:
+        if first.error:
+            continue
+        for expect in check.expects:
+            findings += expect(first)
+        if not first.calls:
+            continue
+        second = await server.ask(_next_turn(check.request, first), stream=first.streamed)
+        seconds.append(second)
+        if not second.error and not second.calls:
+            findings.append(Finding("unjudged", f"the next turn, {second.way}: the model made no call"))
+        before = {call.id for call in first.calls if call.id}
+        for call in second.calls:
+            if call.id in before:
+                id_ = one_line(call.id[:80])
+                findings.append(Finding("fault", f"the next turn, {second.way}: the id {id_} was given before"))
+    if seconds:
+        found = [*failures(*seconds), *anomalies(check, *seconds)]
+        findings += [Finding(one.kind, f"the next turn, {one.text}") for one in found]
+    return findings
+
+
+def _next_turn(request: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
+    """The request that sends the results of an answer's calls, and asks for another call."""
+    ids = [call.id or f"probe000{number}" for number, call in enumerate(answer.calls, 1)]
+    calls = [
+        {"id": id_, "type": "function", "function": {"name": call.name, "arguments": call.arguments or "{}"}}
+        for id_, call in zip(ids, answer.calls, strict=True)
+    ]
+    results = [{"role": "tool", "tool_call_id": id_, "content": '{"degrees": 21}'} for id_ in ids]
+    turn = [{"role": "assistant", "content": None, "tool_calls": calls}, *results, NEXT]
+    return {**request, "messages": [*request["messages"], *turn], "tool_choice": "required"}
 
 
 def _once_each(findings: Sequence[Finding]) -> list[Finding]:

@@ -39,8 +39,6 @@ def ended(*command: str, stdout: str | None = None) -> tuple[int, str]:
         ([*PROBE, "--timeout", "nan"], "above 0"),
         ([*PROBE, "--timeout", "-1"], "above 0"),
         ([*PROBE, "--stall-seconds", "0"], "above 0"),
-        ([*PROBE, "--extra-body", "{"], "JSON object"),
-        ([*PROBE, "--extra-body", "[]"], "JSON object"),
         (["inspect", "--stall-seconds", "-1", BROKEN], "above 0"),
         (["inspect", "--stall-seconds", "soon", BROKEN], "above 0"),
         (["show", "--last", "0"], "from 1 on"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -22,6 +23,7 @@ from otel_llm.demo.scripted_server import (
     ScriptedServer,
     Sleep,
     chunk,
+    completion,
     error_event,
     tool_call_delta,
     usage_chunk,
@@ -29,6 +31,7 @@ from otel_llm.demo.scripted_server import (
 from otel_llm.probe.battery import BATTERY, ESCAPED, UNICODE
 
 NAMES = [check.name for check in BATTERY]
+OTEL_LLM = (sys.executable, "-c", "import sys; from otel_llm.cli import main; sys.exit(main(sys.argv[1:]))")
 Calls = list[tuple[str, dict[str, Any]]]
 LONG = "The lighthouse. " * 120
 
@@ -262,6 +265,139 @@ def whole_for_stream(body: dict[str, Any]) -> Iterator[Any]:
     return answer({**body, "stream": False})
 
 
+def busy_streams(status: int, headers: dict[str, str] | None = None) -> Wrong:
+    """A gateway that does not reach the server, for streams of tools."""
+
+    def wrong(body: dict[str, Any]) -> Iterator[Any]:
+        refused = body["stream"] and body.get("tools")
+        return iter([Answer(error_event("no backend"), status, headers or {})]) if refused else answer(body)
+
+    return wrong
+
+
+def busy_in_stream(error: dict[str, Any]) -> Wrong:
+    def wrong(body: dict[str, Any]) -> Iterator[Any]:
+        steps = list(answer(body))
+        return iter([*steps[:1], {"error": error}]) if body["stream"] else iter(steps)
+
+    return wrong
+
+
+def violates_while_busy(body: dict[str, Any]) -> Iterator[Any]:
+    return busy(body) if body["stream"] else violates(body)
+
+
+def no_usage_whole(body: dict[str, Any]) -> Iterator[Any]:
+    for step in answer(body):
+        yield Answer({**step.body, "usage": None}) if isinstance(step, Answer) else step
+
+
+def _counted(usage: dict[str, Any]) -> Wrong:
+    def wrong(body: dict[str, Any]) -> Iterator[Any]:
+        for step in answer(body):
+            if isinstance(step, Answer):
+                yield Answer({**step.body, "usage": usage})
+            else:
+                yield {**step, "usage": usage} if isinstance(step, dict) and "usage" in step else step
+
+    return wrong
+
+
+zero_usage = _counted({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0})
+wrong_total = _counted({"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 7})
+hidden_thoughts = _counted(
+    {
+        "prompt_tokens": 1,
+        "completion_tokens": 1,
+        "total_tokens": 2,
+        "completion_tokens_details": {"reasoning_tokens": 9},
+    }
+)
+
+
+def _with_ids(id_of: Callable[[int], str], *, streams: bool = True) -> Wrong:
+    def wrong(body: dict[str, Any]) -> Iterator[Any]:
+        for step in answer(body):
+            if isinstance(step, Answer):
+                for choice in step.body["choices"]:
+                    for number, call in enumerate(choice["message"].get("tool_calls") or ()):
+                        call["id"] = id_of(number)
+            elif streams:
+                for delta in deltas_of(step):
+                    if "id" in delta:
+                        delta["id"] = id_of(delta["index"])
+            yield step
+
+    return wrong
+
+
+same_ids = _with_ids(lambda number: f"call_{number}")
+same_ids_whole = _with_ids(lambda number: f"call_{number}", streams=False)
+one_id = _with_ids(lambda _: "call")
+
+
+def residue(mark: str) -> Wrong:
+    """What the server does not take out of the text."""
+
+    def wrong(body: dict[str, Any]) -> Iterator[Any]:
+        for step in answer(body):
+            yield from _replaced(step, "Hello.", f"Hello.{mark}")
+
+    return wrong
+
+
+def residue_in_calls(body: dict[str, Any]) -> Iterator[Any]:
+    for step in answer(body):
+        yield from _replaced(step, '"Lima"', '"Lima<|im_end|>"')
+
+
+def thinks(text: str = "Hm.", *, streamed: bool = True, whole: bool = True) -> Wrong:
+    """A server whose model thinks."""
+
+    def wrong(body: dict[str, Any]) -> Iterator[Any]:
+        if body["stream"] and streamed:
+            yield chunk({"reasoning_content": text})
+        for step in answer(body):
+            if isinstance(step, Answer) and whole:
+                for choice in step.body["choices"]:
+                    choice["message"]["reasoning_content"] = text
+            yield step
+
+    return wrong
+
+
+def swallows(*, streamed: bool, whole: bool) -> Wrong:
+    """A server whose parser of thoughts takes the call along."""
+
+    def wrong(body: dict[str, Any]) -> Iterator[Any]:
+        calls = wanted_calls(body)
+        if not calls or not (streamed if body["stream"] else whole):
+            yield from answer(body)
+            return
+        name, arguments = calls[0]
+        call = json.dumps({"name": name, "arguments": arguments})
+        thought = f"I call it.\n<tool_call>\n{call}\n</tool_call>"
+        if body["stream"]:
+            yield chunk({"reasoning_content": thought})
+            yield chunk(finish_reason="stop")
+            yield DONE
+        else:
+            yield Answer(completion({"content": None, "reasoning_content": thought}))
+
+    return wrong
+
+
+def twice(body: dict[str, Any]) -> Iterator[Any]:
+    for step in answer(body):
+        yield step
+        if isinstance(step, dict) and step["choices"] and "content" in step["choices"][0]["delta"]:
+            yield step
+
+
+def no_done(body: dict[str, Any]) -> Iterator[Any]:
+    return (step for step in answer(body) if step != DONE)
+
+
 def probed(server: Wrong, capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, dict[str, Any]]:
     """The exit status, and the findings of each check that is not ok: (status, texts)."""
     with ScriptedServer(server) as running:
@@ -272,6 +408,11 @@ def probed(server: Wrong, capsys: pytest.CaptureFixture[str], *options: str) -> 
         for check in told["checks"]
         if check["status"] != "ok" or check["findings"]
     }
+
+
+@pytest.fixture(autouse=True)
+def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("otel_llm.probe.patience._WAITS", (0.0, 0.01))
 
 
 def test_a_correct_server_has_no_fault(capsys: pytest.CaptureFixture[str]) -> None:
@@ -296,7 +437,28 @@ def test_a_correct_server_has_no_fault(capsys: pytest.CaptureFixture[str]) -> No
         (refuses_n, "two_choices", "not judged", "the server rejects it: 400 n is not supported"),
         (refuses_streams_of_tools, "one_call", "fault", "streamed: status 400, cannot stream tools"),
         (busy, "one_call", "not judged", "streamed: the server is busy: 429 slow down"),
+        (busy_streams(502), "one_call", "not judged", "streamed: the server is busy: 502 no backend"),
+        (busy_streams(503), "concurrent", "not judged", "streamed: the server is busy: 503 no backend"),
+        (busy_streams(504), "cancel", "not judged", "streamed: the server is busy: 504 no backend"),
+        (busy_streams(529), "ids", "not judged", "streamed: the server is busy: 529 no backend"),
+        (busy_streams(500, {"Retry-After": "0"}), "named", "not judged", "streamed: the server is busy: 500"),
+        (
+            busy_streams(429, {"Retry-After": "3600"}),
+            "none",
+            "not judged",
+            "(it asks to wait for 3600 s)",
+        ),
+        (
+            busy_in_stream({"code": 429, "message": "slow down"}),
+            "one_call",
+            "not judged",
+            "the server is busy: an error event",
+        ),
+        (busy_in_stream({"type": "overloaded_error", "message": "full"}), "named", "not judged", "the server is busy"),
+        (busy_in_stream({"code": "rate_limit_exceeded", "message": "x"}), "ids", "not judged", "the server is busy"),
+        (busy_in_stream({"code": 400, "message": "a bug"}), "ids", "fault", "streamed: an error event: a bug"),
         (busy, "concurrent", "not judged", "the server rejects it: 429 slow down"),
+        (violates_while_busy, "one_call", "not judged", "not streamed: schema_violation"),
         (fails, "required", "fault", "not streamed: status 500, out of order"),
         (fails, "cancel", "fault", "streamed: status 500, out of order"),
         (error_in_stream, "none", "fault", "streamed: an error event: lost the engine"),
@@ -307,6 +469,33 @@ def test_a_correct_server_has_no_fault(capsys: pytest.CaptureFixture[str]) -> No
         (cuts_streams, "nested_arguments", "fault", "streamed: invalid_json"),
         (holds_back, "long_arguments", "ok", "the server buffers arguments: "),
         (no_usage, "usage", "fault", "streamed: usage was requested, but is missing"),
+        (no_usage_whole, "usage", "fault", "not streamed: usage is missing"),
+        (zero_usage, "usage", "fault", "streamed: usage counts 0 tokens of the prompt and 0 of the answer"),
+        (wrong_total, "usage", "ok", "not streamed: usage has a total of 7 tokens, but 1 + 1"),
+        (same_ids, "ids", "fault", "the next turn, streamed: the id call_0 was given before"),
+        (same_ids_whole, "ids", "fault", "the next turn, not streamed: the id call_0 was given before"),
+        (one_id, "ids", "fault", "streamed: duplicate_id"),
+        (no_ids, "ids", "fault", "the next turn, streamed: missing_id"),
+        (never_calls, "ids", "not judged", "streamed: the model made 0 of the 2 requested calls"),
+        (residue("<|im_end|>"), "markup", "fault", "streamed: <|im_end|> in the text"),
+        (residue("</tool_call>"), "no_call", "fault", "streamed: </tool_call> in the text"),
+        (residue("<｜tool▁calls▁begin｜>"), "tool_result", "fault", "not streamed: <｜tool▁calls▁begin｜> in the text"),  # noqa: RUF001
+        (residue("[TOOL_CALLS]"), "thoughts", "fault", "streamed: [TOOL_CALLS] in the text"),
+        (residue("<think>Short.</think>"), "thoughts", "fault", "streamed: <think>, </think> in the text"),
+        (residue_in_calls, "thoughts_and_call", "fault", "streamed: <|im_end|> in a call of get_weather"),
+        (
+            thinks(streamed=True, whole=False),
+            "thoughts",
+            "fault",
+            "streamed: thoughts, text, then stop; not",
+        ),
+        (thinks(streamed=False, whole=True), "thoughts_and_call", "fault", "not streamed: thoughts, get_weather("),
+        (thinks("a <think> b"), "thoughts", "fault", "streamed: <think> in the thoughts"),
+        (hidden_thoughts, "thoughts", "ok", "not streamed: the server counts 9 tokens of thoughts, but sends none"),
+        (swallows(streamed=True, whole=True), "thoughts_and_call", "fault", "streamed: call_in_reasoning"),
+        (swallows(streamed=True, whole=False), "thoughts_and_call", "fault", "streamed: call_in_reasoning"),
+        (twice, "no_call", "fault", "streamed: the text came twice"),
+        (no_done, "one_call", "fault", "streamed: missing_done"),
         (length_as_tool_calls, "cut_by_max_tokens", "fault", "a call was cut off, but the finish reason is tool_calls"),
         (never_twice_alike(), "one_call", "not judged", "the server's responses vary"),
         (never_calls, "one_call", "not judged", "streamed: the model made 0 of the 1 requested calls"),
@@ -322,6 +511,35 @@ def test_each_fault_is_found(
     assert found[name][0] == status, found
     assert any(text in finding for finding in found[name][1]), found
     assert exit_status == (1 if status == "fault" else 0)
+
+
+def test_a_model_that_thinks_behind_a_correct_server(capsys: pytest.CaptureFixture[str]) -> None:
+    assert probed(thinks(), capsys) == (0, {})
+
+
+@pytest.mark.parametrize("retry_after", ["0", "0.01", "Wed, 21 Oct 2015 07:28:00 GMT"])
+def test_a_busy_server_is_asked_again_when_it_says(retry_after: str, capsys: pytest.CaptureFixture[str]) -> None:
+    asked: set[str] = set()
+
+    def first_busy(body: dict[str, Any]) -> Iterator[Any]:
+        key = json.dumps(body)
+        refused = key not in asked
+        asked.add(key)
+        return iter([Answer(error_event("slow down"), 429, {"Retry-After": retry_after})]) if refused else answer(body)
+
+    assert probed(first_busy, capsys) == (0, {})
+    assert len(asked) > len(NAMES)
+
+
+def test_a_server_that_wants_too_long_a_wait_is_asked_once(capsys: pytest.CaptureFixture[str]) -> None:
+    asked: list[Any] = []
+
+    def wants(body: dict[str, Any]) -> Iterator[Any]:
+        asked.append(body)
+        return busy_streams(503, {"Retry-After": "31"})(body)  # type: ignore[return-value]
+
+    probed(wants, capsys, "--only", "named")
+    assert len(asked) == 3, "a greeting, and each way once"
 
 
 def test_a_server_that_does_not_answer_in_time(capsys: pytest.CaptureFixture[str]) -> None:
@@ -374,6 +592,58 @@ def test_the_table_lists_findings_under_their_check(capsys: pytest.CaptureFixtur
     assert lines[-1] == "1 fault"
 
 
+def test_no_secret_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    def tells(body: dict[str, Any]) -> Iterator[Any]:
+        return iter([Answer(error_event("wrong key: sk-secret-4711"), 400)]) if body.get("tools") else answer(body)
+
+    with ScriptedServer(tells) as running:
+        url = running.base_url.replace("//", "//alice:pass-word-4711@")
+        for options in ([], ["--json"]):
+            main(
+                ["probe", "--base-url", url, "--model", "m", "--api-key", "sk-secret-4711", "--only", "none", *options]
+            )
+    told = capsys.readouterr()
+    assert "wrong key: ***" in told.out
+    assert "4711" not in told.out + told.err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no pseudo-terminals")
+@pytest.mark.parametrize(("options", "shown"), [([], True), (["--json"], False)])
+def test_a_terminal_shows_what_is_running(options: list[str], shown: bool) -> None:
+    import pty
+
+    ours, theirs = pty.openpty()
+    with ScriptedServer(answer) as running:
+        command = [*OTEL_LLM, "probe", "--base-url", running.base_url, "--model", "m"]
+        command += ["--only", "named", "--only", "none", *options]
+        environment = {**os.environ, "TERM": "xterm"}
+        with subprocess.Popen(command, stdout=theirs, stderr=theirs, env=environment) as process:
+            os.close(theirs)
+            read = b""
+            while True:
+                try:
+                    piece = os.read(ours, 65536)
+                except OSError:  # Linux reports the end so
+                    break
+                if not piece:
+                    break
+                read += piece
+    os.close(ours)
+    assert process.returncode == 0
+    assert (b"1/2 named" in read) == (b"2/2 none" in read) == shown
+    if shown:
+        assert read.index(b"1/2 named") < read.index(b"a named tool") < read.index(b"2/2 none")
+        assert b"\r\x1b[K" in read[read.index(b"2/2 none") : read.index(b"tool_choice=none")], "the line is cleared"
+
+
+def test_no_progress_where_nobody_watches() -> None:
+    with ScriptedServer(answer) as running:
+        command = [*OTEL_LLM, "probe", "--base-url", running.base_url, "--model", "m"]
+        done = subprocess.run([*command, "--only", "named"], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr == ""
+    assert "1/1" not in done.stdout
+
+
 def test_junit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "probe.xml"
 
@@ -412,6 +682,7 @@ def test_every_request_has_the_extra_fields_and_the_key(capsys: pytest.CaptureFi
     [
         (["--only", "magic"], "unknown check magic; there are one_call, "),
         (["--extra-body", "[]"], "--extra-body is not a JSON object"),
+        (["--extra-body", "{"], "--extra-body is not a JSON object"),
         ([], "http://127.0.0.1:9/v1: ConnectError"),
         (["--base-url", "http://[::bad/v1"], "http://[::bad/v1: "),
     ],
@@ -424,7 +695,8 @@ def test_wrong_options_and_servers_are_explained(
 
 
 @pytest.mark.parametrize(
-    ("status", "why"), [(401, "wrong key"), (400, "max_tokens is not supported"), (429, "slow down")]
+    ("status", "why"),
+    [(401, "wrong key"), (400, "max_tokens is not supported"), (429, "slow down"), (503, "no backend")],
 )
 def test_a_server_that_rejects_everything_is_not_correct(
     status: int, why: str, capsys: pytest.CaptureFixture[str]
