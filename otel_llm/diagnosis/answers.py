@@ -12,7 +12,7 @@ from otel_llm.diagnosis.reasoning_calls import calls_in_thoughts
 from otel_llm.diagnosis.wording import shown
 from otel_llm.protocol.choice import Choice
 from otel_llm.protocol.fields import field
-from otel_llm.protocol.json_values import Shape
+from otel_llm.protocol.json_values import Shape, strings_in
 from otel_llm.protocol.kept_text import KeptText
 from otel_llm.protocol.tool_call import ToolCall
 
@@ -136,7 +136,7 @@ def _cut_in(case: Case, call: ToolCall) -> str:
     if BROKEN in arguments or ("\\u" in arguments and _ESCAPE.search(arguments)):
         is_json = not case.is_free_text(call) and not call.exceeds_limit
         if is_json and case.reading(call).shape in {Shape.OBJECT, Shape.OTHER, Shape.SEVERAL}:
-            cut = any(_is_cut(f'"{text}"') for text in _strings_in(case.reading(call).value))
+            cut = any(_is_cut(f'"{text}"') for text in strings_in(case.reading(call).value))
         else:
             cut = _is_cut(arguments)
         found += ["arguments"] if cut else []
@@ -156,19 +156,6 @@ def _is_cut(text: str) -> bool:
 
 def _sets_apart(character: str) -> bool:
     return character.isspace() or character in _QUOTES or (character != "" and category(character) in _QUOTING)
-
-
-def _strings_in(value: object) -> Iterator[str]:
-    pending = [value]
-    while pending:
-        value = pending.pop()
-        if isinstance(value, str):
-            yield value
-        elif isinstance(value, dict):
-            pending.extend(value)
-            pending.extend(value.values())
-        elif isinstance(value, list):
-            pending.extend(value)
 
 
 # Usage ------------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from otel_llm.diagnosis.repetition import repetition
 from otel_llm.diagnosis.wording import listed, number, shown
 from otel_llm.protocol.choice import CUTTING_FINISH_REASONS, Choice
 from otel_llm.protocol.conversation import Turn
-from otel_llm.protocol.json_values import Shape
+from otel_llm.protocol.json_values import Shape, strings_in
 from otel_llm.protocol.message_text import text_of_content
 from otel_llm.protocol.past_calls import last_user_message
 from otel_llm.protocol.request import ChatRequest
@@ -194,7 +194,11 @@ def unicode(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]:
     wrong = [name for name, text in fields.items() if has_lone_surrogate(text)]
     may_be_escaped = "\\u" in call.arguments and not call.exceeds_limit and not case.is_free_text(call)
     # In text that is not JSON, an escape has no meaning.
-    if may_be_escaped and "arguments" not in wrong and _holds_lone_surrogate(case.reading(call).value):
+    if (
+        may_be_escaped
+        and "arguments" not in wrong
+        and any(map(has_lone_surrogate, strings_in(case.reading(call).value)))
+    ):
         wrong.append("arguments")
     if wrong:
         yield Finding("invalid_unicode", f"half a surrogate pair in {' and '.join(wrong)}")
@@ -406,21 +410,6 @@ def _none_of(names: frozenset[str]) -> str:
     if len(names) < 2:
         return "not the declared tool" if names else "called, but no tool is declared"
     return f"not one of the {len(names)} declared tools"
-
-
-def _holds_lone_surrogate(value: object) -> bool:
-    pending = [value]
-    while pending:
-        value = pending.pop()
-        if isinstance(value, str):
-            if has_lone_surrogate(value):
-                return True
-        elif isinstance(value, dict):
-            pending.extend(value)
-            pending.extend(value.values())
-        elif isinstance(value, list):
-            pending.extend(value)
-    return False
 
 
 def _json_type(value: object) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -129,6 +129,20 @@ def parse_json(text: str) -> Any:
 def parse_strictly(text: str) -> Any:
     """The value of a text that is JSON by the RFC, without NaN and Infinity. Raises ValueError or RecursionError."""
     return json.loads(text, parse_constant=_no_constant)
+
+
+def strings_in(value: object) -> Iterator[str]:
+    """Every string in a value, names of members too. In no order."""
+    pending = [value]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            pending.extend(value)
+            pending.extend(value.values())
+        elif isinstance(value, list):
+            pending.extend(value)
 
 
 def canonical(value: Any) -> str:
