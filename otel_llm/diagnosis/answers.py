@@ -8,7 +8,6 @@ from itertools import pairwise
 from unicodedata import category
 
 from otel_llm.diagnosis.case import Case, Finding
-from otel_llm.diagnosis.reasoning_calls import calls_in_thoughts
 from otel_llm.diagnosis.wording import shown
 from otel_llm.protocol.choice import Choice
 from otel_llm.protocol.fields import field
@@ -35,7 +34,7 @@ def empty_response(case: Case, choice: Choice) -> Iterator[Finding]:
         return
     if choice.call_count or choice.server_items or choice.has_media or not _is_empty(case, choice):
         return
-    if calls_in_thoughts(case, choice):
+    if case.thought_calls(choice):
         # `call_in_reasoning` says more.
         return
     has_thoughts = choice.reasoning_started_ns is not None or any(part.strip() for part in choice.text.parts)

@@ -55,6 +55,7 @@ class Case:
     loops sets it."""
     _readings: dict[int, Reading] = field(default_factory=dict)
     _answers: dict[int, AnswerText] = field(default_factory=dict)
+    _thought_calls: dict[int, list[tuple[str, str]]] = field(default_factory=dict)
 
     def is_settled(self, choice: Choice) -> bool:
         """Whether nothing more can come for this choice."""
@@ -88,6 +89,15 @@ class Case:
                 cut_off=self.was_cut_off(choice) or choice.text.over > 0,
                 marked_only=self.request is not None and self.request.wants_json,
             )
+        return known
+
+    def thought_calls(self, choice: Choice) -> list[tuple[str, str]]:
+        """Tool and syntax of each call that the choice left in its thoughts, read once for all judges."""
+        known = self._thought_calls.get(choice.index)
+        if known is None:
+            from otel_llm.diagnosis.reasoning_calls import calls_in_thoughts
+
+            known = self._thought_calls[choice.index] = calls_in_thoughts(self, choice)
         return known
 
     def is_free_text(self, call: ToolCall) -> bool:

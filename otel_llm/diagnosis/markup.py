@@ -6,7 +6,7 @@ Both are judged only where the request is known: if it holds the token or the ma
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from otel_llm.diagnosis.case import Case, Finding
 from otel_llm.diagnosis.wording import listed, number, shown
@@ -20,6 +20,8 @@ _THINKS_IN_TEXT = (
     "sonar-reasoning",  # https://docs.perplexity.ai/models/models/sonar-reasoning-pro
     "r1-1776",
 )
+# Different tokens that are looked for in the request. Of a text with more, these are accused.
+_MOST_SOUGHT = 64
 # What a token consists of besides a role or a name.
 _CORE = re.compile(r"<[^<>=\s]*[=>]?|\S+")
 # A part of every token and of every mark, however it is cut. Most texts have none, and need not be looked into.
@@ -45,8 +47,9 @@ def token_leak(case: Case, choice: Choice) -> Iterator[Finding]:
 
     if not may_hold_tokens(text):
         return
+    is_held = _held_by(request)
     tokens = [token.text for token in case.answer(choice).tokens()]
-    tokens = [token for token in dict.fromkeys(tokens) if not _is_held(request, token)]
+    tokens = [token for token in dict.fromkeys(tokens) if not is_held(token)]
     if tokens:
         yield Finding("token_leak", f"{listed(tokens)} in the text")
 
@@ -65,12 +68,13 @@ def reasoning_leak(case: Case, choice: Choice) -> Iterator[Finding]:
     models = (request.model.lower(), (case.recording.response_model or "").lower())
     documented = any(name in model for name in _THINKS_IN_TEXT for model in models)
     openers = {closing: opening for opening, closing in THOUGHT_MARKS.items()}
+    is_held = _held_by(request)
     found = [
         thought
         for thought in case.answer(choice).thoughts
-        if not request.said.holds(opening := openers.get(thought.mark, thought.mark))
+        if not is_held(opening := openers.get(thought.mark, thought.mark))
         and not (documented and opening == "<think>")
-        and not request.said.holds(THOUGHT_MARKS[opening])
+        and not is_held(THOUGHT_MARKS[opening])
     ]
     if found:
         length = sum(len(thought.inner.strip()) for thought in found)
@@ -78,9 +82,20 @@ def reasoning_leak(case: Case, choice: Choice) -> Iterator[Finding]:
         yield Finding("reasoning_leak", f"{marks} in the text, with {number(length, 'character')} of thoughts")
 
 
-def _is_held(request: ChatRequest, token: str) -> bool:
-    core = _CORE.match(token)
-    return request.said.holds(core.group() if core else token)
+def _held_by(request: ChatRequest) -> Callable[[str], bool]:
+    """A function that says whether the request holds a token or a mark. The request is only read so many times."""
+    known: dict[str, bool] = {}
+
+    def is_held(token: str) -> bool:
+        core = _CORE.match(token)
+        word = core.group() if core else token
+        if word not in known:
+            if len(known) >= _MOST_SOUGHT:
+                return True
+            known[word] = request.said.holds(word)
+        return known[word]
+
+    return is_held
 
 
 def _token_in_arguments(case: Case, choice: Choice, call: ToolCall, request: ChatRequest) -> str | None:
@@ -89,12 +104,13 @@ def _token_in_arguments(case: Case, choice: Choice, call: ToolCall, request: Cha
         return None
     from otel_llm.tags.control_tokens import token_at_end
 
+    is_held = _held_by(request)
     pending: list[object] = [call.arguments if case.is_free_text(call) else case.reading(call).value]
     while pending:
         value = pending.pop()
         if isinstance(value, str):
             token = token_at_end(value)
-            if token is not None and not _is_held(request, token):
+            if token is not None and not is_held(token):
                 return token
         elif isinstance(value, dict):
             pending.extend(value.values())

@@ -10,7 +10,7 @@ from otel_llm.protocol.choice import Choice
 
 
 def call_in_reasoning(case: Case, choice: Choice) -> Iterator[Finding]:
-    calls = calls_in_thoughts(case, choice)
+    calls = case.thought_calls(choice)
     if calls:
         names = listed(sorted({name for name, _ in calls}))
         syntaxes = listed(sorted({syntax for _, syntax in calls}))

@@ -23,7 +23,7 @@ from otel_llm.tags.pieces import ParsedCall, Piece
 from otel_llm.tags.scanner import Scanner
 
 _SLICE = 16_384
-_MOST_PIECES = 250_000
+_MOST_PIECES = 25_000
 
 
 class Leak(NamedTuple):
