@@ -107,7 +107,11 @@ class tool_execution:  # noqa: N801  it reads as a function
             # Closing a generator early is no error.
             invocation.stop()
         else:
-            invocation.fail(error_of(error))
+            failure = error_of(error)
+            redact = _config(invocation.tool_call_id).redact
+            if redact is not None:
+                failure.message = Redaction(redact).text(failure.message or "")
+            invocation.fail(failure)
 
     def _describe(self, invocation: ToolInvocation) -> None:
         redact = _config(invocation.tool_call_id).redact

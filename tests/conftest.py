@@ -1,6 +1,7 @@
 """Fixtures for all tests. What telemetry was seen: `helpers/seen.py`."""
 
 import signal
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -27,7 +28,9 @@ def break_scanner(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
         feed = Scanner.feed
 
         def breaks(scanner: Scanner, text: str) -> object:
-            if marker in scanner.held + text:
+            # The diagnosis reads the same text with a scanner of its own.
+            is_rewriting = not sys._getframe(1).f_globals["__name__"].startswith("otel_llm.diagnosis")
+            if is_rewriting and marker in scanner.held + text:
                 raise RuntimeError("broken")
             return feed(scanner, text)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 READER_GONE: Final = 141  # 128 + SIGPIPE
 CANNOT_PRINT: Final = 74  # EX_IOERR of sysexits.h
 _CANNOT_PRINT: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
-_ESCAPED: Final = "otel_llm_escaped"
+_ESCAPED: Final = "escape-for-otel-llm"
 # What the commands print by themselves.
 _IN_ASCII: Final = {"━": "=", "─": "-", "·": "-", "…": "...", "→": "->"}
 _WIDTH: Final = 80  # columns, if the terminal claims to have none

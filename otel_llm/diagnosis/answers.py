@@ -67,7 +67,11 @@ _LEAST_REPEATED = 16
 
 def duplicated_text(case: Case, choice: Choice) -> Iterator[Finding]:
     """Whether each delta repeats all text before it, or the last one repeats the whole."""
-    if not case.recording.streamed or choice.text.length + choice.reasoning.length < _LEAST_REPEATED:
+    if (
+        not case.recording.streamed
+        or not case.is_settled(choice)
+        or choice.text.length + choice.reasoning.length < _LEAST_REPEATED
+    ):
         return
     for what, kept in (("text", choice.text), ("thoughts", choice.reasoning)):
         if len(kept.last) >= _LEAST_REPEATED and _repeats_the_whole(kept):
@@ -80,7 +84,8 @@ def _repeats_the_whole(kept: KeptText) -> bool:
     last = kept.last
     if kept.over or abs(kept.length - 2 * len(last)) > _LEAST_REPEATED:
         return False
-    return kept.whole[: -len(last)].strip() == last.strip()
+    repeated = last.strip()
+    return bool(repeated) and kept.whole[: -len(last)].strip() == repeated
 
 
 def _is_cumulative(kept: KeptText) -> bool:
@@ -115,7 +120,10 @@ _QUOTING = frozenset({"Pi", "Pf", "Ps", "Pe"})
 
 def replacement_character(case: Case, choice: Choice) -> Iterator[Finding]:
     """Whether the text or a call holds U+FFFD, which stands for a character that was cut, and the request does not."""
-    in_text = any(BROKEN in part for part in choice.text.parts) and _is_cut(choice.text.whole)
+    # The text behind it may show that the text is about the character.
+    in_text = (
+        case.is_settled(choice) and any(BROKEN in part for part in choice.text.parts) and _is_cut(choice.text.whole)
+    )
     in_calls = [(call, where) for call in choice.calls if (where := _cut_in(case, call))]
     if not in_text and not in_calls:
         return

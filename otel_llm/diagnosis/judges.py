@@ -36,6 +36,7 @@ from otel_llm.protocol.tool_call import ToolCall
 from otel_llm.protocol.unicode_text import ends_with_half, has_lone_surrogate, one_line
 
 CALLING_FINISH_REASONS = frozenset({"tool_calls", "function_call"})
+_LONGEST_QUESTION = 4096
 _NO_ID = "a call without an id"
 
 
@@ -314,23 +315,31 @@ def duplicates(case: Case, choice: Choice) -> Iterator[Finding]:
         if count > 1:
             yield Finding("duplicate_id", f"{shown(call_id)} is the id of {count} calls")
     meanings: dict[tuple[str, str], ToolCall] = {}
+    asked_for: bool | None = None
     for call in choice.calls:
         if call.name is None or call.exceeds_limit or not case.is_final(choice, call):
             continue
         first = meanings.setdefault((call.name, case.meaning(call)), call)
-        if first is not call and not _may_be_meant(case, call):
+        if first is call or _is_always_the_same(case, call):
+            continue
+        if asked_for is None:
+            asked_for = _asks_for_several(case)
+        if not asked_for:
             detail = f"{shown(call.name)} with the arguments of the call at index {first.index}"
             yield Finding("duplicate_call", detail, call.index)
 
 
-def _may_be_meant(case: Case, call: ToolCall) -> bool:
-    """Whether the same call twice is what was asked for: of a die that takes no parameters, or so many times."""
-    request, tool = case.request, case.tool(call)
-    if request is None:
+def _is_always_the_same(case: Case, call: ToolCall) -> bool:
+    """Whether its tool takes no parameters, as a die that is rolled."""
+    tool = case.tool(call)
+    return tool is not None and tool.kind == "function" and not tool.takes_arguments and case.meaning(call) == "{}"
+
+
+def _asks_for_several(case: Case) -> bool:
+    """Whether the user's last message asks for so many calls. Only its end is read."""
+    if case.request is None:
         return False
-    if tool is not None and tool.kind == "function" and not tool.takes_arguments and case.meaning(call) == "{}":
-        return True
-    return asks_for_several(text_of_content(last_user_message(request.conversation)))
+    return asks_for_several(text_of_content(last_user_message(case.request.conversation))[-_LONGEST_QUESTION:])
 
 
 # The stream ---------------------------------------------------------------------------------------------------

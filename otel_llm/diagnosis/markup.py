@@ -56,7 +56,7 @@ def token_leak(case: Case, choice: Choice) -> Iterator[Finding]:
 
 def reasoning_leak(case: Case, choice: Choice) -> Iterator[Finding]:
     request = case.request
-    if request is None or request.wants_raw_thoughts or not choice.text.parts:
+    if request is None or request.wants_raw_thoughts or not choice.text.parts or not case.is_settled(choice):
         return
     text = choice.text.whole
     if MARKUP.search(text) is None:

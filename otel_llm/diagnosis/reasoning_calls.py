@@ -21,7 +21,7 @@ def call_in_reasoning(case: Case, choice: Choice) -> Iterator[Finding]:
 def calls_in_thoughts(case: Case, choice: Choice) -> list[tuple[str, str]]:
     """Tool and syntax of each whole call in the thoughts, if the choice made no call and has no answer."""
     request = case.request
-    if request is None or not request.tools or choice.call_count:
+    if request is None or not request.tools or choice.call_count or choice.server_items or choice.has_media:
         return []
     if not case.is_settled(choice) or case.was_cut_off(choice):
         return []

@@ -209,15 +209,17 @@ def _residue(text: str, *, ended: bool) -> list[Token]:
     """The tokens in `text`, except tags that belong together. `ended`: no closing tag can come any more."""
     found: list[Token | None] = []
     opened: dict[str, list[int]] = {}
+    begin, end = len(text) - len(text.lstrip()), len(text.rstrip())
+    has_closing = "</s>" in text
     for match in _MARKUP.finditer(text):
         token = Token(match.group(), *match.span())
         if match["eos"]:
             if token.text == "</s>":
-                if not opened.get("<s>") and not text[token.end :].strip():
+                if not opened.get("<s>") and token.end >= end:
                     found.append(token)
             else:
                 opened["<s>"] = [len(found)]
-                found.append(token if not text[: token.start].strip() and "</s>" not in text else None)
+                found.append(token if token.start <= begin and not has_closing else None)
             continue
         if match["special"]:
             if (opener := _PAIRS.get(token.text)) and opened.get(opener):

@@ -82,6 +82,10 @@ def start_request_span(
         span.describe_request(kwargs)
     except Exception as fault:  # noqa: BLE001
         swallow("request attributes", fault)
+    except BaseException:
+        # An interrupt in a function of the application's: the span must not stay current.
+        attempt("the end of the span", invocation.stop)
+        raise
     if request.turn is not None:
         attempt("links", span.link_calls, request.turn)
     return span
@@ -194,6 +198,9 @@ class RequestSpan:
             self._describe_response(recording, timeline, redaction)
         except Exception as fault:  # noqa: BLE001
             swallow("response attributes", fault)
+        except BaseException:
+            attempt("the end of the span", invocation.stop)
+            raise
         try:
             if recording.streamed and recording.first_chunk_ns is not None:
                 first_chunk_came(invocation, recording.first_chunk_ns)

@@ -25,6 +25,7 @@ from otel_llm.exchanges.entries import ResponseEnd
 from otel_llm.exchanges.reading import read_exchanges
 from otel_llm.exchanges.verdicts import judge
 from tests.helpers.corpus_streams import Labelled, judged, load, paths, reads_of
+from tests.helpers.plain_text import plain_text
 from tests.helpers.sdk_versions import READS_NAMED_EVENTS, known
 from tests.helpers.seen import Seen
 from tests.helpers.streams import anomalies_of, call, calls, ends, says
@@ -772,7 +773,7 @@ def schemas_and_values(draw: st.DrawFn, depth: int = 2) -> tuple[Any, Any]:
     """A schema, and a value that satisfies it."""
     kind = draw(st.sampled_from(["string", "integer", "number", "boolean", "null", "enum", "array", "object", "anyOf"]))
     if kind == "string":
-        text = draw(st.text(max_size=20))
+        text = draw(plain_text(20))
         return {"type": "string", "minLength": 0, "maxLength": len(text) + draw(st.integers(0, 5))}, text
     if kind == "integer":
         number = draw(st.integers())
@@ -783,14 +784,14 @@ def schemas_and_values(draw: st.DrawFn, depth: int = 2) -> tuple[Any, Any]:
     if kind in {"boolean", "null"}:
         return {"type": kind}, draw(st.booleans()) if kind == "boolean" else None
     if kind == "enum" or depth == 0:
-        values = draw(st.lists(st.one_of(st.text(max_size=5), st.integers(), st.booleans()), min_size=1, max_size=4))
+        values = draw(st.lists(st.one_of(plain_text(5), st.integers(), st.booleans()), min_size=1, max_size=4))
         return {"enum": values}, draw(st.sampled_from(values))
     inner, value = draw(schemas_and_values(depth=depth - 1))
     if kind == "array":
         return {"type": "array", "items": inner, "maxItems": 3}, [value] * draw(st.integers(0, 3))
     if kind == "anyOf":
         return {"anyOf": [{"type": "object", "required": ["no such field"]}, inner]}, value
-    name = draw(st.text(max_size=8))
+    name = draw(plain_text(8))
     closed = {"additionalProperties": False} if draw(st.booleans()) else {}
     return {"type": "object", "properties": {name: inner}, "required": [name], **closed}, {name: value}
 

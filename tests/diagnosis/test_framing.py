@@ -142,7 +142,11 @@ HEALTHY: dict[str, tuple[str, str, dict[str, Any] | None, Outcome]] = {
     "a caller that left before": (events(CHUNK), STREAM_TYPE, None, "closed"),
     "a connection that broke": (events(CHUNK, LAST), STREAM_TYPE, None, "error"),
     "the Responses API": (
-        events({"type": "response.created", "response": {}}, {"type": "response.completed", "response": {}}),
+        events(
+            {"type": "response.created", "response": {}},
+            {"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "delta": "Hi."},
+            {"type": "response.completed", "response": {}},
+        ),
         STREAM_TYPE,
         None,
         "completed",

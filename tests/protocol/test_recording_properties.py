@@ -21,6 +21,7 @@ from otel_llm.telemetry.log_lines import log_end, log_notices, log_request
 from otel_llm.telemetry.semconv import EVENT_ANOMALY, EVENT_TOOL_CALL_ARGUMENTS_DELTA, EVENT_TOOL_CALL_COMPLETED
 from otel_llm.telemetry.timeline import Event, build_timeline
 from tests.helpers.nonsense import leaves, misplaced, nonsense_of
+from tests.helpers.plain_text import PLAIN_TEXT
 from tests.helpers.streams import (
     REQUEST_FIELDS,
     Chunk,
@@ -259,8 +260,8 @@ def test_reading_a_field_never_raises(thing: Any, name: str) -> None:
 
 NAME = st.text("abc_", min_size=1, max_size=6)
 json_values = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text()),
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(), inner, max_size=3)),
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), PLAIN_TEXT),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(PLAIN_TEXT, inner, max_size=3)),
     max_leaves=6,
 )
 SPELLINGS: list[dict[str, Any]] = [{}, {"ensure_ascii": False}, {"indent": 1}, {"separators": (",", ":")}]
@@ -286,7 +287,7 @@ def calls_of_a_choice(draw: st.DrawFn, names: list[str], choice: int) -> list[li
     indexes = draw(st.lists(st.integers(0, 2**40), unique=True, max_size=4))
     for number, index in enumerate(indexes):
         name = draw(st.sampled_from(names))
-        value = draw(st.dictionaries(st.text(), json_values, max_size=3)) | {"number of the call": number}
+        value = draw(st.dictionaries(PLAIN_TEXT, json_values, max_size=3)) | {"number of the call": number}
         text = json.dumps(value, **draw(one_of(*SPELLINGS)))
         if draw(st.booleans()):
             text = halves(text)
@@ -308,9 +309,11 @@ def healthy_streams(draw: st.DrawFn) -> tuple[list[Chunk], ChatRequest]:
     waiting: list[list[tuple[int, Any]]] = []
     reasons = {}
     for choice in range(draw(st.integers(1, 3))):
-        texts = draw(st.lists(st.text(), max_size=2))
+        texts = draw(st.lists(PLAIN_TEXT, max_size=2))
         chunks += [says(text, choice=choice) for text in texts]
         of_choice = draw(calls_of_a_choice(names, choice))
+        if not of_choice:
+            chunks.append(says("That is all.", choice=choice))
         reasons[choice] = "tool_calls" if of_choice else draw(one_of("stop", "length", "content_filter"))
         waiting += of_choice
     while waiting:
