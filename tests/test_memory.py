@@ -96,7 +96,8 @@ async def test_instrumented_requests_leave_nothing(
     for _ in range(3):
         gc.collect()
         objects.append(len(gc.get_objects()))
-        await requests(30)
-    assert objects[2] - objects[1] < 30
+        await requests(90)
+    # Less than one object a request: other things in the process come and go.
+    assert objects[2] - objects[1] < 90
     assert len(observation._open) == open_before
     await caller.close_client()
