@@ -53,7 +53,7 @@ def finished(run: Callable[[], int]) -> int:
 def print_anywhere() -> None:
     """Escape what standard output cannot encode: models write every script, and code pages have few."""
     codecs.register_error(_ESCAPED, _escaped)
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in {"strict", "surrogateescape"}:
         sys.stdout.reconfigure(errors=_ESCAPED)
 
 

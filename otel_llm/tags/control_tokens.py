@@ -14,6 +14,7 @@ How a text is searched:
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import NamedTuple
 
 from otel_llm.tags.thoughts import CODE, THOUGHT_MARKS, is_quoted, line_around, read_layout
@@ -81,6 +82,7 @@ _TAG_NAMES = (
     "TOOLCALL",
 )
 # In an opening tag of these, which HTML and XML have too, a name follows.
+_WORDS_OF_OTHERS = frozenset({"[ARGS]", "[CALL_ID]", "<escape>"})
 _NAMED_TAGS = ("function", "parameter", "invoke")
 _PAIRS = {
     "<|im_end|>": "<|im_start|>",
@@ -211,6 +213,12 @@ def _residue(text: str, *, ended: bool) -> list[Token]:
     opened: dict[str, list[int]] = {}
     begin, end = len(text) - len(text.lstrip()), len(text.rstrip())
     has_closing = "</s>" in text
+
+    @cache
+    def is_plainly_opened(name: str) -> bool:
+        """Whether the text has this tag as XML has it, which is no call's: `<function>`, `<function id="a">`."""
+        return re.search(rf"<{name}(?=[\s>])", text) is not None
+
     for match in _MARKUP.finditer(text):
         token = Token(match.group(), *match.span())
         if match["eos"]:
@@ -230,13 +238,16 @@ def _residue(text: str, *, ended: bool) -> list[Token]:
                     if token.text.startswith(opener):
                         opened.setdefault(opener, []).append(len(found))
                         break
+            # Usage lines and keyboards have these, set apart; in a call, they touch what is before them.
+            if token.text in _WORDS_OF_OTHERS and text[token.start - 1 : token.start].strip() == "":
+                continue
             found.append(token)
             continue
         name = match["tag"] or match["named"] or match["closed"]
         if match["slash"] == "</" or match["closed"]:
             if waiting := opened.get(name):
                 found[waiting.pop()] = None
-            else:
+            elif name not in _NAMED_TAGS or not is_plainly_opened(name):
                 found.append(token)
         else:
             opened.setdefault(name, []).append(len(found))

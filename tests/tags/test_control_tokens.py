@@ -125,3 +125,19 @@ def test_any_text(text: str, ended: bool) -> None:
         assert text[token.start : token.end] == token.text
     value = token_at_end(text)
     assert value is None or text.rstrip().endswith(value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Usage: tool [OPTIONS] FILE [ARGS]",
+        "Usage:\n  tool run [ARGS]\n",
+        "Press <escape>",
+        "<function>x</function>",
+        '<function id="a">x</function>\n<parameter>y</parameter>',
+        "<function>\n <name>f</name>\n</function>\n",
+    ],
+)
+def test_words_and_tags_of_others(text: str) -> None:
+    assert tokens_in(text) == []
+    assert token_at_end(text) is None
