@@ -6,6 +6,7 @@ would consume it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -26,6 +27,13 @@ _SOURCES = (
 # Most values and characters that are read.
 _MOST_VALUES = 100_000
 _MOST_CHARACTERS = 8 * 1_048_576
+
+
+_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
+
+
+def _character(escape: re.Match[str]) -> str:
+    return chr(int(escape[1], 16))
 
 
 class RequestText:
@@ -51,6 +59,9 @@ class RequestText:
                 left -= len(text)
                 if word in text or left < 0:
                     return True
+                # JSON within a message may spell the word in escapes.
+                if "\\u" in text and word in _ESCAPE.sub(_character, text):
+                    return True
         except Exception:  # noqa: BLE001  a message of the application that raises
             return True
         return False
@@ -71,6 +82,7 @@ class RequestText:
             if kind is str:
                 yield value
             elif kind is dict:
+                pending += value
                 pending += value.values()
             elif kind is list or kind is tuple:
                 pending += value

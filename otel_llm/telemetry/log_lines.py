@@ -50,7 +50,9 @@ def log_end(config: Config, recording: Recording, anomalies: Iterable[Anomaly]) 
             for line in _summary(config, prefix, choice):
                 logger.info("%s", line)
     for anomaly in anomalies:
-        logger.info("%s Anomaly: %s (%s)", prefix, anomaly.type, one_line(anomaly.detail))
+        # It may quote what the model wrote.
+        detail = anomaly.detail if config.redact is None else Redaction(config.redact).text(anomaly.detail)
+        logger.info("%s Anomaly: %s (%s)", prefix, anomaly.type, one_line(detail))
 
 
 def _prefix(recording: Recording) -> str:

@@ -118,9 +118,9 @@ class RequestSpan:
         request_parameters(self._invocation, kwargs)
         if self._telemetry.captures_content:
             request_content(self._invocation, kwargs)
-            redact = self._telemetry.config.redact
-            if redact is not None:
-                self._redact_request(Redaction(redact))
+        redact = self._telemetry.config.redact
+        if redact is not None:
+            self._redact_request(Redaction(redact))
         if self._request.api == "responses":
             self._invocation.attributes[OPENAI_API_TYPE] = "responses"
         if self._request.stream:
@@ -128,6 +128,8 @@ class RequestSpan:
 
     def _redact_request(self, redaction: Redaction) -> None:
         invocation = self._invocation
+        if invocation.stop_sequences:
+            invocation.stop_sequences = [redaction.text(text) for text in invocation.stop_sequences]
         redaction.parts(invocation.input_messages)
         redaction.parts(invocation.system_instruction or ())
         redaction.parts(invocation.tool_definitions or ())

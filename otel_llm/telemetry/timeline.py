@@ -141,7 +141,8 @@ def build_timeline(
         _add_deltas(entries, number, calls[number], shown_deltas, preview)
     ended_ns = recording.ended_ns or recording.started_ns
     for anomaly in shown:
-        _add_anomaly(entries, ended_ns, anomaly)
+        detail = anomaly.detail if redaction is None else redaction.text(anomaly.detail)
+        _add_anomaly(entries, ended_ns, anomaly, detail)
     if omitted:
         entries = _omit(entries, omitted)
     entries.sort()
@@ -235,10 +236,11 @@ def _add_rewrite(entries: list[_Entry], time_ns: int, rewrite: TagRewrite) -> No
     entries.append((time_ns, _COMPLETED, 0, len(entries), Event(EVENT_TAG_REWRITE, time_ns, attributes)))
 
 
-def _add_anomaly(entries: list[_Entry], time_ns: int, anomaly: Anomaly) -> None:
+def _add_anomaly(entries: list[_Entry], time_ns: int, anomaly: Anomaly, detail: str) -> None:
+    """`detail`: what may be shown of the anomaly's."""
     attributes: dict[str, AttributeValue] = {
         OTEL_LLM_ANOMALY_TYPE: anomaly.type,
-        OTEL_LLM_ANOMALY_DETAIL: exportable(anomaly.detail),
+        OTEL_LLM_ANOMALY_DETAIL: exportable(detail),
     }
     if anomaly.choice_index is not None:
         attributes[OTEL_LLM_CHOICE_INDEX] = anomaly.choice_index

@@ -37,6 +37,13 @@ def test_a_word_in_the_request(asked: dict[str, Any]) -> None:
     assert not said.holds("sword")
 
 
+def test_a_word_in_escapes_of_json_or_in_a_name() -> None:
+    results = [{"role": "tool", "content": '{"t": "caf\\ufffd \\u003c|im_end|\\u003e"}'}]
+    said = read_request({"messages": results, "tools": [{"type": "function", "function": {"<think>": 1}}]}).said
+    for word in ("\ufffd", "<|im_end|>", "<think>"):
+        assert said.holds(word)
+
+
 def test_what_cannot_be_known_may_hold_it() -> None:
     asked = iter([{"role": "user", "content": "word"}])
     assert RequestText({"messages": asked}).holds("x")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry import trace
 
 from otel_llm import tool_execution
 from otel_llm.demo.scripted_server import DONE, Answer, ScriptedServer, chunk, completion, error_event, text
@@ -198,6 +199,40 @@ async def test_nothing_is_redacted_where_arguments_are_not_captured(
     caller = connect(serve(*call_with('{"title": "x"}', 5)))
     await caller.read(await caller.stream())
     assert "otel_llm.redaction.withheld_count" not in seen.attributes
+
+
+async def test_stop_sequences_and_details_of_anomalies(
+    instrument: Instrument, serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen = instrument(redact=cover)
+    caller = connect(serve(chunk(text(f'<invoke name="{SECRET}">\n foo')), chunk(finish_reason="stop"), DONE))
+    with caplog.at_level(logging.INFO, "otel_llm"):
+        await caller.read(await caller.stream(stop=[SECRET]))
+    assert "token_leak" in seen.anomalies
+    assert SECRET not in sent_by(seen)
+    assert SECRET not in caplog.text
+
+
+def test_the_error_of_a_tool_is_redacted(instrument: Instrument) -> None:
+    seen = instrument(redact=cover)
+    with pytest.raises(ValueError, match=SECRET), tool_execution("add_task"):
+        raise ValueError(f"bad {SECRET}")
+    assert SECRET not in sent_by(seen)
+    assert COVER in str(seen.span.status.description)
+
+
+async def test_an_interrupt_in_the_function_leaves_no_span_current(
+    instrument: Instrument, serve: Serve, connect: Connect
+) -> None:
+    def interrupted(_text: str) -> str:
+        raise KeyboardInterrupt
+
+    seen = instrument(redact=interrupted)
+    caller = connect(serve(*call_with('{"title": "x"}', 5)))
+    with pytest.raises(KeyboardInterrupt):
+        await caller.stream(stop=["x"])
+    assert not trace.get_current_span().get_span_context().is_valid
+    assert len(seen.spans) == 1
 
 
 def test_the_spans_of_tools_are_redacted(instrument: Instrument, monkeypatch: pytest.MonkeyPatch) -> None:
