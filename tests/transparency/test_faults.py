@@ -73,6 +73,7 @@ NEVER_CALLED = {
     "it is called after a judge has raised": ["diagnosis.judges._anomalies_despite_faults*"],
     "it takes an event of more than 16 MB": ["protocol.sse.EventReader._give_up"],
     "it does nothing": ["tags.stage.Observer.*", "telemetry.request_span.CurrentSpan.release"],
+    "it reads escapes, which no scenario's request has": ["protocol.request_text._character"],
     "tests compare requests": ["protocol.request_text.RequestText.__eq__"],
     "Python's copy and pickle call it": ["transparency.proxies.*__", "transparency.proxies._name"],
 }
