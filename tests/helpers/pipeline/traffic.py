@@ -68,12 +68,23 @@ KINDS: Final[dict[str, list[Step]]] = {
     "calls": CALLS,
     "text": [*(chunk(text(word)) for word in ("all ", "is ", "done")), chunk(finish_reason="stop"), usage_chunk(90, 3)],
     "slow": [chunk(text("wait")), Sleep(0.4), *CALLS],
-    "invalid_json": [*tool_call_chunks("add_task", '{"title": "buy mi'), chunk(finish_reason="tool_calls"), DONE],
-    "unknown_tool": [*tool_call_chunks("no_such", "{}"), chunk(finish_reason="tool_calls"), DONE],
+    "invalid_json": [
+        *tool_call_chunks("add_task", '{"title": "buy mi'),
+        chunk(finish_reason="tool_calls"),
+        usage_chunk(90, 9),
+        DONE,
+    ],
+    "unknown_tool": [
+        *tool_call_chunks("no_such", "{}"),
+        chunk(finish_reason="tool_calls"),
+        usage_chunk(90, 9),
+        DONE,
+    ],
     "index_reused": [
         chunk(tool_call_delta(id="call_1", name="add_task", arguments='{"title": "a"}')),
         chunk(tool_call_delta(id="call_2", name="list_tasks", arguments="{}")),
         chunk(finish_reason="tool_calls"),
+        usage_chunk(90, 9),
         DONE,
     ],
     "dropped": [*tool_call_chunks("add_task", '{"title": "buy'), Drop()],
@@ -81,6 +92,7 @@ KINDS: Final[dict[str, list[Step]]] = {
     "secrets": [
         *tool_call_chunks("charge", SECRET_ARGUMENTS, size=3),
         chunk(finish_reason="tool_calls"),
+        usage_chunk(90, 99),
         DONE,
     ],
     "tags": [
