@@ -108,14 +108,13 @@ class tool_execution:  # noqa: N801  it reads as a function
             invocation.stop()
         else:
             failure = error_of(error)
-            redact = _config(invocation.tool_call_id).redact
-            if redact is not None:
-                failure.message = Redaction(redact).text(failure.message or "")
+            redaction = _redaction_of(invocation)
+            if redaction is not None:
+                failure.message = redaction.text(failure.message or "")
             invocation.fail(failure)
 
     def _describe(self, invocation: ToolInvocation) -> None:
-        redact = _config(invocation.tool_call_id).redact
-        redaction = None if redact is None else Redaction(redact)
+        redaction = _redaction_of(invocation)
         if self._arguments is not None:
             invocation.arguments = _content(self._arguments, redaction)
         if self.result is not None:
@@ -148,6 +147,11 @@ def _config(call_id: str | None = None) -> Config:
     if _global_config is None:
         _global_config = read_config()
     return _global_config
+
+
+def _redaction_of(invocation: ToolInvocation) -> Redaction | None:
+    redact = _config(invocation.tool_call_id).redact
+    return None if redact is None else Redaction(redact)
 
 
 def _handler(call_id: str | None = None) -> TelemetryHandler:

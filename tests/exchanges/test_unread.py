@@ -99,16 +99,16 @@ def inspected(tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]) 
 def test_a_body_that_is_not_read(file: Any, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     body, what = BODIES[name]
     if file is recording and what == "an empty body":
-        pytest.skip("a recording has all that came: see below")
+        pytest.skip("a recording has all that came, so an empty body in it is judged, as another test shows")
     status, (one,) = inspected(tmp_path, file(body), capsys)
     assert (status, one["outcome"], one["note"], one["anomalies"]) == (0, "unread", f"{what}; not read", [])
 
 
-@pytest.mark.parametrize("name", [name for name, (_, what) in BODIES.items() if "no API" not in what])
+@pytest.mark.parametrize(
+    "name", [name for name, (_, what) in BODIES.items() if "no API" not in what and what != "an empty body"]
+)
 def test_a_file_of_nothing_else(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     body, what = BODIES[name]
-    if what == "an empty body":
-        return
     status, told = inspected(tmp_path, body, capsys)
     assert status == 0
     assert {one["note"] for one in told} == {f"{what}; not read"}
