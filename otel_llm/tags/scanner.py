@@ -7,6 +7,7 @@ The rules:
 - Markers that are only mentioned are text: in a code span, in a code fence of any language but `tool_code`, and in
   reasoning (`<think>` at the start of a line, and the like). Reasoning and fences that are never closed go on to the
   end of the text.
+- A message that its header addresses to the user (see `messages.py`) is text, too.
 - Calls without a marker: see `unmarked.py`.
 - A call goes on to its closing marker or, if there is none, to the end of its JSON. What follows is text again. A call
   whose JSON is complete is emitted at once, and its closing marker is dropped when it comes.
@@ -27,6 +28,7 @@ from otel_llm.tags import unmarked
 from otel_llm.tags.cursor import Cursor, Step, literal, one_of, peek, run, until
 from otel_llm.tags.formats import FORMATS, Format
 from otel_llm.tags.grammars import Context
+from otel_llm.tags.messages import ANSWERS, ANSWERS_AT_START, NEXT_MESSAGE
 from otel_llm.tags.pieces import Piece, PieceBuffer
 
 # Marks around the thoughts of a model, at the start of a line. Nothing between them is a call.
@@ -79,9 +81,9 @@ def _by_first(words: Sequence[str]) -> dict[str, tuple[str, ...]]:
     return grouped
 
 
-_WORDS = _by_first([*_ANYWHERE, *_ANALYSIS])
-_LINE_WORDS = _by_first([*_ANYWHERE, *_ANALYSIS, *_AT_LINE, *REASONING])
-_START_WORDS = _by_first([*_ANYWHERE, *_ANALYSIS, *_AT_LINE, *_AT_START, *REASONING])
+_WORDS = _by_first([*_ANYWHERE, *_ANALYSIS, *ANSWERS])
+_LINE_WORDS = _by_first([*_ANYWHERE, *_ANALYSIS, *ANSWERS, *_AT_LINE, *REASONING])
+_START_WORDS = _by_first([*_ANYWHERE, *_ANALYSIS, *ANSWERS, *_AT_LINE, *_AT_START, *ANSWERS_AT_START, *REASONING])
 
 
 class Scanner:
@@ -205,8 +207,13 @@ class Scanner:
                 _, end = yield from until(cursor, (closing,), out.text)
                 out.text(end or "")
                 return True
-            if opening is not None and (yield from self._marked(opening)):
-                return True
+            if opening is not None:
+                if (yield from self._marked(opening)):
+                    return True
+                ends = ANSWERS.get(opening) or (ANSWERS_AT_START.get(opening) if self._at_start else None)
+                if ends is not None:
+                    yield from self._answer(ends)
+                    return True
             cursor.rewind(start)
         context = Context(self._tools)
         if mark == "{":
@@ -217,6 +224,16 @@ class Scanner:
             cursor.rewind(start)
             return (yield from unmarked.json_list(cursor, out, context, at_line_start=at_line_start))
         return False
+
+    def _answer(self, ends: Sequence[str]) -> Step[None]:
+        """Read a message to the user, which holds no calls."""
+        cursor, out = self._cursor, self._out
+        out.text(cursor.settle())
+        _, end = yield from until(cursor, ends, out.text)
+        if end == NEXT_MESSAGE:
+            cursor.back(len(end))
+        else:
+            out.text(end or "")
 
     def _marked(self, opening: str) -> Step[bool]:
         """Read the call after an opening marker. False if none of its formats reads one."""
