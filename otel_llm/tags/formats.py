@@ -9,18 +9,21 @@ Families may share a marker. Its rows are tried in the order of the table, and t
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from otel_llm.tags.cursor import Cursor, Step, literal, run
 from otel_llm.tags.grammars import Context, Grammar, first_of, name_before
 from otel_llm.tags.json_calls import NamedCall, json_array, json_objects, keyed_array, named_json
+from otel_llm.tags.messages import header, message_of_calls, message_to_tool, recipient, undoubled
 from otel_llm.tags.nested_tags import nested_tags
 from otel_llm.tags.pieces import PieceBuffer
 from otel_llm.tags.python_calls import python_calls
 from otel_llm.tags.quoted_calls import quoted_call
 from otel_llm.tags.xml_calls import Tags, xml_parameters
+from otel_llm.tags.xtml_calls import OPENERS as OPENERS_OF_XTML
+from otel_llm.tags.xtml_calls import xtml_calls
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ _INVOKE = Tags(
 )
 
 
-def _invoke(prefix: str, *ends: str) -> Grammar:
+def _invoke(prefix: str, *ends: str, name_of: Callable[[str], str] = str) -> Grammar:
     """The `<invoke>` and `<parameter>` tags, each with a prefix."""
 
     def prefixed(tag: str) -> str:
@@ -81,6 +84,7 @@ def _invoke(prefix: str, *ends: str) -> Grammar:
         call_open=[prefixed(tag) for tag in _INVOKE.call_open],
         closers=[prefixed(tag) for tag in _INVOKE.closers],
         block_closers=ends,
+        name_of=name_of,
     )
     return xml_parameters(tags)
 
@@ -134,35 +138,12 @@ _KIMI_K2 = NamedCall(
     several=True,
     name_of=_functions_name,
 )
-_KIMI_K3 = Tags(
-    key='<|open|>argument key="',
-    key_end='"',
-    value="<|sep|>",
-    value_end="<|close|>argument<|sep|>",
-    call_open=('<|open|>call tool="',),
-    name_end=('"',),
-    attributes_end="<|sep|>",
-    closers=("<|close|>call<|sep|>",),
-    block_closers=("<|close|>tools<|sep|>",),
-)
-_HARMONY_MESSAGE = (
-    "<|constrain|>json<|message|>",
-    "<|channel|>commentary <|constrain|>json<|message|>",
-    "<|channel|>commentary json<|message|>",
-    "<|channel|>commentary<|constrain|>json<|message|>",
-    "<|channel|>commentary<|message|>",
-    "<|channel|>analysis json<|message|>",
-    "json<|message|>",
-    "<|message|>",
-    "code<|message|>",
-)
 _HARMONY_OPENERS = (
-    "<|channel|>commentary to=",
-    "<|channel|>analysis to=",
-    "<|start|>assistant<|channel|>commentary to=",
+    *(f"<|channel|>{channel} to=" for channel in ("commentary", "analysis", "final")),
+    *(f"<|start|>assistant<|channel|>{channel} to=" for channel in ("commentary", "analysis", "final")),
     "<|start|>assistant to=",
 )
-_HARMONY = NamedCall(after=_HARMONY_MESSAGE, closers=("<|call|>", "<|end|>"), name_of=_functions_name)
+_HARMONY = NamedCall(read_after=header, closers=("<|call|>", "<|end|>"), name_of=recipient)
 _PLAMO = NamedCall(
     before=("<|plamo:begin_tool_request:plamo|><|plamo:begin_tool_name:plamo|>",),
     after=(
@@ -181,8 +162,16 @@ _STEP3 = replace(
     closers=("</steptml:invoke><｜tool_call_end｜>", "</steptml:invoke>"),
     block_closers=("<｜tool_calls_end｜>",),
 )
-_MUSE = _invoke("atem:", "</atem:function_calls><|eom|>", "</atem:function_calls><|eot|>", "</atem:function_calls>")
-_MUSE_MESSAGE = name_before("<|message|><atem:function_calls>", _MUSE)
+_MUSE = _invoke(
+    "atem:",
+    "</atem:function_calls><|eom|>",
+    "</atem:function_calls><|eot|>",
+    "</atem:function_calls>",
+    name_of=undoubled,
+)
+_MUSE_BLOCK = ("<atem:function_calls>", "</atem:function_calls>")
+_MUSE_MESSAGE = message_to_tool(f"<|message|>{_MUSE_BLOCK[0]}", _MUSE)
+_MUSE_ANSWER = message_of_calls(_MUSE_BLOCK, re.compile(r'<atem:invoke name="([^"<>]*)"'), _MUSE)
 _SOLAR = Tags(
     key="<|tool_arg:start|>",
     key_end="<|tool_arg:value|>",
@@ -260,7 +249,7 @@ FORMATS: tuple[Format, ...] = (
            named_json(_KIMI_K2), "kimi_k2_tool_parser.py"),
     Format("kimi_k2", "Kimi K2, its section marker lost", ("<|tool_call_begin|>",),
            named_json(replace(_KIMI_K2, before=("<|tool_call_begin|>", ""))), "kimi_k2_tool_parser.py"),
-    Format("kimi_k3", "Kimi K3", ("<|open|>tools<|sep|>",), xml_parameters(_KIMI_K3), "kimi_k3_tool_parser.py"),
+    Format("kimi_k3", "Kimi K3", OPENERS_OF_XTML, xtml_calls(), "kimi_k3_tool_parser.py"),
     # <function_call>, <function=, <function name=
     Format("llama_function_call", "Llama under AbstractCore", ("<function_call>",),
            json_objects("</function_call>"), "ac:abstractcore/tools/parser.py"),
@@ -295,6 +284,10 @@ FORMATS: tuple[Format, ...] = (
     Format("step3", "Step-3", ("<｜tool_calls_begin｜>",), xml_parameters(_STEP3), "step3_tool_parser.py"),
     Format("muse_glimmer", "Muse Glimmer", ("<|start|>assistant to=",), _MUSE_MESSAGE, "sgl:muse_glimmer_detector.py"),
     Format("muse_glimmer", "Muse Glimmer", (" to=",), _MUSE_MESSAGE, "sgl:muse_glimmer_detector.py", at="start"),
+    Format("muse_glimmer", "Muse Glimmer, its calls addressed to the user", ("<|start|>assistant to=user<|message|>",),
+           _MUSE_ANSWER, "sgl:muse_glimmer_detector.py"),
+    Format("muse_glimmer", "Muse Glimmer, its calls addressed to the user", (" to=user<|message|>",),
+           _MUSE_ANSWER, "sgl:muse_glimmer_detector.py", at="start"),
     Format("muse_glimmer", "Muse Glimmer, its message marker lost", ("<atem:function_calls>",),
            _MUSE, "sgl:muse_glimmer_detector.py"),
     Format("seed_oss", "Seed-OSS", ("<seed:tool_call>",),

@@ -151,6 +151,8 @@ class NamedCall:
     after: Sequence[str] = ("",)
     closers: Sequence[str] = ()
     """One of these ends a call."""
+    read_after: Callable[[Cursor], Step[bool]] | None = None
+    """Reads what comes between the name and the arguments, in place of `after`. Returns whether it came."""
     block_closers: Sequence[str] = ()
     """One of these ends the block of calls."""
     several: bool = False
@@ -203,9 +205,13 @@ def _name_of_call(cursor: Cursor, markup: NamedCall, *, first: bool) -> Step[str
     yield from white(cursor)
     if markup.id_marker and (yield from literal(cursor, markup.id_marker)):
         yield from run(cursor, NAME, 64)
-    words = [word for word in markup.after if word]
-    if words and (yield from one_of(cursor, words)) is None and "" not in markup.after:
-        return None
+    if markup.read_after is not None:
+        if not (yield from markup.read_after(cursor)):
+            return None
+    else:
+        words = [word for word in markup.after if word]
+        if words and (yield from one_of(cursor, words)) is None and "" not in markup.after:
+            return None
     yield from white(cursor)
     if (yield from peek(cursor)) == "{":
         return name

@@ -5,8 +5,8 @@ The rules:
 - Each opening marker of the table (`formats.py`) begins a call if what follows reads as one. Otherwise it is text. If
   families share a marker, what follows decides between them.
 - Markers that are only mentioned are text: in a code span, in a code fence of any language but `tool_code`, in
-  thoughts, and in an answer that has marks of its own (see `thought_marks.py`). Thoughts and fences that are never
-  closed go on to the end of the text.
+  thoughts (see `thought_marks.py`), and in a message that its header addresses to the user (see `messages.py`).
+  Thoughts and fences that are never closed go on to the end of the text.
 - Where the prompt opened the thoughts, the text begins inside of them. Only the caller can know; the scanner reports a
   closing mark without an opening one.
 - Calls without a marker: see `unmarked.py`.
@@ -29,6 +29,7 @@ from otel_llm.tags import unmarked
 from otel_llm.tags.cursor import Cursor, Step, literal, one_of, peek, run, until
 from otel_llm.tags.formats import FORMATS, Format
 from otel_llm.tags.grammars import Context
+from otel_llm.tags.messages import ANSWERS, ANSWERS_AT_START, NEXT_MESSAGE
 from otel_llm.tags.pieces import Piece, PieceBuffer
 from otel_llm.tags.thought_marks import (
     ANSWER_MARKS,
@@ -41,6 +42,7 @@ from otel_llm.tags.thought_marks import (
     SUFFIXED,
     TAIL,
     THOUGHT_MARKS,
+    Answer,
     BacktickCount,
     closes,
     closing_of,
@@ -62,7 +64,15 @@ def _openers(at: str) -> dict[str, list[Format]]:
 _ANYWHERE, _AT_LINE, _AT_START = _openers("anywhere"), _openers("line"), _openers("start")
 (_TOOL_CODE,) = (entry for entry in FORMATS if entry.openers == ("```tool_code",))
 
-_OPENING_MARKS = [mark for mark in (*THOUGHT_MARKS, *ANSWER_MARKS, SUFFIXED) if mark not in AT_START]
+_ANSWERS = {
+    **ANSWER_MARKS,
+    **{
+        header: Answer(*(tuple(end for end in ends if (end == NEXT_MESSAGE) is stops) for stops in (False, True)))
+        for header, ends in (ANSWERS | ANSWERS_AT_START).items()
+    },
+}
+_MARKS_AT_START = (*AT_START, *ANSWERS_AT_START)
+_OPENING_MARKS = [mark for mark in (*THOUGHT_MARKS, *_ANSWERS, SUFFIXED) if mark not in _MARKS_AT_START]
 _MARKS = [*_OPENING_MARKS, *CLOSING_MARKS, *LONE_ANSWER_MARKS]
 
 _FIRSTS = "".join(sorted({re.escape(opener[0]) for opener in [*_ANYWHERE, *_MARKS]} | {"{", "`", r"\["}))
@@ -86,7 +96,7 @@ def _by_first(words: Sequence[str]) -> dict[str, tuple[str, ...]]:
 
 _WORDS = _by_first([*_ANYWHERE, *_MARKS])
 _LINE_WORDS = _by_first([*_ANYWHERE, *_MARKS, *_AT_LINE])
-_START_WORDS = _by_first([*_ANYWHERE, *_MARKS, *_AT_LINE, *_AT_START, *AT_START])
+_START_WORDS = _by_first([*_ANYWHERE, *_MARKS, *_AT_LINE, *_AT_START, *_MARKS_AT_START])
 _LONE_MARKS = frozenset((*CLOSING_MARKS, *LONE_ANSWER_MARKS))
 
 
@@ -225,8 +235,11 @@ class Scanner:
             opening = yield from one_of(cursor, words[mark])
             if opening is not None and (yield from self._mark(opening)):
                 return True
-            if opening is not None and (yield from self._marked(opening)):
-                return True
+            if opening is not None:
+                if (yield from self._marked(opening)):
+                    return True
+                if opening in _ANSWERS and (yield from self._answer(opening)):
+                    return True
             cursor.rewind(start)
         context = Context(self._tools)
         if mark == "{":
@@ -241,26 +254,21 @@ class Scanner:
     # Thoughts and answers ---------------------------------------------------------------------------------
 
     def _mark(self, mark: str) -> Step[bool]:
-        """Read what a mark of thoughts or of an answer opens or closes. False if it is none, or only mentioned."""
+        """Read what a mark of thoughts opens or closes. False if it is none, or only mentioned."""
         cursor, out = self._cursor, self._out
         if mark == SUFFIXED:
             mark += yield from run(cursor, SUFFIX, MOST_SUFFIX)
             if not (yield from literal(cursor, ">")):
                 return False
             mark += ">"
-        elif mark not in THOUGHT_MARKS and mark not in ANSWER_MARKS:
+        elif mark not in THOUGHT_MARKS:
             return mark in _LONE_MARKS and (yield from self._lone_mark(mark))
+        closing = closing_of(mark)
         if not (yield from self._counts(mark, opening=True)):
-            if mark not in ANSWER_MARKS:
-                out.mentioned = closing_of(mark)
+            out.mentioned = closing
             return False
         cursor.settle()
-        if mark in ANSWER_MARKS:
-            yield from self._answer(mark)
-        else:
-            closing = closing_of(mark)
-            yield from self._thoughts(mark, (closing,), stops_of(closing))
-        out.at_line_start = out.in_line_head = True
+        yield from self._thoughts(mark, (closing,), stops_of(closing))
         return True
 
     def _counts(self, mark: str, *, opening: bool) -> Step[bool]:
@@ -306,12 +314,11 @@ class Scanner:
         start = cursor.mark()
         yield from run(cursor, _WHITE, 1024)
         has_more = (yield from peek(cursor)) != ""
-        opening = yield from one_of(cursor, (*_OPENING_MARKS, *AT_START))
+        opening = yield from one_of(cursor, (*_OPENING_MARKS, *_MARKS_AT_START))
         cursor.rewind(start)
         cursor.settle()
         if has_more and opening is None:
             yield from self._thoughts("", closings, ())
-            self._out.at_line_start = self._out.in_line_head = True
 
     def _thoughts(self, mark: str, closings: Sequence[str], stops: Sequence[str]) -> Step[None]:
         cursor, out = self._cursor, self._out
@@ -323,33 +330,36 @@ class Scanner:
             backticks.add(text)
             out.put(Piece("thoughts", text))
 
+        word: str | None = None
         while True:
             _, word = yield from until(cursor, (*closings, *stops), emit)
-            if word is None:
-                self.unclosed = True
-                out.put(Piece("thoughts_end", ""))
-                return
-            if word in stops:
-                cursor.back(len(word))
-                word = ""
-            elif backticks.may_hold_mark and (yield from peek(cursor)) == "`":
-                emit(word)
-                continue
-            out.put(Piece("thoughts_end", word))
-            return
+            if word is None or not backticks.may_hold_mark or (yield from peek(cursor)) != "`":
+                break
+            emit(word)
+        if word is None:
+            self.unclosed = True
+        elif word in stops:
+            cursor.back(len(word))
+            word = None
+        out.put(Piece("thoughts_end", word or ""))
+        out.at_line_start = out.in_line_head = True
 
-    def _answer(self, mark: str) -> Step[None]:
+    def _answer(self, mark: str) -> Step[bool]:
+        """Read a message to the user, which holds no calls, behind its header. False if that is only mentioned."""
         cursor, out = self._cursor, self._out
+        if not (yield from self._counts(mark, opening=True)):
+            return False
+        cursor.settle()
         self._at_start = False
         out.put(Piece("frame", mark))
-        closings, stops = ANSWER_MARKS[mark]
+        closings, stops = _ANSWERS[mark]
         _, word = yield from until(cursor, (*closings, *stops), out.text)
-        if word is None:
-            return
         if word in stops:
             cursor.back(len(word))
-        else:
+        elif word is not None:
             out.put(Piece("frame", word))
+        out.at_line_start = out.in_line_head = True
+        return True
 
     # Calls ------------------------------------------------------------------------------------------------
 

@@ -49,7 +49,7 @@ THOUGHT_MARKS = {
 }
 """Opening and closing marks of the thoughts of known families of models."""
 
-AT_START = frozenset({" to=self<|message|>", " to=user<|message|>", "Here are my reasoning steps:\n"})
+AT_START = frozenset({" to=self<|message|>", "Here are my reasoning steps:\n"})
 """Marks that count only at the start of a text."""
 
 
@@ -60,19 +60,11 @@ class Answer(NamedTuple):
     stops: tuple[str, ...] = ()
 
 
-_HARMONY = Answer(("<|end|>", "<|return|>"), ("<|start|>", "<|channel|>"))
-_MUSE = Answer(("<|eom|>", "<|eot|>"), ("<|start|>",))
 _INKLING = Answer(
     ("<|end_message|>",), ("<|message_model|>", "<|content_invoke_tool_json|>", "<|content_model_end_sampling|>")
 )
 _SOLAR = Answer(("<|end|>", "<|flush|>"), ("<|begin|>", "<|tool_calls|>"))
 ANSWER_MARKS = {
-    "<|channel|>final<|message|>": _HARMONY,  # gpt-oss
-    "<|start|>assistant<|channel|>final<|message|>": _HARMONY,
-    "<|channel|>commentary<|message|>": _HARMONY,
-    "<|start|>assistant<|channel|>commentary<|message|>": _HARMONY,
-    " to=user<|message|>": _MUSE,
-    "<|start|>assistant to=user<|message|>": _MUSE,
     "<|content_text|>": _INKLING,
     "<|message_model|><|content_text|>": _INKLING,
     "<|content|>": _SOLAR,  # Solar Open
@@ -82,7 +74,8 @@ ANSWER_MARKS = {
     "<|START_TEXT|>": Answer(("<|END_TEXT|>",), ("<|START_ACTION|>",)),  # Command A
     "<|begin_of_solution|>": Answer(("<|end_of_solution|>",)),  # OpenThinker
 }
-"""Opening marks of answers. Nothing between them and what ends them is a call."""
+"""Opening marks of answers. Nothing between them and what ends them is a call. For headers of messages, see
+`messages.py`."""
 
 LONE_ANSWER_MARKS = (
     "<|close|>response<|sep|>",
@@ -155,7 +148,7 @@ def opens(mark: str, before: str, after: str, *, begins_line: bool, ended: bool)
         if quoted is not False:
             return None if quoted is None else False
     said = before.rstrip()
-    if mark.startswith(("<|", "[unused", "<unused")) or mark in AT_START:
+    if mark.startswith(("<|", " to=", "[unused", "<unused")) or mark in AT_START:
         if begins_line or not said or said == before:
             return True
         if not after and not ended:
