@@ -10,6 +10,7 @@ from otel_llm.tags.chunk_streams import ChunkStream, ChunkWithCalls, Rewriting, 
 from otel_llm.tags.declared import declared_tools
 from otel_llm.tags.detector import IncrementalToolDetector
 from otel_llm.tags.rewriter import RewriteStream, ToolCallTagRewriter
+from otel_llm.tags.rewritten_text import Rewriter
 from otel_llm.tags.stage import Stage
 from otel_llm.tags.target import Target, read_target
 from otel_llm.tags.tool_execution import ToolExecutor
@@ -85,7 +86,7 @@ class UnifiedStreamProcessor:
         if target is not None:
             # Only chunks of an SDK have fields for real tool calls; for others, the target `openai` takes calls out.
             plain = TakingOut(self.detector) if self._rewriting is None else Rewriting(self._rewriting)
-            run = _Run(plain, SdkRewriting(Stage(target, declared)))
+            run = _Run(plain, SdkRewriting(Stage(Rewriter(target, declared))))
         elif not self.tool_call_tags:
             run = _Run(TakingOut(self.detector), SdkTakingOut(self.model_name, declared))
         return run, ToolExecutor(tools if self.execute_tools else None)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from otel_llm.observation import Observation
 from otel_llm.protocol.choice import TagRewrite
 from otel_llm.tags.pieces import Piece
-from otel_llm.tags.stage import Observer, Stage
+from otel_llm.tags.rewritten_text import Observer, Rewriter
+from otel_llm.tags.stage import Stage
 from otel_llm.transparency.faults import attempt, swallow
 from otel_llm.wrappers.sdk_internals import generator_of
 
@@ -29,7 +30,8 @@ class Rewriting:
         request = observation.request
         # If the request declares no tools, the prompt may.
         tools = None if request is None else request.tools or None
-        self._stage = Stage(observation.config.tool_call_tags, tools, _RecordingObserver(observation.recording))
+        observer = _RecordingObserver(observation.recording)
+        self._stage = Stage(Rewriter(observation.config.tool_call_tags, tools, observer))
         self._works = True
 
     def rewrite_response(self, response: Any) -> None:
@@ -66,14 +68,14 @@ class _RecordingObserver(Observer):
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
 
-    def on_text_call(self, choice_index: int, piece: Piece) -> None:
+    def on_text_call(self, choice_index: int, number: int, piece: Piece) -> None:
         call = piece.call
         if call is None:
             return
         if piece.kind == "name":
-            self._recording.call_in_text(choice_index, call.number, piece.text, "", perf_counter_ns())
+            self._recording.call_in_text(choice_index, number, piece.text, "", perf_counter_ns())
         elif piece.kind == "arguments":
-            self._recording.call_in_text(choice_index, call.number, None, piece.text, perf_counter_ns())
+            self._recording.call_in_text(choice_index, number, None, piece.text, perf_counter_ns())
 
     def on_rewrite(self, rewrite: TagRewrite) -> None:
         self._recording.call_rewritten(rewrite, perf_counter_ns())
