@@ -71,6 +71,8 @@ _ANSWERS = {
         for header, ends in (ANSWERS | ANSWERS_AT_START).items()
     },
 }
+# A message that is not the first has its role in front of its channel.
+_ANSWERS |= {f"<|start|>assistant{header}": _ANSWERS[header] for header in ANSWERS if header.startswith("<|channel|>")}
 _MARKS_AT_START = (*AT_START, *ANSWERS_AT_START)
 _OPENING_MARKS = [mark for mark in (*THOUGHT_MARKS, *_ANSWERS, SUFFIXED) if mark not in _MARKS_AT_START]
 _MARKS = [*_OPENING_MARKS, *CLOSING_MARKS, *LONE_ANSWER_MARKS]
@@ -112,8 +114,9 @@ class Scanner:
         self._cursor = Cursor()
         self.lone_closing: str | None = None
         """The first closing mark of thoughts that no mark in the text opened: the prompt did."""
-        self.unclosed = False
-        """Whether the text ended within thoughts."""
+        self.expected_inside = bool(inside)
+        self.closed_inside = False
+        """Whether thoughts that the text began inside of came to their closing mark."""
         self._out = PieceBuffer(self._cursor)
         self._recent = self._out.recent
         self._begin()
@@ -318,9 +321,10 @@ class Scanner:
         cursor.rewind(start)
         cursor.settle()
         if has_more and opening is None:
-            yield from self._thoughts("", closings, ())
+            self.closed_inside = yield from self._thoughts("", closings, ())
 
-    def _thoughts(self, mark: str, closings: Sequence[str], stops: Sequence[str]) -> Step[None]:
+    def _thoughts(self, mark: str, closings: Sequence[str], stops: Sequence[str]) -> Step[bool]:
+        """Read thoughts to their end. Returns whether a closing mark is there."""
         cursor, out = self._cursor, self._out
         self._has_thoughts, self._at_start = True, False
         out.put(Piece("thoughts_begin", mark))
@@ -336,13 +340,12 @@ class Scanner:
             if word is None or not backticks.may_hold_mark or (yield from peek(cursor)) != "`":
                 break
             emit(word)
-        if word is None:
-            self.unclosed = True
-        elif word in stops:
+        if word is not None and word in stops:
             cursor.back(len(word))
             word = None
         out.put(Piece("thoughts_end", word or ""))
         out.at_line_start = out.in_line_head = True
+        return word is not None
 
     def _answer(self, mark: str) -> Step[bool]:
         """Read a message to the user, which holds no calls, behind its header. False if that is only mentioned."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from otel_llm.protocol.fields import index_of, items_of
-from otel_llm.protocol.message_text import content_text
+from otel_llm.protocol.message_text import REASONING_FIELDS, content_text
 from otel_llm.tags.rewritten_text import Rewriter, RewrittenText
 from otel_llm.tags.sdk_classes import tool_call_delta, whole_tool_call
 from otel_llm.tags.writers import CallDelta, OpenAIWriter, Part, ThoughtDelta, text_in
@@ -27,6 +27,7 @@ class Stage:
         self._rewriter = rewriter
         self._choices: dict[int, _ChoiceText] = {}
         self._last: Any = None
+        self._inside = rewriter.thoughts.of_stream()
 
     def take(self, chunk: Any) -> Any:
         """Rewrite one chunk. Returns the same object."""
@@ -48,15 +49,19 @@ class Stage:
                 index = _index_of(choice)
             text = self._choices.get(index)
             if text is None:
-                if content is None and not items_of(server_calls):
+                if self._inside and _has_thoughts(delta):
+                    # A server that parses thoughts leaves none in the text.
+                    self._inside = ()
+                if not content and not items_of(server_calls):
                     continue
-                text = self._choices[index] = _ChoiceText(self._rewriter.begin(index))
+                text = self._choices[index] = _ChoiceText(self._rewriter.begin(index, inside=self._inside))
             if server_calls is not None:
                 text.renumber(items_of(server_calls))
             if finish_reason is not None:
                 parts = text.rewritten.feed(content or "")
                 parts += text.rewritten.flush()
                 text.put(chunk, delta, content, parts)
+                self._rewriter.thoughts.learn(text.rewritten.scanner, finish_reason)
                 if text.has_calls:
                     _correct_finish_reason(choice)
             elif content is not None and not text.rewritten.scanner.is_plain(content):
@@ -67,6 +72,8 @@ class Stage:
     def finish(self) -> Any:
         """The stream is over. Returns one more chunk with the text that was held back, or None."""
         parts = {index: text.rewritten.flush() for index, text in self._choices.items()}
+        for text in self._choices.values():
+            self._rewriter.thoughts.learn(text.rewritten.scanner, None)
         left = {index: text.rewritten.left_of("") for index, text in self._choices.items()}
         chunk = self._one_more(parts)
         for index, text in self._choices.items():
@@ -114,7 +121,11 @@ class Stage:
             if content is None:
                 continue
             server_calls = items_of(getattr(message, "tool_calls", None))
-            text = _ChoiceText(self._rewriter.begin(_index_of(choice, position)))
+            inside: Sequence[str] = ()
+            if not _has_thoughts(message):
+                reason = getattr(choice, "finish_reason", None)
+                inside = self._rewriter.thoughts.of_whole(content, self._rewriter.tools, reason)
+            text = _ChoiceText(self._rewriter.begin(_index_of(choice, position), inside=inside))
             text.renumber(server_calls)
             parts = text.rewritten.feed(content)
             parts += text.rewritten.flush()
@@ -229,6 +240,11 @@ def _says_something(part: Part) -> bool:
     if type(part) is CallDelta:
         return part.name is not None or bool(part.arguments)
     return bool(part.text if isinstance(part, ThoughtDelta) else part)
+
+
+def _has_thoughts(thing: Any) -> bool:
+    """Whether the server put thoughts into a field of a delta or a message."""
+    return any(getattr(thing, name, None) for name in REASONING_FIELDS)
 
 
 def _thoughts_in(parts: Iterable[Part]) -> str:

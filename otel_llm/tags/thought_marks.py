@@ -94,7 +94,13 @@ CLOSING_MARKS = tuple(dict.fromkeys(mark for mark in THOUGHT_MARKS.values() if m
 
 # What ends thoughts besides their closing mark, and is no part of them.
 _STOPS = {
-    "<|end|>": ("<|start|>", "<|channel|>", "<|begin|>assistant", "<|content|>", "<|return|>", "<|call|>"),
+    "<|end|>": (
+        "<|start|>assistant",
+        "<|channel|>final<|message|>",
+        "<|channel|>commentary to=",
+        "<|begin|>assistant",
+        "<|content|>",
+    ),
     "<|end_message|>": ("<|message_model|>", "<|content_text|>", "<|content_invoke_tool_json|>"),
     "<|eom|>": ("<|eot|>", "<|start|>assistant"),
     "<|close|>think<|sep|>": ("<|open|>response<|sep|>", "<|open|>tools<|sep|>"),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from otel_llm.observation import Observation
 from otel_llm.protocol.choice import TagRewrite
 from otel_llm.tags.pieces import Piece
+from otel_llm.tags.reasoning import KnownBeginnings, ThoughtReading
 from otel_llm.tags.rewritten_text import Observer, Rewriter
 from otel_llm.tags.stage import Stage
 from otel_llm.transparency.faults import attempt, swallow
@@ -21,6 +22,10 @@ from otel_llm.wrappers.sdk_internals import generator_of
 
 if TYPE_CHECKING:
     from otel_llm.protocol.recording import Recording
+
+
+# What the responses of each model showed, for all clients together.
+_beginnings = KnownBeginnings()
 
 
 class Rewriting:
@@ -31,7 +36,8 @@ class Rewriting:
         # If the request declares no tools, the prompt may.
         tools = None if request is None else request.tools or None
         observer = _RecordingObserver(observation.recording)
-        self._stage = Stage(Rewriter(observation.config.tool_call_tags, tools, observer))
+        config = observation.config
+        self._stage = Stage(Rewriter(config.tool_call_tags, tools, observer, _thought_reading(observation)))
         self._works = True
 
     def rewrite_response(self, response: Any) -> None:
@@ -60,6 +66,15 @@ class Rewriting:
                 self._works = False
                 swallow("tag rewriting", fault)
         return attempt("tag rewriting", self._stage.give_back_rest)
+
+
+def _thought_reading(observation: Observation) -> ThoughtReading:
+    request, option = observation.request, observation.config.reasoning
+    if request is None:
+        return ThoughtReading(option)
+    key = (observation.server, request.model, request.thinking)
+    # An application that asks the server for thoughts in the text reads them there.
+    return ThoughtReading(option, _beginnings, key, may_move=not request.wants_raw_thoughts)
 
 
 class _RecordingObserver(Observer):
