@@ -73,7 +73,7 @@ def reasoning_leak(case: Case, choice: Choice) -> Iterator[Finding]:
     found = [
         thought
         for thought in case.answer(choice).thoughts
-        if not is_held(opening := openers.get(thought.mark, thought.mark))
+        if not is_held(opening := openers.get(thought.mark) or thought.mark.replace("</think:", "<think:"))
         and not (documented and opening == "<think>")
         and not is_held(closing_of(opening))
     ]

@@ -64,7 +64,7 @@ class Stage:
                 self._rewriter.thoughts.learn(text.rewritten.scanner, finish_reason)
                 if text.has_calls:
                     _correct_finish_reason(choice)
-            elif content is not None and not text.rewritten.scanner.is_plain(content):
+            elif content and not text.rewritten.scanner.is_plain(content):
                 text.put(chunk, delta, content, text.rewritten.feed(content))
             self._last = chunk
         return chunk

@@ -17,8 +17,8 @@ from typing import NamedTuple
 from otel_llm.tags.thought_marks import (
     AT_START,
     CLOSING_MARKS,
+    MOST_SUFFIX,
     NEAR,
-    SUFFIX,
     SUFFIXED,
     THOUGHT_MARKS,
     BacktickCount,
@@ -29,7 +29,9 @@ from otel_llm.tags.thought_marks import (
 )
 
 _KNOWN = sorted(map(re.escape, {*THOUGHT_MARKS, *CLOSING_MARKS} - AT_START), key=len, reverse=True)
-_MARK = re.compile("|".join((rf"</?think:{SUFFIX.pattern}>", *_KNOWN, *(rf"\A{re.escape(mark)}" for mark in AT_START))))
+_MARK = re.compile(
+    "|".join((rf"</?think:[\w.\-]{{0,{MOST_SUFFIX}}}>", *_KNOWN, *(rf"\A{re.escape(mark)}" for mark in AT_START)))
+)
 _PLACES = re.compile(rf"(?P<mark>{_MARK.pattern})|(?P<ticks>`+|~~~+)|\n(?=    |\t)|\A(?=    |\t)")
 # What may stand before the first word of a line.
 _HEAD = re.compile(r"[ \t>*+\-#]*(?:\d+[.)][ \t]*)?")
@@ -151,13 +153,13 @@ class _Reader:
             self._line_end = len(self._text) if line_end < 0 else line_end
         return self._line_end
 
-    def _counts(self, start: int, end: int, mark: str) -> bool:
+    def _counts(self, start: int, end: int, mark: str, *, opening: bool) -> bool:
         text = self._text
         before, _ = line_around(text, start, start)
         behind = self.thoughts[-1].end if self.thoughts else 0
         line = before if behind < start - len(before) else text[behind:start]
         after = text[end : end + NEAR]
-        if mark in CLOSING_MARKS:
+        if not opening:
             return closes(line, after, begins_line=not line.strip(), ended=True) is True
         return opens(mark, line, after, begins_line=not line.strip(), ended=True) is True
 
@@ -165,7 +167,7 @@ class _Reader:
         """Read the thoughts that `mark` may open. Returns where to read on."""
         text = self._text
         closing = closing_of(mark)
-        if not self._counts(start, end, mark):
+        if not self._counts(start, end, mark, opening=True):
             self._mentioned = (closing, self._end_of_line(end))
             return end
         words = (closing, *stops_of(closing))
@@ -194,7 +196,7 @@ class _Reader:
         mentioned, line_end = self._mentioned
         if mark == mentioned and start < line_end:
             self._mentioned = ("", 0)
-        elif self._counts(start, end, mark):
+        elif self._counts(start, end, mark, opening=False):
             behind = self.thoughts[-1].end if self.thoughts else 0
             self.thoughts.append(Thought(behind, end, self._text[behind:start], mark))
 
