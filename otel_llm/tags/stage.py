@@ -69,18 +69,19 @@ class Stage:
             self._last = chunk
         return chunk
 
-    def finish(self) -> Any:
-        """The stream is over. Returns one more chunk with the text that was held back, or None."""
+    def finish(self) -> list[Any]:
+        """The stream is over: one more chunk with the text that was held back, if any was."""
         parts = {index: text.rewritten.flush() for index, text in self._choices.items()}
         left = {index: text.rewritten.left for index, text in self._choices.items()}
         chunk = self._one_more(parts)
         for index, text in self._choices.items():
             text.hand_on("", left[index], chunk)
-        return chunk
+        return [] if chunk is None else [chunk]
 
-    def give_back_rest(self) -> Any:
-        """After a failure, at the end of the stream: one more chunk with the text that is still held back, or None."""
-        return self._one_more({index: [text.rewritten.held] for index, text in self._choices.items()})
+    def give_back_rest(self) -> list[Any]:
+        """After a failure, at the end of the stream: one more chunk with the text that is still held back, if any."""
+        chunk = self._one_more({index: [text.rewritten.held] for index, text in self._choices.items()})
+        return [] if chunk is None else [chunk]
 
     def _one_more(self, parts_of: Mapping[int, Sequence[Part]]) -> Any:
         rest = {index: parts for index, parts in parts_of.items() if any(map(_says_something, parts))}
