@@ -133,14 +133,14 @@ class Scanner:
         return begun + self._cursor.kept + self._cursor.text[self._cursor.position :]
 
     @property
-    def decided(self) -> int:
-        """How many characters of all that were fed are decided."""
-        return self._cursor.settled
+    def left(self) -> int:
+        """How many characters of all that were fed are not decided."""
+        return self._cursor.left
 
     @property
-    def began_at(self) -> int:
-        """How many characters of all that were fed stand before the last call."""
-        return self._out.began_at
+    def left_since_call(self) -> int:
+        """How many characters of all that were fed stand behind the beginning of the last call."""
+        return self._cursor.fed - self._out.began_at
 
     @property
     def count(self) -> int:

@@ -321,8 +321,6 @@ def _rewrite_response(response: Any, observation: Observation) -> None:
 def _rewriting(observation: Observation) -> Rewriting | None:
     if observation.config.tool_call_tags is None:
         return None
-    if observation.request is not None and observation.request.api != "chat":
-        return None
     # Imported late: it loads the table of syntaxes, which most applications do not need.
     from otel_llm.wrappers.rewritten_stream import Rewriting
 
