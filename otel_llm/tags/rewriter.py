@@ -38,7 +38,7 @@ class RewriteStream:
         return self._writer.held + self._scanner.held
 
     def _written(self, pieces: Iterable[Piece]) -> str:
-        return self._writer.write(pieces).text
+        return self._writer.write_text(pieces)
 
 
 class RewriteBuffer(str):

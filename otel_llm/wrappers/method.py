@@ -244,6 +244,7 @@ class MethodWrapper:
                 span,
                 logs=logs,
                 provider=known_provider(server),
+                server=(server.address, server.port),
                 started_ns=started_ns,
             )
         except Exception:

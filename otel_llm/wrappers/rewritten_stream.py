@@ -14,12 +14,18 @@ from typing import TYPE_CHECKING, Any
 from otel_llm.observation import Observation
 from otel_llm.protocol.choice import TagRewrite
 from otel_llm.tags.pieces import Piece
-from otel_llm.tags.stage import Observer, Stage
+from otel_llm.tags.reasoning import KnownBeginnings, ThoughtReading
+from otel_llm.tags.rewritten_text import Observer, Rewriter
+from otel_llm.tags.stage import Stage
 from otel_llm.transparency.faults import attempt, swallow
 from otel_llm.wrappers.sdk_internals import generator_of
 
 if TYPE_CHECKING:
     from otel_llm.protocol.recording import Recording
+
+
+# What the responses of each model showed, for all clients together.
+_beginnings = KnownBeginnings()
 
 
 class Rewriting:
@@ -29,7 +35,9 @@ class Rewriting:
         request = observation.request
         # If the request declares no tools, the prompt may.
         tools = None if request is None else request.tools or None
-        self._stage = Stage(observation.config.tool_call_tags, tools, _RecordingObserver(observation.recording))
+        observer = _RecordingObserver(observation.recording)
+        config = observation.config
+        self._stage = Stage(Rewriter(config.tool_call_tags, tools, observer, _thought_reading(observation)))
         self._works = True
 
     def rewrite_response(self, response: Any) -> None:
@@ -60,20 +68,29 @@ class Rewriting:
         return attempt("tag rewriting", self._stage.give_back_rest)
 
 
+def _thought_reading(observation: Observation) -> ThoughtReading:
+    request, option = observation.request, observation.config.reasoning
+    if request is None:
+        return ThoughtReading(option)
+    key = (observation.server, request.model, request.thinking)
+    # An application that asks the server for thoughts in the text reads them there.
+    return ThoughtReading(option, _beginnings, key, may_move=not request.wants_raw_thoughts)
+
+
 class _RecordingObserver(Observer):
     """Records the calls that the stage finds and rewrites."""
 
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
 
-    def on_text_call(self, choice_index: int, piece: Piece) -> None:
+    def on_text_call(self, choice_index: int, number: int, piece: Piece) -> None:
         call = piece.call
         if call is None:
             return
         if piece.kind == "name":
-            self._recording.call_in_text(choice_index, call.number, piece.text, "", perf_counter_ns())
+            self._recording.call_in_text(choice_index, number, piece.text, "", perf_counter_ns())
         elif piece.kind == "arguments":
-            self._recording.call_in_text(choice_index, call.number, None, piece.text, perf_counter_ns())
+            self._recording.call_in_text(choice_index, number, None, piece.text, perf_counter_ns())
 
     def on_rewrite(self, rewrite: TagRewrite) -> None:
         self._recording.call_rewritten(rewrite, perf_counter_ns())

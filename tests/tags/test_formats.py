@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from otel_llm.tags.declared import declared_tools
 from otel_llm.tags.formats import FORMATS
 from otel_llm.tags.scanner import Scanner
-from otel_llm.tags.writers import OpenAIWriter
+from otel_llm.tags.writers import CallDelta, OpenAIWriter
 from tests.helpers.scanned import (
     CLOSING,
     OPENING,
@@ -42,7 +42,9 @@ def calls_in_deltas(chunks: Sequence[str], tools: Any) -> list[Call]:
     said: dict[int, list[str]] = {}
     names: dict[int, str] = {}
     for pieces in itertools.chain(map(scanner.feed, chunks), (scanner.flush() for _ in range(1))):
-        for delta in writer.write(pieces).deltas:
+        for delta in writer.write(pieces):
+            if not isinstance(delta, CallDelta):
+                continue
             said.setdefault(delta.index, []).append(delta.arguments)
             if delta.name is not None:
                 assert delta.id

@@ -39,6 +39,7 @@ FRAGMENTS = [
     *("call:f{", "f\n", "\n", "\r\n", " ", "\t", "`", "``", "```", "```python\n", "````", '{"a": [1, ', "}}", "]", ")"),
     *("\ud83d", "\x00", "\U0001f600", "\u2028", "<", ">", "[", "{", "|", "｜", "to=f", " to=", "tool: [", "f]:"),
     *("<think>", "</think>", "[THINK]", "<thinking>", "<|channel|>analysis<|message|>", "<|end|>", "<|start|>"),
+    *("<think:a>", "</think:a>", "<|channel|>final<|message|>", '"', ". ", "a ", "and"),
 ]
 fragments = st.sampled_from(FRAGMENTS)
 any_text = st.lists(fragments | prose, max_size=14).map("".join)
