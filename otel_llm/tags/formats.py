@@ -15,11 +15,19 @@ from functools import lru_cache
 
 from otel_llm.tags.cursor import Cursor, Step, literal, run
 from otel_llm.tags.grammars import Context, Grammar, first_of, name_before
-from otel_llm.tags.json_calls import NamedCall, json_array, json_objects, keyed_array, named_json
+from otel_llm.tags.json_calls import (
+    NamedCall,
+    json_array,
+    json_array_of_calls,
+    json_calls,
+    json_objects,
+    keyed_array,
+    named_json,
+)
 from otel_llm.tags.messages import header, message_of_calls, message_to_tool, recipient, undoubled
 from otel_llm.tags.nested_tags import nested_tags
 from otel_llm.tags.pieces import PieceBuffer
-from otel_llm.tags.python_calls import python_calls
+from otel_llm.tags.python_calls import python_calls, python_program
 from otel_llm.tags.quoted_calls import quoted_call
 from otel_llm.tags.xml_calls import Tags, xml_parameters
 from otel_llm.tags.xtml_calls import OPENERS as OPENERS_OF_XTML
@@ -219,6 +227,8 @@ FORMATS: tuple[Format, ...] = (
            xml_parameters(_OWN_LINES), "sgl:mimo_detector.py"),
     Format("step_audio_2", "Step-Audio 2", ("<tool_call>function\n",),
            named_json(NamedCall(closers=("</tool_call>",))), "step_audio_2_tool_parser.py"),
+    Format("poolside_v1", "Poolside's Laguna, its body in JSON", ("<tool_call>",),
+           named_json(NamedCall(closers=("</tool_call>",), needs_arguments=True)), "poolside_v1_tool_parser.py"),
     Format("glm45", "GLM-4.5, GLM-4.6", ("<tool_call>",), _GLM, "glm4_moe_tool_parser.py"),
     Format("glm47", "GLM-4.7, GLM-5", ("<tool_call>",), _GLM, "glm47_moe_tool_parser.py"),
     Format("poolside_v1", "Poolside", ("<tool_call>",), _GLM, "poolside_v1_tool_parser.py"),
@@ -233,16 +243,17 @@ FORMATS: tuple[Format, ...] = (
     Format("hy_v4", "Hunyuan V4", ("<tool_calls:",), _hy_suffixed, "hy_v4_tool_parser.py"),
     # <|tool_call|> and its near misses
     Format("abstractcore_qwen", "Qwen under AbstractCore", ("<|tool_call|>",),
-           json_objects("</|tool_call|>", "<|/tool_call|>"), "ac:abstractcore/tools/parser.py"),
+           json_objects("</|tool_call|>", "<|/tool_call|>", several=True), "ac:abstractcore/tools/parser.py"),
     Format("phi", "Phi-4-mini, llama.cpp's template", ("<|tool_call|>",),
            json_objects("</|tool_call|>", "<|/tool_call|>"), "lcpp:llama-cpp-microsoft-Phi-4-mini-instruct.jinja"),
-    Format("granite3", "Granite 3.0", ("<|tool_call|>",), json_array(), "granite_tool_parser.py"),
+    Format("granite3", "Granite 3.0", ("<|tool_call|>",),
+           json_array("</|tool_call|>", "<|/tool_call|>"), "granite_tool_parser.py"),
     Format("gemma4", "Gemma 4", ("<|tool_call>",),
            quoted_call(_GEMMA_QUOTES, "<tool_call|>"), "gemma4_tool_parser.py"),
     Format("solar_open2", "Solar Open 2", ("<|tool_call:start|>",),
            xml_parameters(_SOLAR), "solar_open2_tool_parser.py"),
     Format("openpangu", "openPangu v2", ("<|tool_call_start|>",),
-           json_array("<|tool_call_end|>"), "openpangu_v2_tool_parser.py"),
+           json_array_of_calls("<|tool_call_end|>"), "openpangu_v2_tool_parser.py"),
     Format("lfm2", "LFM2, LFM2.5", ("<|tool_call_start|>",),
            python_calls("<|tool_call_end|>"), "lfm2_tool_parser.py"),
     Format("kimi_k2", "Kimi K2, K2 Thinking, K2.5", ("<|tool_calls_section_begin|>",),
@@ -252,7 +263,7 @@ FORMATS: tuple[Format, ...] = (
     Format("kimi_k3", "Kimi K3", OPENERS_OF_XTML, xtml_calls(), "kimi_k3_tool_parser.py"),
     # <function_call>, <function=, <function name=
     Format("llama_function_call", "Llama under AbstractCore", ("<function_call>",),
-           json_objects("</function_call>"), "ac:abstractcore/tools/parser.py"),
+           json_calls("</function_call>"), "ac:abstractcore/tools/parser.py"),
     Format("granite_20b_fc", "Granite-20B-FunctionCalling", ("<function_call>",),
            json_objects("</function_call>"), "granite_20b_fc_tool_parser.py"),
     Format("olmo3", "OLMo 3", ("<function_calls>",), python_calls("</function_calls>"), "olmo3_tool_parser.py"),
@@ -267,7 +278,7 @@ FORMATS: tuple[Format, ...] = (
     Format("functiongemma", "FunctionGemma", ("<start_function_call>",),
            quoted_call(_ESCAPES, "<end_function_call>"), "functiongemma_tool_parser.py"),
     Format("gigachat3", "GigaChat 3, 3.1", ("<|message_sep|>\n\nfunction call<|role_sep|>", "<|function_call|>"),
-           json_objects(), "gigachat3_tool_parser.py"),
+           json_calls(), "gigachat3_tool_parser.py"),
     # Invokes and parameters
     Format("deepseek_v32", "DeepSeek V3.2", ("<｜DSML｜function_calls>",),
            _invoke("｜DSML｜", "</｜DSML｜function_calls>"), "deepseekv32_tool_parser.py"),
@@ -304,12 +315,16 @@ FORMATS: tuple[Format, ...] = (
            named_json(_HARMONY), "oai:docs/format.md", at="start"),
     Format("plamo3", "PLaMo 3", ("<|plamo:begin_tool_requests:plamo|>",), named_json(_PLAMO), "plamo3_tool_parser.py"),
     Format("inkling", "Inkling", ("<|message_model|>",),
-           name_before("<|content_invoke_tool_json|>", json_objects("<|end_message|>")), "sgl:inkling_detector.py"),
+           name_before("<|content_invoke_tool_json|>", json_objects("<|end_message|>", verbatim=False)),
+           "sgl:inkling_detector.py"),
+    Format("inkling", "Inkling, without a name before the body", ("<|content_invoke_tool_json|>",),
+           json_objects("<|end_message|>", declared=True, verbatim=False), "sgl:inkling_detector.py"),
     # Square brackets
     Format("mistral_json", "Mistral before tokenizer v11", ("[TOOL_CALLS]",),
-           json_array(), "mistral_tool_parser.py"),
+           json_array_of_calls("[/TOOL_CALLS]"), "mistral_tool_parser.py"),
     Format("mistral_v13", "Magistral, Ministral 3, Devstral 2, Small 3.2", ("[TOOL_CALLS]",),
-           named_json(NamedCall(after=("[ARGS]",), id_marker="[CALL_ID]")), "sgl:mistral_detector.py"),
+           named_json(NamedCall(after=("[ARGS]",), id_marker="[CALL_ID]", may_lack_arguments=True)),
+           "sgl:mistral_detector.py"),
     Format("mistral_v11", "Mistral with tokenizer v11 or later, as vLLM reads it", ("[TOOL_CALLS]",),
            named_json(NamedCall()), "mistral_tool_parser.py"),
     Format("phi4mini", "Phi-4-mini", ("functools[",), json_array(opened=True), "phi4mini_tool_parser.py", at="line"),
@@ -319,21 +334,21 @@ FORMATS: tuple[Format, ...] = (
            named_json(NamedCall(after=("]:", "] :"))), "ac:abstractcore/tools/parser.py", at="line"),
     # Tags of their own around what others have
     Format("longcat", "LongCat-Flash", ("<longcat_tool_call>",),
-           json_objects("</longcat_tool_call>"), "longcat_tool_parser.py"),
+           json_calls("</longcat_tool_call>"), "longcat_tool_parser.py"),
     Format("nemotron", "Nemotron Nano v2", ("<TOOLCALL>",),
-           json_array("</TOOLCALL>"), "nemotron_nano_v2_tool_parser.py"),
+           json_array_of_calls("</TOOLCALL>"), "nemotron_nano_v2_tool_parser.py"),
     Format("cohere_command", "Command A, R7B", ("<|START_ACTION|>",),
-           json_array("<|END_ACTION|>"), "cohere_command_tool_parser.py"),
+           json_array_of_calls("<|END_ACTION|>"), "cohere_command_tool_parser.py"),
     Format("apertus", "Apertus", ("<|tools_prefix|>",), keyed_array("<|tools_suffix|>"), "apertus_tool_parser.py"),
     Format("internlm2", "InternLM2, 2.5, 3", ("<|action_start|><|plugin|>", "<|action_start|> <|plugin|>"),
-           json_objects("<|action_end|>"), "internlm2_tool_parser.py"),
+           json_calls("<|action_end|>"), "internlm2_tool_parser.py"),
     Format("llama3_python_tag", "Llama 3.1 to 3.3", ("<|python_tag|>",),
-           json_objects("<|eom_id|>", "<|eot_id|>", several=True, separators=(";",)), "llama_tool_parser.py"),
+           json_calls("<|eom_id|>", "<|eot_id|>", separators=(";",)), "llama_tool_parser.py"),
     Format("llama4_pythonic", "Llama 4", ("<|python_start|>",),
            python_calls("<|python_end|>"), "llama4_pythonic_tool_parser.py"),
     # Fences: see the scanner
     Format("gemma_tool_code", "Gemma 2, 3 (prompted)", ("```tool_code",),
-           first_of(json_objects(several=True, stops=("```",)), json_array(), python_calls(as_program=True)),
+           first_of(json_calls(stops=("```",)), python_program()),
            "ac:abstractcore/tools/parser.py"),
     # Without a marker: see the scanner
     Format("llama3_json", "Llama 3.1 to 3.3", (), None, "llama_tool_parser.py"),

@@ -183,7 +183,7 @@ class Scanner:
     def _begin(self) -> None:
         self._cursor.ended = False
         self._out.reset()
-        self._out.at_line_start = True
+        self._out.at_line_start = self._out.in_line_head = True
         # Whether no text has come so far.
         self._at_start = True
         self._passes = False
@@ -407,9 +407,11 @@ class Scanner:
         cursor.mark()
         in_line_head = self._out.in_line_head
         ticks = yield from run(cursor, _TICKS[mark], 1024)
+        if len(ticks) >= 3 and (yield from self._tool_code(ticks)):
+            return
         info = yield from run(cursor, _INFO, 256) if len(ticks) >= 3 else _nothing()
         is_fence = len(ticks) >= 3 and (yield from peek(cursor)) in {"", "\n"}
-        if not is_fence or not (in_line_head or info.strip() == "tool_code"):
+        if not is_fence or not in_line_head:
             self._text(cursor.settle())
             if mark == "`":
                 yield from self._code_span(ticks)
@@ -447,33 +449,49 @@ class Scanner:
             if len(more) + 1 == len(ticks):
                 return
 
-    def _fenced_call(self, language: str, ticks: str) -> Step[bool]:
-        """Read the calls in a fence, and its closing line. Returns whether that is all; if not, the rest is text."""
+    def _tool_code(self, ticks: str) -> Step[bool]:
+        """Read a `tool_code` fence, in a line of its own or within one. Returns whether that came; if not, nothing."""
         cursor, out = self._cursor, self._out
-        has_calls = False
-        if language == "tool_code" and _TOOL_CODE.grammar is not None:
-            context = Context(self._tools, _TOOL_CODE.name, cursor.kept)
-            before = out.count
-            has_calls = (yield from _TOOL_CODE.grammar(cursor, out, context)) and out.count > before
-        elif language == "json" and self._tools is not None:
-            is_whole = yield from unmarked.fenced_json(cursor, out, Context(self._tools), ticks)
-            if is_whole:
-                out.reset()
-                cursor.settle()
-                return True
-        if not has_calls:
+        place = cursor.mark()
+        behind = ""
+        if (yield from literal(cursor, "tool_code")):
+            behind = yield from peek(cursor)
+        if not behind.isspace() or _TOOL_CODE.grammar is None:
+            cursor.rewind(place)
+            return False
+        before = out.count
+        yield from _TOOL_CODE.grammar(cursor, out, Context(self._tools, _TOOL_CODE.name, cursor.kept))
+        if not out.committed:
             out.discard()
-            out.text(cursor.settle())
+            cursor.rewind(place)
             return False
         out.reset()
         cursor.settle()
-        place = cursor.mark()
-        yield from run(cursor, _WHITE, 1024)
-        is_closed = yield from literal(cursor, ticks)
+        self._at_start = False
+        is_closed = False
+        if out.count > before:
+            place = cursor.mark()
+            yield from run(cursor, _WHITE, 1024)
+            is_closed = yield from literal(cursor, ticks)
+            if not is_closed:
+                cursor.rewind(place)
+            cursor.settle()
         if not is_closed:
-            cursor.rewind(place)
+            yield from self._fence(ticks)
+        return True
+
+    def _fenced_call(self, language: str, ticks: str) -> Step[bool]:
+        """Read the calls in a `json` fence, and its closing line. Returns whether that is all; if not, it is text."""
+        cursor, out = self._cursor, self._out
+        is_whole = False
+        if language == "json" and self._tools is not None:
+            is_whole = yield from unmarked.fenced_json(cursor, out, Context(self._tools), ticks)
+        if not is_whole:
+            out.discard()
+            out.text(cursor.settle())
+        out.reset()
         cursor.settle()
-        return is_closed
+        return is_whole
 
 
 def _nothing() -> Step[str]:

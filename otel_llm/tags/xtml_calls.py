@@ -13,7 +13,7 @@ from xml.sax.saxutils import unescape
 
 from otel_llm.tags.cursor import Cursor, Step, literal, peek, run, until, white
 from otel_llm.tags.grammars import Context, Grammar, end_json_call
-from otel_llm.tags.json_body import container
+from otel_llm.tags.json_text import container
 from otel_llm.tags.pieces import ParsedCall, PieceBuffer
 from otel_llm.tags.raw_values import NO_STRING, STRING, RawValue, Types, parameter_types, quoted
 
