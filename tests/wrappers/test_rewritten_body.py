@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 import zstandard
+from pydantic import BaseModel
 
 from otel_llm.demo.scripted_responses import message, response, response_events
 from otel_llm.demo.scripted_server import DONE, Answer, ScriptedServer, completion, data, error_event
 from otel_llm.wrappers import rewritten_body
-from tests.helpers.callers import REQUEST, RESPONSE_REQUEST, AsyncCaller, SyncCaller
-from tests.helpers.sdk_versions import needs_responses
+from tests.helpers.callers import ADD_TASK, REQUEST, RESPONSE_REQUEST, AsyncCaller, SyncCaller
+from tests.helpers.sdk_versions import helpers, needs_responses, strict
 from tests.helpers.seen import Seen
 from tests.helpers.streams import ends, says
 
@@ -99,15 +100,11 @@ async def test_what_is_not_rewritten_is_the_same_to_the_byte(
     instrument: Callable[..., Seen], serve: Serve, connect: Connect, newline: bytes
 ) -> None:
     instrument(tool_call_tags="openai")
-    events = [
-        b": a comment",
-        b"id: 5",
-        b'data: {"choices":  [{"index": 0, "delta": {"content": "5 \\u00e9"}}], "a": 1.0}',
-    ]
-    told = b"".join(
-        newline.join([event, b"", b""]) for event in [*events, b"data: no JSON", b"data: [1]", b"data: [DONE]"]
-    )
-    assert await taken(connect(serve(Answer(told, headers={"content-type": "text/event-stream"}))), stream=True) == told
+    chunk = b'data: {"choices":  [{"index": 0, "delta": {"content": "5 \\u00e9"}}], "a": 1.0}'
+    events = [b": a comment", b"id: 5", chunk, b"data: no JSON", b"data: [1]", b"data: [DONE]"]
+    told = b"".join(newline.join([event, b"", b""]) for event in events)
+    answer = Answer(told, headers={"content-type": "text/event-stream"})
+    assert await taken(connect(serve(answer)), stream=True) == told
 
 
 async def test_text_that_is_held_back_comes_before_the_end(
@@ -170,7 +167,7 @@ async def test_damaged_compression_is_the_callers_to_see(
 ) -> None:
     instrument(tool_call_tags="openai")
     headers = {"content-type": "text/event-stream", "content-encoding": "gzip"}
-    with pytest.raises(Exception, match="gzip|header|decompress|Decod|decod|Error"):
+    with pytest.raises(Exception, match=r"(?i)gzip|header|decod"):
         await taken(connect(serve(Answer(b"no gzip", headers=headers))), stream=True)
 
 
@@ -231,22 +228,19 @@ async def test_the_responses_api(instrument: Callable[..., Seen], serve: Serve, 
 
 
 async def test_parse_with_a_format(instrument: Callable[..., Seen], serve: Serve, connect: Connect) -> None:
-    from pydantic import BaseModel
-
-    from tests.helpers.sdk_versions import helpers
-
     class Done(BaseModel):
         done: bool
 
     seen = instrument(tool_call_tags="openai")
     caller = connect(serve(Answer(completion({"content": CALL}))))
     parse = helpers(caller.client).parse
-    parsed = await caller.result(parse(**REQUEST, response_format=Done))
+    request = {**REQUEST, "tools": [strict(ADD_TASK)]}
+    parsed = await caller.result(parse(**request, response_format=Done))
     (choice,) = parsed.choices
     assert (choice.message.content, choice.message.parsed, choice.finish_reason) == (None, None, "tool_calls")
     assert [call.function.arguments for call in choice.message.tool_calls] == [ARGUMENTS]
     assert seen.anomalies == []
     assert len(seen.events("otel_llm.tag_rewrite")) == 1
     healthy = connect(serve(Answer(completion({"content": '{"done": true}'}))))
-    parsed = await healthy.result(helpers(healthy.client).parse(**REQUEST, response_format=Done))
+    parsed = await healthy.result(helpers(healthy.client).parse(**request, response_format=Done))
     assert parsed.choices[0].message.parsed == Done(done=True)
