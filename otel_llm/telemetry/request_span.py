@@ -162,8 +162,7 @@ class RequestSpan:
     def _remember_results(self, recording: Recording) -> None:
         """Remember which calls are answered before this response, because later requests must not repeat results."""
         turn, response_id = self._request.turn, recording.response_id
-        if self._request.item_tools and response_id is not None:
-            self._telemetry.recent_calls.remember_tools(self._request.item_tools, response_id)
+        self._telemetry.recent_calls.remember_tools(self._request, recording)
         # Not if calls were dropped: they may have used the same ids again.
         if turn is not None and response_id is not None and not recording.over_calls:
             span = self._invocation.span.get_span_context()
