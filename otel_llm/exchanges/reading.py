@@ -112,7 +112,7 @@ def _blocks(file: IO[bytes]) -> Iterator[bytes]:
 
 def _body(blocks: Iterator[bytes], title: str, saved: SavedHead | None = None) -> Iterator[Entry]:
     status, content_type = (200, "") if saved is None else (saved.status, saved.fields.get("content-type", ""))
-    body = BodyReader(title, None, status, content_type, may_lack_body=True)
+    body = BodyReader(title, None, status, content_type, may_lack_body=True, may_be_several=saved is None)
     damage = ""
     for entry in chain(chain.from_iterable(map(body.feed, blocks)), body.finish()):
         if isinstance(entry, ResponseEnd) and entry.is_damaged:

@@ -231,6 +231,17 @@ def test_several_streams_in_one_file(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert [one["title"] for one in told] == ["streams", "streams (2)"]
 
 
+def test_usage_behind_the_end_is_of_the_same_response(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fine = {"id": "a", "choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": "stop"}]}
+    usage = {"id": "a", "choices": [], "usage": {"completion_tokens": 1}}
+    body = f"data: {json.dumps(fine)}\n\ndata: [DONE]\n\ndata: {json.dumps(usage)}\n\n"
+    head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
+    for content in (body, f"{head}{body}", yaml.safe_dump(cassette(body))):
+        assert main(["inspect", "--json", written(tmp_path, "stream", content)]) == 0
+        (one,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert one["attributes"]["otel_llm.stream.chunk_count"] == 1
+
+
 def test_several_responses_as_json_lines_of_chunks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [
         {"id": name, "choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": reason}]}
