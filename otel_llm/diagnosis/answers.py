@@ -167,6 +167,7 @@ def _sets_apart(character: str) -> bool:
 
 # Usage ------------------------------------------------------------------------------------------------------
 
+
 def missing_usage(case: Case) -> Iterator[Finding]:
     """Whether a completed stream that was asked for its usage has none, or all of it is zero."""
     recording = case.recording

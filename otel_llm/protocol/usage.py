@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from otel_llm.protocol.fields import field
@@ -21,10 +22,8 @@ def token_counts(usage: Any) -> Iterator[float]:
 
 def says_something(usage: Any) -> bool:
     """Whether a usage is more than nulls and zeros."""
-    try:
-        # The usual form, since some servers send it with every chunk.
+    # First the usual form, since some servers send it with every chunk.
+    with suppress(Exception):
         if usage.prompt_tokens > 0:
             return True
-    except Exception:  # noqa: BLE001  a mapping, other names, or nulls
-        pass
     return any(count > 0 for count in token_counts(usage))
