@@ -98,9 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print(", ".join(f"{status[name]} {name}" for name in _STYLES if status[name]))
     if status["not judged"] == len(results):
-        say(
-            "otel-llm probe: nothing could be judged, so this says neither that the server is correct nor that it is not"
-        )
+        say("otel-llm probe: nothing could be judged: this says neither that the server is correct nor that it is not")
         return 3
     return 1 if status["fault"] else 0
 

@@ -7,7 +7,7 @@ as it was live; it is a fault of the framing only if an answer, or an error, is 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from otel_llm.exchanges.entries import Chunk, Entry, ResponseEnd, ResponseStart, Unread, WholeResponse
@@ -69,6 +69,18 @@ class BodyReader:
             yield from self._strays(time_ns)
             yield from self._event(event, time_ns)
         yield from self._strays(time_ns)
+
+    def all_of(self, pieces: Iterable[tuple[bytes, int | None]]) -> Iterator[Entry]:
+        """The entries of pieces, each with its time, but not the end. Where they cannot be read on, the response ends.
+
+        Raises UnreadableError, then.
+        """
+        try:
+            for data, time_ns in pieces:
+                yield from self.feed(data, time_ns)
+        except UnreadableError:
+            yield from self.finish("error", "the file ends here")
+            raise
 
     def finish(self, outcome: Outcome = "completed", note: str = "", time_ns: int | None = None) -> Iterator[Entry]:
         """The rest, when the body has ended with the outcome that the file reports."""

@@ -462,6 +462,42 @@ def test_the_readable_part_is_shown(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "index_reused" in capsys.readouterr().out
 
 
+GOOD = json.dumps({"id": "a", "choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": "stop"}]})
+CUT: dict[str, tuple[bytes, list[str]]] = {
+    "a stream": (f"data: {CHUNK}\n\ndata: {CHUNK}\n\n".encode(), ["error"]),
+    "a stream that had ended": (f"data: {GOOD}\n\ndata: [DONE]\n\n".encode(), ["completed"]),
+    "a stream, after another": (f"data: {GOOD}\n\ndata: [DONE]\n\ndata: {CHUNK}\n\n".encode(), ["completed", "error"]),
+    "what curl saved": (f"HTTP/1.1 200 OK\r\na: b\r\n\r\ndata: {CHUNK}\n\nda".encode(), ["error"]),
+    "a recording": (b"\n".join(BROKEN.read_bytes().splitlines()[:-2]), ["error"]),
+    "a recording, in a line": (BROKEN.read_bytes()[:-40], ["error"]),
+    "lines of chunks": (f"{CHUNK}\n{CHUNK}\n".encode(), ["error"]),
+    "one chunk": (CHUNK.encode(), ["error"]),
+    "a whole document": (json.dumps(archive(f"data: {GOOD}\n\ndata: [DONE]\n\n")).encode(), ["completed"]),
+    "a whole cassette": (yaml.safe_dump(cassette(f"data: {GOOD}\n\ndata: [DONE]\n\n")).encode(), ["completed"]),
+    "a part of a document": (json.dumps(archive("data: {}")).encode()[:-20], []),
+    "UTF-16": (f"data: {CHUNK}\n\n".encode("utf-16"), ["error"]),
+    "nothing": (b"", []),
+}
+
+
+@pytest.mark.parametrize("damage", ["the end is missing", "the check sum is wrong"])
+@pytest.mark.parametrize("name", CUT)
+def test_the_readable_part_of_a_compressed_file(
+    name: str, damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content, outcomes = CUT[name]
+    packed = zlib.compressobj(wbits=31)
+    compressed = packed.compress(content) + packed.flush(zlib.Z_FULL_FLUSH)
+    if damage == "the check sum is wrong":
+        compressed += packed.flush()[:-8] + b"\1" * 8
+    path = written(tmp_path, "file.gz", compressed)
+    assert main(["inspect", "--json", path]) == 2
+    captured = capsys.readouterr()
+    assert [json.loads(line)["outcome"] for line in captured.out.splitlines()] == outcomes
+    assert captured.err.startswith(f"otel-llm: {path}: the file is cut off, or damaged: ")
+    assert captured.err.count("\n") == 1
+
+
 def test_yaml_aliases_do_not_multiply(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     levels = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     levels += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]

@@ -552,7 +552,7 @@ def test_nothing_that_could_be_judged(capsys: pytest.CaptureFixture[str]) -> Non
     out, err = capsys.readouterr()
     assert "2 not judged" in out
     assert err.splitlines() == [
-        "otel-llm probe: nothing could be judged, so this says neither that the server is correct nor that it is not"
+        "otel-llm probe: nothing could be judged: this says neither that the server is correct nor that it is not"
     ]
     with ScriptedServer(refuses_n) as running:
         assert main(["probe", "--base-url", running.base_url, *options, "--only", "two_choices"]) == 0
