@@ -26,6 +26,7 @@ from otel_llm.telemetry.timeline import build_timeline
 _STEP_NS = 1_000_000
 # Chunks that tell no API.
 _MOST_HELD = 256
+_SHOWN_OF_A_MESSAGE = 1000
 UNREAD = "unread"
 """The outcome of a response that is not read."""
 
@@ -198,7 +199,7 @@ class _Reading:
         recording.end(end.outcome, self._now)
         outcome, note = recording.outcome or end.outcome, end.note
         if recording.failure is not None and not note:
-            note = f"an error: {recording.failure.message}"
+            note = f"an error: {recording.failure.message[:_SHOWN_OF_A_MESSAGE]}"
         case = Case(recording, self._request, self._stall_seconds, framing=end.framing, api=self._api)
         has_no_answer = outcome == "error" and not recording.choices
         anomalies = diagnose_bytes(case) if has_no_answer else diagnose(case)
