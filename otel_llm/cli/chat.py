@@ -16,8 +16,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from otel_llm.cli.base_url import check_url, chosen_base_url
+from otel_llm.cli.base_url import chosen_base_url
 from otel_llm.cli.output import say
+from otel_llm.exchanges.server_url import check_url
 
 if TYPE_CHECKING:
     import argparse

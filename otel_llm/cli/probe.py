@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from otel_llm.cli.arguments import seconds
-from otel_llm.cli.base_url import OPENAI, check_url, chosen_base_url
+from otel_llm.cli.base_url import OPENAI, chosen_base_url
 from otel_llm.cli.output import line_printer, say
 from otel_llm.cli.progress import Progress
+from otel_llm.exchanges.server_url import check_url
 
 if TYPE_CHECKING:
     import argparse

@@ -182,7 +182,7 @@ async def test_an_error_that_a_response_reports_is_counted(
     instrument: Instrument, serve: Serve, connect: Connect, streamed: bool
 ) -> None:
     seen = instrument(redact=fail)
-    failed = {"status": "failed", "error": {"code": "server_error", "message": f"lost {SECRET}"}}
+    failed: dict[str, Any] = {"status": "failed", "error": {"code": "server_error", "message": f"lost {SECRET}"}}
     caller = connect(serve(*(response_events(**failed) if streamed else [Answer(response(**failed))])))
     result = await caller.respond(stream=streamed)
     if streamed:
@@ -209,8 +209,9 @@ async def test_an_error_is_redacted_before_it_is_cut(
 def test_all_texts_of_a_tool_are_counted(instrument: Instrument, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(CAPTURE, "span_only")
     seen = instrument(redact=fail)
-    with pytest.raises(ValueError, match=SECRET), tool_execution("add_task", arguments={"key": 1}) as execution:
-        execution.result = "found"
+    execution = tool_execution("add_task", arguments={"key": 1})
+    execution.result = "found"
+    with pytest.raises(ValueError, match=SECRET), execution:
         raise ValueError(f"bad {SECRET}")
     assert seen.span.status.description == WITHHELD
     assert seen.attributes["otel_llm.redaction.withheld_count"] == 3
