@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -103,7 +104,7 @@ def test_a_wrong_url_is_shown_without_its_secrets(
 ) -> None:
     out = ["--out", str(tmp_path)] if command[0] == "record" else []
     try:
-        status = main([*command, url, *out])
+        status: Any = main([*command, url, *out])
     except SystemExit as exit_:
         status = exit_.code
     error = capsys.readouterr().err
