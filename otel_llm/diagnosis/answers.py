@@ -68,18 +68,23 @@ _LEAST_REPEATED = 16
 def duplicated_text(case: Case, choice: Choice) -> Iterable[Finding]:
     """Whether each delta repeats all text before it, or the last one repeats the whole."""
     text, thoughts = choice.text, choice.reasoning
-    if text.length < _LEAST_REPEATED and thoughts.length < _LEAST_REPEATED:
+    if not (text.length and _may_repeat(text)) and not (thoughts.length and _may_repeat(thoughts)):
         return ()
-    if not case.recording.streamed or not case.is_settled(choice):
-        return ()
-    told = [("text", text)] if text.length >= _LEAST_REPEATED else []
-    if thoughts.length >= _LEAST_REPEATED:
-        told.append(("thoughts", thoughts))
-    return _duplicated(told)
+    return _duplicated(choice) if case.recording.streamed and case.is_settled(choice) else ()
 
 
-def _duplicated(told: Iterable[tuple[str, KeptText]]) -> Iterator[Finding]:
-    for what, kept in told:
+def _may_repeat(kept: KeptText) -> bool:
+    """Whether it is long enough, and neither its first deltas nor its last one show that nothing repeats in it."""
+    first = kept.first
+    if kept.length < _LEAST_REPEATED:
+        return False
+    return len(kept.last) >= _LEAST_REPEATED or len(first) < 2 or not first[1] or first[1].startswith(first[0])
+
+
+def _duplicated(choice: Choice) -> Iterator[Finding]:
+    for what, kept in (("text", choice.text), ("thoughts", choice.reasoning)):
+        if not _may_repeat(kept):
+            continue
         if len(kept.last) >= _LEAST_REPEATED and _repeats_the_whole(kept):
             yield Finding("duplicated_text", f"the last delta is all {what} before it once more")
         elif _is_cumulative(kept):
@@ -193,9 +198,9 @@ def missing_usage(case: Case) -> Iterable[Finding]:
         return ()
     if not recording.streamed or recording.outcome != "completed" or not recording.choices:
         return ()
-    came = False
-    for name in _COUNTS:
-        count = undeclared_field(recording.usage, name)
+    usage, came = recording.usage, False
+    for name in () if usage is None else _COUNTS:
+        count = undeclared_field(usage, name)
         if isinstance(count, (int, float)):
             if count > 0:
                 return ()

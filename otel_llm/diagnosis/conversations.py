@@ -81,7 +81,7 @@ def _made(case: Case, choice: Choice) -> frozenset[Call]:
 
 
 def _run(made: frozenset[Call], before: PastTurn, turns: Iterator[PastTurn]) -> Run:
-    """How long the response, the turn `before` it and the `turns` before that, the last one first, repeat one another."""
+    """How long the response, the turn `before` it and the earlier `turns`, the last one first, repeat one another."""
     calls = before.meanings()
     results = _results(before, calls, made)
     if results is None:

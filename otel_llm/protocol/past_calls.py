@@ -232,8 +232,13 @@ def past_ids(conversation: Conversation) -> set[str]:
         if type(role) is str and role != "assistant":
             # Most messages, which need not be read for this.
             continue
-        ids.update(call.id for call in _read(message).calls if call.id is not None)
+        ids.update(_ids_in(message) if role == "assistant" else [call.id for call in _read(message).calls if call.id])
     return ids
+
+
+def _ids_in(message: dict[str, Any]) -> list[str]:
+    """The ids of the calls in a message of the model's."""
+    return [call_id for call in items_of(field(message, "tool_calls")) if (call_id := text_of(field(call, "id")))]
 
 
 def sent_ids(conversation: Conversation) -> list[str]:

@@ -139,8 +139,10 @@ def read_request(kwargs: Mapping[str, Any], api: Api = "chat") -> ChatRequest:
             server_tools = not _add_tool(tools, entry) or server_tools
     item_tools: dict[str, Tool] = {}
     if tools is not None:
-        server_tools = _add_tools_of_items(item_tools, kwargs.get("input")) or server_tools
-        tools |= item_tools
+        items = kwargs.get("input")
+        if items is not None:
+            server_tools = _add_tools_of_items(item_tools, items) or server_tools
+            tools |= item_tools
         # The application may have found tools for the model in a part of the conversation that only the server has.
         server_tools = server_tools or (TOOL_SEARCH in tools and holds_conversation(kwargs))
 
