@@ -113,10 +113,16 @@ def _message(message: Any) -> _Entry:
         calls = items_of(field(message, "tool_calls"))
         if not calls:
             return _MODEL
-        return _Entry("model", tuple([call_id for call in calls if (call_id := text_of(field(call, "id")))]))
+        return _Entry("model", tuple(ids_of(calls)))
     if role == "tool":
         return _Entry("result", result=text_of(field(message, "tool_call_id")) or "")
     return _OTHER
+
+
+def ids_of(calls: Sequence[Any]) -> list[str]:
+    """The ids of the `tool_calls` of a message."""
+    ids = [call.get("id") if type(call) is dict else field(call, "id") for call in calls]
+    return [call_id for call_id in map(text_of, ids) if call_id is not None]
 
 
 def _item(item: Any) -> _Entry:

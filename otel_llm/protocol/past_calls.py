@@ -16,6 +16,7 @@ from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
 
 from otel_llm.protocol import json_values
+from otel_llm.protocol.conversation import ids_of
 from otel_llm.protocol.fields import field, given, is_a, items_of, text_of
 from otel_llm.protocol.item_kinds import (
     NAMED_CALLS,
@@ -232,13 +233,11 @@ def past_ids(conversation: Conversation) -> set[str]:
         if type(role) is str and role != "assistant":
             # Most messages, which need not be read for this.
             continue
-        ids.update(_ids_in(message) if role == "assistant" else [call.id for call in _read(message).calls if call.id])
+        if role == "assistant":
+            ids.update(ids_of(items_of(field(message, "tool_calls"))))
+        else:
+            ids.update(call.id for call in _read(message).calls if call.id is not None)
     return ids
-
-
-def _ids_in(message: dict[str, Any]) -> list[str]:
-    """The ids of the calls in a message of the model's."""
-    return [call_id for call in items_of(field(message, "tool_calls")) if (call_id := text_of(field(call, "id")))]
 
 
 def sent_ids(conversation: Conversation) -> list[str]:
