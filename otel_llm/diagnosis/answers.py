@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from unicodedata import category
 
@@ -24,22 +24,22 @@ _MARK_BEGINS, _MARK_ENDS = frozenset("<[◁"), frozenset(">]▷")
 _MAY_BE_EMPTY = _MARK_BEGINS | _MARK_ENDS | frozenset(" \t\r\n\f\v\xa0\u3000")
 
 
-def empty_response(case: Case, choice: Choice) -> Iterator[Finding]:
+def empty_response(case: Case, choice: Choice) -> Iterable[Finding]:
     """Whether a choice that the server ended has no answer: nothing at all, or thoughts only."""
     reason = choice.finish_reason
-    if reason is None or reason in _NEEDS_NO_ANSWER:
-        return
+    if choice.calls or reason is None or not _is_empty(case, choice):
+        return ()
+    if choice.over_calls or choice.server_items or choice.has_media or reason in _NEEDS_NO_ANSWER:
+        return ()
     if reason == "length" and case.request is not None and case.request.tool_choice.mode in {"required", "named"}:
         # The call that was asked for had not begun.
-        return
-    if choice.call_count or choice.server_items or choice.has_media or not _is_empty(case, choice):
-        return
+        return ()
     if case.thought_calls(choice):
         # `call_in_reasoning` says more.
-        return
+        return ()
     has_thoughts = choice.reasoning_started_ns is not None or any(part.strip() for part in choice.text.parts)
     what = "thoughts only" if has_thoughts else "nothing at all"
-    yield Finding("empty_response", f"{what}, and the finish reason {shown(reason)}")
+    return (Finding("empty_response", f"{what}, and the finish reason {shown(reason)}"),)
 
 
 def _is_empty(case: Case, choice: Choice) -> bool:
@@ -65,15 +65,26 @@ def _is_empty(case: Case, choice: Choice) -> bool:
 _LEAST_REPEATED = 16
 
 
-def duplicated_text(case: Case, choice: Choice) -> Iterator[Finding]:
+def duplicated_text(case: Case, choice: Choice) -> Iterable[Finding]:
     """Whether each delta repeats all text before it, or the last one repeats the whole."""
-    if (
-        not case.recording.streamed
-        or not case.is_settled(choice)
-        or choice.text.length + choice.reasoning.length < _LEAST_REPEATED
-    ):
-        return
+    text, thoughts = choice.text, choice.reasoning
+    if not (text.length and _may_repeat(text)) and not (thoughts.length and _may_repeat(thoughts)):
+        return ()
+    return _duplicated(choice) if case.recording.streamed and case.is_settled(choice) else ()
+
+
+def _may_repeat(kept: KeptText) -> bool:
+    """Whether it is long enough, and neither its first deltas nor its last one show that nothing repeats in it."""
+    first = kept.first
+    if kept.length < _LEAST_REPEATED:
+        return False
+    return len(kept.last) >= _LEAST_REPEATED or len(first) < 2 or not first[1] or first[1].startswith(first[0])
+
+
+def _duplicated(choice: Choice) -> Iterator[Finding]:
     for what, kept in (("text", choice.text), ("thoughts", choice.reasoning)):
+        if not _may_repeat(kept):
+            continue
         if len(kept.last) >= _LEAST_REPEATED and _repeats_the_whole(kept):
             yield Finding("duplicated_text", f"the last delta is all {what} before it once more")
         elif _is_cumulative(kept):
@@ -90,8 +101,6 @@ def _repeats_the_whole(kept: KeptText) -> bool:
 
 def _is_cumulative(kept: KeptText) -> bool:
     """Whether the first deltas, and the last one, each begin with the one before."""
-    if kept.length < _LEAST_REPEATED:
-        return False
     first = kept.first
     if len(first) > 1 and first[0] and first[1] and not first[1].startswith(first[0]):
         return False
@@ -118,17 +127,26 @@ _QUOTES = frozenset("\"'`")
 _QUOTING = frozenset({"Pi", "Pf", "Ps", "Pe"})
 
 
-def replacement_character(case: Case, choice: Choice) -> Iterator[Finding]:
+def replacement_character(case: Case, choice: Choice) -> Iterable[Finding]:
     """Whether the text or a call holds U+FFFD, which stands for a character that was cut, and the request does not."""
-    # The text behind it may show that the text is about the character.
-    in_text = (
-        case.is_settled(choice) and any(BROKEN in part for part in choice.text.parts) and _is_cut(choice.text.whole)
-    )
+    for part in choice.text.parts:
+        if BROKEN in part:
+            # The text behind it may show that the text is about the character.
+            in_text = case.is_settled(choice) and _is_cut(choice.text.whole)
+            break
+    else:
+        if not choice.calls:
+            return ()
+        in_text = False
     in_calls = [(call, where) for call in choice.calls if (where := _cut_in(case, call))]
     if not in_text and not in_calls:
-        return
+        return ()
     if case.request is None or case.request.said.holds(BROKEN):
-        return
+        return ()
+    return _cut_characters(in_text, in_calls)
+
+
+def _cut_characters(in_text: bool, in_calls: Iterable[tuple[ToolCall, str]]) -> Iterator[Finding]:
     if in_text:
         yield Finding("replacement_character", "U+FFFD stands in the text for a character that was cut")
     for call, where in in_calls:
@@ -138,9 +156,12 @@ def replacement_character(case: Case, choice: Choice) -> Iterator[Finding]:
 
 def _cut_in(case: Case, call: ToolCall) -> str:
     """Where in the call a cut character is: in the name, in the arguments or in both."""
-    found = ["name"] if call.name is not None and BROKEN in call.name else []
     arguments = call.arguments
-    if BROKEN in arguments or ("\\u" in arguments and _ESCAPE.search(arguments)):
+    is_in_name = call.name is not None and BROKEN in call.name
+    if not is_in_name and BROKEN not in arguments and "\\u" not in arguments:
+        return ""
+    found = ["name"] if is_in_name else []
+    if BROKEN in arguments or _ESCAPE.search(arguments):
         is_json = not case.is_free_text(call) and not call.exceeds_limit
         if is_json and case.reading(call).shape in {Shape.OBJECT, Shape.OTHER, Shape.SEVERAL}:
             cut = any(_is_cut(f'"{text}"') for text in strings_in(case.reading(call).value))
@@ -168,15 +189,18 @@ def _sets_apart(character: str) -> bool:
 # Usage ------------------------------------------------------------------------------------------------------
 
 
-def missing_usage(case: Case) -> Iterator[Finding]:
+def missing_usage(case: Case) -> Iterable[Finding]:
     """Whether a completed stream that was asked for its usage has none, or all of it is zero."""
     recording = case.recording
     if case.request is None or not case.request.wants_usage:
-        return
+        return ()
     if not recording.streamed or recording.outcome != "completed" or not recording.choices:
-        return
-    numbers = [*token_counts(recording.usage)]
-    if recording.usage is None or not numbers:
-        yield Finding("missing_usage", "`include_usage` asked for it, and none came")
-    elif not any(count > 0 for count in numbers):
-        yield Finding("missing_usage", "`include_usage` asked for it, and all of it is zero")
+        return ()
+    # The first one usually is more than zero.
+    came = False
+    for count in token_counts(recording.usage):
+        if count > 0:
+            return ()
+        came = True
+    what = "all of it is zero" if came else "none came"
+    return (Finding("missing_usage", f"`include_usage` asked for it, and {what}"),)

@@ -6,7 +6,7 @@ Both are judged only where the request is known: if it holds the token or the ma
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from otel_llm.diagnosis.case import Case, Finding
 from otel_llm.diagnosis.wording import listed, number, shown
@@ -29,10 +29,17 @@ MARKUP = re.compile("[<>\\[\\]|\uff5c\u25c1\u25b7]")
 _MAY_END = re.compile(r"[<>\[\]▷]")
 
 
-def token_leak(case: Case, choice: Choice) -> Iterator[Finding]:
+def token_leak(case: Case, choice: Choice) -> Iterable[Finding]:
     request = case.request
     if request is None:
-        return
+        return ()
+    for part in choice.text.parts:
+        if MARKUP.search(part) is not None:
+            return _leaked_tokens(case, choice, request)
+    return _leaked_tokens(case, choice, request) if choice.calls else ()
+
+
+def _leaked_tokens(case: Case, choice: Choice, request: ChatRequest) -> Iterator[Finding]:
     for call in choice.calls:
         token = _token_in_arguments(case, choice, call, request)
         if token is not None:
@@ -54,13 +61,18 @@ def token_leak(case: Case, choice: Choice) -> Iterator[Finding]:
         yield Finding("token_leak", f"{listed(tokens)} in the text")
 
 
-def reasoning_leak(case: Case, choice: Choice) -> Iterator[Finding]:
+def reasoning_leak(case: Case, choice: Choice) -> Iterable[Finding]:
     request = case.request
-    if request is None or request.wants_raw_thoughts or not choice.text.parts or not case.is_settled(choice):
-        return
+    if request is None or request.wants_raw_thoughts:
+        return ()
+    for part in choice.text.parts:
+        if MARKUP.search(part) is not None:
+            return _leaked_thoughts(case, choice, request) if case.is_settled(choice) else ()
+    return ()
+
+
+def _leaked_thoughts(case: Case, choice: Choice, request: ChatRequest) -> Iterator[Finding]:
     text = choice.text.whole
-    if MARKUP.search(text) is None:
-        return
     from otel_llm.tags.thoughts import THOUGHT_MARKS, may_hold_thoughts
 
     if not may_hold_thoughts(text):
@@ -100,7 +112,7 @@ def _held_by(request: ChatRequest) -> Callable[[str], bool]:
 
 def _token_in_arguments(case: Case, choice: Choice, call: ToolCall, request: ChatRequest) -> str | None:
     """The token that a string in the arguments ends with, None if none does."""
-    if call.exceeds_limit or not case.is_final(choice, call) or _MAY_END.search(call.arguments) is None:
+    if _MAY_END.search(call.arguments) is None or call.exceeds_limit or not case.is_final(choice, call):
         return None
     from otel_llm.tags.control_tokens import token_at_end
 
