@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from unicodedata import category
 
+from otel_llm.diagnosis.bounds import judged_part
 from otel_llm.diagnosis.case import Case, Finding
 from otel_llm.diagnosis.wording import shown
 from otel_llm.protocol.choice import Choice
@@ -57,7 +58,7 @@ def _is_empty(case: Case, choice: Choice) -> bool:
     if whole[0] not in _MARK_BEGINS and whole[-1] not in _MARK_ENDS:
         return False
     answer = case.answer(choice)
-    return bool(answer.thoughts) and not answer.leaks and not answer.rest.strip()
+    return bool(answer.thoughts) and answer.is_empty
 
 
 # Twice ------------------------------------------------------------------------------------------------------
@@ -122,9 +123,23 @@ _BROKEN_RUN = re.compile(BROKEN + "+")
 _ESCAPE = re.compile(r"\\u[fF]{3}[dD]")
 # A model that writes these writes bytes at random, and no server cut them.
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_QUOTES = frozenset("\"'`")
+# Runs that are looked at. Of a text with more, the rest is not judged.
+_MOST_RUNS = 10_000
+_QUOTES = frozenset("\"'`*_|\u2502\u2503\uff5c")
 # Initial, final, opening and closing punctuation: the quotes of other languages, and brackets.
 _QUOTING = frozenset({"Pi", "Pf", "Ps", "Pe"})
+_SIGNS = frozenset({"Sm", "Sk"})
+# So far around a row, the edges of a cell are looked for.
+_WIDEST = 40
+_ENDS_SENTENCE = frozenset(".!?\u2026\u3002\uff01\uff1f")
+_MAY_BE_CODE = re.compile("`|~~~|^(?: {4}|\t)", re.MULTILINE)
+_IS_ABOUT_IT = re.compile(
+    r"U\+FFFD|\\u\{?fffd|&#(?:xfffd|65533);|\bEF ?BF ?BD\b|mojibake|replacement char|Ersatzzeichen"
+    r"|caract\u00e8re de remplacement|carattere sostitutivo"
+    r"|car[a\u00e1]c?tere? de (?:reemplazo|sustituci\u00f3n|substitui\u00e7\u00e3o)"
+    r"|\u66ff\u6362\u5b57\u7b26|\u66ff\u63db\u5b57\u5143|\u7f6e\u63db\u6587\u5b57|\u7f6e\u304d\u63db\u3048\u6587\u5b57",
+    re.IGNORECASE,
+)
 
 
 def replacement_character(case: Case, choice: Choice) -> Iterable[Finding]:
@@ -164,26 +179,62 @@ def _cut_in(case: Case, call: ToolCall) -> str:
     if BROKEN in arguments or _ESCAPE.search(arguments):
         is_json = not case.is_free_text(call) and not call.exceeds_limit
         if is_json and case.reading(call).shape in {Shape.OBJECT, Shape.OTHER, Shape.SEVERAL}:
-            cut = any(_is_cut(f'"{text}"') for text in strings_in(case.reading(call).value))
+            cut = any(_is_cut(text, is_value=True) for text in strings_in(case.reading(call).value))
         else:
             cut = _is_cut(arguments)
         found += ["arguments"] if cut else []
     return " and in the ".join(found)
 
 
-def _is_cut(text: str) -> bool:
-    """Whether U+FFFD is in the text, other than alone between spaces or quotes, where the text is about it."""
-    if _CONTROL.search(text):
+def _is_cut(text: str, *, is_value: bool = False) -> bool:
+    """Whether U+FFFD stands in the text for a character that was cut, and not for itself.
+
+    It stands for itself where no word touches it: alone between spaces, quotes and punctuation; in a row only in
+    quotes, in a cell of a table, in code, or in a text that is about the character. `is_value`: the text is a string in
+    JSON, whose quotes are around it.
+    """
+    if BROKEN not in text or _CONTROL.search(text):
         return False
-    for run in _BROKEN_RUN.finditer(text):
+    doubtful: list[re.Match[str]] = []
+    is_about_it = False
+    for count, run in enumerate(_BROKEN_RUN.finditer(text)):
         before, behind = text[max(0, run.start() - 1) : run.start()], text[run.end() : run.end() + 1]
-        if run.end() - run.start() > 1 or not (_sets_apart(before) and _sets_apart(behind)):
+        if before in _ENDS_SENTENCE or not (_sets_apart(before) and _sets_apart(behind)):
             return True
-    return False
+        is_row, is_at_edge = run.end() - run.start() > 1, not (before and behind)
+        if _is_enclosed(text, run) or (not is_row and f"{before}{behind}".strip() and not is_value):
+            is_about_it = True
+        elif is_row or (is_at_edge and not is_value):
+            doubtful.append(run)
+        if count >= _MOST_RUNS:
+            break
+    if not doubtful or is_about_it or _IS_ABOUT_IT.search(text):
+        return False
+    if _MAY_BE_CODE.search(text) is None:
+        return True
+    from otel_llm.tags.thoughts import read_layout  # slow to import, and rarely needed
+
+    plain = read_layout(judged_part(text)).plain
+    return any(plain[run.start() : run.start() + 1] == BROKEN for run in doubtful)
 
 
 def _sets_apart(character: str) -> bool:
-    return character.isspace() or character in _QUOTES or (character != "" and category(character) in _QUOTING)
+    """Whether no word goes on at this character, or at the edge of the text. Emoji are words, too."""
+    return not character or character.isspace() or category(character)[0] == "P" or category(character) in _SIGNS
+
+
+def _is_enclosed(text: str, run: re.Match[str]) -> bool:
+    """Whether there are quotes or brackets around, or the edges of a table's cell."""
+    if _encloses(text[run.start() - 1 : run.start()]) and _encloses(text[run.end() : run.end() + 1]):
+        return True
+    before = text[max(0, run.start() - _WIDEST) : run.start()].rpartition("\n")[2].rstrip(" \t")
+    behind = text[run.end() : run.end() + _WIDEST].partition("\n")[0].lstrip(" \t")
+    sides = before[-1:], behind[:1]
+    return sides in {("|", "|"), ("|", ""), ("", "|"), ("\u2502", "\u2502")}
+
+
+def _encloses(character: str) -> bool:
+    return character in _QUOTES or (character != "" and category(character) in _QUOTING)
 
 
 # Usage ------------------------------------------------------------------------------------------------------

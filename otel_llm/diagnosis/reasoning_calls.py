@@ -39,7 +39,7 @@ def calls_in_thoughts(case: Case, choice: Choice) -> list[tuple[str, str]]:
     marked: list[str] = []
     if text.strip():
         answer = case.answer(choice)
-        if answer.leaks or not is_empty(answer.rest):
+        if answer.leaks or answer.unread or not is_empty(answer.rest):
             return []
         marked = [thought.inner for thought in answer.thoughts]
     found = []

@@ -71,6 +71,25 @@ class RequestText:
             return True
         return False
 
+    def folded(self) -> str | None:
+        """All texts of the request without difference of case, and without escapes. None if they cannot be known."""
+        texts: list[str] = []
+        left = _MOST_CHARACTERS
+        try:
+            for text in self._texts():
+                left -= len(text)
+                if left < 0:
+                    return None
+                texts.append(text)
+        except Exception:  # noqa: BLE001  as above
+            return None
+        whole = "\0".join(texts)
+        if "\\" in whole:
+            whole = _ESCAPE.sub(_character, whole).replace("\\/", "/")
+        if "&" in whole:
+            whole = whole.replace("&lt;", "<").replace("&gt;", ">")
+        return whole.casefold()
+
     def _given(self) -> dict[str, Any]:
         """The sources that are not marked as omitted."""
         return {name: source for name, source in self._sources.items() if given(source) is not None}
