@@ -204,6 +204,7 @@ def _repeats_call(cursor: Cursor, context: Context, name: str, markup: NamedCall
     repeats = yield from _begins_with_name(cursor, name, markup)
     key = (yield from run(cursor, NAME, 32)) if repeats else ""
     cursor.rewind(place)
+    cursor.settle()
     return key in ARGUMENT_KEYS and not has_parameter(context.tools, name, key)
 
 
