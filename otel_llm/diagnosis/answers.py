@@ -10,10 +10,10 @@ from unicodedata import category
 from otel_llm.diagnosis.case import Case, Finding
 from otel_llm.diagnosis.wording import shown
 from otel_llm.protocol.choice import Choice
-from otel_llm.protocol.fields import field
 from otel_llm.protocol.json_values import Shape, strings_in
 from otel_llm.protocol.kept_text import KeptText
 from otel_llm.protocol.tool_call import ToolCall
+from otel_llm.protocol.usage import token_counts
 
 # Nothing ----------------------------------------------------------------------------------------------------
 
@@ -167,8 +167,6 @@ def _sets_apart(character: str) -> bool:
 
 # Usage ------------------------------------------------------------------------------------------------------
 
-_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens", "input_tokens", "output_tokens")
-
 
 def missing_usage(case: Case) -> Iterator[Finding]:
     """Whether a completed stream that was asked for its usage has none, or all of it is zero."""
@@ -177,8 +175,7 @@ def missing_usage(case: Case) -> Iterator[Finding]:
         return
     if not recording.streamed or recording.outcome != "completed" or not recording.choices:
         return
-    counts = [field(recording.usage, name) for name in _COUNTS]
-    numbers = [count for count in counts if isinstance(count, (int, float))]
+    numbers = [*token_counts(recording.usage)]
     if recording.usage is None or not numbers:
         yield Finding("missing_usage", "`include_usage` asked for it, and none came")
     elif not any(count > 0 for count in numbers):

@@ -30,6 +30,7 @@ from otel_llm.protocol.folding import settle_calls
 from otel_llm.protocol.text_recording import TextRecorder
 from otel_llm.protocol.tool_call import CallKind, ToolCall
 from otel_llm.protocol.tool_names import ToolNames, note
+from otel_llm.protocol.usage import says_something
 
 # Text is measured and cut every 64 chunks.
 _TEXT_INTERVAL = 63
@@ -178,7 +179,9 @@ class Recording:
             choices = field(chunk, "choices")
             usage = field(chunk, "usage")
         if usage is not None:
-            self.usage = usage
+            # Some servers send zeros or nulls again after the usage.
+            if self.usage is None or says_something(usage):
+                self.usage = usage
             self._last_usage_chunk = chunk
         if self._head_is_open:
             self.read_head(chunk)
@@ -337,8 +340,9 @@ class Recording:
             outcome = "error"
         self.outcome = outcome
         self.ended_ns = ended_ns
-        if self.usage is None and self._finishing_chunk is not None:
-            self.usage = self._misplaced_usage(self._finishing_chunk)
+        if self._finishing_chunk is not None and (self.usage is None or not says_something(self.usage)):
+            misplaced = self._misplaced_usage(self._finishing_chunk)
+            self.usage = self.usage if misplaced is None else misplaced
         self._read_last_tier()
         if self.choices and self.usage is not None and (executed := executed_in_usage(self.usage)):
             self.server_items(executed)
