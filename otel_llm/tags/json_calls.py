@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from otel_llm.tags.cursor import Cursor, Step, literal, one_of, peek, run, white
 from otel_llm.tags.grammars import NAME, Context, Grammar, closer, end_json_call, tool_name
-from otel_llm.tags.json_body import ARGUMENT_KEYS, End, ObjectCall, container, object_begins
+from otel_llm.tags.json_body import End, ObjectCall, container, object_begins
 from otel_llm.tags.pieces import ParsedCall, PieceBuffer
-from otel_llm.tags.raw_values import has_parameter
+from otel_llm.tags.repeated_calls import repeats_call
 
 # An object whose first key shows that it has another shape than `{"name": …, "arguments": …}`.
 _OTHER_SHAPE = re.compile(r"\{\s*[\"'](?:tool_name|tool_call_id|function|type|args)[\"']")
@@ -182,7 +182,7 @@ def named_json(markup: NamedCall) -> Grammar:
             end: End = "closed"
             if (yield from peek(cursor)) == "{":
                 stops = (*markup.closers, *markup.block_closers)
-                if (yield from _repeats_call(cursor, context, name, markup)):
+                if (yield from repeats_call(cursor, context, name, markup.name_of)):
                     end = yield from ObjectCall(out, call, stops).read(cursor)
                 else:
                     end = yield from _arguments(cursor, out, call, stops)
@@ -193,34 +193,6 @@ def named_json(markup: NamedCall) -> Grammar:
         return True
 
     return read
-
-
-def _repeats_call(cursor: Cursor, context: Context, name: str, markup: NamedCall) -> Step[bool]:
-    """Whether the object that comes is the call once more, `{"name": NAME, "arguments": …}`. It is left unread.
-
-    It is the arguments themselves if the tool has a parameter called `arguments`.
-    """
-    place = cursor.mark()
-    repeats = yield from _begins_with_name(cursor, name, markup)
-    key = (yield from run(cursor, NAME, 32)) if repeats else ""
-    cursor.rewind(place)
-    cursor.settle()
-    return key in ARGUMENT_KEYS and not has_parameter(context.tools, name, key)
-
-
-def _begins_with_name(cursor: Cursor, name: str, markup: NamedCall) -> Step[bool]:
-    """Read `{"name": NAME, "`, if it comes."""
-    for mark in ("{", '"name"', ":"):
-        if not (yield from literal(cursor, mark)):
-            return False
-        yield from white(cursor)
-    if not (yield from literal(cursor, '"')) or markup.name_of((yield from tool_name(cursor))) != name:
-        return False
-    for mark in ('"', ","):
-        if not (yield from literal(cursor, mark)):
-            return False
-        yield from white(cursor)
-    return (yield from literal(cursor, '"'))
 
 
 def _name_of_call(cursor: Cursor, markup: NamedCall, *, first: bool) -> Step[str | None]:
