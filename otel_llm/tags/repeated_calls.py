@@ -1,4 +1,4 @@
-"""Calls that hold themselves once more: `{"name": NAME, "arguments": …}` behind the name, as gpt-oss may write.  Pure."""
+"""Calls that hold themselves once more: `{"name": NAME, "arguments": …}` behind NAME, as gpt-oss may write.  Pure."""
 
 from __future__ import annotations
 
