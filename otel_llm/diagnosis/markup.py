@@ -61,20 +61,21 @@ def reasoning_leak(case: Case, choice: Choice) -> Iterator[Finding]:
     text = choice.text.whole
     if MARKUP.search(text) is None:
         return
-    from otel_llm.tags.thoughts import THOUGHT_MARKS, may_hold_thoughts
+    from otel_llm.tags.thought_marks import CLOSING_MARKS, THOUGHT_MARKS, closing_of
+    from otel_llm.tags.thoughts import may_hold_thoughts
 
     if not may_hold_thoughts(text):
         return
     models = (request.model.lower(), (case.recording.response_model or "").lower())
     documented = any(name in model for name in _THINKS_IN_TEXT for model in models)
-    openers = {closing: opening for opening, closing in THOUGHT_MARKS.items()}
+    openers = {closing: opening for opening, closing in THOUGHT_MARKS.items() if closing in CLOSING_MARKS}
     is_held = _held_by(request)
     found = [
         thought
         for thought in case.answer(choice).thoughts
-        if not is_held(opening := openers.get(thought.mark, thought.mark))
+        if not is_held(opening := openers.get(thought.mark) or thought.mark.replace("</think:", "<think:"))
         and not (documented and opening == "<think>")
-        and not is_held(THOUGHT_MARKS[opening])
+        and not is_held(closing_of(opening))
     ]
     if found:
         length = sum(len(thought.inner.strip()) for thought in found)

@@ -17,7 +17,8 @@ import re
 from functools import cache
 from typing import NamedTuple
 
-from otel_llm.tags.thoughts import CODE, THOUGHT_MARKS, is_quoted, line_around, read_layout
+from otel_llm.tags.thought_marks import AT_START, THOUGHT_MARKS, is_quoted
+from otel_llm.tags.thoughts import CODE, line_around, read_layout
 
 _TOKENS = (
     "<start_of_turn>",  # Gemma
@@ -125,7 +126,7 @@ _WHOLE = tuple(
     sorted(
         {
             *_TOKENS,
-            *THOUGHT_MARKS,
+            *THOUGHT_MARKS.keys() - AT_START,
             *THOUGHT_MARKS.values(),
             *(f"<{slash}{name}>" for name in (*_TAG_NAMES, *_NAMED_TAGS) for slash in ("", "/")),
             *(f"<{name}=" for name in ("function", "parameter")),
