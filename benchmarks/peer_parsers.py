@@ -23,6 +23,8 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from benchmarks.model_outputs import ModelOutput
 from otel_llm.tags.declared import declared_tools
+from otel_llm.tags.reasoning import ThoughtReading
+from otel_llm.tags.rewritten_text import Rewriter
 from otel_llm.tags.stage import Stage
 
 Parse = Callable[[], Any]
@@ -47,7 +49,10 @@ class Parser(Protocol):
 
 
 class OurStage:
-    """The stage with the target `openai`, on the OpenAI SDK's own chunks and responses."""
+    """The stage with the target `openai`, on the OpenAI SDK's own chunks and responses.
+
+    Whether a prompt opened the thoughts is said by the option `reasoning`, as it is to SGLang's parsers.
+    """
 
     separates = True
 
@@ -72,8 +77,7 @@ class OurStage:
         stage = _stage(output)
         seen = StreamAccumulator()
         chunks = [stage.take(chunk) for chunk in _chunks(output, pieces)]
-        last = stage.finish()
-        for chunk in chunks if last is None else [*chunks, last]:
+        for chunk in [*chunks, *stage.finish()]:
             delta = chunk.choices[0].delta
             seen.add_content(delta.content)
             seen.add_reasoning(getattr(delta, "reasoning_content", None))
@@ -97,7 +101,8 @@ class OurStage:
 
 
 def _stage(output: ModelOutput) -> Stage:
-    return Stage("openai", declared_tools(output.tools))
+    thoughts = ThoughtReading("opened" if output.opened else "auto")
+    return Stage(Rewriter("openai", declared_tools(output.tools), thoughts=thoughts))
 
 
 def _finish_reason(output: ModelOutput) -> str:
