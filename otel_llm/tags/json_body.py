@@ -47,10 +47,6 @@ def _first_key_is_of_call(cursor: Cursor) -> Step[bool]:
     return (yield from literal(cursor, ":"))
 
 
-def _ignore(text: str) -> None:
-    pass
-
-
 class ObjectCall:
     """Reads one JSON object that is known to be a call, from its opening brace.
 
@@ -141,7 +137,11 @@ class ObjectCall:
         mark = yield from peek(cursor)
         if mark and mark in "\"'":
             if is_arguments:
-                value = yield from string(cursor, _ignore, self._encoded_arguments)
+                read: list[str] = []
+                if self._out.committed:
+                    self._out.unwritten = lambda: "".join(read)
+                value = yield from string(cursor, read.append, self._encoded_arguments)
+                self._out.unwritten = None
             else:
                 value = yield from string(cursor, self._body)
             if value is None:

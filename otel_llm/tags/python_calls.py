@@ -72,6 +72,9 @@ class _Arguments:
 
     def _emit(self, text: str) -> None:
         self._out.arguments(self._call, text)
+        if self._out.committed:
+            # What is emitted is not given back.
+            self._cursor.settle()
 
     def read(self) -> Step[bool]:
         """Returns whether it is a call. If not, nothing was emitted for good."""
@@ -189,8 +192,6 @@ class _Arguments:
             if cursor.ended:
                 cursor.take(cursor.waiting)
                 return False
-            if self._out.committed:
-                cursor.settle()
             yield
 
 

@@ -75,6 +75,9 @@ class _Arguments:
 
     def _emit(self, text: str) -> None:
         self._out.arguments(self._call, text)
+        if self._out.committed:
+            # What is emitted is not given back.
+            self._cursor.settle()
 
     def read(self) -> Step[bool]:
         """Returns whether it is a call. If not, nothing was emitted for good."""

@@ -6,7 +6,8 @@ The rules:
   families share a marker, what follows decides between them.
 - Markers that are only mentioned are text: in a code span, in a code fence of any language but `tool_code`, in
   thoughts (see `thought_marks.py`), and in a message that its header addresses to the user (see `messages.py`).
-  Thoughts and fences that are never closed go on to the end of the text.
+  Thoughts and fences that are never closed go on to the end of the text, except that calls by control tokens, or with
+  a name behind `<tool_call>`, which end such thoughts and the text, count.
 - Where the prompt opened the thoughts, the text begins inside of them. Only the caller can know; the scanner reports a
   closing mark without an opening one.
 - Calls without a marker: see `unmarked.py`.
@@ -26,6 +27,7 @@ from collections.abc import Mapping, Sequence
 
 from otel_llm.protocol.request import Tool
 from otel_llm.tags import unmarked
+from otel_llm.tags.brackets import MOST_HELD
 from otel_llm.tags.cursor import Cursor, Step, literal, one_of, peek, run, until
 from otel_llm.tags.formats import FORMATS, Format
 from otel_llm.tags.grammars import Context
@@ -100,6 +102,13 @@ def _by_first(words: Sequence[str]) -> dict[str, tuple[str, ...]]:
 _WORDS = _by_first([*_ANYWHERE, *_MARKS])
 _LINE_WORDS = _by_first([*_ANYWHERE, *_MARKS, *_AT_LINE])
 _START_WORDS = _by_first([*_ANYWHERE, *_MARKS, *_AT_LINE, *_AT_START, *_MARKS_AT_START])
+# Blocks of calls that models write without closing their thoughts: Kimi K2 Thinking, GLM, Laguna.
+_SECTIONS = {
+    "<|tool_calls_section_begin|>": "<|tool_calls_section_end|>",
+    "<|tool_call_begin|>": "<|tool_call_end|>",
+    "<tool_call>": "</tool_call>",
+}
+_OPENS_SECTION = (*_SECTIONS,)
 _LONE_MARKS = frozenset((*CLOSING_MARKS, SUFFIXED_CLOSING, *LONE_ANSWER_MARKS))
 
 
@@ -352,7 +361,13 @@ class Scanner:
 
         word: str | None = None
         while True:
-            _, word = yield from until(cursor, (*closings, *stops), emit)
+            _, word = yield from until(cursor, (*closings, *stops, *_SECTIONS), emit)
+            if word in _SECTIONS:
+                draft = yield from self._draft(word, closings)
+                if draft is not None:
+                    emit(draft)
+                    continue
+                word = None
             if word is None or not backticks.may_hold_mark or (yield from peek(cursor)) != "`":
                 break
             emit(word)
@@ -362,6 +377,37 @@ class Scanner:
         out.put(Piece("thoughts_end", word or ""))
         out.at_line_start = out.in_line_head = True
         return word is not None
+
+    def _draft(self, opening: str, closings: Sequence[str]) -> Step[str | None]:
+        """Read calls in thoughts, from behind their opening marker, to what follows. Returns their text.
+
+        None if nothing follows: the model called instead of closing its thoughts. Then nothing is read. Only the end of
+        the text can tell, so the calls are held back.
+        """
+        cursor = self._cursor
+        cursor.back(len(opening))
+        start = cursor.mark()
+        word: str | None = opening
+        while word is not None:
+            cursor.take(len(word))
+            if word == "<tool_call>" and not (yield from peek(cursor)).isalpha():
+                break
+            _, end = yield from until(cursor, (*closings, _SECTIONS[word]), most=MOST_HELD)
+            if end is not None and end in closings:
+                cursor.back(len(end))
+                break
+            yield from run(cursor, _WHITE, 1024)
+            word = yield from one_of(cursor, _OPENS_SECTION)
+            if word is not None:
+                cursor.back(len(word))
+        if word is None and (yield from peek(cursor)) == "":
+            inner = Scanner(self._tools)
+            pieces = inner.feed(cursor.kept) + inner.flush()
+            if inner.count and not any(piece.text.strip() for piece in pieces if piece.kind == "text"):
+                cursor.rewind(start)
+                cursor.settle()
+                return None
+        return cursor.settle()
 
     def _answer(self, mark: str) -> Step[bool]:
         """Read a message to the user, which holds no calls, behind its header. False if that is only mentioned."""
