@@ -244,6 +244,7 @@ class MethodWrapper:
                 span,
                 logs=logs,
                 provider=known_provider(server),
+                server=(server.address, server.port),
                 started_ns=started_ns,
             )
         except Exception:
@@ -317,8 +318,6 @@ def _rewrite_response(response: Any, observation: Observation) -> None:
 
 def _rewriting(observation: Observation) -> Rewriting | None:
     if observation.config.tool_call_tags is None:
-        return None
-    if observation.request is not None and observation.request.api != "chat":
         return None
     # Imported late: it loads the table of syntaxes, which most applications do not need.
     from otel_llm.wrappers.rewritten_stream import Rewriting
