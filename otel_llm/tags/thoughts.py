@@ -202,6 +202,8 @@ class _Reader:
     def _is_subject(self, start: int, end: int, closing: str) -> bool:
         """Whether the text is about an opening mark, or about it and its closing one."""
         text = self._text
+        if self.thoughts and self.thoughts[-1].end == start:
+            return False
         before, after = line_around(text, start, end)
         close = text.find(closing, end, self._end_of_line(end))
         if close < 0:
