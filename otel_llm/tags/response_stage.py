@@ -14,6 +14,7 @@ does not send of a message is not made up.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from otel_llm.protocol.fields import index_of, items_of, text_of
@@ -27,6 +28,7 @@ from otel_llm.tags.response_objects import (
     reasoning_item,
 )
 from otel_llm.tags.rewritten_text import Rewriter, RewrittenText
+from otel_llm.tags.scanner import Scanner
 from otel_llm.tags.writers import CallDelta, Part, ThoughtDelta
 
 _DELTA = "response.output_text.delta"
@@ -146,6 +148,8 @@ class ResponseStage:
         self._order: list[_Message] = []
         self._made: _Made | None = None
         self._calls = 0
+        # The first text, which may begin inside of thoughts, once it has begun.
+        self._first: Scanner | None = None
         self._shift = 0
         self._last_index = -1
         self._indexes: dict[Any, int] = {}
@@ -403,6 +407,8 @@ class ResponseStage:
     def _ended(self, event: Any) -> None:
         self._flush_messages()
         response = getattr(event, "response", None)
+        if self._first is not None and getattr(response, "status", None) == "completed":
+            self._rewriter.thoughts.learn(self._first, "stop")
         if response is not None:
             self._rewrite_output(response)
         self._out.append(event)
@@ -589,7 +595,12 @@ class ResponseStage:
         return self._messages.get(_key(event)) or self._begin(event, None)
 
     def _begin_text(self, message: _Message) -> RewrittenText:
-        message.text = text = self._rewriter.begin(0, self._calls)
+        # A server that parses thoughts has an item for them before the message.
+        is_first = self._first is None and not message.index
+        inside = self._rewriter.thoughts.of_stream() if is_first else ()
+        message.text = text = self._rewriter.begin(0, self._calls, inside)
+        if self._first is None:
+            self._first = text.scanner
         message.original = []
         message.annotations = []
         message.has_calls = False
@@ -609,6 +620,8 @@ class ResponseStage:
         self._save(message)
         before = self._calls
         parts = text.flush()
+        if text.scanner is self._first:
+            self._rewriter.thoughts.learn(text.scanner, None)
         self._write(message, parts, None)
         self._end_made("incomplete", message)
         if not self._makes_calls:
@@ -725,12 +738,13 @@ class ResponseStage:
         items: list[Any] = []
         is_changed = False
         by_id = {_item_id(message): message for message in self._order if _item_id(message) is not None}
-        for item in items_of(getattr(response, "output", None)):
+        for place, item in enumerate(items_of(getattr(response, "output", None))):
             made: list[dict[str, Any]] | None = None
             if getattr(item, "type", None) == "message":
                 message = by_id.get(text_of(getattr(item, "id", None)))
                 made = self._items_of(message, item) if message is not None and message.is_read else None
-                made = self._whole_items(item) if made is None else made
+                reason = "length" if getattr(response, "status", None) == "incomplete" else "stop"
+                made = self._whole_items(item, None if place else reason) if made is None else made
             if made:
                 is_changed = True
                 items += items_for(response, made)
@@ -755,8 +769,11 @@ class ResponseStage:
         self._end_message(message)
         return message.items
 
-    def _whole_items(self, item: Any) -> list[dict[str, Any]]:
-        """The items that a message becomes, an empty list if it stays as it is."""
+    def _whole_items(self, item: Any, reason: str | None) -> list[dict[str, Any]]:
+        """The items that a message becomes, an empty list if it stays as it is.
+
+        `reason`: why the response ended, if the message is the first item, so that it may begin inside of thoughts.
+        """
         made: list[dict[str, Any]] = []
         fields = as_json(item)
         content: list[dict[str, Any]] = []
@@ -774,7 +791,11 @@ class ResponseStage:
             if not isinstance(text, str) or not text:
                 content.append(part)
                 continue
-            rewritten = self._rewriter.begin(0, self._calls)
+            inside: Sequence[str] = ()
+            if self._first is None and reason is not None:
+                inside = self._rewriter.thoughts.of_whole(text, self._rewriter.tools, reason)
+            rewritten = self._rewriter.begin(0, self._calls, inside)
+            self._first = self._first or rewritten.scanner
             parts = _merged([*rewritten.feed(text), *rewritten.flush()])
             if not self._makes_calls:
                 self._calls += rewritten.scanner.count

@@ -6,12 +6,13 @@ their API has them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from time import perf_counter_ns
 
 from otel_llm.protocol.choice import TagRewrite
 from otel_llm.protocol.request import Tool
 from otel_llm.tags.pieces import Piece
+from otel_llm.tags.reasoning import ThoughtReading
 from otel_llm.tags.rewriter import ToolCallTagRewriter
 from otel_llm.tags.scanner import Scanner
 from otel_llm.tags.target import Target, described
@@ -34,11 +35,15 @@ class Observer:
 class Rewriter:
     """Begins the rewriting of each text of a response.
 
-    `tools`: the declared tools by name, None if they are not known.
+    `tools`: the declared tools by name, None if they are not known. `thoughts`: how thoughts are read.
     """
 
     def __init__(
-        self, target: Target, tools: Mapping[str, Tool] | None = None, observer: Observer | None = None
+        self,
+        target: Target,
+        tools: Mapping[str, Tool] | None = None,
+        observer: Observer | None = None,
+        thoughts: ThoughtReading | None = None,
     ) -> None:
         self.target = target
         self.described = described(target)
@@ -46,17 +51,22 @@ class Rewriter:
         own = target.tools if isinstance(target, ToolCallTagRewriter) else None
         self.tools = tools if own is None else own
         self.observer = observer or Observer()
+        self.thoughts = thoughts or ThoughtReading()
 
     @property
     def makes_calls(self) -> bool:
         """Whether calls leave the text, for the fields that the API has for them."""
         return not isinstance(self.target, ToolCallTagRewriter)
 
-    def begin(self, choice_index: int, calls_before: int = 0) -> RewrittenText:
-        """`calls_before`: the calls in the other texts of the choice."""
+    def begin(self, choice_index: int, calls_before: int = 0, inside: Sequence[str] = ()) -> RewrittenText:
+        """`calls_before`: the calls in the other texts of the choice. `inside`: see `Scanner`."""
         target = self.target
-        writer: Writer = TagWriter(target.target_tags) if isinstance(target, ToolCallTagRewriter) else OpenAIWriter()
-        return RewrittenText(self, choice_index, calls_before, Scanner(self.tools), writer)
+        writer: Writer
+        if isinstance(target, ToolCallTagRewriter):
+            writer = TagWriter(target.target_tags)
+        else:
+            writer = OpenAIWriter(moves_thoughts=self.thoughts.moves)
+        return RewrittenText(self, choice_index, calls_before, Scanner(self.tools, inside), writer)
 
 
 class RewrittenText:

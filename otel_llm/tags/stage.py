@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from otel_llm.protocol.fields import index_of, items_of
+from otel_llm.protocol.message_text import REASONING_FIELDS
 from otel_llm.tags.call_deltas import PutArguments, arguments_putter
 from otel_llm.tags.content_parts import text_of_parts, with_text
 from otel_llm.tags.rewritten_text import Rewriter, RewrittenText
@@ -28,6 +29,7 @@ class Stage:
         self._rewriter = rewriter
         self._choices: dict[int, _ChoiceText] = {}
         self._last: Any = None
+        self._inside = rewriter.thoughts.of_stream()
 
     def take(self, chunk: Any) -> Any:
         """Rewrite one chunk. Returns the same object."""
@@ -49,18 +51,22 @@ class Stage:
                 index = _index_of(choice)
             text = self._choices.get(index)
             if text is None:
-                if content is None and not items_of(server_calls):
+                if self._inside and _has_thoughts(delta):
+                    # A server that parses thoughts leaves none in the text.
+                    self._inside = ()
+                if not content and not items_of(server_calls):
                     continue
-                text = self._choices[index] = _ChoiceText(self._rewriter.begin(index))
+                text = self._choices[index] = _ChoiceText(self._rewriter.begin(index, inside=self._inside))
             if server_calls is not None:
                 text.renumber(items_of(server_calls))
             if finish_reason is not None:
                 parts = text.rewritten.feed(content or "")
                 parts += text.rewritten.flush()
                 text.put(chunk, delta, content, server_calls, parts)
+                self._rewriter.thoughts.learn(text.rewritten.scanner, finish_reason)
                 if text.has_calls:
                     _correct_finish_reason(choice)
-            elif content is not None and not text.is_plain(content):
+            elif content and not text.is_plain(content):
                 parts = text.feed(content)
                 if len(parts) == 1 and type(part := parts[0]) is CallDelta and part.name is None and part.arguments:
                     text.put_arguments(chunk, delta, content, server_calls, part)
@@ -72,6 +78,8 @@ class Stage:
     def finish(self) -> list[Any]:
         """The stream is over: one more chunk with the text that was held back, if any was."""
         parts = {index: text.rewritten.flush() for index, text in self._choices.items()}
+        for text in self._choices.values():
+            self._rewriter.thoughts.learn(text.rewritten.scanner, None)
         left = {index: text.rewritten.left for index, text in self._choices.items()}
         chunk = self._one_more(parts)
         for index, text in self._choices.items():
@@ -120,7 +128,11 @@ class Stage:
             if content is None:
                 continue
             server_calls = items_of(getattr(message, "tool_calls", None))
-            text = _ChoiceText(self._rewriter.begin(_index_of(choice, position)))
+            inside: Sequence[str] = ()
+            if not _has_thoughts(message):
+                reason = getattr(choice, "finish_reason", None)
+                inside = self._rewriter.thoughts.of_whole(content, self._rewriter.tools, reason)
+            text = _ChoiceText(self._rewriter.begin(_index_of(choice, position), inside=inside))
             text.renumber(server_calls)
             parts = text.rewritten.feed(content)
             parts += text.rewritten.flush()
@@ -255,6 +267,11 @@ def _says_something(part: Part) -> bool:
     if type(part) is CallDelta:
         return part.name is not None or bool(part.arguments)
     return bool(part.text if isinstance(part, ThoughtDelta) else part)
+
+
+def _has_thoughts(thing: Any) -> bool:
+    """Whether the server put thoughts into a field of a delta or a message."""
+    return any(getattr(thing, name, None) for name in REASONING_FIELDS)
 
 
 def _thoughts_in(parts: Iterable[Part]) -> str:

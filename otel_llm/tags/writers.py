@@ -165,9 +165,17 @@ class OpenAIWriter:
 
     White space before the first call, between calls and after the last one is markup, and is dropped. A call without a
     name cannot be a tool call of the API, so its markup stays text.
+
+    `moves_thoughts`: thoughts are parts of their own, without their marks and the white space inside of these, and
+    answers lose the marks around them. White space between the marks and the first word of an answer is dropped, but
+    not the indentation of its line. Otherwise all of this is text.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, moves_thoughts: bool = False) -> None:
+        self._moves_thoughts = moves_thoughts
+        self._in_thoughts = self._had_thoughts = self._had_text = False
+        self._behind_mark = False
+        self._white_in_thoughts = ""
         self.next_index = 0
         """The index of the next call. The stage raises it if the server makes calls itself."""
         self.calls = 0
@@ -200,8 +208,10 @@ class OpenAIWriter:
                     self._length += len(piece)
                 if not self._has_arguments:
                     self._pending_body.append(piece)
-            elif kind == "text" or call is None:
+            elif kind == "text":
                 self._text(parts, piece)
+            elif call is None:
+                self._thoughts(parts, kind, piece)
             elif kind == "begin":
                 self._opening = piece
                 self._has_arguments = False
@@ -243,6 +253,38 @@ class OpenAIWriter:
         delta.ends = True
         delta.complete = call.complete
 
+    def _thoughts(self, parts: list[Part], kind: str, text: str) -> None:
+        """Thoughts, or a mark around them or around an answer."""
+        if not self._moves_thoughts:
+            self._text(parts, text)
+        elif kind == "thoughts":
+            self._thought(parts, text)
+        else:
+            self._in_thoughts = False
+            self._white_in_thoughts = ""
+            self._behind_mark = True
+            if not self._had_text:
+                self._white = ""
+
+    def _thought(self, parts: list[Part], text: str) -> None:
+        # White space at both ends belongs to the marks.
+        word = text.rstrip()
+        if not word:
+            self._white_in_thoughts += text
+            return
+        if self._in_thoughts:
+            word = self._white_in_thoughts + word
+        else:
+            self._in_thoughts = True
+            word = ("\n" if self._had_thoughts else "") + word.lstrip()
+            self._had_thoughts = True
+        self._white_in_thoughts = text[len(text.rstrip()) :]
+        last = parts[-1] if parts else None
+        if type(last) is ThoughtDelta:
+            last.text += word
+        else:
+            parts.append(ThoughtDelta(word))
+
     def _text(self, parts: list[Part], text: str) -> None:
         if not self._in_text:
             if not text or text.isspace():
@@ -250,6 +292,10 @@ class OpenAIWriter:
                 return
             self._in_text = True
             text, self._white = self._white + text, ""
+        if self._behind_mark:
+            self._behind_mark = False
+            text = _without_space_before(text, is_first=not self._had_text)
+        self._had_text = True
         if parts and type(parts[-1]) is str:
             parts[-1] += text
         elif text:
@@ -258,4 +304,13 @@ class OpenAIWriter:
     def finish(self) -> list[Part]:
         """White space that was held back, if there was no call that it could belong to."""
         white, self._white = self._white, ""
-        return [] if self.calls or not white else [white]
+        return [] if self.calls or self._behind_mark or not white else [white]
+
+
+def _without_space_before(text: str, *, is_first: bool) -> str:
+    """What follows a mark, without the white space that belongs to the mark."""
+    if not is_first:
+        return text
+    word = text.lstrip()
+    white = text[: len(text) - len(word)]
+    return white.rpartition("\n")[2] + word if "\n" in white else word

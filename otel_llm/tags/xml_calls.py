@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from otel_llm.tags.cursor import Cursor, Step, one_of, peek, until, white
 from otel_llm.tags.grammars import Context, Grammar, closer, end_json_call, tool_name
-from otel_llm.tags.json_body import End, container
+from otel_llm.tags.json_text import End, container
 from otel_llm.tags.pieces import ParsedCall, PieceBuffer
 from otel_llm.tags.raw_values import NO_STRING, STRING, RawValue, Types, parameter_types, quoted
 

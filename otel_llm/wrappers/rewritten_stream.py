@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from otel_llm.observation import Observation
 from otel_llm.protocol.choice import TagRewrite
 from otel_llm.tags.pieces import Piece
+from otel_llm.tags.reasoning import KnownBeginnings, ThoughtReading
 from otel_llm.tags.response_objects import EventMaker
 from otel_llm.tags.response_stage import ResponseStage
 from otel_llm.tags.rewritten_text import Observer, Rewriter
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from otel_llm.protocol.recording import Recording
 
 
+# What the responses of each model showed, for all clients together.
+_beginnings = KnownBeginnings()
+
+
 class Rewriting:
     """The stage of one response. Records what it rewrites, and swallows its faults."""
 
@@ -34,7 +39,7 @@ class Rewriting:
         # If the request declares no tools, the prompt may.
         tools = None if request is None else request.tools or None
         observer = _RecordingObserver(observation.recording)
-        rewriter = Rewriter(observation.config.tool_call_tags, tools, observer)
+        rewriter = Rewriter(observation.config.tool_call_tags, tools, observer, _thought_reading(observation))
         self._stage: Stage | ResponseStage
         if request is not None and request.api == "responses":
             self._events = EventMaker(None)
@@ -73,6 +78,15 @@ class Rewriting:
                 self._works = False
                 swallow("tag rewriting", fault)
         return attempt("tag rewriting", self._stage.give_back_rest) or []
+
+
+def _thought_reading(observation: Observation) -> ThoughtReading:
+    request, option = observation.request, observation.config.reasoning
+    if request is None:
+        return ThoughtReading(option)
+    key = (observation.server, request.model, request.thinking)
+    # An application that asks the server for thoughts in the text reads them there.
+    return ThoughtReading(option, _beginnings, key, may_move=not request.wants_raw_thoughts)
 
 
 class _RecordingObserver(Observer):
