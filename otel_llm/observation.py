@@ -83,6 +83,7 @@ class Observation:
         "_span",
         "anomalies",
         "config",
+        "is_rewritten",
         "reader",
         "recording",
         "repeated_calls",
@@ -107,6 +108,8 @@ class Observation:
         # Everything is measured on one clock; the offset to the time of day is only added when something is sent.
         self._offset_ns = time_ns() - now
         self.config = config
+        self.is_rewritten = False
+        """Whether the tool calls in its text are rewritten already, before what is read here."""
         self._logs = logs
         self.request = request
         self._span = span
@@ -229,7 +232,8 @@ class Observation:
         if self._logs:
             attempt("log lines", log_end, config, recording, timeline.anomalies)
         if span is not None:
-            timeline = timeline._replace(repeated_calls=self.repeated_calls)
+            if self.repeated_calls:
+                timeline = timeline._replace(repeated_calls=self.repeated_calls)
             span.finish(recording, timeline, self._offset_ns, error, redaction)
         if _deferred:
             _end_deferred()
