@@ -128,6 +128,7 @@ class Scanner:
         self.closed_inside = False
         """Whether thoughts that the text began inside of came to an end before it."""
         self._out = PieceBuffer(self._cursor)
+        self._sections: Sequence[str] = _OPENS_SECTION
         # Whether plain text needs no reading here.
         self._passes = False
         # The last two plain chunks, for the end of the line before what comes.
@@ -361,7 +362,7 @@ class Scanner:
 
         word: str | None = None
         while True:
-            _, word = yield from until(cursor, (*closings, *stops, *_SECTIONS), emit)
+            _, word = yield from until(cursor, (*closings, *stops, *self._sections), emit)
             if word in _SECTIONS:
                 draft = yield from self._draft(word, closings)
                 if draft is not None:
@@ -402,8 +403,10 @@ class Scanner:
                 cursor.back(len(word))
         if word is None and (yield from peek(cursor)) == "":
             inner = Scanner(self._tools)
+            # Thoughts in it would be read again and again.
+            inner._sections = ()
             pieces = inner.feed(cursor.kept) + inner.flush()
-            if inner.count and not any(piece.text.strip() for piece in pieces if piece.kind == "text"):
+            if inner.count and not any(piece.text.strip() for piece in pieces if piece.call is None):
                 cursor.rewind(start)
                 cursor.settle()
                 return None

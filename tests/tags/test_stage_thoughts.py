@@ -10,6 +10,7 @@ import pytest
 
 from otel_llm.demo.scripted_server import Answer, ScriptedServer, chunk, completion
 from otel_llm.tags import UnifiedStreamProcessor, rewritten_text
+from otel_llm.tags.reasoning import KnownBeginnings
 from otel_llm.tags.scanner import Scanner
 from otel_llm.wrappers import rewritten_stream
 from tests.helpers.callers import SyncCaller
@@ -30,7 +31,7 @@ MODE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 
 @pytest.fixture(autouse=True)
 def _forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rewritten_stream, "_beginnings", type(rewritten_stream._beginnings)())
+    monkeypatch.setattr(rewritten_stream, "_beginnings", KnownBeginnings())
 
 
 def streamed(text: str, size: int, *, choice: int = 0, reason: str | None = "stop") -> list[Any]:

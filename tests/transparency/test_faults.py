@@ -30,6 +30,7 @@ NEVER_CALLED = {
         "tags.python_calls._call_in_print_begins",
         "tags.python_calls.python_calls",
         "tags.quoted_calls.quoted_call",
+        "tags.reasoning.KnownBeginnings.__init__",
         "tags.scanner._by_first",
         "tags.scanner._openers",
         "telemetry.genai_request._number",

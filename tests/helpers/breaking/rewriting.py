@@ -111,14 +111,13 @@ def saying_async(run: Run) -> None:
     run.wait(play())
 
 
-def twice_inside(run: Run) -> None:
-    """The prompt opens the thoughts, which the first response shows."""
-    said = f"I might {HERMES}.\n</think>\nSure.\n{HERMES}"
-    run.answer(spoken(said), spoken(said), [Answer(completion(text(said)))], spoken("Hi."))
-    for _ in range(2):
-        run.see_all(streamed(run, tools=TOOLS))
+INSIDE = f"I might {HERMES}.\n</think>\nSure.\n{HERMES}"
+
+
+def whole_inside(run: Run) -> None:
+    """The prompt opens the thoughts, which the response shows."""
+    run.answer([Answer(completion(text(INSIDE)))])
     run.see(run.client.chat.completions.create(**REQUEST))
-    run.see_all(streamed(run, tools=TOOLS))
 
 
 def whole(run: Run) -> None:
@@ -289,7 +288,8 @@ def rewriting(name: str, play: Callable[[Run], None], options: Any = None) -> Sc
 SCENARIOS = [
     rewriting("async", saying_async),
     rewriting("whole", whole),
-    rewriting("twice inside of thoughts", twice_inside),
+    rewriting("inside of thoughts", saying(INSIDE), {"tool_call_tags": "openai", "reasoning": "opened"}),
+    rewriting("inside of thoughts, whole", whole_inside),
     rewriting("raw", raw),
     rewriting("parsed", parsed),
     rewriting("beside calls", beside_calls),
