@@ -139,11 +139,6 @@ def stops_of(closing: str) -> tuple[str, ...]:
     return _STOPS.get(closing, ())
 
 
-def is_quoted(text: str, start: int, end: int) -> bool:
-    """Whether there are quotes, brackets or marks of emphasis around."""
-    return text[start - 1 : start] in _QUOTES and text[end : end + 1] in _QUOTES if start else False
-
-
 def opens(mark: str, before: str, after: str, *, begins_line: bool, ended: bool) -> bool | None:
     """Whether thoughts or an answer begin at an opening mark. None: more text decides.
 

@@ -52,6 +52,7 @@ TOOLS = [tool("add_task", "title", **TYPES), tool("list_tasks")]
 CALL = Call("add_task", ARGUMENTS)
 HERMES = '<tool_call>\n{"name": "add_task", "arguments": {"title": "buy milk"}}\n</tool_call>'
 BARE = '{"name": "add_task", "arguments": {"title": "x"}}'
+WRITTEN = {"a call": HERMES, "as JSON": BARE, "a token in quotes": 'It ends with "<|im_end|>".'}
 BROKEN_TEXTS = {
     "no JSON": '<tool_call>\n{"name": "add_task", "arguments": {title: \'buy milk\', }}\n</tool_call>',
     "cut off": '<tool_call>\n{"name": "add_task", "arguments": {"title": "buy mi',
@@ -319,5 +320,5 @@ SCENARIOS = [
     Scenario("rewritten, either way", either_way_rewritten, by="itself", rewrites=True),
     *(rewriting(name, saying(f"Sure.\n{said}")) for name, said in BROKEN_TEXTS.items()),
     *(rewriting(name, saying(f"Sure.\n{family.write([CALL])}\nDone.", 16)) for name, family in FAMILIES.items()),
-    *(Scenario(f"written, {name}", saying(f"Sure.\n{said}")) for name, said in (("a call", HERMES), ("as JSON", BARE))),
+    *(Scenario(f"written, {name}", saying(f"Sure.\n{said}")) for name, said in WRITTEN.items()),
 ]
