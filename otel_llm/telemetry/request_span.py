@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from time import perf_counter_ns
 from typing import Any
 
@@ -93,7 +93,16 @@ def start_request_span(
 class RequestSpan:
     """The span of one request, from its start to the end of its response. `common`: attributes of all its metrics."""
 
-    __slots__ = ("_common", "_invocation", "_remembered", "_request", "_server", "_telemetry", "_withheld")
+    __slots__ = (
+        "_common",
+        "_invocation",
+        "_remembered",
+        "_request",
+        "_server",
+        "_telemetry",
+        "_time_per_output_token",
+        "_withheld",
+    )
 
     def __init__(
         self,
@@ -109,6 +118,8 @@ class RequestSpan:
         self._common = common
         self._invocation = invocation
         self._remembered = 0
+        # In seconds, once that is known.
+        self._time_per_output_token: float | None = None
         # Texts of the request that could not be redacted.
         self._withheld = 0
 
@@ -258,28 +269,20 @@ class RequestSpan:
         reasons = [exportable(choice.finish_reason) for choice in recording.choices if choice.finish_reason]
         if reasons:
             invocation.finish_reasons = reasons
-        served_by = dict(_served_by(recording))
+        served_by = _served_by(recording)
         invocation.attributes.update(_response_attributes(recording, timeline))
         invocation.attributes.update(served_by)
         invocation.metric_attributes.update(served_by)
         if recording.compacted:
             invocation.conversation_compacted = True
         response_usage(invocation, recording.usage)
-        seconds = self._time_per_output_token(recording)
+        seconds = _time_per_output_token(recording, invocation.output_tokens)
         if seconds is not None:
-            invocation.attributes[OTEL_LLM_STREAM_TIME_PER_OUTPUT_TOKEN] = seconds
+            self._time_per_output_token = invocation.attributes[OTEL_LLM_STREAM_TIME_PER_OUTPUT_TOKEN] = seconds
         if self._telemetry.captures_content:
             invocation.output_messages = output_messages(recording)
             if redaction is not None:
                 redaction.parts(invocation.output_messages)
-
-    def _time_per_output_token(self, recording: Recording) -> float | None:
-        """Seconds, or None if it is not known: no usage, or too few tokens or chunks."""
-        tokens, first_ns = self._invocation.output_tokens, recording.first_chunk_ns
-        if not recording.streamed or tokens is None or tokens < 2 or first_ns is None:
-            return None
-        lasted_ns = recording.last_chunk_ns - first_ns
-        return lasted_ns / (tokens - 1) / 1e9 if lasted_ns > 0 else None
 
     def _measure(self, recording: Recording, timeline: Timeline, context: Context) -> None:
         instruments = self._telemetry.instruments
@@ -290,8 +293,8 @@ class RequestSpan:
             if recording.first_tool_call_ns is not None:
                 waited = (recording.first_tool_call_ns - recording.started_ns) / 1e9
                 instruments.time_to_first_tool_call.record(waited, dict(common), context)
-            seconds = self._invocation.attributes.get(OTEL_LLM_STREAM_TIME_PER_OUTPUT_TOKEN)
-            if isinstance(seconds, float):
+            seconds = self._time_per_output_token
+            if seconds is not None:
                 instruments.time_per_output_token.record(seconds, dict(common), context)
         for call in recording.calls:
             attributes = (*common, (GEN_AI_TOOL_NAME, self._tool_label(recording, call)))
@@ -397,16 +400,27 @@ def _response_attributes(recording: Recording, timeline: Timeline) -> dict[str, 
     return attributes
 
 
+def _time_per_output_token(recording: Recording, tokens: int | None) -> float | None:
+    """Seconds, or None if it is not known: no usage, or too few tokens or chunks."""
+    first_ns = recording.first_chunk_ns
+    if tokens is None or tokens < 2 or first_ns is None or not recording.streamed:
+        return None
+    lasted_ns = recording.last_chunk_ns - first_ns
+    return lasted_ns / (tokens - 1) / 1e9 if lasted_ns > 0 else None
+
+
 def _types_of(anomalies: Iterable[Anomaly]) -> str:
     return ",".join(sorted({anomaly.type for anomaly in anomalies}))
 
 
-def _served_by(recording: Recording) -> Iterator[tuple[str, str]]:
+def _served_by(recording: Recording) -> dict[str, str]:
     """What the server says of itself, as attributes of the span and of util-genai's metrics."""
+    attributes = {}
     if recording.service_tier:
-        yield OPENAI_RESPONSE_SERVICE_TIER, exportable(recording.service_tier)
+        attributes[OPENAI_RESPONSE_SERVICE_TIER] = exportable(recording.service_tier)
     if recording.system_fingerprint:
-        yield OPENAI_RESPONSE_SYSTEM_FINGERPRINT, exportable(recording.system_fingerprint)
+        attributes[OPENAI_RESPONSE_SYSTEM_FINGERPRINT] = exportable(recording.system_fingerprint)
+    return attributes
 
 
 def _event_limit(span: Span, config: Config) -> int | None:

@@ -311,6 +311,38 @@ def titled(title: str) -> list[Any]:
         (named(f"add_{BROKEN}ask"), ["replacement_character", "unknown_tool"]),
         ([calls(custom_call(0, "a", "note", f"Caf{BROKEN}")), ends()], ["replacement_character"]),
         ([says(f"The sign {BROKEN} stands for it"), ends("stop")], []),
+        *[
+            ([says(text.replace("?", BROKEN)), ends("stop")], [])
+            for text in (
+                "It shows ?.",
+                "Or ?, or (?)",
+                "| ? | bad |",
+                "| ?? | bad |",
+                "a | ??\nb | ?\n",
+                "'??'",
+                "“??”",
+                "```\n??\n```",
+                "`??`",
+                "The character is U+FFFD: ??",
+                "<td>?</td>",
+            )
+        ],
+        *[
+            ([says(text.replace("?", BROKEN)), ends("stop")], ["replacement_character"])
+            for text in (
+                "Caf??",
+                "Caf?.",
+                "`Caf?`",
+                "```\nCaf?? x\n```",
+                "| Caf? | x |",
+                '"Caf?"',
+                "?? Hello",
+                "Great!?",
+                "\U0001f44d?",
+                "日本?。",
+                "Hello ??",
+            )
+        ],
         ([says(f'The sign "{BROKEN}" or \u201c{BROKEN}\u201d or `{BROKEN}`'), ends("stop")], []),
         (titled(BROKEN), []),
         (titled("\\ufffd"), []),

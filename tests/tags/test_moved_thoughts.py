@@ -135,8 +135,10 @@ def test_each_character_is_thought_or_said(text: str, sizes: list[int], inside: 
         assert "".join(got.split()) == "".join(there.split())
 
 
-# Whatever is code is read alike only where it is closed, and only the scanner knows calls and answers.
-SAME = [one for one in FRAGMENTS if "`" not in one and one != "    " and "final" not in one and "response" not in one]
+# Whatever is code is read alike only where it is closed, and only the scanner knows calls and answers. Words that show
+# a mark to be the subject of its sentence may come later than a stream can wait for.
+_NOT_SAME = {"`", "    ", " tag", "and", ". ", "c.", "b ", '"'}
+SAME = [one for one in FRAGMENTS if one not in _NOT_SAME and "final" not in one and "response" not in one]
 
 
 @thorough
