@@ -6,13 +6,13 @@ and the chunks of an SDK, which have `choices`, and are changed in place.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from otel_llm.protocol.request import Tool
 from otel_llm.tags.chunk_copies import with_content
 from otel_llm.tags.detector import IncrementalToolDetector, ToolCall
-from otel_llm.tags.final_chunks import one_more
 from otel_llm.tags.rewriter import RewriteStream
 from otel_llm.tags.stage import Stage
 from otel_llm.tags.tool_execution import Result, report
@@ -121,9 +121,7 @@ class SdkTakingOut:
         for index, detector in self._detectors.items():
             calls = detector.finalize()
             if detector.text_left or calls:
-                chunk = one_more(self._last[index], [index])
-                chunk.choices[0].delta.content = detector.text_left
-                yield self._shown(chunk, calls)
+                yield self._shown(_final_chunk(self._last[index], index, detector.text_left), calls)
 
     def _take_choice(self, chunk: Any, choice: Any) -> list[ToolCall]:
         delta = getattr(choice, "delta", None)
@@ -163,3 +161,19 @@ def _content_of(chunk: Any) -> str | None:
 
 def _without_calls(chunk: Any) -> Any:
     return chunk if not getattr(chunk, "tool_calls", None) else with_content(chunk, "", tool_calls=None)
+
+
+def _final_chunk(chunk: Any, index: Any, content: str) -> Any:
+    """A copy of a chunk that has only this choice, and only `content` in it."""
+    made = copy.deepcopy(chunk)
+    made.choices = [choice for choice in made.choices if choice.index == index][:1]
+    choice = made.choices[0]
+    choice.finish_reason = None
+    choice.delta.content = content
+    # What the chunk already said must not be said twice.
+    in_delta = (choice.delta, ("role", "tool_calls", "function_call", "refusal"))
+    for thing, names in (in_delta, (made, ("usage", "tool_calls", "tool_results"))):
+        for name in names:
+            if getattr(thing, name, None) is not None:
+                setattr(thing, name, None)
+    return made

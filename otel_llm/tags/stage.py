@@ -9,6 +9,7 @@ was.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,6 @@ from otel_llm.protocol.fields import index_of, items_of
 from otel_llm.protocol.message_text import REASONING_FIELDS
 from otel_llm.tags.call_deltas import PutArguments, arguments_putter
 from otel_llm.tags.content_parts import text_of_parts, with_text
-from otel_llm.tags.final_chunks import one_more
 from otel_llm.tags.rewritten_text import Rewriter, RewrittenText
 from otel_llm.tags.sdk_classes import tool_call_delta, whole_tool_call
 from otel_llm.tags.writers import CallDelta, OpenAIWriter, Part, ThoughtDelta, text_in
@@ -95,15 +95,29 @@ class Stage:
         rest = {index: parts for index, parts in parts_of.items() if any(map(_says_something, parts))}
         if not rest or self._last is None:
             return None
-        chunk = one_more(self._last, rest)
-        for choice, parts in zip(chunk.choices, rest.values(), strict=True):
+        chunk = copy.deepcopy(self._last)
+        choices = [one for one in chunk.choices if getattr(one, "delta", None) is not None]
+        made = []
+        for index, parts in rest.items():
+            choice = next((copy.deepcopy(one) for one in choices if _index_of(one) == index), None)
+            if choice is None:
+                choice = copy.deepcopy(choices[0])
+                choice.index = index
+            choice.finish_reason = None
             delta = choice.delta
+            for name in ("role", "tool_calls", "function_call", "refusal", "reasoning_content"):
+                if getattr(delta, name, None) is not None:
+                    setattr(delta, name, None)
             calls = _tool_calls(delta, parts)
             delta.content = text_in(parts) or None
             if calls:
                 delta.tool_calls = calls
             if thoughts := _thoughts_in(parts):
                 delta.reasoning_content = thoughts
+            made.append(choice)
+        chunk.choices = made
+        if getattr(chunk, "usage", None) is not None:
+            chunk.usage = None
         return chunk
 
     def rewrite_response(self, response: Any) -> None:
