@@ -15,6 +15,7 @@ from typing import Any
 from otel_llm.tags.brackets import PYTHON, balanced
 from otel_llm.tags.cursor import Cursor, Step, literal, one_of, peek, run, until, white
 from otel_llm.tags.grammars import Context, Grammar, closer, emit_call, tool_name
+from otel_llm.tags.json_text import in_string
 from otel_llm.tags.pieces import ParsedCall, PieceBuffer
 from otel_llm.tags.python_syntax import ENDS, NotACall, read_calls, read_literal, unescape
 
@@ -185,7 +186,7 @@ class _Arguments:
             length += len(piece)
             if length > _LONG_STRING:
                 self._out.commit()
-            self._emit(json.dumps(unescape(piece), ensure_ascii=False)[1:-1])
+            self._emit(in_string(unescape(piece) if "\\" in piece else piece))
             if is_closed:
                 cursor.take(len(quote or mark))
                 return True
