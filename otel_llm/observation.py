@@ -83,6 +83,7 @@ class Observation:
         "_span",
         "anomalies",
         "config",
+        "is_rewritten",
         "reader",
         "recording",
         "repeated_calls",
@@ -107,6 +108,8 @@ class Observation:
         # Everything is measured on one clock; the offset to the time of day is only added when something is sent.
         self._offset_ns = time_ns() - now
         self.config = config
+        self.is_rewritten = False
+        """Whether the tool calls in its text are rewritten already, before what is read here."""
         self._logs = logs
         self.request = request
         self._span = span

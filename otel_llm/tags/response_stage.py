@@ -80,7 +80,9 @@ class _Message:
     __slots__ = (
         "added",
         "annotations",
-        "held",
+        "has_calls",
+        "held_item",
+        "held_part",
         "index",
         "is_over",
         "is_read",
@@ -97,8 +99,11 @@ class _Message:
         self.added = added
         """The event that announced it, None if the server sent none."""
         self.index = index
-        self.held: tuple[Any, ...] = ()
-        """Announcements that are held back until there is something to say."""
+        self.held_item: Any = None
+        self.held_part: Any = None
+        """Announcements of the message and of its part, held back until there is something to say."""
+        self.has_calls = False
+        """Whether there is a call, or a thought, in the part that is read."""
         self.part: dict[str, Any] | None = None
         """The content part that is read, as the server announced it."""
         self.text: RewrittenText | None = None
@@ -118,14 +123,16 @@ class _Saved(NamedTuple):
     """What to go back to if the stage fails at an event."""
 
     message: _Message
-    held: tuple[Any, ...]
+    held_item: Any
+    held_part: Any
     segment: _Segment | None
     made: _Made | None
     event: Any
     delta: str
 
     def restore(self) -> None:
-        self.message.held, self.message.segment = self.held, self.segment
+        message = self.message
+        message.held_item, message.held_part, message.segment = self.held_item, self.held_part, self.segment
         if self.event is not None and self.event.delta != self.delta:
             self.event.delta = self.delta
 
@@ -204,10 +211,11 @@ class ResponseStage:
             self._end_made("incomplete")
         for message in self._order:
             held = "" if message.text is None else message.text.held
-            announced, message.held = message.held, ()
-            for event in announced:
-                self._place(event)
-                self._out.append(event)
+            for event in (message.held_item, message.held_part):
+                if event is not None:
+                    self._place(event)
+                    self._out.append(event)
+            message.held_item = message.held_part = None
             if held:
                 self._out.append(self._delta_event(message, held))
             message.text = None
@@ -248,7 +256,7 @@ class ResponseStage:
             return
         message = self._begin(event, event)
         if self._makes_calls:
-            message.held = (event,)
+            message.held_item = event
         else:
             self._announce(message)
             self._out.append(event)
@@ -262,15 +270,9 @@ class ResponseStage:
         self._flush(message)
         message.part = as_json(part)
         self._begin_text(message)
-        if message.segment is None and self._makes_calls and message.added is not None:
-            message.held = (*message.held, event)
-            return
-        self._announce(message)
-        segment = message.segment
-        if segment is not None:
-            self._open_part(segment)
-            self._place_in(event, segment)
-        self._out.append(event)
+        message.held_part = event
+        if not self._makes_calls or message.added is None:
+            self._announce(message)
 
     def _other_part(self, event: Any) -> None:
         """An event of a content part that holds no text, such as a refusal."""
@@ -317,15 +319,20 @@ class ResponseStage:
             # A server that sends no deltas.
             self._feed_whole(message, text)
         self._flush(message)
-        segment = message.segment
-        if segment is None and not message.items:
-            self._announce(message)
-            segment = message.segment
-        if segment is None:
+        segment = self._at_end_of_part(message)
+        if segment is None or segment.said is None:
             return
-        said = "".join(segment.said or ())
+        said = "".join(segment.said)
         self._place_in(event, segment)
-        self._out.append(event if said == text or segment.said is None else self._again(event, text=said, logprobs=[]))
+        self._out.append(event if said == text else self._again(event, text=said, logprobs=[]))
+
+    def _at_end_of_part(self, message: _Message) -> _Segment | None:
+        """Where a text part is that is over, None if the application does not see it: it was nothing but calls."""
+        if not message.has_calls:
+            # It is empty, as it came.
+            self._announce(message)
+        message.held_part = None
+        return message.segment
 
     def _part_done(self, event: Any) -> None:
         message = self._messages.get(_key(event))
@@ -334,8 +341,8 @@ class ResponseStage:
             self._other_part(event)
             return
         self._flush(message)
-        segment = message.segment
-        if segment is None:
+        segment = self._at_end_of_part(message)
+        if segment is None or segment.said is None:
             return
         self._place_in(event, segment)
         fields = self._done_part(message, segment, part)
@@ -361,6 +368,7 @@ class ResponseStage:
         self._flush(message)
         if message.segment is None and not message.items:
             self._announce(message)
+        message.held_item = message.held_part = None
         self._end_message(message)
         segment = message.segment
         if segment is None:
@@ -424,8 +432,10 @@ class ResponseStage:
         self._announce(message)
         segment = message.segment
         if segment is not None and segment.said is None:
-            # Another segment of the same part, or a server that announces no part.
             self._open_part(segment)
+            if message.added is not None and message.part is not None:
+                # Another segment of the same part.
+                self._make_in(segment, "response.content_part.added", part={**message.part, "text": ""})
         if event is None:
             event = self._delta_event(message, text)
         elif event.delta != text:
@@ -450,28 +460,29 @@ class ResponseStage:
         return self._events.make(_DELTA, **_indexed(fields, message.index), sequence_number=0)
 
     def _announce(self, message: _Message) -> None:
-        """The application is told of the message, or of the next segment of it."""
-        if message.segment is not None:
-            return
-        message.segments += 1
-        if message.segments == 1:
-            segment = message.segment = _Segment(self._next_place(message.index), _item_id(message))
-            held, message.held = message.held, ()
-            for event in held:
-                if getattr(event, "part", None) is not None:
-                    self._open_part(segment)
-                self._place_in(event, segment)
-                self._out.append(event)
-            return
-        if message.added is None:
-            message.segment = _Segment(message.index, _item_id(message))
-            return
-        segment = message.segment = _Segment(self._inserted(message), new_id("msg"))
-        item = {**as_json(message.added.item), "id": segment.item_id, "content": []}
-        self._make("response.output_item.added", segment.index, item=item)
-        self._open_part(segment)
-        part = {**(message.part or _TEXT_PART), "text": ""}
-        self._make_in(segment, "response.content_part.added", part=part)
+        """The application is told of the message, or of the next segment of it, and of the part that is read."""
+        segment = message.segment
+        if segment is None:
+            message.segments += 1
+            item_id = _item_id(message)
+            if message.segments == 1:
+                segment = _Segment(self._next_place(message.index), item_id)
+                if message.held_item is not None:
+                    self._place_in(message.held_item, segment)
+                    self._out.append(message.held_item)
+                    message.held_item = None
+            elif message.added is None:
+                segment = _Segment(message.index, item_id)
+            else:
+                segment = _Segment(self._inserted(message), new_id("msg"))
+                item = {**as_json(message.added.item), "id": segment.item_id, "content": []}
+                self._make("response.output_item.added", segment.index, item=item)
+            message.segment = segment
+        if message.held_part is not None:
+            self._open_part(segment)
+            self._place_in(message.held_part, segment)
+            self._out.append(message.held_part)
+            message.held_part = None
 
     def _open_part(self, segment: _Segment) -> None:
         segment.content_index += 1
@@ -492,6 +503,9 @@ class ResponseStage:
             item["status"] = "completed"
             message.items.append(item)
             self._make("response.output_item.done", segment.index, item=item)
+        elif segment.said:
+            part = self._done_part(message, segment, None)
+            message.items.append({**_MESSAGE, "id": segment.item_id, "content": [part]})
         message.segment = None
 
     def _done_part(self, message: _Message, segment: _Segment, part: Any) -> dict[str, Any]:
@@ -511,6 +525,7 @@ class ResponseStage:
         return fields
 
     def _call(self, message: _Message, delta: CallDelta) -> None:
+        message.has_calls = True
         if delta.name is not None:
             self._end_made("completed")
             self._close(message)
@@ -528,6 +543,7 @@ class ResponseStage:
             self._end_made("completed" if delta.complete else "incomplete", message)
 
     def _think(self, message: _Message, delta: ThoughtDelta) -> None:
+        message.has_calls = True
         if self._made is None or self._made.is_call:
             self._end_made("completed")
             self._close(message)
@@ -587,6 +603,7 @@ class ResponseStage:
             self._first = text.scanner
         message.original = []
         message.annotations = []
+        message.has_calls = False
         return text
 
     def _feed_whole(self, message: _Message, text: str) -> None:
@@ -624,7 +641,7 @@ class ResponseStage:
                 self._flush(message)
 
     def _save(self, message: _Message, event: Any = None, delta: str = "") -> None:
-        self._saved = _Saved(message, message.held, message.segment, self._made, event, delta)
+        self._saved = _Saved(message, message.held_item, message.held_part, message.segment, self._made, event, delta)
 
     def _is_changed(self, message: _Message, segment: _Segment, item: Any) -> bool:
         if message.items or segment.item_id != text_of(getattr(item, "id", None)):
@@ -746,7 +763,9 @@ class ResponseStage:
             if segment.said is not None:
                 self._done_part(message, segment, None)
             if self._is_changed(message, segment, item):
-                message.items.append({**as_json(item), "id": segment.item_id, "content": segment.parts})
+                is_first = all(one["id"] != segment.item_id for one in message.items)
+                item_id = segment.item_id if is_first else new_id("msg")
+                message.items.append({**as_json(item), "id": item_id, "content": segment.parts})
         self._end_message(message)
         return message.items
 
@@ -808,6 +827,7 @@ class ResponseStage:
         return made if has_changed else []
 
 
+_MESSAGE = {"type": "message", "role": "assistant", "status": "completed"}
 _TEXT_PART = {"type": "output_text", "text": "", "annotations": []}
 
 
