@@ -52,16 +52,27 @@ def tool_name(cursor: Cursor) -> Step[str]:
 
 
 def closer(cursor: Cursor, closers: Sequence[str]) -> Step[str]:
-    """Read one of `closers` and the white space before it. If none comes, read nothing and return an empty string."""
+    """Read one of `closers` and the white space before it. If none comes, read nothing and return an empty string.
+
+    If the text ends within one of them, that part is dropped.
+    """
     if not closers:
         return ""
     before = cursor.mark()
     yield from white(cursor)
     word = yield from one_of(cursor, closers)
-    if word is None:
+    if word is None and ends_within(cursor, closers):
+        cursor.take(cursor.waiting)
+    elif word is None:
         cursor.rewind(before)
     cursor.settle()
     return word or ""
+
+
+def ends_within(cursor: Cursor, words: Sequence[str]) -> bool:
+    """Whether the text ends here, within one of `words`."""
+    rest = cursor.text[cursor.position :]
+    return bool(rest) and cursor.ended and any(word.startswith(rest) for word in words)
 
 
 def end_json_call(cursor: Cursor, out: PieceBuffer, call: ParsedCall, end: str, closers: Sequence[str]) -> Step[str]:

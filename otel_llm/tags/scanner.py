@@ -136,9 +136,9 @@ class Scanner:
         return pieces
 
     def _begin(self) -> None:
-        self._cursor.ended = False
+        self._cursor.begin()
         self._out.reset()
-        self._out.at_line_start = True
+        self._out.at_line_start = self._out.in_line_head = True
         # Whether no text has come so far.
         self._at_start = True
         self._in_plain_text = True
