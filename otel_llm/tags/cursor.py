@@ -215,12 +215,22 @@ def _may_grow(text: str, place: int, words: Sequence[str]) -> bool:
 
 def undecided(text: str, position: int, words: Sequence[str]) -> int:
     """Length of the longest end of `text[position:]` that is the beginning of one of `words`."""
-    most = max(map(len, words)) - 1
-    for length in range(min(most, len(text) - position), 0, -1):
-        end = text[len(text) - length :]
-        if any(word.startswith(end) for word in words):
-            return length
+    firsts, begun, longest = _beginnings(tuple(words))
+    start = max(position, len(text) - longest)
+    places = [place for first in firsts if (place := text.find(first, start)) >= 0]
+    if not places:
+        return 0
+    for place in range(min(places), len(text)):
+        if text[place:] in begun:
+            return len(text) - place
     return 0
+
+
+@lru_cache(maxsize=256)
+def _beginnings(words: tuple[str, ...]) -> tuple[str, frozenset[str], int]:
+    """The first characters of `words`, all that they may begin with, and the length of the longest of that."""
+    begun = frozenset(word[:length] for word in words for length in range(1, len(word)))
+    return "".join(sorted({word[0] for word in words})), begun, max(map(len, words)) - 1
 
 
 @lru_cache(maxsize=256)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from otel_llm.tags.cursor import Cursor, Step, one_of, until, white
@@ -38,6 +39,16 @@ class ValueTags:
     """These end the call, or the block of calls."""
     elements: Sequence[str]
     """These may follow on a value or on the end of a call."""
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        """All tags at which a value may end."""
+        return tuple(dict.fromkeys((self.end, self.key, *self.pair_open, *self.call_ends)))
+
+    @cached_property
+    def next_words(self) -> tuple[str, ...]:
+        """What may come after a value, also its closing tag once more."""
+        return (*self.elements, self.end)
 
 
 class ValueEnd:
@@ -62,7 +73,7 @@ class ValueEnd:
         self._has_own_lines = has_own_lines
         self._at_line_start = at_line_start
         self._next_key = next_key
-        self._words = tuple({tags.end, tags.key, *tags.pair_open, *tags.call_ends})
+        self._words = tags.words
         # Tags in the value whose partner has not come.
         self._open = 0
 
@@ -117,7 +128,7 @@ class ValueEnd:
         tags = self._tags
         place = cursor.mark()
         yield from white(cursor)
-        word = yield from one_of(cursor, (*tags.elements, tags.end))
+        word = yield from one_of(cursor, tags.next_words)
         if word == tags.end:
             yield from white(cursor)
             word = yield from one_of(cursor, tags.elements)

@@ -84,8 +84,19 @@ class Tags:
         return tuple({f"{name} ", f"{name}>", *([self.key] if self.key.startswith(name) else [])})
 
     @cached_property
-    def nestable(self) -> tuple[str, ...]:
-        return () if self.value and not self.attributes else self.pair_open
+    def _known(self) -> dict[str, ValueTags]:
+        return {}
+
+    def around_values(self, opening: str) -> ValueTags:
+        """The tags that tell where a value ends. `opening`: the marker before the calls, which may come again."""
+        found = self._known.get(opening)
+        if found is None:
+            starts = [opening] * opening.startswith("<")
+            elements = tuple(dict.fromkeys((self.key, *self.ends, *self.call_open, *starts)))
+            nestable = () if self.value and not self.attributes else self.pair_open
+            found = ValueTags(self.value_end, self.pair_open, nestable, self.key, self.ends, elements)
+            self._known[opening] = found
+        return found
 
 
 class _Key(NamedTuple):
@@ -233,11 +244,7 @@ class _Parameters:
         self._tags = tags
         self._call = call
         self._given: set[str] = set()
-        starts = [*tags.call_open, *([context.opening] if context.opening.startswith("<") else [])]
-        self._starts = tuple(start for start in starts if start not in {tags.key, *tags.ends})
-        self._value_tags = ValueTags(
-            tags.value_end, tags.pair_open, tags.nestable, tags.key, tags.ends, (tags.key, *tags.ends, *self._starts)
-        )
+        self._value_tags = tags.around_values(context.opening)
 
     def read(self, cursor: Cursor, head: _Head) -> Step[tuple[bool, str]]:
         """Read on after `head`. Returns whether the call is whole, and its closing tag."""
