@@ -191,7 +191,7 @@ class Scanner:
             self._before_last = self._last = ""
 
     def _begin(self) -> None:
-        self._cursor.ended = False
+        self._cursor.begin()
         self._out.reset()
         self._out.at_line_start = self._out.in_line_head = True
         # Whether no text has come so far.
