@@ -40,6 +40,10 @@ class IncrementalToolDetector:
     def __init__(self, model_name: str = "", *, tools: Any = None) -> None:
         self.model_name = model_name
         self.tools = declared_tools(tools)
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin another text. What is held back of this one is dropped, and a call that it left open is not one."""
         self._scanner = Scanner(self.tools)
         self._body: list[str] = []
         self._arguments: list[str] = []

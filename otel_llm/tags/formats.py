@@ -252,6 +252,8 @@ FORMATS: tuple[Format, ...] = (
            xml_parameters(_OWN_LINES), "qwen3coder_tool_parser.py"),
     Format("step3p5", "Step-3.5-Flash", ("<tool_call>",),
            xml_parameters(_OWN_LINES), "step3p5_tool_parser.py"),
+    Format("qwen3_coder", "Nemotron 3, the tool's name in place of its tag", ("<tool_call>",),
+           xml_parameters(replace(_OWN_LINES, call_open=("<",))), "ac:abstractcore/tools/parser.py"),
     Format("mimo", "MiMo-V2-Flash", ("<tool_call>",),
            xml_parameters(_OWN_LINES), "sgl:mimo_detector.py"),
     Format("step_audio_2", "Step-Audio 2", ("<tool_call>function\n",),

@@ -11,6 +11,7 @@ from otel_llm.tags.grammars import NAME, Context, Grammar, closer, end_json_call
 from otel_llm.tags.json_body import ObjectCall, object_begins
 from otel_llm.tags.json_text import End, container
 from otel_llm.tags.pieces import ParsedCall, PieceBuffer
+from otel_llm.tags.repeated_calls import repeats_call
 
 # An object whose first key shows that it has another shape than `{"name": …, "arguments": …}`.
 _OTHER_SHAPE = re.compile(r"\{\s*[\"'](?:tool_name|tool_call_id|function|type|args)[\"']")
@@ -215,7 +216,11 @@ def named_json(markup: NamedCall) -> Grammar:
             out.name(call, name)
             end: End = "closed"
             if (yield from peek(cursor)) == "{":
-                end = yield from _arguments(cursor, out, call, (*markup.closers, *markup.block_closers))
+                stops = (*markup.closers, *markup.block_closers)
+                if (yield from repeats_call(cursor, context, name, markup.name_of)):
+                    end = yield from ObjectCall(out, call, stops).read(cursor)
+                else:
+                    end = yield from _arguments(cursor, out, call, stops)
             yield from end_json_call(cursor, out, call, end, markup.closers)
             if end == "cut" or not markup.several:
                 break

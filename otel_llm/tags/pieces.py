@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -66,7 +65,7 @@ class PieceBuffer:
         "count",
         "in_line_head",
         "mentioned",
-        "recent",
+        "tail",
         "unwritten",
     )
 
@@ -87,8 +86,8 @@ class PieceBuffer:
         """Whether only white space and marks of quotes and lists come before the next character in its line."""
         self.mentioned: str | None = None
         """The closing mark of thoughts whose opening mark is only mentioned in this line."""
-        self.recent: deque[str] = deque(maxlen=TAIL)
-        """Pieces of text that together have the last `TAIL` characters before the next one."""
+        self.tail = ""
+        """The last `TAIL` characters of text before the next one."""
         self.unwritten: Callable[[], str] | None = None
         """Returns what was read of a value and has not been emitted yet, as it came."""
 
@@ -128,7 +127,7 @@ class PieceBuffer:
         if piece.kind == "end":
             self.at_line_start = self.in_line_head = True
         elif piece.kind == "text":
-            self.recent.append(piece.text[-TAIL:])
+            self.tail = (self.tail + piece.text)[-TAIL:]
             _, line_break, line = piece.text.rpartition("\n")
             if line_break:
                 self.mentioned = None

@@ -12,14 +12,14 @@ from typing import Literal
 
 from otel_llm.protocol.request import Tool
 from otel_llm.tags.scanner import Scanner
-from otel_llm.tags.thought_marks import CLOSING_MARKS
+from otel_llm.tags.thought_marks import CLOSING_MARKS, SUFFIXED_CLOSING
 
 Reasoning = Literal["auto", "opened", "keep"]
 """`auto`: a text begins inside of thoughts if earlier ones of the model did, or if it shows it itself. `opened`: every
 text does. `keep`: as `auto`, but thoughts stay in the text."""
 
 _MOST_MODELS = 256
-_CLOSING = re.compile("|".join(map(re.escape, CLOSING_MARKS)))
+_CLOSING = re.compile("|".join(map(re.escape, (*CLOSING_MARKS, SUFFIXED_CLOSING))))
 
 
 class KnownBeginnings:

@@ -75,14 +75,11 @@ class RewrittenText:
     __slots__ = (
         "_calls_before",
         "_choice_index",
-        "_fed",
         "_held",
-        "_length",
         "_rewriter",
         "_spent_ns",
         "_stays_text",
         "_undecided",
-        "calls",
         "scanner",
         "writer",
     )
@@ -95,20 +92,19 @@ class RewrittenText:
         self._calls_before = calls_before
         self.scanner = scanner
         self.writer = writer
-        self.calls = 0
-        """How many real tool calls the application got."""
         self._undecided: list[str] = []
-        self._fed = self._held = 0
-        self._length = 0
+        self._held = 0
         self._spent_ns = 0
         self._stays_text = isinstance(writer, TagWriter)
 
     def feed(self, content: str) -> list[Part]:
         begun_ns = perf_counter_ns()
         pieces = self.scanner.feed(content)
-        parts = self.writer.write(pieces)
+        writer = self.writer
+        parts = writer.write(pieces)
         self._spent_ns += perf_counter_ns() - begun_ns
-        self._observe(pieces)
+        if self._stays_text or writer.ended:
+            self._observe(pieces)
         return parts
 
     def flush(self) -> list[Part]:
@@ -121,20 +117,19 @@ class RewrittenText:
         parts += self.writer.finish()
         return parts
 
-    def left_of(self, content: str) -> int:
-        """How many of the characters fed so far, which end with `content`, are not written yet."""
-        scanner = self.scanner
-        return self._fed + len(content) - (scanner.began_at if self.writer.owes_call else scanner.decided)
+    @property
+    def left(self) -> int:
+        """How many of the characters fed so far are in no part yet."""
+        return self.scanner.left_since_call if self.writer.owes_call else self.scanner.left
 
     def hand_on(self, content: str, left: int) -> None:
         """The application has all that was fed, which ends with `content`, except its last `left` characters."""
-        self._fed += len(content)
         self._held = left
-        if left <= len(content):
-            self._undecided.clear()
-            if left <= 0:
-                return
-        self._undecided.append(content)
+        undecided = self._undecided
+        if undecided and left <= len(content):
+            undecided.clear()
+        if left > 0:
+            undecided.append(content)
 
     @property
     def held(self) -> str:
@@ -142,20 +137,15 @@ class RewrittenText:
         return "".join(self._undecided)[-self._held :] if self._held > 0 else ""
 
     def _observe(self, pieces: Iterable[Piece]) -> None:
-        for piece in pieces:
-            kind, text, call = piece
-            if call is None:
-                continue
-            if self._stays_text:
-                self._rewriter.observer.on_text_call(self._choice_index, self._calls_before + call.number, piece)
-            if kind in {"arguments", "body"}:
-                if call.verbatim is (kind == "body"):
-                    self._length += len(text)
-            elif kind == "begin":
-                self._length = 0
-            elif kind == "end":
-                spent, self._spent_ns = self._spent_ns, 0
-                rewrite = TagRewrite(
-                    self._choice_index, call.format, call.name, self._length, self._rewriter.described, spent
-                )
-                self._rewriter.observer.on_rewrite(rewrite)
+        observer = self._rewriter.observer
+        if self._stays_text:
+            for piece in pieces:
+                if piece.call is not None:
+                    observer.on_text_call(self._choice_index, self._calls_before + piece.call.number, piece)
+        ended = self.writer.ended
+        for call, length in ended:
+            spent, self._spent_ns = self._spent_ns, 0
+            observer.on_rewrite(
+                TagRewrite(self._choice_index, call.format, call.name, length, self._rewriter.described, spent)
+            )
+        ended.clear()

@@ -42,6 +42,7 @@ from otel_llm.tags.thought_marks import (
     NEAR,
     SUFFIX,
     SUFFIXED,
+    SUFFIXED_CLOSING,
     TAIL,
     THOUGHT_MARKS,
     Answer,
@@ -77,12 +78,12 @@ _ANSWERS = {
 _ANSWERS |= {f"<|start|>assistant{header}": _ANSWERS[header] for header in ANSWERS if header.startswith("<|channel|>")}
 _MARKS_AT_START = (*AT_START, *ANSWERS_AT_START)
 _OPENING_MARKS = [mark for mark in (*THOUGHT_MARKS, *_ANSWERS, SUFFIXED) if mark not in _MARKS_AT_START]
-_MARKS = [*_OPENING_MARKS, *CLOSING_MARKS, *LONE_ANSWER_MARKS]
+_MARKS = [*_OPENING_MARKS, *CLOSING_MARKS, SUFFIXED_CLOSING, *LONE_ANSWER_MARKS]
 
 _FIRSTS = "".join(sorted({re.escape(opener[0]) for opener in [*_ANYWHERE, *_MARKS]} | {"{", "`", r"\["}))
 _LINE_FIRSTS = "".join(sorted({re.escape(opener[0]) for opener in _AT_LINE} | {"~"}))
 # Text without any of these passes at once.
-_NOT_PLAIN = re.compile(rf"[{_FIRSTS}\n]")
+_find_other = re.compile(rf"[{_FIRSTS}\n]").search
 _TRIGGER = re.compile(rf"[{_FIRSTS}]|\n[^\S\n]*[{_LINE_FIRSTS}]")
 _LINE_TRIGGER = re.compile(rf"\s*[{_LINE_FIRSTS}]")
 _WHITE = re.compile(r"\s*")
@@ -108,7 +109,7 @@ _SECTIONS = {
     "<tool_call>": "</tool_call>",
 }
 _OPENS_SECTION = (*_SECTIONS,)
-_LONE_MARKS = frozenset((*CLOSING_MARKS, *LONE_ANSWER_MARKS))
+_LONE_MARKS = frozenset((*CLOSING_MARKS, SUFFIXED_CLOSING, *LONE_ANSWER_MARKS))
 
 
 class Scanner:
@@ -127,7 +128,10 @@ class Scanner:
         self.closed_inside = False
         """Whether thoughts that the text began inside of came to their closing mark."""
         self._out = PieceBuffer(self._cursor)
-        self._recent = self._out.recent
+        # Whether plain text needs no reading here.
+        self._passes = False
+        # The last two plain chunks, for the end of the line before what comes.
+        self._before_last = self._last = ""
         self._begin()
 
     @property
@@ -138,14 +142,14 @@ class Scanner:
         return begun + self._cursor.kept + self._cursor.text[self._cursor.position :]
 
     @property
-    def decided(self) -> int:
-        """How many characters of all that were fed are decided."""
-        return self._cursor.settled
+    def left(self) -> int:
+        """How many characters of all that were fed are not decided."""
+        return self._cursor.left
 
     @property
-    def began_at(self) -> int:
-        """How many characters of all that were fed stand before the last call."""
-        return self._out.began_at
+    def left_since_call(self) -> int:
+        """How many characters of all that were fed stand behind the beginning of the last call."""
+        return self._cursor.fed - self._out.began_at
 
     @property
     def count(self) -> int:
@@ -153,22 +157,26 @@ class Scanner:
         return self._out.count
 
     def is_plain(self, text: str) -> bool:
-        """Whether `text`, as the next chunk, is plain text. If so, it counts as scanned and need not be fed."""
-        if self._in_plain_text and not self._out.at_line_start and _NOT_PLAIN.search(text) is None:
-            if text:
-                self._recent.append(text)
+        """Whether `text`, as the next chunk, is plain text. If so, it counts as scanned and need not be fed.
+
+        It must not be empty.
+        """
+        if self._passes and _find_other(text) is None:
+            self._before_last, self._last = self._last, text
             return True
         return False
 
     def feed(self, text: str) -> list[Piece]:
         """The pieces that are decided with this text."""
         if text:
+            self._note_plain()
             self._cursor.feed(text)
             next(self._steps)
         return self._out.drain()
 
     def flush(self) -> list[Piece]:
         """The text is over: the pieces that were held back. Then another text can be scanned."""
+        self._note_plain()
         self._cursor.ended = True
         for _ in self._steps:
             pass
@@ -176,14 +184,19 @@ class Scanner:
         self._begin()
         return pieces
 
+    def _note_plain(self) -> None:
+        if self._last:
+            self._out.tail = (self._before_last + self._last)[-TAIL:]
+            self._before_last = self._last = ""
+
     def _begin(self) -> None:
         self._cursor.ended = False
         self._out.reset()
         self._out.at_line_start = self._out.in_line_head = True
         # Whether no text has come so far.
         self._at_start = True
-        self._in_plain_text = True
-        self._recent.clear()
+        self._passes = False
+        self._out.tail = ""
         self._out.mentioned = None
         self._has_thoughts = False
         self._steps = self._scan()
@@ -197,9 +210,9 @@ class Scanner:
             while not cursor.waiting:
                 if cursor.ended:
                     return
-                self._in_plain_text = True
+                self._passes = not self._out.at_line_start
                 yield
-            self._in_plain_text = False
+            self._passes = False
             place = self._next_trigger()
             if place is None:
                 self._text(cursor.take(cursor.waiting))
@@ -268,13 +281,16 @@ class Scanner:
     def _mark(self, mark: str) -> Step[bool]:
         """Read what a mark of thoughts opens or closes. False if it is none, or only mentioned."""
         cursor, out = self._cursor, self._out
-        if mark == SUFFIXED:
+        is_opening = mark in THOUGHT_MARKS or mark == SUFFIXED
+        if not is_opening and mark not in _LONE_MARKS:
+            return False
+        if mark in {SUFFIXED, SUFFIXED_CLOSING}:
             mark += yield from run(cursor, SUFFIX, MOST_SUFFIX)
             if not (yield from literal(cursor, ">")):
                 return False
             mark += ">"
-        elif mark not in THOUGHT_MARKS:
-            return mark in _LONE_MARKS and (yield from self._lone_mark(mark))
+        if not is_opening:
+            return (yield from self._lone_mark(mark))
         closing = closing_of(mark)
         if not (yield from self._counts(mark, opening=True)):
             out.mentioned = closing
@@ -301,7 +317,7 @@ class Scanner:
         """The end of the line before what comes, and whether it is only white space."""
         if self._out.at_line_start:
             return "", True
-        return "".join(self._recent)[-TAIL:].rpartition("\n")[2], False
+        return self._out.tail.rpartition("\n")[2], False
 
     def _lone_mark(self, mark: str) -> Step[bool]:
         cursor, out = self._cursor, self._out

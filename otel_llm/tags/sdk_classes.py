@@ -43,6 +43,20 @@ def whole_tool_call(message: Any, call: CallDelta) -> Any:
     return _class_with(kind, "tool_calls", "function")(**fields)
 
 
+@lru_cache(maxsize=256)
+def class_of_type(annotation: Any, kind: str) -> Any:
+    """The class in an annotation, mostly a union, whose field `type` is `kind` alone."""
+    for found in _classes_in(annotation):
+        if "type" in _fields(found) and get_args(_annotation(found, "type")) == (kind,):
+            return found
+    raise LookupError(f"there is no class for a {kind}")
+
+
+def class_of_item(model: Any, name: str, kind: str) -> Any:
+    """The class with `kind` as its `type` among those that the field `name` of a model holds."""
+    return class_of_type(_annotation(model, name), kind)
+
+
 def _json_delta(call: CallDelta) -> JsonObject:
     function = JsonObject(arguments=call.arguments)
     if call.name is None:

@@ -14,7 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from otel_llm.protocol.fields import index_of, items_of
-from otel_llm.protocol.message_text import REASONING_FIELDS, content_text
+from otel_llm.protocol.message_text import REASONING_FIELDS
+from otel_llm.tags.call_deltas import PutArguments, arguments_putter
+from otel_llm.tags.content_parts import text_of_parts, with_text
 from otel_llm.tags.rewritten_text import Rewriter, RewrittenText
 from otel_llm.tags.sdk_classes import tool_call_delta, whole_tool_call
 from otel_llm.tags.writers import CallDelta, OpenAIWriter, Part, ThoughtDelta, text_in
@@ -41,7 +43,7 @@ class Stage:
                 continue
             content = getattr(delta, "content", None)
             if content is not None and type(content) is not str:
-                content = _text_in(content)
+                content = text_of_parts(content)
             finish_reason = getattr(choice, "finish_reason", None)
             server_calls = getattr(delta, "tool_calls", None)
             index = getattr(choice, "index", None)
@@ -60,29 +62,34 @@ class Stage:
             if finish_reason is not None:
                 parts = text.rewritten.feed(content or "")
                 parts += text.rewritten.flush()
-                text.put(chunk, delta, content, parts)
+                text.put(chunk, delta, content, server_calls, parts)
                 self._rewriter.thoughts.learn(text.rewritten.scanner, finish_reason)
                 if text.has_calls:
                     _correct_finish_reason(choice)
-            elif content is not None and not text.rewritten.scanner.is_plain(content):
-                text.put(chunk, delta, content, text.rewritten.feed(content))
+            elif content and not text.is_plain(content):
+                parts = text.feed(content)
+                if len(parts) == 1 and type(part := parts[0]) is CallDelta and part.name is None and part.arguments:
+                    text.put_arguments(chunk, delta, content, server_calls, part)
+                else:
+                    text.put(chunk, delta, content, server_calls, parts)
             self._last = chunk
         return chunk
 
-    def finish(self) -> Any:
-        """The stream is over. Returns one more chunk with the text that was held back, or None."""
+    def finish(self) -> list[Any]:
+        """The stream is over: one more chunk with the text that was held back, if any was."""
         parts = {index: text.rewritten.flush() for index, text in self._choices.items()}
         for text in self._choices.values():
             self._rewriter.thoughts.learn(text.rewritten.scanner, None)
-        left = {index: text.rewritten.left_of("") for index, text in self._choices.items()}
+        left = {index: text.rewritten.left for index, text in self._choices.items()}
         chunk = self._one_more(parts)
         for index, text in self._choices.items():
             text.hand_on("", left[index], chunk)
-        return chunk
+        return [] if chunk is None else [chunk]
 
-    def give_back_rest(self) -> Any:
-        """After a failure, at the end of the stream: one more chunk with the text that is still held back, or None."""
-        return self._one_more({index: [text.rewritten.held] for index, text in self._choices.items()})
+    def give_back_rest(self) -> list[Any]:
+        """After a failure, at the end of the stream: one more chunk with the text that is still held back, if any."""
+        chunk = self._one_more({index: [text.rewritten.held] for index, text in self._choices.items()})
+        return [] if chunk is None else [chunk]
 
     def _one_more(self, parts_of: Mapping[int, Sequence[Part]]) -> Any:
         rest = {index: parts for index, parts in parts_of.items() if any(map(_says_something, parts))}
@@ -117,7 +124,7 @@ class Stage:
         """Rewrite an unstreamed response, in place."""
         for position, choice in enumerate(items_of(getattr(response, "choices", None))):
             message: Any = getattr(choice, "message", None)
-            content = _text_in(getattr(message, "content", None))
+            content = text_of_parts(getattr(message, "content", None))
             if content is None:
                 continue
             server_calls = items_of(getattr(message, "tool_calls", None))
@@ -137,7 +144,7 @@ class Stage:
                 new["reasoning_content"] = (getattr(message, "reasoning_content", None) or "") + thoughts
             left = text_in(parts)
             if left != content:
-                new["content"] = _with_text(message.content, left) or None
+                new["content"] = with_text(message.content, left) or None
             _replace(message, new)
             if calls:
                 _correct_finish_reason(choice)
@@ -148,51 +155,71 @@ class Stage:
             text = self._choices.pop(_index_of(choice), None)
             if text is not None and (held := text.rewritten.held):
                 content = choice.delta.content
-                came = _text_in(content) or ""
+                came = text_of_parts(content) or ""
                 # If another choice of the chunk failed, this one's text is in the chunk already.
                 is_behind = text.last_chunk is chunk
-                choice.delta.content = _with_text(content, came + held if is_behind else held + came)
+                choice.delta.content = with_text(content, came + held if is_behind else held + came)
         return chunk
 
 
 class _ChoiceText:
     """The text of one choice, and its calls."""
 
-    __slots__ = ("_server_indexes", "has_calls", "last_chunk", "rewritten")
+    __slots__ = (
+        "_delta_class",
+        "_put_into",
+        "_server_indexes",
+        "feed",
+        "has_calls",
+        "is_plain",
+        "last_chunk",
+        "rewritten",
+    )
 
     def __init__(self, rewritten: RewrittenText) -> None:
         self.rewritten = rewritten
+        self.feed = rewritten.feed
+        self.is_plain = rewritten.scanner.is_plain
         self.has_calls = False
         """Whether real tool calls were made of it."""
         self._server_indexes: dict[int, int] = {}
+        self._delta_class: type | None = None
+        self._put_into: PutArguments
         self.last_chunk: Any = None
         """The last chunk that this choice's text was written to."""
 
-    def put(self, chunk: Any, delta: Any, content: str | None, parts: Sequence[Part]) -> None:
+    def put(self, chunk: Any, delta: Any, content: str | None, server_calls: Any, parts: Sequence[Part]) -> None:
         """Put what a content was rewritten to in its place."""
-        came = content or ""
-        left = self.rewritten.left_of(came)
-        if len(parts) == 1 and type(parts[0]) is CallDelta and type(delta.content) is str:
-            # In the middle of a call.
-            written, thoughts = "", ""
-            call = parts[0]
-            calls = [tool_call_delta(delta, call)] if call.arguments or call.name is not None else []
-        else:
-            written, thoughts = text_in(parts), _thoughts_in(parts)
-            calls = _tool_calls(delta, parts)
-        if calls or thoughts or written != came:
-            new: dict[str, Any] = {}
-            if calls:
-                new["tool_calls"] = [*items_of(getattr(delta, "tool_calls", None)), *calls]
-            if thoughts:
-                new["reasoning_content"] = (getattr(delta, "reasoning_content", None) or "") + thoughts
-            if written != came:
-                # A chunk that held only markup now has empty content; one with a call has none, as servers send it.
-                new["content"] = _with_text(delta.content, written) or (None if calls or content is None else "")
-            _replace(delta, new)
-            if calls:
-                self.has_calls = True
-        self.hand_on(came, left, chunk)
+        left = self.rewritten.left
+        self._put_parts(delta, content, server_calls, parts)
+        self.last_chunk = chunk
+        self.rewritten.hand_on(content or "", left)
+
+    def put_arguments(self, chunk: Any, delta: Any, content: str, server_calls: Any, part: CallDelta) -> None:
+        """The same in the middle of a call, where most chunks of a call are."""
+        rewritten = self.rewritten
+        left = rewritten.left
+        kind: Any = type(delta)
+        if kind is not self._delta_class:
+            self._delta_class, self._put_into = kind, arguments_putter(kind)
+        self._put_into(delta, server_calls, part.index, part.arguments)
+        self.has_calls = True
+        self.last_chunk = chunk
+        rewritten.hand_on(content, left)
+
+    def _put_parts(self, delta: Any, content: str | None, server_calls: Any, parts: Sequence[Part]) -> None:
+        written, thoughts = text_in(parts), _thoughts_in(parts)
+        calls = _tool_calls(delta, parts)
+        new: dict[str, Any] = {}
+        if calls:
+            new["tool_calls"] = [*items_of(server_calls), *calls]
+        if thoughts:
+            new["reasoning_content"] = (getattr(delta, "reasoning_content", None) or "") + thoughts
+        if written != (content or ""):
+            # A chunk that held only markup now has empty content; one with a call has none, as servers send it.
+            new["content"] = with_text(delta.content, written) or (None if calls or content is None else "")
+        _replace(delta, new)
+        self.has_calls = self.has_calls or bool(calls)
 
     def hand_on(self, content: str, left: int, chunk: Any) -> None:
         """`chunk` now holds all that was fed, which ends with `content`, except its last `left` characters."""
@@ -249,28 +276,6 @@ def _has_thoughts(thing: Any) -> bool:
 
 def _thoughts_in(parts: Iterable[Part]) -> str:
     return "".join([part.text for part in parts if type(part) is ThoughtDelta])
-
-
-def _text_in(content: Any) -> str | None:
-    """The text of a content, or None if it has none. It may be a list of parts (see `message_text.py`)."""
-    if isinstance(content, list):
-        texts = [part["text"] for part in content if _is_text(part)]
-        return "".join(texts) if texts else None
-    return content if type(content) is str else content_text(content)
-
-
-def _with_text(content: Any, text: str) -> Any:
-    """A content with another text. In a list of parts, the first one that has a text gets all of it."""
-    if not isinstance(content, list):
-        return text
-    for part in content:
-        if _is_text(part):
-            part["text"], text = text, ""
-    return [*content, {"type": "text", "text": text}] if text else content
-
-
-def _is_text(part: Any) -> bool:
-    return isinstance(part, dict) and isinstance(part.get("text"), str)
 
 
 def _index_of(choice: Any, otherwise: int = 0) -> int:

@@ -89,7 +89,10 @@ LONE_ANSWER_MARKS = (
 
 # These end messages of other kinds too, so that alone they say nothing.
 _SHARED = frozenset({"<|end|>", "<|end_message|>", "<|eom|>"})
-CLOSING_MARKS = tuple(dict.fromkeys(mark for mark in THOUGHT_MARKS.values() if mark not in _SHARED))
+CLOSING_MARKS = (
+    *dict.fromkeys(mark for mark in THOUGHT_MARKS.values() if mark not in _SHARED),
+    "</think:opensource>",  # Hunyuan V4; other suffixes show themselves
+)
 """Closing marks that show thoughts even without an opening one: the prompt opened them."""
 
 # What ends thoughts besides their closing mark, and is no part of them.
@@ -106,13 +109,13 @@ _STOPS = {
     "<|close|>think<|sep|>": ("<|open|>response<|sep|>", "<|open|>tools<|sep|>"),
 }
 # Hunyuan's tags may have a suffix, one for each checkpoint.
-SUFFIXED = "<think:"
+SUFFIXED, SUFFIXED_CLOSING = "<think:", "</think:"
 SUFFIX = re.compile(r"[\w.\-]*")
 MOST_SUFFIX = 32
 
 NEAR = 400
 """How many characters behind a mark may have a say in whether it counts."""
-TAIL = 8
+TAIL = 2
 """How many characters before it."""
 _ABOUT = 32
 _QUOTES = frozenset("\"'“”‘’«»„‹›「」『』()[]{}*_`")

@@ -6,6 +6,8 @@ How a text is read:
 - Which marks count is decided in `thought_marks.py`, as in a stream.
 - Thoughts that are never closed go on to the end of the text.
 - A closing mark without an opening one ends thoughts that the chat template opened: all text before it is thoughts.
+- A mark that the text around it shows to be its subject is only mentioned (see `mentions.py`). A stream cannot wait for
+  all of that.
 """
 
 from __future__ import annotations
@@ -14,11 +16,23 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
+from otel_llm.tags.mentions import (
+    CODE,
+    is_defined_below,
+    is_explained,
+    is_labelled,
+    is_named,
+    is_set_apart,
+    is_subject,
+    is_type_argument,
+    line_around,
+    without_head,
+)
 from otel_llm.tags.thought_marks import (
     AT_START,
     CLOSING_MARKS,
+    MOST_SUFFIX,
     NEAR,
-    SUFFIX,
     SUFFIXED,
     THOUGHT_MARKS,
     BacktickCount,
@@ -29,13 +43,15 @@ from otel_llm.tags.thought_marks import (
 )
 
 _KNOWN = sorted(map(re.escape, {*THOUGHT_MARKS, *CLOSING_MARKS} - AT_START), key=len, reverse=True)
-_MARK = re.compile("|".join((rf"</?think:{SUFFIX.pattern}>", *_KNOWN, *(rf"\A{re.escape(mark)}" for mark in AT_START))))
+_MARK = re.compile(
+    "|".join((rf"</?think:[\w.\-]{{0,{MOST_SUFFIX}}}>", *_KNOWN, *(rf"\A{re.escape(mark)}" for mark in AT_START)))
+)
 _PLACES = re.compile(rf"(?P<mark>{_MARK.pattern})|(?P<ticks>`+|~~~+)|\n(?=    |\t)|\A(?=    |\t)")
 # What may stand before the first word of a line.
 _HEAD = re.compile(r"[ \t>*+\-#]*(?:\d+[.)][ \t]*)?")
 _INDENTED = re.compile(r"(?:(?: {4}|\t)[^\n]*\n?|[ \t]*\n)+")
-CODE = "\N{OBJECT REPLACEMENT CHARACTER}"
-"""Stands for each character of code."""
+# Two marks that are items of a list, one below the other.
+_NEXT_ITEM = re.compile(r"[ \t]*\n[ \t]*(?:[-*+•–]|\d+[.)])[ \t]+")
 
 
 class Thought(NamedTuple):
@@ -73,13 +89,6 @@ def read_layout(text: str) -> Layout:
     reader = _Reader(text)
     reader.read()
     return Layout(reader.plain, tuple(reader.thoughts))
-
-
-def line_around(text: str, start: int, end: int) -> tuple[str, str]:
-    """What stands before `start` and after `end` in their lines, up to some distance."""
-    first, last = max(start - NEAR, 0), end + NEAR
-    after = text.find("\n", end, last)
-    return text[max(text.rfind("\n", first, start) + 1, first) : start], text[end : last if after < 0 else after]
 
 
 class _Reader:
@@ -132,9 +141,9 @@ class _Reader:
         line_end = self._end_of_line(end)
         begins_line = len(ticks) >= 3 and _HEAD.fullmatch(line_around(text, start, start)[0])
         if begins_line and "`" not in text[end : min(line_end, end + NEAR)]:
-            closing = re.compile(rf"^[ \t>]*{ticks[0]}{{{min(len(ticks), 99)},}}[ \t]*$", re.MULTILINE).search(
-                text, line_end
-            )
+            closing = re.compile(
+                rf"^[ \t>]*{ticks[0]}{{{min(len(ticks), 99)},}}[ \t]*(?:$|(?=<[|｜/]))", re.MULTILINE
+            ).search(text, line_end)
             stop = len(text) if closing is None else closing.end()
         elif ticks[0] == "`":
             stop = text.find(ticks, end, line_end)
@@ -151,13 +160,13 @@ class _Reader:
             self._line_end = len(self._text) if line_end < 0 else line_end
         return self._line_end
 
-    def _counts(self, start: int, end: int, mark: str) -> bool:
+    def _counts(self, start: int, end: int, mark: str, *, opening: bool) -> bool:
         text = self._text
         before, _ = line_around(text, start, start)
         behind = self.thoughts[-1].end if self.thoughts else 0
         line = before if behind < start - len(before) else text[behind:start]
         after = text[end : end + NEAR]
-        if mark in CLOSING_MARKS:
+        if not opening:
             return closes(line, after, begins_line=not line.strip(), ended=True) is True
         return opens(mark, line, after, begins_line=not line.strip(), ended=True) is True
 
@@ -165,7 +174,7 @@ class _Reader:
         """Read the thoughts that `mark` may open. Returns where to read on."""
         text = self._text
         closing = closing_of(mark)
-        if not self._counts(start, end, mark):
+        if not self._counts(start, end, mark, opening=True) or self._is_subject(start, end, closing):
             self._mentioned = (closing, self._end_of_line(end))
             return end
         words = (closing, *stops_of(closing))
@@ -190,11 +199,43 @@ class _Reader:
         self.thoughts.append(Thought(start, len(text), text[end:], mark))
         return len(text)
 
+    def _is_subject(self, start: int, end: int, closing: str) -> bool:
+        """Whether the text is about an opening mark, or about it and its closing one."""
+        text = self._text
+        if self.thoughts and self.thoughts[-1].end == start:
+            return False
+        before, after = line_around(text, start, end)
+        close = text.find(closing, end, self._end_of_line(end))
+        if close < 0:
+            item = _NEXT_ITEM.match(text, end)
+            if item is not None and text.startswith(closing, item.end()) and without_head(before)[1]:
+                return True
+            return self._is_mentioned(start, end, before, after)
+        stop = close + len(closing)
+        if is_set_apart(text, start, stop, before, line_around(text, stop, stop)[1]):
+            return True
+        may_be = not text[end:close].strip() or is_subject(after, of_cjk=True)
+        return may_be and is_subject(text[stop : stop + NEAR], of_cjk=True)
+
+    def _is_mentioned(self, start: int, end: int, before: str, after: str) -> bool:
+        text = self._text
+        if is_set_apart(text, start, end, before, after) or is_type_argument(text, start, end):
+            return True
+        if is_named(before) or is_labelled(text, start, end, before):
+            return True
+        said, is_item = without_head(before)
+        if said.strip():
+            return False
+        return is_explained(after) if after.strip() else is_item or is_defined_below(text, end)
+
     def _closing(self, start: int, end: int, mark: str) -> None:
         mentioned, line_end = self._mentioned
         if mark == mentioned and start < line_end:
             self._mentioned = ("", 0)
-        elif self._counts(start, end, mark):
+        elif self._counts(start, end, mark, opening=False):
+            before, after = line_around(self._text, start, end)
+            if is_subject(after, of_cjk=True) or self._is_mentioned(start, end, before, after):
+                return
             behind = self.thoughts[-1].end if self.thoughts else 0
             self.thoughts.append(Thought(behind, end, self._text[behind:start], mark))
 

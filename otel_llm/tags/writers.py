@@ -48,6 +48,10 @@ class Writer(Protocol):
     def owes_call(self) -> bool:
         """Whether a call has begun of which nothing is written yet."""
 
+    @property
+    def ended(self) -> list[tuple[ParsedCall, int]]:
+        """The calls that have ended, each with the number of characters that it has. Whoever reads it clears it."""
+
     def write(self, pieces: Iterable[Piece], /) -> list[Part]:
         """The parts of these pieces, in the order of the text. No two texts, and no two deltas of a call, adjoin."""
         ...
@@ -95,6 +99,8 @@ class TagWriter:
         self._is_unnamed = False
         # The body of a call without arguments so far; if it has no name either, it can only be written as it is.
         self._pending_body: list[str] = []
+        self.ended: list[tuple[ParsedCall, int]] = []
+        self._length = 0
 
     @property
     def held(self) -> str:
@@ -114,14 +120,23 @@ class TagWriter:
             elif kind == "begin":
                 written.append(self._opening)
                 self._has_arguments, self._is_unnamed = False, True
+                self._length = 0
             elif kind == "end":
                 written.append(self._end(call))
-            elif call.verbatim and self._preserve:
-                if kind == "body":
-                    written.append(text)
             elif kind == "body":
-                if not self._has_arguments:
+                if call.verbatim:
+                    self._length += len(text)
+                if call.verbatim and self._preserve:
+                    written.append(text)
+                elif not self._has_arguments:
                     self._pending_body.append(text)
+            elif kind == "arguments" and not call.verbatim:
+                self._length += len(text)
+                self._has_arguments = True
+                self._pending_body.clear()
+                written.append(text)
+            elif call.verbatim and self._preserve:
+                continue
             elif kind == "name":
                 self._is_unnamed = False
                 written.append(f'{{"name": {json.dumps(text, ensure_ascii=False)}, "arguments": ')
@@ -132,6 +147,7 @@ class TagWriter:
         return "".join(written)
 
     def _end(self, call: ParsedCall) -> str:
+        self.ended.append((call, self._length))
         rest = "".join(self._pending_body)
         self._pending_body.clear()
         self._is_unnamed = False
@@ -170,6 +186,8 @@ class OpenAIWriter:
         self._opening = ""
         # The body of a call without arguments so far.
         self._pending_body: list[str] = []
+        self.ended: list[tuple[ParsedCall, int]] = []
+        self._length = 0
         self._in_text = False
         self._white = ""
 
@@ -178,12 +196,16 @@ class OpenAIWriter:
         for kind, piece, call in pieces:
             if kind == "arguments":
                 # The most frequent kind.
+                if call is not None and not call.verbatim:
+                    self._length += len(piece)
                 if not self._has_arguments:
                     self._has_arguments = True
                     self._pending_body.clear()
                 if piece:
                     self._arguments(parts, piece)
             elif kind == "body":
+                if call is not None and call.verbatim:
+                    self._length += len(piece)
                 if not self._has_arguments:
                     self._pending_body.append(piece)
             elif kind == "text":
@@ -193,6 +215,7 @@ class OpenAIWriter:
             elif kind == "begin":
                 self._opening = piece
                 self._has_arguments = False
+                self._length = 0
                 self.owes_call = True
             elif kind == "name":
                 self._begin(parts, piece)
@@ -222,6 +245,7 @@ class OpenAIWriter:
         body = "".join(self._pending_body)
         self._pending_body.clear()
         self.owes_call = False
+        self.ended.append((call, self._length))
         if call.name is None:
             self._text(parts, self._opening + body + closing)
             return

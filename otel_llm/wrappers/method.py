@@ -300,9 +300,7 @@ def _continued(request: ChatRequest, telemetry: Telemetry) -> ChatRequest:
     """The request, with what is known of the part of its conversation that the server has."""
     turn, known = request.turn, telemetry.recent_calls
     if turn is not None and turn.previous_response is not None:
-        tools = known.tools_before(turn.previous_response)
-        if tools:
-            request = request.with_earlier_tools(tools)
+        request = known.with_earlier_tools(request)
         request = request._replace(turn=known.complete_turn(turn))
     return request._replace(conversation=telemetry.past_turns.complete(request.conversation))
 
@@ -320,8 +318,6 @@ def _rewrite_response(response: Any, observation: Observation) -> None:
 
 def _rewriting(observation: Observation) -> Rewriting | None:
     if observation.config.tool_call_tags is None:
-        return None
-    if observation.request is not None and observation.request.api != "chat":
         return None
     # Imported late: it loads the table of syntaxes, which most applications do not need.
     from otel_llm.wrappers.rewritten_stream import Rewriting

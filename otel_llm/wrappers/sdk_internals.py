@@ -79,6 +79,11 @@ def delegates_to_iterator(stream: object, method: str, fallback: str) -> bool:
     return module.endswith("._streaming") and hasattr(stream, "_iterator")
 
 
+def class_of_chunks(stream: object) -> Any:
+    """What an SDK's stream parses its chunks into: a class or a union. `NoneType`, which has no classes, if unknown."""
+    return getattr(stream, "_cast_to", None) or type(None)
+
+
 def generator_of(stream: object) -> Any:
     """The generator that an SDK's stream reads at this moment, also inside a proxy; None if it reads no generator."""
     iterator = getattr(stream, "_iterator", None)

@@ -51,6 +51,7 @@ BROKEN_TEXTS = {
     "no python": "[add_task(title=",
     "a comma too few": '<tool_call>{"name": "add_task" "arguments": {"title": "x"}}</tool_call>',
     "arguments in a string": '<tool_call>{"arguments": "{\\"title\\": \\"x\\"}", "name": "add_task"}</tool_call>',
+    "the call in its arguments": f"<|channel|>commentary to=add_task<|message|>{BARE}<|call|>",
     "name behind": '<tool_call>{"parameters": {"title": "x"}, "name": "add_task"}</tool_call>',
     "in reasoning": f"<think>I might {HERMES}</think>{HERMES}",
     "cut in a tag": "<function=add_task><parameter=title>buy mi",
