@@ -66,7 +66,7 @@ BROKEN_TEXTS = {
     "numbers and words": "<function=add_task><parameter=count>3</parameter><parameter=other>tru</parameter></function>",
     "a long word": f"<function=add_task><parameter=other>{'a' * 400}</parameter></function>",
     "python behind a marker": """<|tool_call_start|>[add_task(title="buy\\x41 it, now", count=y)]<|tool_call_end|>""",
-    "gemma's quoting": '<|tool_call>call:add_task{title:"x", a b:[{k: "v", l: 1.5}, <|"|>w<|"|>], count:}<tool_call|>',
+    "gemma's quoting": '<|tool_call>call:add_task{"title":"x", a b:[{k: "v", l: 1.5}], c:}<tool_call|>',
     "spaced tags": '<|open|>tools<|sep|><|open|> call tool="add_task"<|sep|><|open|>json<|sep|>{"title": "x',
     "a cut tag": '<|open|>tools<|sep|><|open|>call tool="add_task"<|sep|><|open|>argument key="count"<|sep|>3<|close|>',
     "calls in an answer": "<|start|>assistant to=user<|message|><atem:function_calls>"
@@ -78,6 +78,7 @@ BROKEN_TEXTS = {
     "a program in a line": "Here: ```tool_code add_task(title='x')``` and ```tool_code x```",
     "an object for an array": f"<|START_ACTION|>{BARE}<|END_ACTION|>",
     "python, not JSON": """[TOOL_CALLS]add_task{'title': 'it\\'s \\x41 \\d', 'a': (1, None, [2,],), b: .5, 'c': @}""",
+    "no number": '[TOOL_CALLS]add_task{"title": "x", "count": NaN}',
     "missing brackets": '<tool_call>{"name": "add_task", "arguments": {"title": "x", "a": [1</tool_call>',
     "a comma too many": '<tool_call>{"name": "add_task", "arguments": {"title": "x",}, }</tool_call>',
     "a word that is cut": """[TOOL_CALLS]add_task{'a': Tru""",
