@@ -178,12 +178,14 @@ def until(
     emit: Callable[[str], None] | None = None,
     most: int | None = None,
     cut: Sequence[str] = (),
+    *,
+    leave: bool = False,
 ) -> Step[tuple[str, str | None]]:
     """Read up to and including the first of `words`. Returns the text before it, and the word.
 
     The word is None if the text ends first, or if none begins within `most` characters, which are then read. With
     `emit`, the text before the word is passed to that as it comes, and not returned. If the text ends within one of
-    `cut`, at least two characters of it, that part is dropped.
+    `cut`, at least two characters of it, that part is dropped. `leave`: the word is left unread.
     """
     pattern, longest = _any_of(tuple(words))
     pieces: list[str] = []
@@ -199,7 +201,7 @@ def until(
             if safe <= left:
                 if safe:
                     take(cursor.take(safe))
-                return "".join(pieces), cursor.take(len(match.group()))
+                return "".join(pieces), match.group() if leave else cursor.take(len(match.group()))
         elif match is not None:
             safe = match.start() - position
         elif not cursor.ended:

@@ -284,6 +284,35 @@ _NS = "]<]minimax[>["
 _GEMMA_QUOTES = ('<|"|>', '<|"|>')
 _ESCAPES = ("<escape>", "<escape>")
 
+# Markers around calls in another syntax than JSON, in which some models write JSON all the same.
+_BLOCKS = {
+    _DEEPSEEK_BEGIN: _DEEPSEEK_END,
+    "<|tool_calls_section_begin|>": "<|tool_calls_section_end|>",
+    "<|tool_call_begin|>": "<|tool_call_end|>",
+    "<|plamo:begin_tool_requests:plamo|>": "<|plamo:end_tool_requests:plamo|>",
+    "<｜tool_calls_begin｜>": "<｜tool_calls_end｜>",
+    "<|tool_call>": "<tool_call|>",
+    "<start_function_call>": "<end_function_call>",
+    "<|tool_call:start|>": "<|tool_call:end|>",
+    "<|tools_prefix|>": "<|tools_suffix|>",
+    "<|python_start|>": "<|python_end|>",
+    f"{_NS}<tool_call>": f"{_NS}</tool_call>",
+    **{
+        f"<{name}>": f"</{name}>"
+        for name in (
+            "function_calls",
+            "minimax:tool_call",
+            "seed:tool_call",
+            "dots_function_call",
+            "atem:function_calls",
+            "ifm|tool_calls",
+            "｜DSML｜function_calls",
+            "｜DSML｜tool_calls",
+            "｜GCML｜tool_calls",
+        )
+    },
+}
+
 FORMATS: tuple[Format, ...] = (
     # <tool_call>
     Format("hermes", "Qwen2.5, Qwen3, Hermes 2 Pro, Hermes 3", ("<tool_call>",),
@@ -453,6 +482,9 @@ FORMATS: tuple[Format, ...] = (
     Format("gemma_tool_code", "Gemma 2, 3 (prompted)", ("```tool_code",),
            first_of(json_calls(stops=("```",)), python_program()),
            "ac:abstractcore/tools/parser.py"),
+    # In the block of another syntax
+    Format("bare_json", "any prompted model", tuple(_BLOCKS),
+           json_array_of_calls(*_BLOCKS.values()), "ac:abstractcore/tools/parser.py"),
     # Without a marker: see the scanner
     Format("llama3_json", "Llama 3.1 to 3.3", (), None, "llama_tool_parser.py"),
     Format("bare_json", "any prompted model", (), None, "ac:abstractcore/tools/parser.py"),

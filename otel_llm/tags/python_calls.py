@@ -49,7 +49,8 @@ def python_calls(*closers: str) -> Grammar:
             call = out.begin(context.format, opening=context.opening)
             out.name(call, name)
             if not (yield from _Arguments(cursor, out, call).read()):
-                return out.committed
+                out.commit_as_text()
+                return True
             cursor.settle()
             place = cursor.mark()
             yield from white(cursor)

@@ -45,7 +45,8 @@ def quoted_call(delimiters: tuple[str, str], *closers: str) -> Grammar:
             call = out.begin(context.format, opening=context.opening)
             out.name(call, name)
             if not (yield from _Arguments(cursor, out, call, delimiters, closers).read()):
-                return False
+                out.commit_as_text()
+                return True
             cursor.settle()
         if not out.committed:
             return False

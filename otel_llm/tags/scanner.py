@@ -362,41 +362,47 @@ class Scanner:
 
         word: str | None = None
         while True:
-            _, word = yield from until(cursor, (*closings, *stops, *self._sections), emit)
+            _, word = yield from until(cursor, (*closings, *stops, *self._sections), emit, leave=True)
+            if word is None:
+                break
             if word in _SECTIONS:
                 draft = yield from self._draft(word, closings)
                 if draft is not None:
                     emit(draft)
                     continue
                 word = None
-            if word is None or not backticks.may_hold_mark or (yield from peek(cursor)) != "`":
                 break
+            place = cursor.mark()
+            cursor.take(len(word))
+            if not backticks.may_hold_mark or (yield from peek(cursor)) != "`":
+                if word in stops:
+                    cursor.rewind(place)
+                    word = None
+                cursor.settle()
+                break
+            cursor.settle()
             emit(word)
-        if word is not None and word in stops:
-            cursor.back(len(word))
-            word = None
         out.put(Piece("thoughts_end", word or ""))
         out.at_line_start = out.in_line_head = True
         return word is not None or cursor.waiting > 0
 
     def _draft(self, opening: str, closings: Sequence[str]) -> Step[str | None]:
-        """Read calls in thoughts, from behind their opening marker, to what follows. Returns their text.
+        """Read calls in thoughts, from their opening marker to what follows. Returns their text.
 
         None if nothing follows: the model called instead of closing its thoughts. Then nothing is read. Only the end of
         the text can tell, so the calls are held back.
         """
         cursor = self._cursor
-        cursor.back(len(opening))
         start = cursor.mark()
         word: str | None = opening
         while word is not None:
             cursor.take(len(word))
             if word == "<tool_call>" and not (yield from peek(cursor)).isalpha():
                 break
-            _, end = yield from until(cursor, (*closings, _SECTIONS[word]), most=MOST_HELD)
+            _, end = yield from until(cursor, (*closings, _SECTIONS[word]), most=MOST_HELD, leave=True)
             if end is not None and end in closings:
-                cursor.back(len(end))
                 break
+            cursor.take(len(end or ""))
             yield from run(cursor, _WHITE, 1024)
             word = yield from one_of(cursor, _OPENS_SECTION)
             if word is not None:

@@ -43,6 +43,16 @@ def read(text: str, tools: Sequence[str] | None = ("f", "g")) -> tuple[list[Call
         ("<tool_call>", "</tool_call>"),
         ("<tool_calls>", "</tool_calls>"),
         ("<|tool_call|>", "<|/tool_call|>"),
+        # In place of the family's own syntax.
+        ("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"),
+        ("<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"),
+        ("<minimax:tool_call>", "</minimax:tool_call>"),
+        ("<seed:tool_call>", "</seed:tool_call>"),
+        ("<function_calls>", "</function_calls>"),
+        ("<｜DSML｜tool_calls>", "</｜DSML｜tool_calls>"),
+        ("<|tool_call>", "<tool_call|>"),
+        ("<|python_start|>", "<|python_end|>"),
+        ("<|tools_prefix|>", "<|tools_suffix|>"),
     ],
 )
 def test_one_object_or_an_array_of_them(opening: str, closing: str) -> None:

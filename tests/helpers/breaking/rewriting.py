@@ -51,6 +51,7 @@ TYPES: dict[str, Any] = {
 TOOLS = [tool("add_task", "title", **TYPES), tool("list_tasks")]
 CALL = Call("add_task", ARGUMENTS)
 HERMES = '<tool_call>\n{"name": "add_task", "arguments": {"title": "buy milk"}}\n</tool_call>'
+ARGUMENTS_TEXT = '{"title": "x"}'
 BARE = '{"name": "add_task", "arguments": {"title": "x"}}'
 WRITTEN = {"a call": HERMES, "as JSON": BARE, "a token in quotes": 'It ends with "<|im_end|>".'}
 BROKEN_TEXTS = {
@@ -87,6 +88,23 @@ BROKEN_TEXTS = {
     "a value that is none": "<tool_call>add_task\n<arg_key>count</arg_key>\n<arg_value>NaN</arg_value>\n</tool_call>",
     "numbers and words": "<function=add_task><parameter=count>3</parameter><parameter=other>tru</parameter></function>",
     "a long word": f"<function=add_task><parameter=other>{'a' * 400}</parameter></function>",
+    "python behind a marker": """<|tool_call_start|>[add_task(title="buy\\x41 it, now", count=y)]<|tool_call_end|>""",
+    "gemma's quoting": '<|tool_call>call:add_task{"title":"x", a b:[{k: "v", l: 1.5}], c:}<tool_call|>',
+    "spaced tags": '<|open|>tools<|sep|><|open|> call tool="add_task"<|sep|><|open|>json<|sep|>{"title": "x',
+    "a cut tag": '<|open|>tools<|sep|><|open|>call tool="add_task"<|sep|><|open|>argument key="count"<|sep|>3<|close|>',
+    "calls in an answer": "<|start|>assistant to=user<|message|><atem:function_calls>"
+    '<atem:invoke name="add_task.add_task"><atem:parameter name="title">x</atem:parameter></atem:invoke>'
+    "</atem:function_calls><|eot|>",
+    "no call to a tool": "<|start|>assistant to=self<|message|>I think.<|channel|>analysis to=all<|message|>x",
+    "calls in place of an answer": f"<think>So <tool_call>add_task {ARGUMENTS_TEXT}</tool_call>",
+    "drafts": f"<think>So <tool_call>add_task {ARGUMENTS_TEXT}</tool_call> or so</think>",
+    "a program in a line": "Here: ```tool_code add_task(title='x')``` and ```tool_code x```",
+    "an object for an array": f"<|START_ACTION|>{BARE}<|END_ACTION|>",
+    "python, not JSON": """[TOOL_CALLS]add_task{'title': 'it\\'s \\x41 \\d', 'a': (1, None, [2,],), b: .5, 'c': @}""",
+    "no number": '[TOOL_CALLS]add_task{"title": "x", "count": NaN}',
+    "missing brackets": '<tool_call>{"name": "add_task", "arguments": {"title": "x", "a": [1</tool_call>',
+    "a comma too many": '<tool_call>{"name": "add_task", "arguments": {"title": "x",}, }</tool_call>',
+    "a word that is cut": """[TOOL_CALLS]add_task{'a': Tru""",
     "tags within tags": "<tool_call><function=add_task><parameter=a><parameter=b></parameter></function></tool_call>",
 }
 
