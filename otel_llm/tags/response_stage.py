@@ -281,7 +281,7 @@ class ResponseStage:
             self._place(event)
             self._out.append(event)
             return
-        self._end_made("completed")
+        self._end_made("completed", message)
         self._announce(message)
         segment = message.segment
         kind = getattr(event, "type", None)
@@ -428,7 +428,7 @@ class ResponseStage:
                 self._think(message, part)
 
     def _say(self, message: _Message, text: str, event: Any) -> None:
-        self._end_made("completed")
+        self._end_made("completed", message)
         self._announce(message)
         segment = message.segment
         if segment is not None and segment.said is None:
@@ -527,7 +527,7 @@ class ResponseStage:
     def _call(self, message: _Message, delta: CallDelta) -> None:
         message.has_calls = True
         if delta.name is not None:
-            self._end_made("completed")
+            self._end_made("completed", message)
             self._close(message)
             self._calls += 1
             made = self._made = _Made(self._inserted(message), new_id("fc"), delta.id or "", delta.name)
@@ -545,7 +545,7 @@ class ResponseStage:
     def _think(self, message: _Message, delta: ThoughtDelta) -> None:
         message.has_calls = True
         if self._made is None or self._made.is_call:
-            self._end_made("completed")
+            self._end_made("completed", message)
             self._close(message)
             made = self._made = _Made(self._inserted(message), new_id("rs"))
             self._make("response.output_item.added", made.index, item=made.fields("in_progress"))
@@ -623,7 +623,8 @@ class ResponseStage:
         if text.scanner is self._first:
             self._rewriter.thoughts.learn(text.scanner, None)
         self._write(message, parts, None)
-        self._end_made("incomplete", message)
+        # Only a call that was cut off is not done yet.
+        self._end_made("incomplete" if self._made is not None and self._made.is_call else "completed", message)
         if not self._makes_calls:
             self._calls = before + text.scanner.count
 
@@ -849,6 +850,8 @@ def _merged(parts: list[Part]) -> list[Part]:
         last = merged[-1] if merged else None
         if isinstance(part, str) and isinstance(last, str):
             merged[-1] = last + part
+        elif isinstance(part, ThoughtDelta) and isinstance(last, ThoughtDelta):
+            last.text += part.text
         else:
             merged.append(part)
     return merged

@@ -21,14 +21,13 @@ from otel_llm.demo.scripted_responses import (
     response_events,
 )
 from otel_llm.demo.scripted_server import Answer, Drop, ScriptedServer
-from otel_llm.tags import response_stage, rewritten_text
+from otel_llm.tags import rewritten_text
 from otel_llm.tags.json_objects import as_objects
 from otel_llm.tags.response_objects import EventMaker, fitted_annotations
 from otel_llm.tags.response_stage import ResponseStage
 from otel_llm.tags.rewritten_text import Rewriter
 from otel_llm.tags.scanner import Scanner
 from otel_llm.tags.target import read_target
-from otel_llm.tags.writers import OpenAIWriter, ThoughtDelta
 from tests.helpers.callers import RESPONSE_REQUEST, AsyncCaller, SyncCaller
 from tests.helpers.sdk_versions import needs_responses
 from tests.helpers.seen import Seen
@@ -77,7 +76,7 @@ class Told:
         self.number += 1
         assert self.end is None
         kind = event["type"].removeprefix("response.")
-        index = event.get("output_index")
+        index: Any = event.get("output_index")
         if kind == "output_item.added":
             assert index == len(self.items)
             assert not self.open, "items begin and end one after the other"
@@ -448,27 +447,24 @@ def test_probabilities_of_a_text_that_changed_are_dropped() -> None:
 # -- thoughts --
 
 
-class _Thinking(OpenAIWriter):
-    """Moves what stands in `<think>` of plain text, as a writer may."""
-
-    def write(self, pieces: Any, /) -> Any:
-        parts: list[Any] = []
-        for part in super().write(pieces):
-            if isinstance(part, str) and "THINK" in part:
-                before, _, after = part.partition("THINK")
-                parts += [one for one in (before, ThoughtDelta("hm"), after) if one]
-            else:
-                parts.append(part)
-        return parts
+THOUGHTS = {
+    "before a call": f"<think>hm</think>\n{CALL}",
+    "before an answer": f"<think>\nhm\n</think>\n\nSo: {CALL} done.",
+    "alone": "<think>hm</think>",
+    "cut off": "<think>hm",
+}
 
 
-def test_thoughts_become_an_item(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rewritten_text, "OpenAIWriter", _Thinking)
-    for size in (1000,):
-        told = Told(played(response_events(message(f"\nTHINK so {CALL}"), size=size)))
-        assert [item["type"] for item in told.items.values()][-3:] == ["reasoning", "message", "function_call"]
-        (thoughts,) = (item for item in told.items.values() if item["type"] == "reasoning")
-        assert thoughts["content"] == [{"type": "reasoning_text", "text": "hm"}]
+@pytest.mark.parametrize("text", THOUGHTS.values(), ids=THOUGHTS)
+def test_thoughts_become_an_item(text: str) -> None:
+    expected = whole(message(text)).output
+    assert expected[0]["type"] == "reasoning"
+    assert expected[0]["content"] == [{"type": "reasoning_text", "text": "hm"}]
+    for size in range(1, len(text) + 2):
+        told = Told(played(response_events(message(text), size=size)))
+        assert plainly(told.items.values()) == plainly(expected)
+        assert [item["status"] for item in told.items.values()] == ["completed"] * len(expected)
+        assert told.items[0]["content"] == expected[0]["content"]
 
 
 # -- faults --
@@ -501,7 +497,7 @@ async def test_a_fault_loses_nothing_wherever_it_comes(
             if breaks == "feed":
                 patch.setattr(rewritten_text, "Scanner", type("Breaking", (Scanner,), {"feed": fails(feed)}))
             else:
-                patch.setattr(response_stage.EventMaker, "make", fails(make))
+                patch.setattr(EventMaker, "make", fails(make))
             said = said_in(await caller.read(await caller.respond(stream=True)))
         if left[0] < 0 and said != text:
             begun = max(at for at in range(len(said) + 1) if new.startswith(said[:at]))

@@ -131,7 +131,7 @@ async def test_a_response_that_is_still_to_be_read(sdk: SDK, seen: Seen, serve: 
         async with create(**REQUEST) as raw:
             assert "content-length" not in raw.headers
             found = getattr(raw, read)()
-            got = [part async for part in found] if read.startswith("iter") else await found
+            got: Any = [part async for part in found] if read.startswith("iter") else await found
     else:
         with create(**REQUEST) as raw:
             got = getattr(raw, read)()
