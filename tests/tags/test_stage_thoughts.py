@@ -10,7 +10,7 @@ import pytest
 
 from otel_llm.demo.scripted_server import Answer, ScriptedServer, chunk, completion
 from otel_llm.tags import UnifiedStreamProcessor, rewritten_text
-from otel_llm.tags.reasoning import KnownBeginnings, ThoughtReading
+from otel_llm.tags.reasoning import KnownBeginnings, Reasoning, ThoughtReading
 from otel_llm.tags.response_objects import EventMaker
 from otel_llm.tags.response_stage import ResponseStage
 from otel_llm.tags.scanner import Scanner
@@ -243,11 +243,12 @@ def test_a_whole_response_of_the_responses_api() -> None:
     content = [{"type": "output_text", "text": OPENED, "annotations": []}]
     message = {"type": "message", "id": "m", "role": "assistant", "status": "completed", "content": content}
     fields = {"id": "r", "created_at": 1, "model": "m", "object": "response", "tools": [], "tool_choice": "auto"}
-    for option in ("auto", "opened"):
+    options: tuple[Reasoning, ...] = ("auto", "opened")
+    for option in options:
         response = responses.Response.model_validate(
             {**fields, "parallel_tool_calls": True, "status": "completed", "output": [message]}
         )
-        rewriter = rewritten_text.Rewriter("openai", thoughts=ThoughtReading(option))  # type: ignore[arg-type]
+        rewriter = rewritten_text.Rewriter("openai", thoughts=ThoughtReading(option))
         ResponseStage(rewriter, EventMaker(None)).rewrite_response(response)
         assert [item.type for item in response.output] == ["reasoning", "message", "function_call"]
         assert response.output_text.strip() == "Sure."
