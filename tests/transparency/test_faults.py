@@ -65,7 +65,6 @@ NEVER_CALLED = {
         "protocol.call_snapshot.*",
         "protocol.recording.Recording.delta_count",
         "tags.raw_values.RawValue.held",
-        "tags.scanner.Scanner.count",
         "tags.scanner.Scanner.held",
         "tags.writers.TagWriter.held",
     ],

@@ -101,7 +101,6 @@ BROKEN_TEXTS = {
     "a program in a line": "Here: ```tool_code add_task(title='x')``` and ```tool_code x```",
     "an object for an array": f"<|START_ACTION|>{BARE}<|END_ACTION|>",
     "python, not JSON": """[TOOL_CALLS]add_task{'title': 'it\\'s \\x41 \\d', 'a': (1, None, [2,],), b: .5, 'c': @}""",
-    "no number": '[TOOL_CALLS]add_task{"title": "x", "count": NaN}',
     "missing brackets": '<tool_call>{"name": "add_task", "arguments": {"title": "x", "a": [1</tool_call>',
     "a comma too many": '<tool_call>{"name": "add_task", "arguments": {"title": "x",}, }</tool_call>',
     "a word that is cut": """[TOOL_CALLS]add_task{'a': Tru""",
@@ -336,6 +335,7 @@ SCENARIOS = [
         "a rewriter", saying(f"Sure.\n{HERMES}\nDone."), {"tool_call_tags": ToolCallTagRewriter("x,y", tools=TOOLS)}
     ),
     Scenario("rewritten, either way", either_way_rewritten, by="itself", rewrites=True),
+    rewriting("no number", saying('Sure.\n[TOOL_CALLS]add_task{"title": "x", "count": NaN}', 80)),
     *(rewriting(name, saying(f"Sure.\n{said}")) for name, said in BROKEN_TEXTS.items()),
     *(rewriting(name, saying(f"Sure.\n{family.write([CALL])}\nDone.", 16)) for name, family in FAMILIES.items()),
     *(Scenario(f"written, {name}", saying(f"Sure.\n{said}")) for name, said in WRITTEN.items()),
