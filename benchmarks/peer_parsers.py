@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import importlib.util
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -141,6 +142,8 @@ class SGLang:
             stand_in = ModuleType("transformers")
             stand_in.PreTrainedTokenizerBase = object  # type: ignore[attr-defined]
             sys.modules["transformers"] = stand_in
+        # They log each call that they cannot read.
+        logging.getLogger("llm_router_utils").setLevel(logging.CRITICAL)
         base = "llm_router_utils.sglang"
         self._tool = importlib.import_module(f"{base}.srt.entrypoints.openai.protocol").Tool
         self._calls = importlib.import_module(f"{base}.srt.function_call.function_call_parser").FunctionCallParser

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from otel_llm.tags.declared import declared_tools
+from otel_llm.tags.ids import new_id
 from otel_llm.tags.lenient_json import call_in, parse_leniently
 from otel_llm.tags.pieces import ParsedCall, Piece
 from otel_llm.tags.scanner import Scanner
@@ -95,4 +95,4 @@ class IncrementalToolDetector:
             name, arguments = call_in(body) if isinstance(body, dict) else (name, None)
         if not name or not isinstance(arguments, dict):
             return None
-        return ToolCall(name, arguments, f"call_{uuid.uuid4().hex[:24]}")
+        return ToolCall(name, arguments, new_id("call"))

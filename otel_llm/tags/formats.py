@@ -2,19 +2,20 @@
 
 Families may share a marker. Its rows are tried in the order of the table, and the first grammar that reads a call wins.
 `reference` names the file that defines the syntax: in vLLM (`vllm/tool_parsers/`), SGLang (`sgl:`,
-`python/sglang/srt/function_call/`), llama.cpp (`lcpp:`, `models/templates/`), AbstractCore (`ac:`) or OpenAI's harmony
-(`oai:`).
+`python/sglang/srt/function_call/`), llama.cpp (`lcpp:`, `models/templates/`), AbstractCore (`ac:`), OpenAI's harmony
+(`oai:`), SMG (`smg:`, `crates/`) or mlx-lm (`mlx-lm:`, `mlx_lm/`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 from otel_llm.tags.cursor import Cursor, Step, literal, run
-from otel_llm.tags.grammars import Context, Grammar, first_of, name_before
+from otel_llm.tags.grammars import Context, Grammar, first_of, name_before, tool_name
 from otel_llm.tags.json_calls import (
     NamedCall,
     json_array,
@@ -27,7 +28,7 @@ from otel_llm.tags.json_calls import (
 from otel_llm.tags.messages import header, message_of_calls, message_to_tool, recipient, undoubled
 from otel_llm.tags.nested_tags import nested_tags
 from otel_llm.tags.pieces import PieceBuffer
-from otel_llm.tags.python_calls import python_calls, python_program
+from otel_llm.tags.python_calls import python_calls, python_dicts, python_program
 from otel_llm.tags.quoted_calls import quoted_call
 from otel_llm.tags.xml_calls import Tags, xml_parameters
 from otel_llm.tags.xtml_calls import OPENERS as OPENERS_OF_XTML
@@ -56,8 +57,29 @@ def _functions_name(name: str) -> str:
     return head if colon and number.isdigit() else name
 
 
+_NAME_AND_JSON = named_json(NamedCall(closers=("</tool_call>",)))
+
+
+def _tool_before_json(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[bool]:
+    """The name of a tool, then JSON. Any other word before JSON is prose."""
+    place = cursor.mark()
+    name = yield from tool_name(cursor)
+    cursor.rewind(place)
+    if not name or name.endswith(":") or not context.may_be_tool(name):
+        return False
+    return (yield from _NAME_AND_JSON(cursor, out, context))
+
+
 _ARG_TAGS = Tags(key="<arg_key>", key_end="</arg_key>", value="<arg_value>", value_end="</arg_value>")
 _GLM = xml_parameters(replace(_ARG_TAGS, closers=("</tool_call>",)))
+_LONGCAT = Tags(
+    key="<longcat_arg_key>",
+    key_end="</longcat_arg_key>",
+    value="<longcat_arg_value>",
+    value_end="</longcat_arg_value>",
+    closers=("</longcat_tool_call>",),
+    name_of=_functions_name,
+)
 _FUNCTION = Tags(
     key="<parameter=",
     key_end=">",
@@ -66,20 +88,22 @@ _FUNCTION = Tags(
     name_end=(">",),
     closers=("</function>",),
 )
-_OWN_LINES = replace(_FUNCTION, own_lines=True, html_escaped=None, block_closers=("</tool_call>",))
+_OWN_LINES = replace(_FUNCTION, own_lines=True, block_closers=("</tool_call>",))
 _INVOKE = Tags(
     key='<parameter name="',
     key_end='"',
     value=">",
+    attributes=True,
     value_end="</parameter>",
     call_open=('<invoke name="',),
     name_end=('">',),
+    empty_end=('"/>', '" />'),
     closers=("</invoke>",),
     json_body=True,
 )
 
 
-def _invoke(prefix: str, *ends: str, name_of: Callable[[str], str] = str) -> Grammar:
+def _invoke(prefix: str, *ends: str, **more: Any) -> Grammar:
     """The `<invoke>` and `<parameter>` tags, each with a prefix."""
 
     def prefixed(tag: str) -> str:
@@ -92,9 +116,33 @@ def _invoke(prefix: str, *ends: str, name_of: Callable[[str], str] = str) -> Gra
         call_open=[prefixed(tag) for tag in _INVOKE.call_open],
         closers=[prefixed(tag) for tag in _INVOKE.closers],
         block_closers=ends,
-        name_of=name_of,
+        **more,
     )
     return xml_parameters(tags)
+
+
+# Wrappers of DeepSeek V3.2 and V4. V4.1 has a space before the name of each tag.
+_DSML_BLOCKS = ("function_calls", "tool_calls", "calls", "function_call", "tool_call", "call")
+_DSML_NAME = re.compile(r"[\w ]*")
+
+
+@lru_cache(maxsize=8)
+def _dsml(prefix: str, *, marker_opens_call: bool = False) -> Grammar:
+    """DeepSeek's invokes. Any of the wrappers may close the block."""
+    mark = prefix.rstrip()
+    ends = [f"</{mark}{space}{block}>" for block in _DSML_BLOCKS for space in ("", " ")]
+    return _invoke(prefix, *ends, unmistakable=True, marker_opens_call=marker_opens_call)
+
+
+_DSML, _DSML_SPACED = _dsml("｜DSML｜"), _dsml("｜DSML｜ ")
+
+
+def _dsml_damaged(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[bool]:
+    """Invokes whose wrapper is none of those known, or is not closed."""
+    prefix = context.opening.removeprefix("<")
+    yield from run(cursor, _DSML_NAME, 32)
+    yield from literal(cursor, ">")
+    return (yield from first_of(_dsml(prefix), _dsml(f"{prefix} "))(cursor, out, context))
 
 
 @lru_cache(maxsize=16)
@@ -125,19 +173,27 @@ def _hy_suffixed(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[boo
 _DEEPSEEK_BEGIN, _DEEPSEEK_END = "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"
 _DEEPSEEK_CALL = "<｜tool▁call▁begin｜>"
 _DEEPSEEK_V3 = NamedCall(
-    before=(f"{_DEEPSEEK_CALL}function<｜tool▁sep｜>",),
-    after=("```json",),
-    closers=("```<｜tool▁call▁end｜>", "```\n<｜tool▁call▁end｜>", "```"),
+    before=(f"{_DEEPSEEK_CALL}function<｜tool▁sep｜>", f"{_DEEPSEEK_CALL}<｜tool▁sep｜>"),
+    after=("```json", "```", ""),
+    closers=("```<｜tool▁call▁end｜>", "```\n<｜tool▁call▁end｜>", "```", "<｜tool▁call▁end｜>"),
     block_closers=(_DEEPSEEK_END,),
     several=True,
 )
 _DEEPSEEK_V31 = NamedCall(
     before=(_DEEPSEEK_CALL,),
-    after=("<｜tool▁sep｜>",),
-    closers=("<｜tool▁call▁end｜>",),
+    after=("<｜tool▁sep｜>", "<｜tool▁sep｜>```json", "<｜tool▁sep｜>\n```json", "```json"),
+    closers=("<｜tool▁call▁end｜>", "```<｜tool▁call▁end｜>", "```\n<｜tool▁call▁end｜>", "```"),
     block_closers=(_DEEPSEEK_END,),
     several=True,
 )
+
+
+def _after_marker(markup: NamedCall) -> NamedCall:
+    """The same calls, where the marker is the tag that begins the first one."""
+    rest = [word.removeprefix(_DEEPSEEK_CALL) for word in markup.before]
+    return replace(markup, before=tuple(dict.fromkeys((*markup.before, *rest))))
+
+
 _KIMI_K2 = NamedCall(
     before=("<|tool_call_begin|>",),
     after=("<|tool_call_argument_begin|>",),
@@ -162,13 +218,21 @@ _PLAMO = NamedCall(
     block_closers=("<|plamo:end_tool_requests:plamo|>",),
     several=True,
 )
+_STEP3_INVOKE = '<steptml:invoke name="'
+_STEP3_END = "<｜tool_call_end｜>"
 _STEP3 = replace(
     _INVOKE,
     key='<steptml:parameter name="',
     value_end="</steptml:parameter>",
-    call_open=('<｜tool_call_begin｜>function<｜tool_sep｜><steptml:invoke name="',),
-    closers=("</steptml:invoke><｜tool_call_end｜>", "</steptml:invoke>"),
+    call_open=tuple(
+        f"{begin}{kind}{line}{_STEP3_INVOKE}"
+        for begin in ("<｜tool_call_begin｜>", "<｜tool_call_begin｜>\n", "")
+        for kind in ("function<｜tool_sep｜>", "<｜tool_sep｜>", "")
+        for line in ("", "\n")
+    ),
+    closers=(f"</steptml:invoke>{_STEP3_END}", f"</steptml:invoke>\n{_STEP3_END}", "</steptml:invoke>", _STEP3_END),
     block_closers=("<｜tool_calls_end｜>",),
+    unmistakable=True,
 )
 _MUSE = _invoke(
     "atem:",
@@ -180,6 +244,16 @@ _MUSE = _invoke(
 _MUSE_BLOCK = ("<atem:function_calls>", "</atem:function_calls>")
 _MUSE_MESSAGE = message_to_tool(f"<|message|>{_MUSE_BLOCK[0]}", _MUSE)
 _MUSE_ANSWER = message_of_calls(_MUSE_BLOCK, re.compile(r'<atem:invoke name="([^"<>]*)"'), _MUSE)
+_BEAM = Tags(
+    key='<rfl:parameter name="',
+    key_end='"',
+    value=">",
+    attributes=True,
+    value_end="</rfl:parameter>",
+    closers=("<|call|>", "<|end|>"),
+    trimmed=True,
+)
+_BEAM_HEADS = ("<|channel|>analysis <|constrain|>xml<|message|>", "<|channel|>analysis<|message|>")
 _SOLAR = Tags(
     key="<|tool_arg:start|>",
     key_end="<|tool_arg:value|>",
@@ -199,6 +273,7 @@ _MINICPM = Tags(
     key='<param name="',
     key_end='"',
     value=">",
+    attributes=True,
     value_end="</param>",
     name_end=('">',),
     closers=("</function>",),
@@ -234,6 +309,8 @@ FORMATS: tuple[Format, ...] = (
     Format("glm45", "GLM-4.5, GLM-4.6", ("<tool_call>",), _GLM, "glm4_moe_tool_parser.py"),
     Format("glm47", "GLM-4.7, GLM-5", ("<tool_call>",), _GLM, "glm47_moe_tool_parser.py"),
     Format("poolside_v1", "Poolside", ("<tool_call>",), _GLM, "poolside_v1_tool_parser.py"),
+    Format("poolside_v1", "Poolside, its arguments as JSON", ("<tool_call>",),
+           _tool_before_json, "poolside_v1_tool_parser.py"),
     # <tool_calls>
     Format("jamba", "Jamba 1.5 to 1.7", ("<tool_calls>",), json_array("</tool_calls>"), "jamba_tool_parser.py"),
     Format("hunyuan_a13b", "Hunyuan-A13B", ("<tool_calls>",),
@@ -258,6 +335,7 @@ FORMATS: tuple[Format, ...] = (
            json_array_of_calls("<|tool_call_end|>"), "openpangu_v2_tool_parser.py"),
     Format("lfm2", "LFM2, LFM2.5", ("<|tool_call_start|>",),
            python_calls("<|tool_call_end|>"), "lfm2_tool_parser.py"),
+    Format("sarashina", "Sarashina", ("<|tool_calls|>",), python_dicts(), "smg:tool_parser/src/parsers/sarashina.rs"),
     Format("kimi_k2", "Kimi K2, K2 Thinking, K2.5", ("<|tool_calls_section_begin|>",),
            named_json(_KIMI_K2), "kimi_k2_tool_parser.py"),
     Format("kimi_k2", "Kimi K2, its section marker lost", ("<|tool_call_begin|>",),
@@ -283,9 +361,17 @@ FORMATS: tuple[Format, ...] = (
            json_calls(), "gigachat3_tool_parser.py"),
     # Invokes and parameters
     Format("deepseek_v32", "DeepSeek V3.2", ("<｜DSML｜function_calls>",),
-           _invoke("｜DSML｜", "</｜DSML｜function_calls>"), "deepseekv32_tool_parser.py"),
+           first_of(_DSML, _DSML_SPACED), "deepseekv32_tool_parser.py"),
     Format("deepseek_v4", "DeepSeek V4", ("<｜DSML｜tool_calls>",),
-           _invoke("｜DSML｜", "</｜DSML｜tool_calls>"), "deepseekv4_tool_parser.py"),
+           first_of(_DSML, _DSML_SPACED), "deepseekv4_tool_parser.py"),
+    Format("deepseek_v4", "DeepSeek V4, its wrapper lost", ('<｜DSML｜invoke name="',),
+           _dsml("｜DSML｜", marker_opens_call=True), "deepseekv4_tool_parser.py"),
+    Format("deepseek_v41", "DeepSeek V4.1", ("<｜DSML｜ calls>",),
+           first_of(_DSML_SPACED, _DSML), "sgl:deepseekv41_detector.py"),
+    Format("deepseek_v41", "DeepSeek V4.1, its wrapper lost", ('<｜DSML｜ invoke name="',),
+           _dsml("｜DSML｜ ", marker_opens_call=True), "sgl:deepseekv41_detector.py"),
+    Format("deepseek_v4", "DeepSeek V3.2 to V4.1, their wrapper damaged", ("<｜DSML｜", "<|DSML|"),
+           _dsml_damaged, "deepseekv4_tool_parser.py"),
     Format("gigachat35", "GigaChat 3.5", ("<｜GCML｜tool_calls>",),
            _invoke("｜GCML｜", "</｜GCML｜tool_calls>"), "gigachat35_tool_parser.py"),
     Format("minimax_m2", "MiniMax-M2, M2.1, M2.5", ("<minimax:tool_call>",),
@@ -294,7 +380,10 @@ FORMATS: tuple[Format, ...] = (
            nested_tags(_NS, f"{_NS}</tool_call>"), "minimax_m3_tool_parser.py"),
     Format("dots", "rednote dots", ("<dots_function_call>",),
            _invoke("", "</dots_function_call>"), "dots_tool_parser.py"),
-    Format("step3", "Step-3", ("<｜tool_calls_begin｜>",), xml_parameters(_STEP3), "step3_tool_parser.py"),
+    Format("step3", "Step-3", ("<｜tool_calls_begin｜>", "<｜tool_call_begin｜>"),
+           xml_parameters(_STEP3), "step3_tool_parser.py"),
+    Format("step3", "Step-3, its outer tags lost", (_STEP3_INVOKE,),
+           xml_parameters(replace(_STEP3, marker_opens_call=True)), "step3_tool_parser.py"),
     Format("muse_glimmer", "Muse Glimmer", ("<|start|>assistant to=",), _MUSE_MESSAGE, "sgl:muse_glimmer_detector.py"),
     Format("muse_glimmer", "Muse Glimmer", (" to=",), _MUSE_MESSAGE, "sgl:muse_glimmer_detector.py", at="start"),
     Format("muse_glimmer", "Muse Glimmer, its calls addressed to the user", ("<|start|>assistant to=user<|message|>",),
@@ -311,10 +400,18 @@ FORMATS: tuple[Format, ...] = (
            named_json(_DEEPSEEK_V3), "deepseekv3_tool_parser.py"),
     Format("deepseek_v31", "DeepSeek V3.1", (_DEEPSEEK_BEGIN,),
            named_json(_DEEPSEEK_V31), "deepseekv31_tool_parser.py"),
+    Format("deepseek_v3", "DeepSeek V3, its section marker lost", (_DEEPSEEK_CALL,),
+           named_json(_after_marker(_DEEPSEEK_V3)), "deepseekv3_tool_parser.py"),
+    Format("deepseek_v31", "DeepSeek V3.1, its section marker lost", (_DEEPSEEK_CALL,),
+           named_json(_after_marker(_DEEPSEEK_V31)), "deepseekv31_tool_parser.py"),
     Format("harmony", "gpt-oss", _HARMONY_OPENERS,
            named_json(_HARMONY), "oai:docs/format.md"),
     Format("harmony", "gpt-oss, its recipient at the head of the message", (" to=",),
            named_json(_HARMONY), "oai:docs/format.md", at="start"),
+    Format("beam", "Beam", ("<|start|>assistant to=", "<|start|>assistant<|channel|>analysis to="),
+           xml_parameters(replace(_BEAM, name_end=_BEAM_HEADS)), "smg:response_template_parser"),
+    Format("beam", "Beam, its recipient at the head of the message", (" to=", "to="),
+           xml_parameters(replace(_BEAM, name_end=_BEAM_HEADS)), "smg:response_template_parser", at="start"),
     Format("plamo3", "PLaMo 3", ("<|plamo:begin_tool_requests:plamo|>",), named_json(_PLAMO), "plamo3_tool_parser.py"),
     Format("inkling", "Inkling", ("<|message_model|>",),
            name_before("<|content_invoke_tool_json|>", json_objects("<|end_message|>", verbatim=False)),
@@ -337,6 +434,10 @@ FORMATS: tuple[Format, ...] = (
     # Tags of their own around what others have
     Format("longcat", "LongCat-Flash", ("<longcat_tool_call>",),
            json_calls("</longcat_tool_call>"), "longcat_tool_parser.py"),
+    Format("longcat_xml", "LongCat-Flash-Lite", ("<longcat_tool_call>",),
+           xml_parameters(_LONGCAT), "mlx-lm:tool_parsers/longcat.py"),
+    Format("iquest_q1", "IQuest-Q1", ("<iquest_tool_call>",),
+           xml_parameters(replace(_ARG_TAGS, closers=("</iquest_tool_call>",))), "sgl:iquest_q1_detector.py"),
     Format("nemotron", "Nemotron Nano v2", ("<TOOLCALL>",),
            json_array_of_calls("</TOOLCALL>"), "nemotron_nano_v2_tool_parser.py"),
     Format("cohere_command", "Command A, R7B", ("<|START_ACTION|>",),

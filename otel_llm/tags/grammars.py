@@ -62,13 +62,17 @@ def closer(cursor: Cursor, closers: Sequence[str]) -> Step[str]:
     before = cursor.mark()
     yield from white(cursor)
     word = yield from one_of(cursor, closers)
-    if word is None:
-        if cursor.ended and is_cut_word(cursor.text, cursor.position, closers):
-            cursor.take(cursor.waiting)
-        else:
-            cursor.rewind(before)
+    if word is None and ends_within(cursor, closers):
+        cursor.take(cursor.waiting)
+    elif word is None:
+        cursor.rewind(before)
     cursor.settle()
     return word or ""
+
+
+def ends_within(cursor: Cursor, words: Sequence[str]) -> bool:
+    """Whether the text ends here, within one of `words`."""
+    return cursor.ended and is_cut_word(cursor.text, cursor.position, words)
 
 
 def end_json_call(cursor: Cursor, out: PieceBuffer, call: ParsedCall, end: str, closers: Sequence[str]) -> Step[str]:

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from json.encoder import encode_basestring
 from typing import Any, Literal
 
 from otel_llm.tags.cursor import Cursor, Step
@@ -97,6 +98,11 @@ def string(
     return None
 
 
+def in_string(text: str) -> str:
+    """The text as it is written within a string of JSON."""
+    return encode_basestring(text)[1:-1]
+
+
 def scalar_as_json(text: str) -> str | None:
     """The JSON of a number or a word of JSON or Python. None for other text."""
     if _JSON_SCALAR.fullmatch(text):
@@ -158,7 +164,10 @@ class _Reader:
         """Read on at `start`. Returns where it stopped, what it emits, and how the value ended if it did."""
         if self._raw_depth:
             return self._read_raw(text, start, ended=ended)
-        place, copied, size = start, start, len(text)
+        size = len(text)
+        if self._quote and _IN_STRING[self._quote].search(text, start) is None:
+            return size, text[start:] if start else text, None
+        place = copied = start
         parts: list[str] = []
         end: End | None = None
         while place < size:
@@ -186,7 +195,7 @@ class _Reader:
                             copied = place = size
                         break
                 else:
-                    length, written = 1, json.dumps(mark)[1:-1]
+                    length, written = 1, in_string(mark)
                 if written:
                     parts += (text[copied:place], written)
                     copied = place + length

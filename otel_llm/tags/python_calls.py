@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from otel_llm.tags.brackets import PYTHON, balanced
 from otel_llm.tags.cursor import Cursor, Step, literal, one_of, peek, run, until, white
 from otel_llm.tags.grammars import Context, Grammar, closer, emit_call, tool_name
+from otel_llm.tags.json_body import CALL_KEYS
+from otel_llm.tags.json_text import in_string
+from otel_llm.tags.lenient_json import call_in
 from otel_llm.tags.pieces import ParsedCall, PieceBuffer
 from otel_llm.tags.python_syntax import ENDS, NotACall, read_calls, read_literal, unescape
 
@@ -185,7 +189,7 @@ class _Arguments:
             length += len(piece)
             if length > _LONG_STRING:
                 self._out.commit()
-            self._emit(json.dumps(unescape(piece), ensure_ascii=False)[1:-1])
+            self._emit(in_string(unescape(piece) if "\\" in piece else piece))
             if is_closed:
                 cursor.take(len(quote or mark))
                 return True
@@ -235,6 +239,60 @@ def python_program() -> Grammar:
         return out.committed
 
     return read
+
+
+def python_dicts() -> Grammar:
+    """A list of dicts with name and arguments, or one dict."""
+
+    def read(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[bool]:
+        yield from white(cursor)
+        if not (yield from dicts_begin(cursor)):
+            return False
+        body = yield from balanced(cursor, PYTHON)
+        calls = None if body is None else calls_in_dicts(body)
+        if calls is None:
+            out.commit_as_text()
+            return True
+        out.commit()
+        for tool, arguments in calls:
+            emit_call(out, context, tool, arguments)
+        return True
+
+    return read
+
+
+def dicts_begin(cursor: Cursor, quotes: Sequence[str] = ("'", '"')) -> Step[bool]:
+    """Whether `[{'name':` comes, or the same without the bracket or with another key of a call. It is left unread."""
+    place = cursor.mark()
+    if (yield from literal(cursor, "[")):
+        yield from white(cursor)
+    begins = False
+    if (yield from literal(cursor, "{")):
+        yield from white(cursor)
+        quote = yield from one_of(cursor, quotes)
+        key = yield from run(cursor, _KEYWORD, 64)
+        if quote is not None and key in CALL_KEYS and (yield from literal(cursor, quote)):
+            yield from white(cursor)
+            begins = (yield from peek(cursor)) == ":"
+    cursor.rewind(place)
+    return begins
+
+
+def calls_in_dicts(text: str) -> list[tuple[str, dict[str, Any]]] | None:
+    """Name and arguments of each dict in a list, or of one dict. None if `text` is anything else."""
+    try:
+        value = read_literal(text)
+    except (NotACall, RecursionError):
+        return None
+    found = []
+    for entry in value if isinstance(value, list) else [value]:
+        if not isinstance(entry, dict) or not entry.keys() <= CALL_KEYS:
+            return None
+        name, arguments = call_in(entry)
+        if not name or not isinstance(arguments, dict):
+            return None
+        found.append((name, arguments))
+    return found or None
 
 
 def calls_in(text: str) -> list[tuple[str, dict[str, Any]]] | None:

@@ -15,7 +15,7 @@ from typing import Any
 from otel_llm.tags.brackets import MOST_HELD
 from otel_llm.tags.cursor import Cursor, Step, literal, one_of, peek, run, until, white
 from otel_llm.tags.grammars import Context, Grammar, closer, tool_name
-from otel_llm.tags.json_text import string
+from otel_llm.tags.json_text import in_string, string
 from otel_llm.tags.pieces import ParsedCall, PieceBuffer
 from otel_llm.tags.python_syntax import NotACall
 
@@ -151,7 +151,7 @@ class _Arguments:
                 length += len(piece)
                 if length > _LONG_STRING:
                     self._out.commit()
-                self._emit(json.dumps(piece, ensure_ascii=False)[1:-1])
+                self._emit(in_string(piece))
 
             if (yield from until(cursor, self._delimiters[1:], emit))[1] is None:
                 return None

@@ -6,7 +6,6 @@ Events and their fields: the OpenAI API reference, "Responses: streaming events"
 from __future__ import annotations
 
 import copy
-import uuid
 from typing import Any
 
 from otel_llm.protocol.fields import field, index_of, items_of
@@ -42,10 +41,6 @@ def items_for(response: Any, items: list[dict[str, Any]]) -> list[Any]:
     if isinstance(response, JsonObject):
         return [as_objects(item) for item in items]
     return [class_of_item(type(response), "output", item["type"]).construct(**item) for item in items]
-
-
-def new_id(prefix: str) -> str:
-    return f"{prefix}_{uuid.uuid4().hex[:24]}"
 
 
 def function_call(item_id: str, call_id: str, name: str, arguments: str, status: str) -> dict[str, Any]:

@@ -18,13 +18,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from otel_llm.protocol.fields import index_of, items_of, text_of
+from otel_llm.tags.ids import new_id
 from otel_llm.tags.response_objects import (
     EventMaker,
     as_json,
     fitted_annotations,
     function_call,
     items_for,
-    new_id,
     reasoning_item,
 )
 from otel_llm.tags.rewritten_text import Rewriter, RewrittenText

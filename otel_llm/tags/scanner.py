@@ -126,7 +126,7 @@ class Scanner:
         """The first closing mark of thoughts that no mark in the text opened: the prompt did."""
         self.expected_inside = bool(inside)
         self.closed_inside = False
-        """Whether thoughts that the text began inside of came to their closing mark."""
+        """Whether thoughts that the text began inside of came to an end before it."""
         self._out = PieceBuffer(self._cursor)
         # Whether plain text needs no reading here.
         self._passes = False
@@ -190,7 +190,7 @@ class Scanner:
             self._before_last = self._last = ""
 
     def _begin(self) -> None:
-        self._cursor.ended = False
+        self._cursor.begin()
         self._out.reset()
         self._out.at_line_start = self._out.in_line_head = True
         # Whether no text has come so far.
@@ -349,7 +349,7 @@ class Scanner:
             self.closed_inside = yield from self._thoughts("", closings, ())
 
     def _thoughts(self, mark: str, closings: Sequence[str], stops: Sequence[str]) -> Step[bool]:
-        """Read thoughts to their end. Returns whether a closing mark is there."""
+        """Read thoughts to their end. Returns False if that is the end of the text."""
         cursor, out = self._cursor, self._out
         self._has_thoughts, self._at_start = True, False
         out.put(Piece("thoughts_begin", mark))
@@ -376,7 +376,7 @@ class Scanner:
             word = None
         out.put(Piece("thoughts_end", word or ""))
         out.at_line_start = out.in_line_head = True
-        return word is not None
+        return word is not None or cursor.waiting > 0
 
     def _draft(self, opening: str, closings: Sequence[str]) -> Step[str | None]:
         """Read calls in thoughts, from behind their opening marker, to what follows. Returns their text.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Iterable
 from typing import Protocol
 
 from otel_llm.tags.custom_tags import ToolCallTags
+from otel_llm.tags.ids import new_id
 from otel_llm.tags.json_body import ARGUMENT_KEYS
 from otel_llm.tags.lenient_json import call_in, parse_leniently
 from otel_llm.tags.pieces import ParsedCall, Piece
@@ -230,7 +230,7 @@ class OpenAIWriter:
         self._index = self.next_index
         self.next_index += 1
         self.calls += 1
-        parts.append(CallDelta(self._index, f"call_{uuid.uuid4().hex[:24]}", name))
+        parts.append(CallDelta(self._index, new_id("call"), name))
 
     def _arguments(self, parts: list[Part], text: str) -> CallDelta:
         last = parts[-1] if parts else None

@@ -20,6 +20,7 @@ from otel_llm.tags.raw_values import NO_STRING, STRING, RawValue, Types, paramet
 _OPEN, _CLOSE, _SEPARATOR = "<|open|>", "<|close|>", "<|sep|>"
 OPENERS = tuple(f"{_OPEN}{before}tools{behind}{_SEPARATOR}" for before in ("", " ") for behind in ("", " "))
 _WORD = re.compile(r"[a-z]*")
+_WHOLE_TAG = re.compile(r"<\|(?:close\|>\s*|(open)\|>\s*)([a-z]+)(?(1)([^<]*)|\s*)<\|sep\|>")
 _ATTRIBUTE = re.compile(r'(\w+)\s*=\s*"([^"]*)"')
 _QUOTES = {"&quot;": '"', "&apos;": "'", "&#34;": '"', "&#39;": "'"}
 _LONGEST_ATTRIBUTES = 4096
@@ -67,6 +68,9 @@ def xtml_calls() -> Grammar:
 
 def _tag(cursor: Cursor) -> Step[_Tag | None]:
     """Read a tag. The cursor keeps what was read if it is none."""
+    if match := _WHOLE_TAG.match(cursor.text, cursor.position):
+        cursor.take(len(match.group()))
+        return _Tag(match[1] == "open", match[2], match[3] or "") if match[2] in _PARTS else None
     head = yield from _tag_head(cursor)
     if head is None:
         return None

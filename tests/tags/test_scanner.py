@@ -638,10 +638,10 @@ def test_an_object_with_other_keys_than_a_call_is_data() -> None:
         (f"<tool_call>{BODY}</function_call>", [True], "</function_call>"),
         # Cut off by the end.
         (f"<tool_call>f{XML}", [False], ""),
-        (f"<tool_call>f{XML}</tool_", [False], "</tool_"),
+        (f"<tool_call>f{XML}</tool_", [False], ""),
         (f"<tool_call>{BODY[:-3]}", [False], ""),
         # A key that is never closed is text.
-        ("<tool_call>f<arg_key>" + "x" * 300, [False], "x" * 300),
+        ("<tool_call>f<arg_key>" + "x" * 300, [], "<tool_call>f<arg_key>" + "x" * 300),
         # Fences.
         ("```tool_code\nf(a=1)\n", [True], "\n"),
         (f"```tool_code\n{BODY}\nand text\n```\n{BODY}", [True, True], "\nand text\n```\n"),

@@ -53,6 +53,8 @@ def _choices(saw: list[Any]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
 def _text(saw: list[Any]) -> str:
     texts = []
     for _, said in _choices(saw):
+        # Thoughts that moved stand before the text that they were taken out of.
+        texts.append(said.get("reasoning_content") or "")
         content = said.get("content") or ""
         texts += [content] if isinstance(content, str) else [part["text"] for part in content]
     for one in _dicts(saw):
@@ -78,5 +80,6 @@ def _frame(saw: list[Any]) -> list[Any]:
                 said = choice.get("delta") or choice.get("message") or {}
                 said.pop("content", None)
                 said.pop("tool_calls", None)
+                said.pop("reasoning_content", None)
                 choice.pop("finish_reason", None)
     return frame

@@ -69,6 +69,12 @@ BROKEN_TEXTS = {
     "the call in its arguments": f"<|channel|>commentary to=add_task<|message|>{BARE}<|call|>",
     "name behind": '<tool_call>{"parameters": {"title": "x"}, "name": "add_task"}</tool_call>',
     "in reasoning": f"<think>I might {HERMES}</think>{HERMES}",
+    "in reasoning with a suffix": f"<think:a>I might `</think:a>` {HERMES}</think:a>\nHi.",
+    "with a mark in words": "Well <think>hm, and",
+    "with a mark in quotes": 'Well "<think>" or (<think>a</think>)',
+    "with a lone mark": "I think so. </think> Hi",
+    "with marks mentioned": "The <think> and </think> tags",
+    "an answer of its own": "<|channel|>final<|message|>Hi.<|return|>[END FINAL RESPONSE]",
     "cut in a tag": "<function=add_task><parameter=title>buy mi",
     "cut in a marker": "Sure. <tool_ca",
     "cut in a closing tag": "<function=add_task><parameter=title>x</parameter></fun",
@@ -103,6 +109,16 @@ def saying_async(run: Run) -> None:
 
     run.answer(spoken(f"Sure.\n{HERMES}\nDone."))
     run.wait(play())
+
+
+def twice_inside(run: Run) -> None:
+    """The prompt opens the thoughts, which the first response shows."""
+    said = f"I might {HERMES}.\n</think>\nSure.\n{HERMES}"
+    run.answer(spoken(said), spoken(said), [Answer(completion(text(said)))], spoken("Hi."))
+    for _ in range(2):
+        run.see_all(streamed(run, tools=TOOLS))
+    run.see(run.client.chat.completions.create(**REQUEST))
+    run.see_all(streamed(run, tools=TOOLS))
 
 
 def whole(run: Run) -> None:
@@ -284,6 +300,7 @@ def rewriting(name: str, play: Callable[[Run], None], options: Any = None) -> Sc
 SCENARIOS = [
     rewriting("async", saying_async),
     rewriting("whole", whole),
+    rewriting("twice inside of thoughts", twice_inside),
     rewriting("raw", raw),
     rewriting("parsed", parsed),
     rewriting("beside calls", beside_calls),
