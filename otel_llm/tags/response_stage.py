@@ -187,7 +187,8 @@ class ResponseStage:
         self._flush_messages()
         out = self._out
         for event in out:
-            self._count_on(event)
+            if self._last_number is not None:
+                event.sequence_number = self._last_number = self._last_number + 1
         return out
 
     def give_back(self, event: Any) -> list[Any]:
@@ -723,11 +724,6 @@ class ResponseStage:
         self._number_shift += len(out) - 1
         self._last_number = number + len(out) - 1
         return out
-
-    def _count_on(self, event: Any) -> None:
-        if self._last_number is not None:
-            self._last_number += 1
-            event.sequence_number = self._last_number
 
     # Whole responses ---------------------------------------------------------------------------------------
 

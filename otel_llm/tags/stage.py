@@ -92,14 +92,18 @@ class Stage:
         return [] if chunk is None else [chunk]
 
     def _one_more(self, parts_of: Mapping[int, Sequence[Part]]) -> Any:
-        rest = {index: parts for index, parts in parts_of.items() if any(map(_says_something, parts))}
+        rest = {
+            index: parts
+            for index, parts in parts_of.items()
+            if text_in(parts) or any(type(part) is not str and _says_something(part) for part in parts)
+        }
         if not rest or self._last is None:
             return None
         chunk = copy.deepcopy(self._last)
         choices = [one for one in chunk.choices if getattr(one, "delta", None) is not None]
         made = []
         for index, parts in rest.items():
-            choice = next((copy.deepcopy(one) for one in choices if _index_of(one) == index), None)
+            choice = next((copy.deepcopy(one) for one in choices if getattr(one, "index", None) == index), None)
             if choice is None:
                 choice = copy.deepcopy(choices[0])
                 choice.index = index

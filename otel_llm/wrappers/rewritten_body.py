@@ -80,6 +80,10 @@ class RewrittenBody:
             except Exception as fault:  # noqa: BLE001
                 swallow("tag rewriting", fault)
                 made, self._waiting = b"".join((before, *pieces)), b""
+                if not self._is_document:
+                    # What earlier events said, and was held back.
+                    held = self._rewriting.give_back_rest()
+                    made = b"".join(_encoded(one, b"\n", [], is_named="type" in one) for one in held) + made
                 self._rewriting = None
         if self._compress is None or not made:
             return made

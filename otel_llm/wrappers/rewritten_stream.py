@@ -77,6 +77,11 @@ class Rewriting:
             except Exception as fault:  # noqa: BLE001
                 self._works = False
                 swallow("tag rewriting", fault)
+        return self.give_back_rest()
+
+    def give_back_rest(self) -> list[Any]:
+        """After a failure: what was held back, as it came."""
+        self._works = False
         return attempt("tag rewriting", self._stage.give_back_rest) or []
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from operator import attrgetter
 from types import AsyncGeneratorType, FrameType, GeneratorType, MethodType
 from typing import Any, Final
@@ -163,10 +163,22 @@ def before_parsing(method: Any, prepare: Callable[[Any], object]) -> Any:
                 return parser(response)
 
             kwargs["options"] = {**options, "post_parser": prepared}
-        return post(*args, **kwargs)
+            return post(*args, **kwargs)
+        # The first SDKs with `parse()` parse what they get from this method.
+        result = post(*args, **kwargs)
+        if hasattr(type(result), "__await__"):
+            return _prepared_later(result, prepare)
+        prepare(result)
+        return result
 
     resource._post = send
     return MethodType(method.__func__, resource)
+
+
+async def _prepared_later(pending: Awaitable[Any], prepare: Callable[[Any], object]) -> Any:
+    response = await pending
+    prepare(response)
+    return response
 
 
 # Responses that an SDK refused -------------------------------------------------------------------------------------

@@ -225,17 +225,26 @@ def annotated_events() -> list[Any]:
 
 
 def responses(run: Run) -> None:
-    run.answer(annotated_events(), [Answer(response(*RESPONSE_ITEMS))])
+    run.answer(annotated_events())
     run.see_all(run.client.responses.create(**RESPONSE_REQUEST, stream=True))
+
+
+def whole_response(run: Run) -> None:
+    run.answer([Answer(response(*RESPONSE_ITEMS))])
     run.see(run.client.responses.create(**RESPONSE_REQUEST))
 
 
-def responses_held_to_the_end(run: Run) -> None:
-    events = [event for event in response_events(message("so <tool_ca")) if "done" not in event["type"]]
-    bare = [event for event in events if "added" not in event["type"]]
-    run.answer(events[:-1], bare[:-1], events)
-    for _ in range(3):
+def responses_of(said: str, *left_out: str) -> Callable[[Run], None]:
+    """A stream with this text, without some of its events."""
+
+    def play(run: Run) -> None:
+        events = [
+            event for event in response_events(message(said)) if not any(kind in event["type"] for kind in left_out)
+        ]
+        run.answer(events)
         run.see_all(run.client.responses.create(**RESPONSE_REQUEST, stream=True))
+
+    return play
 
 
 def see_bytes(run: Run, body: bytes) -> None:
@@ -246,15 +255,18 @@ def see_bytes(run: Run, body: bytes) -> None:
             run.see(line)
 
 
-def as_bytes(run: Run) -> None:
-    said = spoken(RESPONSE_TEXT)
-    squeezed = gzip.compress(b"".join(one if isinstance(one, bytes) else data(one) for one in said))
-    headers = {"content-type": "text/event-stream", "content-encoding": "gzip"}
-    run.answer(said, [*said[:-2]], [Answer(completion(text(RESPONSE_TEXT)))], [Answer(squeezed, headers=headers)])
-    create = run.client.chat.completions.with_streaming_response.create
-    for is_streamed in (True, True, False, True):
-        with create(**REQUEST, stream=is_streamed) as raw:
+def as_bytes(*steps: Any, stream: bool = True) -> Callable[[Run], None]:
+    def play(run: Run) -> None:
+        run.answer(list(steps))
+        with run.client.chat.completions.with_streaming_response.create(**REQUEST, stream=stream) as raw:
             see_bytes(run, b"".join(raw.iter_bytes()))
+
+    return play
+
+
+def squeezed() -> Answer:
+    said = b"".join(one if isinstance(one, bytes) else data(one) for one in spoken(RESPONSE_TEXT))
+    return Answer(gzip.compress(said), headers={"content-type": "text/event-stream", "content-encoding": "gzip"})
 
 
 def as_bytes_async(run: Run) -> None:
@@ -262,10 +274,8 @@ def as_bytes_async(run: Run) -> None:
         create = run.async_client.chat.completions.with_streaming_response.create
         async with create(**REQUEST, stream=True) as raw:
             see_bytes(run, b"".join([piece async for piece in raw.iter_bytes()]))
-        async with create(**REQUEST) as raw:
-            run.see(("bytes", await raw.json()))
 
-    run.answer(spoken(RESPONSE_TEXT), [Answer(completion(text(RESPONSE_TEXT)))])
+    run.answer(spoken(RESPONSE_TEXT))
     run.wait(play())
 
 
@@ -277,12 +287,13 @@ def in_another_compression(run: Run) -> None:
         see_bytes(run, b"".join(raw.iter_bytes()))
 
 
-def responses_as_bytes(run: Run) -> None:
-    run.answer(response_events(message(RESPONSE_TEXT)), [Answer(response(message(RESPONSE_TEXT)))])
-    create = run.client.responses.with_streaming_response.create
-    for is_streamed in (True, False):
-        with create(**RESPONSE_REQUEST, stream=is_streamed) as raw:
+def responses_as_bytes(*steps: Any, stream: bool = True) -> Callable[[Run], None]:
+    def play(run: Run) -> None:
+        run.answer(list(steps))
+        with run.client.responses.with_streaming_response.create(**RESPONSE_REQUEST, stream=stream) as raw:
             see_bytes(run, b"".join(raw.iter_bytes()))
+
+    return play
 
 
 class MyChunk(openai.BaseModel):
@@ -315,7 +326,10 @@ SCENARIOS = [
     rewriting("held to the end, async", held_to_the_end_async),
     rewriting("error in a call", error_in_a_call),
     rewriting("error in a call, async", error_in_a_call_async),
-    rewriting("as bytes", as_bytes),
+    rewriting("as bytes", as_bytes(*spoken(RESPONSE_TEXT))),
+    rewriting("as bytes, held to the end", as_bytes(*spoken("so <tool_ca")[:-2])),
+    rewriting("as bytes, whole", as_bytes(Answer(completion(text(RESPONSE_TEXT))), stream=False)),
+    rewriting("as bytes, compressed", as_bytes(squeezed())),
     rewriting("as bytes, async", as_bytes_async),
     rewriting("in another compression", in_another_compression),
     rewriting("into a class", into_a_class),
@@ -324,8 +338,18 @@ SCENARIOS = [
         for name, play, options in (
             ("responses", responses, OPENAI),
             ("responses, custom tags", responses, TAGS),
-            ("responses, held to the end", responses_held_to_the_end, OPENAI),
-            ("responses, as bytes", responses_as_bytes, OPENAI),
+            ("responses, whole", whole_response, OPENAI),
+            ("responses, thoughts", responses_of(f"<think>hm</think>{HERMES}"), OPENAI),
+            ("responses, held to the end", responses_of("so <tool_ca", "done", "completed"), OPENAI),
+            ("responses, not announced", responses_of("so <tool_ca", "done", "added", "completed"), OPENAI),
+            ("responses, half announced", responses_of(RESPONSE_TEXT, "item.added", "item.done"), OPENAI),
+            ("responses, without deltas", responses_of(RESPONSE_TEXT, "delta"), OPENAI),
+            ("responses, as bytes", responses_as_bytes(*response_events(message(RESPONSE_TEXT))), OPENAI),
+            (
+                "responses, as bytes, whole",
+                responses_as_bytes(Answer(response(message(RESPONSE_TEXT), output_text=RESPONSE_TEXT)), stream=False),
+                OPENAI,
+            ),
         )
         if HAS_RESPONSES
     ),
