@@ -39,6 +39,8 @@ class ValueTags:
     """These end the call, or the block of calls."""
     elements: Sequence[str]
     """These may follow on a value or on the end of a call."""
+    has_block: bool
+    """Whether a call stands in a block, so that only an element may follow on it."""
 
     @cached_property
     def words(self) -> tuple[str, ...]:
@@ -76,9 +78,13 @@ class ValueEnd:
         self._words = tags.words
         # Tags in the value whose partner has not come.
         self._open = 0
+        self.has_tag = True
 
     def read(self, cursor: Cursor) -> Step[bool]:
-        """Read up to the end of the value and its closing tag, if it has one. False if the text ends within it."""
+        """Read up to the end of the value and its closing tag, if it has one. False if the text ends within it.
+
+        `has_tag` says afterwards whether there was a closing tag.
+        """
         tags, feed = self._tags, self._feed
         while True:
             _, mark = yield from until(cursor, self._words, feed, cut=(tags.end,))
@@ -104,7 +110,9 @@ class ValueEnd:
                     key = yield from self._next_key(cursor)
                     may_end = key is not None
                 else:
-                    may_end = mark in tags.call_ends and (yield from self._next(cursor)) != "other"
+                    may_end = mark in tags.call_ends and (
+                        not tags.has_block or (yield from self._next(cursor)) != "other"
+                    )
                 opened = self._open + (mark in tags.pair_open)
                 end = start
             cursor.rewind(start)
@@ -115,6 +123,7 @@ class ValueEnd:
                     cursor.rewind(start)
                     cursor.take(len(mark))
                 elif is_end:
+                    self.has_tag = mark == tags.end
                     cursor.rewind(end)
                     cursor.settle()
                     return True

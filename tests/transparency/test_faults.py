@@ -22,6 +22,8 @@ NEVER_CALLED = {
     "it runs when the interpreter exits": ["observation._end_open"],
     "it runs in a forked child": ["observation.Observation.drop", "observation._leave_to_parent", "*.forks._renew"],
     "it runs when its module is imported, mostly to build the table of syntaxes": [
+        "tags.formats._after_marker",
+        "tags.formats._dsml",
         "tags.formats._invoke",
         "tags.grammars.name_before",
         "tags.json_calls.keyed_array",
@@ -29,6 +31,7 @@ NEVER_CALLED = {
         "tags.nested_tags.nested_tags",
         "tags.python_calls._call_in_print_begins",
         "tags.python_calls.python_calls",
+        "tags.python_calls.python_dicts",
         "tags.quoted_calls.quoted_call",
         "tags.scanner._by_first",
         "tags.scanner._openers",
