@@ -184,7 +184,11 @@ class RawValue:
 
     def at_line_start(self) -> bool:
         """Whether the next character begins a line."""
-        return self._held.endswith("\n") or not (self._held or self._quoted or self._pieces)
+        return self._held.endswith("\n") or self.is_empty()
+
+    def is_empty(self) -> bool:
+        """Whether no text has come."""
+        return not (self._held or self._quoted or self._pieces)
 
     def feed(self, text: str, *, last: bool = False, is_cdata: bool = False) -> None:
         """`is_cdata`: this text is not escaped, even if the rest is."""

@@ -57,8 +57,8 @@ class ValueEnd:
     """Looks for the end of one value. `feed` takes its text as it comes.
 
     `has_own_lines`: whether the value, as far as it came, is on lines of its own. `at_line_start`: whether its next
-    character begins a line. `next_key`: reads the name after `ValueTags.key`; None if it cannot be that of the next
-    parameter.
+    character begins a line. `is_empty`: whether none has come; such a value does not end before another parameter.
+    `next_key`: reads the name after `ValueTags.key`; None if it cannot be that of the next parameter.
     """
 
     def __init__(
@@ -68,12 +68,14 @@ class ValueEnd:
         *,
         has_own_lines: Callable[[], bool],
         at_line_start: Callable[[], bool],
+        is_empty: Callable[[], bool],
         next_key: Callable[[Cursor], Step[str | None]],
     ) -> None:
         self._tags = tags
         self._feed = feed
         self._has_own_lines = has_own_lines
         self._at_line_start = at_line_start
+        self._is_empty = is_empty
         self._next_key = next_key
         self._words = tags.words
         # Tags in the value whose partner has not come.
@@ -108,7 +110,7 @@ class ValueEnd:
             else:
                 if mark == tags.key:
                     key = yield from self._next_key(cursor)
-                    may_end = key is not None
+                    may_end = key is not None and not self._is_empty()
                 else:
                     may_end = mark in tags.call_ends and (
                         not tags.has_block or (yield from self._next(cursor)) != "other"

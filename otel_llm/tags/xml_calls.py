@@ -283,6 +283,7 @@ class _Parameters:
                 value.feed,
                 has_own_lines=value.has_own_lines,
                 at_line_start=value.at_line_start,
+                is_empty=value.is_empty,
                 next_key=self._name_of_next,
             )
             is_closed = yield from end.read(cursor)
