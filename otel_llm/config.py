@@ -9,6 +9,8 @@ from dataclasses import dataclass, fields
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+from otel_llm.transparency.faults import attempt
+
 if TYPE_CHECKING:
     from otel_llm.tags import ToolCallTagRewriter, ToolCallTags
 
@@ -20,6 +22,8 @@ _FALSE = frozenset({"false", "0", "no", "off"})
 _LARGEST = 2**63 - 1
 _EVENT_SINKS = frozenset({"span", "log"})
 _ANOMALY_STATUSES = frozenset({"unset", "error"})
+_REASONING = frozenset({"auto", "opened", "keep"})
+Reasoning = Literal["auto", "opened", "keep"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,10 @@ class Config:
     """Returns what may be sent of a text (see `telemetry/redaction.py`)."""
     tool_call_tags: Any = None
     """Rewrite tool calls in the text to this: `start,end`, one tag, a format's name, or `openai`. None: leave them."""
+    reasoning: Reasoning = "auto"
+    """Where tool calls are rewritten: whether texts begin inside of the model's thoughts. `opened`: they do, because
+    the prompt opens them. `auto`: as the model's earlier responses did. `keep`: as `auto`, but thoughts, which the
+    target `openai` moves to `reasoning_content`, stay in the text."""
 
 
 class Options(TypedDict, total=False):
@@ -61,6 +69,7 @@ class Options(TypedDict, total=False):
     anomaly_status: Literal["unset", "error"] | None
     redact: Callable[[str], str] | str | None
     tool_call_tags: ToolCallTags | ToolCallTagRewriter | str | None
+    reasoning: Reasoning | None
 
 
 def reject_unknown(function: str, options: Mapping[str, object], others: Collection[str] = ()) -> None:
@@ -98,14 +107,28 @@ def read_config(options: Mapping[str, Any] | None = None, environ: Mapping[str, 
                 continue
             try:
                 chosen[entry.name] = _READERS[entry.name](value)
+                if entry.name == "tool_call_tags":
+                    _warn_of_misspelling(source, value, is_variable=source == variable)
                 break
             except Exception as error:  # noqa: BLE001  converting an arbitrary object may raise anything
                 warning = f"{source} {_shown(value)} is not used: {_shown(error, str)}"
-                # Every instrumentor and every intercepted client reads the same variables.
-                if source != variable or warning not in _warned:
-                    _logger.warning("%s", warning)
-                    _warned.add(warning)
+                _warn(warning, once=source == variable)
     return Config(**chosen)
+
+
+def _warn(warning: str, *, once: bool) -> None:
+    # Every instrumentor and every intercepted client reads the same variables.
+    if not once or warning not in _warned:
+        _logger.warning("%s", warning)
+        _warned.add(warning)
+
+
+def _warn_of_misspelling(source: str, value: Any, *, is_variable: bool) -> None:
+    from otel_llm.tags.target import doubt_about
+
+    doubt = attempt("a misspelt name", doubt_about, value)
+    if doubt is not None:
+        _warn(f"{source} {doubt}", once=is_variable)
 
 
 def _shown(value: object, write: Callable[[object], str] = repr) -> str:
@@ -179,6 +202,13 @@ def _anomaly_status(value: object) -> str:
     return status
 
 
+def _reasoning(value: object) -> str:
+    reasoning = str(value).strip().lower()
+    if reasoning not in _REASONING:
+        raise ValueError("it must be auto, opened or keep")
+    return reasoning
+
+
 def _redact(value: Any) -> Callable[[str], str]:
     """A function, or the one at a Python path `module:function`, which is imported here."""
     if not isinstance(value, str):
@@ -216,4 +246,5 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "anomaly_status": _anomaly_status,
     "redact": _redact,
     "tool_call_tags": _tags,
+    "reasoning": _reasoning,
 }

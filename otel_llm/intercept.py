@@ -10,7 +10,7 @@ from opentelemetry.util.genai.completion_hook import load_completion_hook
 
 from otel_llm import tool_spans
 from otel_llm.config import read_config, reject_unknown
-from otel_llm.telemetry.handler import Telemetry
+from otel_llm.telemetry.handler import Telemetry, reject_other_objects
 from otel_llm.transparency.faults import attempt
 from otel_llm.transparency.proxies import FunctionWrapper
 from otel_llm.wrappers.method import MethodWrapper
@@ -46,9 +46,16 @@ def intercept_llm_requests(
     Clients made by its `with_options` and `copy` are observed too; `client.beta` is not, except `parse()` of SDKs
     before 1.92. `options` are those of `otel_llm.config.Config`. Under `OpenAIInstrumentor` a request still has one
     span; a client that is intercepted already is returned unchanged. Raises AttributeError if the client has no
-    `chat.completions.create`, TypeError for an unknown keyword.
+    `chat.completions.create`, TypeError for an unknown keyword, or for a provider or a hook that is none.
     """
     reject_unknown("intercept_llm_requests", options, _PROVIDERS)
+    reject_other_objects(
+        "intercept_llm_requests",
+        tracer_provider=tracer_provider,
+        meter_provider=meter_provider,
+        logger_provider=logger_provider,
+        completion_hook=completion_hook,
+    )
     completions = client.chat.completions  # type: ignore[attr-defined]
     if completions.create and isinstance(getattr(completions, "__dict__", {}).get("create"), InterceptedMethod):
         return client

@@ -106,6 +106,18 @@ class Cursor:
         return self._base + self.position if self._marked is None else self._marked
 
     @property
+    def left(self) -> int:
+        """How many characters that have come may still be read, again or for the first time."""
+        if self._marked is None:
+            return len(self.text) - self.position
+        return self._base + len(self.text) - self._marked
+
+    @property
+    def fed(self) -> int:
+        """How many characters have come."""
+        return self._base + len(self.text)
+
+    @property
     def waiting(self) -> int:
         """How many characters have come and are not read."""
         return len(self.text) - self.position

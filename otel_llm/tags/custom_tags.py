@@ -65,9 +65,9 @@ class ToolCallTags:
 
 # The formats of AbstractCore, by its names for them.
 NAMED_TAGS = {
-    "qwen": ToolCallTags("<|tool_call|>", "</|tool_call|>"),
-    "llama": ToolCallTags("<function_call>", "</function_call>"),
-    "xml": ToolCallTags("<tool_call>", "</tool_call>"),
+    "qwen": ToolCallTags("<|tool_call|>", "</|tool_call|>", auto_format=False),
+    "llama": ToolCallTags("<function_call>", "</function_call>", auto_format=False),
+    "xml": ToolCallTags("<tool_call>", "</tool_call>", auto_format=False),
     "gemma": ToolCallTags("```tool_code\n", "\n```", auto_format=False),
 }
 NAMED_TAGS["qwen3"] = NAMED_TAGS["qwen"]
@@ -75,21 +75,36 @@ NAMED_TAGS["llama3"] = NAMED_TAGS["llama"]
 
 
 def read_tags(text: str) -> ToolCallTags:
-    """The tags in a setting: `start,end`, one tag for both, or the name of a format. Raises ValueError for others."""
+    """The tags in a setting: `start,end`, one tag for both, or the name of a format. Raises ValueError for others.
+
+    Case and spaces of a name do not count.
+    """
     parts = [part.strip() for part in text.split(",")]
     if len(parts) > 2:
         raise ValueError(f"{text!r} names {len(parts)} tags; expected 'start,end', one tag, or the name of a format")
     if len(parts) == 2:
         return ToolCallTags(parts[0], parts[1])
     tag = parts[0]
-    if tag in NAMED_TAGS:
-        return NAMED_TAGS[tag]
+    named = NAMED_TAGS.get(as_name(tag))
+    if named is not None:
+        return named
+    if is_bare_word(tag):
+        tag = f"<{tag}>"
     return ToolCallTags(tag, _closing_of(tag))
 
 
+def as_name(text: str) -> str:
+    """A text as it is compared with names: case and spaces do not count."""
+    return "".join(text.split()).lower()
+
+
+def is_bare_word(text: str) -> bool:
+    return _BARE_WORD.fullmatch(text) is not None
+
+
 def _closing_of(tag: str) -> str:
-    """`</x>` for `<x>`, `[/x]` for `[x]`, `x` for a bare `x`."""
-    if not tag or _BARE_WORD.fullmatch(tag):
+    """`</x>` for `<x>`, `[/x]` for `[x]`."""
+    if not tag:
         return tag
     if _BRACKETS.get(tag[0]) == tag[-1]:
         return f"{tag[0]}/{tag[1:]}"

@@ -16,12 +16,23 @@ from typing import Any
 
 from otel_llm.tags.cursor import Cursor, Step, literal, run
 from otel_llm.tags.grammars import Context, Grammar, first_of, name_before, tool_name
-from otel_llm.tags.json_calls import NamedCall, json_array, json_objects, keyed_array, named_json
+from otel_llm.tags.json_calls import (
+    NamedCall,
+    json_array,
+    json_array_of_calls,
+    json_calls,
+    json_objects,
+    keyed_array,
+    named_json,
+)
+from otel_llm.tags.messages import header, message_of_calls, message_to_tool, recipient, undoubled
 from otel_llm.tags.nested_tags import nested_tags
 from otel_llm.tags.pieces import PieceBuffer
-from otel_llm.tags.python_calls import python_calls, python_dicts
+from otel_llm.tags.python_calls import python_calls, python_dicts, python_program
 from otel_llm.tags.quoted_calls import quoted_call
 from otel_llm.tags.xml_calls import Tags, xml_parameters
+from otel_llm.tags.xtml_calls import OPENERS as OPENERS_OF_XTML
+from otel_llm.tags.xtml_calls import xtml_calls
 
 
 @dataclass(frozen=True)
@@ -195,36 +206,12 @@ _KIMI_K2 = NamedCall(
     several=True,
     name_of=_functions_name,
 )
-_KIMI_K3 = Tags(
-    key='<|open|>argument key="',
-    key_end='"',
-    value="<|sep|>",
-    attributes=True,
-    value_end="<|close|>argument<|sep|>",
-    call_open=('<|open|>call tool="',),
-    name_end=('"',),
-    attributes_end="<|sep|>",
-    closers=("<|close|>call<|sep|>",),
-    block_closers=("<|close|>tools<|sep|>",),
-)
-_HARMONY_MESSAGE = (
-    "<|constrain|>json<|message|>",
-    "<|channel|>commentary <|constrain|>json<|message|>",
-    "<|channel|>commentary json<|message|>",
-    "<|channel|>commentary<|constrain|>json<|message|>",
-    "<|channel|>commentary<|message|>",
-    "<|channel|>analysis json<|message|>",
-    "json<|message|>",
-    "<|message|>",
-    "code<|message|>",
-)
 _HARMONY_OPENERS = (
-    "<|channel|>commentary to=",
-    "<|channel|>analysis to=",
-    "<|start|>assistant<|channel|>commentary to=",
+    *(f"<|channel|>{channel} to=" for channel in ("commentary", "analysis", "final")),
+    *(f"<|start|>assistant<|channel|>{channel} to=" for channel in ("commentary", "analysis", "final")),
     "<|start|>assistant to=",
 )
-_HARMONY = NamedCall(after=_HARMONY_MESSAGE, closers=("<|call|>", "<|end|>"), name_of=_functions_name)
+_HARMONY = NamedCall(read_after=header, closers=("<|call|>", "<|end|>"), name_of=recipient)
 _PLAMO = NamedCall(
     before=("<|plamo:begin_tool_request:plamo|><|plamo:begin_tool_name:plamo|>",),
     after=(
@@ -251,6 +238,16 @@ _STEP3 = replace(
     block_closers=("<｜tool_calls_end｜>",),
     unmistakable=True,
 )
+_MUSE = _invoke(
+    "atem:",
+    "</atem:function_calls><|eom|>",
+    "</atem:function_calls><|eot|>",
+    "</atem:function_calls>",
+    name_of=undoubled,
+)
+_MUSE_BLOCK = ("<atem:function_calls>", "</atem:function_calls>")
+_MUSE_MESSAGE = message_to_tool(f"<|message|>{_MUSE_BLOCK[0]}", _MUSE)
+_MUSE_ANSWER = message_of_calls(_MUSE_BLOCK, re.compile(r'<atem:invoke name="([^"<>]*)"'), _MUSE)
 _BEAM = Tags(
     key='<rfl:parameter name="',
     key_end='"',
@@ -261,8 +258,6 @@ _BEAM = Tags(
     trimmed=True,
 )
 _BEAM_HEADS = ("<|channel|>analysis <|constrain|>xml<|message|>", "<|channel|>analysis<|message|>")
-_MUSE = _invoke("atem:", "</atem:function_calls><|eom|>", "</atem:function_calls><|eot|>", "</atem:function_calls>")
-_MUSE_MESSAGE = name_before("<|message|><atem:function_calls>", _MUSE)
 _SOLAR = Tags(
     key="<|tool_arg:start|>",
     key_end="<|tool_arg:value|>",
@@ -307,10 +302,14 @@ FORMATS: tuple[Format, ...] = (
            xml_parameters(_OWN_LINES), "qwen3coder_tool_parser.py"),
     Format("step3p5", "Step-3.5-Flash", ("<tool_call>",),
            xml_parameters(_OWN_LINES), "step3p5_tool_parser.py"),
+    Format("qwen3_coder", "Nemotron 3, the tool's name in place of its tag", ("<tool_call>",),
+           xml_parameters(replace(_OWN_LINES, call_open=("<",))), "ac:abstractcore/tools/parser.py"),
     Format("mimo", "MiMo-V2-Flash", ("<tool_call>",),
            xml_parameters(_OWN_LINES), "sgl:mimo_detector.py"),
     Format("step_audio_2", "Step-Audio 2", ("<tool_call>function\n",),
            named_json(NamedCall(closers=("</tool_call>",))), "step_audio_2_tool_parser.py"),
+    Format("poolside_v1", "Poolside's Laguna, its body in JSON", ("<tool_call>",),
+           named_json(NamedCall(closers=("</tool_call>",), needs_arguments=True)), "poolside_v1_tool_parser.py"),
     Format("glm45", "GLM-4.5, GLM-4.6", ("<tool_call>",), _GLM, "glm4_moe_tool_parser.py"),
     Format("glm47", "GLM-4.7, GLM-5", ("<tool_call>",), _GLM, "glm47_moe_tool_parser.py"),
     Format("poolside_v1", "Poolside", ("<tool_call>",), _GLM, "poolside_v1_tool_parser.py"),
@@ -327,16 +326,17 @@ FORMATS: tuple[Format, ...] = (
     Format("hy_v4", "Hunyuan V4", ("<tool_calls:",), _hy_suffixed, "hy_v4_tool_parser.py"),
     # <|tool_call|> and its near misses
     Format("abstractcore_qwen", "Qwen under AbstractCore", ("<|tool_call|>",),
-           json_objects("</|tool_call|>", "<|/tool_call|>"), "ac:abstractcore/tools/parser.py"),
+           json_objects("</|tool_call|>", "<|/tool_call|>", several=True), "ac:abstractcore/tools/parser.py"),
     Format("phi", "Phi-4-mini, llama.cpp's template", ("<|tool_call|>",),
            json_objects("</|tool_call|>", "<|/tool_call|>"), "lcpp:llama-cpp-microsoft-Phi-4-mini-instruct.jinja"),
-    Format("granite3", "Granite 3.0", ("<|tool_call|>",), json_array(), "granite_tool_parser.py"),
+    Format("granite3", "Granite 3.0", ("<|tool_call|>",),
+           json_array("</|tool_call|>", "<|/tool_call|>"), "granite_tool_parser.py"),
     Format("gemma4", "Gemma 4", ("<|tool_call>",),
            quoted_call(_GEMMA_QUOTES, "<tool_call|>"), "gemma4_tool_parser.py"),
     Format("solar_open2", "Solar Open 2", ("<|tool_call:start|>",),
            xml_parameters(_SOLAR), "solar_open2_tool_parser.py"),
     Format("openpangu", "openPangu v2", ("<|tool_call_start|>",),
-           json_array("<|tool_call_end|>"), "openpangu_v2_tool_parser.py"),
+           json_array_of_calls("<|tool_call_end|>"), "openpangu_v2_tool_parser.py"),
     Format("lfm2", "LFM2, LFM2.5", ("<|tool_call_start|>",),
            python_calls("<|tool_call_end|>"), "lfm2_tool_parser.py"),
     Format("sarashina", "Sarashina", ("<|tool_calls|>",), python_dicts(), "smg:tool_parser/src/parsers/sarashina.rs"),
@@ -344,10 +344,10 @@ FORMATS: tuple[Format, ...] = (
            named_json(_KIMI_K2), "kimi_k2_tool_parser.py"),
     Format("kimi_k2", "Kimi K2, its section marker lost", ("<|tool_call_begin|>",),
            named_json(replace(_KIMI_K2, before=("<|tool_call_begin|>", ""))), "kimi_k2_tool_parser.py"),
-    Format("kimi_k3", "Kimi K3", ("<|open|>tools<|sep|>",), xml_parameters(_KIMI_K3), "kimi_k3_tool_parser.py"),
+    Format("kimi_k3", "Kimi K3", OPENERS_OF_XTML, xtml_calls(), "kimi_k3_tool_parser.py"),
     # <function_call>, <function=, <function name=
     Format("llama_function_call", "Llama under AbstractCore", ("<function_call>",),
-           json_objects("</function_call>"), "ac:abstractcore/tools/parser.py"),
+           json_calls("</function_call>"), "ac:abstractcore/tools/parser.py"),
     Format("granite_20b_fc", "Granite-20B-FunctionCalling", ("<function_call>",),
            json_objects("</function_call>"), "granite_20b_fc_tool_parser.py"),
     Format("olmo3", "OLMo 3", ("<function_calls>",), python_calls("</function_calls>"), "olmo3_tool_parser.py"),
@@ -362,7 +362,7 @@ FORMATS: tuple[Format, ...] = (
     Format("functiongemma", "FunctionGemma", ("<start_function_call>",),
            quoted_call(_ESCAPES, "<end_function_call>"), "functiongemma_tool_parser.py"),
     Format("gigachat3", "GigaChat 3, 3.1", ("<|message_sep|>\n\nfunction call<|role_sep|>", "<|function_call|>"),
-           json_objects(), "gigachat3_tool_parser.py"),
+           json_calls(), "gigachat3_tool_parser.py"),
     # Invokes and parameters
     Format("deepseek_v32", "DeepSeek V3.2", ("<｜DSML｜function_calls>",),
            first_of(_DSML, _DSML_SPACED), "deepseekv32_tool_parser.py"),
@@ -390,6 +390,10 @@ FORMATS: tuple[Format, ...] = (
            xml_parameters(replace(_STEP3, marker_opens_call=True)), "step3_tool_parser.py"),
     Format("muse_glimmer", "Muse Glimmer", ("<|start|>assistant to=",), _MUSE_MESSAGE, "sgl:muse_glimmer_detector.py"),
     Format("muse_glimmer", "Muse Glimmer", (" to=",), _MUSE_MESSAGE, "sgl:muse_glimmer_detector.py", at="start"),
+    Format("muse_glimmer", "Muse Glimmer, its calls addressed to the user", ("<|start|>assistant to=user<|message|>",),
+           _MUSE_ANSWER, "sgl:muse_glimmer_detector.py"),
+    Format("muse_glimmer", "Muse Glimmer, its calls addressed to the user", (" to=user<|message|>",),
+           _MUSE_ANSWER, "sgl:muse_glimmer_detector.py", at="start"),
     Format("muse_glimmer", "Muse Glimmer, its message marker lost", ("<atem:function_calls>",),
            _MUSE, "sgl:muse_glimmer_detector.py"),
     Format("seed_oss", "Seed-OSS", ("<seed:tool_call>",),
@@ -414,12 +418,16 @@ FORMATS: tuple[Format, ...] = (
            xml_parameters(replace(_BEAM, name_end=_BEAM_HEADS)), "smg:response_template_parser", at="start"),
     Format("plamo3", "PLaMo 3", ("<|plamo:begin_tool_requests:plamo|>",), named_json(_PLAMO), "plamo3_tool_parser.py"),
     Format("inkling", "Inkling", ("<|message_model|>",),
-           name_before("<|content_invoke_tool_json|>", json_objects("<|end_message|>")), "sgl:inkling_detector.py"),
+           name_before("<|content_invoke_tool_json|>", json_objects("<|end_message|>", verbatim=False)),
+           "sgl:inkling_detector.py"),
+    Format("inkling", "Inkling, without a name before the body", ("<|content_invoke_tool_json|>",),
+           json_objects("<|end_message|>", declared=True, verbatim=False), "sgl:inkling_detector.py"),
     # Square brackets
     Format("mistral_json", "Mistral before tokenizer v11", ("[TOOL_CALLS]",),
-           json_array(), "mistral_tool_parser.py"),
+           json_array_of_calls("[/TOOL_CALLS]"), "mistral_tool_parser.py"),
     Format("mistral_v13", "Magistral, Ministral 3, Devstral 2, Small 3.2", ("[TOOL_CALLS]",),
-           named_json(NamedCall(after=("[ARGS]",), id_marker="[CALL_ID]")), "sgl:mistral_detector.py"),
+           named_json(NamedCall(after=("[ARGS]",), id_marker="[CALL_ID]", may_lack_arguments=True)),
+           "sgl:mistral_detector.py"),
     Format("mistral_v11", "Mistral with tokenizer v11 or later, as vLLM reads it", ("[TOOL_CALLS]",),
            named_json(NamedCall()), "mistral_tool_parser.py"),
     Format("phi4mini", "Phi-4-mini", ("functools[",), json_array(opened=True), "phi4mini_tool_parser.py", at="line"),
@@ -429,25 +437,25 @@ FORMATS: tuple[Format, ...] = (
            named_json(NamedCall(after=("]:", "] :"))), "ac:abstractcore/tools/parser.py", at="line"),
     # Tags of their own around what others have
     Format("longcat", "LongCat-Flash", ("<longcat_tool_call>",),
-           json_objects("</longcat_tool_call>"), "longcat_tool_parser.py"),
+           json_calls("</longcat_tool_call>"), "longcat_tool_parser.py"),
     Format("longcat_xml", "LongCat-Flash-Lite", ("<longcat_tool_call>",),
            xml_parameters(_LONGCAT), "mlx-lm:tool_parsers/longcat.py"),
     Format("iquest_q1", "IQuest-Q1", ("<iquest_tool_call>",),
            xml_parameters(replace(_ARG_TAGS, closers=("</iquest_tool_call>",))), "sgl:iquest_q1_detector.py"),
     Format("nemotron", "Nemotron Nano v2", ("<TOOLCALL>",),
-           json_array("</TOOLCALL>"), "nemotron_nano_v2_tool_parser.py"),
+           json_array_of_calls("</TOOLCALL>"), "nemotron_nano_v2_tool_parser.py"),
     Format("cohere_command", "Command A, R7B", ("<|START_ACTION|>",),
-           json_array("<|END_ACTION|>"), "cohere_command_tool_parser.py"),
+           json_array_of_calls("<|END_ACTION|>"), "cohere_command_tool_parser.py"),
     Format("apertus", "Apertus", ("<|tools_prefix|>",), keyed_array("<|tools_suffix|>"), "apertus_tool_parser.py"),
     Format("internlm2", "InternLM2, 2.5, 3", ("<|action_start|><|plugin|>", "<|action_start|> <|plugin|>"),
-           json_objects("<|action_end|>"), "internlm2_tool_parser.py"),
+           json_calls("<|action_end|>"), "internlm2_tool_parser.py"),
     Format("llama3_python_tag", "Llama 3.1 to 3.3", ("<|python_tag|>",),
-           json_objects("<|eom_id|>", "<|eot_id|>", several=True, separators=(";",)), "llama_tool_parser.py"),
+           json_calls("<|eom_id|>", "<|eot_id|>", separators=(";",)), "llama_tool_parser.py"),
     Format("llama4_pythonic", "Llama 4", ("<|python_start|>",),
            python_calls("<|python_end|>"), "llama4_pythonic_tool_parser.py"),
     # Fences: see the scanner
     Format("gemma_tool_code", "Gemma 2, 3 (prompted)", ("```tool_code",),
-           first_of(json_objects(several=True, stops=("```",)), json_array(), python_calls(as_program=True)),
+           first_of(json_calls(stops=("```",)), python_program()),
            "ac:abstractcore/tools/parser.py"),
     # Without a marker: see the scanner
     Format("llama3_json", "Llama 3.1 to 3.3", (), None, "llama_tool_parser.py"),

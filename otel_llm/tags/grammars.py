@@ -22,6 +22,7 @@ from typing import Any
 
 from otel_llm.protocol.request import Tool
 from otel_llm.tags.cursor import Cursor, Step, literal, one_of, run, white
+from otel_llm.tags.json_text import is_cut_word
 from otel_llm.tags.pieces import ParsedCall, PieceBuffer
 
 NAME = re.compile(r"[\w.:\-/$]*")
@@ -54,7 +55,7 @@ def tool_name(cursor: Cursor) -> Step[str]:
 def closer(cursor: Cursor, closers: Sequence[str]) -> Step[str]:
     """Read one of `closers` and the white space before it. If none comes, read nothing and return an empty string.
 
-    If the text ends within one of them, that part is dropped.
+    One that the end of the text cuts is dropped: the part is markup, too.
     """
     if not closers:
         return ""
@@ -71,8 +72,7 @@ def closer(cursor: Cursor, closers: Sequence[str]) -> Step[str]:
 
 def ends_within(cursor: Cursor, words: Sequence[str]) -> bool:
     """Whether the text ends here, within one of `words`."""
-    rest = cursor.text[cursor.position :]
-    return bool(rest) and cursor.ended and any(word.startswith(rest) for word in words)
+    return cursor.ended and is_cut_word(cursor.text, cursor.position, words)
 
 
 def end_json_call(cursor: Cursor, out: PieceBuffer, call: ParsedCall, end: str, closers: Sequence[str]) -> Step[str]:

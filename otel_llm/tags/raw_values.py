@@ -45,6 +45,12 @@ _LONGEST_SCALAR = 512
 _MAY_BE_SCALAR = re.compile(r"\s*(?:[-+.\dEe]*|[A-Za-z]{0,5})\s*")
 
 
+def has_parameter(tools: Mapping[str, Tool] | None, tool: str, parameter: str) -> bool:
+    """Whether a tool's schema declares a parameter of that name."""
+    declared = None if tools is None else tools.get(tool)
+    return declared is not None and field(field(declared.parameters, "properties"), parameter) is not None
+
+
 def parameter_types(tools: Mapping[str, Tool] | None, tool: str, parameter: str) -> Types | None:
     """The JSON types that a tool's schema allows for a parameter, or None if it does not say."""
     declared = None if tools is None else tools.get(tool)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from otel_llm.protocol.fields import field
 from otel_llm.tags.cursor import Cursor, Step, literal, one_of, peek, until, white
 from otel_llm.tags.grammars import Context, Grammar, closer, end_json_call, ends_within, tool_name
-from otel_llm.tags.json_body import End, container
+from otel_llm.tags.json_text import End, container
 from otel_llm.tags.pieces import ParsedCall, PieceBuffer
 from otel_llm.tags.raw_values import NO_STRING, STRING, RawValue, Types, parameter_types, quoted
 from otel_llm.tags.value_ends import ValueEnd, ValueTags

@@ -13,7 +13,7 @@ from otel_llm.diagnosis.case import Case
 from otel_llm.diagnosis.judges import diagnose
 from otel_llm.diagnosis.markup import MARKUP
 from otel_llm.protocol.request import read_request
-from otel_llm.tags.thoughts import THOUGHT_MARKS
+from otel_llm.tags.thought_marks import AT_START, THOUGHT_MARKS
 from tests.helpers.corpus_streams import CORPUS
 from tests.helpers.seen import Seen
 from tests.helpers.streams import anomalies_of, call, calls, custom_call, ends, record, says
@@ -78,6 +78,27 @@ def test_arguments_without_a_token_at_the_end() -> None:
         assert found([calls(call(0, "c", "add", json.dumps({"a": value}))), ends()]) == []
     held = {**ASKED, "messages": [{"role": "user", "content": "Write </parameter>"}]}
     assert found([calls(call(0, "c", "add", '{"a": "x</parameter>"}')), ends()], held) == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["What is <EOS>?", "What is \\u003ceos\\u003E?", "What is &lt;eos&gt;?", "What does EOS mean?"],
+)
+def test_a_token_that_the_user_spoke_of(said: str) -> None:
+    chunks = [calls(call(0, "c", "add", '{"a": "meaning of <eos>"}')), ends()]
+    assert found(chunks, {**ASKED, "messages": [{"role": "user", "content": said}]}) == []
+    for other in ("Search for videos.", "What is <bos>?"):
+        assert found(chunks, {**ASKED, "messages": [{"role": "user", "content": other}]}) != []
+
+
+@pytest.mark.parametrize("unit", ["<tool_call>", "<", "</think>", "<|im_end|>", "`", "```\n", "[f(", '{"name":', "[[{"])
+def test_a_hostile_text(unit: str) -> None:
+    found([says(unit * (200_000 // len(unit)) + " add"), ends("stop")])
+
+
+def test_thoughts_beyond_what_is_judged_are_no_empty_answer() -> None:
+    chunks = [says("<think>a</think>" * 60_000 + "Hello."), ends("stop")]
+    assert [one.type for one in anomalies_of(chunks, ASKED)] == ["reasoning_leak"]
 
 
 def test_a_token_at_the_end_of_free_text() -> None:
@@ -243,7 +264,8 @@ async def test_an_instrumented_unstreamed_response(
 
 
 def test_every_mark_has_a_character_that_the_judges_look_for_first() -> None:
-    marks = [mark for pair in THOUGHT_MARKS.items() for mark in pair]
+    # A sentence is no markup; only the mark behind the thoughts shows that it opened them.
+    marks = [mark for pair in THOUGHT_MARKS.items() for mark in pair if mark not in AT_START]
     assert [mark for mark in marks if MARKUP.search(mark) is None] == []
     for path in sorted(CORPUS.glob("broken-token-leak-*.jsonl")):
         assert MARKUP.search(path.read_text(encoding="utf-8"))

@@ -403,6 +403,8 @@ class Family:
     """Whether there is a closing marker."""
     body: Body | None = None
     """Writes the JSON object of a call, if one has both name and arguments."""
+    to_the_byte: bool = True
+    """Whether custom tags keep that object as it is."""
     apart: bool = False
     """Whether the arguments are one JSON object, written by `arguments_json`, and the name is outside of it."""
     names: SearchStrategy[str] = plain_names
@@ -614,7 +616,7 @@ ENTRIES = [
     array("granite3", "<|tool_call|>[", closed=False),
     array("granite31", "<tool_call>[", closed=False),
     objects("granite4", "<tool_call>\n", "\n</tool_call>", "\n"),
-    objects("granite4/encoded", "<tool_call>\n", "\n</tool_call>", "\n", body=encoded_object),
+    objects("granite4/encoded", "<tool_call>\n", "\n</tool_call>", "\n", body=encoded_object, to_the_byte=False),
     objects("granite_20b_fc", "<function_call> ", closed=False),
     pythonic("olmo3", repeated(around(python_call()), "\n", "<function_calls>\n", "\n</function_calls>")),
     pythonic(

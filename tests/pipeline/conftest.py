@@ -1,4 +1,4 @@
-"""What the tests of the pipeline share: the programs, built or found once, and a server that answers."""
+"""Fixtures that the pipeline tests share: the programs, built or found once, and a server that answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.helpers.servers import llama  # noqa: F401 - a fixture
 
 
 def _need(*names: str) -> None:
-    """Skip, in words, where a program is missing; where REQUIRE_STACK says that it must be there, fail."""
+    """Skip with the reason if a program is missing, or fail if REQUIRE_STACK says that it must be there."""
     for name in names:
         try:
             tools.find(name)
@@ -49,13 +49,13 @@ def java_programs() -> None:
 
 @pytest.fixture(scope="session")
 def scripted() -> Iterator[str]:
-    """The base URL of a server that answers each request by the kind that it names."""
+    """The base URL of a server that answers each request by the kind named in it."""
     with ScriptedServer(answer) as server:
         yield server.base_url
 
 
 @pytest.fixture
 def disk_of_the_test(tmp_path: Path) -> Iterator[None]:
-    """Queues and stores are large: nothing of them stays behind."""
+    """Queues and stores are large, so they are deleted after each test."""
     yield
     shutil.rmtree(tmp_path, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""compose.yaml, which needs an engine to run: its shape by the schema of Compose, and all that it refers to."""
+"""compose.yaml, checked without a container engine: against the Compose schema, with everything it refers to."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stack import build
 ROOT: Final = Path(__file__).parents[2]
 FILE: Final = ROOT / "compose.yaml"
 SERVICES: Final[dict[str, dict[str, Any]]] = yaml.safe_load(FILE.read_text())["services"]
-# The configurations that it mounts are the tested ones, and take their addresses from the environment.
+# It mounts the configurations that are tested, which take their addresses from the environment.
 CONFIGURED: Final = {"collector": "local.yaml", "jaeger": "jaeger.yaml"}
 
 _VARIABLE: Final = re.compile(r"\$\{env:(\w+)(?::-([^}]*))?\}")
@@ -79,10 +79,10 @@ def test_environment_is_what_the_configuration_reads(service: str) -> None:
     read = dict(_VARIABLE.findall(configuration.read_text()))
     given = SERVICES[service]["environment"]
     assert given.keys() <= read.keys()
-    # Nothing is left on the container's own loopback interface, where no other reaches it.
+    # Nothing listens on the container's own loopback interface, where no other container reaches it.
     assert {name for name, default in read.items() if default.startswith("127.0.0.1")} <= given.keys()
     for name, value in given.items():
-        # Where it listens, and the one address that it sends to: at the ports that the configuration has, too.
+        # Where it listens, and the one address that it sends to. The configuration has the same ports.
         host, _, port = value.partition(":")
         assert host == "0.0.0.0" or host in SERVICES, name
         assert port == read[name].partition(":")[2], name
@@ -146,7 +146,7 @@ def test_grafana_finds_its_files_and_the_others() -> None:
 def test_nobody_can_log_in_to_grafana() -> None:
     given = SERVICES["grafana"]["environment"]
     assert given["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
-    # By the form, by a password in the header, or as the account that a new Grafana makes.
+    # Neither through the form, nor with a password in the header, nor as the account that a new Grafana creates.
     assert given["GF_AUTH_DISABLE_LOGIN_FORM"] == "true"
     assert given["GF_AUTH_BASIC_ENABLED"] == "false"
     assert given["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"

@@ -1,4 +1,4 @@
-"""Every configuration is one that the real programs accept, and none opens a port to anyone else."""
+"""The real programs accept every configuration, and none opens a port to other machines."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_what_two_configurations_share_is_the_same_in_both(one: str, other: str,
 
 
 def test_every_part_of_the_distribution_is_used() -> None:
-    """And none that a configuration uses is missing, or it would not validate."""
+    """None that a configuration uses can be missing, or the configuration would not validate."""
     manifest = yaml.safe_load((build.CONFIGURATIONS / "builder.yaml").read_text())
     built = {
         component["gomod"].split()[0].rpartition("/")[2]

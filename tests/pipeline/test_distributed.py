@@ -1,4 +1,4 @@
-"""The distributed tier: three Kafka brokers, two consumers, Jaeger on Cassandra, and something of each is killed."""
+"""The distributed tier: three Kafka brokers, two consumers, Jaeger on Cassandra. One of each is killed."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ PARTITIONS = 12
 
 @dataclass
 class Cluster:
-    """Everything that has state. It runs for all tests; they read and write topics of their own."""
+    """Everything that has state. All tests share it, and each reads and writes topics of its own."""
 
     kafka: KafkaCluster
     cassandra: Cassandra
     folder: Path
 
     def topic(self, name: str) -> dict[str, str]:
-        """Make a topic; the value is what collectors need to know of it."""
+        """Create a topic; returns the variables that collectors need for it."""
         self.kafka.create_topic(name, PARTITIONS)
         return {"KAFKA_TOPIC": name, "KAFKA_BROKERS": json.dumps(self.kafka.addresses), "GATEWAY_TOKEN": TOKEN}
 
     def jaeger(self) -> tuple[Program, Jaeger, str]:
-        """A Jaeger on the Cassandra, not yet started, its API, and where it takes spans."""
+        """A Jaeger on this Cassandra, not yet started, its API, and the port where it takes spans."""
         ports = JaegerPorts.free()
         program = programs.jaeger(ports, self.folder / "jaeger", "jaeger-cassandra.yaml", self.cassandra.for_jaeger)
         return program, Jaeger(ports.query), f"127.0.0.1:{ports.otlp}"
@@ -64,7 +64,7 @@ def _collector(cluster: Cluster, configuration: str, name: str, **variables: str
 def test_no_trace_is_split_between_two_consumers(
     cluster: Cluster, record_property: Callable[[str, object], None]
 ) -> None:
-    """Agents' runs of four spans, of which the third has an anomaly, while one consumer of two is killed."""
+    """Agent runs of four spans, of which the third has an anomaly, while one of two consumers is killed."""
     variables = cluster.topic("whole-traces")
     jaeger, traces, otlp = cluster.jaeger()
     sampling = {"SHARE_PERCENT": "0", "DECISION_WAIT": "40s", "JAEGER_OTLP_ENDPOINT": otlp}
@@ -74,7 +74,7 @@ def test_no_trace_is_split_between_two_consumers(
     runs = 40
     with jaeger, producer, killed, left:
         with _agents(ports.http, 4, f"text+slow+invalid_json={runs // 4}"):
-            time.sleep(4.0)  # well inside of their runs
+            time.sleep(4.0)  # in the middle of their runs
             killed.kill()
         stored = eventually(
             lambda: traces.traces("agents"),
@@ -116,7 +116,7 @@ def test_nothing_is_lost_when_a_broker_a_consumer_and_jaeger_die(
     record_property("spans", f"{len(stored)} of {REQUESTS}, {twice} of them twice")
     print(f"\n{len(stored)} of {REQUESTS} spans after the death of a broker, a consumer and Jaeger, {twice} twice")
     assert len(stored) == REQUESTS
-    # A span that is written again overwrites itself.
+    # Writing a span again overwrites it.
     assert twice == 0
 
 
@@ -125,7 +125,7 @@ def _requests(base_url: str, ports: CollectorPorts, count: int) -> None:
 
 
 def _through(port: int) -> dict[str, Any]:
-    """To the producer itself, as an agent would: over HTTP, with the token."""
+    """Send to the producer itself, as an agent would: over HTTP, with the token."""
     return {
         "otlp_port": port,
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
@@ -136,7 +136,7 @@ def _through(port: int) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _agents(port: int, count: int, wanted: str) -> Iterator[None]:
-    """That many applications at once, each with a server of its own; they have ended well when this does."""
+    """Run that many applications at once, each with a server of its own; returns when all have succeeded."""
     from otel_llm.demo.scripted_server import ScriptedServer
     from tests.helpers.pipeline.traffic import answer
 

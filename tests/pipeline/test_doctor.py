@@ -1,4 +1,4 @@
-"""`otel-llm doctor` against the real programs: all well, and each part failing in turn."""
+"""`otel-llm doctor` against the real programs: all healthy, and each part failing in turn."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("go_programs", "prometheus_programs")
 
 @dataclass
 class Parts:
-    """A collector for one machine and a gateway that samples all away, one Jaeger and one Prometheus behind both."""
+    """A collector for one machine, and a gateway that samples everything away, with one Jaeger and Prometheus."""
 
     local: CollectorPorts
     gateway: CollectorPorts
@@ -54,7 +54,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
 
 
 class Report:
-    """What the doctor printed as JSON, and how it ended."""
+    """What the doctor printed as JSON, and its exit status."""
 
     def __init__(self, ended: subprocess.CompletedProcess[str]) -> None:
         assert ended.stderr == ""
@@ -86,7 +86,7 @@ class Report:
 def consult(
     collector: CollectorPorts, parts: Parts, *options: str, otlp_port: int | None = None, **variables: str
 ) -> Report:
-    """Run the doctor as a person does, in the environment of an application that sends to ``collector``."""
+    """Run the doctor as a user would, in the environment of an application that sends to ``collector``."""
     asked = {
         "--collector-health": f"http://127.0.0.1:{collector.health}/",
         "--collector-metrics": f"http://127.0.0.1:{collector.own_metrics}/metrics",
@@ -123,7 +123,7 @@ def test_all_is_well_over_http(parts: Parts) -> None:
     assert f"http://127.0.0.1:{parts.local.http}/v1/traces" in report.of("export")
 
 
-def test_events_that_are_not_on_the_span_are_not_missed(parts: Parts) -> None:
+def test_events_sent_as_logs_are_not_reported_missing(parts: Parts) -> None:
     report = consult(parts.local, parts, "--no-prometheus", OTEL_LLM_EVENTS="log")
 
     assert report.status == 0, report.text
@@ -192,7 +192,7 @@ def test_tls_where_there_is_none(parts: Parts) -> None:
     assert "Start OTEL_EXPORTER_OTLP_ENDPOINT with http://" in report.of("export of traces")
 
 
-def test_a_receiver_that_takes_traces_and_no_metrics(parts: Parts) -> None:
+def test_a_receiver_that_accepts_traces_but_no_metrics(parts: Parts) -> None:
     report = consult(parts.local, parts, otlp_port=parts.jaeger.otlp)
 
     assert report.failed() == {"export of metrics"}, report.text
@@ -224,7 +224,7 @@ def test_jaeger_is_down_and_the_collector_keeps_the_spans(parts: Parts, tmp_path
     assert "spans are stuck in the queue of otlp_grpc/jaeger" in report.of("collector's metrics")
 
 
-def test_another_jaeger_than_the_collector_delivers_to(parts: Parts, tmp_path: Path) -> None:
+def test_a_jaeger_that_the_collector_does_not_deliver_to(parts: Parts, tmp_path: Path) -> None:
     other = Parts(parts.local, parts.gateway, JaegerPorts.free(), parts.prometheus)
     with programs.jaeger(other.jaeger, tmp_path):
         report = consult(other.local, other, "--no-prometheus", "--wait", "2")

@@ -1,4 +1,4 @@
-"""What an application was told is accepted arrives, whatever dies on the way: one gateway, one Jaeger."""
+"""Whatever was accepted from an application arrives, whichever process dies on the way: one gateway, one Jaeger."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_no_span_is_lost_by_an_outage_of_jaeger_and_a_kill_of_the_gateway(
 ) -> None:
     tier = new_tier(tmp_path, SHARE_PERCENT="100")
     with tier.agent, tier.gateway:
-        # Jaeger is down. Half of the requests is made, the gateway killed, the other half made while it is away.
+        # Jaeger is down. Half of the requests are made, the gateway is killed, the rest are made while it is down.
         run_instrumented(str(TRAFFIC), scripted, f"calls={REQUESTS // 2}", otlp_port=tier.agent_ports.grpc)
         tier.gateway.kill()
         run_instrumented(str(TRAFFIC), scripted, f"calls={REQUESTS // 2}", otlp_port=tier.agent_ports.grpc)
@@ -35,7 +35,7 @@ def test_no_span_is_lost_by_an_outage_of_jaeger_and_a_kill_of_the_gateway(
     record_property("spans", f"{len(stored)} of {REQUESTS}, {twice} of them twice")
     print(f"\n{len(stored)} of {REQUESTS} spans after an outage and a kill, {twice} of them twice")
     assert len(stored) == REQUESTS
-    # At least once: a batch that was on its way when the gateway died is sent again, by the agent or from the queue.
+    # At least once: a batch in flight when the gateway died is sent again, by the agent or from the queue.
     assert max(stored.values()) <= 2
     assert twice <= 4 * _BATCH_SPANS
 
@@ -53,7 +53,7 @@ def test_errors_and_anomalies_survive_a_kill_of_the_gateway_before_any_decision(
             stored = eventually(lambda: _stored(tier), lambda stored: len(stored) == 150)
             reasons = {tags(span)["otel_llm.sampling.reason"] for span in tier.traces.spans("app")}
 
-    # The fifty that nothing was wrong with were undecided and are gone, as they would be after the decision.
+    # The fifty healthy ones were undecided and are gone, as they would be after the decision.
     assert len(stored) == 150
     assert reasons == {"error", "anomaly"}
 
@@ -63,7 +63,7 @@ def test_the_whole_trace_of_an_anomaly_is_kept_and_a_share_of_the_rest(tmp_path:
         wanted = ("calls+text+invalid_json=20", "calls+text=200")
         run_instrumented(str(TRAFFIC), scripted, *wanted, otlp_port=tier.agent_ports.grpc)
         post_spans(tier.gateway_ports.http, TOKEN, [span(seconds=2.0)], resource={"service.name": "app"})
-        # Longer than DECISION_WAIT: whatever is to be dropped has been.
+        # Longer than DECISION_WAIT: whatever will be dropped has been dropped.
         eventually(lambda: tier.traces.traces("app"), lambda traces: len(traces) >= 250, timeout=10)
         traces = tier.traces.traces("app")
 
@@ -73,7 +73,7 @@ def test_the_whole_trace_of_an_anomaly_is_kept_and_a_share_of_the_rest(tmp_path:
     assert len(broken) == 20
     assert {len(trace["spans"]) for trace in broken} == {4}
     assert len(slow) == 1
-    # A quarter of 200, by the trace ids' random bits: 50, and hardly ever outside of 20 to 80 (five sigma).
+    # A quarter of 200, by the random bits of the trace ids: 50, and almost never outside 20 to 80 (five sigma).
     assert 20 <= len(shared) <= 80
     assert {tuple(sorted(_reasons(trace))) for trace in shared} == {("share",)}
     assert {len(trace["spans"]) for trace in shared} == {3}

@@ -1,4 +1,4 @@
-"""An application, an agent, a gateway, Jaeger and Prometheus: what the model did is found at the other end."""
+"""An application, an agent, a gateway, Jaeger and Prometheus: what the model did is visible at the other end."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def metrics(tier: Tier, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pr
         yield Prometheus(port)
 
 
-def test_the_calls_of_a_real_server_are_told_in_jaeger_and_counted_in_prometheus(
+def test_the_calls_of_a_real_server_are_in_jaeger_and_counted_in_prometheus(
     tier: Tier, metrics: Prometheus, llama: str
 ) -> None:
     run_instrumented("-m", "otel_llm.demo.agent", llama, otlp_port=tier.agent_ports.grpc, service="agent")

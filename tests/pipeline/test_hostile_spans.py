@@ -1,4 +1,4 @@
-"""One span of a sender who is broken, or means harm, costs no other span anything."""
+"""A span from a broken or malicious sender does not harm any other span."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.helpers.pipeline.tier import TOKEN, Tier, running_tier
 pytestmark = pytest.mark.usefixtures("go_programs")
 
 DELTA = "otel_llm.tool_call.arguments.delta"
-# Names that the gateway uses while it works; none may be left behind, whoever set it.
+# Names that the gateway uses internally. None may remain, whoever set it.
 WORKING = ("joined", "kept", "cut", "status_message", "span_name")
 
 
@@ -39,7 +39,7 @@ HOSTILE = {
     "no trace": span(trace_id="0" * 32),
     "ends before it starts": span(seconds=-1e6),
     "large": span(name="x" * 5_000_000),
-    # As no SDK sends them: every name more than once.
+    # Every name more than once, as no SDK sends them.
     "doubled": {
         **span(events=[_odd_delta()]),
         "attributes": [
@@ -72,7 +72,7 @@ def test_the_spans_beside_it_arrive(tier: Tier, name: str) -> None:
     assert not left & {f"otel_llm.{working}" for working in WORKING}
 
 
-def test_nobody_can_say_what_a_span_is_called_but_itself(tier: Tier) -> None:
+def test_no_attribute_can_rename_a_span(tier: Tier) -> None:
     forged = {"otel_llm.status_message": "forged", "otel_llm.span_name": "forged"}
     post_spans(
         tier.gateway_ports.http,
@@ -86,7 +86,7 @@ def test_nobody_can_say_what_a_span_is_called_but_itself(tier: Tier) -> None:
 
 
 def test_very_many_pieces_are_not_joined_without_end(tier: Tier) -> None:
-    """Each one of them copies all before it; without a bound this one request takes half a minute of a processor."""
+    """Joining each piece copies all before it: without a bound, this one request takes half a minute of CPU time."""
     pieces = [(DELTA, {"gen_ai.tool.call.arguments": "a" * 1000})] * 12_000
     post_spans(tier.gateway_ports.http, TOKEN, [span(events=pieces)], resource={"service.name": "many"})
 

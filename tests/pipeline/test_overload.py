@@ -1,4 +1,4 @@
-"""More than the pipeline takes: the application does not notice, and what is lost is counted."""
+"""Overload: the application does not notice, and what is lost is counted."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ pytestmark = pytest.mark.usefixtures("go_programs", "disk_of_the_test")
 
 REQUESTS = 5000
 LIMIT_MIB = 300
-SPANS = 1000  # of one request
+SPANS = 1000  # in one request
 
 
 def test_an_application_does_not_wait_for_a_pipeline_that_is_full(tmp_path: Path, scripted: str) -> None:
-    """Jaeger is away and the queues are small: first the gateway's is full, then the agent's, which then refuses."""
-    small = {"QUEUE_BYTES": "6000000"}  # two or three of the batches that an SDK sends
+    """Jaeger is down and the queues are small: first the gateway's fills, then the agent's, which then refuses."""
+    small = {"QUEUE_BYTES": "6000000"}  # two or three batches of an SDK
     tier = new_tier(tmp_path, agent=small, SHARE_PERCENT="100", **small)
     with tier.gateway, tier.agent:
         undisturbed = _seconds_a_request(scripted, REQUESTS // 10, OTEL_TRACES_EXPORTER="none", otlp_port=1)
@@ -35,7 +35,7 @@ def test_an_application_does_not_wait_for_a_pipeline_that_is_full(tmp_path: Path
             REQUESTS,
             otlp_port=tier.agent_ports.grpc,
             OTEL_EXPORTER_OTLP_TIMEOUT="2",
-            # The SDK counts nothing of what it drops itself.
+            # The SDK does not count what it drops itself.
             OTEL_BSP_MAX_QUEUE_SIZE=str(REQUESTS),
         )
         refused = scraped(tier.agent_ports.own_metrics, "otelcol_exporter_enqueue_failed_spans")
@@ -51,15 +51,15 @@ def test_an_application_does_not_wait_for_a_pipeline_that_is_full(tmp_path: Path
         f"of {REQUESTS} spans {stored} arrived, and {refused:.0f} were counted as refused"
     )
     assert 0 < stored < REQUESTS
-    # Counted at every attempt, so at least once for each that is missing.
+    # Counted at every attempt, so at least once for each missing span.
     assert refused >= REQUESTS - stored
     assert memory < LIMIT_MIB * 1024 * 1024
-    # A request that waited for an export would take a thousand times as long. This is a ratio of medians of one run.
+    # A request that waited for an export would take a thousand times as long. Both are medians of this run.
     assert overloaded < 10 * undisturbed
 
 
 def test_what_does_not_fit_into_memory_is_refused_and_counted(tmp_path: Path) -> None:
-    """Undecided spans wait in memory; there come far more of them than it holds."""
+    """Undecided spans wait in memory, and far more arrive than it holds."""
     tier = new_tier(
         tmp_path,
         SHARE_PERCENT="0",
@@ -93,7 +93,7 @@ def test_what_does_not_fit_into_memory_is_refused_and_counted(tmp_path: Path) ->
     )
     assert True in taken
     assert taken.count(False) * SPANS == refused > 0
-    # The limit is that of the heap; beside it are the program itself and what the garbage collector has not returned.
+    # The limit is for the heap; the program itself and memory that the garbage collector has not returned come on top.
     assert memory < 2 * LIMIT_MIB * 1024 * 1024
 
 

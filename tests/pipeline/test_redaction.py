@@ -1,4 +1,4 @@
-"""Secrets in what a model writes, and anywhere else in the telemetry, do not pass the gateway."""
+"""Secrets in what a model writes, or anywhere else in the telemetry, do not pass the gateway."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.helpers.pipeline.traffic import SECRETS
 
 pytestmark = pytest.mark.usefixtures("go_programs", "disk_of_the_test")
 
-# What must not be found: each secret, and the longest part of it that no other word holds.
+# What must not be found: each secret, and its longest part that occurs in no other word.
 FORBIDDEN = {
     *SECRETS.values(),
     "4111 1111",
@@ -37,12 +37,12 @@ def test_a_secret_in_streamed_arguments_is_nowhere_in_jaeger(tmp_path: Path, scr
     told = {tags(span)["otel_llm.stream.chunk_count"]: events(span) for span in spans}
     with_secrets, without = told[max(told)], told[min(told)]
     pieces = [e for e in with_secrets if e["event"] == "otel_llm.tool_call.arguments.delta"]
-    # A piece that tells nothing else still says when it came, and how long the arguments were by then.
+    # A withheld delta still shows when it came and how long the arguments were by then.
     assert {e["gen_ai.tool.call.arguments"] for e in pieces} == {"****"}
     assert pieces[-1]["otel_llm.arguments.length"] > 300
     (whole,) = [e for e in with_secrets if e["event"] == "otel_llm.tool_call.completed"]
     assert whole["gen_ai.tool.call.arguments"].startswith('{"card": "****", "email": "****", "note": "so be it')
-    # The other request keeps its pieces.
+    # The other request keeps its deltas.
     kept = [e["gen_ai.tool.call.arguments"] for e in without if e["event"] == "otel_llm.tool_call.arguments.delta"]
     assert "".join(kept) == '{"title": "buy milk"}{}'
 
@@ -81,7 +81,7 @@ def _in_json(text: str, *, times: int = 1) -> str:
 @pytest.mark.parametrize(
     ("text", "secret"),
     [
-        # At the beginning of a line: in JSON a letter stands before it.
+        # At the beginning of a line, which in JSON follows a letter (of the escape).
         (_in_json("keys:\n" + SECRETS["key"]), "AbCdEf"),
         (_in_json("keys:\t" + SECRETS["key"], times=3), "AbCdEf"),
         (_in_json("paid with\n" + SECRETS["card"]), "1111"),
@@ -91,7 +91,7 @@ def _in_json(text: str, *, times: int = 1) -> str:
         ('{"text": "\\u0022' + SECRETS["key"] + '\\u0022"}', "AbCdEf"),
         ("https://example.com/?q=%20" + SECRETS["key"], "AbCdEf"),
         (_in_json("alice\\u0040example.com"), "alice"),
-        # Whole, whatever stands in it, and at any depth of JSON in JSON.
+        # Masked whole, whatever it contains, at any depth of JSON within JSON.
         ('{"password": "my long one"}', "long"),
         ('{"password": "hunter,2;is}not"}', "2;is}not"),
         (json.dumps({"password": 'hunt"er2isnot\\good'}), "er2is"),
@@ -115,7 +115,7 @@ def _in_json(text: str, *, times: int = 1) -> str:
     ],
 )
 def test_a_secret_in_any_writing_is_masked(redacting_tier: Tier, text: str, secret: str) -> None:
-    """The patterns are tried in an order that changes from value to value, so each is sent in many."""
+    """The order of the patterns changes from value to value, so each secret is sent in many values."""
     service = "writing-" + text.encode().hex()[:200]
     notes = {f"app.note.{number}": text for number in range(20)}
     post_spans(redacting_tier.gateway_ports.http, TOKEN, [span(attributes=notes)], resource={"service.name": service})
@@ -124,7 +124,7 @@ def test_a_secret_in_any_writing_is_masked(redacting_tier: Tier, text: str, secr
     assert not [value for key, value in tags(sent).items() if key in notes and secret in value]
 
 
-def test_what_its_name_calls_a_secret_is_masked_in_a_map(redacting_tier: Tier) -> None:
+def test_a_map_entry_named_as_a_secret_is_masked(redacting_tier: Tier) -> None:
     secrets = {"password": "abc", "inner": {"api_key": "q7q7"}}
     post_spans(
         redacting_tier.gateway_ports.http,
@@ -138,8 +138,8 @@ def test_what_its_name_calls_a_secret_is_masked_in_a_map(redacting_tier: Tier) -
     assert not [value for value in tags(sent).values() if "abc" in str(value) or "q7q7" in str(value)]
 
 
-def test_behind_a_piece_that_was_cut_no_piece_is_kept(redacting_tier: Tier) -> None:
-    """The secret's beginning was in what was cut off."""
+def test_no_delta_after_a_cut_one_is_kept(redacting_tier: Tier) -> None:
+    """The cut removed the beginning of the secret."""
     first, second, third = "a 'quoted' " * 18, "xyzAbCdEf0123", "and on"
     lengths = (400, 400 + len(second), 400 + len(second) + len(third))
     pieces = [_delta(text, length) for text, length in zip((first, second, third), lengths, strict=True)]

@@ -1,4 +1,4 @@
-"""What the gateway does not take: strangers, and more than fits."""
+"""What the gateway refuses: senders without the token, and bodies that are too large."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def tier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tier]:
 
 
 @pytest.mark.parametrize("token", [None, "", "wrong", TOKEN + "x", TOKEN[:-1]])
-def test_without_the_right_token_nothing_is_taken(tier: Tier, token: str | None) -> None:
+def test_without_the_right_token_everything_is_refused(tier: Tier, token: str | None) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
         post_spans(tier.gateway_ports.http, token, [span()], resource={"service.name": "stranger"})
     assert refused.value.code == 401
 
 
-def test_over_grpc_without_a_token_nothing_is_taken(tier: Tier, scripted: str) -> None:
+def test_over_grpc_without_a_token_everything_is_refused(tier: Tier, scripted: str) -> None:
     said = run_instrumented(str(TRAFFIC), scripted, "calls", otlp_port=tier.gateway_ports.grpc, service="grpc-stranger")
     assert "UNAUTHENTICATED" in said.upper()
     said = run_instrumented(
@@ -64,7 +64,7 @@ def test_a_small_body_that_unpacks_to_100_mb_is_refused(tier: Tier) -> None:
     assert scraped(tier.gateway_ports.own_metrics, "otelcol_receiver_refused_spans") == 0
 
 
-def test_nonsense_is_refused_and_the_next_span_is_taken(tier: Tier) -> None:
+def test_malformed_input_is_refused_and_the_next_span_accepted(tier: Tier) -> None:
     for body in (b"\xff" * 1000, b"{", b"[]"):
         with pytest.raises(urllib.error.HTTPError):
             post(tier.gateway_ports.http, TOKEN, body, {"Content-Type": "application/json"})

@@ -1,4 +1,4 @@
-"""The alert rules: valid, tried out case by case, and about metrics that exist."""
+"""The alert rules: valid, tested case by case, and about metrics that exist."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RULES: Final[list[dict[str, Any]]] = [
 ]
 ALERTS: Final = {rule["alert"]: rule for rule in RULES if "alert" in rule}
 
-# The names of metrics in an expression; those of labels stand behind `by`, `on` or in braces.
+# The names of metrics in an expression. Those of labels follow `by` or `on`, or are in braces.
 _SELECTOR: Final = re.compile(r"\b((?:gen_ai_client|otel_llm|otelcol|traces_span_metrics)[\w:]+|up)(?=[\s{\[)])")
 
 
@@ -49,7 +49,7 @@ def test_each_case_of_the_alerts() -> None:
 
 
 @pytest.mark.parametrize("name", ALERTS)
-def test_alert_has_a_firing_and_a_silent_case(name: str) -> None:
+def test_an_alert_has_a_firing_and_a_silent_case(name: str) -> None:
     cases = [
         one["exp_samples"]
         for case in yaml.safe_load((FOLDER / "rules_test.yaml").read_text())["tests"]
@@ -61,21 +61,21 @@ def test_alert_has_a_firing_and_a_silent_case(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALERTS)
-def test_alert_says_what_it_means(name: str) -> None:
+def test_an_alert_explains_itself(name: str) -> None:
     rule = ALERTS[name]
     assert rule["labels"]["severity"] in {"critical", "warning"}
     assert rule["annotations"].keys() == {"summary", "description"}
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.get("alert") or "-".join(rule["labels"].values()))
-def test_rule_asks_for_metrics_that_exist(rule: dict[str, Any], live_stack: LiveStack) -> None:
+def test_a_rule_queries_metrics_that_exist(rule: dict[str, Any], live_stack: LiveStack) -> None:
     metrics = metrics_of(rule)
     assert metrics
     for metric in metrics:
         assert eventually(partial(live_stack.prometheus.query, metric), bool), metric
 
 
-def test_loss_of_a_collector_is_told(live_stack: LiveStack) -> None:
+def test_the_loss_of_a_collector_is_reported(live_stack: LiveStack) -> None:
     def told() -> list[dict[str, Any]]:
         return [
             alert
@@ -97,6 +97,6 @@ def test_loss_of_a_collector_is_told(live_stack: LiveStack) -> None:
 
 
 @pytest.mark.parametrize("signal", ["spans", "metric_points", "log_records"])
-def test_refusal_of_a_collector_is_counted(signal: str, live_stack: LiveStack) -> None:
+def test_a_collector_s_refusals_are_counted(signal: str, live_stack: LiveStack) -> None:
     metric = f'otelcol_receiver_refused_{signal}{{instance="{live_stack.losing_agent}"}}'
     assert eventually(lambda: live_stack.prometheus.value(metric), bool) == 1

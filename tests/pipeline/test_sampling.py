@@ -1,4 +1,4 @@
-"""What the gateway keeps, and why: by the rules of docs/pipeline.md."""
+"""What the gateway keeps and why, by the rules of docs/pipeline.md."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ERROR = {"code": 2}
 DECIDED = "otelcol_processor_tail_sampling_global_count_traces_sampled"
 
 
-def test_the_share_is_told_by_the_random_bits_of_the_trace_id(tmp_path: Path) -> None:
+def test_the_random_bits_of_the_trace_id_decide_the_share(tmp_path: Path) -> None:
     with running_tier(tmp_path, SHARE_PERCENT="12.5", DECISION_WAIT="1s") as tier:
         ids = [os.urandom(16).hex() for _ in range(1000)]
         _send(tier, *(span(trace_id=one) for one in ids))
@@ -30,8 +30,8 @@ def test_the_share_is_told_by_the_random_bits_of_the_trace_id(tmp_path: Path) ->
     assert len(kept) == len(expected)
 
 
-def test_a_trace_that_was_dropped_is_kept_from_then_on(tmp_path: Path) -> None:
-    """An agent's run lasts longer than the wait, and goes wrong at its end."""
+def test_a_dropped_trace_is_kept_once_it_fails(tmp_path: Path) -> None:
+    """An agent run takes longer than the wait and fails at its end."""
     run, other = "1" * 17 + "0" * 15, "2" * 17 + "0" * 15
     with running_tier(tmp_path, SHARE_PERCENT="0", DECISION_WAIT="1s") as tier:
         _send(tier, span(name="early", trace_id=run), span(name="other", trace_id=other))

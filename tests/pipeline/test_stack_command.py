@@ -1,4 +1,4 @@
-"""`make stack` as a newcomer uses it: started in one terminal, looked at from another, stopped with Ctrl-C."""
+"""`make stack` as a newcomer uses it: started in one terminal, queried from another, stopped with Ctrl-C."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def stack(go_programs: None, prometheus_programs: None) -> Iterator[subprocess.P
         process.communicate()
 
 
-def test_the_demo_beside_it_is_seen_in_jaeger_and_in_prometheus(stack: subprocess.Popen[str]) -> None:
+def test_the_demo_is_visible_in_jaeger_and_prometheus(stack: subprocess.Popen[str]) -> None:
     said = _until(stack, "Ctrl-C stops it.")
     grpc, jaeger, prometheus = (
         int(re.findall(pattern, said)[0])
@@ -85,7 +85,7 @@ def test_without_prometheus_it_says_what_to_install(tmp_path: Path) -> None:
     )
 
 
-def test_without_a_place_for_what_it_builds_it_says_so(tmp_path: Path) -> None:
+def test_without_a_cache_folder_it_says_so(tmp_path: Path) -> None:
     (tmp_path / "prometheus").symlink_to("/bin/true")
     (tmp_path / "a-file").touch()
     ended = _run_with_path(tmp_path, {"XDG_CACHE_HOME": str(tmp_path / "a-file")})
@@ -122,7 +122,7 @@ def _until(process: subprocess.Popen[str], words: str) -> str:
 
 
 def _told(jaeger: Jaeger) -> set[str]:
-    """How the streams of the demo ended, and what was wrong with them."""
+    """How the streams of the demo ended, and their anomalies."""
     spans = jaeger.spans("otel-llm-demo")
     outcomes = {tags(span)["otel_llm.stream.outcome"] for span in spans}
     return outcomes | {str(event.get("otel_llm.anomaly.type")) for span in spans for event in events(span)}

@@ -15,7 +15,7 @@ from tests.helpers.viewing import viewing
 pytestmark = pytest.mark.usefixtures("go_programs")
 
 
-def test_what_the_collector_sends_is_shown(tmp_path: Path, scripted: str) -> None:
+def test_the_view_shows_what_the_collector_sends(tmp_path: Path, scripted: str) -> None:
     ports = CollectorPorts.free()
     with viewing(tmp_path / "v.db") as view:
         to_view = {"JAEGER_OTLP_ENDPOINT": view.grpc.removeprefix("http://")}
@@ -30,7 +30,7 @@ def test_what_the_collector_sends_is_shown(tmp_path: Path, scripted: str) -> Non
         assert len(view.requests(service="many")) == 3
 
 
-def test_what_came_while_the_view_was_away_comes_again(tmp_path: Path, scripted: str) -> None:
+def test_spans_sent_while_the_view_was_down_arrive_later(tmp_path: Path, scripted: str) -> None:
     ports = CollectorPorts.free()
     with viewing(tmp_path / "v.db") as view:
         port = view.grpc.rpartition(":")[2]

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_llm.tags.thoughts import THOUGHT_MARKS, may_hold_thoughts, read_layout
+from otel_llm.tags.thought_marks import THOUGHT_MARKS
+from otel_llm.tags.thoughts import may_hold_thoughts, read_layout
 
 
 def parts(text: str) -> tuple[list[str], str]:
@@ -34,6 +35,10 @@ def parts(text: str) -> tuple[list[str], str]:
         ("<think>\n```\nhm\n</think>\nHi", ["\n```\nhm\n"], "\nHi"),
         ("<|channel>thought\nhm<channel|>Hi", ["\nhm"], "Hi"),
         ("hm<channel|>Hi", ["hm"], "Hi"),
+        ("- one\n- two\n</think>\n\nHi", ["- one\n- two\n"], "Hi"),
+        ("<think>\n- one: two\n</think>\n- three", ["\n- one: two\n"], "- three"),
+        ("用户想要。\n</think>是的，好。", ["用户想要。\n"], "是的，好。"),
+        ("<think>是的，用户\n想要</think>好", ["是的，用户\n想要"], "好"),
         ("a <|START_THINKING|>hm<|END_THINKING|>b", ["hm"], "a \nb"),
     ],
 )
@@ -69,6 +74,21 @@ def test_each_pair_of_marks(opening: str) -> None:
         "**</think>** closes",
         "I use <think>ideas</think> here.",
         "a < b and c > d",
+        "- <think>: opens a thought\n- </think>: closes it",
+        "| <think> | start |\n| </think> | end |",
+        "<think> | start\n</think> | end\n",
+        "</think>: closes it",
+        "<think>: opens it\n</think>: closes it\n",
+        "<think>\n: opens it\n\n</think>\n: closes it\n",
+        "1. <think>\n2. </think>\n",
+        "</think> closes it.",
+        "The closing tag </think>",
+        "Closing tag: </think>\n",
+        "A thought ends with </think>",
+        "<td></think></td>",
+        "- </think> : ferme la pensée",
+        "<think>标签表示思考开始，</think>表示结束。",
+        "Option<think>\nand\n",
     ],
 )
 def test_mentioned_marks(text: str) -> None:

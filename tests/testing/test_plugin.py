@@ -1,4 +1,4 @@
-"""The pytest plugin, used as its users do."""
+"""The pytest plugin, used as its users use it."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ async def test_streams(llm_streams: Streams, serve: Serve, connect: Connect) -> 
 
 
 def test_a_process_that_imported_the_package_before(pytester: pytest.Pytester) -> None:
-    """As `opentelemetry-instrument pytest` does. A project may make errors of warnings."""
-    # What an installed wheel says of itself; the tests' own environment has no list of the package's files.
+    """As `opentelemetry-instrument pytest` does. A project may turn warnings into errors."""
+    # The metadata of an installed wheel; the tests' own environment has no list of the package's files.
     installed = pytester.mkdir("otel_llm_again-1.dist-info")
     (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: otel-llm-again\nVersion: 1\n")
     (installed / "RECORD").write_text("otel_llm/__init__.py,,\notel_llm/testing.py,,\n")
@@ -95,7 +95,7 @@ async def test_beside_an_instrumentor(instrumented: Seen, llm_streams: Streams, 
     assert len(instrumented.spans) == len(llm_streams) == 1
 
 
-# An application that is instrumented, or becomes so, does under the fixture what it does without it.
+# An application that is instrumented, before or during the test, behaves under the fixture as it does without it.
 
 
 def methods() -> list[Any]:
@@ -141,7 +141,7 @@ async def test_an_application_that_was_instrumented_before(
     assert methods() == bare
 
 
-async def test_an_instrumentation_that_outlasts_the_watching(
+async def test_an_instrumentation_that_outlasts_the_fixture(
     instrument: Callable[..., Seen], serve: Serve, connect: Connect
 ) -> None:
     bare = methods()
@@ -196,7 +196,7 @@ async def test_nothing_is_sent_logged_or_rewritten(
     assert caplog.records == []
 
 
-async def test_watching_within_watching(serve: Serve, connect: Connect) -> None:
+async def test_nested_watching(serve: Serve, connect: Connect) -> None:
     bare = methods()
     caller = connect(serve(*STEPS))
     with watch_streams() as outer:
@@ -207,8 +207,8 @@ async def test_watching_within_watching(serve: Serve, connect: Connect) -> None:
     assert methods() == bare
 
 
-async def test_a_client_that_lives_longer(serve: Serve, connect: Connect) -> None:
-    """The SDK keeps its raw responses with the methods that they found."""
+async def test_a_client_that_outlives_the_fixture(serve: Serve, connect: Connect) -> None:
+    """The SDK's raw responses keep references to the methods that existed when they were made."""
     caller = connect(serve(Answer(completion(text("Hi")))))
     for _ in range(2):
         with watch_streams() as streams:
@@ -217,7 +217,7 @@ async def test_a_client_that_lives_longer(serve: Serve, connect: Connect) -> Non
 
 
 @needs_responses
-async def test_a_response_that_goes_on_from_another(llm_streams: Streams, serve: Serve, connect: Connect) -> None:
+async def test_a_response_that_continues_another(llm_streams: Streams, serve: Serve, connect: Connect) -> None:
     events = response_events(function_call("add_task", "{}"))
     caller = connect(serve(events, events))
     await caller.read(await caller.respond(stream=True, tools=[]))
@@ -246,7 +246,7 @@ def test_agent_again(llm_streams):
 """
 
 
-def test_the_plugin_is_found_by_itself(pytester: pytest.Pytester, serve: Serve) -> None:
+def test_pytest_finds_the_plugin(pytester: pytest.Pytester, serve: Serve) -> None:
     server = serve(*tool_call_chunks("add_task", '{"title": "a"}'), chunk(finish_reason="tool_calls"), DONE)
     pytester.makepyfile(PLUGIN_USER.format(url=server.base_url))
     result: Any = pytester.runpytest_subprocess("-p", "no:cacheprovider")
@@ -255,7 +255,7 @@ def test_the_plugin_is_found_by_itself(pytester: pytest.Pytester, serve: Serve) 
 
 
 def test_the_plugin_loads_nothing_else() -> None:
-    """pytest loads it in every project of an environment, also in those that have nothing to do with models."""
+    """pytest loads it in every project of an environment, including those that have nothing to do with models."""
     program = "import otel_llm.testing, sys; print([name for name in sys.modules if name.startswith('opentelemetry')])"
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert told.stdout == "[]\n"

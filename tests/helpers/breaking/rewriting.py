@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from collections.abc import Callable
 from typing import Any
 
-from otel_llm.demo.scripted_server import DONE, Answer, Drop, chunk, completion, error_event, text, tool_call_chunks
+import openai
+import zstandard
+
+from otel_llm.demo.scripted_responses import function_call, message, reasoning, refusal, response, response_events
+from otel_llm.demo.scripted_server import (
+    DONE,
+    Answer,
+    Drop,
+    chunk,
+    completion,
+    data,
+    error_event,
+    text,
+    tool_call_chunks,
+)
 from otel_llm.tags import ToolCallTagRewriter
 from tests.helpers.breaking.calling import streamed, streamed_async
 from tests.helpers.breaking.other_streams import either_way
 from tests.helpers.breaking.world import Run, Scenario
-from tests.helpers.callers import MESSAGES, REQUEST
-from tests.helpers.sdk_versions import helpers
+from tests.helpers.callers import MESSAGES, REQUEST, RESPONSE_REQUEST
+from tests.helpers.sdk_versions import HAS_RESPONSES, helpers
 from tests.helpers.streams import ends, says, tool
 from tests.helpers.written_calls import FAMILIES, MINIMAX, Call
 
@@ -50,8 +66,15 @@ BROKEN_TEXTS = {
     "no python": "[add_task(title=",
     "a comma too few": '<tool_call>{"name": "add_task" "arguments": {"title": "x"}}</tool_call>',
     "arguments in a string": '<tool_call>{"arguments": "{\\"title\\": \\"x\\"}", "name": "add_task"}</tool_call>',
+    "the call in its arguments": f"<|channel|>commentary to=add_task<|message|>{BARE}<|call|>",
     "name behind": '<tool_call>{"parameters": {"title": "x"}, "name": "add_task"}</tool_call>',
     "in reasoning": f"<think>I might {HERMES}</think>{HERMES}",
+    "in reasoning with a suffix": f"<think:a>I might `</think:a>` {HERMES}</think:a>\nHi.",
+    "with a mark in words": "Well <think>hm, and",
+    "with a mark in quotes": 'Well "<think>" or (<think>a</think>)',
+    "with a lone mark": "I think so. </think> Hi",
+    "with marks mentioned": "The <think> and </think> tags",
+    "an answer of its own": "<|channel|>final<|message|>Hi.<|return|>[END FINAL RESPONSE]",
     "cut in a tag": "<function=add_task><parameter=title>buy mi",
     "cut in a marker": "Sure. <tool_ca",
     "cut in a closing tag": "<function=add_task><parameter=title>x</parameter></fun",
@@ -87,6 +110,16 @@ def saying_async(run: Run) -> None:
 
     run.answer(spoken(f"Sure.\n{HERMES}\nDone."))
     run.wait(play())
+
+
+def twice_inside(run: Run) -> None:
+    """The prompt opens the thoughts, which the first response shows."""
+    said = f"I might {HERMES}.\n</think>\nSure.\n{HERMES}"
+    run.answer(spoken(said), spoken(said), [Answer(completion(text(said)))], spoken("Hi."))
+    for _ in range(2):
+        run.see_all(streamed(run, tools=TOOLS))
+    run.see(run.client.chat.completions.create(**REQUEST))
+    run.see_all(streamed(run, tools=TOOLS))
 
 
 def whole(run: Run) -> None:
@@ -150,6 +183,102 @@ def either_way_rewritten(run: Run) -> None:
     either_way(run, tool_call_tags="openai")
 
 
+RESPONSE_TEXT = f"Sure.\n{HERMES}\nDone."
+ANNOTATED = message(RESPONSE_TEXT)
+ANNOTATED["content"][0]["annotations"] = [
+    {"type": "url_citation", "url": "u", "title": "t", "start_index": 0, "end_index": 4},
+    {"type": "file_citation", "file_id": "f", "filename": "f", "index": 0},
+]
+RESPONSE_ITEMS = [reasoning("hm"), ANNOTATED, message(HERMES, id="msg_2"), refusal("no"), function_call("own", "{}")]
+RESPONSE_ITEMS[3]["id"] = "msg_3"
+
+
+def annotated_events() -> list[Any]:
+    """The events of a response, those of its annotations among them."""
+    events = []
+    for event in response_events(*RESPONSE_ITEMS):
+        if event["type"] == "response.output_text.done":
+            place = {name: event[name] for name in ("item_id", "output_index", "content_index")}
+            for annotation in ANNOTATED["content"][0]["annotations"]:
+                kind = "response.output_text.annotation.added"
+                events.append({"type": kind, **place, "annotation": annotation, "annotation_index": 0})
+        events.append(event)
+    for number, event in enumerate(events):
+        event["sequence_number"] = number
+    return events
+
+
+def responses(run: Run) -> None:
+    run.answer(annotated_events(), [Answer(response(*RESPONSE_ITEMS))])
+    run.see_all(run.client.responses.create(**RESPONSE_REQUEST, stream=True))
+    run.see(run.client.responses.create(**RESPONSE_REQUEST))
+
+
+def responses_held_to_the_end(run: Run) -> None:
+    events = [event for event in response_events(message("so <tool_ca")) if "done" not in event["type"]]
+    bare = [event for event in events if "added" not in event["type"]]
+    run.answer(events[:-1], bare[:-1], events)
+    for _ in range(3):
+        run.see_all(run.client.responses.create(**RESPONSE_REQUEST, stream=True))
+
+
+def see_bytes(run: Run, body: bytes) -> None:
+    for line in body.splitlines():
+        try:
+            run.see(("bytes", json.loads(line.removeprefix(b"data: "))))
+        except ValueError:
+            run.see(line)
+
+
+def as_bytes(run: Run) -> None:
+    said = spoken(RESPONSE_TEXT)
+    squeezed = gzip.compress(b"".join(one if isinstance(one, bytes) else data(one) for one in said))
+    headers = {"content-type": "text/event-stream", "content-encoding": "gzip"}
+    run.answer(said, [*said[:-2]], [Answer(completion(text(RESPONSE_TEXT)))], [Answer(squeezed, headers=headers)])
+    create = run.client.chat.completions.with_streaming_response.create
+    for is_streamed in (True, True, False, True):
+        with create(**REQUEST, stream=is_streamed) as raw:
+            see_bytes(run, b"".join(raw.iter_bytes()))
+
+
+def as_bytes_async(run: Run) -> None:
+    async def play() -> None:
+        create = run.async_client.chat.completions.with_streaming_response.create
+        async with create(**REQUEST, stream=True) as raw:
+            see_bytes(run, b"".join([piece async for piece in raw.iter_bytes()]))
+        async with create(**REQUEST) as raw:
+            run.see(("bytes", await raw.json()))
+
+    run.answer(spoken(RESPONSE_TEXT), [Answer(completion(text(RESPONSE_TEXT)))])
+    run.wait(play())
+
+
+def in_another_compression(run: Run) -> None:
+    said = b"".join(one if isinstance(one, bytes) else data(one) for one in spoken(RESPONSE_TEXT))
+    headers = {"content-type": "text/event-stream", "content-encoding": "zstd"}
+    run.answer([Answer(zstandard.compress(said), headers=headers)])
+    with run.client.chat.completions.with_streaming_response.create(**REQUEST, stream=True) as raw:
+        see_bytes(run, b"".join(raw.iter_bytes()))
+
+
+def responses_as_bytes(run: Run) -> None:
+    run.answer(response_events(message(RESPONSE_TEXT)), [Answer(response(message(RESPONSE_TEXT)))])
+    create = run.client.responses.with_streaming_response.create
+    for is_streamed in (True, False):
+        with create(**RESPONSE_REQUEST, stream=is_streamed) as raw:
+            see_bytes(run, b"".join(raw.iter_bytes()))
+
+
+class MyChunk(openai.BaseModel):
+    choices: list[dict[str, Any]]
+
+
+def into_a_class(run: Run) -> None:
+    run.answer(spoken(RESPONSE_TEXT))
+    raw = run.client.chat.completions.with_raw_response.create(**REQUEST, stream=True)
+    run.see_all(raw.parse(to=openai.Stream[MyChunk]))
+
+
 OPENAI = {"tool_call_tags": "openai"}
 TAGS = {"tool_call_tags": "ojlk,dfsd"}
 
@@ -161,6 +290,7 @@ def rewriting(name: str, play: Callable[[Run], None], options: Any = None) -> Sc
 SCENARIOS = [
     rewriting("async", saying_async),
     rewriting("whole", whole),
+    rewriting("twice inside of thoughts", twice_inside),
     rewriting("raw", raw),
     rewriting("parsed", parsed),
     rewriting("beside calls", beside_calls),
@@ -168,6 +298,20 @@ SCENARIOS = [
     rewriting("held to the end, async", held_to_the_end_async),
     rewriting("error in a call", error_in_a_call),
     rewriting("error in a call, async", error_in_a_call_async),
+    rewriting("as bytes", as_bytes),
+    rewriting("as bytes, async", as_bytes_async),
+    rewriting("in another compression", in_another_compression),
+    rewriting("into a class", into_a_class),
+    *(
+        rewriting(name, play, options)
+        for name, play, options in (
+            ("responses", responses, OPENAI),
+            ("responses, custom tags", responses, TAGS),
+            ("responses, held to the end", responses_held_to_the_end, OPENAI),
+            ("responses, as bytes", responses_as_bytes, OPENAI),
+        )
+        if HAS_RESPONSES
+    ),
     rewriting("custom tags", saying(f"Sure.\n{HERMES}\nDone."), TAGS),
     rewriting("custom tags, whole", whole, TAGS),
     rewriting(

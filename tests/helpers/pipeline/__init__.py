@@ -1,1 +1,1 @@
-"""What the tests of the pipeline share."""
+"""Helpers that the pipeline tests share."""

@@ -1,4 +1,4 @@
-"""Runs an application as its user would: under `opentelemetry-instrument`, configured by the environment alone."""
+"""Run an application as its user would: under `opentelemetry-instrument`, configured by environment variables alone."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _TIMEOUT = 300.0  # seconds
 
 
 def run_instrumented(*command: str, otlp_port: int, service: str = "app", **variables: str) -> str:
-    """Run ``command`` by this interpreter, its telemetry sent to 127.0.0.1:``otlp_port`` (gRPC).
+    """Run ``command`` with this interpreter and send its telemetry to 127.0.0.1:``otlp_port`` (gRPC).
 
-    The value is what it printed, on both streams. Fails the test where it ends badly.
+    Returns what it printed, stdout and stderr together. Fails the test if the command fails.
     """
     ended: subprocess.CompletedProcess[str] = subprocess.run(
         [str(Path(sys.executable).with_name("opentelemetry-instrument")), sys.executable, *command],
@@ -31,7 +31,7 @@ def run_instrumented(*command: str, otlp_port: int, service: str = "app", **vari
 
 
 def environment(otlp_port: int, service: str) -> dict[str, str]:
-    """This process's environment, where all that concerns telemetry is the test's own."""
+    """This process's environment, with its telemetry variables replaced by the test's."""
     others = {entry.name for entry in entry_points(group="opentelemetry_instrumentor")} - {"otel_llm"}
     return {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")} | {
         "OTEL_SERVICE_NAME": service,

@@ -1,4 +1,4 @@
-"""Collector, Jaeger and Prometheus with telemetry of every kind in them, for tests that only ask."""
+"""Collector, Jaeger and Prometheus, filled with telemetry of every kind, for tests that only query."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from tests.helpers.pipeline.backends import Jaeger, Prometheus
 
 SERVICES: Final = ("agent-one", "agent-two")
 
-# Every counter has to grow while its process lives: what is there at the first scrape is no increase.
+# Every counter must grow while its process runs: the value at the first scrape is no increase.
 _ROUNDS: Final = 5
-# What the losing agent holds when it is full, and a request that does not fit.
+# The capacity of the losing agent's queue, and a request that exceeds it.
 _QUEUE_BYTES: Final = 300_000
 _TOO_LARGE: Final = 400_000
 
 
 @dataclass(frozen=True)
 class LiveStack:
-    """Where to ask. ``losing_agent`` is the instance of a collector that lost some of every signal."""
+    """Where to query. ``losing_agent`` is the instance name of a collector that lost some of every signal."""
 
     prometheus: Prometheus
     prometheus_url: str
@@ -43,9 +43,9 @@ class LiveStack:
 def live_stack(
     go_programs: None, prometheus_programs: None, scripted: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LiveStack]:
-    """Two applications made requests of every kind, and a collector lost telemetry. Nothing is added any more.
+    """Two applications made requests of every kind, and a collector lost telemetry. Nothing is added afterwards.
 
-    One for each module: what rates are made of is gone after some minutes.
+    One for each module, because the samples that rates need are too old after some minutes.
     """
     folder = tmp_path_factory.mktemp("live-stack")
     collector_ports, agent_ports = programs.CollectorPorts.free(), programs.CollectorPorts.free()
@@ -57,7 +57,7 @@ def live_stack(
         "collector": [collector_ports.own_metrics, agent_ports.own_metrics],
     }
     to_jaeger = {"JAEGER_OTLP_ENDPOINT": f"127.0.0.1:{jaeger_ports.otlp}"}
-    # It sends to something that knows no such path, and so refuses all for good.
+    # Its destination does not know the path and so refuses everything permanently.
     to_nobody = {"GATEWAY_ENDPOINT": prometheus_url, "GATEWAY_TOKEN": "unused", "QUEUE_BYTES": str(_QUEUE_BYTES)}
     with (
         programs.jaeger(jaeger_ports, folder / "jaeger"),
@@ -95,7 +95,7 @@ def _make_requests(base_url: str, otlp_port: int) -> None:
 
 
 def _lose_some(port: int) -> None:
-    """Send each signal twice: in one piece that fits the queue, and in one that does not."""
+    """Send each signal twice: one request that fits the queue, and one that does not."""
     for filling in (10, _TOO_LARGE):
         for path, body in _each_signal("x" * filling).items():
             request = urllib.request.Request(

@@ -1,4 +1,4 @@
-"""Spans made by hand and sent as OTLP/HTTP JSON, for what no SDK would make."""
+"""Spans made by hand and sent as OTLP/HTTP JSON, for input that no SDK would produce."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Attributes = dict[str, Any]
 
 
 def send_spans(port: int, token: str, *, service: str, path: str, value: str) -> None:
-    """Send one span that has ``value`` at ``path``, one of SENT_TO_ANY_PATH. Raises HTTPError where it is refused."""
+    """Send one span that has ``value`` at ``path``, one of SENT_TO_ANY_PATH. Raises HTTPError if it is refused."""
     body: Attributes = {"app.note": value} if path == "attribute" else {}
     if path == "list":
         body = {"app.notes": ["one", value]}
@@ -32,7 +32,7 @@ def send_spans(port: int, token: str, *, service: str, path: str, value: str) ->
     if path == "event name":
         made["events"] = [(value, {})]
     if path == "delta":
-        # One character an event: no single one of them is a secret.
+        # One character in each event, so no single event holds a secret.
         made["events"] = [
             (
                 "otel_llm.tool_call.arguments.delta",
@@ -82,14 +82,14 @@ def post_spans(
     *,
     resource: Attributes,
 ) -> None:
-    """Send spans to 127.0.0.1:``port``. Raises HTTPError where they are refused."""
+    """Send spans to 127.0.0.1:``port``. Raises HTTPError if they are refused."""
     scope_spans = {"scope": {"name": "test"}, "spans": list(spans)}
     whole = {"resourceSpans": [{"resource": {"attributes": _attributes(resource)}, "scopeSpans": [scope_spans]}]}
     post(port, token, json.dumps(whole).encode(), {"Content-Type": "application/json"})
 
 
 def post(port: int, token: str | None, body: bytes, headers: dict[str, str]) -> None:
-    """POST a body to the traces path. Raises HTTPError where it is refused."""
+    """POST a body to the traces path. Raises HTTPError if it is refused."""
     if token is not None:
         headers = {**headers, "Authorization": f"Bearer {token}"}
     request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/traces", body, headers, method="POST")

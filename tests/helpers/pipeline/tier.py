@@ -17,7 +17,7 @@ TOKEN = "a-token-of-the-tests"
 
 @dataclass
 class Tier:
-    """Three programs, running, and where they listen."""
+    """Three running programs and the ports they listen on."""
 
     agent: Program
     gateway: Program
@@ -36,7 +36,7 @@ def running_tier(folder: Path, **gateway_variables: str) -> Iterator[Tier]:
 
 
 def new_tier(folder: Path, agent: Mapping[str, str] | None = None, **gateway_variables: str) -> Tier:
-    """The three, not yet started; ``agent`` has variables for its environment."""
+    """The three programs, not yet started; ``agent`` holds environment variables for the agent."""
     agent_ports, gateway_ports, jaeger_ports = CollectorPorts.free(), CollectorPorts.free(), JaegerPorts.free()
     return Tier(
         agent=programs.collector(

@@ -1,9 +1,9 @@
-"""An application with many requests, and the server that answers each as it asks. Neither knows of telemetry.
+"""An application that makes many requests, and the server that answers them. Neither knows about telemetry.
 
 usage: python traffic.py BASE_URL KIND[+KIND...][=COUNT] ...      (under opentelemetry-instrument)
 
-``calls+invalid_json=20`` is twenty agents' runs, each a span of the application's own with two requests in it. With
-TIMED in the environment it prints the seconds that each took.
+``calls+invalid_json=20`` is twenty agent runs, each a span of the application's own around two requests. With
+TIMED in the environment it prints the seconds that each request took.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ SECRETS: Final = {
     "key": "sk-proj-AbCdEf0123456789xyz",
     "bearer": "Bearer mF_9.B5f-4.1JqM8secret",
 }
-# The last one lies beyond the 200 characters that are kept of the whole, in the pieces alone.
+# The last one lies beyond the 200 characters that are kept of the whole, so only the deltas hold it.
 SECRET_ARGUMENTS: Final = (
     f'{{"card": "{SECRETS["card"]}", "email": "{SECRETS["email"]}", "note": "{"so be it " * 20}", '
     f'"key": "{SECRETS["key"]}", "header": "{SECRETS["bearer"]}"}}'
@@ -107,12 +107,12 @@ KINDS: Final[dict[str, list[Step]]] = {
 
 
 def answer(body: dict[str, Any]) -> Iterable[Step]:
-    """The script of the kind that the request's last message names."""
+    """The script for the kind named in the request's last message."""
     return KINDS[body["messages"][-1]["content"]]
 
 
 def ask(client: openai.OpenAI, kind: str, model: str = "scripted-model") -> str:
-    """One streamed request; the value says how it ended for the application."""
+    """Make one streamed request; returns how it ended for the application."""
     try:
         stream = client.chat.completions.create(
             model=model,
@@ -129,7 +129,7 @@ def ask(client: openai.OpenAI, kind: str, model: str = "scripted-model") -> str:
 
 
 def run(client: openai.OpenAI, kinds: str) -> str:
-    """One request, or one agent's run of several; the value says how they ended."""
+    """Make one request, or one agent run of several; returns how they ended."""
     names = kinds.split("+")
     if len(names) == 1:
         return ask(client, kinds)
@@ -138,7 +138,7 @@ def run(client: openai.OpenAI, kinds: str) -> str:
 
 
 def main(base_url: str, *wanted: str) -> int:
-    """Make the requests; returns 0 also where some of them failed, as an application would."""
+    """Make the requests; returns 0 even if some of them failed, as an application would."""
     with openai.OpenAI(base_url=base_url, api_key="unused", timeout=30, max_retries=0) as client:
         for one in wanted:
             kinds, _, count = one.partition("=")
