@@ -126,7 +126,6 @@ _DSML_BLOCKS = ("function_calls", "tool_calls", "calls", "function_call", "tool_
 _DSML_NAME = re.compile(r"[\w ]*")
 
 
-@lru_cache(maxsize=8)
 def _dsml(prefix: str, *, marker_opens_call: bool = False) -> Grammar:
     """DeepSeek's invokes. Any of the wrappers may close the block."""
     mark = prefix.rstrip()
@@ -137,12 +136,17 @@ def _dsml(prefix: str, *, marker_opens_call: bool = False) -> Grammar:
 _DSML, _DSML_SPACED = _dsml("｜DSML｜"), _dsml("｜DSML｜ ")
 
 
+_DSML_BY_MARK = {
+    "<｜DSML｜": first_of(_DSML, _DSML_SPACED),
+    "<|DSML|": first_of(_dsml("|DSML|"), _dsml("|DSML| ")),
+}
+
+
 def _dsml_damaged(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[bool]:
     """Invokes whose wrapper is none of those known, or is not closed."""
-    prefix = context.opening.removeprefix("<")
     yield from run(cursor, _DSML_NAME, 32)
     yield from literal(cursor, ">")
-    return (yield from first_of(_dsml(prefix), _dsml(f"{prefix} "))(cursor, out, context))
+    return (yield from _DSML_BY_MARK[context.opening](cursor, out, context))
 
 
 @lru_cache(maxsize=16)

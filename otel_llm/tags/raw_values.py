@@ -190,7 +190,11 @@ class RawValue:
 
     def at_line_start(self) -> bool:
         """Whether the next character begins a line."""
-        return self._held.endswith("\n") or not (self._held or self._quoted or self._pieces)
+        return self._held.endswith("\n") or self.is_empty()
+
+    def is_empty(self) -> bool:
+        """Whether no text has come."""
+        return not (self._held or self._quoted or self._pieces)
 
     def feed(self, text: str, *, last: bool = False, is_cdata: bool = False) -> None:
         """`is_cdata`: this text is not escaped, even if the rest is."""
@@ -224,8 +228,8 @@ class RawValue:
     def _undecided(self, text: str, *, is_cdata: bool) -> int:
         """Length of the end of `text` that more text may change: white space, or part of a character reference."""
         keep = 0
-        if self._own_lines:
-            keep = 2 if text.endswith("\r\n") else int(text.endswith(("\n", "\r")))
+        if text.endswith(("\n", "\r")):
+            keep = 2 if text.endswith("\r\n") else 1
         if self._trimmed:
             keep = min(len(text) - len(text.rstrip()), _MOST_WHITE)
         if self._html_escaped and not is_cdata:
@@ -251,8 +255,9 @@ class RawValue:
         else:
             self._pieces.append(text)
 
-    def close(self) -> None:
-        """The value has come to its end."""
+    def close(self, *, has_tag: bool = True) -> None:
+        """The value has come to its end. Without a closing tag, a line break before the next tag is markup."""
+        self._own_lines |= not has_tag
         self.feed("", last=True)
         if self._is_string:
             self._emit('"' if self._quoted else '""')

@@ -39,6 +39,8 @@ class ValueTags:
     """These end the call, or the block of calls."""
     elements: Sequence[str]
     """These may follow on a value or on the end of a call."""
+    has_block: bool
+    """Whether a call stands in a block, so that only an element may follow on it."""
 
     @cached_property
     def words(self) -> tuple[str, ...]:
@@ -55,8 +57,8 @@ class ValueEnd:
     """Looks for the end of one value. `feed` takes its text as it comes.
 
     `has_own_lines`: whether the value, as far as it came, is on lines of its own. `at_line_start`: whether its next
-    character begins a line. `next_key`: reads the name after `ValueTags.key`; None if it cannot be that of the next
-    parameter.
+    character begins a line. `is_empty`: whether none has come; such a value does not end before another parameter.
+    `next_key`: reads the name after `ValueTags.key`; None if it cannot be that of the next parameter.
     """
 
     def __init__(
@@ -66,19 +68,25 @@ class ValueEnd:
         *,
         has_own_lines: Callable[[], bool],
         at_line_start: Callable[[], bool],
+        is_empty: Callable[[], bool],
         next_key: Callable[[Cursor], Step[str | None]],
     ) -> None:
         self._tags = tags
         self._feed = feed
         self._has_own_lines = has_own_lines
         self._at_line_start = at_line_start
+        self._is_empty = is_empty
         self._next_key = next_key
         self._words = tags.words
         # Tags in the value whose partner has not come.
         self._open = 0
+        self.has_tag = True
 
     def read(self, cursor: Cursor) -> Step[bool]:
-        """Read up to the end of the value and its closing tag, if it has one. False if the text ends within it."""
+        """Read up to the end of the value and its closing tag, if it has one. False if the text ends within it.
+
+        `has_tag` says afterwards whether there was a closing tag.
+        """
         tags, feed = self._tags, self._feed
         while True:
             _, mark = yield from until(cursor, self._words, feed, cut=(tags.end,))
@@ -102,9 +110,11 @@ class ValueEnd:
             else:
                 if mark == tags.key:
                     key = yield from self._next_key(cursor)
-                    may_end = key is not None
+                    may_end = key is not None and not self._is_empty()
                 else:
-                    may_end = mark in tags.call_ends and (yield from self._next(cursor)) != "other"
+                    may_end = mark in tags.call_ends and (
+                        not tags.has_block or (yield from self._next(cursor)) != "other"
+                    )
                 opened = self._open + (mark in tags.pair_open)
                 end = start
             cursor.rewind(start)
@@ -115,6 +125,7 @@ class ValueEnd:
                     cursor.rewind(start)
                     cursor.take(len(mark))
                 elif is_end:
+                    self.has_tag = mark == tags.end
                     cursor.rewind(end)
                     cursor.settle()
                     return True

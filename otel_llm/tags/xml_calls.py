@@ -94,7 +94,8 @@ class Tags:
             starts = [opening] * opening.startswith("<")
             elements = tuple(dict.fromkeys((self.key, *self.ends, *self.call_open, *starts)))
             nestable = () if self.value and not self.attributes else self.pair_open
-            found = ValueTags(self.value_end, self.pair_open, nestable, self.key, self.ends, elements)
+            has_block = bool(self.block_closers) and not self.marker_opens_call
+            found = ValueTags(self.value_end, self.pair_open, nestable, self.key, self.ends, elements, has_block)
             self._known[opening] = found
         return found
 
@@ -273,6 +274,7 @@ class _Parameters:
             html_escaped=tags.html_escaped,
         )
         self._out.unwritten = lambda: value.held
+        has_tag = True
         if tags.cdata:
             is_closed = yield from self._xml_text(cursor, value)
         else:
@@ -281,12 +283,14 @@ class _Parameters:
                 value.feed,
                 has_own_lines=value.has_own_lines,
                 at_line_start=value.at_line_start,
+                is_empty=value.is_empty,
                 next_key=self._name_of_next,
             )
             is_closed = yield from end.read(cursor)
+            has_tag = end.has_tag
         self._out.unwritten = None
         if is_closed:
-            value.close()
+            value.close(has_tag=has_tag)
         else:
             value.cut()
         return is_closed

@@ -78,6 +78,24 @@ def test_missing_closing_tags_of_other_families(text: str) -> None:
     check(text, [("book", {"city": "Oslo", "nights": 3})])
 
 
+def test_the_line_break_after_a_value_without_its_closing_tag_is_markup() -> None:
+    text = f'<{DSML}tool_calls>\n<{DSML}invoke name="book">\n<{DSML}parameter name="city" string="true">Oslo\n'
+    text += f'<{DSML}parameter name="note" string="true">late\n</{DSML}parameter>\n</{DSML}invoke>\n</{DSML}tool_calls>'
+    check(text, [("book", {"city": "Oslo", "note": "late\n"})])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<tool_call>book<arg_key>city</arg_key><arg_value>Oslo</tool_call>",
+        "<function=book>\n<parameter=city>\nOslo\n</function>",
+        qwen(lines("city", "Oslo", "")),
+    ],
+)
+def test_the_rest_of_the_answer_is_no_part_of_a_value(text: str) -> None:
+    check(f"{text}\n\nBooked.", [("book", {"city": "Oslo"})], "Booked.")
+
+
 def test_a_closing_tag_that_comes_twice_is_markup() -> None:
     check(
         qwen(lines("city", "Oslo", "</parameter>\n</parameter>\n"), lines("nights", "3")),

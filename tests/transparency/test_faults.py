@@ -22,6 +22,8 @@ NEVER_CALLED = {
     "it runs when the interpreter exits": ["observation._end_open"],
     "it runs in a forked child": ["observation.Observation.drop", "observation._leave_to_parent", "*.forks._renew"],
     "it runs when its module is imported, mostly to build the table of syntaxes": [
+        "tags.formats._after_marker",
+        "tags.formats._dsml",
         "tags.formats._invoke",
         "tags.grammars.name_before",
         "tags.json_calls.json_array_of_calls",

@@ -80,6 +80,7 @@ BROKEN_TEXTS = {
     "cut in a tag": "<function=add_task><parameter=title>buy mi",
     "cut in a marker": "Sure. <tool_ca",
     "cut in a closing tag": "<function=add_task><parameter=title>x</parameter></fun",
+    "no closing tag": "<function=add_task>\n<parameter=title>\nbuy\n<parameter=count>\n3\n</parameter>\n</function>",
     "a marker in a value": "<|tool_call>call:add_task{title:<tool_call|>}<tool_call|>",
     "a call within a call": f'{MINIMAX}<tool_call>{MINIMAX}<invoke name="add_task">{MINIMAX}<invoke name="x">',
     "two keys": '<tool_call>{"name": "add_task", , "x" "arguments": {}}</tool_call>',
