@@ -75,7 +75,7 @@ def written(family: Family, seen: Scan, calls: list[Call]) -> str:
         made = seen.calls[number]
         if family.body is not None and made.verbatim:
             return OPENING + (family.body(calls[number]) if family.to_the_byte else made.body) + CLOSING
-        return f'{OPENING}{{"name": {json.dumps(made.name)}, "arguments": {made.arguments}}}{CLOSING}'
+        return f'{OPENING}{{"name": {json.dumps(made.name)}, "arguments": {made.arguments or "{}"}}}{CLOSING}'
 
     return "".join(part if isinstance(part, str) else one(part) for part in seen.parts)
 
