@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from otel_llm.protocol.fields import undeclared_field
+from otel_llm.protocol.fields import is_a, undeclared_field
 
 # Of chat completions, and of the Responses API.
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens", "input_tokens", "output_tokens")
@@ -16,7 +16,7 @@ def token_counts(usage: Any) -> Iterator[float]:
     """The numbers of tokens that a usage holds, none if it has nulls in their place."""
     for name in () if usage is None else _COUNTS:
         count = undeclared_field(usage, name)
-        if isinstance(count, (int, float)):
+        if is_a(count, (int, float)):
             yield count
 
 
