@@ -30,7 +30,7 @@ from otel_llm.protocol.responses_api import _READERS, EitherEvents, ResponseEven
 from otel_llm.telemetry.log_lines import log_end, log_notices
 from otel_llm.telemetry.semconv import EVENT_TOOL_CALL_ARGUMENTS_DELTA, EVENT_TOOL_CALL_COMPLETED
 from otel_llm.telemetry.timeline import Event, build_timeline
-from tests.helpers.nonsense import Raises, leaves, misplaced, nonsense_of, with_fields
+from tests.helpers.nonsense import Raises, RaisesForAll, leaves, misplaced, nonsense_of, with_fields
 from tests.helpers.plain_text import PLAIN_TEXT
 from tests.helpers.sdk_versions import needs_responses
 
@@ -237,6 +237,7 @@ def test_no_stream_raises(events: Events, reader_of: Any, outcome: Any, limits: 
 
 
 @given(st.one_of(nonsense, misplaced(RESPONSE_SHAPE, leaves)), st.sampled_from([ResponseEvents, EitherEvents]))
+@example(SimpleNamespace(object="response", usage=SimpleNamespace(input_tokens=RaisesForAll())), ResponseEvents)
 def test_no_unstreamed_response_raises(whole: Any, reader_of: Any) -> None:
     recording = Recording(declared=REQUEST.tool_names)
     log_notices(Config(), recording, reader_of(recording).read_response(whole, 1))
