@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all test-stack test-browser stack lint changelog dist bench bench-stack bench-view clean
+.PHONY: help demo test test-all test-stack test-browser stack lint changelog dist bench bench-parsers bench-stack bench-view clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -88,6 +88,9 @@ bench-view: $(VENV)/.test-stack ## measure what the local view costs and how fas
 bench: $(VENV)/.bench ## measure what the instrumentation costs, compared with others
 	$(BIN)/python -m benchmarks
 
+bench-parsers: $(VENV)/.bench-parsers ## compare the calls found in text with those of other parsers
+	$(BIN)/python -m benchmarks.parsers
+
 clean: ## remove everything that the other targets created in this folder
 	rm -rf $(VENV) node_modules .nox build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -112,11 +115,15 @@ $(VENV)/.test-browser: WHAT := --editable '.[cli,demo]' --group browser
 $(VENV)/.stack: WHAT := --group stack
 $(VENV)/.dist: WHAT := --group release
 $(VENV)/.bench: WHAT := --editable '.[demo]' --group bench
+$(VENV)/.bench-parsers: WHAT := --editable '.[demo]' --group parsers
+# What is compared, and wants an older OpenAI SDK or cannot be had everywhere. What is missing is left out.
+$(VENV)/.bench: PEERS := abstractcore
+$(VENV)/.bench-parsers: PEERS := agent-tool-parser llm-router-utils
 
-$(VENV)/.demo $(VENV)/.test $(VENV)/.test-stack $(VENV)/.test-browser $(VENV)/.stack $(VENV)/.dist $(VENV)/.bench: $(VENV)/.made pyproject.toml constraints.txt
+$(VENV)/.demo $(VENV)/.test $(VENV)/.test-stack $(VENV)/.test-browser $(VENV)/.stack $(VENV)/.dist $(VENV)/.bench $(VENV)/.bench-parsers: $(VENV)/.made pyproject.toml constraints.txt
 	@echo "Installing the dependencies of 'make $(subst .,,$(notdir $@))'."
 	@$(INSTALL) $(WHAT)
-	@$(if $(findstring bench,$@),$(INSTALL) --no-deps abstractcore)
+	@for peer in $(PEERS); do $(INSTALL) --no-deps $$peer || echo "Could not install $$peer."; done
 	@touch $@
 
 node_modules/.made: package.json .npmrc

@@ -22,6 +22,8 @@ _FALSE = frozenset({"false", "0", "no", "off"})
 _LARGEST = 2**63 - 1
 _EVENT_SINKS = frozenset({"span", "log"})
 _ANOMALY_STATUSES = frozenset({"unset", "error"})
+_REASONING = frozenset({"auto", "opened", "keep"})
+Reasoning = Literal["auto", "opened", "keep"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,10 @@ class Config:
     """Returns what may be sent of a text (see `telemetry/redaction.py`)."""
     tool_call_tags: Any = None
     """Rewrite tool calls in the text to this: `start,end`, one tag, a format's name, or `openai`. None: leave them."""
+    reasoning: Reasoning = "auto"
+    """Where tool calls are rewritten: whether texts begin inside of the model's thoughts. `opened`: they do, because
+    the prompt opens them. `auto`: as the model's earlier responses did. `keep`: as `auto`, but thoughts, which the
+    target `openai` moves to `reasoning_content`, stay in the text."""
 
 
 class Options(TypedDict, total=False):
@@ -63,6 +69,7 @@ class Options(TypedDict, total=False):
     anomaly_status: Literal["unset", "error"] | None
     redact: Callable[[str], str] | str | None
     tool_call_tags: ToolCallTags | ToolCallTagRewriter | str | None
+    reasoning: Reasoning | None
 
 
 def reject_unknown(function: str, options: Mapping[str, object], others: Collection[str] = ()) -> None:
@@ -195,6 +202,13 @@ def _anomaly_status(value: object) -> str:
     return status
 
 
+def _reasoning(value: object) -> str:
+    reasoning = str(value).strip().lower()
+    if reasoning not in _REASONING:
+        raise ValueError("it must be auto, opened or keep")
+    return reasoning
+
+
 def _redact(value: Any) -> Callable[[str], str]:
     """A function, or the one at a Python path `module:function`, which is imported here."""
     if not isinstance(value, str):
@@ -232,4 +246,5 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "anomaly_status": _anomaly_status,
     "redact": _redact,
     "tool_call_tags": _tags,
+    "reasoning": _reasoning,
 }

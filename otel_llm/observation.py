@@ -69,7 +69,7 @@ _exit_hooked = False
 class Observation:
     """`request` is None if a stream is observed without its request. `logs`: whether log lines are wanted.
 
-    `provider`: who serves the request, None if that is only presumed.
+    `provider`: who serves the request, None if that is only presumed. `server`: its address and port, as far as known.
 
     `started_ns`: when the request started, on the clock of `perf_counter_ns`; by default, now.
     """
@@ -83,10 +83,12 @@ class Observation:
         "_span",
         "anomalies",
         "config",
+        "is_rewritten",
         "reader",
         "recording",
         "repeated_calls",
         "request",
+        "server",
     )
 
     def __init__(
@@ -97,6 +99,7 @@ class Observation:
         *,
         logs: bool = False,
         provider: str | None = None,
+        server: tuple[str | None, int | None] = (None, None),
         started_ns: int | None = None,
     ) -> None:
         if not _exit_hooked:
@@ -105,10 +108,13 @@ class Observation:
         # Everything is measured on one clock; the offset to the time of day is only added when something is sent.
         self._offset_ns = time_ns() - now
         self.config = config
+        self.is_rewritten = False
+        """Whether the tool calls in its text are rewritten already, before what is read here."""
         self._logs = logs
         self.request = request
         self._span = span
         self._provider = provider
+        self.server = server
         self.recording = Recording(
             started_ns=now if started_ns is None else started_ns,
             declared=_declared_names(config, request),

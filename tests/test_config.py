@@ -60,6 +60,9 @@ GOOD: list[tuple[str, Any, Any]] = [
     ("events", "span,log", frozenset({"span", "log"})),
     ("events", " Log , SPAN ", frozenset({"span", "log"})),
     ("events", "none", frozenset()),
+    ("reasoning", "opened", "opened"),
+    ("reasoning", " Keep ", "keep"),
+    ("reasoning", "auto", "auto"),
     ("events", ["span", "log"], frozenset({"span", "log"})),
     ("events", frozenset({"log"}), frozenset({"log"})),
 ]
@@ -70,6 +73,7 @@ _BAD_VALUES: dict[str, list[Any]] = {
     "stall_seconds": [0, -1, "0", "-2", "soon", "nan", float("nan"), True, "", [], 10**400],
     "delta_events": [-1, "-1", "some", True, 1.5],
     "anomaly_status": ["", "ok", "ERRORS", True, 1],
+    "reasoning": ["", "open", "auto,keep", True, 1],
     "redact": [
         "",
         "textwrap",
@@ -335,6 +339,7 @@ OpenAIInstrumentor().instrument()
 OpenAIInstrumentor().instrument(skip_dep_check=True)
 OpenAIInstrumentor().instrument(tracer_provider=TracerProvider(), meter_provider=MeterProvider(), argument_limit=500)
 OpenAIInstrumentor().instrument(events="span,log", log=False, stall_seconds=5, tool_call_tags="openai")
+OpenAIInstrumentor().instrument(tool_call_tags="openai", reasoning="opened")
 GroqInstrumentor().instrument(events=["span", "log"], stall_seconds=None)
 CerebrasInstrumentor().instrument(tool_call_tags=ToolCallTags("ojlk", "dfsd"))
 client: openai.AsyncOpenAI = intercept_llm_requests(openai.AsyncOpenAI())
@@ -345,6 +350,7 @@ OpenAIInstrumentor().instrument(capture_argument=False)  # refused
 GroqInstrumentor().instrument(tool_call_tag="openai")  # refused
 CerebrasInstrumentor().instrument(excluded_urls="x")  # refused
 OpenAIInstrumentor().instrument(argument_limit="many")  # refused
+OpenAIInstrumentor().instrument(reasoning="open")  # refused
 OpenAIInstrumentor().instrument(tracer_provider=MeterProvider())  # refused
 intercept_llm_requests(client, capture_argument=False)  # refused
 intercept_llm_requests(client, log="no")  # refused

@@ -75,20 +75,21 @@ def reasoning_leak(case: Case, choice: Choice) -> Iterable[Finding]:
 
 def _leaked_thoughts(case: Case, choice: Choice, request: ChatRequest) -> Iterator[Finding]:
     text = choice.text.whole
-    from otel_llm.tags.thoughts import THOUGHT_MARKS, may_hold_thoughts
+    from otel_llm.tags.thought_marks import CLOSING_MARKS, THOUGHT_MARKS, closing_of
+    from otel_llm.tags.thoughts import may_hold_thoughts
 
     if not may_hold_thoughts(text):
         return
     models = (request.model.lower(), (case.recording.response_model or "").lower())
     documented = any(name in model for name in _THINKS_IN_TEXT for model in models)
-    openers = {closing: opening for opening, closing in THOUGHT_MARKS.items()}
+    openers = {closing: opening for opening, closing in THOUGHT_MARKS.items() if closing in CLOSING_MARKS}
     said = _Said(request)
     found = [
         thought
         for thought in case.answer(choice).thoughts
-        if not said.holds(opening := openers.get(thought.mark, thought.mark))
+        if not said.holds(opening := openers.get(thought.mark) or thought.mark.replace("</think:", "<think:"))
         and not (documented and opening == "<think>")
-        and not said.holds(THOUGHT_MARKS[opening])
+        and not said.holds(closing_of(opening))
     ]
     if found:
         length = sum(len(thought.inner.strip()) for thought in found)

@@ -130,7 +130,7 @@ def _counted(pieces: list[Piece], *, ended: bool) -> Iterator[ParsedCall]:
     for piece in pieces:
         if piece.kind == "begin" and piece.call is not None:
             calls.append(piece.call)
-        elif piece.kind == "text":
+        elif piece.call is None:
             first, line_break, rest = piece.text.partition("\n")
             has_text = has_text or bool(first.strip())
             if line_break:

@@ -76,6 +76,8 @@ class ChatRequest(NamedTuple):
     """All that it says, to see what it asks for."""
     wants_raw_thoughts: bool = False
     """Whether it asks the server to leave the model's thoughts in the text, with their marks."""
+    thinking: str = ""
+    """What it says of how the model is to think, by which a chat template may open the thoughts."""
     item_tools: Mapping[str, Tool] = MappingProxyType({})
     """Those of `tools` that items of the conversation declare. Requests that continue from here do not repeat them."""
     leaves_searches: bool = False
@@ -112,9 +114,13 @@ _AUTO = ToolChoice()
 _FORMATS = frozenset({"response_format", "text_format", "text"})
 # Groq, Cerebras and llama.cpp have the first one, SGLang the second.
 _THOUGHTS = frozenset({"reasoning_format", "separate_reasoning"})
+# Longer settings are told apart by their beginning.
+_MOST_SAID = 500
+_THINKING = frozenset({"chat_template_kwargs", "reasoning_effort", "enable_thinking", "thinking", "reasoning"})
 _READ = (
     _FORMATS
     | _THOUGHTS
+    | _THINKING
     | frozenset(
         {
             "model",
@@ -173,6 +179,7 @@ def read_request(kwargs: Mapping[str, Any], api: Api = "chat") -> ChatRequest:
         "stream_options" in given and field(get("stream_options"), "include_usage") is True,
         RequestText(kwargs),
         not _THOUGHTS.isdisjoint(given) and _wants_raw(get("reasoning_format"), get("separate_reasoning")),
+        "" if _THINKING.isdisjoint(given) else _describe([given.get(name) for name in sorted(_THINKING)])[:_MOST_SAID],
         in_items.tools,
         leaves_searches,
         leaves_searches and holds_conversation(kwargs),

@@ -98,9 +98,7 @@ class SdkRewriting:
         yield self._stage.take(chunk)
 
     def finish(self) -> Iterator[Any]:
-        last = self._stage.finish()
-        if last is not None:
-            yield last
+        yield from self._stage.finish()
 
 
 class SdkTakingOut:

@@ -31,7 +31,7 @@ from otel_llm.tags.mentions import (
     line_around,
     without_head,
 )
-from otel_llm.tags.thoughts import THOUGHT_MARKS
+from otel_llm.tags.thought_marks import AT_START, THOUGHT_MARKS
 
 _TOKENS = (
     "<start_of_turn>",  # Gemma
@@ -140,7 +140,7 @@ _WHOLE = tuple(
     sorted(
         {
             *_TOKENS,
-            *THOUGHT_MARKS,
+            *THOUGHT_MARKS.keys() - AT_START,
             *THOUGHT_MARKS.values(),
             *(f"<{slash}{name}>" for name in (*_TAG_NAMES, *_NAMED_TAGS) for slash in ("", "/")),
             *(f"<{name}=name>" for name in ("function", "parameter")),

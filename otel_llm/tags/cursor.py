@@ -18,6 +18,8 @@ Step = Generator[None, None, _T]
 
 # Most white space inside of markup; with more it is text.
 _MOST_WHITE = 1024
+# How far a grammar may look ahead in one text, in all.
+_MOST_LOOKAHEAD = 262_144
 _WHITE = re.compile(r"\s*")
 
 
@@ -29,17 +31,24 @@ class Cursor:
     apart, and joined again when it is given back.
     """
 
-    __slots__ = ("_base", "_kept", "_marked", "ended", "position", "text")
+    __slots__ = ("_base", "_kept", "_marked", "ended", "lookahead", "position", "text")
 
     def __init__(self) -> None:
         self.text = ""
         self.position = 0
         self.ended = False
         """Whether no more text comes."""
+        self.lookahead = _MOST_LOOKAHEAD
+        """How many characters may still be read that are then given back to be read in another way."""
         # The position of `text[0]`, the position of the first mark, and the text between the two.
         self._base = 0
         self._marked: int | None = None
         self._kept: list[str] = []
+
+    def begin(self) -> None:
+        """Another text begins."""
+        self.ended = False
+        self.lookahead = _MOST_LOOKAHEAD
 
     def feed(self, chunk: str) -> None:
         if self._marked is not None:
@@ -97,6 +106,18 @@ class Cursor:
         return self._base + self.position if self._marked is None else self._marked
 
     @property
+    def left(self) -> int:
+        """How many characters that have come may still be read, again or for the first time."""
+        if self._marked is None:
+            return len(self.text) - self.position
+        return self._base + len(self.text) - self._marked
+
+    @property
+    def fed(self) -> int:
+        """How many characters have come."""
+        return self._base + len(self.text)
+
+    @property
     def waiting(self) -> int:
         """How many characters have come and are not read."""
         return len(self.text) - self.position
@@ -152,12 +173,19 @@ def white(cursor: Cursor) -> Step[str]:
 
 
 def until(
-    cursor: Cursor, words: Sequence[str], emit: Callable[[str], None] | None = None, most: int | None = None
+    cursor: Cursor,
+    words: Sequence[str],
+    emit: Callable[[str], None] | None = None,
+    most: int | None = None,
+    cut: Sequence[str] = (),
+    *,
+    leave: bool = False,
 ) -> Step[tuple[str, str | None]]:
     """Read up to and including the first of `words`. Returns the text before it, and the word.
 
     The word is None if the text ends first, or if none begins within `most` characters, which are then read. With
-    `emit`, the text before the word is passed to that as it comes, and not returned.
+    `emit`, the text before the word is passed to that as it comes, and not returned. If the text ends within one of
+    `cut`, at least two characters of it, that part is dropped. `leave`: the word is left unread.
     """
     pattern, longest = _any_of(tuple(words))
     pieces: list[str] = []
@@ -173,11 +201,14 @@ def until(
             if safe <= left:
                 if safe:
                     take(cursor.take(safe))
-                return "".join(pieces), cursor.take(len(match.group()))
+                return "".join(pieces), match.group() if leave else cursor.take(len(match.group()))
         elif match is not None:
             safe = match.start() - position
         elif not cursor.ended:
             safe -= undecided(text, position, words)
+        elif cut:
+            part = undecided(text, position, cut)
+            safe -= part if part > 1 else 0
         if safe > left:
             take(cursor.take(left))
             return "".join(pieces), None
@@ -185,6 +216,7 @@ def until(
             length += safe
             take(cursor.take(safe))
         if cursor.ended:
+            cursor.take(cursor.waiting)
             return "".join(pieces), None
         yield
 
@@ -197,12 +229,22 @@ def _may_grow(text: str, place: int, words: Sequence[str]) -> bool:
 
 def undecided(text: str, position: int, words: Sequence[str]) -> int:
     """Length of the longest end of `text[position:]` that is the beginning of one of `words`."""
-    most = max(map(len, words)) - 1
-    for length in range(min(most, len(text) - position), 0, -1):
-        end = text[len(text) - length :]
-        if any(word.startswith(end) for word in words):
-            return length
+    firsts, begun, longest = _beginnings(tuple(words))
+    start = max(position, len(text) - longest)
+    places = [place for first in firsts if (place := text.find(first, start)) >= 0]
+    if not places:
+        return 0
+    for place in range(min(places), len(text)):
+        if text[place:] in begun:
+            return len(text) - place
     return 0
+
+
+@lru_cache(maxsize=256)
+def _beginnings(words: tuple[str, ...]) -> tuple[str, frozenset[str], int]:
+    """The first characters of `words`, all that they may begin with, and the length of the longest of that."""
+    begun = frozenset(word[:length] for word in words for length in range(1, len(word)))
+    return "".join(sorted({word[0] for word in words})), begun, max(map(len, words)) - 1
 
 
 @lru_cache(maxsize=256)

@@ -65,9 +65,9 @@ class ToolCallTags:
 
 # The formats of AbstractCore, by its names for them.
 NAMED_TAGS = {
-    "qwen": ToolCallTags("<|tool_call|>", "</|tool_call|>"),
-    "llama": ToolCallTags("<function_call>", "</function_call>"),
-    "xml": ToolCallTags("<tool_call>", "</tool_call>"),
+    "qwen": ToolCallTags("<|tool_call|>", "</|tool_call|>", auto_format=False),
+    "llama": ToolCallTags("<function_call>", "</function_call>", auto_format=False),
+    "xml": ToolCallTags("<tool_call>", "</tool_call>", auto_format=False),
     "gemma": ToolCallTags("```tool_code\n", "\n```", auto_format=False),
 }
 NAMED_TAGS["qwen3"] = NAMED_TAGS["qwen"]
@@ -86,7 +86,11 @@ def read_tags(text: str) -> ToolCallTags:
         return ToolCallTags(parts[0], parts[1])
     tag = parts[0]
     named = NAMED_TAGS.get(as_name(tag))
-    return ToolCallTags(tag, _closing_of(tag)) if named is None else named
+    if named is not None:
+        return named
+    if is_bare_word(tag):
+        tag = f"<{tag}>"
+    return ToolCallTags(tag, _closing_of(tag))
 
 
 def as_name(text: str) -> str:
@@ -99,8 +103,8 @@ def is_bare_word(text: str) -> bool:
 
 
 def _closing_of(tag: str) -> str:
-    """`</x>` for `<x>`, `[/x]` for `[x]`, `x` for a bare `x`."""
-    if not tag or _BARE_WORD.fullmatch(tag):
+    """`</x>` for `<x>`, `[/x]` for `[x]`."""
+    if not tag:
         return tag
     if _BRACKETS.get(tag[0]) == tag[-1]:
         return f"{tag[0]}/{tag[1:]}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from otel_llm.tags.declared import declared_tools
+from otel_llm.tags.ids import new_id
 from otel_llm.tags.lenient_json import call_in, parse_leniently
 from otel_llm.tags.pieces import ParsedCall, Piece
 from otel_llm.tags.scanner import Scanner
@@ -40,6 +40,10 @@ class IncrementalToolDetector:
     def __init__(self, model_name: str = "", *, tools: Any = None) -> None:
         self.model_name = model_name
         self.tools = declared_tools(tools)
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin another text. What is held back of this one is dropped, and a call that it left open is not one."""
         self._scanner = Scanner(self.tools)
         self._body: list[str] = []
         self._arguments: list[str] = []
@@ -91,4 +95,4 @@ class IncrementalToolDetector:
             name, arguments = call_in(body) if isinstance(body, dict) else (name, None)
         if not name or not isinstance(arguments, dict):
             return None
-        return ToolCall(name, arguments, f"call_{uuid.uuid4().hex[:24]}")
+        return ToolCall(name, arguments, new_id("call"))

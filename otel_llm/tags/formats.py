@@ -2,8 +2,8 @@
 
 Families may share a marker. Its rows are tried in the order of the table, and the first grammar that reads a call wins.
 `reference` names the file that defines the syntax: in vLLM (`vllm/tool_parsers/`), SGLang (`sgl:`,
-`python/sglang/srt/function_call/`), llama.cpp (`lcpp:`, `models/templates/`), AbstractCore (`ac:`) or OpenAI's harmony
-(`oai:`).
+`python/sglang/srt/function_call/`), llama.cpp (`lcpp:`, `models/templates/`), AbstractCore (`ac:`), OpenAI's harmony
+(`oai:`), SMG (`smg:`, `crates/`) or mlx-lm (`mlx-lm:`, `mlx_lm/`).
 """
 
 from __future__ import annotations
@@ -12,15 +12,27 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 from otel_llm.tags.cursor import Cursor, Step, literal, run
-from otel_llm.tags.grammars import Context, Grammar, first_of, name_before
-from otel_llm.tags.json_calls import NamedCall, json_array, json_objects, keyed_array, named_json
+from otel_llm.tags.grammars import Context, Grammar, first_of, name_before, tool_name
+from otel_llm.tags.json_calls import (
+    NamedCall,
+    json_array,
+    json_array_of_calls,
+    json_calls,
+    json_objects,
+    keyed_array,
+    named_json,
+)
+from otel_llm.tags.messages import header, message_of_calls, message_to_tool, recipient, undoubled
 from otel_llm.tags.nested_tags import nested_tags
 from otel_llm.tags.pieces import PieceBuffer
-from otel_llm.tags.python_calls import python_calls
+from otel_llm.tags.python_calls import python_calls, python_dicts, python_program
 from otel_llm.tags.quoted_calls import quoted_call
 from otel_llm.tags.xml_calls import Tags, xml_parameters
+from otel_llm.tags.xtml_calls import OPENERS as OPENERS_OF_XTML
+from otel_llm.tags.xtml_calls import xtml_calls
 
 
 @dataclass(frozen=True)
@@ -45,8 +57,29 @@ def _functions_name(name: str) -> str:
     return head if colon and number.isdigit() else name
 
 
+_NAME_AND_JSON = named_json(NamedCall(closers=("</tool_call>",)))
+
+
+def _tool_before_json(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[bool]:
+    """The name of a tool, then JSON. Any other word before JSON is prose."""
+    place = cursor.mark()
+    name = yield from tool_name(cursor)
+    cursor.rewind(place)
+    if not name or name.endswith(":") or not context.may_be_tool(name):
+        return False
+    return (yield from _NAME_AND_JSON(cursor, out, context))
+
+
 _ARG_TAGS = Tags(key="<arg_key>", key_end="</arg_key>", value="<arg_value>", value_end="</arg_value>")
 _GLM = xml_parameters(replace(_ARG_TAGS, closers=("</tool_call>",)))
+_LONGCAT = Tags(
+    key="<longcat_arg_key>",
+    key_end="</longcat_arg_key>",
+    value="<longcat_arg_value>",
+    value_end="</longcat_arg_value>",
+    closers=("</longcat_tool_call>",),
+    name_of=_functions_name,
+)
 _FUNCTION = Tags(
     key="<parameter=",
     key_end=">",
@@ -55,20 +88,22 @@ _FUNCTION = Tags(
     name_end=(">",),
     closers=("</function>",),
 )
-_OWN_LINES = replace(_FUNCTION, own_lines=True, html_escaped=None, block_closers=("</tool_call>",))
+_OWN_LINES = replace(_FUNCTION, own_lines=True, block_closers=("</tool_call>",))
 _INVOKE = Tags(
     key='<parameter name="',
     key_end='"',
     value=">",
+    attributes=True,
     value_end="</parameter>",
     call_open=('<invoke name="',),
     name_end=('">',),
+    empty_end=('"/>', '" />'),
     closers=("</invoke>",),
     json_body=True,
 )
 
 
-def _invoke(prefix: str, *ends: str) -> Grammar:
+def _invoke(prefix: str, *ends: str, **more: Any) -> Grammar:
     """The `<invoke>` and `<parameter>` tags, each with a prefix."""
 
     def prefixed(tag: str) -> str:
@@ -81,8 +116,37 @@ def _invoke(prefix: str, *ends: str) -> Grammar:
         call_open=[prefixed(tag) for tag in _INVOKE.call_open],
         closers=[prefixed(tag) for tag in _INVOKE.closers],
         block_closers=ends,
+        **more,
     )
     return xml_parameters(tags)
+
+
+# Wrappers of DeepSeek V3.2 and V4. V4.1 has a space before the name of each tag.
+_DSML_BLOCKS = ("function_calls", "tool_calls", "calls", "function_call", "tool_call", "call")
+_DSML_NAME = re.compile(r"[\w ]*")
+
+
+def _dsml(prefix: str, *, marker_opens_call: bool = False) -> Grammar:
+    """DeepSeek's invokes. Any of the wrappers may close the block."""
+    mark = prefix.rstrip()
+    ends = [f"</{mark}{space}{block}>" for block in _DSML_BLOCKS for space in ("", " ")]
+    return _invoke(prefix, *ends, unmistakable=True, marker_opens_call=marker_opens_call)
+
+
+_DSML, _DSML_SPACED = _dsml("｜DSML｜"), _dsml("｜DSML｜ ")
+
+
+_DSML_BY_MARK = {
+    "<｜DSML｜": first_of(_DSML, _DSML_SPACED),
+    "<|DSML|": first_of(_dsml("|DSML|"), _dsml("|DSML| ")),
+}
+
+
+def _dsml_damaged(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[bool]:
+    """Invokes whose wrapper is none of those known, or is not closed."""
+    yield from run(cursor, _DSML_NAME, 32)
+    yield from literal(cursor, ">")
+    return (yield from _DSML_BY_MARK[context.opening](cursor, out, context))
 
 
 @lru_cache(maxsize=16)
@@ -113,19 +177,27 @@ def _hy_suffixed(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[boo
 _DEEPSEEK_BEGIN, _DEEPSEEK_END = "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"
 _DEEPSEEK_CALL = "<｜tool▁call▁begin｜>"
 _DEEPSEEK_V3 = NamedCall(
-    before=(f"{_DEEPSEEK_CALL}function<｜tool▁sep｜>",),
-    after=("```json",),
-    closers=("```<｜tool▁call▁end｜>", "```\n<｜tool▁call▁end｜>", "```"),
+    before=(f"{_DEEPSEEK_CALL}function<｜tool▁sep｜>", f"{_DEEPSEEK_CALL}<｜tool▁sep｜>"),
+    after=("```json", "```", ""),
+    closers=("```<｜tool▁call▁end｜>", "```\n<｜tool▁call▁end｜>", "```", "<｜tool▁call▁end｜>"),
     block_closers=(_DEEPSEEK_END,),
     several=True,
 )
 _DEEPSEEK_V31 = NamedCall(
     before=(_DEEPSEEK_CALL,),
-    after=("<｜tool▁sep｜>",),
-    closers=("<｜tool▁call▁end｜>",),
+    after=("<｜tool▁sep｜>", "<｜tool▁sep｜>```json", "<｜tool▁sep｜>\n```json", "```json"),
+    closers=("<｜tool▁call▁end｜>", "```<｜tool▁call▁end｜>", "```\n<｜tool▁call▁end｜>", "```"),
     block_closers=(_DEEPSEEK_END,),
     several=True,
 )
+
+
+def _after_marker(markup: NamedCall) -> NamedCall:
+    """The same calls, where the marker is the tag that begins the first one."""
+    rest = [word.removeprefix(_DEEPSEEK_CALL) for word in markup.before]
+    return replace(markup, before=tuple(dict.fromkeys((*markup.before, *rest))))
+
+
 _KIMI_K2 = NamedCall(
     before=("<|tool_call_begin|>",),
     after=("<|tool_call_argument_begin|>",),
@@ -134,35 +206,12 @@ _KIMI_K2 = NamedCall(
     several=True,
     name_of=_functions_name,
 )
-_KIMI_K3 = Tags(
-    key='<|open|>argument key="',
-    key_end='"',
-    value="<|sep|>",
-    value_end="<|close|>argument<|sep|>",
-    call_open=('<|open|>call tool="',),
-    name_end=('"',),
-    attributes_end="<|sep|>",
-    closers=("<|close|>call<|sep|>",),
-    block_closers=("<|close|>tools<|sep|>",),
-)
-_HARMONY_MESSAGE = (
-    "<|constrain|>json<|message|>",
-    "<|channel|>commentary <|constrain|>json<|message|>",
-    "<|channel|>commentary json<|message|>",
-    "<|channel|>commentary<|constrain|>json<|message|>",
-    "<|channel|>commentary<|message|>",
-    "<|channel|>analysis json<|message|>",
-    "json<|message|>",
-    "<|message|>",
-    "code<|message|>",
-)
 _HARMONY_OPENERS = (
-    "<|channel|>commentary to=",
-    "<|channel|>analysis to=",
-    "<|start|>assistant<|channel|>commentary to=",
+    *(f"<|channel|>{channel} to=" for channel in ("commentary", "analysis", "final")),
+    *(f"<|start|>assistant<|channel|>{channel} to=" for channel in ("commentary", "analysis", "final")),
     "<|start|>assistant to=",
 )
-_HARMONY = NamedCall(after=_HARMONY_MESSAGE, closers=("<|call|>", "<|end|>"), name_of=_functions_name)
+_HARMONY = NamedCall(read_after=header, closers=("<|call|>", "<|end|>"), name_of=recipient)
 _PLAMO = NamedCall(
     before=("<|plamo:begin_tool_request:plamo|><|plamo:begin_tool_name:plamo|>",),
     after=(
@@ -173,16 +222,42 @@ _PLAMO = NamedCall(
     block_closers=("<|plamo:end_tool_requests:plamo|>",),
     several=True,
 )
+_STEP3_INVOKE = '<steptml:invoke name="'
+_STEP3_END = "<｜tool_call_end｜>"
 _STEP3 = replace(
     _INVOKE,
     key='<steptml:parameter name="',
     value_end="</steptml:parameter>",
-    call_open=('<｜tool_call_begin｜>function<｜tool_sep｜><steptml:invoke name="',),
-    closers=("</steptml:invoke><｜tool_call_end｜>", "</steptml:invoke>"),
+    call_open=tuple(
+        f"{begin}{kind}{line}{_STEP3_INVOKE}"
+        for begin in ("<｜tool_call_begin｜>", "<｜tool_call_begin｜>\n", "")
+        for kind in ("function<｜tool_sep｜>", "<｜tool_sep｜>", "")
+        for line in ("", "\n")
+    ),
+    closers=(f"</steptml:invoke>{_STEP3_END}", f"</steptml:invoke>\n{_STEP3_END}", "</steptml:invoke>", _STEP3_END),
     block_closers=("<｜tool_calls_end｜>",),
+    unmistakable=True,
 )
-_MUSE = _invoke("atem:", "</atem:function_calls><|eom|>", "</atem:function_calls><|eot|>", "</atem:function_calls>")
-_MUSE_MESSAGE = name_before("<|message|><atem:function_calls>", _MUSE)
+_MUSE = _invoke(
+    "atem:",
+    "</atem:function_calls><|eom|>",
+    "</atem:function_calls><|eot|>",
+    "</atem:function_calls>",
+    name_of=undoubled,
+)
+_MUSE_BLOCK = ("<atem:function_calls>", "</atem:function_calls>")
+_MUSE_MESSAGE = message_to_tool(f"<|message|>{_MUSE_BLOCK[0]}", _MUSE)
+_MUSE_ANSWER = message_of_calls(_MUSE_BLOCK, re.compile(r'<atem:invoke name="([^"<>]*)"'), _MUSE)
+_BEAM = Tags(
+    key='<rfl:parameter name="',
+    key_end='"',
+    value=">",
+    attributes=True,
+    value_end="</rfl:parameter>",
+    closers=("<|call|>", "<|end|>"),
+    trimmed=True,
+)
+_BEAM_HEADS = ("<|channel|>analysis <|constrain|>xml<|message|>", "<|channel|>analysis<|message|>")
 _SOLAR = Tags(
     key="<|tool_arg:start|>",
     key_end="<|tool_arg:value|>",
@@ -202,6 +277,7 @@ _MINICPM = Tags(
     key='<param name="',
     key_end='"',
     value=">",
+    attributes=True,
     value_end="</param>",
     name_end=('">',),
     closers=("</function>",),
@@ -211,6 +287,35 @@ _MINICPM = Tags(
 _NS = "]<]minimax[>["
 _GEMMA_QUOTES = ('<|"|>', '<|"|>')
 _ESCAPES = ("<escape>", "<escape>")
+
+# Markers around calls in another syntax than JSON, in which some models write JSON all the same.
+_BLOCKS = {
+    _DEEPSEEK_BEGIN: _DEEPSEEK_END,
+    "<|tool_calls_section_begin|>": "<|tool_calls_section_end|>",
+    "<|tool_call_begin|>": "<|tool_call_end|>",
+    "<|plamo:begin_tool_requests:plamo|>": "<|plamo:end_tool_requests:plamo|>",
+    "<｜tool_calls_begin｜>": "<｜tool_calls_end｜>",
+    "<|tool_call>": "<tool_call|>",
+    "<start_function_call>": "<end_function_call>",
+    "<|tool_call:start|>": "<|tool_call:end|>",
+    "<|tools_prefix|>": "<|tools_suffix|>",
+    "<|python_start|>": "<|python_end|>",
+    f"{_NS}<tool_call>": f"{_NS}</tool_call>",
+    **{
+        f"<{name}>": f"</{name}>"
+        for name in (
+            "function_calls",
+            "minimax:tool_call",
+            "seed:tool_call",
+            "dots_function_call",
+            "atem:function_calls",
+            "ifm|tool_calls",
+            "｜DSML｜function_calls",
+            "｜DSML｜tool_calls",
+            "｜GCML｜tool_calls",
+        )
+    },
+}
 
 FORMATS: tuple[Format, ...] = (
     # <tool_call>
@@ -226,13 +331,19 @@ FORMATS: tuple[Format, ...] = (
            xml_parameters(_OWN_LINES), "qwen3coder_tool_parser.py"),
     Format("step3p5", "Step-3.5-Flash", ("<tool_call>",),
            xml_parameters(_OWN_LINES), "step3p5_tool_parser.py"),
+    Format("qwen3_coder", "Nemotron 3, the tool's name in place of its tag", ("<tool_call>",),
+           xml_parameters(replace(_OWN_LINES, call_open=("<",))), "ac:abstractcore/tools/parser.py"),
     Format("mimo", "MiMo-V2-Flash", ("<tool_call>",),
            xml_parameters(_OWN_LINES), "sgl:mimo_detector.py"),
     Format("step_audio_2", "Step-Audio 2", ("<tool_call>function\n",),
            named_json(NamedCall(closers=("</tool_call>",))), "step_audio_2_tool_parser.py"),
+    Format("poolside_v1", "Poolside's Laguna, its body in JSON", ("<tool_call>",),
+           named_json(NamedCall(closers=("</tool_call>",), needs_arguments=True)), "poolside_v1_tool_parser.py"),
     Format("glm45", "GLM-4.5, GLM-4.6", ("<tool_call>",), _GLM, "glm4_moe_tool_parser.py"),
     Format("glm47", "GLM-4.7, GLM-5", ("<tool_call>",), _GLM, "glm47_moe_tool_parser.py"),
     Format("poolside_v1", "Poolside", ("<tool_call>",), _GLM, "poolside_v1_tool_parser.py"),
+    Format("poolside_v1", "Poolside, its arguments as JSON", ("<tool_call>",),
+           _tool_before_json, "poolside_v1_tool_parser.py"),
     # <tool_calls>
     Format("jamba", "Jamba 1.5 to 1.7", ("<tool_calls>",), json_array("</tool_calls>"), "jamba_tool_parser.py"),
     Format("hunyuan_a13b", "Hunyuan-A13B", ("<tool_calls>",),
@@ -244,26 +355,28 @@ FORMATS: tuple[Format, ...] = (
     Format("hy_v4", "Hunyuan V4", ("<tool_calls:",), _hy_suffixed, "hy_v4_tool_parser.py"),
     # <|tool_call|> and its near misses
     Format("abstractcore_qwen", "Qwen under AbstractCore", ("<|tool_call|>",),
-           json_objects("</|tool_call|>", "<|/tool_call|>"), "ac:abstractcore/tools/parser.py"),
+           json_objects("</|tool_call|>", "<|/tool_call|>", several=True), "ac:abstractcore/tools/parser.py"),
     Format("phi", "Phi-4-mini, llama.cpp's template", ("<|tool_call|>",),
            json_objects("</|tool_call|>", "<|/tool_call|>"), "lcpp:llama-cpp-microsoft-Phi-4-mini-instruct.jinja"),
-    Format("granite3", "Granite 3.0", ("<|tool_call|>",), json_array(), "granite_tool_parser.py"),
+    Format("granite3", "Granite 3.0", ("<|tool_call|>",),
+           json_array("</|tool_call|>", "<|/tool_call|>"), "granite_tool_parser.py"),
     Format("gemma4", "Gemma 4", ("<|tool_call>",),
            quoted_call(_GEMMA_QUOTES, "<tool_call|>"), "gemma4_tool_parser.py"),
     Format("solar_open2", "Solar Open 2", ("<|tool_call:start|>",),
            xml_parameters(_SOLAR), "solar_open2_tool_parser.py"),
     Format("openpangu", "openPangu v2", ("<|tool_call_start|>",),
-           json_array("<|tool_call_end|>"), "openpangu_v2_tool_parser.py"),
+           json_array_of_calls("<|tool_call_end|>"), "openpangu_v2_tool_parser.py"),
     Format("lfm2", "LFM2, LFM2.5", ("<|tool_call_start|>",),
            python_calls("<|tool_call_end|>"), "lfm2_tool_parser.py"),
+    Format("sarashina", "Sarashina", ("<|tool_calls|>",), python_dicts(), "smg:tool_parser/src/parsers/sarashina.rs"),
     Format("kimi_k2", "Kimi K2, K2 Thinking, K2.5", ("<|tool_calls_section_begin|>",),
            named_json(_KIMI_K2), "kimi_k2_tool_parser.py"),
     Format("kimi_k2", "Kimi K2, its section marker lost", ("<|tool_call_begin|>",),
            named_json(replace(_KIMI_K2, before=("<|tool_call_begin|>", ""))), "kimi_k2_tool_parser.py"),
-    Format("kimi_k3", "Kimi K3", ("<|open|>tools<|sep|>",), xml_parameters(_KIMI_K3), "kimi_k3_tool_parser.py"),
+    Format("kimi_k3", "Kimi K3", OPENERS_OF_XTML, xtml_calls(), "kimi_k3_tool_parser.py"),
     # <function_call>, <function=, <function name=
     Format("llama_function_call", "Llama under AbstractCore", ("<function_call>",),
-           json_objects("</function_call>"), "ac:abstractcore/tools/parser.py"),
+           json_calls("</function_call>"), "ac:abstractcore/tools/parser.py"),
     Format("granite_20b_fc", "Granite-20B-FunctionCalling", ("<function_call>",),
            json_objects("</function_call>"), "granite_20b_fc_tool_parser.py"),
     Format("olmo3", "OLMo 3", ("<function_calls>",), python_calls("</function_calls>"), "olmo3_tool_parser.py"),
@@ -278,12 +391,20 @@ FORMATS: tuple[Format, ...] = (
     Format("functiongemma", "FunctionGemma", ("<start_function_call>",),
            quoted_call(_ESCAPES, "<end_function_call>"), "functiongemma_tool_parser.py"),
     Format("gigachat3", "GigaChat 3, 3.1", ("<|message_sep|>\n\nfunction call<|role_sep|>", "<|function_call|>"),
-           json_objects(), "gigachat3_tool_parser.py"),
+           json_calls(), "gigachat3_tool_parser.py"),
     # Invokes and parameters
     Format("deepseek_v32", "DeepSeek V3.2", ("<｜DSML｜function_calls>",),
-           _invoke("｜DSML｜", "</｜DSML｜function_calls>"), "deepseekv32_tool_parser.py"),
+           first_of(_DSML, _DSML_SPACED), "deepseekv32_tool_parser.py"),
     Format("deepseek_v4", "DeepSeek V4", ("<｜DSML｜tool_calls>",),
-           _invoke("｜DSML｜", "</｜DSML｜tool_calls>"), "deepseekv4_tool_parser.py"),
+           first_of(_DSML, _DSML_SPACED), "deepseekv4_tool_parser.py"),
+    Format("deepseek_v4", "DeepSeek V4, its wrapper lost", ('<｜DSML｜invoke name="',),
+           _dsml("｜DSML｜", marker_opens_call=True), "deepseekv4_tool_parser.py"),
+    Format("deepseek_v41", "DeepSeek V4.1", ("<｜DSML｜ calls>",),
+           first_of(_DSML_SPACED, _DSML), "sgl:deepseekv41_detector.py"),
+    Format("deepseek_v41", "DeepSeek V4.1, its wrapper lost", ('<｜DSML｜ invoke name="',),
+           _dsml("｜DSML｜ ", marker_opens_call=True), "sgl:deepseekv41_detector.py"),
+    Format("deepseek_v4", "DeepSeek V3.2 to V4.1, their wrapper damaged", ("<｜DSML｜", "<|DSML|"),
+           _dsml_damaged, "deepseekv4_tool_parser.py"),
     Format("gigachat35", "GigaChat 3.5", ("<｜GCML｜tool_calls>",),
            _invoke("｜GCML｜", "</｜GCML｜tool_calls>"), "gigachat35_tool_parser.py"),
     Format("minimax_m2", "MiniMax-M2, M2.1, M2.5", ("<minimax:tool_call>",),
@@ -292,9 +413,16 @@ FORMATS: tuple[Format, ...] = (
            nested_tags(_NS, f"{_NS}</tool_call>"), "minimax_m3_tool_parser.py"),
     Format("dots", "rednote dots", ("<dots_function_call>",),
            _invoke("", "</dots_function_call>"), "dots_tool_parser.py"),
-    Format("step3", "Step-3", ("<｜tool_calls_begin｜>",), xml_parameters(_STEP3), "step3_tool_parser.py"),
+    Format("step3", "Step-3", ("<｜tool_calls_begin｜>", "<｜tool_call_begin｜>"),
+           xml_parameters(_STEP3), "step3_tool_parser.py"),
+    Format("step3", "Step-3, its outer tags lost", (_STEP3_INVOKE,),
+           xml_parameters(replace(_STEP3, marker_opens_call=True)), "step3_tool_parser.py"),
     Format("muse_glimmer", "Muse Glimmer", ("<|start|>assistant to=",), _MUSE_MESSAGE, "sgl:muse_glimmer_detector.py"),
     Format("muse_glimmer", "Muse Glimmer", (" to=",), _MUSE_MESSAGE, "sgl:muse_glimmer_detector.py", at="start"),
+    Format("muse_glimmer", "Muse Glimmer, its calls addressed to the user", ("<|start|>assistant to=user<|message|>",),
+           _MUSE_ANSWER, "sgl:muse_glimmer_detector.py"),
+    Format("muse_glimmer", "Muse Glimmer, its calls addressed to the user", (" to=user<|message|>",),
+           _MUSE_ANSWER, "sgl:muse_glimmer_detector.py", at="start"),
     Format("muse_glimmer", "Muse Glimmer, its message marker lost", ("<atem:function_calls>",),
            _MUSE, "sgl:muse_glimmer_detector.py"),
     Format("seed_oss", "Seed-OSS", ("<seed:tool_call>",),
@@ -305,18 +433,30 @@ FORMATS: tuple[Format, ...] = (
            named_json(_DEEPSEEK_V3), "deepseekv3_tool_parser.py"),
     Format("deepseek_v31", "DeepSeek V3.1", (_DEEPSEEK_BEGIN,),
            named_json(_DEEPSEEK_V31), "deepseekv31_tool_parser.py"),
+    Format("deepseek_v3", "DeepSeek V3, its section marker lost", (_DEEPSEEK_CALL,),
+           named_json(_after_marker(_DEEPSEEK_V3)), "deepseekv3_tool_parser.py"),
+    Format("deepseek_v31", "DeepSeek V3.1, its section marker lost", (_DEEPSEEK_CALL,),
+           named_json(_after_marker(_DEEPSEEK_V31)), "deepseekv31_tool_parser.py"),
     Format("harmony", "gpt-oss", _HARMONY_OPENERS,
            named_json(_HARMONY), "oai:docs/format.md"),
     Format("harmony", "gpt-oss, its recipient at the head of the message", (" to=",),
            named_json(_HARMONY), "oai:docs/format.md", at="start"),
+    Format("beam", "Beam", ("<|start|>assistant to=", "<|start|>assistant<|channel|>analysis to="),
+           xml_parameters(replace(_BEAM, name_end=_BEAM_HEADS)), "smg:response_template_parser"),
+    Format("beam", "Beam, its recipient at the head of the message", (" to=", "to="),
+           xml_parameters(replace(_BEAM, name_end=_BEAM_HEADS)), "smg:response_template_parser", at="start"),
     Format("plamo3", "PLaMo 3", ("<|plamo:begin_tool_requests:plamo|>",), named_json(_PLAMO), "plamo3_tool_parser.py"),
     Format("inkling", "Inkling", ("<|message_model|>",),
-           name_before("<|content_invoke_tool_json|>", json_objects("<|end_message|>")), "sgl:inkling_detector.py"),
+           name_before("<|content_invoke_tool_json|>", json_objects("<|end_message|>", verbatim=False)),
+           "sgl:inkling_detector.py"),
+    Format("inkling", "Inkling, without a name before the body", ("<|content_invoke_tool_json|>",),
+           json_objects("<|end_message|>", declared=True, verbatim=False), "sgl:inkling_detector.py"),
     # Square brackets
     Format("mistral_json", "Mistral before tokenizer v11", ("[TOOL_CALLS]",),
-           json_array(), "mistral_tool_parser.py"),
+           json_array_of_calls("[/TOOL_CALLS]"), "mistral_tool_parser.py"),
     Format("mistral_v13", "Magistral, Ministral 3, Devstral 2, Small 3.2", ("[TOOL_CALLS]",),
-           named_json(NamedCall(after=("[ARGS]",), id_marker="[CALL_ID]")), "sgl:mistral_detector.py"),
+           named_json(NamedCall(after=("[ARGS]",), id_marker="[CALL_ID]", may_lack_arguments=True)),
+           "sgl:mistral_detector.py"),
     Format("mistral_v11", "Mistral with tokenizer v11 or later, as vLLM reads it", ("[TOOL_CALLS]",),
            named_json(NamedCall()), "mistral_tool_parser.py"),
     Format("phi4mini", "Phi-4-mini", ("functools[",), json_array(opened=True), "phi4mini_tool_parser.py", at="line"),
@@ -326,22 +466,29 @@ FORMATS: tuple[Format, ...] = (
            named_json(NamedCall(after=("]:", "] :"))), "ac:abstractcore/tools/parser.py", at="line"),
     # Tags of their own around what others have
     Format("longcat", "LongCat-Flash", ("<longcat_tool_call>",),
-           json_objects("</longcat_tool_call>"), "longcat_tool_parser.py"),
+           json_calls("</longcat_tool_call>"), "longcat_tool_parser.py"),
+    Format("longcat_xml", "LongCat-Flash-Lite", ("<longcat_tool_call>",),
+           xml_parameters(_LONGCAT), "mlx-lm:tool_parsers/longcat.py"),
+    Format("iquest_q1", "IQuest-Q1", ("<iquest_tool_call>",),
+           xml_parameters(replace(_ARG_TAGS, closers=("</iquest_tool_call>",))), "sgl:iquest_q1_detector.py"),
     Format("nemotron", "Nemotron Nano v2", ("<TOOLCALL>",),
-           json_array("</TOOLCALL>"), "nemotron_nano_v2_tool_parser.py"),
+           json_array_of_calls("</TOOLCALL>"), "nemotron_nano_v2_tool_parser.py"),
     Format("cohere_command", "Command A, R7B", ("<|START_ACTION|>",),
-           json_array("<|END_ACTION|>"), "cohere_command_tool_parser.py"),
+           json_array_of_calls("<|END_ACTION|>"), "cohere_command_tool_parser.py"),
     Format("apertus", "Apertus", ("<|tools_prefix|>",), keyed_array("<|tools_suffix|>"), "apertus_tool_parser.py"),
     Format("internlm2", "InternLM2, 2.5, 3", ("<|action_start|><|plugin|>", "<|action_start|> <|plugin|>"),
-           json_objects("<|action_end|>"), "internlm2_tool_parser.py"),
+           json_calls("<|action_end|>"), "internlm2_tool_parser.py"),
     Format("llama3_python_tag", "Llama 3.1 to 3.3", ("<|python_tag|>",),
-           json_objects("<|eom_id|>", "<|eot_id|>", several=True, separators=(";",)), "llama_tool_parser.py"),
+           json_calls("<|eom_id|>", "<|eot_id|>", separators=(";",)), "llama_tool_parser.py"),
     Format("llama4_pythonic", "Llama 4", ("<|python_start|>",),
            python_calls("<|python_end|>"), "llama4_pythonic_tool_parser.py"),
     # Fences: see the scanner
     Format("gemma_tool_code", "Gemma 2, 3 (prompted)", ("```tool_code",),
-           first_of(json_objects(several=True, stops=("```",)), json_array(), python_calls(as_program=True)),
+           first_of(json_calls(stops=("```",)), python_program()),
            "ac:abstractcore/tools/parser.py"),
+    # In the block of another syntax
+    Format("bare_json", "any prompted model", tuple(_BLOCKS),
+           json_array_of_calls(*_BLOCKS.values()), "ac:abstractcore/tools/parser.py"),
     # Without a marker: see the scanner
     Format("llama3_json", "Llama 3.1 to 3.3", (), None, "llama_tool_parser.py"),
     Format("bare_json", "any prompted model", (), None, "ac:abstractcore/tools/parser.py"),

@@ -22,6 +22,7 @@ from typing import Any
 
 from otel_llm.protocol.request import Tool
 from otel_llm.tags.cursor import Cursor, Step, literal, one_of, run, white
+from otel_llm.tags.json_text import is_cut_word
 from otel_llm.tags.pieces import ParsedCall, PieceBuffer
 
 NAME = re.compile(r"[\w.:\-/$]*")
@@ -52,16 +53,26 @@ def tool_name(cursor: Cursor) -> Step[str]:
 
 
 def closer(cursor: Cursor, closers: Sequence[str]) -> Step[str]:
-    """Read one of `closers` and the white space before it. If none comes, read nothing and return an empty string."""
+    """Read one of `closers` and the white space before it. If none comes, read nothing and return an empty string.
+
+    One that the end of the text cuts is dropped: the part is markup, too.
+    """
     if not closers:
         return ""
     before = cursor.mark()
     yield from white(cursor)
     word = yield from one_of(cursor, closers)
-    if word is None:
+    if word is None and ends_within(cursor, closers):
+        cursor.take(cursor.waiting)
+    elif word is None:
         cursor.rewind(before)
     cursor.settle()
     return word or ""
+
+
+def ends_within(cursor: Cursor, words: Sequence[str]) -> bool:
+    """Whether the text ends here, within one of `words`."""
+    return cursor.ended and is_cut_word(cursor.text, cursor.position, words)
 
 
 def end_json_call(cursor: Cursor, out: PieceBuffer, call: ParsedCall, end: str, closers: Sequence[str]) -> Step[str]:

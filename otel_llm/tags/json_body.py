@@ -1,145 +1,27 @@
 """Reads a call that is written as one JSON object, while it comes.  Pure.
 
-Bodies that are almost JSON are read too: single quotes, `True`, a missing last brace. A body that cannot be understood
-is read to its end all the same, so that none of its text is lost.
+Bodies that are almost JSON are read too, and emitted as JSON: see `json_text.py`. A body that cannot be understood is
+read to its end all the same, so that none of its text is lost.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
-from functools import lru_cache
-from typing import Literal
 
-from otel_llm.tags.cursor import Cursor, Step, literal, peek, run, white
+from otel_llm.tags.cursor import Cursor, Step, literal, one_of, peek, run, white
+from otel_llm.tags.json_text import End, as_json, container, is_cut_word, scalar_as_json, string
 from otel_llm.tags.pieces import ParsedCall, PieceBuffer
 
 NAME_KEYS = frozenset({"name", "tool_name", "function"})
 ARGUMENT_KEYS = frozenset({"arguments", "parameters", "args"})
 CALL_KEYS = NAME_KEYS | ARGUMENT_KEYS | {"id", "type", "tool_call_id", "call_id", "index"}
 
-# `closed`: read to its end. `stopped`: a closing marker came first. `cut`: the text ended first.
-End = Literal["closed", "stopped", "cut"]
-
 _KEY = re.compile(r"[\w.\-]*")
-_IN_STRING = {'"': re.compile(r'["\\]'), "'": re.compile(r"['\\]")}
+# More white space than anyone writes behind a comma.
+_MOST_BEHIND = 512
+_WHITE = re.compile(r"\s*")
 _SCALAR = re.compile(r"[^\s,\]}\[{<\"':]*")
-
-
-def container(cursor: Cursor, emit: Callable[[str], None], stops: Sequence[str], depth: int = 0) -> Step[End]:
-    """Read an object or array, or the rest of one that is open to `depth`, and emit it as it comes.
-
-    One of `stops` (closing markers) outside of a string ends it too, and is left unread; inside a string it is text.
-    """
-    quote = ""
-    escaped = False
-    outside = _outside(tuple(stops))
-    while True:
-        text, start = cursor.text, cursor.position
-        place, length = start, len(text)
-        end: End | None = None
-        if escaped and place < length:
-            place, escaped = place + 1, False
-        while place < length:
-            match = (_IN_STRING[quote] if quote else outside).search(text, place)
-            if match is None:
-                place = length
-                break
-            mark, place = match.group(), match.end()
-            if mark == "\\":
-                escaped = place == length
-                place += 1
-            elif quote:
-                quote = ""
-            elif mark in "\"'":
-                quote = mark
-            elif any(text.startswith(stop, place - 1) for stop in stops):
-                place -= 1
-                end = "stopped"
-                break
-            elif not cursor.ended and _may_stop(text, place - 1, stops):
-                place -= 1
-                break
-            elif mark in "{[":
-                depth += 1
-            elif mark in "}]":
-                depth -= 1
-                if depth <= 0:
-                    end = "closed"
-                    break
-        place = min(place, length)
-        if place > start:
-            emit(cursor.take(place - start))
-        if end is not None:
-            return end
-        if cursor.ended:
-            return "cut"
-        yield
-
-
-@lru_cache(maxsize=256)
-def _outside(stops: tuple[str, ...]) -> re.Pattern[str]:
-    firsts = "".join(sorted({re.escape(stop[0]) for stop in stops}))
-    return re.compile(rf"[\"'{{}}\[\]{firsts}]")
-
-
-def _may_stop(text: str, place: int, stops: Sequence[str]) -> bool:
-    rest = len(text) - place
-    return any(rest < len(stop) and stop.startswith(text[place:]) for stop in stops)
-
-
-def string(
-    cursor: Cursor, emit: Callable[[str], None], emit_cut: Callable[[str], None] | None = None
-) -> Step[str | None]:
-    """Read a quoted string and emit it as it comes, quotes included. Returns its value.
-
-    If the text ends first it returns None, and passes the value so far to `emit_cut`.
-    """
-    quote = yield from peek(cursor)
-    pieces = [cursor.take(1)]
-    emit(quote)
-    escaped = False
-    while True:
-        text, start = cursor.text, cursor.position
-        place, closed = start, False
-        while place < len(text):
-            if escaped:
-                place, escaped = place + 1, False
-                continue
-            match = _IN_STRING[quote].search(text, place)
-            if match is None:
-                place = len(text)
-            elif match.group() == "\\":
-                place, escaped = match.end(), True
-            else:
-                place, closed = match.end(), True
-                break
-        if place > start:
-            piece = cursor.take(place - start)
-            pieces.append(piece)
-            emit(piece)
-        if closed:
-            return _decode("".join(pieces))
-        if cursor.ended:
-            if emit_cut is not None:
-                emit_cut(_decode(_OPEN_ESCAPE.sub(r"\1", "".join(pieces)) + quote))
-            return None
-        yield
-
-
-_OPEN_ESCAPE = re.compile(r"(?<!\\)((?:\\\\)*)\\(?:u[0-9a-fA-F]{0,3})?$")
-
-
-def _decode(quoted: str) -> str:
-    if quoted[0] == "'":
-        inner = quoted[1:-1].replace("\\'", "'")
-        quoted = '"' + re.sub(r'(?<!\\)"', r"\"", inner) + '"'
-    try:
-        value = json.loads(quoted, strict=False)
-    except ValueError:
-        return quoted[1:-1]
-    return str(value)
 
 
 def object_begins(cursor: Cursor) -> Step[bool]:
@@ -169,13 +51,16 @@ class ObjectCall:
     """Reads one JSON object that is known to be a call, from its opening brace.
 
     Emits its text as `body` pieces, its name, and its arguments as they come. Arguments that come before the name wait
-    for it.
+    for it. With a name that `is_sure` takes it is a call for sure, and `out` commits to it.
     """
 
-    def __init__(self, out: PieceBuffer, call: ParsedCall, stops: Sequence[str]) -> None:
+    def __init__(
+        self, out: PieceBuffer, call: ParsedCall, stops: Sequence[str], is_sure: Callable[[str], bool] | None = None
+    ) -> None:
         self._out = out
         self._call = call
         self._stops = stops
+        self._is_sure = is_sure
         self._waiting: list[str] = []
         self.has_arguments = False
         """Whether arguments were emitted, or wait for the name."""
@@ -192,7 +77,14 @@ class ObjectCall:
                 if self._call.name is None:
                     self._call.well_formed = False
                 return "closed"
+            if not key_may_come and (yield from self._stop_comes(cursor)):
+                # Only the last brace is missing.
+                return self._stopped()
             if mark == "," and not key_may_come:
+                space = yield from self._comma(cursor)
+                if space is not None:
+                    body(space)
+                    continue
                 body(cursor.take(1))
                 key_may_come = True
                 continue
@@ -214,42 +106,78 @@ class ObjectCall:
     def _body(self, text: str) -> None:
         self._out.body(self._call, text)
 
+    def _stop_comes(self, cursor: Cursor) -> Step[bool]:
+        word = (yield from one_of(cursor, self._stops)) if self._stops else None
+        cursor.back(len(word or ""))
+        return word is not None
+
+    def _stopped(self) -> End:
+        self._body("}")
+        self._call.well_formed = False
+        return "stopped"
+
+    def _comma(self, cursor: Cursor) -> Step[str | None]:
+        """Read a comma behind which the object ends, and the white space after it. None if it is another."""
+        while True:
+            text = cursor.text
+            match = _WHITE.match(text, cursor.position + 1)
+            place = match.end() if match else len(text)
+            is_cut = is_cut_word(text, place, self._stops)
+            if cursor.ended or cursor.waiting > _MOST_BEHIND or not (place == len(text) or is_cut):
+                break
+            yield
+        if not text.startswith(("}", *self._stops), place) and not is_cut:
+            return None
+        cursor.take(1)
+        return cursor.take(place - cursor.position)
+
     def _value(self, cursor: Cursor, key: str) -> Step[End | None]:
         """Read the value of `key`. Returns how the object ended, or None if it goes on."""
         is_arguments = key in ARGUMENT_KEYS and not self.has_arguments
         mark = yield from peek(cursor)
         if mark and mark in "\"'":
-            value = yield from string(cursor, self._body, self._arguments if is_arguments else None)
+            if is_arguments:
+                read: list[str] = []
+                if self._out.committed:
+                    self._out.unwritten = lambda: "".join(read)
+                value = yield from string(cursor, read.append, self._encoded_arguments)
+                self._out.unwritten = None
+            else:
+                value = yield from string(cursor, self._body)
             if value is None:
                 return (yield from self._malformed(cursor))
-            if key in NAME_KEYS and self._call.name is None:
+            if is_arguments:
+                self._encoded_arguments(value)
+            elif key in NAME_KEYS and self._call.name is None:
                 self._take_name(value)
-            elif is_arguments:
-                # Some models encode the arguments twice: the string holds the JSON.
-                self._arguments(value)
         elif mark == "{" and key == "function" and self._call.name is None:
             # The shape of the API: `{"type": "function", "function": {"name": …, "arguments": …}}`.
-            inner = ObjectCall(self._out, self._call, self._stops)
+            inner = ObjectCall(self._out, self._call, self._stops, self._is_sure)
             inner.has_arguments = self.has_arguments
             end = yield from inner.read(cursor)
             self.has_arguments = inner.has_arguments
             return None if end == "closed" else end
-        elif mark and mark in "{[":
+        elif mark and mark in "{[(":
             end = yield from container(cursor, self._body_and_arguments if is_arguments else self._body, self._stops)
+            if end == "stopped":
+                return self._stopped()
             if end != "closed":
                 self._call.well_formed = False
                 return end
         else:
             scalar = yield from run(cursor, _SCALAR, 4096)
-            self._body(scalar)
-            if not scalar:
+            written = scalar_as_json(scalar)
+            self._body(scalar if written is None else written)
+            if written is None:
                 return (yield from self._malformed(cursor))
-            if is_arguments and scalar not in {"null", "None"}:
-                self._arguments(scalar)
+            if is_arguments and written != "null":
+                self._arguments(written)
         return None
 
     def _take_name(self, name: str) -> None:
         self._out.name(self._call, name)
+        if self._is_sure is None or self._is_sure(name):
+            self._out.commit()
         for piece in self._waiting:
             self._out.arguments(self._call, piece)
         self._waiting.clear()
@@ -257,6 +185,12 @@ class ObjectCall:
     def _body_and_arguments(self, text: str) -> None:
         self._body(text)
         self._arguments(text)
+
+    def _encoded_arguments(self, text: str) -> None:
+        """Some models encode the arguments twice: the string holds the JSON."""
+        arguments = as_json(text)
+        self._body(arguments or "{}")
+        self._arguments(arguments)
 
     def _arguments(self, text: str) -> None:
         self.has_arguments = True
@@ -268,4 +202,6 @@ class ObjectCall:
     def _malformed(self, cursor: Cursor) -> Step[End]:
         """The object is not the JSON of a call: read on to its end."""
         self._call.well_formed = False
+        if cursor.ended and is_cut_word(cursor.text, cursor.position, self._stops):
+            cursor.take(cursor.waiting)
         return (yield from container(cursor, self._body, self._stops, depth=1))

@@ -8,14 +8,17 @@ is text.
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from otel_llm.protocol.fields import field
+from otel_llm.protocol.fields import field, items_of
 from otel_llm.tags.brackets import MOST_HELD
 from otel_llm.tags.cursor import Cursor, Step, literal, until, white
 from otel_llm.tags.grammars import Context, Grammar, closer, emit_call, tool_name
 from otel_llm.tags.pieces import PieceBuffer
-from otel_llm.tags.raw_values import as_json, schema_types
+from otel_llm.tags.raw_values import as_json, referred_to, schema_types
 
 
 def nested_tags(prefix: str, end: str) -> Grammar:
@@ -53,56 +56,130 @@ def nested_tags(prefix: str, end: str) -> Grammar:
 
 
 def _nested_arguments(body: str, prefix: str, context: Context, tool: str) -> dict[str, Any] | None:
+    """The arguments in the elements of a call. None if there are none, but something else."""
     parts = body.split(f"{prefix}<")
-    if parts[0].strip():
-        return None
-    reader = _Nested(parts[1:])
+    reader = _Reader(parts[1:], f"{prefix}<")
     try:
-        arguments = reader.children(0)
-    except (ValueError, RecursionError):
+        elements = reader.children(())
+        if not elements and body.strip():
+            return None
+        declared = None if context.tools is None else context.tools.get(tool)
+        schema = None if declared is None else declared.parameters
+        return _object(schema, schema, elements)
+    except RecursionError:
         return None
-    if reader.left:
-        return None
-    declared = None if context.tools is None else context.tools.get(tool)
-    schema = None if declared is None else declared.parameters
-    return {key: _typed(schema, field(field(schema, "properties"), key), value) for key, value in arguments}
 
 
-def _typed(root: Any, schema: Any, value: Any) -> Any:
+@dataclass(frozen=True)
+class _Element:
+    """`text`: what is between its tags, as it came. `inner`: the elements in it."""
+
+    key: str
+    text: str
+    inner: Sequence[_Element]
+
+
+def _object(root: Any, schema: Any, elements: Iterable[_Element]) -> dict[str, Any]:
+    """Elements that come again are an array, unless the schema says that there is none."""
+    by_key: dict[str, list[_Element]] = {}
+    for element in elements:
+        by_key.setdefault(element.key, []).append(element)
+    return {key: _repeated(root, _property(root, schema, key), found) for key, found in by_key.items()}
+
+
+def _repeated(root: Any, schema: Any, elements: Sequence[_Element]) -> Any:
+    types = schema_types(root, schema)
+    if len(elements) == 1 or not (types is None or "array" in types):
+        return _typed(root, schema, elements[-1])
+    items = _part(root, schema, "items")
+    return [_typed(root, items, element) for element in elements]
+
+
+def _typed(root: Any, schema: Any, element: _Element) -> Any:
     """The value of an element: that of its text, or of the elements in it."""
     types = schema_types(root, schema)
-    if isinstance(value, list):
-        if all(key == "item" for key, _ in value) and (types is None or "array" in types):
-            return [_typed(root, field(schema, "items"), inner) for _, inner in value]
-        properties = field(schema, "properties")
-        return {key: _typed(root, field(properties, key), inner) for key, inner in value}
-    if types is not None and not value.strip() and types & {"array", "object"}:
+    if element.inner and not (types is not None and "string" in types):
+        if all(inner.key == "item" for inner in element.inner) and (types is None or "array" in types):
+            items = _part(root, schema, "items")
+            return [_typed(root, items, inner) for inner in element.inner]
+        return _object(root, schema, element.inner)
+    if types is not None and not element.text.strip() and types & {"array", "object"} and "string" not in types:
         return [] if "array" in types else {}
-    return json.loads(as_json(value, types))
+    return json.loads(as_json(element.text, types))
 
 
-class _Nested:
-    """Reads elements from a text that was split at the beginning of each tag."""
+def _property(root: Any, schema: Any, key: str) -> Any:
+    found = field(_part(root, schema, "properties"), key)
+    return _part(root, schema, "additionalProperties") if found is None else found
 
-    def __init__(self, parts: list[str]) -> None:
-        self._parts = parts
-        self._place = 0
 
-    @property
-    def left(self) -> int:
-        return len(self._parts) - self._place
-
-    def children(self, depth: int) -> list[tuple[str, Any]]:
-        """Name and content of each element, up to the closing tag of the one around them, which is left unread."""
-        if depth > 100:
-            raise ValueError
-        found: list[tuple[str, Any]] = []
-        while self.left and not self._parts[self._place].startswith("/"):
-            key, _, text = self._parts[self._place].partition(">")
-            self._place += 1
-            inner = self.children(depth + 1)
-            if not self.left or self._parts[self._place].partition(">")[0] != f"/{key}":
-                raise ValueError
-            self._place += 1
-            found.append((key, inner or text))
+def _part(root: Any, schema: Any, name: str, depth: int = 0) -> Any:
+    """A field of a schema, or of one that it refers to or combines."""
+    found = field(schema, name)
+    if found is not None or schema is None or depth > 8:
         return found
+    others = [referred_to(root, schema)]
+    others += [part for key in ("anyOf", "oneOf", "allOf") for part in items_of(field(schema, key))]
+    for other in others:
+        found = _part(root, other, name, depth + 1)
+        if found is not None:
+            return found
+    return None
+
+
+class _Reader:
+    """Reads elements from a text that was split at the beginning of each tag.
+
+    An element whose closing tag is missing ends where its parent does, or, if it has text, where the next one begins.
+    One with the closing tag of another is dropped.
+    """
+
+    def __init__(self, parts: Sequence[str], mark: str) -> None:
+        self._parts = parts
+        self._mark = mark
+        self._place = 0
+        self._places: dict[str, list[int]] = {}
+        for place, part in enumerate(parts):
+            self._places.setdefault(part.partition(">")[0], []).append(place)
+
+    def children(self, around: tuple[str, ...]) -> list[_Element]:
+        """The elements up to a closing tag of one of those `around`, which is left unread."""
+        if len(around) > 100:
+            raise RecursionError
+        found: list[_Element] = []
+        while self._place < len(self._parts):
+            tag, _, text = self._parts[self._place].partition(">")
+            if tag.startswith("/"):
+                if tag[1:] in around:
+                    break
+                self._place += 1
+                continue
+            element = self._element(tag, text, around)
+            if element is not None:
+                found.append(element)
+        return found
+
+    def _element(self, key: str, text: str, around: tuple[str, ...]) -> _Element | None:
+        self._place += 1
+        first = self._place
+        inner = [] if text.strip() and not self._is_closed(key) else self.children((*around, key))
+        whole = text + "".join(self._mark + part for part in self._parts[first : self._place])
+        if self._place >= len(self._parts):
+            return _Element(key, whole, inner)
+        tag = self._parts[self._place].partition(">")[0]
+        if tag == f"/{key}":
+            self._place += 1
+        elif tag.startswith("/") and tag[1:] not in around:
+            self._place += 1
+            return None
+        return _Element(key, whole, inner)
+
+    def _is_closed(self, key: str) -> bool:
+        """Whether a closing tag of this name comes before another opening one."""
+        closing, opening = self._next(f"/{key}"), self._next(key)
+        return closing is not None and (opening is None or closing < opening)
+
+    def _next(self, tag: str) -> int | None:
+        places = self._places.get(tag, ())
+        index = bisect_left(places, self._place)
+        return places[index] if index < len(places) else None

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from otel_llm.tags.cursor import Cursor
+from otel_llm.tags.thought_marks import TAIL
 
 _LINE_HEAD = re.compile(r"(?:[ \t>*+\-]|\d+[.)])*")
 
@@ -37,12 +38,15 @@ class ParsedCall:
 class Piece(NamedTuple):
     """A piece of a scanned text, in the order of the text.
 
-    `text`: text outside of any call, as it came. `begin`, `end`: the start or end of a call, with its markup. `body`: a
-    piece of the JSON object that the call is written as. `name`: the whole name, once. `arguments`: a piece of the
-    arguments as JSON, after the name.
+    `text`: text outside of any call, as it came. `thoughts_begin`, `thoughts`, `thoughts_end`: thoughts, and the marks
+    around them, empty if the text has none. `frame`: a mark around an answer. `begin`, `end`: the start or end of a
+    call, with its markup. `body`: a piece of the JSON object that the call is written as. `name`: the whole name, once.
+    `arguments`: a piece of the arguments as JSON, after the name.
     """
 
-    kind: Literal["text", "begin", "body", "name", "arguments", "end"]
+    kind: Literal[
+        "text", "thoughts_begin", "thoughts", "thoughts_end", "frame", "begin", "body", "name", "arguments", "end"
+    ]
     text: str
     call: ParsedCall | None = None
 
@@ -60,6 +64,8 @@ class PieceBuffer:
         "committed",
         "count",
         "in_line_head",
+        "mentioned",
+        "tail",
         "unwritten",
     )
 
@@ -78,6 +84,10 @@ class PieceBuffer:
         """Whether there is only white space before the next character, in its line or since the last call."""
         self.in_line_head = True
         """Whether only white space and marks of quotes and lists come before the next character in its line."""
+        self.mentioned: str | None = None
+        """The closing mark of thoughts whose opening mark is only mentioned in this line."""
+        self.tail = ""
+        """The last `TAIL` characters of text before the next one."""
         self.unwritten: Callable[[], str] | None = None
         """Returns what was read of a value and has not been emitted yet, as it came."""
 
@@ -117,7 +127,10 @@ class PieceBuffer:
         if piece.kind == "end":
             self.at_line_start = self.in_line_head = True
         elif piece.kind == "text":
+            self.tail = (self.tail + piece.text)[-TAIL:]
             _, line_break, line = piece.text.rpartition("\n")
+            if line_break:
+                self.mentioned = None
             if line_break or self.at_line_start:
                 self.at_line_start = not line or line.isspace()
             if line_break or self.in_line_head:

@@ -9,7 +9,9 @@ from typing import Any
 from otel_llm.tags.chunk_streams import ChunkStream, ChunkWithCalls, Rewriting, SdkRewriting, SdkTakingOut, TakingOut
 from otel_llm.tags.declared import declared_tools
 from otel_llm.tags.detector import IncrementalToolDetector
+from otel_llm.tags.reasoning import Reasoning, ThoughtReading
 from otel_llm.tags.rewriter import RewriteStream, ToolCallTagRewriter
+from otel_llm.tags.rewritten_text import Rewriter
 from otel_llm.tags.stage import Stage
 from otel_llm.tags.target import Target, read_target
 from otel_llm.tags.tool_execution import ToolExecutor
@@ -27,9 +29,18 @@ class UnifiedStreamProcessor:
     `tool_results`: `{"call_id": …, "name": …, "output": …, "error": …}`.
 
     Tags that cannot be used are logged as an error, and streams then pass unchanged.
+
+    `reasoning`: whether texts begin inside of the model's thoughts, and whether thoughts leave the text if
+    `tool_call_tags` is `openai` (see `reasoning.py`).
     """
 
-    def __init__(self, model_name: str = "", execute_tools: bool = True, tool_call_tags: Any = None) -> None:
+    def __init__(
+        self,
+        model_name: str = "",
+        execute_tools: bool = True,
+        tool_call_tags: Any = None,
+        reasoning: Reasoning = "auto",
+    ) -> None:
         self.model_name = model_name
         self.execute_tools = execute_tools
         self.tool_call_tags = tool_call_tags
@@ -38,6 +49,7 @@ class UnifiedStreamProcessor:
         self.tag_rewriter: ToolCallTagRewriter | None = None
         self._rewriting: RewriteStream | None = None
         self._target: Target | None = None
+        self._thoughts = ThoughtReading(reasoning)
         if tool_call_tags:
             self._initialize_tag_rewriter(tool_call_tags)
 
@@ -85,7 +97,7 @@ class UnifiedStreamProcessor:
         if target is not None:
             # Only chunks of an SDK have fields for real tool calls; for others, the target `openai` takes calls out.
             plain = TakingOut(self.detector) if self._rewriting is None else Rewriting(self._rewriting)
-            run = _Run(plain, SdkRewriting(Stage(target, declared)))
+            run = _Run(plain, SdkRewriting(Stage(Rewriter(target, declared, thoughts=self._thoughts))))
         elif not self.tool_call_tags:
             run = _Run(TakingOut(self.detector), SdkTakingOut(self.model_name, declared))
         return run, ToolExecutor(tools if self.execute_tools else None)

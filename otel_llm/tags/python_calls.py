@@ -1,34 +1,216 @@
 """The grammar for calls in Python's syntax: `[name(key=value), …]`, or one call after the other.  Pure.
 
-A call is held back to its last bracket, and is text if it cannot be read.
+Behind a marker a call is read argument by argument: strings as they come, other values at their end. It is a call for
+sure once its first value is whole and `,` or `)` follows, or a string gets long; what cannot be read before is text.
+From what cannot be read later on, the arguments are emitted as they came, so that nobody executes them. In a program,
+and without a marker, only the whole decides, and a call is held back to its last bracket.
 """
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from otel_llm.tags.brackets import PYTHON, balanced
-from otel_llm.tags.cursor import Cursor, Step, literal, peek, run, until, white
+from otel_llm.tags.cursor import Cursor, Step, literal, one_of, peek, run, until, white
 from otel_llm.tags.grammars import Context, Grammar, closer, emit_call, tool_name
-from otel_llm.tags.pieces import PieceBuffer
-from otel_llm.tags.python_syntax import NotACall, read_calls
+from otel_llm.tags.json_body import CALL_KEYS
+from otel_llm.tags.json_text import in_string
+from otel_llm.tags.lenient_json import call_in
+from otel_llm.tags.pieces import ParsedCall, PieceBuffer
+from otel_llm.tags.python_syntax import ENDS, NotACall, read_calls, read_literal, unescape
 
 _KEYWORD = re.compile(r"[\w.\-]*")
+_SCALAR = re.compile(r"[\w.+\-]*")
+_LONGEST_SCALAR = 512
 _LONGEST_COMMENT = 1024
+# A longer string is emitted before its end shows what follows.
+_LONG_STRING = 32
+# These take more than one character behind the backslash, and none takes more than eight.
+_LONG_ESCAPES = frozenset("xuU01234567\r")
+_LONGEST_ESCAPE = 10
 
 
-def python_calls(*closers: str, as_program: bool = False) -> Grammar:
-    """A list of calls, or calls one after the other.
+def python_calls(*closers: str) -> Grammar:
+    """A list of calls, or calls one after the other, behind a marker."""
 
-    `as_program`: there may be comments between them, and a `print(…)` around one.
+    def read(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[bool]:
+        yield from white(cursor)
+        in_list = yield from literal(cursor, "[")
+        while True:
+            place = cursor.mark()
+            yield from white(cursor)
+            name = yield from tool_name(cursor)
+            if not name or not (yield from _arguments_begin(cursor)):
+                cursor.rewind(place)
+                break
+            call = out.begin(context.format, opening=context.opening)
+            out.name(call, name)
+            if not (yield from _Arguments(cursor, out, call).read()):
+                out.commit_as_text()
+                return True
+            cursor.settle()
+            place = cursor.mark()
+            yield from white(cursor)
+            if (yield from one_of(cursor, (",", ";"))) is None:
+                cursor.rewind(place)
+        if not out.committed:
+            return False
+        cursor.settle()
+        if in_list:
+            yield from closer(cursor, ("]",))
+        yield from closer(cursor, closers)
+        return True
+
+    return read
+
+
+class _Arguments:
+    """Reads the arguments of one call, from its opening bracket."""
+
+    def __init__(self, cursor: Cursor, out: PieceBuffer, call: ParsedCall) -> None:
+        self._cursor = cursor
+        self._out = out
+        self._call = call
+
+    def _emit(self, text: str) -> None:
+        self._out.arguments(self._call, text)
+        if self._out.committed:
+            # What is emitted is not given back.
+            self._cursor.settle()
+
+    def read(self) -> Step[bool]:
+        """Returns whether it is a call. If not, nothing was emitted for good."""
+        cursor, keys = self._cursor, set[str]()
+        yield from literal(cursor, "(")
+        self._emit("{")
+        while True:
+            yield from white(cursor)
+            if (yield from literal(cursor, ")")):
+                break
+            fault = cursor.mark()
+            key = yield from run(cursor, _KEYWORD)
+            yield from white(cursor)
+            if not key or key in keys or not (yield from literal(cursor, "=")):
+                return (yield from self._fails(fault))
+            yield from white(cursor)
+            self._emit(f"{', ' if keys else ''}{json.dumps(key, ensure_ascii=False)}: ")
+            keys.add(key)
+            value = cursor.mark()
+            is_read = yield from self._value()
+            if is_read is None and self._out.committed:
+                self._out.end(self._call, complete=False)
+                return True
+            if not is_read:
+                return (yield from self._fails(value))
+            yield from white(cursor)
+            mark = yield from one_of(cursor, (",", ")"))
+            if mark is None:
+                return (yield from self._fails(cursor.mark()))
+            self._out.commit()
+            cursor.settle()
+            if mark == ")":
+                break
+        self._emit("}")
+        self._out.end(self._call)
+        self._out.commit()
+        return True
+
+    def _fails(self, place: int) -> Step[bool]:
+        """The arguments cannot be read from `place` on: emit the rest of them as it is, which is no JSON."""
+        cursor = self._cursor
+        if not self._out.committed:
+            return False
+        cursor.rewind(place)
+        cursor.settle()
+        place = cursor.mark()
+        rest = yield from balanced(cursor, PYTHON, depth=1)
+        self._emit(cursor.kept if rest is None else rest[:-1])
+        cursor.settle()
+        self._call.well_formed = False
+        self._out.end(self._call, complete=not (cursor.ended and not cursor.waiting and rest is None))
+        return True
+
+    def _value(self) -> Step[bool | None]:
+        """Read a value. Returns whether it can be read; None if the text ended within a string."""
+        cursor = self._cursor
+        mark = yield from peek(cursor)
+        if mark and mark in "\"'":
+            return (yield from self._strings()) or None
+        if mark and mark in "[{(":
+            text = yield from balanced(cursor, PYTHON)
+        else:
+            text = yield from run(cursor, _SCALAR, _LONGEST_SCALAR)
+        try:
+            value = None if text is None else json.dumps(read_literal(text), ensure_ascii=False)
+        except (NotACall, RecursionError):
+            value = None
+        if value is None:
+            return False
+        self._emit(value)
+        return True
+
+    def _strings(self) -> Step[bool]:
+        """Read a string, or several that Python joins, and emit it as it comes."""
+        cursor = self._cursor
+        self._emit('"')
+        while True:
+            mark = yield from peek(cursor)
+            if mark not in {'"', "'"}:
+                break
+            if not (yield from self._string(mark)):
+                return False
+            yield from white(cursor)
+        self._emit('"')
+        return True
+
+    def _string(self, mark: str) -> Step[bool]:
+        cursor = self._cursor
+        quote = yield from one_of(cursor, (mark * 3, mark))
+        ends, length = ENDS[quote or mark], 0
+        while True:
+            text, start = cursor.text, cursor.position
+            place, is_closed = start, False
+            while match := ends.search(text, place):
+                place = match.start()
+                if match.group() == quote:
+                    is_closed = True
+                    break
+                kind, left = text[place + 1 : place + 2], len(text) - place
+                if not cursor.ended and (not kind or (kind in _LONG_ESCAPES and left < _LONGEST_ESCAPE)):
+                    break
+                place += 2
+            if match is None:
+                # One or two quotes at the end may become three.
+                quotes = len(text) - len(text.rstrip(mark)) if quote != mark and not cursor.ended else 0
+                place = max(place, len(text) - min(quotes, 2))
+            piece = cursor.take(place - start)
+            length += len(piece)
+            if length > _LONG_STRING:
+                self._out.commit()
+            self._emit(in_string(unescape(piece) if "\\" in piece else piece))
+            if is_closed:
+                cursor.take(len(quote or mark))
+                return True
+            if cursor.ended:
+                cursor.take(cursor.waiting)
+                return False
+            yield
+
+
+def python_program() -> Grammar:
+    """Calls one after the other, or lists of them, held back to their end.
+
+    There may be comments between them, and a `print(…)` around one.
     """
 
     def read(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[bool]:
         while True:
             place = cursor.mark()
             yield from white(cursor)
-            while as_program and (yield from literal(cursor, "#")):
+            while (yield from literal(cursor, "#")):
                 yield from until(cursor, ("\n",), most=_LONGEST_COMMENT)
                 yield from white(cursor)
             name = ""
@@ -37,13 +219,13 @@ def python_calls(*closers: str, as_program: bool = False) -> Grammar:
             else:
                 name = yield from tool_name(cursor)
                 begins = bool(name) and (yield from _arguments_begin(cursor))
-                if as_program and name == "print" and not begins:
+                if name == "print" and not begins:
                     begins = yield from _call_in_print_begins(cursor)
             if not begins:
                 cursor.rewind(place)
                 break
             body = yield from balanced(cursor, PYTHON)
-            if body is not None and name == "print" and as_program:
+            if body is not None and name == "print":
                 name, body = "", body[1:-1]
             calls = None if body is None else calls_in(name + body)
             if calls is None:
@@ -53,13 +235,65 @@ def python_calls(*closers: str, as_program: bool = False) -> Grammar:
             cursor.settle()
             for tool, arguments in calls:
                 emit_call(out, context, tool, arguments)
-        if not out.committed:
+        if out.committed:
+            cursor.settle()
+        return out.committed
+
+    return read
+
+
+def python_dicts() -> Grammar:
+    """A list of dicts with name and arguments, or one dict."""
+
+    def read(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[bool]:
+        yield from white(cursor)
+        if not (yield from dicts_begin(cursor)):
             return False
-        cursor.settle()
-        yield from closer(cursor, closers)
+        body = yield from balanced(cursor, PYTHON)
+        calls = None if body is None else calls_in_dicts(body)
+        if calls is None:
+            out.commit_as_text()
+            return True
+        out.commit()
+        for tool, arguments in calls:
+            emit_call(out, context, tool, arguments)
         return True
 
     return read
+
+
+def dicts_begin(cursor: Cursor, quotes: Sequence[str] = ("'", '"')) -> Step[bool]:
+    """Whether `[{'name':` comes, or the same without the bracket or with another key of a call. It is left unread."""
+    place = cursor.mark()
+    if (yield from literal(cursor, "[")):
+        yield from white(cursor)
+    begins = False
+    if (yield from literal(cursor, "{")):
+        yield from white(cursor)
+        quote = yield from one_of(cursor, quotes)
+        key = yield from run(cursor, _KEYWORD, 64)
+        if quote is not None and key in CALL_KEYS and (yield from literal(cursor, quote)):
+            yield from white(cursor)
+            begins = (yield from peek(cursor)) == ":"
+    cursor.rewind(place)
+    return begins
+
+
+def calls_in_dicts(text: str) -> list[tuple[str, dict[str, Any]]] | None:
+    """Name and arguments of each dict in a list, or of one dict. None if `text` is anything else."""
+    try:
+        value = read_literal(text)
+    except (NotACall, RecursionError):
+        return None
+    found = []
+    for entry in value if isinstance(value, list) else [value]:
+        if not isinstance(entry, dict) or not entry.keys() <= CALL_KEYS:
+            return None
+        name, arguments = call_in(entry)
+        if not name or not isinstance(arguments, dict):
+            return None
+        found.append((name, arguments))
+    return found or None
 
 
 def calls_in(text: str) -> list[tuple[str, dict[str, Any]]] | None:

@@ -18,7 +18,8 @@ _ESCAPED = {
     "n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "v": "\v", "a": "\a", "/": "/",
     "\\": "\\", "'": "'", '"': '"', "\n": "", "\r\n": "",
 }  # fmt: skip
-_ENDS = {quote: re.compile(rf"{quote}|\\") for quote in ('"', "'", '"' * 3, "'" * 3)}
+# For each kind of quotes, what ends a string in them, or an escape.
+ENDS = {quote: re.compile(rf"{quote}|\\") for quote in ('"', "'", '"' * 3, "'" * 3)}
 _DEEPEST = 100
 
 
@@ -157,7 +158,7 @@ class _Reader:
     def _string(self, mark: str) -> str:
         text, start = self._text, self._place
         quote = mark * 3 if text.startswith(mark * 3, start) else mark
-        ends = _ENDS[quote]
+        ends = ENDS[quote]
         place = start + len(quote)
         while True:
             match = ends.search(text, place)
@@ -168,7 +169,7 @@ class _Reader:
             place = match.end() + 1
         end = match.start()
         self._place = end + len(quote)
-        return _ESCAPE.sub(_unescaped, text[start + len(quote) : end])
+        return unescape(text[start + len(quote) : end])
 
 
 def _number(text: str) -> int | float:
@@ -186,6 +187,11 @@ def _number(text: str) -> int | float:
     if value in {float("inf"), float("-inf")}:
         raise NotACall
     return value
+
+
+def unescape(text: str) -> str:
+    """The value of what stands between the quotes of a string."""
+    return _ESCAPE.sub(_unescaped, text)
 
 
 def _unescaped(match: re.Match[str]) -> str:

@@ -1,81 +1,219 @@
 """Calls with delimiters of their own around strings: `call:NAME{key:<|"|>text<|"|>,other:{n:1}}`.  Pure.
 
-Strings are raw: nothing in them is escaped. Keys are bare. A call is held back to its last brace, and is text if it
-cannot be read.
+Strings are raw: nothing in them is escaped. Keys are bare, and so is any other value. Some models write strings of JSON
+instead. A call is read argument by argument, strings as they come, other values at their end; see `python_calls.py`
+for when it is a call for sure, and what becomes of one that cannot be read.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from typing import Any
 
 from otel_llm.tags.brackets import MOST_HELD
-from otel_llm.tags.cursor import Cursor, Step, literal, peek, until, white
-from otel_llm.tags.grammars import Context, Grammar, closer, emit_call, tool_name
-from otel_llm.tags.pieces import PieceBuffer
+from otel_llm.tags.cursor import Cursor, Step, literal, one_of, peek, run, until, white
+from otel_llm.tags.grammars import Context, Grammar, closer, tool_name
+from otel_llm.tags.json_text import in_string, string
+from otel_llm.tags.pieces import ParsedCall, PieceBuffer
 from otel_llm.tags.python_syntax import NotACall
 
-_BARE = re.compile(r"[^\s,:\[\]{}]+")
+_KEY = re.compile(r"[^\n,:\[\]{}<\"]*")
+_BARE = re.compile(r"[^\n,\[\]{}<]*")
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _WORDS = {"true": True, "false": False, "null": None, "none": None}
 _DEEPEST = 100
+_LONGEST_BARE = 4096
+# As in `python_calls.py`.
+_LONG_STRING = 32
 
 
 def quoted_call(delimiters: tuple[str, str], *closers: str) -> Grammar:
-    """`call:NAME{…}`. `delimiters`: those before and after a string."""
+    """`call:NAME{…}`, once or more. `delimiters`: those before and after a string."""
 
     def read(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[bool]:
-        yield from white(cursor)
-        if not (yield from literal(cursor, "call:")):
+        while True:
+            place = cursor.mark()
+            yield from white(cursor)
+            name = ""
+            if (yield from literal(cursor, "call:")):
+                name = yield from tool_name(cursor)
+            if not name or (yield from peek(cursor)) != "{":
+                cursor.rewind(place)
+                break
+            call = out.begin(context.format, opening=context.opening)
+            out.name(call, name)
+            if not (yield from _Arguments(cursor, out, call, delimiters, closers).read()):
+                out.commit_as_text()
+                return True
+            cursor.settle()
+        if not out.committed:
             return False
-        name = yield from tool_name(cursor)
-        if not name or (yield from peek(cursor)) != "{":
-            return False
-        body = yield from _braces(cursor, delimiters)
-        try:
-            arguments = None if body is None else read_arguments(body, delimiters)
-        except (NotACall, RecursionError):
-            arguments = None
-        if arguments is None:
-            out.commit_as_text()
-            return True
-        out.commit()
-        emit_call(out, context, name, arguments)
+        cursor.settle()
         yield from closer(cursor, closers)
         return True
 
     return read
 
 
-def _braces(cursor: Cursor, delimiters: tuple[str, str]) -> Step[str | None]:
-    """Read up to the brace that closes the first one; braces between delimiters do not count."""
+class _Arguments:
+    """Reads the arguments of one call, from its opening brace."""
+
+    def __init__(
+        self,
+        cursor: Cursor,
+        out: PieceBuffer,
+        call: ParsedCall,
+        delimiters: tuple[str, str],
+        closers: tuple[str, ...],
+    ) -> None:
+        self._cursor = cursor
+        self._out = out
+        self._call = call
+        self._delimiters = delimiters
+        self._closers = closers
+
+    def _emit(self, text: str) -> None:
+        self._out.arguments(self._call, text)
+        if self._out.committed:
+            # What is emitted is not given back.
+            self._cursor.settle()
+
+    def read(self) -> Step[bool]:
+        """Returns whether it is a call. If not, nothing was emitted for good."""
+        cursor = self._cursor
+        yield from literal(cursor, "{")
+        separator = "{"
+        while True:
+            yield from white(cursor)
+            if (yield from literal(cursor, "}")):
+                break
+            fault = cursor.mark()
+            key = yield from self._key()
+            yield from white(cursor)
+            if not key or not (yield from literal(cursor, ":")):
+                return (yield from self._fails(fault))
+            yield from white(cursor)
+            self._emit(f"{separator}{json.dumps(key, ensure_ascii=False)}: ")
+            separator = ", "
+            fault = cursor.mark()
+            is_read = yield from self._value()
+            if is_read is None and self._out.committed:
+                self._out.end(self._call, complete=False)
+                return True
+            if not is_read:
+                return (yield from self._fails(fault))
+            yield from white(cursor)
+            mark = yield from one_of(cursor, (",", "}"))
+            if mark is None:
+                return (yield from self._fails(cursor.mark()))
+            self._out.commit()
+            cursor.settle()
+            if mark == "}":
+                break
+        self._emit("{}" if separator == "{" else "}")
+        self._out.end(self._call)
+        self._out.commit()
+        return True
+
+    def _fails(self, place: int) -> Step[bool]:
+        """The arguments cannot be read from `place` on: emit the rest of them as it is, up to a closing marker."""
+        cursor = self._cursor
+        if not self._out.committed:
+            return False
+        cursor.rewind(place)
+        cursor.settle()
+        self._call.well_formed = False
+        _, end = yield from until(cursor, self._closers, self._emit)
+        cursor.back(len(end or ""))
+        self._out.end(self._call, complete=end is not None)
+        return True
+
+    def _key(self) -> Step[str]:
+        cursor = self._cursor
+        opening, closing = self._delimiters
+        if (yield from literal(cursor, opening)):
+            key, end = yield from until(cursor, (closing,), most=_LONGEST_BARE)
+            return key if end else ""
+        if (yield from peek(cursor)) == '"':
+            return (yield from string(cursor, _ignore)) or ""
+        return (yield from run(cursor, _KEY, _LONGEST_BARE)).strip()
+
+    def _value(self) -> Step[bool | None]:
+        """Read a value. Returns whether it can be read; None if the text ended within a string."""
+        cursor = self._cursor
+        if (yield from literal(cursor, self._delimiters[0])):
+            self._emit('"')
+            length = 0
+
+            def emit(piece: str) -> None:
+                nonlocal length
+                length += len(piece)
+                if length > _LONG_STRING:
+                    self._out.commit()
+                self._emit(in_string(piece))
+
+            if (yield from until(cursor, self._delimiters[1:], emit))[1] is None:
+                return None
+            self._emit('"')
+            return True
+        mark = yield from peek(cursor)
+        if mark == '"':
+            return True if (yield from string(cursor, self._emit)) is not None else None
+        if mark and mark in "{[":
+            text = yield from _brackets(cursor, self._delimiters)
+        else:
+            text = (yield from run(cursor, _BARE, _LONGEST_BARE)).strip() or None
+        try:
+            value = None if text is None else json.dumps(read_value(text, self._delimiters), ensure_ascii=False)
+        except (NotACall, RecursionError):
+            value = None
+        if value is None:
+            return False
+        self._emit(value)
+        return True
+
+
+def _ignore(text: str) -> None:
+    pass
+
+
+def _brackets(cursor: Cursor, delimiters: tuple[str, str]) -> Step[str | None]:
+    """Read up to the bracket that closes the first one; those in strings do not count."""
     pieces: list[str] = []
     length = depth = 0
     while length <= MOST_HELD:
-        before, mark = yield from until(cursor, ("{", "}", delimiters[0], "<"), most=MOST_HELD)
+        before, mark = yield from until(cursor, ("{", "}", "[", "]", '"', delimiters[0], "<"), most=MOST_HELD)
         if mark == "<":
             # The beginning of a marker, since no bare value has one.
             cursor.back(1)
             return None
-        pieces += (before, mark or "")
+        pieces.append(before)
+        if mark == '"' and (before.rstrip() or pieces[-2][-1:])[-1:] in {":", ",", "[", "{"}:
+            cursor.back(1)
+            if (yield from string(cursor, pieces.append)) is None:
+                return None
+            continue
+        pieces.append(mark or "")
         if mark == delimiters[0]:
-            text, mark = yield from until(cursor, (delimiters[1],), most=MOST_HELD)
+            text, mark = yield from until(cursor, delimiters[1:], most=MOST_HELD)
             pieces += (text, mark or "")
             length += len(text)
         if mark is None:
             return None
         length += len(before)
-        depth += {"{": 1, "}": -1}.get(mark, 0)
+        depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(mark, 0)
         if depth <= 0:
             return "".join(pieces)
     return None
 
 
-def read_arguments(text: str, delimiters: tuple[str, str]) -> dict[str, Any]:
-    """The arguments in `text`, which begins and ends with a brace. Raises NotACall."""
+def read_value(text: str, delimiters: tuple[str, str]) -> Any:
+    """The one value in `text`. Raises NotACall."""
     reader = _Reader(text, delimiters)
     value = reader.value(0)
-    if reader.place < len(text) or not isinstance(value, dict):
+    if reader.place < len(text):
         raise NotACall
     return value
 
@@ -108,10 +246,16 @@ class _Reader:
             text = self._text[self.place : end]
             self.place = end + len(self._close)
             return text
+        if self._text.startswith('"', self.place):
+            match = _QUOTED.match(self._text, self.place)
+            if match is None:
+                raise NotACall
+            self.place = match.end()
+            return json.loads(match.group(), strict=False)
         if self._takes("{"):
             mapping: dict[str, Any] = {}
             while not self._takes("}"):
-                key = self.value(depth + 1) if self._text.startswith(self._open, self.place) else self._bare()
+                key = self.value(depth + 1) if self._string_comes() else self._bare(_KEY)
                 self._want(":")
                 mapping[str(key)] = self.value(depth + 1)
                 if not self._takes(","):
@@ -126,14 +270,18 @@ class _Reader:
                     self._want("]")
                     break
             return items
-        return _scalar(self._bare())
+        return _scalar(self._bare(_BARE))
 
-    def _bare(self) -> str:
-        match = _BARE.match(self._text, self.place)
-        if match is None:
+    def _string_comes(self) -> bool:
+        return self._text.startswith((self._open, '"'), self.place)
+
+    def _bare(self, characters: re.Pattern[str]) -> str:
+        match = characters.match(self._text, self.place)
+        text = match.group().strip() if match else ""
+        if match is None or not text:
             raise NotACall
         self.place = match.end()
-        return match.group()
+        return text
 
 
 def _scalar(text: str) -> Any:

@@ -10,6 +10,7 @@ import html
 import json
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from otel_llm.protocol.fields import field, items_of
@@ -19,13 +20,35 @@ from otel_llm.tags.python_syntax import NotACall, read_literal
 
 Types = frozenset[str]
 STRING: Types = frozenset({"string"})
+# Whoever names a type as Python does may get its values in quotes.
+_PYTHON_STRING: Types = frozenset({"str"})
 NO_STRING: Types = frozenset({"integer", "number", "boolean", "null", "object", "array"})
+# Names of types in programming languages, by how they begin (`int64`, `uint8`, `list[str]`, `Dict[str, int]`).
+_OTHER_NAMES = {
+    "integer": re.compile(r"u?int(?:eger|\d+)?|long|short|unsigned.*"),
+    "number": re.compile(r"num(?:ber)?|float(?:32|64)?|double|decimal"),
+    "boolean": re.compile(r"bool(?:ean)?"),
+    "array": re.compile(r"(?:list|tuple|set|arr(?:ay)?|sequence)\b.*|.*\[\]"),
+    "object": re.compile(r"(?:dict(?:ionary)?|map(?:ping)?|object|struct)\b.*"),
+    "string": re.compile(r"string|text|varchar|char|enum"),
+    "null": re.compile(r"none(?:type)?|null"),
+}
 _WORDS = {"true": "true", "false": "false", "null": "null", "none": "null"}
+# Words for nothing that a string may hold as well.
+_NO_NULL = {"none", "NONE"}
 # Longer than any character reference of HTML.
 _LONGEST_REFERENCE = 40
+# Most white space that is held back at the end of a value.
+_MOST_WHITE = 1024
 # A longer text is neither a number nor a word of JSON.
 _LONGEST_SCALAR = 512
 _MAY_BE_SCALAR = re.compile(r"\s*(?:[-+.\dEe]*|[A-Za-z]{0,5})\s*")
+
+
+def has_parameter(tools: Mapping[str, Tool] | None, tool: str, parameter: str) -> bool:
+    """Whether a tool's schema declares a parameter of that name."""
+    declared = None if tools is None else tools.get(tool)
+    return declared is not None and field(field(declared.parameters, "properties"), parameter) is not None
 
 
 def parameter_types(tools: Mapping[str, Tool] | None, tool: str, parameter: str) -> Types | None:
@@ -42,16 +65,13 @@ def schema_types(root: Any, schema: Any, depth: int = 0) -> Types | None:
     if schema is None or depth > 8:
         return None
     named = field(schema, "type")
-    if isinstance(named, str):
-        return frozenset({named})
+    if isinstance(named, str) and named:
+        return _named(named)
     if items_of(named):
-        return frozenset(str(name) for name in named)
-    reference = field(schema, "$ref")
-    if isinstance(reference, str) and reference.startswith("#/"):
-        target = root
-        for step in reference[2:].split("/"):
-            target = field(target, step)
-        return schema_types(root, target, depth + 1)
+        return frozenset().union(*(_named(str(name)) for name in named))
+    referred = referred_to(root, schema)
+    if referred is not None:
+        return schema_types(root, referred, depth + 1)
     for key in ("anyOf", "oneOf", "allOf"):
         found = [schema_types(root, part, depth + 1) for part in items_of(field(schema, key))]
         known = [types for types in found if types is not None]
@@ -61,6 +81,24 @@ def schema_types(root: Any, schema: Any, depth: int = 0) -> Types | None:
     if values:
         return frozenset(_type_of(value) for value in values)
     return None
+
+
+def referred_to(root: Any, schema: Any) -> Any:
+    """The schema in `root` that `schema` refers to, or None."""
+    reference = field(schema, "$ref")
+    if not isinstance(reference, str) or not reference.startswith("#/"):
+        return None
+    target = root
+    for step in reference[2:].split("/"):
+        target = field(target, step)
+    return target
+
+
+@lru_cache(maxsize=256)
+def _named(name: str) -> Types:
+    """The JSON type of this name. A name that is not known stands for itself."""
+    lowered = name.strip().lower()
+    return frozenset({next((known for known, names in _OTHER_NAMES.items() if names.fullmatch(lowered)), name)})
 
 
 def _type_of(value: Any) -> str:
@@ -75,11 +113,15 @@ def as_json(text: str, types: Types | None) -> str:
     if types == STRING:
         return quoted(text)
     bare = text.strip()
+    if types is not None and "string" in types and bare in _NO_NULL:
+        return quoted(text)
     value = _json_value(bare)
     if value is not None:
         kind, written = value
         fits = types is None or kind in types or (kind in {"integer", "number"} and types & {"integer", "number"})
         if fits and kind != "string":
+            return written
+        if kind == "string" and types == _PYTHON_STRING:
             return written
     return quoted(text)
 
@@ -111,20 +153,28 @@ def quoted(text: str) -> str:
 class RawValue:
     """One value as it comes. Emits its JSON as soon as it is decided: a string while it comes, other types at the end.
 
-    `own_lines`: a line break before and after the value is markup. `html_escaped`: whether it is escaped as in HTML;
-    None: it is unless it is on lines of its own.
+    `own_lines`: a line break before and after the value is markup. `trimmed`: all white space there is. `html_escaped`:
+    whether it is escaped as in HTML.
     """
 
     def __init__(
-        self, types: Types | None, emit: Callable[[str], None], *, own_lines: bool, html_escaped: bool | None = False
+        self,
+        types: Types | None,
+        emit: Callable[[str], None],
+        *,
+        own_lines: bool = False,
+        trimmed: bool = False,
+        html_escaped: bool = False,
     ) -> None:
         self._types = types
         self._emit = emit
         self._own_lines = own_lines
+        self._trimmed = trimmed
         self._html_escaped = html_escaped
         self._held = ""
         self._pieces: list[str] = []
         self._begun = False
+        self._on_its_line = False
         # None while it depends on text still to come.
         self._is_string = True if types == STRING else None if types is None or "string" in types else False
         self._quoted = False
@@ -133,6 +183,18 @@ class RawValue:
     def held(self) -> str:
         """What was fed and has not been emitted."""
         return "".join(self._pieces) + self._held
+
+    def has_own_lines(self) -> bool:
+        """Whether the value, as far as it came, is on lines of its own."""
+        return self._on_its_line
+
+    def at_line_start(self) -> bool:
+        """Whether the next character begins a line."""
+        return self._held.endswith("\n") or self.is_empty()
+
+    def is_empty(self) -> bool:
+        """Whether no text has come."""
+        return not (self._held or self._quoted or self._pieces)
 
     def feed(self, text: str, *, last: bool = False, is_cdata: bool = False) -> None:
         """`is_cdata`: this text is not escaped, even if the rest is."""
@@ -145,28 +207,31 @@ class RawValue:
             if self._own_lines and text in {"", "\r"} and not last:
                 self._held = text
                 return
+            if self._trimmed:
+                text = text.lstrip()
             self._begun = bool(text) or last
-            on_its_line = False
             if self._own_lines:
                 for line_break in ("\r\n", "\n"):
                     if text.startswith(line_break):
-                        text, on_its_line = text[len(line_break) :], True
+                        text, self._on_its_line = text[len(line_break) :], True
                         break
-            if self._html_escaped is None:
-                self._html_escaped = not on_its_line
         if not last:
             keep = self._undecided(text, is_cdata=is_cdata)
             self._held = text[len(text) - keep :]
             text = text[: len(text) - keep]
+        elif self._trimmed:
+            text = text.rstrip()
         elif self._own_lines:
             text = text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")
         self._text(html.unescape(text) if self._html_escaped and not is_cdata else text)
 
     def _undecided(self, text: str, *, is_cdata: bool) -> int:
-        """Length of the end of `text` that more text may change: a line break, or part of a character reference."""
+        """Length of the end of `text` that more text may change: white space, or part of a character reference."""
         keep = 0
-        if self._own_lines:
-            keep = 2 if text.endswith("\r\n") else int(text.endswith(("\n", "\r")))
+        if text.endswith(("\n", "\r")):
+            keep = 2 if text.endswith("\r\n") else 1
+        if self._trimmed:
+            keep = min(len(text) - len(text.rstrip()), _MOST_WHITE)
         if self._html_escaped and not is_cdata:
             amp = text.rfind("&", max(0, len(text) - _LONGEST_REFERENCE))
             if amp >= 0 and ";" not in text[amp:]:
@@ -190,8 +255,9 @@ class RawValue:
         else:
             self._pieces.append(text)
 
-    def close(self) -> None:
-        """The value has come to its end."""
+    def close(self, *, has_tag: bool = True) -> None:
+        """The value has come to its end. Without a closing tag, a line break before the next tag is markup."""
+        self._own_lines |= not has_tag
         self.feed("", last=True)
         if self._is_string:
             self._emit('"' if self._quoted else '""')

@@ -38,7 +38,9 @@ class RewriteStream:
         return self._writer.held + self._scanner.held
 
     def _written(self, pieces: Iterable[Piece]) -> str:
-        return self._writer.write(pieces).text
+        text = self._writer.write_text(pieces)
+        self._writer.ended.clear()
+        return text
 
 
 class RewriteBuffer(str):

@@ -4,9 +4,12 @@ The rules:
 
 - Each opening marker of the table (`formats.py`) begins a call if what follows reads as one. Otherwise it is text. If
   families share a marker, what follows decides between them.
-- Markers that are only mentioned are text: in a code span, in a code fence of any language but `tool_code`, and in
-  reasoning (`<think>` at the start of a line, and the like). Reasoning and fences that are never closed go on to the
-  end of the text.
+- Markers that are only mentioned are text: in a code span, in a code fence of any language but `tool_code`, in
+  thoughts (see `thought_marks.py`), and in a message that its header addresses to the user (see `messages.py`).
+  Thoughts and fences that are never closed go on to the end of the text, except that calls by control tokens, or with
+  a name behind `<tool_call>`, which end such thoughts and the text, count.
+- Where the prompt opened the thoughts, the text begins inside of them. Only the caller can know; the scanner reports a
+  closing mark without an opening one.
 - Calls without a marker: see `unmarked.py`.
 - A call goes on to its closing marker or, if there is none, to the end of its JSON. What follows is text again. A call
   whose JSON is complete is emitted at once, and its closing marker is dropped when it comes.
@@ -24,27 +27,31 @@ from collections.abc import Mapping, Sequence
 
 from otel_llm.protocol.request import Tool
 from otel_llm.tags import unmarked
+from otel_llm.tags.brackets import MOST_HELD
 from otel_llm.tags.cursor import Cursor, Step, literal, one_of, peek, run, until
 from otel_llm.tags.formats import FORMATS, Format
 from otel_llm.tags.grammars import Context
+from otel_llm.tags.messages import ANSWERS, ANSWERS_AT_START, NEXT_MESSAGE
 from otel_llm.tags.pieces import Piece, PieceBuffer
-
-# Marks around the thoughts of a model, at the start of a line. Nothing between them is a call.
-REASONING = {
-    "<think>": "</think>",
-    "<thinking>": "</thinking>",
-    "<thought>": "</thought>",
-    "<reasoning>": "</reasoning>",
-    "<seed:think>": "</seed:think>",
-    "[THINK]": "[/THINK]",
-    "<|START_THINKING|>": "<|END_THINKING|>",
-    "◁think▷": "◁/think▷",
-}
-# The same, for marks that count anywhere.
-_ANALYSIS = {
-    "<|channel|>analysis<|message|>": "<|end|>",
-    "<|start|>assistant<|channel|>analysis<|message|>": "<|end|>",
-}
+from otel_llm.tags.thought_marks import (
+    ANSWER_MARKS,
+    AT_START,
+    CLOSING_MARKS,
+    LONE_ANSWER_MARKS,
+    MOST_SUFFIX,
+    NEAR,
+    SUFFIX,
+    SUFFIXED,
+    SUFFIXED_CLOSING,
+    TAIL,
+    THOUGHT_MARKS,
+    Answer,
+    BacktickCount,
+    closes,
+    closing_of,
+    opens,
+    stops_of,
+)
 
 
 def _openers(at: str) -> dict[str, list[Format]]:
@@ -60,10 +67,23 @@ def _openers(at: str) -> dict[str, list[Format]]:
 _ANYWHERE, _AT_LINE, _AT_START = _openers("anywhere"), _openers("line"), _openers("start")
 (_TOOL_CODE,) = (entry for entry in FORMATS if entry.openers == ("```tool_code",))
 
-_FIRSTS = "".join(sorted({re.escape(opener[0]) for opener in _ANYWHERE} | {"{", "`", r"\["}))
-_LINE_FIRSTS = "".join(sorted({re.escape(opener[0]) for opener in [*_AT_LINE, *REASONING]} | {"~"}))
+_ANSWERS = {
+    **ANSWER_MARKS,
+    **{
+        header: Answer(*(tuple(end for end in ends if (end == NEXT_MESSAGE) is stops) for stops in (False, True)))
+        for header, ends in (ANSWERS | ANSWERS_AT_START).items()
+    },
+}
+# A message that is not the first has its role in front of its channel.
+_ANSWERS |= {f"<|start|>assistant{header}": _ANSWERS[header] for header in ANSWERS if header.startswith("<|channel|>")}
+_MARKS_AT_START = (*AT_START, *ANSWERS_AT_START)
+_OPENING_MARKS = [mark for mark in (*THOUGHT_MARKS, *_ANSWERS, SUFFIXED) if mark not in _MARKS_AT_START]
+_MARKS = [*_OPENING_MARKS, *CLOSING_MARKS, SUFFIXED_CLOSING, *LONE_ANSWER_MARKS]
+
+_FIRSTS = "".join(sorted({re.escape(opener[0]) for opener in [*_ANYWHERE, *_MARKS]} | {"{", "`", r"\["}))
+_LINE_FIRSTS = "".join(sorted({re.escape(opener[0]) for opener in _AT_LINE} | {"~"}))
 # Text without any of these passes at once.
-_NOT_PLAIN = re.compile(rf"[{_FIRSTS}\n]")
+_find_other = re.compile(rf"[{_FIRSTS}\n]").search
 _TRIGGER = re.compile(rf"[{_FIRSTS}]|\n[^\S\n]*[{_LINE_FIRSTS}]")
 _LINE_TRIGGER = re.compile(rf"\s*[{_LINE_FIRSTS}]")
 _WHITE = re.compile(r"\s*")
@@ -79,18 +99,40 @@ def _by_first(words: Sequence[str]) -> dict[str, tuple[str, ...]]:
     return grouped
 
 
-_WORDS = _by_first([*_ANYWHERE, *_ANALYSIS])
-_LINE_WORDS = _by_first([*_ANYWHERE, *_ANALYSIS, *_AT_LINE, *REASONING])
-_START_WORDS = _by_first([*_ANYWHERE, *_ANALYSIS, *_AT_LINE, *_AT_START, *REASONING])
+_WORDS = _by_first([*_ANYWHERE, *_MARKS])
+_LINE_WORDS = _by_first([*_ANYWHERE, *_MARKS, *_AT_LINE])
+_START_WORDS = _by_first([*_ANYWHERE, *_MARKS, *_AT_LINE, *_AT_START, *_MARKS_AT_START])
+# Blocks of calls that models write without closing their thoughts: Kimi K2 Thinking, GLM, Laguna.
+_SECTIONS = {
+    "<|tool_calls_section_begin|>": "<|tool_calls_section_end|>",
+    "<|tool_call_begin|>": "<|tool_call_end|>",
+    "<tool_call>": "</tool_call>",
+}
+_OPENS_SECTION = (*_SECTIONS,)
+_LONE_MARKS = frozenset((*CLOSING_MARKS, SUFFIXED_CLOSING, *LONE_ANSWER_MARKS))
 
 
 class Scanner:
-    """Scans one text. `tools`: the declared tools by name, None if they are not known."""
+    """Scans one text. `tools`: the declared tools by name, None if they are not known.
 
-    def __init__(self, tools: Mapping[str, Tool] | None = None) -> None:
+    `inside`: the closing marks of thoughts that the text begins inside of, if it has no opening mark itself.
+    """
+
+    def __init__(self, tools: Mapping[str, Tool] | None = None, inside: Sequence[str] = ()) -> None:
         self._tools = tools
+        self._inside = inside
         self._cursor = Cursor()
+        self.lone_closing: str | None = None
+        """The first closing mark of thoughts that no mark in the text opened: the prompt did."""
+        self.expected_inside = bool(inside)
+        self.closed_inside = False
+        """Whether thoughts that the text began inside of came to an end before it."""
         self._out = PieceBuffer(self._cursor)
+        self._sections: Sequence[str] = _OPENS_SECTION
+        # Whether plain text needs no reading here.
+        self._passes = False
+        # The last two plain chunks, for the end of the line before what comes.
+        self._before_last = self._last = ""
         self._begin()
 
     @property
@@ -101,14 +143,14 @@ class Scanner:
         return begun + self._cursor.kept + self._cursor.text[self._cursor.position :]
 
     @property
-    def decided(self) -> int:
-        """How many characters of all that were fed are decided."""
-        return self._cursor.settled
+    def left(self) -> int:
+        """How many characters of all that were fed are not decided."""
+        return self._cursor.left
 
     @property
-    def began_at(self) -> int:
-        """How many characters of all that were fed stand before the last call."""
-        return self._out.began_at
+    def left_since_call(self) -> int:
+        """How many characters of all that were fed stand behind the beginning of the last call."""
+        return self._cursor.fed - self._out.began_at
 
     @property
     def count(self) -> int:
@@ -116,18 +158,26 @@ class Scanner:
         return self._out.count
 
     def is_plain(self, text: str) -> bool:
-        """Whether `text`, as the next chunk, is plain text. If so, it counts as scanned and need not be fed."""
-        return self._in_plain_text and not self._out.at_line_start and _NOT_PLAIN.search(text) is None
+        """Whether `text`, as the next chunk, is plain text. If so, it counts as scanned and need not be fed.
+
+        It must not be empty.
+        """
+        if self._passes and _find_other(text) is None:
+            self._before_last, self._last = self._last, text
+            return True
+        return False
 
     def feed(self, text: str) -> list[Piece]:
         """The pieces that are decided with this text."""
         if text:
+            self._note_plain()
             self._cursor.feed(text)
             next(self._steps)
         return self._out.drain()
 
     def flush(self) -> list[Piece]:
         """The text is over: the pieces that were held back. Then another text can be scanned."""
+        self._note_plain()
         self._cursor.ended = True
         for _ in self._steps:
             pass
@@ -135,25 +185,35 @@ class Scanner:
         self._begin()
         return pieces
 
+    def _note_plain(self) -> None:
+        if self._last:
+            self._out.tail = (self._before_last + self._last)[-TAIL:]
+            self._before_last = self._last = ""
+
     def _begin(self) -> None:
-        self._cursor.ended = False
+        self._cursor.begin()
         self._out.reset()
-        self._out.at_line_start = True
+        self._out.at_line_start = self._out.in_line_head = True
         # Whether no text has come so far.
         self._at_start = True
-        self._in_plain_text = True
+        self._passes = False
+        self._out.tail = ""
+        self._out.mentioned = None
+        self._has_thoughts = False
         self._steps = self._scan()
         next(self._steps)
 
     def _scan(self) -> Step[None]:
         cursor = self._cursor
+        if self._inside:
+            yield from self._begin_inside(self._inside)
         while True:
             while not cursor.waiting:
                 if cursor.ended:
                     return
-                self._in_plain_text = True
+                self._passes = not self._out.at_line_start
                 yield
-            self._in_plain_text = False
+            self._passes = False
             place = self._next_trigger()
             if place is None:
                 self._text(cursor.take(cursor.waiting))
@@ -199,14 +259,13 @@ class Scanner:
         words = _START_WORDS if self._at_start else _LINE_WORDS if at_line_start else _WORDS
         if mark in words:
             opening = yield from one_of(cursor, words[mark])
-            closing = _ANALYSIS.get(opening or "") or (REASONING.get(opening or "") if at_line_start else None)
-            if closing is not None:
-                out.text(cursor.settle())
-                _, end = yield from until(cursor, (closing,), out.text)
-                out.text(end or "")
+            if opening is not None and (yield from self._mark(opening)):
                 return True
-            if opening is not None and (yield from self._marked(opening)):
-                return True
+            if opening is not None:
+                if (yield from self._marked(opening)):
+                    return True
+                if opening in _ANSWERS and (yield from self._answer(opening)):
+                    return True
             cursor.rewind(start)
         context = Context(self._tools)
         if mark == "{":
@@ -217,6 +276,166 @@ class Scanner:
             cursor.rewind(start)
             return (yield from unmarked.json_list(cursor, out, context, at_line_start=at_line_start))
         return False
+
+    # Thoughts and answers ---------------------------------------------------------------------------------
+
+    def _mark(self, mark: str) -> Step[bool]:
+        """Read what a mark of thoughts opens or closes. False if it is none, or only mentioned."""
+        cursor, out = self._cursor, self._out
+        is_opening = mark in THOUGHT_MARKS or mark == SUFFIXED
+        if not is_opening and mark not in _LONE_MARKS:
+            return False
+        if mark in {SUFFIXED, SUFFIXED_CLOSING}:
+            mark += yield from run(cursor, SUFFIX, MOST_SUFFIX)
+            if not (yield from literal(cursor, ">")):
+                return False
+            mark += ">"
+        if not is_opening:
+            return (yield from self._lone_mark(mark))
+        closing = closing_of(mark)
+        if not (yield from self._counts(mark, opening=True)):
+            out.mentioned = closing
+            return False
+        cursor.settle()
+        yield from self._thoughts(mark, (closing,), stops_of(closing))
+        return True
+
+    def _counts(self, mark: str, *, opening: bool) -> Step[bool]:
+        """Whether a mark that was just read counts where it stands."""
+        cursor = self._cursor
+        before, begins_line = self._line_before()
+        while True:
+            after = cursor.text[cursor.position : cursor.position + NEAR]
+            if opening:
+                counts = opens(mark, before, after, begins_line=begins_line, ended=cursor.ended)
+            else:
+                counts = closes(before, after, begins_line=begins_line, ended=cursor.ended)
+            if counts is not None:
+                return counts
+            yield
+
+    def _line_before(self) -> tuple[str, bool]:
+        """The end of the line before what comes, and whether it is only white space."""
+        if self._out.at_line_start:
+            return "", True
+        return self._out.tail.rpartition("\n")[2], False
+
+    def _lone_mark(self, mark: str) -> Step[bool]:
+        cursor, out = self._cursor, self._out
+        if mark == out.mentioned:
+            out.mentioned = None
+            return False
+        if not (yield from self._counts(mark, opening=False)):
+            return False
+        cursor.settle()
+        if mark in LONE_ANSWER_MARKS:
+            out.put(Piece("frame", mark))
+        else:
+            if not self._has_thoughts and self.lone_closing is None:
+                self.lone_closing = mark
+            out.text(mark)
+        out.at_line_start = out.in_line_head = True
+        return True
+
+    def _begin_inside(self, closings: Sequence[str]) -> Step[None]:
+        """Read the thoughts that a text begins inside of, unless it opens thoughts or an answer itself."""
+        cursor = self._cursor
+        start = cursor.mark()
+        yield from run(cursor, _WHITE, 1024)
+        has_more = (yield from peek(cursor)) != ""
+        opening = yield from one_of(cursor, (*_OPENING_MARKS, *_MARKS_AT_START))
+        cursor.rewind(start)
+        cursor.settle()
+        if has_more and opening is None:
+            self.closed_inside = yield from self._thoughts("", closings, ())
+
+    def _thoughts(self, mark: str, closings: Sequence[str], stops: Sequence[str]) -> Step[bool]:
+        """Read thoughts to their end. Returns False if that is the end of the text."""
+        cursor, out = self._cursor, self._out
+        self._has_thoughts, self._at_start = True, False
+        out.put(Piece("thoughts_begin", mark))
+        backticks = BacktickCount()
+
+        def emit(text: str) -> None:
+            backticks.add(text)
+            out.put(Piece("thoughts", text))
+
+        word: str | None = None
+        while True:
+            _, word = yield from until(cursor, (*closings, *stops, *self._sections), emit, leave=True)
+            if word is None:
+                break
+            if word in _SECTIONS:
+                draft = yield from self._draft(word, closings)
+                if draft is not None:
+                    emit(draft)
+                    continue
+                word = None
+                break
+            place = cursor.mark()
+            cursor.take(len(word))
+            if not backticks.may_hold_mark or (yield from peek(cursor)) != "`":
+                if word in stops:
+                    cursor.rewind(place)
+                    word = None
+                cursor.settle()
+                break
+            cursor.settle()
+            emit(word)
+        out.put(Piece("thoughts_end", word or ""))
+        out.at_line_start = out.in_line_head = True
+        return word is not None or cursor.waiting > 0
+
+    def _draft(self, opening: str, closings: Sequence[str]) -> Step[str | None]:
+        """Read calls in thoughts, from their opening marker to what follows. Returns their text.
+
+        None if nothing follows: the model called instead of closing its thoughts. Then nothing is read. Only the end of
+        the text can tell, so the calls are held back.
+        """
+        cursor = self._cursor
+        start = cursor.mark()
+        word: str | None = opening
+        while word is not None:
+            cursor.take(len(word))
+            if word == "<tool_call>" and not (yield from peek(cursor)).isalpha():
+                break
+            _, end = yield from until(cursor, (*closings, _SECTIONS[word]), most=MOST_HELD, leave=True)
+            if end is not None and end in closings:
+                break
+            cursor.take(len(end or ""))
+            yield from run(cursor, _WHITE, 1024)
+            word = yield from one_of(cursor, _OPENS_SECTION)
+            if word is not None:
+                cursor.back(len(word))
+        if word is None and (yield from peek(cursor)) == "":
+            inner = Scanner(self._tools)
+            # Thoughts in it would be read again and again.
+            inner._sections = ()
+            pieces = inner.feed(cursor.kept) + inner.flush()
+            if inner.count and not any(piece.text.strip() for piece in pieces if piece.call is None):
+                cursor.rewind(start)
+                cursor.settle()
+                return None
+        return cursor.settle()
+
+    def _answer(self, mark: str) -> Step[bool]:
+        """Read a message to the user, which holds no calls, behind its header. False if that is only mentioned."""
+        cursor, out = self._cursor, self._out
+        if not (yield from self._counts(mark, opening=True)):
+            return False
+        cursor.settle()
+        self._at_start = False
+        out.put(Piece("frame", mark))
+        closings, stops = _ANSWERS[mark]
+        _, word = yield from until(cursor, (*closings, *stops), out.text)
+        if word in stops:
+            cursor.back(len(word))
+        elif word is not None:
+            out.put(Piece("frame", word))
+        out.at_line_start = out.in_line_head = True
+        return True
+
+    # Calls ------------------------------------------------------------------------------------------------
 
     def _marked(self, opening: str) -> Step[bool]:
         """Read the call after an opening marker. False if none of its formats reads one."""
@@ -243,9 +462,11 @@ class Scanner:
         cursor.mark()
         in_line_head = self._out.in_line_head
         ticks = yield from run(cursor, _TICKS[mark], 1024)
+        if len(ticks) >= 3 and (yield from self._tool_code(ticks)):
+            return
         info = yield from run(cursor, _INFO, 256) if len(ticks) >= 3 else _nothing()
         is_fence = len(ticks) >= 3 and (yield from peek(cursor)) in {"", "\n"}
-        if not is_fence or not (in_line_head or info.strip() == "tool_code"):
+        if not is_fence or not in_line_head:
             self._text(cursor.settle())
             if mark == "`":
                 yield from self._code_span(ticks)
@@ -283,33 +504,49 @@ class Scanner:
             if len(more) + 1 == len(ticks):
                 return
 
-    def _fenced_call(self, language: str, ticks: str) -> Step[bool]:
-        """Read the calls in a fence, and its closing line. Returns whether that is all; if not, the rest is text."""
+    def _tool_code(self, ticks: str) -> Step[bool]:
+        """Read a `tool_code` fence, in a line of its own or within one. Returns whether that came; if not, nothing."""
         cursor, out = self._cursor, self._out
-        has_calls = False
-        if language == "tool_code" and _TOOL_CODE.grammar is not None:
-            context = Context(self._tools, _TOOL_CODE.name, cursor.kept)
-            before = out.count
-            has_calls = (yield from _TOOL_CODE.grammar(cursor, out, context)) and out.count > before
-        elif language == "json" and self._tools is not None:
-            is_whole = yield from unmarked.fenced_json(cursor, out, Context(self._tools), ticks)
-            if is_whole:
-                out.reset()
-                cursor.settle()
-                return True
-        if not has_calls:
+        place = cursor.mark()
+        behind = ""
+        if (yield from literal(cursor, "tool_code")):
+            behind = yield from peek(cursor)
+        if not behind.isspace() or _TOOL_CODE.grammar is None:
+            cursor.rewind(place)
+            return False
+        before = out.count
+        yield from _TOOL_CODE.grammar(cursor, out, Context(self._tools, _TOOL_CODE.name, cursor.kept))
+        if not out.committed:
             out.discard()
-            out.text(cursor.settle())
+            cursor.rewind(place)
             return False
         out.reset()
         cursor.settle()
-        place = cursor.mark()
-        yield from run(cursor, _WHITE, 1024)
-        is_closed = yield from literal(cursor, ticks)
+        self._at_start = False
+        is_closed = False
+        if out.count > before:
+            place = cursor.mark()
+            yield from run(cursor, _WHITE, 1024)
+            is_closed = yield from literal(cursor, ticks)
+            if not is_closed:
+                cursor.rewind(place)
+            cursor.settle()
         if not is_closed:
-            cursor.rewind(place)
+            yield from self._fence(ticks)
+        return True
+
+    def _fenced_call(self, language: str, ticks: str) -> Step[bool]:
+        """Read the calls in a `json` fence, and its closing line. Returns whether that is all; if not, it is text."""
+        cursor, out = self._cursor, self._out
+        is_whole = False
+        if language == "json" and self._tools is not None:
+            is_whole = yield from unmarked.fenced_json(cursor, out, Context(self._tools), ticks)
+        if not is_whole:
+            out.discard()
+            out.text(cursor.settle())
+        out.reset()
         cursor.settle()
-        return is_closed
+        return is_whole
 
 
 def _nothing() -> Step[str]:

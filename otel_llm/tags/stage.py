@@ -1,53 +1,35 @@
 """Rewrites the tool calls in the text of a stream of an SDK's chunks, choice by choice.
 
-The stage takes chunks and responses of an SDK (any object of the API's shape) and changes them in place:
+The stage takes chunks and responses of chat completions (any object of the API's shape) and changes them in place:
 `delta.content`, and for the target `openai` also `delta.tool_calls` and the finish reason. Chunks keep their type,
 their number and their order. Only if a stream ends without a finish reason and text is still held back is one chunk
-added.
+added. Whatever is put into a chunk is made before anything in it is replaced, so that a fault leaves its text as it
+was.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
-from time import perf_counter_ns
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from otel_llm.protocol.choice import TagRewrite
 from otel_llm.protocol.fields import index_of, items_of
-from otel_llm.protocol.message_text import content_text
-from otel_llm.protocol.request import Tool
-from otel_llm.tags.pieces import ParsedCall, Piece
-from otel_llm.tags.rewriter import ToolCallTagRewriter
-from otel_llm.tags.scanner import Scanner
-from otel_llm.tags.sdk_tool_calls import tool_call_delta, whole_tool_call
-from otel_llm.tags.target import Target, described
-from otel_llm.tags.writers import CallDelta, OpenAIWriter, TagWriter, Writer, Written
-
-
-class Observer:
-    """Is notified of calls and rewrites. The default ignores them."""
-
-    def on_text_call(self, choice_index: int, piece: Piece) -> None:
-        """A piece of a call that stays in the text: with custom tags, no field of the API ever holds the call."""
-
-    def on_rewrite(self, rewrite: TagRewrite) -> None:
-        """A call has come to its end and is rewritten."""
+from otel_llm.protocol.message_text import REASONING_FIELDS
+from otel_llm.tags.call_deltas import PutArguments, arguments_putter
+from otel_llm.tags.content_parts import text_of_parts, with_text
+from otel_llm.tags.rewritten_text import Rewriter, RewrittenText
+from otel_llm.tags.sdk_classes import tool_call_delta, whole_tool_call
+from otel_llm.tags.writers import CallDelta, OpenAIWriter, Part, ThoughtDelta, text_in
 
 
 class Stage:
-    """Rewrites one stream, or one response. `tools`: the declared tools by name, None if they are not known."""
+    """Rewrites one stream, or one response."""
 
-    def __init__(
-        self, target: Target, tools: Mapping[str, Tool] | None = None, observer: Observer | None = None
-    ) -> None:
-        self._target = target
-        # A rewriter that the application made may have tools of its own.
-        own = target.tools if isinstance(target, ToolCallTagRewriter) else None
-        self._tools = tools if own is None else own
-        self._observer = observer or Observer()
+    def __init__(self, rewriter: Rewriter) -> None:
+        self._rewriter = rewriter
         self._choices: dict[int, _ChoiceText] = {}
         self._last: Any = None
+        self._inside = rewriter.thoughts.of_stream()
 
     def take(self, chunk: Any) -> Any:
         """Rewrite one chunk. Returns the same object."""
@@ -56,72 +38,86 @@ class Stage:
             delta = getattr(choice, "delta", None)
             if delta is None:
                 known = self._choices.get(_index_of(choice))
-                if known is not None and known.calls:
+                if known is not None and known.has_calls:
                     _correct_finish_reason(choice)
                 continue
             content = getattr(delta, "content", None)
             if content is not None and type(content) is not str:
-                content = _text_in(content)
+                content = text_of_parts(content)
             finish_reason = getattr(choice, "finish_reason", None)
-            server_calls = items_of(getattr(delta, "tool_calls", None))
-            index = _index_of(choice)
+            server_calls = getattr(delta, "tool_calls", None)
+            index = getattr(choice, "index", None)
+            if type(index) is not int or index < 0:
+                index = _index_of(choice)
             text = self._choices.get(index)
             if text is None:
-                if content is None and not server_calls:
+                if self._inside and _has_thoughts(delta):
+                    # A server that parses thoughts leaves none in the text.
+                    self._inside = ()
+                if not content and not items_of(server_calls):
                     continue
-                text = self._choices[index] = self._begin(index)
-            if server_calls:
-                text.renumber(server_calls)
-            if content is not None and (finish_reason is not None or not text.scanner.is_plain(content)):
-                written = text.feed(content)
-                if finish_reason is not None:
-                    written.add(text.flush())
-                left = text.left_of(content)
-                self._put(delta, content, written, text)
-                text.hand_on(content, left, chunk)
-            elif finish_reason is not None:
-                written = text.flush()
-                left = text.left_of("")
-                self._put(delta, content, written, text)
-                text.hand_on("", left, chunk)
-            if text.calls:
-                _correct_finish_reason(choice)
+                text = self._choices[index] = _ChoiceText(self._rewriter.begin(index, inside=self._inside))
+            if server_calls is not None:
+                text.renumber(items_of(server_calls))
+            if finish_reason is not None:
+                parts = text.rewritten.feed(content or "")
+                parts += text.rewritten.flush()
+                text.put(chunk, delta, content, server_calls, parts)
+                self._rewriter.thoughts.learn(text.rewritten.scanner, finish_reason)
+                if text.has_calls:
+                    _correct_finish_reason(choice)
+            elif content and not text.is_plain(content):
+                parts = text.feed(content)
+                if len(parts) == 1 and type(part := parts[0]) is CallDelta and part.name is None and part.arguments:
+                    text.put_arguments(chunk, delta, content, server_calls, part)
+                else:
+                    text.put(chunk, delta, content, server_calls, parts)
             self._last = chunk
         return chunk
 
-    def finish(self) -> Any:
-        """The stream is over. Returns one more chunk with the text that was held back, or None."""
-        written = {index: text.flush() for index, text in self._choices.items()}
-        left = {index: text.left_of("") for index, text in self._choices.items()}
-        chunk = self._one_more(written)
+    def finish(self) -> list[Any]:
+        """The stream is over: one more chunk with the text that was held back, if any was."""
+        parts = {index: text.rewritten.flush() for index, text in self._choices.items()}
+        for text in self._choices.values():
+            self._rewriter.thoughts.learn(text.rewritten.scanner, None)
+        left = {index: text.rewritten.left for index, text in self._choices.items()}
+        chunk = self._one_more(parts)
         for index, text in self._choices.items():
             text.hand_on("", left[index], chunk)
-        return chunk
+        return [] if chunk is None else [chunk]
 
-    def give_back_rest(self) -> Any:
-        """After a failure, at the end of the stream: one more chunk with the text that is still held back, or None."""
-        return self._one_more({index: Written(text.held) for index, text in self._choices.items()})
+    def give_back_rest(self) -> list[Any]:
+        """After a failure, at the end of the stream: one more chunk with the text that is still held back, if any."""
+        chunk = self._one_more({index: [text.rewritten.held] for index, text in self._choices.items()})
+        return [] if chunk is None else [chunk]
 
-    def _one_more(self, written_of: Mapping[int, Written]) -> Any:
-        rest = {index: written for index, written in written_of.items() if written}
+    def _one_more(self, parts_of: Mapping[int, Sequence[Part]]) -> Any:
+        rest = {
+            index: parts
+            for index, parts in parts_of.items()
+            if text_in(parts) or any(type(part) is not str and _says_something(part) for part in parts)
+        }
         if not rest or self._last is None:
             return None
         chunk = copy.deepcopy(self._last)
         choices = [one for one in chunk.choices if getattr(one, "delta", None) is not None]
         made = []
-        for index, written in rest.items():
-            choice = next((copy.deepcopy(one) for one in choices if _index_of(one) == index), None)
+        for index, parts in rest.items():
+            choice = next((copy.deepcopy(one) for one in choices if getattr(one, "index", None) == index), None)
             if choice is None:
                 choice = copy.deepcopy(choices[0])
                 choice.index = index
             choice.finish_reason = None
             delta = choice.delta
-            for name in ("role", "tool_calls", "function_call", "refusal"):
+            for name in ("role", "tool_calls", "function_call", "refusal", "reasoning_content"):
                 if getattr(delta, name, None) is not None:
                     setattr(delta, name, None)
-            delta.content = written.text or None
-            if written.deltas:
-                delta.tool_calls = [tool_call_delta(delta, call) for call in written.deltas]
+            calls = _tool_calls(delta, parts)
+            delta.content = text_in(parts) or None
+            if calls:
+                delta.tool_calls = calls
+            if thoughts := _thoughts_in(parts):
+                delta.reasoning_content = thoughts
             made.append(choice)
         chunk.choices = made
         if getattr(chunk, "usage", None) is not None:
@@ -132,104 +128,111 @@ class Stage:
         """Rewrite an unstreamed response, in place."""
         for position, choice in enumerate(items_of(getattr(response, "choices", None))):
             message: Any = getattr(choice, "message", None)
-            content = _text_in(getattr(message, "content", None))
+            content = text_of_parts(getattr(message, "content", None))
             if content is None:
                 continue
             server_calls = items_of(getattr(message, "tool_calls", None))
-            text = self._begin(_index_of(choice, position))
+            inside: Sequence[str] = ()
+            if not _has_thoughts(message):
+                reason = getattr(choice, "finish_reason", None)
+                inside = self._rewriter.thoughts.of_whole(content, self._rewriter.tools, reason)
+            text = _ChoiceText(self._rewriter.begin(_index_of(choice, position), inside=inside))
             text.renumber(server_calls)
-            written = text.feed(content)
-            written.add(text.flush())
-            # Made before anything is replaced: a failure here must leave the message as it was.
-            calls = [whole_tool_call(response, call) for call in _joined(written.deltas)]
-            if written.text != content:
-                message.content = _with_text(message.content, written.text) or None
+            parts = text.rewritten.feed(content)
+            parts += text.rewritten.flush()
+            calls = [whole_tool_call(message, call) for call in _joined(parts)]
+            new: dict[str, Any] = {}
             if calls:
-                message.tool_calls = [*server_calls, *calls]
+                new["tool_calls"] = [*server_calls, *calls]
+            if thoughts := _thoughts_in(parts):
+                new["reasoning_content"] = (getattr(message, "reasoning_content", None) or "") + thoughts
+            left = text_in(parts)
+            if left != content:
+                new["content"] = with_text(message.content, left) or None
+            _replace(message, new)
+            if calls:
                 _correct_finish_reason(choice)
 
     def give_back(self, chunk: Any) -> Any:
         """The stage failed at this chunk or an earlier one: put the text it holds back where it belongs, as it came."""
         for choice in items_of(getattr(chunk, "choices", None)):
             text = self._choices.pop(_index_of(choice), None)
-            if text is not None and (held := text.held):
+            if text is not None and (held := text.rewritten.held):
                 content = choice.delta.content
-                came = _text_in(content) or ""
+                came = text_of_parts(content) or ""
                 # If another choice of the chunk failed, this one's text is in the chunk already.
                 is_behind = text.last_chunk is chunk
-                choice.delta.content = _with_text(content, came + held if is_behind else held + came)
+                choice.delta.content = with_text(content, came + held if is_behind else held + came)
         return chunk
-
-    def _begin(self, index: int) -> _ChoiceText:
-        writer: Writer = (
-            TagWriter(self._target.target_tags) if isinstance(self._target, ToolCallTagRewriter) else OpenAIWriter()
-        )
-        return _ChoiceText(index, Scanner(self._tools), writer, described(self._target), self._observer)
-
-    def _put(self, delta: Any, content: Any, written: Written, text: _ChoiceText) -> None:
-        # Made first, as in `rewrite_response`.
-        calls = [tool_call_delta(delta, call) for call in written.deltas]
-        if written.text != (content or ""):
-            # A chunk that held only markup now has empty content; one with a call has none, as servers send it.
-            left = _with_text(delta.content, written.text)
-            delta.content = left or (None if calls or content is None else "")
-        if calls:
-            delta.tool_calls = [*items_of(getattr(delta, "tool_calls", None)), *calls]
-            text.calls += sum(1 for call in written.deltas if call.name is not None)
 
 
 class _ChoiceText:
-    """Rewrites the text of one choice."""
+    """The text of one choice, and its calls."""
 
-    def __init__(self, index: int, scanner: Scanner, writer: Writer, target: str, observer: Observer) -> None:
-        self._index = index
-        self.scanner = scanner
-        self._writer = writer
-        self._target = target
-        self._observer = observer
-        self.calls = 0
-        """How many real tool calls were made of it."""
+    __slots__ = (
+        "_delta_class",
+        "_put_into",
+        "_server_indexes",
+        "feed",
+        "has_calls",
+        "is_plain",
+        "last_chunk",
+        "rewritten",
+    )
+
+    def __init__(self, rewritten: RewrittenText) -> None:
+        self.rewritten = rewritten
+        self.feed = rewritten.feed
+        self.is_plain = rewritten.scanner.is_plain
+        self.has_calls = False
+        """Whether real tool calls were made of it."""
         self._server_indexes: dict[int, int] = {}
-        self._undecided: list[str] = []
+        self._delta_class: type | None = None
+        self._put_into: PutArguments
         self.last_chunk: Any = None
         """The last chunk that this choice's text was written to."""
-        self._fed = self._held = 0
-        self._length = 0
-        self._spent_ns = 0
-        self._calls_stay_text = isinstance(writer, TagWriter)
 
-    def feed(self, content: str) -> Written:
-        begun_ns = perf_counter_ns()
-        return self._written(self.scanner.feed(content), begun_ns)
+    def put(self, chunk: Any, delta: Any, content: str | None, server_calls: Any, parts: Sequence[Part]) -> None:
+        """Put what a content was rewritten to in its place."""
+        left = self.rewritten.left
+        self._put_parts(delta, content, server_calls, parts)
+        self.last_chunk = chunk
+        self.rewritten.hand_on(content or "", left)
 
-    def flush(self) -> Written:
-        begun_ns = perf_counter_ns()
-        written = self._written(self.scanner.flush(), begun_ns)
-        written.text += self._writer.finish()
-        return written
+    def put_arguments(self, chunk: Any, delta: Any, content: str, server_calls: Any, part: CallDelta) -> None:
+        """The same in the middle of a call, where most chunks of a call are."""
+        rewritten = self.rewritten
+        left = rewritten.left
+        kind: Any = type(delta)
+        if kind is not self._delta_class:
+            self._delta_class, self._put_into = kind, arguments_putter(kind)
+        self._put_into(delta, server_calls, part.index, part.arguments)
+        self.has_calls = True
+        self.last_chunk = chunk
+        rewritten.hand_on(content, left)
 
-    def left_of(self, content: str) -> int:
-        """How many of the characters fed so far, which end with `content`, are not written yet."""
-        scanner = self.scanner
-        return self._fed + len(content) - (scanner.began_at if self._writer.owes_call else scanner.decided)
+    def _put_parts(self, delta: Any, content: str | None, server_calls: Any, parts: Sequence[Part]) -> None:
+        written, thoughts = text_in(parts), _thoughts_in(parts)
+        calls = _tool_calls(delta, parts)
+        new: dict[str, Any] = {}
+        if calls:
+            new["tool_calls"] = [*items_of(server_calls), *calls]
+        if thoughts:
+            new["reasoning_content"] = (getattr(delta, "reasoning_content", None) or "") + thoughts
+        if written != (content or ""):
+            # A chunk that held only markup now has empty content; one with a call has none, as servers send it.
+            new["content"] = with_text(delta.content, written) or (None if calls or content is None else "")
+        _replace(delta, new)
+        self.has_calls = self.has_calls or bool(calls)
 
     def hand_on(self, content: str, left: int, chunk: Any) -> None:
         """`chunk` now holds all that was fed, which ends with `content`, except its last `left` characters."""
         self.last_chunk = chunk
-        self._fed += len(content)
-        self._held = left
-        if left <= len(content):
-            self._undecided.clear()
-        self._undecided.append(content)
-
-    @property
-    def held(self) -> str:
-        """The text that was fed and that no chunk holds yet, as it came."""
-        return "".join(self._undecided)[-self._held :] if self._held > 0 else ""
+        self.rewritten.hand_on(content, left)
 
     def renumber(self, server_calls: Iterable[Any]) -> None:
         """Keep the indexes of calls that the server made itself apart from those found in the text."""
-        writer = self._writer
+        writer = self.rewritten.writer
         if not isinstance(writer, OpenAIWriter):
             return
         for place, call in enumerate(server_calls):
@@ -246,48 +249,37 @@ class _ChoiceText:
             if known != index:
                 call.index = known
 
-    def _written(self, pieces: list[Piece], begun_ns: int) -> Written:
-        written = self._writer.write(pieces)
-        self._spent_ns += perf_counter_ns() - begun_ns
-        for piece in pieces:
-            if piece.call is not None:
-                self._observe(piece, piece.call)
-        return written
 
-    def _observe(self, piece: Piece, call: ParsedCall) -> None:
-        if self._calls_stay_text:
-            self._observer.on_text_call(self._index, piece)
-        if piece.kind == "begin":
-            self._length = 0
-        elif piece.kind == ("body" if call.verbatim else "arguments"):
-            self._length += len(piece.text)
-        elif piece.kind == "end":
-            spent, self._spent_ns = self._spent_ns, 0
-            self._observer.on_rewrite(
-                TagRewrite(self._index, call.format, call.name, self._length, self._target, spent)
-            )
+def _replace(thing: Any, new: Mapping[str, Any]) -> None:
+    """Set these fields of an object, all of them or none."""
+    old: list[tuple[str, Any]] = []
+    try:
+        for name, value in new.items():
+            old.append((name, getattr(thing, name, None)))
+            setattr(thing, name, value)
+    except Exception:
+        for name, value in old[:-1]:
+            setattr(thing, name, value)
+        raise
 
 
-def _text_in(content: Any) -> str | None:
-    """The text of a content, or None if it has none. It may be a list of parts (see `message_text.py`)."""
-    if isinstance(content, list):
-        texts = [part["text"] for part in content if _is_text(part)]
-        return "".join(texts) if texts else None
-    return content if type(content) is str else content_text(content)
+def _tool_calls(delta: Any, parts: Iterable[Part]) -> list[Any]:
+    return [tool_call_delta(delta, part) for part in parts if type(part) is CallDelta and _says_something(part)]
 
 
-def _with_text(content: Any, text: str) -> Any:
-    """A content with another text. In a list of parts, the first one that has a text gets all of it."""
-    if not isinstance(content, list):
-        return text
-    for part in content:
-        if _is_text(part):
-            part["text"], text = text, ""
-    return [*content, {"type": "text", "text": text}] if text else content
+def _says_something(part: Part) -> bool:
+    if type(part) is CallDelta:
+        return part.name is not None or bool(part.arguments)
+    return bool(part.text if isinstance(part, ThoughtDelta) else part)
 
 
-def _is_text(part: Any) -> bool:
-    return isinstance(part, dict) and isinstance(part.get("text"), str)
+def _has_thoughts(thing: Any) -> bool:
+    """Whether the server put thoughts into a field of a delta or a message."""
+    return any(getattr(thing, name, None) for name in REASONING_FIELDS)
+
+
+def _thoughts_in(parts: Iterable[Part]) -> str:
+    return "".join([part.text for part in parts if type(part) is ThoughtDelta])
 
 
 def _index_of(choice: Any, otherwise: int = 0) -> int:
@@ -302,10 +294,12 @@ def _correct_finish_reason(choice: Any) -> None:
         choice.finish_reason = "tool_calls"
 
 
-def _joined(deltas: Iterable[CallDelta]) -> list[CallDelta]:
+def _joined(parts: Iterable[Part]) -> list[CallDelta]:
+    """The calls among parts, whole."""
     calls: dict[int, CallDelta] = {}
-    for delta in deltas:
-        call = calls.setdefault(delta.index, delta)
-        if call is not delta:
-            call.arguments += delta.arguments
+    for part in parts:
+        if type(part) is CallDelta:
+            call = calls.setdefault(part.index, part)
+            if call is not part:
+                call.arguments += part.arguments
     return list(calls.values())

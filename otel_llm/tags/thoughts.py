@@ -3,17 +3,17 @@
 How a text is read:
 
 - Code is a span in backticks, a fence, or an indented block. What stands in it is only mentioned.
-- A mark that is a token of its own counts anywhere. One that looks like a tag (`<think>`) must begin a line, or stand
-  before several lines of thoughts.
-- Thoughts that begin the text and are never closed go on to its end.
+- Which marks count is decided in `thought_marks.py`, as in a stream.
+- Thoughts that are never closed go on to the end of the text.
 - A closing mark without an opening one ends thoughts that the chat template opened: all text before it is thoughts.
-- A mark in quotes, or with space and words on both sides in its line, is only mentioned; so is one that the text
-  around it shows to be its subject (see `mentions.py`).
+- A mark that the text around it shows to be its subject is only mentioned (see `mentions.py`). A stream cannot wait for
+  all of that.
 """
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from otel_llm.tags.mentions import (
@@ -22,54 +22,36 @@ from otel_llm.tags.mentions import (
     is_explained,
     is_labelled,
     is_named,
-    is_quoted,
     is_set_apart,
     is_subject,
     is_type_argument,
     line_around,
     without_head,
 )
+from otel_llm.tags.thought_marks import (
+    AT_START,
+    CLOSING_MARKS,
+    MOST_SUFFIX,
+    NEAR,
+    SUFFIXED,
+    THOUGHT_MARKS,
+    BacktickCount,
+    closes,
+    closing_of,
+    opens,
+    stops_of,
+)
 
-THOUGHT_MARKS = {
-    "<think>": "</think>",  # Qwen3, DeepSeek R1, GLM, Nemotron and many others
-    "<thinking>": "</thinking>",
-    "<thought>": "</thought>",  # EXAONE
-    "<reasoning>": "</reasoning>",
-    "<seed:think>": "</seed:think>",  # Seed-OSS
-    "<mm:think>": "</mm:think>",  # MiniMax M3
-    "<longcat_think>": "</longcat_think>",  # LongCat
-    "<ifm|think>": "</ifm|think>",  # K2 Horizon
-    "<ifm|think_fast>": "</ifm|think_fast>",
-    "<ifm|think_faster>": "</ifm|think_faster>",
-    "[THINK]": "[/THINK]",  # Magistral
-    "<|START_THINKING|>": "<|END_THINKING|>",  # Command A
-    "<|inner_prefix|>": "<|inner_suffix|>",  # Apertus
-    "<|think:start|>": "<|think:end|>",  # Solar Open 2
-    "<|begin_of_thought|>": "<|end_of_thought|>",  # OpenThinker
-    "<|plamo:begin_think:plamo|>": "<|plamo:end_think:plamo|>",  # PLaMo 3
-    "<|channel>thought": "<channel|>",  # Gemma 4
-    "<|channel|>analysis<|message|>": "<|end|>",  # gpt-oss
-    "<|open|>think<|sep|>": "<|close|>think<|sep|>",  # Kimi K3
-    "◁think▷": "◁/think▷",  # Kimi-VL
-}
-"""Opening and closing marks of the thoughts of known families of models."""
-
-# `<|end|>` ends other messages too.
-_CLOSING = frozenset(THOUGHT_MARKS.values()) - {"<|end|>"}
-_MARK = re.compile("|".join(sorted(map(re.escape, {*THOUGHT_MARKS, *_CLOSING}), key=len, reverse=True)))
-# One of these is in every mark.
-_WORDS = ("think", "thought", "reasoning>", "THINK", "<|inner_", "<channel|>", "<|channel|>analysis")
+_KNOWN = sorted(map(re.escape, {*THOUGHT_MARKS, *CLOSING_MARKS} - AT_START), key=len, reverse=True)
+_MARK = re.compile(
+    "|".join((rf"</?think:[\w.\-]{{0,{MOST_SUFFIX}}}>", *_KNOWN, *(rf"\A{re.escape(mark)}" for mark in AT_START)))
+)
 _PLACES = re.compile(rf"(?P<mark>{_MARK.pattern})|(?P<ticks>`+|~~~+)|\n(?=    |\t)|\A(?=    |\t)")
 # What may stand before the first word of a line.
 _HEAD = re.compile(r"[ \t>*+\-#]*(?:\d+[.)][ \t]*)?")
 _INDENTED = re.compile(r"(?:(?: {4}|\t)[^\n]*\n?|[ \t]*\n)+")
-# Two marks with only this between them are mentioned together.
-_BETWEEN = re.compile(r"[\s/,.…&+-]*(?:and|or|und|oder|et|ou|to|y)?[\s/,.…&+-]*", re.IGNORECASE)
 # Two marks that are items of a list, one below the other.
 _NEXT_ITEM = re.compile(r"[ \t]*\n[ \t]*(?:[-*+•–]|\d+[.)])[ \t]+")
-_ENDS = frozenset(".!?…。！？")
-_STOPS = _ENDS | frozenset(":;")
-_NEAR = 400
 
 
 class Thought(NamedTuple):
@@ -99,8 +81,8 @@ class Layout(NamedTuple):
 
 
 def may_hold_thoughts(text: str) -> bool:
-    """Whether there may be a mark in the text, mentioned or not."""
-    return any(word in text for word in _WORDS)
+    """Whether there is any mark in the text, mentioned or not."""
+    return _MARK.search(text) is not None
 
 
 def read_layout(text: str) -> Layout:
@@ -115,6 +97,8 @@ class _Reader:
         self.thoughts: list[Thought] = []
         self._code: list[tuple[int, int]] = []
         self._line_end = -1
+        # The closing mark of an opening one that is only mentioned, and the end of its line.
+        self._mentioned = ("", 0)
         # Closing marks that do not come any more.
         self._over: set[str] = set()
 
@@ -135,7 +119,7 @@ class _Reader:
             mark = match["mark"]
             if mark is None:
                 end = self._code_at(start, end, match["ticks"])
-            elif mark in THOUGHT_MARKS:
+            elif mark in THOUGHT_MARKS or mark.startswith(SUFFIXED):
                 end = self._opening(start, end, mark)
             else:
                 self._closing(start, end, mark)
@@ -154,12 +138,9 @@ class _Reader:
             self._code.append((end, block.end()))
             # Its last line break may begin another.
             return max(end, block.end() - 1)
-        if self._line_end < end:
-            line_end = text.find("\n", end)
-            self._line_end = len(text) if line_end < 0 else line_end
-        line_end = self._line_end
+        line_end = self._end_of_line(end)
         begins_line = len(ticks) >= 3 and _HEAD.fullmatch(line_around(text, start, start)[0])
-        if begins_line and "`" not in text[end : min(line_end, end + _NEAR)]:
+        if begins_line and "`" not in text[end : min(line_end, end + NEAR)]:
             closing = re.compile(
                 rf"^[ \t>]*{ticks[0]}{{{min(len(ticks), 99)},}}[ \t]*(?:$|(?=<[|｜/]))", re.MULTILINE
             ).search(text, line_end)
@@ -173,68 +154,92 @@ class _Reader:
             self._code.append((start, stop))
         return stop
 
-    def _opening(self, start: int, end: int, mark: str) -> int:
-        text, closing = self._text, THOUGHT_MARKS[mark]
-        before, after = line_around(text, start, end)
-        behind = self.thoughts[-1].end if self.thoughts else 0
-        begins_line = not (before if behind < start - len(before) else text[behind:start]).strip()
-        is_token = mark.startswith("<|")
-        close = -1 if closing in self._over else text.find(closing, end)
-        if close < 0:
-            self._over.add(closing)
-            is_cut = is_token or (begins_line and after[:1] not in {" ", ","})
-            if is_cut and not self._is_mentioned(start, end, before, after):
-                # Thoughts that were not finished.
-                self.thoughts.append(Thought(start, len(text), text[end:], mark))
-                return len(text)
-            return end
-        stop = close + len(closing)
-        inner = text[end:close]
-        if "\n" in inner:
-            if is_quoted(text, start, stop):
-                return stop
-            if self._is_mentioned(start, end, before, after) or (not is_token and _is_in_prose(before, after)):
-                return end
-            is_mentioned = _NEXT_ITEM.fullmatch(inner) is not None and without_head(before)[1]
-        else:
-            is_mentioned = is_quoted(text, start, end) or is_quoted(text, start, stop)
-            is_mentioned = is_mentioned or is_set_apart(text, start, stop, before, line_around(text, stop, stop)[1])
-            opens = not inner.strip() or is_subject(after, of_cjk=True)
-            if opens and is_subject(text[stop : stop + _NEAR], of_cjk=True):
-                is_mentioned = True
-            if not is_mentioned and not is_token:
-                is_pair = bool(inner.strip()) and _BETWEEN.fullmatch(inner) is not None
-                is_mentioned = is_pair or not (begins_line or before.rstrip()[-1:] in _ENDS)
-        if not is_mentioned:
-            self.thoughts.append(Thought(start, stop, inner, mark))
-        return stop
+    def _end_of_line(self, place: int) -> int:
+        if self._line_end < place:
+            line_end = self._text.find("\n", place)
+            self._line_end = len(self._text) if line_end < 0 else line_end
+        return self._line_end
 
-    def _closing(self, start: int, end: int, mark: str) -> None:
+    def _counts(self, start: int, end: int, mark: str, *, opening: bool) -> bool:
         text = self._text
-        before, after = line_around(text, start, end)
-        if _is_in_prose(before, after) or is_subject(after, of_cjk=True):
-            return
-        if self._is_mentioned(start, end, before, after):
-            # Or at its end: `close it with </think>.`
-            return
+        before, _ = line_around(text, start, start)
         behind = self.thoughts[-1].end if self.thoughts else 0
-        self.thoughts.append(Thought(behind, end, text[behind:start], mark))
+        line = before if behind < start - len(before) else text[behind:start]
+        after = text[end : end + NEAR]
+        if not opening:
+            return closes(line, after, begins_line=not line.strip(), ended=True) is True
+        return opens(mark, line, after, begins_line=not line.strip(), ended=True) is True
+
+    def _opening(self, start: int, end: int, mark: str) -> int:
+        """Read the thoughts that `mark` may open. Returns where to read on."""
+        text = self._text
+        closing = closing_of(mark)
+        if not self._counts(start, end, mark, opening=True) or self._is_subject(start, end, closing):
+            self._mentioned = (closing, self._end_of_line(end))
+            return end
+        words = (closing, *stops_of(closing))
+        backticks = BacktickCount()
+        place = end
+        while closing not in self._over:
+            match = _any_of(words).search(text, place)
+            if match is None:
+                self._over.add(closing)
+                break
+            backticks.add(text[place : match.start()])
+            if match.group() != closing:
+                # The mark belongs to what follows.
+                self.thoughts.append(Thought(start, match.start(), text[end : match.start()], mark))
+                return match.start()
+            if not (backticks.may_hold_mark and text[match.end() : match.end() + 1] == "`"):
+                self.thoughts.append(Thought(start, match.end(), text[end : match.start()], mark))
+                return match.end()
+            backticks.add(closing)
+            place = match.end()
+        # Thoughts that were not finished.
+        self.thoughts.append(Thought(start, len(text), text[end:], mark))
+        return len(text)
+
+    def _is_subject(self, start: int, end: int, closing: str) -> bool:
+        """Whether the text is about an opening mark, or about it and its closing one."""
+        text = self._text
+        if self.thoughts and self.thoughts[-1].end == start:
+            return False
+        before, after = line_around(text, start, end)
+        close = text.find(closing, end, self._end_of_line(end))
+        if close < 0:
+            item = _NEXT_ITEM.match(text, end)
+            if item is not None and text.startswith(closing, item.end()) and without_head(before)[1]:
+                return True
+            return self._is_mentioned(start, end, before, after)
+        stop = close + len(closing)
+        if is_set_apart(text, start, stop, before, line_around(text, stop, stop)[1]):
+            return True
+        may_be = not text[end:close].strip() or is_subject(after, of_cjk=True)
+        return may_be and is_subject(text[stop : stop + NEAR], of_cjk=True)
 
     def _is_mentioned(self, start: int, end: int, before: str, after: str) -> bool:
         text = self._text
-        if is_set_apart(text, start, end, before, after) or is_type_argument(text, start, end) or is_named(before):
+        if is_set_apart(text, start, end, before, after) or is_type_argument(text, start, end):
             return True
-        if is_labelled(text, start, end, before):
+        if is_named(before) or is_labelled(text, start, end, before):
             return True
         said, is_item = without_head(before)
         if said.strip():
             return False
         return is_explained(after) if after.strip() else is_item or is_defined_below(text, end)
 
+    def _closing(self, start: int, end: int, mark: str) -> None:
+        mentioned, line_end = self._mentioned
+        if mark == mentioned and start < line_end:
+            self._mentioned = ("", 0)
+        elif self._counts(start, end, mark, opening=False):
+            before, after = line_around(self._text, start, end)
+            if is_subject(after, of_cjk=True) or self._is_mentioned(start, end, before, after):
+                return
+            behind = self.thoughts[-1].end if self.thoughts else 0
+            self.thoughts.append(Thought(behind, end, self._text[behind:start], mark))
 
-def _is_in_prose(before: str, after: str) -> bool:
-    """Whether a sentence goes on behind a mark that has space before it."""
-    said = before.rstrip()
-    if not said or said[-1] in _STOPS or not before[-1:].isspace():
-        return False
-    return bool(after.strip()) and not after[0].isalnum()
+
+@lru_cache(maxsize=64)
+def _any_of(words: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(map(re.escape, words)))

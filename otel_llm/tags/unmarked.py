@@ -19,7 +19,7 @@ from otel_llm.tags.grammars import Context, Grammar, emit_call
 from otel_llm.tags.json_body import ARGUMENT_KEYS, CALL_KEYS, NAME_KEYS
 from otel_llm.tags.json_calls import json_array, json_objects
 from otel_llm.tags.pieces import PieceBuffer
-from otel_llm.tags.python_calls import calls_in, name_in_list
+from otel_llm.tags.python_calls import calls_in, calls_in_dicts, dicts_begin, name_in_list
 
 _KEY = re.compile(r"[\w.\-]*")
 # The first key of an object, where all of it has come. Most objects in a text are data, so it is read at once.
@@ -78,20 +78,26 @@ def json_list(cursor: Cursor, out: PieceBuffer, context: Context, *, at_line_sta
 
 
 def python_list(cursor: Cursor, out: PieceBuffer, context: Context, *, at_line_start: bool) -> Step[bool]:
-    """`[name(key=value), …]`. It is held back from the first key, or from the bracket that says there is none."""
+    """`[name(key=value), …]`, or a list of dicts with single quotes.
+
+    It is held back from the first key, or from the bracket that says there is none.
+    """
     if context.tools is None and not at_line_start:
         return False
     name = yield from name_in_list(cursor)
-    if not name or not context.may_be_tool(name):
+    is_dicts = not name and (yield from dicts_begin(cursor, ("'",)))
+    if not is_dicts and not (name and context.may_be_tool(name)):
         return False
     text = yield from balanced(cursor, PYTHON)
-    calls = None if text is None else calls_in(text)
+    calls = None if text is None else calls_in_dicts(text) if is_dicts else calls_in(text)
     if not (yield from _are_calls(cursor, context, calls, at_line_start=at_line_start)):
         out.commit_as_text()
         return True
     out.commit()
     for tool, arguments in calls or ():
-        emit_call(out, _with_format(context, "pythonic"), tool, arguments).has_marker = False
+        emit_call(
+            out, _with_format(context, "sarashina" if is_dicts else "pythonic"), tool, arguments
+        ).has_marker = False
     return True
 
 

@@ -6,6 +6,7 @@ a completion hook). Source of the shapes: "GenAI messages Python models" of the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -36,6 +37,9 @@ from otel_llm.telemetry.genai_parts import Blobs, content_parts
 from otel_llm.telemetry.plain_values import plain_arguments, plain_value
 from otel_llm.transparency.faults import attempt
 
+# What every mark of thoughts begins with.
+_MARK_FIRST = re.compile(r"[<\[\u25c1]")
+
 
 def request_content(invocation: InferenceInvocation, kwargs: Mapping[str, Any]) -> None:
     """Set the messages and tool definitions of a request from the keyword arguments of `create`."""
@@ -62,9 +66,27 @@ def _output_parts(recording: Recording, choice: Choice) -> Iterator[MessagePart]
     if reasoning := choice.reasoning.whole:
         yield ReasoningPart(exportable(reasoning))
     if text := choice.text.whole:
-        yield TextPart(exportable(text))
+        yield from _said(text)
     for call in choice.calls:
         yield _call(call.name, call.arguments, call.id, is_free_text=call.kind == "custom")
+
+
+def _said(text: str) -> Iterator[MessagePart]:
+    """A text by its parts: the thoughts that are marked in it, and the rest."""
+    if _MARK_FIRST.search(text) is None:
+        yield TextPart(exportable(text))
+        return
+    from otel_llm.tags.thoughts import read_layout  # rarely needed
+
+    place = 0
+    for thought in read_layout(text).thoughts:
+        if before := text[place : thought.start].strip():
+            yield TextPart(exportable(before))
+        if inner := thought.inner.strip():
+            yield ReasoningPart(exportable(inner))
+        place = thought.end
+    if rest := text[place:].strip() if place else text:
+        yield TextPart(exportable(rest))
 
 
 def _call(name: Any, arguments: Any, call_id: Any, *, is_free_text: bool = False) -> ToolCallRequestPart:

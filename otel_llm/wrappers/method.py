@@ -21,10 +21,10 @@ from otel_llm.telemetry.request_span import start_request_span
 from otel_llm.transparency.faults import attempt, swallow
 from otel_llm.transparency.proxies import wrapper_of
 from otel_llm.wrappers.other_instrumentations import checked, warn_of_others_once
-from otel_llm.wrappers.raw_response import RawResponse, UnreadRawResponse, is_raw_response, record_body
+from otel_llm.wrappers.raw_response import RawResponse, UnreadRawResponse, is_raw_response, record_body, rewrite_body
 from otel_llm.wrappers.refused_response import fail_with_response
 from otel_llm.wrappers.response_body import BodyObserver, observe_body
-from otel_llm.wrappers.sdk_internals import client_of, has_post_parser, has_whole_body, sends_requests
+from otel_llm.wrappers.sdk_internals import before_parsing, client_of, has_whole_body, sends_requests
 from otel_llm.wrappers.stream import EitherWayTracker, StreamingToolCallTracker, SyncStreamingToolCallTracker
 
 if TYPE_CHECKING:
@@ -111,6 +111,8 @@ class MethodWrapper:
         observation = self._begin(resource, kwargs) if self.active else None
         if observation is None:
             return wrapped(*args, **kwargs)
+        if self._telemetry.config.tool_call_tags is not None:
+            wrapped = attempt("tag rewriting", _rewriting_parser, wrapped, [observation]) or wrapped
         request = _Request(resource, sys._getframe())
         token = _current_request.set(request)
         try:
@@ -129,22 +131,29 @@ class MethodWrapper:
         self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         # The SDK checks the arguments when it is called, and starts when it is awaited; so does the span.
+        resource = wrapped if instance is None else instance
+        begun: list[Observation] = []
+        if self.active and self._telemetry.config.tool_call_tags is not None:
+            wrapped = attempt("tag rewriting", _rewriting_parser, wrapped, begun) or wrapped
         pending = wrapped(*args, **kwargs)
         is_coroutine = type(pending) is CoroutineType
         if not (self.active and (is_coroutine or hasattr(type(pending), "__await__"))):
             return pending
-        coroutine: Any = self._await(_Unawaited(pending), wrapped if instance is None else instance, kwargs)
+        coroutine: Any = self._await(_Unawaited(pending), resource, kwargs, begun)
         if is_coroutine:
             # Python's warning about a coroutine that was never awaited uses these.
             coroutine.__name__, coroutine.__qualname__ = pending.__name__, pending.__qualname__
         return coroutine
 
-    async def _await(self, unawaited: _Unawaited, resource: Any, kwargs: Mapping[str, Any]) -> Any:
+    async def _await(
+        self, unawaited: _Unawaited, resource: Any, kwargs: Mapping[str, Any], begun: list[Observation]
+    ) -> Any:
         observation = self._begin(resource, kwargs) if self.active else None
         pending: Any = unawaited.pending
         unawaited.pending = None
         if observation is None:
             return await pending
+        begun.append(observation)
         request = _Request(resource, sys._getframe())
         token = _current_request.set(request)
         try:
@@ -244,6 +253,7 @@ class MethodWrapper:
                 span,
                 logs=logs,
                 provider=known_provider(server),
+                server=(server.address, server.port),
                 started_ns=started_ns,
             )
         except Exception:
@@ -264,18 +274,9 @@ class MethodWrapper:
         if _streams(observation):
             return RawResponse(result, observation, _track)
         if has_whole_body(result):
-            # `parse()` runs validators of the caller's, if there are any. Then only the caller may call it.
-            if observation.config.tool_call_tags is None or has_post_parser(result):
-                record_body(result, observation)
-                return result
-            try:
-                # The SDK returns the same object when the caller parses.
-                response = result.parse()
-            except Exception:  # noqa: BLE001  what the caller is told too, when it parses
-                observation.end("completed", unread=True)
-                return result
-            _rewrite_response(response, observation)
-            observation.read_response(response)
+            if observation.config.tool_call_tags is not None:
+                attempt("tag rewriting", rewrite_body, result, observation)
+            record_body(result, observation)
             return result
         # The OpenAI SDK's `with_raw_response` has properties instead of the methods `read`, `text` and `json`.
         has_methods = callable(getattr(type(result), "text", None))
@@ -315,10 +316,23 @@ def _rewrite_response(response: Any, observation: Observation) -> None:
         rewriting.rewrite_response(response)
 
 
+def _rewriting_parser(method: Callable[..., Any], begun: list[Observation]) -> Callable[..., Any]:
+    """`method`, which rewrites the response before the SDK parses its text into a class of the caller's.
+
+    `begun`: the observation of the request, as soon as it has begun.
+    """
+
+    def rewrite(response: Any) -> None:
+        for observation in begun:
+            attempt("tag rewriting", _rewrite_response, response, observation)
+            observation.is_rewritten = True
+
+    parsing: Callable[..., Any] = before_parsing(method, rewrite)
+    return parsing
+
+
 def _rewriting(observation: Observation) -> Rewriting | None:
-    if observation.config.tool_call_tags is None:
-        return None
-    if observation.request is not None and observation.request.api != "chat":
+    if observation.config.tool_call_tags is None or observation.is_rewritten:
         return None
     # Imported late: it loads the table of syntaxes, which most applications do not need.
     from otel_llm.wrappers.rewritten_stream import Rewriting

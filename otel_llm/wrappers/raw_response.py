@@ -13,10 +13,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from otel_llm.observation import CollectionGuard, Observation
-from otel_llm.transparency.faults import swallow
+from otel_llm.transparency.faults import attempt, swallow
 from otel_llm.transparency.proxies import ObjectProxy
 from otel_llm.wrappers.refused_response import fail_with_response
 from otel_llm.wrappers.response_body import BodyObserver, observe_body
+from otel_llm.wrappers.sdk_internals import forget_length, replace_content
 
 # What a caller gets by these belongs to the SDK's response and may outlive the proxy.
 _GIVE_BYTES = frozenset({"http_response", "iter_bytes", "iter_lines", "iter_text"})
@@ -39,6 +40,9 @@ class RawResponse(ObjectProxy):
         self._self_body = BodyObserver(observation)
         self._self_guard = CollectionGuard(observation)
         self._self_tracked: dict[int, tuple[Any, Any]] = {}
+        if observation.config.tool_call_tags is not None:
+            # Rewriting changes it.
+            attempt("tag rewriting", forget_length, response.http_response)
         observe_body(response.http_response, self._self_body)
 
     def __getattr__(self, name: str) -> Any:
@@ -47,6 +51,10 @@ class RawResponse(ObjectProxy):
         return super().__getattr__(name)
 
     def parse(self, *args: Any, **kwargs: Any) -> Any:
+        observation = self._self_observation
+        if kwargs.get("to") is not None and observation.config.tool_call_tags is not None and not self._self_tracked:
+            # A class of the caller's may have no room for calls. What it is parsed from is rewritten instead.
+            self._self_body.rewrites_for_parser = observation.is_rewritten = True
         return self._read(lambda: self.__wrapped__.parse(*args, **kwargs), self._tracked)
 
     def _read(self, read: Callable[[], Any], then: Callable[[Any], Any]) -> Any:
@@ -103,8 +111,14 @@ class RawResponse(ObjectProxy):
 class UnreadRawResponse(RawResponse):
     """The raw response of a request that is not streamed, with its body still to be read (`with_streaming_response`).
 
-    Whichever way the caller reads the whole body, it is then recorded.
+    Whichever way the caller reads the whole body, it is rewritten first, and then recorded.
     """
+
+    def __init__(
+        self, response: Any, observation: Observation, track: Callable[[Any, Observation, BodyObserver], Any]
+    ) -> None:
+        super().__init__(response, observation, track)
+        self._self_body.rewrites_for_parser = True
 
     def read(self) -> Any:
         return self._read(self.__wrapped__.read, self._recorded)
@@ -124,11 +138,21 @@ class UnreadRawResponse(RawResponse):
         return result
 
     def _record(self) -> None:
-        observation = self._self_observation
-        if observation.ended or observation.config.tool_call_tags is not None:
-            # A response to be rewritten is recorded when it is parsed.
-            return
-        record_body(self.__wrapped__, observation)
+        if not self._self_observation.ended:
+            record_body(self.__wrapped__, self._self_observation)
+
+
+def rewrite_body(response: Any, observation: Observation) -> None:
+    """Rewrite the body of a raw response that was read."""
+    # Imported late, as in `method.py`.
+    from otel_llm.wrappers.rewritten_body import rewritten_document
+    from otel_llm.wrappers.rewritten_stream import Rewriting
+
+    body = response.http_response.content
+    rewritten = rewritten_document(body, Rewriting(observation))
+    observation.is_rewritten = True
+    if rewritten is not body:
+        replace_content(response.http_response, rewritten)
 
 
 def record_body(response: Any, observation: Observation) -> None:

@@ -27,6 +27,7 @@ from otel_llm.wrappers.sdk_internals import (
 
 if TYPE_CHECKING:
     from otel_llm.wrappers.forwarded_body import ForwardedBody
+    from otel_llm.wrappers.rewritten_body import RewrittenBody
 
 
 def observe_body(response: Any, observer: BodyObserver) -> None:
@@ -58,7 +59,16 @@ class BodyObserver:
     If the body is read as bytes, neither by the SDK's parser nor by a stream, the bytes are observed too.
     """
 
-    __slots__ = ("_forwarded", "_has_stream", "_observation", "_stream_reader", "headers", "is_being_parsed", "kept")
+    __slots__ = (
+        "_forwarded",
+        "_has_stream",
+        "_observation",
+        "_stream_reader",
+        "headers",
+        "is_being_parsed",
+        "kept",
+        "rewrites_for_parser",
+    )
 
     def __init__(self, observation: Observation) -> None:
         self._observation = weakref.ref(observation)
@@ -67,6 +77,8 @@ class BodyObserver:
         self._forwarded: ForwardedBody | None = None
         self.is_being_parsed = False
         """Whether the SDK is reading the body to parse it for the caller."""
+        self.rewrites_for_parser = False
+        """Whether bytes are rewritten also if the SDK parses them, because nobody rewrites what it makes of them."""
         self.headers: Any = None
         """The response's headers."""
         self.kept: object = None
@@ -80,18 +92,26 @@ class BodyObserver:
         self._stream_reader = None if reader is None else weakref.ref(reader)
         self._has_stream = True
 
-    def start_reading(self) -> ForwardedBody | None:
-        """Called before the body is read: returns what to feed with its bytes, None if a parser or a tracker reads."""
+    def start_reading(self) -> _Passing | None:
+        """Called before the body is read: returns what its bytes pass, None if they pass unseen."""
         observation = self._observation()
-        if observation is None or observation.ended or self.is_being_parsed:
+        if observation is None or observation.ended:
             return None
-        if self._has_stream and (self._stream_reader is None or _is_running(self._stream_reader())):
+        is_parsed = self.is_being_parsed or (
+            self._has_stream and (self._stream_reader is None or _is_running(self._stream_reader()))
+        )
+        if is_parsed and not self.rewrites_for_parser:
             return None
+        encoding = text_of(field(self.headers, "content-encoding")) or ""
+        passing = _Passing()
         # Imported late: most callers take what the SDK parsed.
-        from otel_llm.wrappers.forwarded_body import ForwardedBody
+        if observation.config.tool_call_tags is not None:
+            passing.rewritten = attempt("tag rewriting", _rewritten_body, observation, encoding)
+        if not is_parsed:
+            from otel_llm.wrappers.forwarded_body import ForwardedBody
 
-        self._forwarded = ForwardedBody(observation, text_of(field(self.headers, "content-encoding")) or "")
-        return self._forwarded
+            passing.forwarded = self._forwarded = ForwardedBody(observation, encoding)
+        return passing
 
     @property
     def _reader(self) -> Any:
@@ -161,15 +181,55 @@ def _closed(observer: BodyObserver, error: BaseException | None = None) -> None:
         swallow("a response's closing", fault)
 
 
+def _rewritten_body(observation: Observation, encoding: str) -> RewrittenBody:
+    from otel_llm.wrappers.rewritten_body import RewrittenBody
+
+    return RewrittenBody(observation, encoding)
+
+
+class _Passing:
+    """What the bytes of a body pass on their way to the caller: the rewriting, then the observation."""
+
+    __slots__ = ("forwarded", "rewritten")
+
+    def __init__(self) -> None:
+        self.forwarded: ForwardedBody | None = None
+        self.rewritten: RewrittenBody | None = None
+
+    def feed(self, piece: bytes, wait_started_ns: int) -> bytes:
+        """What the caller gets for a piece that it began to wait for at `wait_started_ns`."""
+        if self.rewritten is not None:
+            piece = self.rewritten.feed(piece)
+        if self.forwarded is not None and piece:
+            self.forwarded.feed(piece, wait_started_ns)
+        return piece
+
+    def finish(self) -> bytes:
+        """The body has ended: what the caller still gets."""
+        rest = b"" if self.rewritten is None else self.rewritten.finish()
+        self.rewritten = None
+        if self.forwarded is not None:
+            if rest:
+                self.forwarded.feed(rest, perf_counter_ns())
+            else:
+                self.forwarded.finish()
+        return rest
+
+    def fail(self, error: BaseException, wait_started_ns: int) -> None:
+        """The read that began at `wait_started_ns` raised."""
+        if self.forwarded is not None:
+            self.forwarded.fail(error, wait_started_ns)
+
+
 class _SyncBody(ObjectProxy):
     def __init__(self, body: Any, observer: BodyObserver) -> None:
         super().__init__(body)
         self._self_observer = observer
 
     def __iter__(self) -> Iterator[bytes]:
-        forwarded = attempt("a response's bytes", self._self_observer.start_reading)
+        passing = attempt("a response's bytes", self._self_observer.start_reading)
         pieces = iter(self.__wrapped__)
-        return pieces if forwarded is None else _ForwardedPieces(pieces, forwarded)
+        return pieces if passing is None else _PassedPieces(pieces, passing)
 
     def close(self) -> None:
         try:
@@ -186,9 +246,9 @@ class _AsyncBody(ObjectProxy):
         self._self_observer = observer
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        forwarded = attempt("a response's bytes", self._self_observer.start_reading)
+        passing = attempt("a response's bytes", self._self_observer.start_reading)
         pieces: AsyncIterator[bytes] = self.__wrapped__.__aiter__()
-        return pieces if forwarded is None else _AsyncForwardedPieces(pieces, forwarded)
+        return pieces if passing is None else _AsyncPassedPieces(pieces, passing)
 
     async def aclose(self) -> None:
         try:
@@ -199,53 +259,59 @@ class _AsyncBody(ObjectProxy):
         _closed(self._self_observer)
 
 
-class _ForwardedPieces:
-    """The bytes of a body as they arrive, each piece fed to a `ForwardedBody`."""
+class _PassedPieces:
+    """The bytes of a body as they arrive, each piece fed to a `_Passing`."""
 
-    __slots__ = ("_forwarded", "_pieces")
+    __slots__ = ("_passing", "_pieces")
 
-    def __init__(self, pieces: Iterator[bytes], forwarded: ForwardedBody) -> None:
+    def __init__(self, pieces: Iterator[bytes], passing: _Passing) -> None:
         self._pieces = pieces
-        self._forwarded = forwarded
+        self._passing = passing
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
         wait_started_ns = perf_counter_ns()
-        try:
-            piece = next(self._pieces)
-        except StopIteration:
-            self._forwarded.finish()
-            raise
-        except BaseException as error:
-            self._forwarded.fail(error, wait_started_ns)
-            raise
-        self._forwarded.feed(piece, wait_started_ns)
-        return piece
+        while True:
+            try:
+                piece = next(self._pieces)
+            except StopIteration:
+                rest = self._passing.finish()
+                if rest:
+                    return rest
+                raise
+            except BaseException as error:
+                self._passing.fail(error, wait_started_ns)
+                raise
+            if passed := self._passing.feed(piece, wait_started_ns):
+                return passed
 
 
-class _AsyncForwardedPieces:
+class _AsyncPassedPieces:
     """The asynchronous counterpart."""
 
-    __slots__ = ("_forwarded", "_pieces")
+    __slots__ = ("_passing", "_pieces")
 
-    def __init__(self, pieces: AsyncIterator[bytes], forwarded: ForwardedBody) -> None:
+    def __init__(self, pieces: AsyncIterator[bytes], passing: _Passing) -> None:
         self._pieces = pieces
-        self._forwarded = forwarded
+        self._passing = passing
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
         wait_started_ns = perf_counter_ns()
-        try:
-            piece = await anext(self._pieces)
-        except StopAsyncIteration:
-            self._forwarded.finish()
-            raise
-        except BaseException as error:
-            self._forwarded.fail(error, wait_started_ns)
-            raise
-        self._forwarded.feed(piece, wait_started_ns)
-        return piece
+        while True:
+            try:
+                piece = await anext(self._pieces)
+            except StopAsyncIteration:
+                rest = self._passing.finish()
+                if rest:
+                    return rest
+                raise
+            except BaseException as error:
+                self._passing.fail(error, wait_started_ns)
+                raise
+            if passed := self._passing.feed(piece, wait_started_ns):
+                return passed

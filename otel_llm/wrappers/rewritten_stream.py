@@ -6,6 +6,7 @@ stream: the text that it held back and all further chunks reach the application 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from time import perf_counter_ns
 from types import AsyncGeneratorType, GeneratorType
@@ -14,12 +15,20 @@ from typing import TYPE_CHECKING, Any
 from otel_llm.observation import Observation
 from otel_llm.protocol.choice import TagRewrite
 from otel_llm.tags.pieces import Piece
-from otel_llm.tags.stage import Observer, Stage
+from otel_llm.tags.reasoning import KnownBeginnings, ThoughtReading
+from otel_llm.tags.response_objects import EventMaker
+from otel_llm.tags.response_stage import ResponseStage
+from otel_llm.tags.rewritten_text import Observer, Rewriter
+from otel_llm.tags.stage import Stage
 from otel_llm.transparency.faults import attempt, swallow
-from otel_llm.wrappers.sdk_internals import generator_of
+from otel_llm.wrappers.sdk_internals import class_of_chunks, generator_of
 
 if TYPE_CHECKING:
     from otel_llm.protocol.recording import Recording
+
+
+# What the responses of each model showed, for all clients together.
+_beginnings = KnownBeginnings()
 
 
 class Rewriting:
@@ -29,7 +38,14 @@ class Rewriting:
         request = observation.request
         # If the request declares no tools, the prompt may.
         tools = None if request is None else request.tools or None
-        self._stage = Stage(observation.config.tool_call_tags, tools, _RecordingObserver(observation.recording))
+        observer = _RecordingObserver(observation.recording)
+        rewriter = Rewriter(observation.config.tool_call_tags, tools, observer, _thought_reading(observation))
+        self._stage: Stage | ResponseStage
+        if request is not None and request.api == "responses":
+            self._events = EventMaker(None)
+            self._stage = ResponseStage(rewriter, self._events)
+        else:
+            self._stage = Stage(rewriter)
         self._works = True
 
     def rewrite_response(self, response: Any) -> None:
@@ -38,9 +54,12 @@ class Rewriting:
 
     def rewrite_stream(self, stream: Any) -> RewrittenStream:
         """Returns what the tracker reads instead of the stream."""
+        if isinstance(self._stage, ResponseStage):
+            self._events.annotation = class_of_chunks(stream)
         return RewrittenStream(stream, self)
 
     def take(self, chunk: Any) -> Any:
+        """What comes out for a chunk: a chunk, or a list of them."""
         if self._works:
             try:
                 return self._stage.take(chunk)
@@ -50,14 +69,29 @@ class Rewriting:
         # Text of another choice is held back until a chunk of that choice arrives.
         return attempt("tag rewriting", self._stage.give_back, chunk) or chunk
 
-    def finish(self) -> Any:
+    def finish(self) -> list[Any]:
+        """The stream is over: what was held back."""
         if self._works:
             try:
                 return self._stage.finish()
             except Exception as fault:  # noqa: BLE001
                 self._works = False
                 swallow("tag rewriting", fault)
-        return attempt("tag rewriting", self._stage.give_back_rest)
+        return self.give_back_rest()
+
+    def give_back_rest(self) -> list[Any]:
+        """After a failure: what was held back, as it came."""
+        self._works = False
+        return attempt("tag rewriting", self._stage.give_back_rest) or []
+
+
+def _thought_reading(observation: Observation) -> ThoughtReading:
+    request, option = observation.request, observation.config.reasoning
+    if request is None:
+        return ThoughtReading(option)
+    key = (observation.server, request.model, request.thinking)
+    # An application that asks the server for thoughts in the text reads them there.
+    return ThoughtReading(option, _beginnings, key, may_move=not request.wants_raw_thoughts)
 
 
 class _RecordingObserver(Observer):
@@ -66,14 +100,14 @@ class _RecordingObserver(Observer):
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
 
-    def on_text_call(self, choice_index: int, piece: Piece) -> None:
+    def on_text_call(self, choice_index: int, number: int, piece: Piece) -> None:
         call = piece.call
         if call is None:
             return
         if piece.kind == "name":
-            self._recording.call_in_text(choice_index, call.number, piece.text, "", perf_counter_ns())
+            self._recording.call_in_text(choice_index, number, piece.text, "", perf_counter_ns())
         elif piece.kind == "arguments":
-            self._recording.call_in_text(choice_index, call.number, None, piece.text, perf_counter_ns())
+            self._recording.call_in_text(choice_index, number, None, piece.text, perf_counter_ns())
 
     def on_rewrite(self, rewrite: TagRewrite) -> None:
         self._recording.call_rewritten(rewrite, perf_counter_ns())
@@ -98,17 +132,19 @@ class RewrittenStream:
 class _RewrittenChunks:
     """What the synchronous and the asynchronous iterator share."""
 
-    __slots__ = ("_iterator", "_pending_error", "_rewriting", "_stream")
+    __slots__ = ("_iterator", "_pending_error", "_ready", "_rewriting", "_stream")
 
     def __init__(self, stream: Any, rewriting: Rewriting) -> None:
         self._stream = stream
         self._rewriting = rewriting
         self._iterator: Any = None
-        # Raised by the next read, after the chunk with the text that was held back.
+        # What came out for the last chunk and is not read yet.
+        self._ready: deque[Any] = deque()
+        # Raised by the next read, after the chunks with the text that was held back.
         self._pending_error: Exception | None = None
 
-    def _chunk_before(self, end: Exception) -> Any:
-        """A chunk with the text that was held back, to return before an end or an error; None if there is none.
+    def _chunks_before(self, end: Exception) -> list[Any]:
+        """The chunks with the text that was held back, to return before an end or an error.
 
         A stream that raises may continue. While the SDK's stream underneath is open, text stays held back, since
         releasing it could tear a call in two. In doubt it is released, since most callers read no further.
@@ -118,9 +154,9 @@ class _RewrittenChunks:
                 # A new loop may continue such a stream.
                 self._iterator = None
             if attempt("tag rewriting", _is_exhausted, self._stream) is False:
-                return None
+                return []
         last = self._rewriting.finish()
-        if last is not None:
+        if last:
             self._pending_error = end
         return last
 
@@ -137,20 +173,27 @@ class _Chunks(_RewrittenChunks):
         return self
 
     def __next__(self) -> Any:
-        if self._pending_error is not None:
-            error, self._pending_error = self._pending_error, None
-            raise error
-        try:
-            if self._iterator is None:
-                stream = self._stream
-                self._iterator = iter(stream) if hasattr(type(stream), "__iter__") else stream
-            chunk = next(self._iterator)
-        except Exception as end:
-            last = self._chunk_before(end)
-            if last is None:
-                raise
-            return last
-        return self._rewriting.take(chunk)
+        while True:
+            if self._ready:
+                return self._ready.popleft()
+            if self._pending_error is not None:
+                error, self._pending_error = self._pending_error, None
+                raise error
+            try:
+                if self._iterator is None:
+                    stream = self._stream
+                    self._iterator = iter(stream) if hasattr(type(stream), "__iter__") else stream
+                chunk = next(self._iterator)
+            except Exception as end:
+                last = self._chunks_before(end)
+                if not last:
+                    raise
+                self._ready.extend(last)
+                continue
+            out = self._rewriting.take(chunk)
+            if type(out) is not list:
+                return out
+            self._ready.extend(out)
 
 
 class _AsyncChunks(_RewrittenChunks):
@@ -165,20 +208,27 @@ class _AsyncChunks(_RewrittenChunks):
         return self
 
     async def __anext__(self) -> Any:
-        if self._pending_error is not None:
-            error, self._pending_error = self._pending_error, None
-            raise error
-        try:
-            if self._iterator is None:
-                stream = self._stream
-                self._iterator = aiter(stream) if hasattr(type(stream), "__aiter__") else stream
-            chunk = await anext(self._iterator)
-        except Exception as end:
-            last = self._chunk_before(end)
-            if last is None:
-                raise
-            return last
-        return self._rewriting.take(chunk)
+        while True:
+            if self._ready:
+                return self._ready.popleft()
+            if self._pending_error is not None:
+                error, self._pending_error = self._pending_error, None
+                raise error
+            try:
+                if self._iterator is None:
+                    stream = self._stream
+                    self._iterator = aiter(stream) if hasattr(type(stream), "__aiter__") else stream
+                chunk = await anext(self._iterator)
+            except Exception as end:
+                last = self._chunks_before(end)
+                if not last:
+                    raise
+                self._ready.extend(last)
+                continue
+            out = self._rewriting.take(chunk)
+            if type(out) is not list:
+                return out
+            self._ready.extend(out)
 
 
 def _is_exhausted(stream: Any) -> bool:

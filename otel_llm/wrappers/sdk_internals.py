@@ -7,12 +7,12 @@ says what users lose, when an upgrade removes one of these.
 
 from __future__ import annotations
 
+import copy
 import sys
+from collections.abc import Awaitable, Callable
 from operator import attrgetter
-from types import AsyncGeneratorType, FrameType, GeneratorType
+from types import AsyncGeneratorType, FrameType, GeneratorType, MethodType
 from typing import Any, Final
-
-from otel_llm.protocol.fields import field
 
 # Clients, and resources such as `client.chat.completions` ----------------------------------------------------------
 
@@ -79,6 +79,11 @@ def delegates_to_iterator(stream: object, method: str, fallback: str) -> bool:
     return module.endswith("._streaming") and hasattr(stream, "_iterator")
 
 
+def class_of_chunks(stream: object) -> Any:
+    """What an SDK's stream parses its chunks into: a class or a union. `NoneType`, which has no classes, if unknown."""
+    return getattr(stream, "_cast_to", None) or type(None)
+
+
 def generator_of(stream: object) -> Any:
     """The generator that an SDK's stream reads at this moment, also inside a proxy; None if it reads no generator."""
     iterator = getattr(stream, "_iterator", None)
@@ -113,6 +118,20 @@ def replace_body(http_response: Any, body: object) -> None:
     http_response.stream = body
 
 
+def replace_content(http_response: Any, content: bytes) -> None:
+    """Have an httpx response that was read hold other content."""
+    http_response._content = content
+    vars(http_response).pop("_text", None)
+    if "content-length" in http_response.headers:
+        http_response.headers["content-length"] = str(len(content))
+
+
+def forget_length(http_response: Any) -> None:
+    """Remove the length of a body that is still to come from the headers of an httpx response."""
+    if getattr(http_response, "is_closed", None) is False:
+        http_response.headers.pop("content-length", None)
+
+
 # Raw responses -----------------------------------------------------------------------------------------------------
 
 
@@ -121,9 +140,45 @@ def has_whole_body(raw_response: Any) -> bool:
     return getattr(raw_response.http_response, "is_stream_consumed", False) is True
 
 
-def has_post_parser(raw_response: object) -> bool:
-    """Whether `parse()` of a raw response runs more than the SDK's own parser: the caller's pydantic models."""
-    return callable(field(field(raw_response, "_options"), "post_parser"))
+# Requests whose response a method parses ---------------------------------------------------------------------------
+
+
+def before_parsing(method: Any, prepare: Callable[[Any], object]) -> Any:
+    """The bound method `parse` of a resource, where `prepare` gets each response before it is parsed.
+
+    Anything else is returned unchanged. The SDK passes its parser to the method of the resource that sends requests.
+    """
+    if type(method) is not MethodType or method.__name__ != "parse":
+        return method
+    resource: Any = copy.copy(method.__self__)
+    post = resource._post
+
+    def send(*args: Any, **kwargs: Any) -> Any:
+        options: Any = kwargs.get("options")
+        parser: Any = options.get("post_parser") if isinstance(options, dict) else None
+        if callable(parser):
+
+            def prepared(response: Any) -> Any:
+                prepare(response)
+                return parser(response)
+
+            kwargs["options"] = {**options, "post_parser": prepared}
+            return post(*args, **kwargs)
+        # The first SDKs with `parse()` parse what they get from this method.
+        result = post(*args, **kwargs)
+        if hasattr(type(result), "__await__"):
+            return _prepared_later(result, prepare)
+        prepare(result)
+        return result
+
+    resource._post = send
+    return MethodType(method.__func__, resource)
+
+
+async def _prepared_later(pending: Awaitable[Any], prepare: Callable[[Any], object]) -> Any:
+    response = await pending
+    prepare(response)
+    return response
 
 
 # Responses that an SDK refused -------------------------------------------------------------------------------------

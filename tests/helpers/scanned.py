@@ -39,9 +39,14 @@ class Seen:
 
 @dataclass
 class Scan:
-    """A scanned text. `parts`: texts outside of calls, and numbers of calls, in order."""
+    """A scanned text. `parts`: texts outside of calls, and numbers of calls, in order.
+
+    `thoughts` and `answer` are what its `text` is without marks.
+    """
 
     text: str = ""
+    thoughts: list[str] = field(default_factory=list)
+    answer: str = ""
     calls: list[Seen] = field(default_factory=list)
     parts: list[str | int] = field(default_factory=list)
 
@@ -50,8 +55,14 @@ def put_together(pieces: Iterable[Piece]) -> Scan:
     seen = Scan()
     for kind, text, call in pieces:
         if call is None:
-            assert kind == "text"
+            assert kind in {"text", "thoughts_begin", "thoughts", "thoughts_end", "frame"}
             seen.text += text
+            if kind == "thoughts_begin":
+                seen.thoughts.append("")
+            elif kind == "thoughts":
+                seen.thoughts[-1] += text
+            elif kind == "text":
+                seen.answer += text
             if seen.parts and isinstance(seen.parts[-1], str):
                 seen.parts[-1] += text
             else:
@@ -77,8 +88,8 @@ def put_together(pieces: Iterable[Piece]) -> Scan:
     return seen
 
 
-def scan(chunks: str | Sequence[str], tools: Any = None) -> Scan:
-    scanner = Scanner(declared_tools(tools))
+def scan(chunks: str | Sequence[str], tools: Any = None, inside: Sequence[str] = ()) -> Scan:
+    scanner = Scanner(declared_tools(tools), inside)
     pieces = [piece for chunk in as_chunks(chunks) for piece in scanner.feed(chunk)]
     return put_together([*pieces, *scanner.flush()])
 

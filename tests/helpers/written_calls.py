@@ -250,10 +250,6 @@ def raw(value: Any, call: Call) -> str:
     return value if isinstance(value, str) else spelled(value, call)
 
 
-def html_escaped(value: Any, call: Call) -> str:
-    return html.escape(raw(value, call))
-
-
 def xml_escaped(value: Any, call: Call) -> str:
     text = raw(value, call)
     if not any(char in text for char in "<>&\n"):
@@ -367,6 +363,13 @@ def python_list(before: str = "", after: str = "", double: bool | None = None) -
     return repeated(around(python_call(double)), ", ", f"{before}[", f"]{after}")
 
 
+def python_dicts(before: str) -> Write:
+    def body(call: Call) -> str:
+        return python_value({"name": call.name, "arguments": call.arguments}, False, PYTHON_WORDS)
+
+    return repeated(around(body), ", ", f"{before}[", "]")
+
+
 # -- delimiters of their own --
 
 
@@ -400,6 +403,8 @@ class Family:
     """Whether there is a closing marker."""
     body: Body | None = None
     """Writes the JSON object of a call, if one has both name and arguments."""
+    to_the_byte: bool = True
+    """Whether custom tags keep that object as it is."""
     apart: bool = False
     """Whether the arguments are one JSON object, written by `arguments_json`, and the name is outside of it."""
     names: SearchStrategy[str] = plain_names
@@ -444,19 +449,15 @@ def named(
     return Family(name, write, json_arguments(*own), names=any_names, apart=True, **more)
 
 
-def function_tags(
-    name: str, before: str, after: str, value: tuple[str, str], between: str, escaped: bool = False
-) -> Family:
+def function_tags(name: str, before: str, after: str, value: tuple[str, str], between: str) -> Family:
     """`<function=NAME>` and `<parameter=KEY>`. `value`: the text before and after a value."""
     one = tags(
         f"{before}\n<function={{name}}>\n",
         f"<parameter={{key}}>{value[0]}",
         f"{value[1]}</parameter>\n",
         f"</function>\n{after}",
-        html_escaped if escaped else raw,
     )
-    ends = [] if escaped else [*ends_of("parameter", "function"), after]
-    return Family(name, repeated(one, between), raw_arguments(*ends))
+    return Family(name, repeated(one, between), raw_arguments(*ends_of("parameter", "function"), after))
 
 
 def keyed_tags(
@@ -474,6 +475,28 @@ def keyed_tags(
     one = tags(before, *key_value(suffix, lines, prefix), after)
     ends = [*ends_of("arg_value", prefix=prefix, suffix=suffix), *(mark.strip() for mark in (after, outer[1]) if mark)]
     return Family(name, repeated(one, between, *outer), raw_arguments(*ends))
+
+
+def longcat_tags(name: str, line: str) -> Family:
+    one = tags(
+        f"<longcat_tool_call>{{name}}{line}",
+        f"<longcat_arg_key>{{key}}</longcat_arg_key>{line}<longcat_arg_value>",
+        f"</longcat_arg_value>{line}",
+        "</longcat_tool_call>",
+    )
+    return Family(name, repeated(one, line), raw_arguments(*ends_of("longcat_arg_value", "longcat_tool_call")))
+
+
+def beam(name: str, constraint: str) -> Family:
+    """Tags in the messages of a harmony; each goes to a tool."""
+    one = tags(
+        f"<|start|>assistant to={{name}}<|channel|>analysis{constraint}<|message|>",
+        '<rfl:parameter name="{key}">',
+        "</rfl:parameter>",
+        "<|call|>",
+    )
+    own = raw_arguments(*ends_of("parameter", prefix="rfl:"), "<|call|>", "<|end|>")
+    return Family(name, repeated(one), own)
 
 
 def hunyuan_v4(name: str, suffix: str) -> Family:
@@ -554,6 +577,8 @@ ENTRIES = [
     json_invokes("deepseek_v32/json", "｜DSML｜", "function_calls"),
     deepseek("deepseek_v4", "｜DSML｜", "tool_calls"),
     json_invokes("deepseek_v4/json", "｜DSML｜", "tool_calls"),
+    deepseek("deepseek_v41", "｜DSML｜ ", "calls"),
+    json_invokes("deepseek_v41/json", "｜DSML｜ ", "calls"),
     named(
         "kimi_k2",
         "<|tool_call_begin|>functions.{name}:{index}<|tool_call_argument_begin|>",
@@ -591,7 +616,7 @@ ENTRIES = [
     array("granite3", "<|tool_call|>[", closed=False),
     array("granite31", "<tool_call>[", closed=False),
     objects("granite4", "<tool_call>\n", "\n</tool_call>", "\n"),
-    objects("granite4/encoded", "<tool_call>\n", "\n</tool_call>", "\n", body=encoded_object),
+    objects("granite4/encoded", "<tool_call>\n", "\n</tool_call>", "\n", body=encoded_object, to_the_byte=False),
     objects("granite_20b_fc", "<function_call> ", closed=False),
     pythonic("olmo3", repeated(around(python_call()), "\n", "<function_calls>\n", "\n</function_calls>")),
     pythonic(
@@ -666,6 +691,14 @@ ENTRIES = [
     array("lfm2/json", "<|tool_call_start|>[", "]<|tool_call_end|>"),
     objects("longcat", "<longcat_tool_call>", "</longcat_tool_call>", "\n"),
     objects("longcat/lines", "<longcat_tool_call>\n", "\n</longcat_tool_call>", "\n"),
+    longcat_tags("longcat_xml", ""),
+    longcat_tags("longcat_xml/lines", "\n"),
+    keyed_tags("iquest_q1", "<iquest_tool_call>{name}", "</iquest_tool_call>"),
+    keyed_tags("iquest_q1/lines", "<iquest_tool_call>{name}\n", "</iquest_tool_call>", "\n", lines=True),
+    beam("beam", " <|constrain|>xml"),
+    beam("beam/plain", ""),
+    pythonic("sarashina", python_dicts("<|tool_calls|>")),
+    pythonic("sarashina/bare", python_dicts(""), marked=False, closed=False),
     array("nemotron", "<TOOLCALL>[", "]</TOOLCALL>"),
     array("cohere_command", "<|START_ACTION|>[", "]<|END_ACTION|>", body=cohere_object),
     array("cohere_command/lines", "<|START_ACTION|>[\n    ", "\n]<|END_ACTION|>", ",\n    ", body=cohere_object),
@@ -674,6 +707,7 @@ ENTRIES = [
     objects("gigachat3/function_call", "<|function_call|>", closed=False, most_calls=1),
     deepseek("gigachat35", "｜GCML｜", "tool_calls"),
     keyed_tags("poolside_v1", "<tool_call>{name}\n", "</tool_call>", "\n", lines=True),
+    named("poolside_v1/json", "<tool_call>{name}\n", "\n</tool_call>", "\n"),
     Family(
         "dots",
         repeated(invoke(""), before="<dots_function_call>\n", after="</dots_function_call>"),
@@ -727,7 +761,7 @@ ENTRIES = [
         outer=("<ifm|tool_calls>\n", "\n</ifm|tool_calls>"),
     ),
     array("openpangu", "<|tool_call_start|>[", "]<|tool_call_end|>"),
-    function_tags("mimo", "<tool_call>", "</tool_call>", INLINE, "\n", escaped=True),
+    function_tags("mimo", "<tool_call>", "</tool_call>", INLINE, "\n"),
     named("step_audio_2", "<tool_call>function\n{name}\n", "</tool_call>"),
     muse_glimmer("muse_glimmer", " "),
     muse_glimmer("muse_glimmer/start", "<|start|>assistant "),

@@ -112,7 +112,9 @@ def test_an_opener_without_a_call_behind_it(opener: str) -> None:
 
 def test_surrogates_and_nul_pass() -> None:
     text = '\ud83d\x00<tool_call>{"name": "f", "arguments": {"a": "\ude00\x00\ud83d"}}</tool_call>\ude00'
-    assert rewrite([*text]) == text.replace("<tool_call>", OPENING).replace("</tool_call>", CLOSING)
+    # JSON has no control characters in strings.
+    written = text.replace("\ude00\x00\ud83d", "\ude00\\u0000\ud83d")
+    assert rewrite([*text]) == written.replace("<tool_call>", OPENING).replace("</tool_call>", CLOSING)
     assert detect(text) == ("\ud83d\x00\ude00", [Call("f", {"a": "\ude00\x00\ud83d"})])
 
 

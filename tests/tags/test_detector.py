@@ -96,6 +96,27 @@ def test_text_that_was_held_back_is_left() -> None:
 
 
 @pytest.mark.parametrize(
+    "begun", ["so <tool_c", "<tool_call>", '<tool_call>{"name": "g", "arguments": {"a": "', "<think>\n", "```json\n"]
+)
+def test_reset_begins_another_text(begun: str) -> None:
+    detector = IncrementalToolDetector(tools=["f"])
+    detector.process_chunk(begun)
+    detector.reset()
+    text, calls = detector.process_chunk('Hi <tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>.')
+    assert (text, [(call.name, call.arguments) for call in calls]) == ("Hi .", [("f", {"a": 1})])
+    assert detector.finalize() == []
+    assert detector.text_left == ""
+
+
+def test_reset_drops_the_text_that_finalize_left() -> None:
+    detector = IncrementalToolDetector()
+    detector.process_chunk("so <tool_c")
+    detector.finalize()
+    detector.reset()
+    assert detector.text_left == ""
+
+
+@pytest.mark.parametrize(
     "body",
     [
         '{"name": 42, "arguments": {}}',

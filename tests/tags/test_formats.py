@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from otel_llm.tags.declared import declared_tools
 from otel_llm.tags.formats import FORMATS
 from otel_llm.tags.scanner import Scanner
-from otel_llm.tags.writers import OpenAIWriter
+from otel_llm.tags.writers import CallDelta, OpenAIWriter
 from tests.helpers.scanned import (
     CLOSING,
     OPENING,
@@ -42,7 +42,9 @@ def calls_in_deltas(chunks: Sequence[str], tools: Any) -> list[Call]:
     said: dict[int, list[str]] = {}
     names: dict[int, str] = {}
     for pieces in itertools.chain(map(scanner.feed, chunks), (scanner.flush() for _ in range(1))):
-        for delta in writer.write(pieces).deltas:
+        for delta in writer.write(pieces):
+            if not isinstance(delta, CallDelta):
+                continue
             said.setdefault(delta.index, []).append(delta.arguments)
             if delta.name is not None:
                 assert delta.id
@@ -51,6 +53,8 @@ def calls_in_deltas(chunks: Sequence[str], tools: Any) -> list[Call]:
     return [Call(names[index], json.loads("".join(said[index]))) for index in sorted(said)]
 
 
+# In a value, only the end of the text decides whether the tag that closes this one is part of the value.
+OPENED_IN_VALUES = ("<parameter=city>", '<parameter name="city">')
 # Text between the calls of a response, besides white space, that belongs to none of them.
 BETWEEN = ("</think>", "<|start|>assistant")
 # The first message begins with the response.
@@ -68,9 +72,9 @@ def written(family: Family, seen: Scan, calls: list[Call]) -> str:
     """The text that the rewriter must write."""
 
     def one(number: int) -> str:
-        if family.body is not None and seen.calls[number].verbatim:
-            return OPENING + family.body(calls[number]) + CLOSING
         made = seen.calls[number]
+        if family.body is not None and made.verbatim:
+            return OPENING + (family.body(calls[number]) if family.to_the_byte else made.body) + CLOSING
         return f'{OPENING}{{"name": {json.dumps(made.name)}, "arguments": {made.arguments}}}{CLOSING}'
 
     return "".join(part if isinstance(part, str) else one(part) for part in seen.parts)
@@ -100,9 +104,9 @@ def test_any_cut_of_the_text_gives_the_same_calls(name: str) -> None:
 
         for call, one in zip(calls, seen.calls, strict=True):
             assert one.verbatim == (
-                family.body is not None and not family.name.startswith(("apertus", "cohere_command"))
+                family.body is not None and not family.name.startswith(("apertus", "cohere_command", "inkling"))
             )
-            if one.verbatim and family.body is not None:
+            if one.verbatim and family.body is not None and family.to_the_byte:
                 assert one.body == family.body(call)
             if family.apart:
                 assert one.arguments == arguments_json(call)
@@ -110,7 +114,8 @@ def test_any_cut_of_the_text_gives_the_same_calls(name: str) -> None:
         output = rewrite(text, tools)
         assert output == written(family, seen, calls)
         assert rewrite(chunks, tools) == output
-        assert rewrite_with_buffer(chunks, tools) == output
+        if not any(tag in text for tag in OPENED_IN_VALUES):
+            assert rewrite_with_buffer(chunks, tools) == output
 
         anew = rewrite(text, tools, WRITTEN_ANEW)
         assert rewrite(chunks, tools, WRITTEN_ANEW) == anew
@@ -260,5 +265,5 @@ def test_the_page_lists_the_table() -> None:
     page = (Path(__file__).parents[2] / "docs" / "tool-call-tags.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\| (\w+) \| .* \| (\S+) \|$", page.partition("| format | models |")[2], re.MULTILINE)
     assert dict(listed) == {entry.name: entry.reference for entry in reversed(FORMATS)}
-    assert len({entry.name for entry in FORMATS}) == 66
+    assert len({entry.name for entry in FORMATS}) == 71
     assert {name.partition("/")[0] for name in FAMILIES} == {entry.name for entry in FORMATS}

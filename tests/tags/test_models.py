@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from otel_llm.tags import IncrementalToolDetector, ToolCallTagRewriter, UnifiedStreamProcessor
+from tests.helpers.scanned import detect
 from tests.helpers.streams import call, calls, ends, says, sdk_chunk, tool
+from tests.helpers.written_calls import Call
 
 TOOLS = [tool("f", "a")]
 CALL = '<tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>'
@@ -162,3 +164,26 @@ def test_indexes_of_calls_in_text_and_of_calls_of_the_server() -> None:
     found = deltas_of(chunks)
     assert found == {0: ("f", '{"a": 1}'), 1: ("g", "{}"), 2: ("f", '{"a": 1}')}
     assert all(json.loads(arguments) is not None for _, arguments in found.values())
+
+
+# -- the name of a tool in place of its tag, as Nemotron 3 may write it --
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments"),
+    [
+        ("<tool_call><f><parameter=a>x</parameter></function></tool_call>", {"a": "x"}),
+        ("<tool_call>\n<f>\n<parameter=a>\nx\n</parameter>\n</function>\n</tool_call>", {"a": "x"}),
+        ("<tool_call><f><parameter=a>x</parameter></function>", {"a": "x"}),
+        ("<tool_call><f></function></tool_call>", {}),
+    ],
+)
+def test_the_name_of_a_tool_in_place_of_its_tag(text: str, arguments: dict[str, Any]) -> None:
+    for chunks in ([text], [*text]):
+        assert detect(chunks) == ("", [Call("f", arguments)])
+
+
+@pytest.mark.parametrize("text", ["<tool_call><b>bold</b></tool_call>", "<tool_call><f>", "Is <tool_call><f> a tag?"])
+def test_other_tags_behind_a_marker_are_text(text: str) -> None:
+    for chunks in ([text], [*text]):
+        assert detect(chunks) == (text, [])

@@ -138,7 +138,8 @@ def calls_in(chunks: Iterable[Any]) -> list[dict[str, Any]]:
     [
         ("ojlk,dfsd", "ojlk", "dfsd"),
         (" ojlk , dfsd ", "ojlk", "dfsd"),
-        ("custom_tool", "custom_tool", "custom_tool"),
+        ("custom_tool", "<custom_tool>", "</custom_tool>"),
+        ("[custom_tool]", "[custom_tool]", "[/custom_tool]"),
         (ToolCallTags("a", "b"), "a", "b"),
         (ToolCallTagRewriter("a,b"), "a", "b"),
     ],

@@ -206,16 +206,23 @@ def test_empty_chunks_and_none(nothing: Any) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        "{'name': 'f', 'arguments': {'a': True}}",
-        '{"name": "f", "arguments": {"a": 1}',
-        '{"name": "f", "arguments": {"a": 1,},}',
         '{"name": "f" "arguments": {"a": 1}}',
-        '{"name": f, "arguments": {}}',
+        '{"name": "f", "arguments": {"a": x1}}',
+        '{"name": "f", "arguments": {"a": @}}',
     ],
 )
 def test_malformed_json_is_kept(body: str) -> None:
     text = f"Hi <tool_call>{body}</tool_call> and bye"
     assert rewrite(text) == rewrite([*text]) == f"Hi <ojlk>{body}</dfsd> and bye"
+
+
+@pytest.mark.parametrize(
+    "body", ['{"name": f, "arguments": {}}', '{"arguments": {"a": 1}', "{'arguments': {'a': True}}"]
+)
+def test_a_body_without_a_name_stays_as_it_was(body: str) -> None:
+    for tags in (ToolCallTags("ojlk", "dfsd"), WRITTEN_ANEW):
+        text = f"Hi <tool_call>{body}</tool_call> and bye"
+        assert rewrite(text, tags=tags) == rewrite([*text], tags=tags) == text
 
 
 @pytest.mark.parametrize(
@@ -229,7 +236,6 @@ def test_malformed_json_is_kept(body: str) -> None:
         ('{"name": "f", "arguments": null}', '{"name": "f", "arguments": {}}'),
         # A body that is not JSON is repaired, or kept.
         ('{"name": "f" "arguments": {"a": 1}}', '{"name": "f", "arguments": {"a": 1}}'),
-        ('{"arguments": {"a": 1}', '{"arguments": {"a": 1}'),
     ],
 )
 def test_bodies_are_written_anew_without_preserve_json(body: str, written: str) -> None:

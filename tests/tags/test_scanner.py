@@ -39,6 +39,7 @@ FRAGMENTS = [
     *("call:f{", "f\n", "\n", "\r\n", " ", "\t", "`", "``", "```", "```python\n", "````", '{"a": [1, ', "}}", "]", ")"),
     *("\ud83d", "\x00", "\U0001f600", "\u2028", "<", ">", "[", "{", "|", "｜", "to=f", " to=", "tool: [", "f]:"),
     *("<think>", "</think>", "[THINK]", "<thinking>", "<|channel|>analysis<|message|>", "<|end|>", "<|start|>"),
+    *("<think:a>", "</think:a>", "<|channel|>final<|message|>", '"', ". ", "a ", "and"),
 ]
 fragments = st.sampled_from(FRAGMENTS)
 any_text = st.lists(fragments | prose, max_size=14).map("".join)
@@ -148,6 +149,11 @@ STREAMING = {
     "k2_horizon": "xml",
     "mimo": "xml",
     "muse_glimmer": "xml",
+    "lfm2": "pythonic",
+    "olmo3": "pythonic",
+    "llama4_pythonic/python_start": "pythonic",
+    "gemma4": "custom quoting",
+    "functiongemma": "custom quoting",
 }
 
 
@@ -157,7 +163,9 @@ def test_a_long_body_is_not_held_back(name: str, known: bool) -> None:
     call = Call("list_files", {"text": LONG})
     text = FAMILIES[name].write([call])
     scanner = Scanner(declared_tools(tools_for([call]) if known else None))
-    begins, ends = text.index(LONG) + 20, text.index(LONG) + len(LONG)
+    # A string of some syntaxes must be long before it shows that this is a call.
+    some = 40 if STREAMING[name] in {"pythonic", "custom quoting"} else 20
+    begins, ends = text.index(LONG) + some, text.index(LONG) + len(LONG)
     said = 0
     for place, char in enumerate(text):
         said += sum(len(piece.text) for piece in scanner.feed(char) if piece.kind == "arguments")
@@ -630,10 +638,10 @@ def test_an_object_with_other_keys_than_a_call_is_data() -> None:
         (f"<tool_call>{BODY}</function_call>", [True], "</function_call>"),
         # Cut off by the end.
         (f"<tool_call>f{XML}", [False], ""),
-        (f"<tool_call>f{XML}</tool_", [False], "</tool_"),
+        (f"<tool_call>f{XML}</tool_", [False], ""),
         (f"<tool_call>{BODY[:-3]}", [False], ""),
         # A key that is never closed is text.
-        ("<tool_call>f<arg_key>" + "x" * 300, [False], "x" * 300),
+        ("<tool_call>f<arg_key>" + "x" * 300, [], "<tool_call>f<arg_key>" + "x" * 300),
         # Fences.
         ("```tool_code\nf(a=1)\n", [True], "\n"),
         (f"```tool_code\n{BODY}\nand text\n```\n{BODY}", [True, True], "\nand text\n```\n"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import logging
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from otel_llm import OpenAIInstrumentor, intercept_llm_requests
 from otel_llm.config import read_config
 from otel_llm.demo.scripted_server import Answer, Drop, ScriptedServer, completion, error_event
 from otel_llm.protocol.choice import Limits
-from otel_llm.tags import ToolCallTagRewriter, ToolCallTags, stage
+from otel_llm.tags import ToolCallTagRewriter, ToolCallTags, rewritten_text
 from otel_llm.tags.scanner import Scanner
 from tests.helpers.callers import ADD_TASK, SyncCaller
 from tests.helpers.sdk_versions import DISCONNECTED, helpers, strict
@@ -512,7 +511,7 @@ async def test_a_fault_loses_nothing_wherever_it_comes(
 
         with monkeypatch.context() as patch:
             # Not that of the diagnosis, which reads the same text.
-            patch.setattr(stage, "Scanner", type("Breaking", (Scanner,), {"feed": breaks}))
+            patch.setattr(rewritten_text, "Scanner", type("Breaking", (Scanner,), {"feed": breaks}))
             chunks = await read_all(caller, tools=[])
         text = text_in(chunks)
         if text != TEXT and left[0] < 0:
@@ -529,7 +528,7 @@ async def test_a_fault_at_the_end_gives_back_what_was_held(
         raise RuntimeError("broken")
 
     instrument(tool_call_tags="openai")
-    monkeypatch.setattr(stage, "Scanner", type("Breaking", (Scanner,), {"flush": breaks}))
+    monkeypatch.setattr(rewritten_text, "Scanner", type("Breaking", (Scanner,), {"flush": breaks}))
     chunks = await read_all(connect(serve(*streamed("so <tool_c", 2, reason=None))), tools=[])
     assert text_in(chunks) == "so <tool_c"
 
@@ -558,19 +557,17 @@ async def test_a_fault_in_the_second_choice_of_a_chunk(
 
 
 @pytest.mark.swallows("tag rewriting")
-@pytest.mark.parametrize("part", ["ChatCompletionMessageFunctionToolCall", "Function"])
 async def test_a_message_is_left_alone_where_its_calls_cannot_be_made(
-    instrument: Callable[..., Seen], serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, part: str
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def breaks(**_fields: object) -> object:
+    def breaks(_call: object, **_fields: object) -> None:
         raise RuntimeError("broken")
 
-    module = "openai.types.chat.chat_completion_message_function_tool_call"
-    if importlib.util.find_spec(module) is None:
-        module, part = "openai.types.chat.chat_completion_message_tool_call", part.replace("Function", "", 1) or part
+    newer = hasattr(openai.types.chat, "ChatCompletionMessageFunctionToolCall")
+    name = "ChatCompletionMessageFunctionToolCall" if newer else "ChatCompletionMessageToolCall"
     instrument(tool_call_tags="openai")
     caller = connect(serve(Answer(completion({"role": "assistant", "content": TEXT}, "stop"))))
-    monkeypatch.setattr(f"{module}.{part}", breaks)
+    monkeypatch.setattr(getattr(openai.types.chat, name), "__init__", breaks)
     (choice,) = (await caller.create(tools=[])).choices
     assert (choice.message.content, choice.message.tool_calls, choice.finish_reason) == (TEXT, None, "stop")
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_llm.tags.thoughts import THOUGHT_MARKS, may_hold_thoughts, read_layout
+from otel_llm.tags.thought_marks import THOUGHT_MARKS
+from otel_llm.tags.thoughts import may_hold_thoughts, read_layout
 
 
 def parts(text: str) -> tuple[list[str], str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from inspect import isawaitable
 from types import FrameType
 from typing import Any
@@ -21,18 +22,21 @@ from otel_llm.demo.scripted_server import DONE, Answer, ScriptedServer, chunk, c
 from otel_llm.protocol.fields import field
 from otel_llm.transparency.proxies import ObjectProxy
 from otel_llm.wrappers.sdk_internals import (
+    before_parsing,
     beta_completions_of,
     body_of,
+    class_of_chunks,
     client_of,
     current_iterator,
     delegates_to_iterator,
+    forget_length,
     forget_raw_methods,
     generator_of,
-    has_post_parser,
     has_whole_body,
     is_called_by_stream,
     own_generator,
     replace_body,
+    replace_content,
     resource_of,
     response_held_by,
     sends_requests,
@@ -290,7 +294,6 @@ async def test_a_raw_response_tells_whether_its_body_is_read(sdk: SDK, serve: Se
         f"{sdk}: `http_response.is_stream_consumed` does not say whether the body was read. Raw responses are judged"
         " without it, or read before the caller wants them."
     )
-    assert not has_post_parser(raw), f"{sdk}: a raw response of `create` seems to have a parser of the caller's"
     if streamed:
         parsed = raw.parse()
         stream = await parsed if isawaitable(parsed) else parsed
@@ -301,16 +304,69 @@ class Task(BaseModel):
     title: str
 
 
-def test_a_raw_response_tells_of_the_callers_models(serve: Serve) -> None:
+async def test_a_response_is_prepared_before_it_is_parsed(serve: Serve) -> None:
     client = openai.OpenAI(api_key="unused", base_url=serve(WHOLE).base_url)
-    raws = getattr(helpers(client), "with_raw_response", None)
-    if raws is None or not hasattr(raws, "parse"):
-        pytest.skip("this SDK has no raw response of parse()")
-    raw = raws.parse(model="tiny", messages=MESSAGES, response_format=Task)
-    assert has_post_parser(raw), (
-        "a raw response has no `_options.post_parser`: with tool_call_tags, validators of the caller's run too early"
+    seen: list[Any] = []
+
+    def prepare(response: Any) -> None:
+        seen.append(response.choices[0].message.content)
+        response.choices[0].message.content = '{"title": "other"}'
+
+    resource = helpers(client)
+    parsed = before_parsing(resource.parse, prepare)(model="tiny", messages=MESSAGES, response_format=Task)
+    assert (seen, parsed.choices[0].message.parsed) == (['{"title": 5}'], Task(title="other")), (
+        "`parse()` does not send its request by `_post` with an option `post_parser`: with tool_call_tags, calls in the"
+        " text are parsed as text"
     )
+    assert "_post" not in vars(type(resource))
+    assert before_parsing(resource.create, prepare) == resource.create
     client.close()
+
+
+async def test_the_content_of_a_response_is_replaced(sdk: SDK, serve: Serve) -> None:
+    completions = sdk.client(serve(WHOLE)).chat.completions
+    raw = await sdk.result(completions.with_raw_response.create(**REQUEST))
+    content = raw.http_response.content.replace(b"title", b"other title")
+    assert "other" not in raw.http_response.text
+    replace_content(raw.http_response, content)
+    parsed = raw.parse()
+    response = await parsed if isawaitable(parsed) else parsed
+    assert "other" in response.choices[0].message.content, (
+        f"{sdk}: an httpx response does not keep its body in `_content`: with tool_call_tags, raw responses are not"
+        " rewritten"
+    )
+    assert "other" in raw.http_response.text
+    assert int(raw.headers["content-length"]) == len(content)
+
+
+async def test_the_length_of_a_body_is_forgotten(sdk: SDK, serve: Serve) -> None:
+    completions = sdk.client(serve(WHOLE)).chat.completions
+    async with _entered(sdk, completions.with_streaming_response.create(**REQUEST)) as raw:
+        assert "content-length" in raw.headers
+        forget_length(raw.http_response)
+        assert "content-length" not in raw.headers, (
+            f"{sdk}: the headers of a response cannot be changed: with tool_call_tags, gateways forward a wrong length"
+        )
+
+
+async def test_a_stream_knows_the_class_of_its_chunks(sdk: SDK, serve: Serve) -> None:
+    stream = await stream_of(sdk, serve(*STEPS))
+    assert class_of_chunks(stream) is not type(None), (
+        f"{sdk}: a stream does not say in `_cast_to` what its chunks are: with tool_call_tags, the events of the"
+        " Responses API are not rewritten"
+    )
+    assert class_of_chunks(object()) is type(None)
+    await sdk.result(stream.close())
+
+
+@asynccontextmanager
+async def _entered(sdk: SDK, manager: Any) -> AsyncIterator[Any]:
+    if sdk.asynchronous:
+        async with manager as entered:
+            yield entered
+    else:
+        with manager as entered:
+            yield entered
 
 
 # Responses that the SDK refused ------------------------------------------------------------------------------------

@@ -16,9 +16,10 @@ import pytest
 
 from otel_llm import OpenAIInstrumentor, intercept_llm_requests, observation
 from otel_llm.demo.scripted_server import ScriptedServer
+from otel_llm.tags.reasoning import KnownBeginnings
 from otel_llm.telemetry import provider
 from otel_llm.testing.unobserved import listening
-from otel_llm.wrappers import other_instrumentations
+from otel_llm.wrappers import other_instrumentations, rewritten_stream
 from tests.helpers.seen import Seen
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ class World:
             patch = stack.enter_context(pytest.MonkeyPatch.context())
             # What is known of servers lasts for the process.
             patch.setattr(provider, "_inferred", {})
+            patch.setattr(rewritten_stream, "_beginnings", KnownBeginnings())
             patch.setattr(provider, "_last", (None, provider.Server("openai")))
             for name, value in scenario.environment.items():
                 patch.setenv(name, value)

@@ -1,0 +1,105 @@
+"""Finds the classes of an SDK by the annotations of its models, and makes objects of them.
+
+The names of the classes differ between SDKs, the names of the fields do not. So the class of a tool call is whatever
+the field `tool_calls` of a delta or a message holds. No SDK is imported here. The models are pydantic's, of version 1
+or 2. Raises LookupError if a model has no such field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any, get_args
+
+from otel_llm.tags.json_objects import JsonObject, as_objects
+from otel_llm.tags.writers import CallDelta
+
+
+def tool_call_delta(delta: Any, call: CallDelta) -> Any:
+    """A tool-call delta for the `tool_calls` of `delta`."""
+    kind: Any = type(delta)
+    if kind is JsonObject:
+        return _json_delta(call)
+    make, needs_type = _delta_class(kind)
+    # Only what a server would send is set, because the SDK's helpers join all fields that are.
+    if call.name is not None:
+        function = {"name": call.name, "arguments": call.arguments}
+        return make(index=call.index, id=call.id, type="function", function=function)
+    if needs_type:
+        return make(index=call.index, type="function", function={"arguments": call.arguments})
+    return make(index=call.index, function={"arguments": call.arguments})
+
+
+def whole_tool_call(message: Any, call: CallDelta) -> Any:
+    """A tool call for the `tool_calls` of `message`."""
+    fields: dict[str, Any] = {
+        "id": call.id or "",
+        "type": "function",
+        "function": {"name": call.name or "", "arguments": call.arguments},
+    }
+    if type(message) is JsonObject:
+        return as_objects(fields)
+    kind: Any = type(message)
+    return _class_with(kind, "tool_calls", "function")(**fields)
+
+
+@lru_cache(maxsize=256)
+def class_of_type(annotation: Any, kind: str) -> Any:
+    """The class in an annotation, mostly a union, whose field `type` is `kind` alone."""
+    for found in _classes_in(annotation):
+        if "type" in _fields(found) and get_args(_annotation(found, "type")) == (kind,):
+            return found
+    raise LookupError(f"there is no class for a {kind}")
+
+
+def class_of_item(model: Any, name: str, kind: str) -> Any:
+    """The class with `kind` as its `type` among those that the field `name` of a model holds."""
+    return class_of_type(_annotation(model, name), kind)
+
+
+def _json_delta(call: CallDelta) -> JsonObject:
+    function = JsonObject(arguments=call.arguments)
+    if call.name is None:
+        return JsonObject(index=call.index, function=function)
+    function["name"] = call.name
+    return JsonObject(index=call.index, id=call.id, type="function", function=function)
+
+
+@lru_cache(maxsize=256)
+def _delta_class(delta_class: Any) -> tuple[Callable[..., Any], bool]:
+    """The class of the tool-call deltas in a delta, and whether each of them needs a `type`."""
+    found = _class_with(delta_class, "tool_calls", "function")
+    field = _fields(found).get("type")
+    is_required = getattr(field, "is_required", None)
+    return found, bool(is_required() if callable(is_required) else getattr(field, "required", False))
+
+
+@lru_cache(maxsize=256)
+def _class_with(model: Any, name: str, field: str) -> Any:
+    """The class that the field `name` of a model holds, and that has a field `field` itself."""
+    for found in _classes_in(_annotation(model, name)):
+        if field in _fields(found):
+            return found
+    raise LookupError(f"{name} of {model.__qualname__} has no class with a {field}")
+
+
+def _fields(model: type) -> dict[str, Any]:
+    """The fields of a pydantic model by name."""
+    return getattr(model, "model_fields", None) or getattr(model, "__fields__", None) or {}
+
+
+def _annotation(model: type, name: str) -> Any:
+    """What the field `name` of a model is annotated with."""
+    field = _fields(model).get(name)
+    if field is None:
+        raise LookupError(f"{model.__qualname__} has no field {name}")
+    # pydantic 1 keeps the annotation, without what it made of it, in `outer_type_`.
+    return getattr(field, "annotation", None) or getattr(field, "outer_type_", None)
+
+
+def _classes_in(annotation: Any) -> Iterator[type]:
+    """The models that an annotation names, in unions, lists and other generics."""
+    if isinstance(annotation, type) and _fields(annotation):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _classes_in(inner)
