@@ -159,7 +159,6 @@ IN_THE_WAY = {
         "wrappers.raw_response.RawResponse.parse",
         "wrappers.raw_response.UnreadRawResponse._recorded",
         "wrappers.raw_response.UnreadRawResponse.[a-z]*",
-        "wrappers.sdk_internals.before_parsing.<locals>.*",
         "wrappers.response_body._*Body.__*iter__",
         "wrappers.response_body._*Body.*close",
         "wrappers.response_body._*Pieces.*",

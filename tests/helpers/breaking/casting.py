@@ -12,6 +12,7 @@ from otel_llm.transparency import faults
 from tests.helpers.breaking import (
     chat,
     conversations,
+    marked_texts,
     other_streams,
     raw_responses,
     refusals,
@@ -32,6 +33,7 @@ SCENARIOS: list[Scenario] = [
     *starting.SCENARIOS,
     *rewriting.SCENARIOS,
     *conversations.SCENARIOS,
+    *marked_texts.SCENARIOS,
     *verdicts.SCENARIOS,
 ]
 
