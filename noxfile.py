@@ -43,7 +43,10 @@ print(*map(version, sys.argv[1:]), platform.python_version())
 SDK_TESTS = [
     "tests/protocol/test_recording.py",
     "tests/protocol/test_request.py",
+    "tests/tags/test_response_stage.py",
     "tests/tags/test_stage.py",
+    "tests/tags/test_stage_of_sdks.py",
+    "tests/tags/test_stage_thoughts.py",
     "tests/telemetry/test_call_links.py",
     "tests/telemetry/test_contract.py",
     "tests/telemetry/test_opentelemetry_internals.py",
