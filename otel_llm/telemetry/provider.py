@@ -45,8 +45,14 @@ _PROVIDER_BY_CLASS = {
     "AsyncAzureOpenAI": "azure.ai.openai",
     "BedrockOpenAI": "aws.bedrock",
     "AsyncBedrockOpenAI": "aws.bedrock",
+    "AnthropicBedrock": "aws.bedrock",
+    "AsyncAnthropicBedrock": "aws.bedrock",
+    "AnthropicVertex": "gcp.vertex_ai",
+    "AsyncAnthropicVertex": "gcp.vertex_ai",
+    "AnthropicFoundry": "azure.ai.inference",
+    "AsyncAnthropicFoundry": "azure.ai.inference",
 }
-_PROVIDER_BY_PACKAGE = {"groq": "groq", "cerebras": "cerebras"}
+_PROVIDER_BY_PACKAGE = {"groq": "groq", "cerebras": "cerebras", "anthropic": "anthropic"}
 # Self-hosted servers are often named after the program (`http://ollama:11434`, `http://vllm-0.models.svc:8000`).
 _PROVIDER_BY_WORD = {"ollama": "ollama", "vllm": "vllm", "sglang": "sglang", "llamacpp": "llama_cpp"}
 _PROVIDER_BY_WORDS = {"llama-cpp": "llama_cpp", "llama-server": "llama_cpp"}

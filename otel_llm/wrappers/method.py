@@ -6,6 +6,7 @@ import inspect
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar, Token
+from functools import partial
 from time import perf_counter_ns
 from types import CoroutineType, FrameType
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from otel_llm.observation import Observation, Span, end_open_at_exit
+from otel_llm.protocol.dialects import arguments_of
 from otel_llm.protocol.request import Api, ChatRequest, read_request
 from otel_llm.telemetry.handler import Telemetry
 from otel_llm.telemetry.log_lines import are_wanted, log_request
@@ -24,7 +26,7 @@ from otel_llm.wrappers.other_instrumentations import checked, warn_of_others_onc
 from otel_llm.wrappers.raw_response import RawResponse, UnreadRawResponse, is_raw_response, record_body
 from otel_llm.wrappers.refused_response import fail_with_response
 from otel_llm.wrappers.response_body import BodyObserver, observe_body
-from otel_llm.wrappers.sdk_internals import client_of, has_post_parser, has_whole_body, sends_requests
+from otel_llm.wrappers.sdk_internals import client_of, has_post_parser, has_whole_body, replace_request, sends_requests
 from otel_llm.wrappers.stream import EitherWayTracker, StreamingToolCallTracker, SyncStreamingToolCallTracker
 
 if TYPE_CHECKING:
@@ -105,6 +107,27 @@ class MethodWrapper:
         """The wrapt wrapper for a synchronous or asynchronous method."""
         # Decorators in the SDKs hide that a method is a coroutine function.
         return self._call_async if inspect.iscoroutinefunction(inspect.unwrap(function)) else self._call
+
+    def wrapper_for_manager(self, _function: Callable[..., Any]) -> Callable[..., Any]:
+        """The wrapt wrapper for a method that returns a context manager, which makes the request when it is entered."""
+        return self._call_manager
+
+    def _call_manager(
+        self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        manager = wrapped(*args, **kwargs)
+        if self.active:
+            try:
+                replace_request(manager, partial(self._observed_request, instance, {**kwargs, "stream": True}))
+            except Exception as fault:  # noqa: BLE001
+                swallow("a stream's manager", fault)
+        return manager
+
+    def _observed_request(self, resource: Any, kwargs: dict[str, Any], request: Any) -> Any:
+        """The request that a manager will make, observed: a function, or something to await."""
+        if callable(request):
+            return lambda: self._call(lambda **_: request(), resource, (), kwargs)
+        return self._await(_Unawaited(request), resource, kwargs)
 
     def _call(self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         resource = wrapped if instance is None else instance
@@ -215,6 +238,7 @@ class MethodWrapper:
         # A step that fails is left out. Each has its own `try`: calling `attempt` costs as much as some of them.
         request = span = None
         try:
+            kwargs = arguments_of(self._api, kwargs)
             request = read_request(kwargs, self._api)
         except Exception as fault:  # noqa: BLE001
             swallow("the request's arguments", fault)
