@@ -126,8 +126,9 @@ class Evidence:
         delta, block = field(event, "delta"), field(event, "content_block")
         what = text_of(field(delta, "type")) or text_of(field(block, "type")) or ""
         if what in {"tool_use", "input_json_delta"} or kind == "content_block_stop":
-            self._add(excerpt, "call", 0, index_of(field(event, "index")))
-            self._add(excerpt, "calls", 0)
+            index = index_of(field(event, "index"))
+            self._add(excerpt, "call", 0, index)
+            self._add(excerpt, "calls" if index is not None else "no_index", 0)
         elif what in {"thinking", "thinking_delta"}:
             self._add(excerpt, "reasoning", 0)
         elif what in {"text", "text_delta"}:

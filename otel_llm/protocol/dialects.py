@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from otel_llm.protocol.anthropic_messages import MessageEvents
 from otel_llm.protocol.anthropic_request import chat_arguments
 from otel_llm.protocol.choice import Notice
-from otel_llm.protocol.fields import field, is_empty, items_of, text_of
+from otel_llm.protocol.fields import field, is_empty, text_of
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import Api, ChatRequest
 from otel_llm.protocol.responses_api import ResponseEvents
@@ -53,7 +53,7 @@ class EitherEvents:
         api: Api = "chat"
         if text_of(field(response, "object")) == "response":
             api = "responses"
-        elif text_of(field(response, "type")) == "message" and items_of(field(response, "content")):
+        elif text_of(field(response, "type")) == "message" and field(response, "content") is not None:
             api = "messages"
         return reader_of(api, self._recording).read_response(response, received_ns)
 
