@@ -706,7 +706,7 @@ def test_it_says_what_it_did_not_record(tmp_path: Path, serve: Callable[..., Any
     done = recorded_run(tmp_path, OTHERS, "--upstream", serve(*STREAM).base_url)
     hidden = "*" * len(KEY)
     assert done.stderr == (
-        "otel-llm record: not recorded, as only chat completions and responses are: GET /v1/models (2),"
+        "otel-llm record: not recorded, as only chat completions, responses and messages are: GET /v1/models (2),"
         f" POST /v1/embeddings (1), POST /v1/{hidden}/messages (1)\n"
     )
     assert recordings(tmp_path) == []

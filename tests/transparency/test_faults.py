@@ -65,11 +65,14 @@ NEVER_CALLED = {
         "tags.writers.TagWriter.held",
     ],
     "it runs after another fault, and makes the best of that": [
-        "protocol.responses_api.EitherEvents.read_response",
+        "protocol.dialects.EitherEvents.read_response",
         "tags.stage.Stage.give_back*",
         "tags.stage._ChoiceText.held",
     ],
     "the OpenTelemetry SDK calls it, and logs what it raises": ["telemetry.counters._Sum.observe"],
+    "the SDK raises the error, and whoever takes bytes looks for it first": [
+        "protocol.anthropic_messages.MessageEvents._error",
+    ],
     "it is called after a judge has raised": ["diagnosis.judges._anomalies_despite_faults*"],
     "it takes an event of more than 16 MB": ["protocol.sse.EventReader._give_up"],
     "it does nothing": ["tags.stage.Observer.*", "telemetry.request_span.CurrentSpan.release"],
@@ -119,7 +122,7 @@ IN_THE_WAY = {
         "wrappers.method._Unawaited.__init__",
     ],
     "the application makes a tracker by itself": [
-        "protocol.responses_api.EitherEvents.__init__",
+        "protocol.dialects.EitherEvents.__init__",
         "telemetry.request_span.CurrentSpan.__init__",
         "telemetry.request_span.CurrentSpan.event_limit",
     ],
