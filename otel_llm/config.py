@@ -9,6 +9,8 @@ from dataclasses import dataclass, fields
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+from otel_llm.transparency.faults import attempt
+
 if TYPE_CHECKING:
     from otel_llm.tags import ToolCallTagRewriter, ToolCallTags
 
@@ -98,14 +100,28 @@ def read_config(options: Mapping[str, Any] | None = None, environ: Mapping[str, 
                 continue
             try:
                 chosen[entry.name] = _READERS[entry.name](value)
+                if entry.name == "tool_call_tags":
+                    _warn_of_misspelling(source, value, is_variable=source == variable)
                 break
             except Exception as error:  # noqa: BLE001  converting an arbitrary object may raise anything
                 warning = f"{source} {_shown(value)} is not used: {_shown(error, str)}"
-                # Every instrumentor and every intercepted client reads the same variables.
-                if source != variable or warning not in _warned:
-                    _logger.warning("%s", warning)
-                    _warned.add(warning)
+                _warn(warning, once=source == variable)
     return Config(**chosen)
+
+
+def _warn(warning: str, *, once: bool) -> None:
+    # Every instrumentor and every intercepted client reads the same variables.
+    if not once or warning not in _warned:
+        _logger.warning("%s", warning)
+        _warned.add(warning)
+
+
+def _warn_of_misspelling(source: str, value: Any, *, is_variable: bool) -> None:
+    from otel_llm.tags.target import doubt_about
+
+    doubt = attempt("a misspelt name", doubt_about, value)
+    if doubt is not None:
+        _warn(f"{source} {doubt}", once=is_variable)
 
 
 def _shown(value: object, write: Callable[[object], str] = repr) -> str:

@@ -10,7 +10,7 @@ from opentelemetry.util.genai.completion_hook import load_completion_hook
 
 from otel_llm import tool_spans
 from otel_llm.config import read_config
-from otel_llm.telemetry.handler import Telemetry
+from otel_llm.telemetry.handler import Telemetry, reject_other_objects
 from otel_llm.transparency.faults import attempt
 from otel_llm.wrappers import other_instrumentations
 from otel_llm.wrappers.patch import Place, RequestMethods
@@ -62,8 +62,15 @@ class _SDKInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         fails, `raise_exception_on_conflict` raises DependencyConflictError instead of logging an error.
 
         An unknown keyword is ignored at run time, since applications often pass the same ones to several instrumentors;
-        type checkers reject it.
+        type checkers reject it. Raises TypeError for a provider or a hook that is none.
         """
+        reject_other_objects(
+            "instrument",
+            tracer_provider=tracer_provider,
+            meter_provider=meter_provider,
+            logger_provider=logger_provider,
+            completion_hook=completion_hook,
+        )
         super().instrument(
             tracer_provider=tracer_provider,
             meter_provider=meter_provider,

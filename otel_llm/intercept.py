@@ -10,7 +10,7 @@ from opentelemetry.util.genai.completion_hook import load_completion_hook
 
 from otel_llm import tool_spans
 from otel_llm.config import read_config, reject_unknown
-from otel_llm.telemetry.handler import Telemetry
+from otel_llm.telemetry.handler import Telemetry, reject_other_objects
 from otel_llm.transparency.faults import attempt
 from otel_llm.transparency.proxies import FunctionWrapper
 from otel_llm.wrappers.method import MethodWrapper
@@ -45,10 +45,18 @@ def intercept_llm_requests(
 
     Clients made by its `with_options` and `copy` are observed too; `client.beta` is not, except `parse()` of SDKs
     before 1.92. `options` are those of `otel_llm.config.Config`. Under `OpenAIInstrumentor` a request still has one
-    span; a client that is intercepted already is returned unchanged. Raises AttributeError if the client has
-    neither `chat.completions.create` nor `messages.create`, TypeError for an unknown keyword.
+    span; a client that is intercepted already is returned unchanged. Raises AttributeError if the client has neither
+    `chat.completions.create` nor `messages.create`, TypeError for an unknown keyword, or for a provider or a hook that
+    is none.
     """
     reject_unknown("intercept_llm_requests", options, _PROVIDERS)
+    reject_other_objects(
+        "intercept_llm_requests",
+        tracer_provider=tracer_provider,
+        meter_provider=meter_provider,
+        logger_provider=logger_provider,
+        completion_hook=completion_hook,
+    )
     messages = resource_of(client, "messages")
     first = client.chat.completions if messages is None else messages  # type: ignore[attr-defined]
     if first.create and isinstance(getattr(first, "__dict__", {}).get("create"), InterceptedMethod):

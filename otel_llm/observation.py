@@ -217,7 +217,8 @@ class Observation:
         if self._logs:
             attempt("log lines", log_end, config, recording, timeline.anomalies)
         if span is not None:
-            timeline = timeline._replace(repeated_calls=self.repeated_calls)
+            if self.repeated_calls:
+                timeline = timeline._replace(repeated_calls=self.repeated_calls)
             span.finish(recording, timeline, self._offset_ns, error, redaction)
         if _deferred:
             _end_deferred()

@@ -25,7 +25,7 @@ from otel_llm.protocol.choice import Limits
 from otel_llm.protocol.unicode_text import exportable
 from otel_llm.telemetry.plain_values import plain_value
 from otel_llm.telemetry.redaction import Redaction
-from otel_llm.telemetry.semconv import GEN_AI_TOOL_CALL_ID, OTEL_LLM_REDACTION_WITHHELD_COUNT, SCOPE
+from otel_llm.telemetry.semconv import GEN_AI_TOOL_CALL_ID, SCOPE
 from otel_llm.telemetry.span_errors import error_of
 from otel_llm.transparency.faults import attempt
 
@@ -101,26 +101,23 @@ class tool_execution:  # noqa: N801  it reads as a function
         return invocation
 
     def _end(self, invocation: ToolInvocation, error: BaseException | None) -> None:
+        redaction = _redaction_of(invocation)
         if attempt("a tool's arguments", _captures_content):
-            attempt("a tool's arguments", self._describe, invocation)
-        if error is None or isinstance(error, GeneratorExit):
-            # Closing a generator early is no error.
+            attempt("a tool's arguments", self._describe, invocation, redaction)
+        # Closing a generator early is no error.
+        failure = None if error is None or isinstance(error, GeneratorExit) else error_of(error, redaction)
+        if redaction is not None:
+            redaction.count_on(invocation)
+        if failure is None:
             invocation.stop()
         else:
-            failure = error_of(error)
-            redaction = _redaction_of(invocation)
-            if redaction is not None:
-                failure.message = redaction.text(failure.message or "")
             invocation.fail(failure)
 
-    def _describe(self, invocation: ToolInvocation) -> None:
-        redaction = _redaction_of(invocation)
+    def _describe(self, invocation: ToolInvocation, redaction: Redaction | None) -> None:
         if self._arguments is not None:
             invocation.arguments = _content(self._arguments, redaction)
         if self.result is not None:
             invocation.tool_result = _content(self.result, redaction)
-        if redaction is not None and redaction.withheld:
-            invocation.attributes[OTEL_LLM_REDACTION_WITHHELD_COUNT] = redaction.withheld
 
 
 def _telemetry(call_id: str | None = None) -> Telemetry | None:

@@ -12,8 +12,10 @@ from typing import Any
 
 import openai
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import NoOpTracerProvider
 
-from otel_llm import OpenAIInstrumentor, config, intercept_llm_requests
+from otel_llm import CerebrasInstrumentor, GroqInstrumentor, OpenAIInstrumentor, config, intercept_llm_requests
 from otel_llm.config import Config, Options, read_config
 from tests.helpers.ids import stable_id
 
@@ -175,6 +177,57 @@ def test_without_arguments_the_process_environment_counts(monkeypatch: pytest.Mo
     assert read_config().argument_limit == 7
 
 
+@pytest.mark.parametrize(
+    ("value", "same"),
+    [
+        ("OPENAI ", "openai"),
+        ("Open AI", "openai"),
+        ("\topenai\n", "openai"),
+        ("Qwen3", "qwen3"),
+        (" LLAMA", "llama"),
+        ("Xml", "xml"),
+    ],
+)
+def test_names_of_tags_in_any_writing(value: str, same: str, caplog: pytest.LogCaptureFixture) -> None:
+    expected = read_config({"tool_call_tags": same}).tool_call_tags
+    for given in (
+        read_config({"tool_call_tags": value}),
+        read_config({}, {"OTEL_LLM_TOOL_CALL_TAGS": value}),
+    ):
+        assert given.tool_call_tags == expected or given.tool_call_tags.target_tags == expected.target_tags
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("value", "meant"),
+    [
+        ("opnai", "openai"),
+        ("openia", "openai"),
+        ("OpenAi2", "openai"),
+        ("gwen3", "qwen3"),
+        ("lama", "llama"),
+        ("xlm", "xml"),
+    ],
+)
+def test_a_misspelt_name_of_tags(value: str, meant: str, caplog: pytest.LogCaptureFixture) -> None:
+    sentence = f'"{value}" is no known target; taken as the tag <{value}>; did you mean "{meant}"?'
+    assert read_config({"tool_call_tags": f" {value} "}).tool_call_tags.target_tags.opening == f"<{value}>"
+    assert [record.getMessage() for record in caplog.records] == [f"tool_call_tags= {sentence}"]
+    caplog.clear()
+    for _ in range(2):
+        read_config({}, {"OTEL_LLM_TOOL_CALL_TAGS": value})
+    assert [record.getMessage() for record in caplog.records] == [f"OTEL_LLM_TOOL_CALL_TAGS {sentence}"]
+    assert {record.levelname for record in caplog.records} == {"WARNING"}
+
+
+@pytest.mark.parametrize(
+    "value", ["ojlk", "tool", "call", "function", "opnai,opnai2", "<opnai>", "[gwen]", "x" * 10**6]
+)
+def test_other_tags_are_in_no_doubt(value: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert read_config({"tool_call_tags": value}).tool_call_tags is not None
+    assert caplog.records == []
+
+
 # -- as keywords of `instrument` and `intercept_llm_requests` --
 
 
@@ -204,6 +257,47 @@ def test_an_unknown_keyword_of_intercept_is_refused(misspelt: str, meant: str) -
     with pytest.raises(TypeError, match=re.escape(message)):
         intercepted(bare, **{misspelt: None})
     assert not vars(bare.chat.completions).get("create"), "the client was intercepted all the same"
+
+
+PROVIDERS: dict[str, Any] = {
+    "tracer_provider": "get_tracer",
+    "meter_provider": "get_meter",
+    "logger_provider": "get_logger",
+    "completion_hook": "on_completion",
+}
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+@pytest.mark.parametrize(
+    ("value", "told"), [("global", "str"), (5, "int"), ({}, "dict"), (object(), "object"), (False, "bool")], ids=str
+)
+def test_what_is_no_provider_is_refused_at_once(name: str, value: Any, told: str) -> None:
+    bare = client()
+    must = f"{name} must be an object with the method {PROVIDERS[name]}, not {told}"
+    with pytest.raises(TypeError, match=re.escape(f"intercept_llm_requests(): {must}")):
+        intercept_llm_requests(bare, **{name: value})
+    assert not vars(bare.chat.completions).get("create"), "the client was intercepted all the same"
+    for instrumentor in (OpenAIInstrumentor(), GroqInstrumentor(), CerebrasInstrumentor()):
+        with pytest.raises(TypeError, match=re.escape(f"instrument(): {must}")):
+            instrumentor.instrument(**{name: value})
+        assert not instrumentor.is_instrumented_by_opentelemetry
+
+
+def test_a_class_and_another_provider_are_no_provider() -> None:
+    with pytest.raises(TypeError, match="tracer_provider must be an object, not the class TracerProvider"):
+        intercept_llm_requests(client(), tracer_provider=TracerProvider)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="meter_provider must be an object with the method get_meter, not Tracer"):
+        intercept_llm_requests(client(), meter_provider=TracerProvider())  # type: ignore[arg-type]
+
+
+def test_any_object_with_the_method_is_a_provider() -> None:
+    class Mine:
+        def get_tracer(self, *args: Any, **kwargs: Any) -> Any:
+            return NoOpTracerProvider().get_tracer("x")
+
+    bare = client()
+    intercept_llm_requests(bare, tracer_provider=Mine())  # type: ignore[arg-type]
+    assert vars(bare.chat.completions).get("create")
 
 
 def test_a_keyword_like_none_of_the_options_is_answered_with_all_of_them() -> None:

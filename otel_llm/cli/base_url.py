@@ -4,19 +4,8 @@ from __future__ import annotations
 
 import os
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit
 
 OPENAI: Final = "https://api.openai.com/v1"
-
-
-def check_url(url: str) -> None:
-    """Raise ValueError if this is not the URL of a server."""
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        raise ValueError(f"{url}: {error}") from None
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError(f"{url!r} is not the URL of a server")
 
 
 class SDK(NamedTuple):

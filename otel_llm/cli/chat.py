@@ -16,8 +16,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from otel_llm.cli.base_url import check_url, chosen_base_url
+from otel_llm.cli.base_url import chosen_base_url
 from otel_llm.cli.output import say
+from otel_llm.exchanges.server_url import check_url
 
 if TYPE_CHECKING:
     import argparse
@@ -157,7 +158,7 @@ class Conversation:
     def set_tags(self, words: list[str]) -> str:
         """Rewrite from now on; the value says how. Raises ValueError for unusable tags."""
         from otel_llm.tags import ToolCallTags
-        from otel_llm.tags.target import read_target
+        from otel_llm.tags.target import doubt_about, read_target
 
         if words in (["off"], ["none"]):
             self._client = self._make_client(None)
@@ -170,7 +171,8 @@ class Conversation:
         self._client = self._make_client(target)
         tags = getattr(target, "target_tags", target)
         shown = f"{tags.start_tag.strip()}...{tags.end_tag.strip()}" if isinstance(tags, ToolCallTags) else str(target)
-        return f"Tool call tags set to: {shown}"
+        doubt = doubt_about(words[0]) if len(words) == 1 else None
+        return f"Tool call tags set to: {shown}" + (f"\n{doubt}" if doubt else "")
 
     def _make_client(self, target: Any) -> Any:
         from otel_llm import intercept_llm_requests

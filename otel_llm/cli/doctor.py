@@ -14,9 +14,9 @@ import json
 import math
 import os
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 from otel_llm.cli.output import console, line_printer
+from otel_llm.exchanges.server_url import check_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,9 +101,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an http:// or https:// URL")
+    try:
+        check_url(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
     return text.rstrip("/")
 
 

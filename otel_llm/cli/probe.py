@@ -2,7 +2,7 @@
 
     otel-llm probe --base-url http://127.0.0.1:8000/v1 --model qwen3
 
-Exit status: 0 no fault, 1 a fault, 2 the server cannot be probed.
+Exit status: 0 no fault, 1 a fault, 2 the server cannot be probed, 3 nothing could be judged.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from otel_llm.cli.arguments import seconds
-from otel_llm.cli.base_url import OPENAI, check_url, chosen_base_url
+from otel_llm.cli.base_url import OPENAI, chosen_base_url
 from otel_llm.cli.output import line_printer, say
 from otel_llm.cli.progress import Progress
+from otel_llm.exchanges.server_url import check_url
 
 if TYPE_CHECKING:
     import argparse
@@ -34,7 +35,7 @@ def add_parser(commands: Any) -> None:
         "probe",
         help="check whether a server's tool calling is correct",
         description="Sends a battery of requests, streamed and not streamed, and judges each response. Exit status: 0"
-        " no fault, 1 a fault, 2 the server cannot be probed.",
+        " no fault, 1 a fault, 2 the server cannot be probed, 3 nothing could be judged.",
     )
     parser.add_argument("--base-url", metavar="URL", help=f"default: OPENAI_BASE_URL, or {OPENAI}")
     parser.add_argument("--model", required=True, help="the model's name")
@@ -97,6 +98,9 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(as_json(base_url, arguments.model, results), indent=2))
     else:
         print(", ".join(f"{status[name]} {name}" for name in _STYLES if status[name]))
+    if status["not judged"] == len(results):
+        say("otel-llm probe: nothing could be judged: this says neither that the server is correct nor that it is not")
+        return 3
     return 1 if status["fault"] else 0
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from otel_llm.diagnosis.bounds import judged_part
 from otel_llm.diagnosis.text_leak import Leak, find_leaks
 from otel_llm.protocol.request import Tool
 from otel_llm.tags.control_tokens import Token, tokens_in
@@ -15,13 +16,20 @@ from otel_llm.tags.thoughts import Thought, read_layout
 
 
 class AnswerText(NamedTuple):
-    """A text by its parts. `rest` is what is left of it without thoughts and calls."""
+    """A text by its parts. `rest` is what is left of it without thoughts and calls, `unread` how many of its characters
+    were not searched for calls, as those of a hostile text are not.
+    """
 
     thoughts: tuple[Thought, ...] = ()
     leaks: tuple[Leak, ...] = ()
     unread: int = 0
     rest: str = ""
     ended: bool = True
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing in the text but thoughts and white space."""
+        return not self.leaks and not self.unread and not self.rest.strip()
 
     def tokens(self) -> list[Token]:
         """The control tokens and lone tags in it."""
@@ -32,8 +40,10 @@ def read_answer(
     text: str, tools: Mapping[str, Tool], *, settled: bool = True, cut_off: bool = False, marked_only: bool = False
 ) -> AnswerText:
     """`settled`: no more text can come. `cut_off`: the model had not finished. `marked_only`: JSON is the answer."""
-    layout = read_layout(text)
-    answer = layout.without_thoughts(text)
-    found = find_leaks(answer, tools, ended=settled, marked_only=marked_only)
-    ended = settled and not cut_off and not found.unread
-    return AnswerText(layout.thoughts, tuple(found.found), found.unread, found.rest, ended)
+    part = judged_part(text)
+    beyond = len(text) - len(part)
+    layout = read_layout(part)
+    answer = layout.without_thoughts(part)
+    found = find_leaks(answer, tools, ended=settled and not beyond, marked_only=marked_only)
+    unread = found.unread + beyond
+    return AnswerText(layout.thoughts, tuple(found.found), unread, found.rest, settled and not cut_off and not unread)

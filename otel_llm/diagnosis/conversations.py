@@ -7,7 +7,7 @@ another call besides, or where the user has spoken, there is no loop.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
@@ -37,14 +37,22 @@ class Run(NamedTuple):
     """The calls of every other turn, if the turns alternate."""
 
 
-def repeated_call(case: Case, choice: Choice) -> Iterator[Finding]:
+def repeated_call(case: Case, choice: Choice) -> Iterable[Finding]:
     request = case.request
     if request is None or not request.conversation.entries:
-        return
+        return ()
+    turns = past_turns(request.conversation)
+    before = next(turns, None)
+    return () if before is None else _repeated(case, choice, request, before, turns)
+
+
+def _repeated(
+    case: Case, choice: Choice, request: ChatRequest, before: PastTurn, turns: Iterator[PastTurn]
+) -> Iterator[Finding]:
     made = _made(case, choice)
     if not made:
         return
-    run = _run(made, past_turns(request.conversation))
+    run = _run(made, before, turns)
     case.repeated_turns = max(case.repeated_turns, run.turns if run.turns > 1 else 0)
     rounds = run.turns // 2 if run.other else run.turns
     if rounds < case.loop_turns:
@@ -72,11 +80,8 @@ def _made(case: Case, choice: Choice) -> frozenset[Call]:
     return frozenset(made)
 
 
-def _run(made: frozenset[Call], turns: Iterator[PastTurn]) -> Run:
-    """How long the response and the turns before it, the last one first, repeat one another."""
-    before = next(turns, None)
-    if before is None:
-        return Run()
+def _run(made: frozenset[Call], before: PastTurn, turns: Iterator[PastTurn]) -> Run:
+    """How long the response, the turn `before` it and the earlier `turns`, the last one first, repeat one another."""
     calls = before.meanings()
     results = _results(before, calls, made)
     if results is None:
@@ -121,17 +126,17 @@ def _results(turn: PastTurn, calls: dict[Call, list[str | None]], made: frozense
     return found
 
 
-def id_reused(case: Case, choice: Choice) -> Iterator[Finding]:
+def id_reused(case: Case, choice: Choice) -> Iterable[Finding]:
     if case.request is None:
-        return
-    conversation = case.request.conversation
-    if not conversation.entries and not conversation.remembered.ids:
-        return
-    with_id = [call for call in choice.calls if call.id is not None]
-    known = past_ids(conversation) if with_id else set()
-    for call in with_id:
-        if call.id in known:
-            yield Finding("id_reused", f"{shown(call.id)} is the id of an earlier call of the conversation", call.index)
+        return ()
+    known = past_ids(case.request.conversation)
+    if not known:
+        return ()
+    return [
+        Finding("id_reused", f"{shown(call.id)} is the id of an earlier call of the conversation", call.index)
+        for call in choice.calls
+        if call.id is not None and call.id in known
+    ]
 
 
 # The request --------------------------------------------------------------------------------------------------

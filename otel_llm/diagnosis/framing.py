@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from otel_llm.diagnosis.case import Case, Finding
 from otel_llm.diagnosis.wording import number, shown
@@ -16,10 +16,11 @@ from otel_llm.protocol.framing import Framing
 _STREAM = "text/event-stream"
 
 
-def framing(case: Case) -> Iterator[Finding]:
-    facts = case.framing
-    if facts is None:
-        return
+def framing(case: Case) -> Iterable[Finding]:
+    return () if case.framing is None else _of_bytes(case, case.framing)
+
+
+def _of_bytes(case: Case, facts: Framing) -> Iterator[Finding]:
     if facts.strays:
         yield Finding("invalid_framing", _strays(facts))
     if case.recording.choices:

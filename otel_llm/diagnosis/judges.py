@@ -1,6 +1,7 @@
 """Judges the tool calls and the text of a response: facts and the request in, anomalies out.  Pure.
 
-- Each judge is a generator of findings, and judges at the end of the stream, per choice, with all deltas joined.
+- Each judge returns its findings, and judges at the end of the stream, per choice, with all deltas joined. It first
+  looks at cheap facts that show that it has nothing to say, as about most responses.
 - Nothing is reported that more chunks could have fixed: if the application stopped a stream before the finish reason of
   a choice, what that choice lacks is no anomaly. A stream that the server ended is judged as complete.
 - A call whose arguments are not one whole value when its choice ends with `length`, `content_filter` or `error` is
@@ -14,7 +15,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from otel_llm.diagnosis import schemas
 from otel_llm.diagnosis.answers import duplicated_text, empty_response, missing_usage, replacement_character
@@ -31,11 +32,13 @@ from otel_llm.protocol.conversation import Turn
 from otel_llm.protocol.json_values import Shape, strings_in
 from otel_llm.protocol.message_text import text_of_content
 from otel_llm.protocol.past_calls import last_user_message
-from otel_llm.protocol.request import ChatRequest
+from otel_llm.protocol.recording import Recording
+from otel_llm.protocol.request import ChatRequest, Tool, ToolChoice
 from otel_llm.protocol.tool_call import ToolCall
 from otel_llm.protocol.unicode_text import ends_with_half, has_lone_surrogate, one_line
 
 CALLING_FINISH_REASONS = frozenset({"tool_calls", "function_call"})
+_FINISH_REASONS_AFTER_CALLS = CALLING_FINISH_REASONS | CUTTING_FINISH_REASONS
 _LONGEST_QUESTION = 4096
 _NO_ID = "a call without an id"
 
@@ -103,7 +106,7 @@ def _anomalies_despite_faults(case: Case, on_fault: Callable[[str, Exception], N
     """As `_anomalies`, each judge by itself. What a judge found before it raised stays, and the others still run."""
     found: list[Anomaly] = []
 
-    def ask(judge: Callable[..., Iterator[Finding]], *subjects: object, choice: int | None, call: int | None) -> None:
+    def ask(judge: Callable[..., Iterable[Finding]], *subjects: object, choice: int | None, call: int | None) -> None:
         try:
             for type_, detail, index in judge(*subjects):
                 found.append(Anomaly(type_, detail, choice, call if index is None else index))
@@ -224,27 +227,33 @@ def _mentions_a_call(reason: str) -> bool:
     return "tool_call" in word or "function_call" in word
 
 
-def finish_reason(case: Case, choice: Choice) -> Iterator[Finding]:
+def finish_reason(case: Case, choice: Choice) -> Iterable[Finding]:
     reason = choice.finish_reason
     if reason is None:
         if case.recording.outcome == "completed":
-            yield Finding("missing_finish_reason", "the response ended without one")
-        return
+            return (Finding("missing_finish_reason", "the response ended without one"),)
+        return ()
     # The server does not see calls that stay text, and says `stop`.
-    count = choice.call_count
+    count = len(choice.calls) + choice.over_calls
     if count:
+        if reason in _FINISH_REASONS_AFTER_CALLS:
+            return ()
         count -= choice.over_text_calls + sum(call.kind == "text" for call in choice.calls)
-    if count and reason not in CALLING_FINISH_REASONS | CUTTING_FINISH_REASONS:
+    if count:
         # The API itself ends with `stop` if the request named the tool, which an unknown request may have done.
         named = case.request is None or case.request.tool_choice.mode == "named"
         if not (named and reason == "stop"):
-            detail = f"{shown(reason)} after {number(count, 'call')}"
-            yield Finding("finish_reason_mismatch", detail)
-    elif not count and reason != "stop" and _mentions_a_call(reason):
-        yield Finding("finish_reason_mismatch", f"{shown(reason)} without a call")
+            return (Finding("finish_reason_mismatch", f"{shown(reason)} after {number(count, 'call')}"),)
+    elif reason != "stop" and _mentions_a_call(reason):
+        return (Finding("finish_reason_mismatch", f"{shown(reason)} without a call"),)
+    return ()
 
 
-def order(_case: Case, choice: Choice) -> Iterator[Finding]:
+def order(_case: Case, choice: Choice) -> Iterable[Finding]:
+    return _disorder(choice) if choice.missing_index or choice.deltas_after_finish else ()
+
+
+def _disorder(choice: Choice) -> Iterator[Finding]:
     if choice.missing_index:
         detail = f"{number(choice.missing_index, 'delta')} without a usable index"
         yield Finding("missing_index", detail)
@@ -253,10 +262,14 @@ def order(_case: Case, choice: Choice) -> Iterator[Finding]:
         yield Finding("delta_after_finish", detail)
 
 
-def tool_choice(case: Case, choice: Choice) -> Iterator[Finding]:
+def tool_choice(case: Case, choice: Choice) -> Iterable[Finding]:
     if case.request is None:
-        return
+        return ()
     wanted = case.request.tool_choice
+    return () if wanted.mode == "auto" and wanted.names is None else _other_choice(case, choice, wanted)
+
+
+def _other_choice(case: Case, choice: Choice, wanted: ToolChoice) -> Iterator[Finding]:
     count = choice.call_count
     if wanted.mode == "none":
         if count:
@@ -282,20 +295,25 @@ def tool_choice(case: Case, choice: Choice) -> Iterator[Finding]:
             yield Finding("tool_choice_violated", detail)
 
 
-def parallel(case: Case, choice: Choice) -> Iterator[Finding]:
-    if case.request is not None and case.request.parallel_tool_calls is False and choice.call_count > 1:
-        yield Finding("parallel_violated", f"{choice.call_count} calls instead of one")
+def parallel(case: Case, choice: Choice) -> Iterable[Finding]:
+    if case.request is None or case.request.parallel_tool_calls is not False or choice.call_count < 2:
+        return ()
+    return (Finding("parallel_violated", f"{choice.call_count} calls instead of one"),)
 
 
-def text_leak(case: Case, choice: Choice) -> Iterator[Finding]:
+def text_leak(case: Case, choice: Choice) -> Iterable[Finding]:
     request = case.request
     if request is None or not request.tools or not choice.text.parts:
-        return
+        return ()
+    return _leaked_calls(case, choice, request.tools)
+
+
+def _leaked_calls(case: Case, choice: Choice, tools: Mapping[str, Tool]) -> Iterator[Finding]:
     if any(call.kind == "text" for call in choice.calls):
         # They are calls that were rewritten to tags, which the application wants in the text.
         return
     text = choice.text.whole
-    if not any(name in text for name in request.tools):
+    if not any(name in text for name in tools):
         return
     leaks, unread = case.answer(choice).leaks, case.answer(choice).unread
     if leaks:
@@ -307,9 +325,11 @@ def text_leak(case: Case, choice: Choice) -> Iterator[Finding]:
         yield Finding("limit_exceeded", f"{number(unread, 'character')} of text were not searched for calls")
 
 
-def duplicates(case: Case, choice: Choice) -> Iterator[Finding]:
-    if len(choice.calls) < 2:
-        return
+def duplicates(case: Case, choice: Choice) -> Iterable[Finding]:
+    return _duplicates(case, choice) if len(choice.calls) > 1 else ()
+
+
+def _duplicates(case: Case, choice: Choice) -> Iterator[Finding]:
     ids = Counter(call.id for call in choice.calls if call.id is not None)
     for call_id, count in ids.items():
         if count > 1:
@@ -345,19 +365,24 @@ def _asks_for_several(case: Case) -> bool:
 # The stream ---------------------------------------------------------------------------------------------------
 
 
-def no_choices(case: Case) -> Iterator[Finding]:
-    if not case.recording.choices and case.recording.outcome == "completed":
-        yield Finding("missing_finish_reason", "the response ended without any choice")
+def no_choices(case: Case) -> Iterable[Finding]:
+    if case.recording.choices or case.recording.outcome != "completed":
+        return ()
+    return (Finding("missing_finish_reason", "the response ended without any choice"),)
 
 
-def stalled(case: Case) -> Iterator[Finding]:
+def stalled(case: Case) -> Iterable[Finding]:
     seconds = case.recording.max_wait_ns / 1e9
-    if seconds > case.stall_seconds:
-        yield Finding("stalled", f"{seconds:.1f} s between two chunks")
+    return (Finding("stalled", f"{seconds:.1f} s between two chunks"),) if seconds > case.stall_seconds else ()
 
 
-def stream_limits(case: Case) -> Iterator[Finding]:
+def stream_limits(case: Case) -> Iterable[Finding]:
     recording = case.recording
+    is_over = recording.over_deltas or recording.over_choices or recording.over_rewrites or recording.over_text
+    return _stream_limits(case, recording) if is_over else ()
+
+
+def _stream_limits(case: Case, recording: Recording) -> Iterator[Finding]:
     if recording.over_deltas:
         kept = recording.limits.calls
         over = f"{number(recording.over_calls, 'call')} beyond {kept} ({number(recording.over_deltas, 'delta')})"
@@ -375,7 +400,7 @@ def stream_limits(case: Case) -> Iterator[Finding]:
         yield Finding("limit_exceeded", f"{number(recording.over_text, 'character')} of text were not kept")
 
 
-CALL_JUDGES: tuple[Callable[[Case, Choice, ToolCall], Iterator[Finding]], ...] = (
+CALL_JUDGES: tuple[Callable[[Case, Choice, ToolCall], Iterable[Finding]], ...] = (
     identity,
     declared,
     arguments,
@@ -383,7 +408,7 @@ CALL_JUDGES: tuple[Callable[[Case, Choice, ToolCall], Iterator[Finding]], ...] =
     unicode,
     call_limits,
 )
-CHOICE_JUDGES: tuple[Callable[[Case, Choice], Iterator[Finding]], ...] = (
+CHOICE_JUDGES: tuple[Callable[[Case, Choice], Iterable[Finding]], ...] = (
     finish_reason,
     tool_choice,
     text_leak,
@@ -396,14 +421,14 @@ CHOICE_JUDGES: tuple[Callable[[Case, Choice], Iterator[Finding]], ...] = (
     replacement_character,
 )
 # Only for choices with calls.
-CALLING_CHOICE_JUDGES: tuple[Callable[[Case, Choice], Iterator[Finding]], ...] = (
+CALLING_CHOICE_JUDGES: tuple[Callable[[Case, Choice], Iterable[Finding]], ...] = (
     order,
     parallel,
     duplicates,
     id_reused,
     repeated_call,
 )
-STREAM_JUDGES: tuple[Callable[[Case], Iterator[Finding]], ...] = (
+STREAM_JUDGES: tuple[Callable[[Case], Iterable[Finding]], ...] = (
     no_choices,
     stalled,
     missing_usage,

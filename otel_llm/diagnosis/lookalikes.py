@@ -17,15 +17,17 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from otel_llm.diagnosis.declarations import is_schema
 from otel_llm.protocol.json_values import parse_strictly
 from otel_llm.protocol.request import Tool
 from otel_llm.tags.control_tokens import BARS
 from otel_llm.tags.cursor import Cursor
 from otel_llm.tags.grammars import Context
 from otel_llm.tags.json_body import ARGUMENT_KEYS, NAME_KEYS
-from otel_llm.tags.pieces import PieceBuffer
+from otel_llm.tags.mentions import CODE, line_around
+from otel_llm.tags.pieces import ParsedCall, PieceBuffer
 from otel_llm.tags.python_calls import calls_in
-from otel_llm.tags.thoughts import CODE, line_around, read_layout
+from otel_llm.tags.thoughts import read_layout
 from otel_llm.tags.xml_calls import Tags, xml_parameters
 
 FOUND = "\x00"
@@ -53,6 +55,7 @@ _TAGS = xml_parameters(
         json_body=True,
     )
 )
+_TYPED = re.compile(r"<parameter name=\"[^\"]*\"\s+type=")
 _FENCE = re.compile(
     r"^[ \t]*(?P<ticks>`{3,9}|~{3,9})[ \t]*(?:tool|function|(?:tool|function)[ _-]?calls?|tool[ _-]?use)[ \t]*\n",
     re.MULTILINE | re.IGNORECASE,
@@ -68,7 +71,7 @@ _LISTS = frozenset({"tool_calls", "function_call", "tool_call", "tool_use", "cal
 _WRAPPERS = frozenset({"function", "function_call", "tool_call", "tool_use", "call"})
 _KINDS = frozenset({"function", "function_call", "tool_call", "tool_use", "custom"})
 _BESIDE = frozenset(
-    {"id", "type", "index", "call_id", "tool_call_id", "role", "content", "status", "strict", "object", "refusal"}
+    {"id", "type", "index", "call_id", "tool_call_id", "role", "content", "status", "object", "refusal"}
 )
 
 
@@ -167,9 +170,28 @@ def _read_invokes(text: str, tools: Mapping[str, Tool]) -> tuple[list[str], int]
     out = PieceBuffer(cursor)
     for _ in _TAGS(cursor, out, Context(tools, "invoke", "")):
         pass
-    calls = [piece.call for piece in out.drain() if piece.kind == "begin" and piece.call is not None]
-    names = [call.name for call in calls if call.complete and call.well_formed and call.name in tools]
-    return ([name for name in names if name is not None], cursor.settled) if names else None
+    arguments: dict[ParsedCall, str] = {}
+    for piece in out.drain():
+        if piece.call is not None:
+            arguments[piece.call] = arguments.get(piece.call, "") + (piece.text if piece.kind == "arguments" else "")
+    names = [
+        call.name
+        for call, body in arguments.items()
+        if call.name is not None
+        and call.name in tools
+        and call.complete
+        and call.well_formed
+        and not _declares(body, text, tools[call.name])
+    ]
+    return (names, cursor.settled) if names else None
+
+
+def _declares(arguments: str, text: str, tool: Tool) -> bool:
+    """Whether the arguments are a schema, or parameters that have a type and no value."""
+    value = _json(arguments)
+    if not isinstance(value, dict):
+        return False
+    return is_schema(value, tool) or (bool(value) and not any(value.values()) and _TYPED.search(text) is not None)
 
 
 def _is_in_sentence(text: str, start: int, end: int) -> bool:
@@ -209,7 +231,8 @@ def _in_fence(body: str, tools: Mapping[str, Tool]) -> list[str] | None:
 def _called(match: re.Match[str], text: str, tools: Mapping[str, Tool]) -> _Found | None:
     names = [word for word in re.findall(r"[\w.\-:/]+", match["head"]) if word in tools]
     end = _end_of_object(text, match.end()) if len(names) == 1 else None
-    if end is None or not isinstance(_json(text[match.end() : end]), dict):
+    arguments = None if end is None else _json(text[match.end() : end])
+    if end is None or not isinstance(arguments, dict) or is_schema(arguments, tools[names[0]]):
         return None
     closing = re.compile(r"\s*\)?\s*\]").match(text, end)
     return None if closing is None else _Found(match.start(), closing.end(), names)
@@ -252,7 +275,7 @@ def _in_whole_text(text: str, tools: Mapping[str, Tool]) -> list[str] | None:
     if text[:1] not in {"{", "["} or len(text) > 4 * _LONGEST:
         return None
     value = _json(text)
-    names = list(_called_in(value, 0)) if isinstance(value, (dict, list)) else []
+    names = list(_called_in(value, tools, 0)) if isinstance(value, (dict, list)) else []
     return [name for name in names if name is not None] if names and all(name in tools for name in names) else None
 
 
@@ -263,13 +286,13 @@ def _json(text: str) -> Any:
         return None
 
 
-def _called_in(value: Any, depth: int) -> Iterator[str | None]:
-    """The names of the calls that a value is; None for anything that is no call."""
+def _called_in(value: Any, tools: Mapping[str, Tool], depth: int, within: str = "") -> Iterator[str | None]:
+    """The names of the calls that a value is; None for anything that is no call. `within`: the key it stands behind."""
     if isinstance(value, list):
         if not value:
             yield None
         for element in value:
-            yield from _called_in(element, depth + 1) if depth < 3 else (None,)
+            yield from _called_in(element, tools, depth + 1) if depth < 3 else (None,)
         return
     if not isinstance(value, dict) or depth >= 4:
         yield None
@@ -278,12 +301,12 @@ def _called_in(value: Any, depth: int) -> Iterator[str | None]:
     (only, *more) = others or {""}
     inner = value.get(only)
     if not more and (only in _LISTS or (only in _WRAPPERS and isinstance(inner, dict))):
-        yield from _called_in(inner, depth + 1)
+        yield from _called_in(inner, tools, depth + 1, only)
     else:
-        yield _name_of(value, others)
+        yield _name_of(value, others, tools, within)
 
 
-def _name_of(value: Mapping[str, Any], others: set[str]) -> str | None:
+def _name_of(value: Mapping[str, Any], others: set[str], tools: Mapping[str, Tool], within: str) -> str | None:
     names = [key for key in others if key in NAME_KEYS or key == "function"]
     bodies = [key for key in others if key in ARGUMENT_KEYS or key == "input"]
     kind = value.get("type")
@@ -294,6 +317,9 @@ def _name_of(value: Mapping[str, Any], others: set[str]) -> str | None:
     name, arguments = value[names[0]], value[bodies[0]]
     if isinstance(arguments, str):
         arguments = _json(arguments)
-    if not isinstance(arguments, dict) or (isinstance(arguments.get("properties"), dict) and "type" in arguments):
+    if not isinstance(name, str) or not isinstance(arguments, dict):
         return None
-    return name if isinstance(name, str) else None
+    if within == "function" and bodies[0] == "parameters" and not arguments:
+        # In such a function, a call has `arguments`.
+        return None
+    return None if is_schema(arguments, tools.get(name)) else name

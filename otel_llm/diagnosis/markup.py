@@ -6,8 +6,10 @@ Both are judged only where the request is known: if it holds the token or the ma
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
+from functools import cached_property
 
+from otel_llm.diagnosis.bounds import judged_part
 from otel_llm.diagnosis.case import Case, Finding
 from otel_llm.diagnosis.wording import listed, number, shown
 from otel_llm.protocol.choice import Choice
@@ -29,10 +31,17 @@ MARKUP = re.compile("[<>\\[\\]|\uff5c\u25c1\u25b7]")
 _MAY_END = re.compile(r"[<>\[\]▷]")
 
 
-def token_leak(case: Case, choice: Choice) -> Iterator[Finding]:
+def token_leak(case: Case, choice: Choice) -> Iterable[Finding]:
     request = case.request
     if request is None:
-        return
+        return ()
+    for part in choice.text.parts:
+        if MARKUP.search(part) is not None:
+            return _leaked_tokens(case, choice, request)
+    return _leaked_tokens(case, choice, request) if choice.calls else ()
+
+
+def _leaked_tokens(case: Case, choice: Choice, request: ChatRequest) -> Iterator[Finding]:
     for call in choice.calls:
         token = _token_in_arguments(case, choice, call, request)
         if token is not None:
@@ -45,22 +54,27 @@ def token_leak(case: Case, choice: Choice) -> Iterator[Finding]:
         return
     from otel_llm.tags.control_tokens import may_hold_tokens  # slow to import, and rarely needed
 
-    if not may_hold_tokens(text):
+    if not may_hold_tokens(judged_part(text)):
         return
-    is_held = _held_by(request)
+    said = _Said(request)
     tokens = [token.text for token in case.answer(choice).tokens()]
-    tokens = [token for token in dict.fromkeys(tokens) if not is_held(token)]
+    tokens = [token for token in dict.fromkeys(tokens) if not said.holds(token)]
     if tokens:
         yield Finding("token_leak", f"{listed(tokens)} in the text")
 
 
-def reasoning_leak(case: Case, choice: Choice) -> Iterator[Finding]:
+def reasoning_leak(case: Case, choice: Choice) -> Iterable[Finding]:
     request = case.request
-    if request is None or request.wants_raw_thoughts or not choice.text.parts or not case.is_settled(choice):
-        return
+    if request is None or request.wants_raw_thoughts:
+        return ()
+    for part in choice.text.parts:
+        if MARKUP.search(part) is not None:
+            return _leaked_thoughts(case, choice, request) if case.is_settled(choice) else ()
+    return ()
+
+
+def _leaked_thoughts(case: Case, choice: Choice, request: ChatRequest) -> Iterator[Finding]:
     text = choice.text.whole
-    if MARKUP.search(text) is None:
-        return
     from otel_llm.tags.thoughts import THOUGHT_MARKS, may_hold_thoughts
 
     if not may_hold_thoughts(text):
@@ -68,13 +82,13 @@ def reasoning_leak(case: Case, choice: Choice) -> Iterator[Finding]:
     models = (request.model.lower(), (case.recording.response_model or "").lower())
     documented = any(name in model for name in _THINKS_IN_TEXT for model in models)
     openers = {closing: opening for opening, closing in THOUGHT_MARKS.items()}
-    is_held = _held_by(request)
+    said = _Said(request)
     found = [
         thought
         for thought in case.answer(choice).thoughts
-        if not is_held(opening := openers.get(thought.mark, thought.mark))
+        if not said.holds(opening := openers.get(thought.mark, thought.mark))
         and not (documented and opening == "<think>")
-        and not is_held(THOUGHT_MARKS[opening])
+        and not said.holds(THOUGHT_MARKS[opening])
     ]
     if found:
         length = sum(len(thought.inner.strip()) for thought in found)
@@ -82,35 +96,48 @@ def reasoning_leak(case: Case, choice: Choice) -> Iterator[Finding]:
         yield Finding("reasoning_leak", f"{marks} in the text, with {number(length, 'character')} of thoughts")
 
 
-def _held_by(request: ChatRequest) -> Callable[[str], bool]:
-    """A function that says whether the request holds a token or a mark. The request is only read so many times."""
-    known: dict[str, bool] = {}
+class _Said:
+    """What a request says, in any letter case. It is read once, and only if there is a token or mark to look for."""
 
-    def is_held(token: str) -> bool:
+    def __init__(self, request: ChatRequest) -> None:
+        self._request = request
+        self._known: dict[str, bool] = {}
+
+    def holds(self, token: str) -> bool:
+        """Whether a token or a mark is in it, or this cannot be known."""
         core = _CORE.match(token)
-        word = core.group() if core else token
-        if word not in known:
-            if len(known) >= _MOST_SOUGHT:
+        word = (core.group() if core else token).casefold()
+        if word not in self._known:
+            if len(self._known) >= _MOST_SOUGHT:
                 return True
-            known[word] = request.said.holds(word)
-        return known[word]
+            self._known[word] = self._text is None or word in self._text
+        return self._known[word]
 
-    return is_held
+    def has_word(self, word: str) -> bool:
+        return self._text is None or re.search(rf"\b{re.escape(word.casefold())}\b", self._text) is not None
+
+    @cached_property
+    def _text(self) -> str | None:
+        return self._request.said.folded()
 
 
 def _token_in_arguments(case: Case, choice: Choice, call: ToolCall, request: ChatRequest) -> str | None:
     """The token that a string in the arguments ends with, None if none does."""
-    if call.exceeds_limit or not case.is_final(choice, call) or _MAY_END.search(call.arguments) is None:
+    if _MAY_END.search(call.arguments) is None or call.exceeds_limit or not case.is_final(choice, call):
         return None
-    from otel_llm.tags.control_tokens import token_at_end
+    from otel_llm.tags.control_tokens import is_word, token_at_end
 
-    is_held = _held_by(request)
+    said = _Said(request)
     pending: list[object] = [call.arguments if case.is_free_text(call) else case.reading(call).value]
     while pending:
         value = pending.pop()
         if isinstance(value, str):
             token = token_at_end(value)
-            if token is not None and not is_held(token):
+            if (
+                token is not None
+                and not said.holds(token)
+                and not (is_word(token) and said.has_word(token.strip("<|>")))
+            ):
                 return token
         elif isinstance(value, dict):
             pending.extend(value.values())

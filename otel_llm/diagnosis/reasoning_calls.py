@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 from otel_llm.diagnosis.case import Case, Finding
 from otel_llm.diagnosis.wording import listed, number
 from otel_llm.protocol.choice import Choice
 
 
-def call_in_reasoning(case: Case, choice: Choice) -> Iterator[Finding]:
+def call_in_reasoning(case: Case, choice: Choice) -> Iterable[Finding]:
+    if choice.calls or case.request is None or not case.request.tools:
+        return ()
     calls = case.thought_calls(choice)
-    if calls:
-        names = listed(sorted({name for name, _ in calls}))
-        syntaxes = listed(sorted({syntax for _, syntax in calls}))
-        detail = f"{number(len(calls), 'call')} of {names} in the thoughts, in the syntax {syntaxes}, and nothing else"
-        yield Finding("call_in_reasoning", detail)
+    if not calls:
+        return ()
+    names = listed(sorted({name for name, _ in calls}))
+    syntaxes = listed(sorted({syntax for _, syntax in calls}))
+    detail = f"{number(len(calls), 'call')} of {names} in the thoughts, in the syntax {syntaxes}, and nothing else"
+    return (Finding("call_in_reasoning", detail),)
 
 
 def calls_in_thoughts(case: Case, choice: Choice) -> list[tuple[str, str]]:
@@ -36,7 +39,7 @@ def calls_in_thoughts(case: Case, choice: Choice) -> list[tuple[str, str]]:
     marked: list[str] = []
     if text.strip():
         answer = case.answer(choice)
-        if answer.leaks or not is_empty(answer.rest):
+        if answer.leaks or answer.unread or not is_empty(answer.rest):
             return []
         marked = [thought.inner for thought in answer.thoughts]
     found = []

@@ -6,7 +6,7 @@ costs one search for its last characters.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from otel_llm.diagnosis.case import Case, Finding
@@ -58,10 +58,15 @@ def _length(text: str, unit: int, known: int) -> int:
     return len(text) - at - 1
 
 
-def repetition(case: Case, choice: Choice) -> Iterator[Finding]:
+def repetition(case: Case, choice: Choice) -> Iterable[Finding]:
     """Whether the end of the text, the thoughts or the arguments is one unit over and over."""
-    if choice.text.length + choice.reasoning.length < _LEAST_OF_CUT and not choice.calls:
-        return
+    longest = max(choice.text.length, choice.reasoning.length)
+    for call in choice.calls:
+        longest = max(longest, call.length)
+    return _repetitions(case, choice) if longest >= _LEAST_OF_CUT else ()
+
+
+def _repetitions(case: Case, choice: Choice) -> Iterator[Finding]:
     recording = case.recording
     stopped = choice.finish_reason is None and recording.outcome in {"closed", "cancelled", "abandoned"}
     least = _LEAST_OF_CUT if stopped or choice.finish_reason == "length" else _LEAST

@@ -12,18 +12,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from otel_llm.diagnosis.declarations import is_schema
 from otel_llm.diagnosis.lookalikes import FOUND, find_lookalikes
 from otel_llm.protocol import json_values
-from otel_llm.protocol.fields import field
 from otel_llm.protocol.request import Tool
+from otel_llm.tags.formats import FORMATS
 from otel_llm.tags.pieces import ParsedCall, Piece
 from otel_llm.tags.scanner import Scanner
 
-_SLICE = 16_384
-_MOST_PIECES = 25_000
+_SLICE = 4_096
+# Each line of a fence is two pieces, and each mark outside of code that begins no call is one of a single character,
+# which costs more.
+_MOST_PIECES = 40_000
+_MOST_FAILED = 12_000
+
+
+_MARKS = frozenset("<[{`~|\uff5c\u25c1")
+_OPENERS = Counter(opener for entry in FORMATS for opener in entry.openers)
+# What follows the first character of an opening marker of several formats, each of which is tried.
+_SHARED = tuple({"function", *(opener[1:] for opener, count in _OPENERS.items() if count > 1 and len(opener) > 4)})
 
 
 class Leak(NamedTuple):
@@ -53,12 +64,14 @@ def find_leaks(text: str, tools: Mapping[str, Tool], *, ended: bool = True, mark
         return Leaks([], rest=text)
     pieces: list[Piece] = []
     scanner = Scanner(tools or None)
-    unread = 0
+    unread = failed = 0
     for start in range(0, len(text), _SLICE):
-        if len(pieces) > _MOST_PIECES:
+        if len(pieces) > _MOST_PIECES or failed > _MOST_FAILED:
             unread = len(text) - start
             break
-        pieces.extend(scanner.feed(text[start : start + _SLICE]))
+        found_here = scanner.feed(text[start : start + _SLICE])
+        failed += sum(_failed(piece) for piece in found_here)
+        pieces.extend(found_here)
     pieces.extend(scanner.flush())
     bodies: dict[ParsedCall, list[str]] = {}
     for piece in pieces:
@@ -70,13 +83,24 @@ def find_leaks(text: str, tools: Mapping[str, Tool], *, ended: bool = True, mark
         if call.name is not None
         and call.name in tools
         and _is_whole(call)
-        and (call.has_marker or not (marked_only or _is_schema("".join(bodies.get(call, ())), tools[call.name])))
+        and (call.has_marker or not (marked_only or _declares("".join(bodies.get(call, ())), tools[call.name])))
     ]
     rest = "".join(_left_over(pieces))
     if any(name in rest for name in tools):
         lookalikes, rest = find_lookalikes(rest, tools, marked_only=marked_only)
         found += [Leak(call.name, call.format) for call in lookalikes]
     return Leaks(found, unread, rest)
+
+
+def _failed(piece: Piece) -> int:
+    """How many readings a piece has cost, each of which may have been in vain."""
+    if piece.kind == "begin":
+        return 4
+    if piece.kind != "text":
+        return 0
+    if piece.text == "[" or piece.text.startswith(_SHARED):
+        return 6 if piece.text != "[" else 2
+    return piece.text in _MARKS or piece.text[0] == "{"
 
 
 def _left_over(pieces: list[Piece]) -> Iterator[str]:
@@ -89,12 +113,10 @@ def _left_over(pieces: list[Piece]) -> Iterator[str]:
             yield piece.text
 
 
-def _is_schema(arguments: str, tool: Tool) -> bool:
+def _declares(arguments: str, tool: Tool) -> bool:
     """Whether the arguments are a schema, although the tool takes none."""
     value = json_values.read(arguments).value
-    if not isinstance(value, dict) or value.get("type") != "object" or not isinstance(value.get("properties"), dict):
-        return False
-    return field(field(tool.parameters, "properties"), "properties") is None
+    return isinstance(value, dict) and is_schema(value, tool)
 
 
 def _is_whole(call: ParsedCall) -> bool:

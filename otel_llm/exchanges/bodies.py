@@ -1,9 +1,13 @@
-"""One response body, bytes in and entries out: a stream of events, or one JSON document.  Pure."""
+"""One response body, bytes in and entries out: a stream of events, or one JSON document.  Pure.
+
+A client stops reading at `[DONE]`. What comes behind it is neither read nor judged here, so that a response is judged
+as it was live; it is a fault of the framing only if an answer, or an error, is lost there.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from otel_llm.exchanges.entries import Chunk, Entry, ResponseEnd, ResponseStart, Unread, WholeResponse
@@ -11,6 +15,7 @@ from otel_llm.protocol.apis import EMPTY, RESPONSES, kind_of
 from otel_llm.protocol.body import ResponseBody
 from otel_llm.protocol.choice import Outcome
 from otel_llm.protocol.errors import UnreadableError, error_in, message_in_body, message_of
+from otel_llm.protocol.fields import field
 from otel_llm.protocol.framing import Framing
 from otel_llm.protocol.json_values import parse_json
 from otel_llm.protocol.sse import ServerSentEvent, Stray
@@ -20,11 +25,12 @@ _SHOWN_OF_A_LINE = 200
 
 
 class BodyReader:
-    """Reads one body. `title` and `request` belong to the exchange; a stream that follows `[DONE]` is a new response.
+    """Reads one body. `title` and `request` belong to the exchange.
 
     `status`: the HTTP status. The body of an HTTP error is not judged. `content_type`: the header, if it is known.
     `url`: where the request was sent, if that is known. `may_lack_body`: an empty body may not be what the server sent,
-    so it is not judged. Raises UnreadableError if the body is too long.
+    so it is not judged. `may_be_several`: it may be the bodies of several responses, one behind another's `[DONE]`.
+    Raises UnreadableError if the body is too long.
     """
 
     def __init__(
@@ -36,6 +42,7 @@ class BodyReader:
         *,
         url: str = "",
         may_lack_body: bool = False,
+        may_be_several: bool = False,
     ) -> None:
         self._title = title
         self._url = url
@@ -43,10 +50,14 @@ class BodyReader:
         self._error_status = None if 200 <= status < 300 else status
         self._error_body = b""
         self._may_lack_body = may_lack_body
+        self._may_be_several = may_be_several
         self._count = 0
         self._body = ResponseBody()
         self._open = False
         self._failed = False
+        # The end of a response whose `[DONE]` came.
+        self._done: ResponseEnd | None = None
+        self._response_id: Any = None
         self._framing = Framing(content_type)
         self._first_stray = b""
 
@@ -58,6 +69,18 @@ class BodyReader:
             yield from self._strays(time_ns)
             yield from self._event(event, time_ns)
         yield from self._strays(time_ns)
+
+    def all_of(self, pieces: Iterable[tuple[bytes, int | None]]) -> Iterator[Entry]:
+        """The entries of pieces, each with its time, but not the end. Where they cannot be read on, the response ends.
+
+        Raises UnreadableError, then.
+        """
+        try:
+            for data, time_ns in pieces:
+                yield from self.feed(data, time_ns)
+        except UnreadableError:
+            yield from self.finish("error", "the file ends here")
+            raise
 
     def finish(self, outcome: Outcome = "completed", note: str = "", time_ns: int | None = None) -> Iterator[Entry]:
         """The rest, when the body has ended with the outcome that the file reports."""
@@ -75,13 +98,16 @@ class BodyReader:
             yield from self._strays(time_ns)
             yield from self._event(event, time_ns, at_end=True)
         yield from self._strays(time_ns)
-        if self._open:
+        if self._done is not None:
+            yield self._done
+        elif self._open:
             yield self._end(outcome, note, time_ns)
         elif not self._count and not self._failed:
             yield from self._nothing(outcome, note, time_ns)
 
     def _start(self) -> ResponseStart:
         self._count += 1
+        self._response_id = None
         title = self._title if self._count == 1 else f"{self._title} ({self._count})"
         return ResponseStart(title, self._request, self._url)
 
@@ -118,7 +144,9 @@ class BodyReader:
             self._first_stray = self._first_stray or stray.line
             self._framing.stray(stray.offset, f"the field {stray.field}" if stray.field else "", stray.line)
             message = None if self._failed else _error_told_by(stray)
-            if message is not None:
+            if message is not None and self._done is not None:
+                self._behind_done(stray.offset, stray.line)
+            elif message is not None:
                 self._framing.is_stream = True
                 yield from self._fail(f"an error outside the events: {message}", time_ns)
         self._framing.strays += over
@@ -130,14 +158,21 @@ class BodyReader:
             if self._open or not self._count:
                 if not self._open:
                     yield self._start()
-                yield self._end("completed", "", time_ns, is_done=True)
-            if self._failed:
+                self._done = self._end("completed", "", time_ns, is_done=True)
+            if self._failed and self._may_be_several:
                 # What came behind an error belongs to no response.
                 self._failed, self._framing = False, Framing(self._framing.content_type)
             return
         if self._failed:
             return
         text = event.data.decode("utf-8", "surrogateescape")
+        if self._done is not None:
+            if not self._begins_another(text):
+                if _is_lost(text):
+                    self._behind_done(event.offset, data)
+                return
+            yield self._done
+            self._done = None
         try:
             value = parse_json(text)
         except UnreadableError as fault:
@@ -160,7 +195,23 @@ class BodyReader:
         if not self._open:
             self._open = True
             yield self._start()
+        if self._response_id is None:
+            self._response_id = _id_of(value)
         yield Chunk(value, text, event.offset, time_ns)
+
+    def _behind_done(self, offset: int, line: bytes) -> None:
+        if self._done is not None and self._done.framing is not None:
+            self._done.framing.stray(offset, "behind [DONE], where no client reads", line)
+
+    def _begins_another(self, text: str) -> bool:
+        """Whether an event behind `[DONE]` is the first of another response."""
+        value = _read(text) if self._may_be_several else None
+        if not isinstance(value, Mapping) or error_in(value) is not None:
+            return False
+        response_id = _id_of(value)
+        if response_id is not None and response_id == self._response_id:
+            return False
+        return bool(value.get("choices")) or ("choices" not in value and kind_of(value) is not None)
 
     def _whole(self, document: bytes, outcome: Outcome, note: str, time_ns: int | None) -> Iterator[Entry]:
         text = document.decode("utf-8", "surrogateescape").strip()
@@ -210,6 +261,27 @@ def _entries(
         raw = json.dumps(chunk)[:1000] if lines is None else lines[place][1]
         yield Chunk(chunk, raw, place, time_ns)
     yield ResponseEnd("completed", "", time_ns, framing)
+
+
+def _read(text: str) -> Any:
+    try:
+        return parse_json(text)
+    except UnreadableError:
+        return None
+
+
+def _id_of(value: Any) -> Any:
+    """The id of the response that a chunk or an event belongs to, None if it has none."""
+    found = field(value, "id") or field(field(value, "response"), "id")
+    return found if isinstance(found, str) else None
+
+
+def _is_lost(text: str) -> bool:
+    """Whether an event says anything that a client would miss, other than the usage."""
+    value = _read(text)
+    if not isinstance(value, Mapping):
+        return bool(text.strip())
+    return error_in(value) is not None or bool(value.get("choices")) or "type" in value
 
 
 def _error_told_by(stray: Stray) -> str | None:

@@ -1,7 +1,7 @@
 """Opens a file of any kind as one of bytes that can be read again from its beginning.
 
 `-` is standard input. What gzip compressed is expanded, and UTF-16, which PowerShell's `>` writes, becomes UTF-8: into
-temporary files, so memory stays small.
+temporary files, so memory stays small. Of compressed data that is cut off or damaged, the part before that is read.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
-from otel_llm.protocol.content_encoding import Expander
+from otel_llm.protocol.content_encoding import Expander, TooLongError
 from otel_llm.protocol.errors import UnreadableError
 
 STANDARD_INPUT = "-"
@@ -23,11 +23,18 @@ _IN_MEMORY = 8 * 1_048_576
 _LONGEST_EXPANDED = 1024 * 1_048_576
 _GZIP_MAGIC = b"\x1f\x8b\x08"
 _LOOKED_AT = 32
+_PIECE = 256
+# With gzip's check sum and length.
+_END = 16
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
-    """The file, at its beginning. Raises OSError, and UnreadableError if it cannot be expanded or decoded."""
+    """The file, at its beginning: a `CutFile` if only a part of it could be expanded.
+
+    Raises OSError, and UnreadableError if it cannot be expanded at all, or to too much.
+    """
+    damage: list[UnreadableError] = []
     with ExitStack() as stack:
         if str(path) == STANDARD_INPUT:
             if sys.stdin is None:
@@ -41,13 +48,35 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
         start = file.read(_LOOKED_AT)
         if start.startswith(_GZIP_MAGIC):
             file.seek(0)
-            file = stack.enter_context(_spooled(_expanded(_blocks(file))))
+            file = stack.enter_context(_spooled(_expanded(_blocks(file), damage)))
             start = file.read(_LOOKED_AT)
         encoding = _utf_16(start)
         file.seek(0)
         if encoding is not None:
             file = stack.enter_context(_spooled(_as_utf_8(_blocks(file), encoding)))
-        yield file
+        yield cast("IO[bytes]", CutFile(file, damage[0])) if damage else file
+
+
+class CutFile:
+    """The readable part of a file. Where a file would be at its end, this raises `damage`."""
+
+    def __init__(self, file: IO[bytes], damage: UnreadableError) -> None:
+        self._file = file
+        self.damage = damage
+
+    def read(self, size: int = -1) -> bytes:
+        return self._or_raise(self._file.read(size))
+
+    def readline(self, size: int = -1) -> bytes:
+        return self._or_raise(self._file.readline(size))
+
+    def seek(self, offset: int) -> int:
+        return self._file.seek(offset)
+
+    def _or_raise(self, data: bytes) -> bytes:
+        if not data:
+            raise self.damage
+        return data
 
 
 def title_of(path: Path) -> str:
@@ -69,11 +98,29 @@ def _spooled(blocks: Iterable[bytes]) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _expanded(blocks: Iterable[bytes]) -> Iterator[bytes]:
+def _expanded(blocks: Iterable[bytes], damage: list[UnreadableError]) -> Iterator[bytes]:
+    """The expanded bytes. What ends them too early is added to `damage`."""
     expander = Expander("gzip", _LONGEST_EXPANDED)
+    try:
+        for piece in _in_pieces(blocks):
+            yield from expander.feed(piece)
+        expander.finish()
+    except TooLongError:
+        raise
+    except UnreadableError as error:
+        damage.append(UnreadableError(f"the file is cut off, or damaged: {error}"))
+
+
+def _in_pieces(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Small pieces, and the end byte by byte: where data is damaged, as by a wrong check sum, a whole piece is lost."""
+    end = b""
     for block in blocks:
-        yield from expander.feed(block)
-    expander.finish()
+        data = end + block
+        for at in range(0, len(data) - _END, _PIECE):
+            yield data[at : min(at + _PIECE, len(data) - _END)]
+        end = data[-_END:]
+    for at in range(len(end)):
+        yield end[at : at + 1]
 
 
 def _utf_16(start: bytes) -> str | None:

@@ -13,7 +13,7 @@ from otel_llm.exchanges.bodies import BodyReader, is_response, is_whole, whole_e
 from otel_llm.exchanges.cassettes import CASSETTE_KEYS
 from otel_llm.exchanges.documents import UNKNOWN_KIND, document_entries
 from otel_llm.exchanges.entries import Chunk, Entry, ResponseEnd, ResponseStart
-from otel_llm.exchanges.opening import opened, title_of
+from otel_llm.exchanges.opening import CutFile, opened, title_of
 from otel_llm.exchanges.recorded import LONGEST_LINE, MARK, lines_of, open_recording, recorded_entries
 from otel_llm.exchanges.traces import trace_entries
 from otel_llm.exchanges.yaml_documents import read_yaml
@@ -48,6 +48,18 @@ def read_exchanges(path: Path) -> Iterator[Entry]:
 
 def entries_of(file: IO[bytes], title: str) -> Iterator[Entry]:
     """The entries of a file that `opened` opened. Raises as `read_exchanges` does."""
+    damage = file.damage if isinstance(file, CutFile) else None
+    try:
+        yield from _entries_of(file, title)
+    except UnreadableError:
+        if damage is None:
+            raise
+        # What else is wrong follows from it.
+    if damage is not None:
+        raise damage
+
+
+def _entries_of(file: IO[bytes], title: str) -> Iterator[Entry]:
     head = file.read(_HEAD)
     if not head.strip():
         raise UnreadableError("it is empty")
@@ -112,9 +124,9 @@ def _blocks(file: IO[bytes]) -> Iterator[bytes]:
 
 def _body(blocks: Iterator[bytes], title: str, saved: SavedHead | None = None) -> Iterator[Entry]:
     status, content_type = (200, "") if saved is None else (saved.status, saved.fields.get("content-type", ""))
-    body = BodyReader(title, None, status, content_type, may_lack_body=True)
+    body = BodyReader(title, None, status, content_type, may_lack_body=True, may_be_several=saved is None)
     damage = ""
-    for entry in chain(chain.from_iterable(map(body.feed, blocks)), body.finish()):
+    for entry in chain(body.all_of((data, None) for data in blocks), body.finish()):
         if isinstance(entry, ResponseEnd) and entry.is_damaged:
             damage = entry.note
         yield entry
@@ -138,7 +150,12 @@ def _json(file: IO[bytes], title: str) -> Iterator[Entry]:
     if isinstance(value, dict) and MARK in value:
         yield from recorded_entries(title, open_recording(first, lines))
         return
-    second = next((line for line in lines if line.strip()), None)
+    try:
+        second = next((line for line in lines if line.strip()), None)
+    except UnreadableError:
+        if not isinstance(file, CutFile):
+            raise
+        second, lines = None, lines_of(file)
     if second is None and not (isinstance(value, dict) and _is_chunk(value)):
         yield from document_entries(value)
         return

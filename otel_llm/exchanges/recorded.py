@@ -120,11 +120,9 @@ def recorded_entries(title: str, recorded: Recorded) -> Iterator[Entry]:
     body = BodyReader(title, recorded.request_body, recorded.status, content_type, url=recorded.url)
     encoding = str(recorded.response_headers.get("content-encoding", ""))
     if encoding.strip().lower() in {"", "identity"}:
-        for time_ns, data in recorded.reads():
-            yield from body.feed(data, time_ns)
+        yield from body.all_of((data, time_ns) for time_ns, data in recorded.reads())
     else:
-        for piece in expanded((data for _, data in recorded.reads()), encoding):
-            yield from body.feed(piece)
+        yield from body.all_of((piece, None) for piece in expanded((data for _, data in recorded.reads()), encoding))
     if recorded.end is None:
         yield from body.finish("error", "the recording is cut off")
         raise UnreadableError("the recording is cut off: its last line is missing")

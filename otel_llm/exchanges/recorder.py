@@ -24,10 +24,10 @@ from otel_llm.exchanges.recorded import data_line, end_line, head_line
 from otel_llm.exchanges.redaction import (
     Redactor,
     harmless_headers,
-    masked,
     secrets_in_request,
     secrets_in_response,
 )
+from otel_llm.exchanges.server_url import check_url
 from otel_llm.protocol.errors import UnreadableError
 from otel_llm.protocol.json_values import parse_json
 from otel_llm.serving.asgi import ConnectionDropped, Receive, Scope, Send, while_connected
@@ -75,13 +75,12 @@ class Route(NamedTuple):
 class RecordingProxy:
     """An ASGI application. `folder`: where recordings go, a file each; `tell`: is called with a line about each.
 
-    `routes`: for requests that do not go to `upstream`.
+    `routes`: for requests that do not go to `upstream`. Raises ValueError if a URL is not that of a server.
     """
 
     def __init__(self, upstream: str, folder: Path, tell: Callable[[str], None], routes: Sequence[Route] = ()) -> None:
         for url in (upstream, *(route.base_url for route in routes)):
-            if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).netloc:
-                raise ValueError(f"{masked(url, ())!r} is not the URL of a server")
+            check_url(url)
         parts = urlsplit(upstream)
         self._origin = f"{parts.scheme}://{parts.netloc}"
         self.path = parts.path.rstrip("/")

@@ -17,6 +17,7 @@ from otel_llm.protocol.fields import field
 from otel_llm.protocol.framing import Framing
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import Api, ChatRequest, api_of_request, read_request
+from otel_llm.protocol.tools_found import FoundTools
 from otel_llm.telemetry import semconv
 from otel_llm.telemetry.provider import provider_at
 from otel_llm.telemetry.timeline import build_timeline
@@ -25,6 +26,7 @@ from otel_llm.telemetry.timeline import build_timeline
 _STEP_NS = 1_000_000
 # Chunks that tell no API.
 _MOST_HELD = 256
+_SHOWN_OF_A_MESSAGE = 1000
 UNREAD = "unread"
 """The outcome of a response that is not read."""
 
@@ -78,6 +80,7 @@ class Judging:
         self._request = request
         self._stall_seconds = stall_seconds
         self._running: _Response | None = None
+        self._found_tools = FoundTools()
 
     def take(self, entry: Entry) -> Verdict | None:
         """The verdict that this entry completes."""
@@ -86,7 +89,7 @@ class Judging:
         if isinstance(entry, Unread):
             return _unread(entry.title, entry.what)
         if isinstance(entry, ResponseStart):
-            self._running = _Response(entry, self._request, self._stall_seconds)
+            self._running = _Response(entry, self._request, self._stall_seconds, self._found_tools)
         elif self._running is not None and isinstance(entry, ResponseEnd):
             ended, self._running = self._running, None
             return ended.verdict(entry)
@@ -98,10 +101,13 @@ class Judging:
 class _Response:
     """One response: its chunks in, a verdict out. The first chunk that tells decides which API it is."""
 
-    def __init__(self, start: ResponseStart, request: Mapping[str, Any] | None, stall_seconds: float) -> None:
+    def __init__(
+        self, start: ResponseStart, request: Mapping[str, Any] | None, stall_seconds: float, found_tools: FoundTools
+    ) -> None:
         self._title, self._url = start.title, start.url
         self._body = start.request if start.request is not None else request
         self._stall_seconds = stall_seconds
+        self._found_tools = found_tools
         self._held: list[Chunk | WholeResponse] = []
         """What came before anything told the API."""
         self._reading: _Reading | None = None
@@ -133,7 +139,7 @@ class _Response:
         return reading.verdict(end)
 
     def _read_as(self, api: Api) -> _Reading:
-        self._reading = _Reading(self._title, self._body, api, self._stall_seconds, self._url)
+        self._reading = _Reading(self._title, self._body, api, self._stall_seconds, self._found_tools, self._url)
         for held in self._held:
             self._reading.take(held)
         self._held.clear()
@@ -144,11 +150,20 @@ class _Reading:
     """A response that is read as one of an API."""
 
     def __init__(
-        self, title: str, body: Mapping[str, Any] | None, api: Api, stall_seconds: float, url: str = ""
+        self,
+        title: str,
+        body: Mapping[str, Any] | None,
+        api: Api,
+        stall_seconds: float,
+        found_tools: FoundTools,
+        url: str = "",
     ) -> None:
         self._title = title
         self._api = api
-        self._request: ChatRequest | None = None if body is None else read_request(arguments_of(api, body), api)
+        self._request: ChatRequest | None = (
+            None if body is None else found_tools.complete(read_request(arguments_of(api, body), api))
+        )
+        self._found_tools = found_tools
         self._model = "" if self._request is None else self._request.model
         self._provider = provider_at(url)
         self._stall_seconds = stall_seconds
@@ -184,11 +199,13 @@ class _Reading:
         recording.end(end.outcome, self._now)
         outcome, note = recording.outcome or end.outcome, end.note
         if recording.failure is not None and not note:
-            note = f"an error: {recording.failure.message}"
+            note = f"an error: {recording.failure.message[:_SHOWN_OF_A_MESSAGE]}"
         case = Case(recording, self._request, self._stall_seconds, framing=end.framing, api=self._api)
         has_no_answer = outcome == "error" and not recording.choices
         anomalies = diagnose_bytes(case) if has_no_answer else diagnose(case)
         if self._request is not None:
+            if outcome == "completed" and self._api == "responses":
+                self._found_tools.remember(self._request, recording)
             anomalies = [*diagnose_request(self._request, self._provider), *anomalies]
         timeline = build_timeline(recording, anomalies, limit=None, preview=recording.preview)
         attributes: dict[str, Any] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from time import perf_counter_ns, time
 from typing import Any, NamedTuple
@@ -160,6 +161,7 @@ class Server:
         end = b""
         status = 0
         headers: Mapping[str, str] = {}
+        reader: BodyReader | None = None
         try:
             async with self._client.stream("POST", self._url, json=body) as response:
                 status, headers = response.status_code, response.headers
@@ -178,10 +180,17 @@ class Server:
                         break
             entries.extend(reader.finish("closed" if stopped else "completed", time_ns=perf_counter_ns() - began))
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            return Answer(stream, status, self._told(f"{type(error).__name__} {error}".strip())), headers
+            told = self._told(f"{type(error).__name__} {error}".strip())
         except UnreadableError as error:
-            return Answer(stream, status, f"the response cannot be read: {error}"), headers
-        return self._judged(stream, status, entries, end), headers
+            told = f"the response cannot be read: {error}"
+        else:
+            return self._judged(stream, status, entries, end), headers
+        if reader is None:
+            return Answer(stream, status, told), headers
+        # What came before is judged, as it is in a recording.
+        with suppress(UnreadableError):
+            entries.extend(reader.finish("error", told, perf_counter_ns() - began))
+        return replace(self._judged(stream, status, entries, end), error=told), headers
 
     def _judged(self, stream: bool, status: int, entries: list[Entry], end: bytes) -> Answer:
         verdict = next(judge(entries, stall_seconds=self._stall_seconds), None)

@@ -48,8 +48,8 @@ class Limits:
     """Contradicting ids or names of one call; finish reasons of one choice."""
     note: int = 80
     """Length of a contradicting id or name."""
-    failure: int = 1000
-    """Length of an error message of the server."""
+    failure: int = 16_384
+    """Length of an error message of the server. What is sent of it is cut once it is redacted."""
 
 
 class Notice(NamedTuple):

@@ -23,6 +23,9 @@ _REFERENCES = frozenset({"item_reference", "compaction"})
 # Calls that the application answers, unless the server did.
 _EITHER_CALLS = frozenset({"custom_tool_call", "shell_call"})
 
+# Roles of messages that have nothing to do with calls.
+_NOT_THE_MODEL = frozenset({"user", "system", "developer"})
+
 _Kind = Literal["model", "result", "other"]
 
 
@@ -55,7 +58,8 @@ def read_turn(
     """
     messages = given(kwargs.get("messages"))
     if messages is not None:
-        return _last_turn(items_of(messages), _message, whole=True)
+        messages = items_of(messages)
+        return None if _has_no_turn(messages) else _last_turn(messages, _message, whole=True)
     items = items_of(given(kwargs.get("input")))
     previous = text_of(given(kwargs.get("previous_response_id")))
     # Calls that are not in the request may be in the part of the conversation that the server holds.
@@ -66,6 +70,15 @@ def read_turn(
     if previous is not None and all(_item(item).kind != "model" for item in items):
         return (turn or Turn())._replace(previous_response=previous)
     return turn
+
+
+def _has_no_turn(messages: Sequence[Any]) -> bool:
+    """Whether a glance shows that there is no turn: the model has said nothing yet."""
+    for message in reversed(messages):
+        role = message.get("role") if type(message) is dict else None
+        if type(role) is not str or role not in _NOT_THE_MODEL:
+            return False
+    return True
 
 
 def holds_conversation(kwargs: Mapping[str, Any]) -> bool:
@@ -86,20 +99,30 @@ class _Entry(NamedTuple):
     """Whether the application must answer the calls."""
 
 
-_OTHER = _Entry("other")
+_OTHER, _MODEL = _Entry("other"), _Entry("model")
 _Reader = Callable[[Any], _Entry]
 
 
 def _message(message: Any) -> _Entry:
-    role = text_of(message.get("role") if type(message) is dict else field(message, "role"))
+    role = message.get("role") if type(message) is dict else field(message, "role")
+    if type(role) is not str:
+        role = text_of(role)
     if role == "user":
         return _OTHER
     if role == "assistant":
         calls = items_of(field(message, "tool_calls"))
-        return _Entry("model", tuple([call_id for call in calls if (call_id := text_of(field(call, "id")))]))
+        if not calls:
+            return _MODEL
+        return _Entry("model", tuple(ids_of(calls)))
     if role == "tool":
         return _Entry("result", result=text_of(field(message, "tool_call_id")) or "")
     return _OTHER
+
+
+def ids_of(calls: Sequence[Any]) -> list[str]:
+    """The ids of the `tool_calls` of a message."""
+    ids = [call.get("id") if type(call) is dict else field(call, "id") for call in calls]
+    return [call_id for call_id in map(text_of, ids) if call_id is not None]
 
 
 def _item(item: Any) -> _Entry:

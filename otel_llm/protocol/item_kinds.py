@@ -4,9 +4,13 @@ The application answers the calls of functions and custom tools, and of those to
 application runs: the computer, the shells, the patches, and a search for tools with `execution` = `client`. The others
 are run by the server: web and file search, images, code, MCP, and a shell in a container of the server's.
 
+A search that the request declares without `execution` is the server's by OpenAI's default, but a server may leave it to
+the application all the same: the `tool_search_call` says so, by `execution` or by a call id.
+
 xAI's own tools for X are `custom_tool_call` items too. Nothing in such an item says that the server ran it; the request
 does, because it declares no custom tool of that name.
-Sources: the OpenAI API reference, "Responses: input items" and "output items"; https://docs.x.ai/docs/guides/tools;
+Sources: the OpenAI API reference, "Responses: input items" and "output items";
+https://developers.openai.com/api/docs/guides/tools-tool-search; https://docs.x.ai/docs/guides/tools;
 https://openrouter.ai/docs/guides/features/server-tools
 """
 
@@ -131,8 +135,13 @@ def tool_named_by(entry: Any) -> str | None:
 
 
 def is_tool_search(entry: Any) -> bool:
-    """Whether an entry of `tools` only lets the model load other declared tools."""
+    """Whether an entry of `tools` lets the model search for others."""
     return text_of(field(entry, "type")) == TOOL_SEARCH
+
+
+def is_left_to_server(search: Any) -> bool:
+    """Whether a search for tools can find none but those that are declared, because the server runs it for sure."""
+    return text_of(field(search, "execution")) == "server"
 
 
 def tools_in(item: Any, kind: Any) -> Sequence[Any]:

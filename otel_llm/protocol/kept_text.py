@@ -15,22 +15,22 @@ TAIL = 4096
 class KeptText:
     """The text of one choice, or its reasoning."""
 
-    __slots__ = ("_tail", "first", "fresh", "last", "length", "over", "parts")
+    # Defaults of the class, because most choices have no reasoning, and many no text.
+    first: tuple[str, ...] = ()
+    """The deltas of the first lump, each by itself; none if that is over the limit."""
+    last = ""
+    """The last delta; empty if its lump is over the limit."""
+    length = 0
+    """Characters of the text that are kept."""
+    over = 0
+    """Characters beyond the limit."""
+    _tail = ""
 
     def __init__(self) -> None:
         self.fresh: list[Any] = []
         """Deltas that came since the text was last settled, as they came."""
         self.parts: list[str] = []
         """The text up to the limit, in lumps of many deltas."""
-        self.first: tuple[str, ...] = ()
-        """The deltas of the first lump, each by itself; none if that is over the limit."""
-        self.last = ""
-        """The last delta; empty if its lump is over the limit."""
-        self.length = 0
-        """Characters of the text that are kept."""
-        self.over = 0
-        """Characters beyond the limit."""
-        self._tail = ""
 
     @property
     def whole(self) -> str:
@@ -53,7 +53,7 @@ class KeptText:
             self.over += len(text) - room
             kept, self.last = text[:room], ""
         else:
-            self.last = next(delta for delta in reversed(deltas) if delta)
+            self.last = deltas[-1] or next(delta for delta in reversed(deltas) if delta)
             if not self.parts:
                 self.first = tuple(deltas)
         if kept:

@@ -16,6 +16,7 @@ from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
 
 from otel_llm.protocol import json_values
+from otel_llm.protocol.conversation import ids_of
 from otel_llm.protocol.fields import field, given, is_a, items_of, text_of
 from otel_llm.protocol.item_kinds import (
     NAMED_CALLS,
@@ -232,7 +233,10 @@ def past_ids(conversation: Conversation) -> set[str]:
         if type(role) is str and role != "assistant":
             # Most messages, which need not be read for this.
             continue
-        ids.update(call.id for call in _read(message).calls if call.id is not None)
+        if role == "assistant":
+            ids.update(ids_of(items_of(field(message, "tool_calls"))))
+        else:
+            ids.update(call.id for call in _read(message).calls if call.id is not None)
     return ids
 
 

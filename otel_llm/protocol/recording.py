@@ -30,6 +30,7 @@ from otel_llm.protocol.folding import settle_calls
 from otel_llm.protocol.text_recording import TextRecorder
 from otel_llm.protocol.tool_call import CallKind, ToolCall
 from otel_llm.protocol.tool_names import ToolNames, note
+from otel_llm.protocol.usage import says_something
 
 # Text is measured and cut every 64 chunks.
 _TEXT_INTERVAL = 63
@@ -178,7 +179,9 @@ class Recording:
             choices = field(chunk, "choices")
             usage = field(chunk, "usage")
         if usage is not None:
-            self.usage = usage
+            # Some servers send zeros or nulls again after the usage.
+            if self.usage is None or says_something(usage):
+                self.usage = usage
             self._last_usage_chunk = chunk
         if self._head_is_open:
             self.read_head(chunk)
@@ -216,8 +219,8 @@ class Recording:
             if content is None:
                 if tool_calls is None:
                     self._texts.other_fields(known, delta, received_ns)
-            elif known.keep_text is not None:
-                known.keep_text(content)
+            elif (keep_text := known.keep_text) is not None:
+                keep_text(content)
             elif known.text_started_ns is None:
                 self._texts.content(known, content, received_ns)
                 if known.text_started_ns is None:
@@ -261,7 +264,7 @@ class Recording:
             if function_call is not None:
                 self._legacy_call(known, function_call, received_ns)
             if finish_reason is not None:
-                self._finish_reason(known, choice, finish_reason, received_ns)
+                self._finish_reason(known, choice, delta, finish_reason, received_ns)
                 self._finishing_chunk = chunk
 
         return self._take_notices() if self._notices else None
@@ -315,7 +318,7 @@ class Recording:
             function_call = field(message, "function_call")
             if function_call is not None:
                 self._legacy_call(known, function_call, received_ns)
-            self._finish_reason(known, choice, field(choice, "finish_reason"), received_ns)
+            self._finish_reason(known, choice, None, field(choice, "finish_reason"), received_ns)
         if not self.choices:
             self._read_failure(response)
         return self._take_notices()
@@ -337,8 +340,9 @@ class Recording:
             outcome = "error"
         self.outcome = outcome
         self.ended_ns = ended_ns
-        if self.usage is None and self._finishing_chunk is not None:
-            self.usage = self._misplaced_usage(self._finishing_chunk)
+        if self._finishing_chunk is not None and (self.usage is None or not says_something(self.usage)):
+            misplaced = self._misplaced_usage(self._finishing_chunk)
+            self.usage = self.usage if misplaced is None else misplaced
         self._read_last_tier()
         if self.choices and self.usage is not None and (executed := executed_in_usage(self.usage)):
             self.server_items(executed)
@@ -389,11 +393,13 @@ class Recording:
 
     def _read_last_tier(self) -> None:
         """The last chunks say which tier the response was given; the first ones may repeat what the request asked."""
-        for chunk in (self._finishing_chunk, self._last_usage_chunk):
-            tier = None if chunk is None else text_of(undeclared_field(chunk, "service_tier"))
-            if tier is not None:
-                self.service_tier = tier[: self.limits.name]
+        finishing, last = self._finishing_chunk, self._last_usage_chunk
         self._finishing_chunk = self._last_usage_chunk = None
+        for chunk in (finishing, None if last is finishing else last):
+            if chunk is not None and (tier := undeclared_field(chunk, "service_tier")) is not None:
+                tier = text_of(tier)
+                if tier is not None:
+                    self.service_tier = tier[: self.limits.name]
 
     def _choice(self, index: Any) -> Choice | None:
         # A choice without a usable index counts as the only one.
@@ -520,15 +526,15 @@ class Recording:
         except Exception:  # noqa: BLE001  a value that cannot be written as JSON, or that raises
             return ""
 
-    def _finish_reason(self, choice: Choice, source: Any, finish_reason: Any, time_ns: int) -> None:
-        """`source`: the choice, which may carry an error."""
+    def _finish_reason(self, choice: Choice, source: Any, delta: Any, finish_reason: Any, time_ns: int) -> None:
+        """`source`: the choice, which may carry an error. `delta`: its delta, None if it is not streamed."""
         reason = text_of(finish_reason)
         if reason is None:
             return
         if reason == "error":
             self._read_failure(source)
         # A delta with text is searched for these only here.
-        executed = undeclared_field(undeclared_field(source, "delta"), EXECUTED_TOOLS)
+        executed = None if delta is None else undeclared_field(delta, EXECUTED_TOOLS)
         if executed is not None:
             count_executed_tools(choice, executed)
         reason = reason[: self.limits.name]
@@ -555,9 +561,12 @@ class Recording:
             settle_calls(self.calls, self.limits, self.preview, at_end=at_end, most_deltas=most_deltas)
 
     def _take_notices(self) -> list[Notice]:
-        notices = self._notices.copy()
-        self._notices.clear()
-        return notices
+        notices = self._notices
+        if not notices:
+            return []
+        taken = notices.copy()
+        notices.clear()
+        return taken
 
     def _misplaced_usage(self, chunk: Any) -> Any:
         """The usage in `x_groq` (Groq) or in the choice (Moonshot) of the chunk with the finish reason."""

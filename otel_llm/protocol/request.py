@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from otel_llm.protocol.conversation import Turn, holds_conversation, read_turn
 from otel_llm.protocol.fields import arguments_given, field, given, is_a, items_of, text_of
-from otel_llm.protocol.item_kinds import TOOL_SEARCH, is_tool_search, tool_named_by, tools_in
+from otel_llm.protocol.item_kinds import is_left_to_server, is_tool_search, tool_named_by, tools_in
 from otel_llm.protocol.past_calls import Conversation, read_conversation
 from otel_llm.protocol.request_text import RequestText
 
@@ -79,19 +79,30 @@ class ChatRequest(NamedTuple):
     """Whether it asks the server to leave the model's thoughts in the text, with their marks."""
     item_tools: Mapping[str, Tool] = MappingProxyType({})
     """Those of `tools` that items of the conversation declare. Requests that continue from here do not repeat them."""
+    leaves_searches: bool = False
+    """Whether the application may have to answer a search for tools, and so to find any."""
+    has_unseen_tools: bool = False
+    """Whether it may have found some in a part of the conversation that only the server has."""
 
     @property
     def tool_names(self) -> frozenset[str] | None:
         """The names that a call may have, None if any name may be right."""
-        if self.tools is None or self.has_server_tools:
+        if self.tools is None or self.has_server_tools or self.has_unseen_tools:
             return None
         return frozenset(self.tools)
 
-    def with_earlier_tools(self, tools: Mapping[str, Tool]) -> ChatRequest:
-        """The request, where items of the conversation that the server has declare these tools."""
+    def with_earlier_tools(self, tools: Mapping[str, Tool], *, are_all: bool) -> ChatRequest:
+        """The request, where items of the conversation that the server has declare these tools.
+
+        `are_all`: nothing in that part of the conversation is unknown.
+        """
         if self.tools is None:
             return self
-        return self._replace(tools={**tools, **self.tools}, item_tools={**tools, **self.item_tools})
+        return self._replace(
+            tools={**tools, **self.tools},
+            item_tools={**tools, **self.item_tools},
+            has_unseen_tools=self.has_unseen_tools and not are_all,
+        )
 
     def leaves_to_server(self, name: str | None) -> bool:
         """Whether a call of this name is the server's, because only the server has tools that are not declared."""
@@ -127,23 +138,22 @@ def read_request(kwargs: Mapping[str, Any], api: Api = "chat") -> ChatRequest:
     given = arguments_given(kwargs, _READ)
     get = given.get
 
-    tools: dict[str, Tool] | None = {}
-    # A stored prompt may have tools of its own.
-    server_tools = get("prompt") is not None
+    found, in_items = _Entries(), _Entries()
+    tools: dict[str, Tool] | None = found.tools
     for source in (get("tools"), get("functions")):
         if source is None:
             continue
-        if tools is None or not is_a(source, (list, tuple)):
+        if not is_a(source, (list, tuple)):
             tools = None
             break
         for entry in source:
-            server_tools = not _add_tool(tools, entry) or server_tools
-    item_tools: dict[str, Tool] = {}
+            found.add(entry)
     if tools is not None:
-        server_tools = _add_tools_of_items(item_tools, kwargs.get("input")) or server_tools
-        tools |= item_tools
-        # The application may have found tools for the model in a part of the conversation that only the server has.
-        server_tools = server_tools or (TOOL_SEARCH in tools and holds_conversation(kwargs))
+        in_items.add_items(kwargs.get("input"))
+        tools |= in_items.tools
+    # A stored prompt may have tools of its own.
+    server_tools = get("prompt") is not None or found.are_of_server or in_items.are_of_server
+    leaves_searches = found.leave_searches or in_items.leave_searches
 
     choice = get("tool_choice")
     if choice is None:
@@ -164,7 +174,9 @@ def read_request(kwargs: Mapping[str, Any], api: Api = "chat") -> ChatRequest:
         "stream_options" in given and field(get("stream_options"), "include_usage") is True,
         RequestText(kwargs),
         not _THOUGHTS.isdisjoint(given) and _wants_raw(get("reasoning_format"), get("separate_reasoning")),
-        item_tools,
+        in_items.tools,
+        leaves_searches,
+        leaves_searches and holds_conversation(kwargs),
     )
 
 
@@ -199,34 +211,46 @@ def _is_true(value: Any) -> bool:
 
 def read_tools(entries: Iterable[Any]) -> dict[str, Tool]:
     """The tools, by name, that entries of `tools` declare, without those that the server runs itself."""
-    tools: dict[str, Tool] = {}
+    found = _Entries()
     for entry in entries:
-        _add_tool(tools, entry)
-    return tools
+        found.add(entry)
+    return found.tools
 
 
-def _add_tool(tools: dict[str, Tool], entry: Any) -> bool:
-    """Add what an entry of `tools` declares. Returns False if that is a tool that the server runs itself."""
-    tool = read_tool(entry)
-    if tool is not None:
-        tools[tool.name] = tool
-        return True
-    for inner in items_of(field(entry, "tools")) if field(entry, "type") == "namespace" else ():
-        # A namespace. Its calls may have its name before the tool's, so other names are possible, too.
-        tool = read_tool(inner)
+class _Entries:
+    """What entries of `tools` declare.
+
+    `are_of_server`: one is a tool that the server runs itself. `leave_searches`: one is a search for tools that the
+    application may have to answer.
+    """
+
+    __slots__ = ("are_of_server", "leave_searches", "tools")
+
+    def __init__(self) -> None:
+        self.tools: dict[str, Tool] = {}
+        self.are_of_server = self.leave_searches = False
+
+    def add(self, entry: Any) -> None:
+        tool = read_tool(entry)
         if tool is not None:
-            tools[tool.name] = tool
-    return is_tool_search(entry)
+            self.tools[tool.name] = tool
+            if tool.kind != "built_in":
+                return
+        if is_tool_search(entry):
+            self.leave_searches = self.leave_searches or not is_left_to_server(entry)
+        elif tool is None:
+            self.are_of_server = True
+            for inner in items_of(field(entry, "tools")) if field(entry, "type") == "namespace" else ():
+                # A namespace. Its calls may have its name before the tool's, so other names are possible, too.
+                tool = read_tool(inner)
+                if tool is not None:
+                    self.tools[tool.name] = tool
 
-
-def _add_tools_of_items(tools: dict[str, Tool], items: Any) -> bool:
-    """Add the tools that input items declare. Returns whether the server has tools of its own among them."""
-    server_tools = False
-    for item in items_of(given(items)):
-        kind = item.get("type") if type(item) is dict else field(item, "type")
-        for entry in tools_in(item, kind):
-            server_tools = not _add_tool(tools, entry) or server_tools
-    return server_tools
+    def add_items(self, items: Any) -> None:
+        """Add what input items declare."""
+        for item in items_of(given(items)):
+            for entry in tools_in(item, item.get("type") if type(item) is dict else field(item, "type")):
+                self.add(entry)
 
 
 def read_tool(entry: Any) -> Tool | None:

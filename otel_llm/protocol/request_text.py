@@ -12,17 +12,19 @@ from typing import Any
 
 from otel_llm.protocol.fields import given, is_a
 
-_SOURCES = (
-    "messages",
-    "input",
-    "instructions",
-    "tools",
-    "functions",
-    "prompt",
-    "prediction",
-    "response_format",
-    "text",
-    "stop",
+_SOURCES = frozenset(
+    {
+        "messages",
+        "input",
+        "instructions",
+        "tools",
+        "functions",
+        "prompt",
+        "prediction",
+        "response_format",
+        "text",
+        "stop",
+    }
 )
 # Most values and characters that are read.
 _MOST_VALUES = 100_000
@@ -43,8 +45,11 @@ class RequestText:
 
     def __init__(self, kwargs: Mapping[str, Any]) -> None:
         # The application may add to its list of messages before the response has ended.
-        sources = map(kwargs.get, _SOURCES)
-        self._sources = [source.copy() if type(source) is list else source for source in sources if source is not None]
+        self._sources = {
+            name: source.copy() if type(source) is list else source
+            for name, source in kwargs.items()
+            if name in _SOURCES
+        }
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RequestText) and self._given() == other._given()
@@ -66,12 +71,31 @@ class RequestText:
             return True
         return False
 
-    def _given(self) -> list[Any]:
+    def folded(self) -> str | None:
+        """All texts of the request without difference of case, and without escapes. None if they cannot be known."""
+        texts: list[str] = []
+        left = _MOST_CHARACTERS
+        try:
+            for text in self._texts():
+                left -= len(text)
+                if left < 0:
+                    return None
+                texts.append(text)
+        except Exception:  # noqa: BLE001  as above
+            return None
+        whole = "\0".join(texts)
+        if "\\" in whole:
+            whole = _ESCAPE.sub(_character, whole).replace("\\/", "/")
+        if "&" in whole:
+            whole = whole.replace("&lt;", "<").replace("&gt;", ">")
+        return whole.casefold()
+
+    def _given(self) -> dict[str, Any]:
         """The sources that are not marked as omitted."""
-        return [source for source in map(given, self._sources) if source is not None]
+        return {name: source for name, source in self._sources.items() if given(source) is not None}
 
     def _texts(self) -> Iterator[str]:
-        pending = self._given()
+        pending = list(self._given().values())
         count = 0
         while pending:
             value = pending.pop()

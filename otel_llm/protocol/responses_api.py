@@ -22,6 +22,7 @@ from otel_llm.protocol.choice import Notice
 from otel_llm.protocol.fields import field, index_of, is_a, is_empty, items_of, text_of
 from otel_llm.protocol.item_kinds import (
     NAMED_CALLS,
+    TOOL_SEARCH,
     arguments_of,
     arguments_text,
     is_call,
@@ -278,6 +279,9 @@ class ResponseEvents:
             if call_id is None and name is None and is_empty(arguments):
                 return []
             self._has_calls = True
+            if name == TOOL_SEARCH and not is_named and self._request is not None and self._request.leaves_searches:
+                # The server leaves to the application a search that the request left open.
+                self._recording.declare({name})
             call = self._calls.begin(index, item_id, call_id)
             call.name = name
             new = call.new_arguments(arguments)

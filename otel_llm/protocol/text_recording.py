@@ -108,7 +108,7 @@ class TextRecorder:
             elif name == "audio":
                 self.content(choice, field(value, "transcript"), time_ns)
                 choice.has_media = choice.has_media or bool(text_of(field(value, "data")))
-        if items_of(extra.get("images")):
+        if "images" in extra and items_of(extra["images"]):
             # OpenRouter, and others that it stands for.
             choice.has_media = True
         if EXECUTED_TOOLS in extra:

@@ -17,7 +17,19 @@ import re
 from functools import cache
 from typing import NamedTuple
 
-from otel_llm.tags.thoughts import CODE, THOUGHT_MARKS, is_quoted, line_around, read_layout
+from otel_llm.tags.mentions import (
+    CODE,
+    is_explained,
+    is_explained_below,
+    is_labelled,
+    is_named,
+    is_set_apart,
+    is_subject,
+    is_type_argument,
+    line_around,
+    without_head,
+)
+from otel_llm.tags.thoughts import THOUGHT_MARKS
 
 _TOKENS = (
     "<start_of_turn>",  # Gemma
@@ -119,6 +131,7 @@ _TAG = "|".join(
 )
 _MARKUP = re.compile(rf"(?P<special>(?:{_SPECIAL})(?:(?:{_ROLES})\b)?)|{_TAG}|(?P<eos></?s>)")
 _FIRST = re.compile(r"[<\[\]◁]")
+_PLAIN_WORD = re.compile(r"<(?:[be]os|\|(?:im_(?:start|end)|endoftext|e[om][tm]_id|begin_of_text|end_of_text)\|)>")
 # The longest part of a token at an end.
 _LONGEST = 40
 _WHOLE = tuple(
@@ -157,11 +170,11 @@ _WHOLE = tuple(
         }
     )
 )
+# So much of a value is read, from its end.
+_LONGEST_VALUE = 131_072
 _PART_AT_END = re.compile(r"(?:</?[a-z][\w:|]*|</?｜[^<>\n]*|<\|/?[A-Za-z_]\w*|\[/?[A-Z_]+)\|?$")
 _PART_AT_START = re.compile(r"/?[|\w▁]{2,40}(?:[|｜]>|>)")
 _WORD = re.compile(rf"[^\W_]|{CODE}")
-_LIST_HEAD = re.compile(r"[ \t]*(?:[-*+>#]+[ \t]+|\d+[.)][ \t]+)+")
-_EXPLAINS = re.compile(r"\s*[,;)]|\s*[:=–—]|\s+-|[.!?](?:\s|$)")
 _ENDS_SENTENCE = re.compile(r"\s*[.,;:!?)\]\"'”’»]")
 
 
@@ -175,11 +188,11 @@ class Token(NamedTuple):
 
 def may_hold_tokens(text: str) -> bool:
     """Whether there is any token in the text, or a part of one at an end, mentioned or not."""
-    if _FIRST.search(text) is None and _PART_AT_START.match(text.lstrip()) is None:
-        return False
-    plain = read_layout(text).plain
-    ends = _part_at_start(plain) or _part_at_end(plain.rstrip())
-    return ends is not None or bool(_residue(plain, ended=True))
+    if _part_at_start(text) is not None:
+        return True
+    return _FIRST.search(text) is not None and (
+        _MARKUP.search(text) is not None or _part_at_end(text.rstrip()) is not None
+    )
 
 
 def tokens_in(plain: str, *, ended: bool = True) -> list[Token]:
@@ -197,14 +210,19 @@ def tokens_in(plain: str, *, ended: bool = True) -> list[Token]:
 
 def token_at_end(value: str) -> str | None:
     """The token, or the part of one, that a value ends with."""
-    last = value.rstrip()
+    last = value.rstrip()[-_LONGEST_VALUE:]
     if not last or (last[-1] not in ">]|▷[" and not _PART_AT_END.search(last[-_LONGEST:])):
         return None
-    for token in _residue(last, ended=True):
+    for token in reversed(_residue(last, ended=True)):
         if token.end == len(last):
-            return token.text
+            return None if is_type_argument(last, token.start, token.end) else token.text
     part = _part_at_end(last)
     return None if part is None else part.text
+
+
+def is_word(token: str) -> bool:
+    """Whether people write the token without its brackets, too: EOS, im_end."""
+    return _PLAIN_WORD.fullmatch(token) is not None
 
 
 def _residue(text: str, *, ended: bool) -> list[Token]:
@@ -223,7 +241,7 @@ def _residue(text: str, *, ended: bool) -> list[Token]:
         token = Token(match.group(), *match.span())
         if match["eos"]:
             if token.text == "</s>":
-                if not opened.get("<s>") and token.end >= end:
+                if not opened.get("<s>") and token.end >= end and not is_named(line_around(text, *match.span())[0]):
                     found.append(token)
             else:
                 opened["<s>"] = [len(found)]
@@ -275,23 +293,22 @@ def _not_mentioned(text: str, tokens: list[Token], *, ended: bool) -> list[Token
 
 
 def _is_mentioned(text: str, start: int, end: int, *, ended: bool) -> bool:
-    if is_quoted(text, start, end):
-        return True
     before, after = line_around(text, start, end)
+    if is_set_apart(text, start, end, before, after) or is_type_argument(text, start, end):
+        return True
     if not ended and end + len(after) >= len(text):
         # Words may follow.
         return True
     if "\n" in text[start:end]:
         return False
-    head = _LIST_HEAD.match(before)
-    said = before[head.end() :] if head else before
+    if is_labelled(text, start, end, before):
+        return True
+    said, is_item = without_head(before)
     if _WORD.search(said):
-        return _WORD.search(after) is not None or _ENDS_SENTENCE.match(after) is not None
-    if before.lstrip().startswith("|") and "|" in after:
-        return True
-    if head and not after.strip():
-        return True
-    return _EXPLAINS.match(after) is not None
+        return _WORD.search(after) is not None or _ENDS_SENTENCE.match(after) is not None or is_named(before)
+    if not after.strip():
+        return is_item or (is_explained_below(text, end) and not said.strip())
+    return is_explained(after) or is_subject(after, of_cjk=True)
 
 
 def _part_at_start(text: str) -> Token | None:

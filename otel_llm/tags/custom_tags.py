@@ -75,16 +75,27 @@ NAMED_TAGS["llama3"] = NAMED_TAGS["llama"]
 
 
 def read_tags(text: str) -> ToolCallTags:
-    """The tags in a setting: `start,end`, one tag for both, or the name of a format. Raises ValueError for others."""
+    """The tags in a setting: `start,end`, one tag for both, or the name of a format. Raises ValueError for others.
+
+    Case and spaces of a name do not count.
+    """
     parts = [part.strip() for part in text.split(",")]
     if len(parts) > 2:
         raise ValueError(f"{text!r} names {len(parts)} tags; expected 'start,end', one tag, or the name of a format")
     if len(parts) == 2:
         return ToolCallTags(parts[0], parts[1])
     tag = parts[0]
-    if tag in NAMED_TAGS:
-        return NAMED_TAGS[tag]
-    return ToolCallTags(tag, _closing_of(tag))
+    named = NAMED_TAGS.get(as_name(tag))
+    return ToolCallTags(tag, _closing_of(tag)) if named is None else named
+
+
+def as_name(text: str) -> str:
+    """A text as it is compared with names: case and spaces do not count."""
+    return "".join(text.split()).lower()
+
+
+def is_bare_word(text: str) -> bool:
+    return _BARE_WORD.fullmatch(text) is not None
 
 
 def _closing_of(tag: str) -> str:

@@ -7,13 +7,28 @@ How a text is read:
   before several lines of thoughts.
 - Thoughts that begin the text and are never closed go on to its end.
 - A closing mark without an opening one ends thoughts that the chat template opened: all text before it is thoughts.
-- A mark in quotes, or with space and words on both sides in its line, is only mentioned.
+- A mark in quotes, or with space and words on both sides in its line, is only mentioned; so is one that the text
+  around it shows to be its subject (see `mentions.py`).
 """
 
 from __future__ import annotations
 
 import re
 from typing import NamedTuple
+
+from otel_llm.tags.mentions import (
+    CODE,
+    is_defined_below,
+    is_explained,
+    is_labelled,
+    is_named,
+    is_quoted,
+    is_set_apart,
+    is_subject,
+    is_type_argument,
+    line_around,
+    without_head,
+)
 
 THOUGHT_MARKS = {
     "<think>": "</think>",  # Qwen3, DeepSeek R1, GLM, Nemotron and many others
@@ -42,18 +57,19 @@ THOUGHT_MARKS = {
 # `<|end|>` ends other messages too.
 _CLOSING = frozenset(THOUGHT_MARKS.values()) - {"<|end|>"}
 _MARK = re.compile("|".join(sorted(map(re.escape, {*THOUGHT_MARKS, *_CLOSING}), key=len, reverse=True)))
+# One of these is in every mark.
+_WORDS = ("think", "thought", "reasoning>", "THINK", "<|inner_", "<channel|>", "<|channel|>analysis")
 _PLACES = re.compile(rf"(?P<mark>{_MARK.pattern})|(?P<ticks>`+|~~~+)|\n(?=    |\t)|\A(?=    |\t)")
 # What may stand before the first word of a line.
 _HEAD = re.compile(r"[ \t>*+\-#]*(?:\d+[.)][ \t]*)?")
 _INDENTED = re.compile(r"(?:(?: {4}|\t)[^\n]*\n?|[ \t]*\n)+")
 # Two marks with only this between them are mentioned together.
 _BETWEEN = re.compile(r"[\s/,.…&+-]*(?:and|or|und|oder|et|ou|to|y)?[\s/,.…&+-]*", re.IGNORECASE)
-_QUOTES = frozenset("\"'“”‘’«»„‹›「」『』()[]{}*_")
+# Two marks that are items of a list, one below the other.
+_NEXT_ITEM = re.compile(r"[ \t]*\n[ \t]*(?:[-*+•–]|\d+[.)])[ \t]+")
 _ENDS = frozenset(".!?…。！？")
 _STOPS = _ENDS | frozenset(":;")
 _NEAR = 400
-CODE = "\N{OBJECT REPLACEMENT CHARACTER}"
-"""Stands for each character of code."""
 
 
 class Thought(NamedTuple):
@@ -83,26 +99,14 @@ class Layout(NamedTuple):
 
 
 def may_hold_thoughts(text: str) -> bool:
-    """Whether there is any mark in the text, mentioned or not."""
-    return _MARK.search(text) is not None
+    """Whether there may be a mark in the text, mentioned or not."""
+    return any(word in text for word in _WORDS)
 
 
 def read_layout(text: str) -> Layout:
     reader = _Reader(text)
     reader.read()
     return Layout(reader.plain, tuple(reader.thoughts))
-
-
-def line_around(text: str, start: int, end: int) -> tuple[str, str]:
-    """What stands before `start` and after `end` in their lines, up to some distance."""
-    first, last = max(start - _NEAR, 0), end + _NEAR
-    after = text.find("\n", end, last)
-    return text[max(text.rfind("\n", first, start) + 1, first) : start], text[end : last if after < 0 else after]
-
-
-def is_quoted(text: str, start: int, end: int) -> bool:
-    """Whether there are quotes, brackets or marks of emphasis around."""
-    return text[start - 1 : start] in _QUOTES and text[end : end + 1] in _QUOTES if start else False
 
 
 class _Reader:
@@ -156,9 +160,9 @@ class _Reader:
         line_end = self._line_end
         begins_line = len(ticks) >= 3 and _HEAD.fullmatch(line_around(text, start, start)[0])
         if begins_line and "`" not in text[end : min(line_end, end + _NEAR)]:
-            closing = re.compile(rf"^[ \t>]*{ticks[0]}{{{min(len(ticks), 99)},}}[ \t]*$", re.MULTILINE).search(
-                text, line_end
-            )
+            closing = re.compile(
+                rf"^[ \t>]*{ticks[0]}{{{min(len(ticks), 99)},}}[ \t]*(?:$|(?=<[|｜/]))", re.MULTILINE
+            ).search(text, line_end)
             stop = len(text) if closing is None else closing.end()
         elif ticks[0] == "`":
             stop = text.find(ticks, end, line_end)
@@ -179,17 +183,28 @@ class _Reader:
         if close < 0:
             self._over.add(closing)
             is_cut = is_token or (begins_line and after[:1] not in {" ", ","})
-            if is_cut and not is_quoted(text, start, end):
+            if is_cut and not self._is_mentioned(start, end, before, after):
                 # Thoughts that were not finished.
                 self.thoughts.append(Thought(start, len(text), text[end:], mark))
                 return len(text)
             return end
         stop = close + len(closing)
         inner = text[end:close]
-        is_mentioned = is_quoted(text, start, end) or is_quoted(text, start, stop)
-        if not is_mentioned and not is_token and "\n" not in inner:
-            is_pair = bool(inner.strip()) and _BETWEEN.fullmatch(inner) is not None
-            is_mentioned = is_pair or not (begins_line or before.rstrip()[-1:] in _ENDS)
+        if "\n" in inner:
+            if is_quoted(text, start, stop):
+                return stop
+            if self._is_mentioned(start, end, before, after) or (not is_token and _is_in_prose(before, after)):
+                return end
+            is_mentioned = _NEXT_ITEM.fullmatch(inner) is not None and without_head(before)[1]
+        else:
+            is_mentioned = is_quoted(text, start, end) or is_quoted(text, start, stop)
+            is_mentioned = is_mentioned or is_set_apart(text, start, stop, before, line_around(text, stop, stop)[1])
+            opens = not inner.strip() or is_subject(after, of_cjk=True)
+            if opens and is_subject(text[stop : stop + _NEAR], of_cjk=True):
+                is_mentioned = True
+            if not is_mentioned and not is_token:
+                is_pair = bool(inner.strip()) and _BETWEEN.fullmatch(inner) is not None
+                is_mentioned = is_pair or not (begins_line or before.rstrip()[-1:] in _ENDS)
         if not is_mentioned:
             self.thoughts.append(Thought(start, stop, inner, mark))
         return stop
@@ -197,12 +212,29 @@ class _Reader:
     def _closing(self, start: int, end: int, mark: str) -> None:
         text = self._text
         before, after = line_around(text, start, end)
-        said = before.rstrip()
-        if is_quoted(text, start, end):
+        if _is_in_prose(before, after) or is_subject(after, of_cjk=True):
             return
-        in_sentence = said and said[-1] not in _STOPS and before[-1:].isspace()
-        if in_sentence and after.strip() and not after[0].isalnum():
+        if self._is_mentioned(start, end, before, after):
             # Or at its end: `close it with </think>.`
             return
         behind = self.thoughts[-1].end if self.thoughts else 0
         self.thoughts.append(Thought(behind, end, text[behind:start], mark))
+
+    def _is_mentioned(self, start: int, end: int, before: str, after: str) -> bool:
+        text = self._text
+        if is_set_apart(text, start, end, before, after) or is_type_argument(text, start, end) or is_named(before):
+            return True
+        if is_labelled(text, start, end, before):
+            return True
+        said, is_item = without_head(before)
+        if said.strip():
+            return False
+        return is_explained(after) if after.strip() else is_item or is_defined_below(text, end)
+
+
+def _is_in_prose(before: str, after: str) -> bool:
+    """Whether a sentence goes on behind a mark that has space before it."""
+    said = before.rstrip()
+    if not said or said[-1] in _STOPS or not before[-1:].isspace():
+        return False
+    return bool(after.strip()) and not after[0].isalnum()

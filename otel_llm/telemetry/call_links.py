@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from opentelemetry.trace import SpanContext
 
 from otel_llm.protocol.conversation import Turn
-from otel_llm.protocol.request import Tool
+from otel_llm.protocol.recording import Recording
+from otel_llm.protocol.request import ChatRequest
+from otel_llm.protocol.tools_found import FoundTools
 from otel_llm.telemetry.semconv import OTHER
 from otel_llm.transparency.forks import renew_lock_in_children
 
@@ -26,7 +28,6 @@ _MOST_CALLS = 4096
 _MOST_OF_AN_ID = 8
 _MOST_ANSWERED = 64
 _LONGEST_ID = 512
-_MOST_WITH_TOOLS = 256
 
 
 class AnsweredCall(NamedTuple):
@@ -112,8 +113,7 @@ class RecentCalls:
         self._of_response: OrderedDict[str, tuple[SpanContext, tuple[str, ...]]] = OrderedDict()
         # By response id: the calls answered in the conversation before it, as far back as its responses are known.
         self._answered_before: OrderedDict[str, tuple[str, ...]] = OrderedDict()
-        # By response id: the tools that items of the conversation before it declared.
-        self._tools_before: OrderedDict[str, Mapping[str, Tool]] = OrderedDict()
+        self._found_tools = FoundTools()
         self._lock = threading.Lock()
         renew_lock_in_children(self)
 
@@ -163,19 +163,15 @@ class RecentCalls:
             if len(self._answered_before) > self._most:
                 self._answered_before.popitem(last=False)
 
-    def remember_tools(self, tools: Mapping[str, Tool], response_id: str) -> None:
-        """Remember the tools that items of the conversation before this response declared."""
-        if len(response_id) > _LONGEST_ID:
-            return
+    def remember_tools(self, request: ChatRequest, recording: Recording) -> None:
+        """Remember the tools that items of the conversation up to this response declared."""
         with self._lock:
-            self._tools_before[response_id] = tools
-            if len(self._tools_before) > _MOST_WITH_TOOLS:
-                self._tools_before.popitem(last=False)
+            self._found_tools.remember(request, recording)
 
-    def tools_before(self, response_id: str | None) -> Mapping[str, Tool]:
-        """The tools that items of the conversation up to this response declared, as far as is known."""
+    def with_earlier_tools(self, request: ChatRequest) -> ChatRequest:
+        """The request, with the tools of the part of its conversation that the server has, as far as they are known."""
         with self._lock:
-            return self._tools_before.get(response_id or "", {})
+            return self._found_tools.complete(request)
 
     def match_results(self, turn: Turn, trace_id: int, now_ns: int) -> list[AnsweredCall]:
         """The known calls whose results a request in the trace `trace_id` carries."""

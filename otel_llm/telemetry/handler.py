@@ -21,6 +21,26 @@ from otel_llm.telemetry.proxy_meters import proxy_meter_provider
 from otel_llm.telemetry.semconv import SCOPE
 from otel_llm.transparency.faults import attempt
 
+# The method by which each is known. Any object with it will do.
+_METHODS = {
+    "tracer_provider": "get_tracer",
+    "meter_provider": "get_meter",
+    "logger_provider": "get_logger",
+    "completion_hook": "on_completion",
+}
+
+
+def reject_other_objects(function: str, **given: object) -> None:
+    """Raise TypeError if a provider or hook that `function` was `given` is something else. None is the default."""
+    for name, value in given.items():
+        if value is None:
+            continue
+        is_class = isinstance(value, type)
+        if is_class or not callable(getattr(value, _METHODS[name], None)):
+            what = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+            article = "an object" if is_class else f"an object with the method {_METHODS[name]}"
+            raise TypeError(f"{function}(): {name} must be {article}, not {what}")
+
 
 class Telemetry:
     """The tracer, meter and logger of one instrumentation, and its options."""

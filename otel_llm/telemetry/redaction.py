@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from opentelemetry.util.genai.invocation import GenAIInvocation
 from opentelemetry.util.genai.utils import gen_ai_json_dumps
 
 from otel_llm.telemetry.plain_values import plain_arguments
+from otel_llm.telemetry.semconv import OTEL_LLM_REDACTION_WITHHELD_COUNT
 
 WITHHELD = "[withheld]"
 """Sent in place of a text that could not be redacted."""
@@ -62,6 +64,11 @@ class Redaction:
             _warned.add(fault)
             _logger.warning("The function of OTEL_LLM_REDACT failed, and texts are withheld: %s", fault)
         return WITHHELD
+
+    def count_on(self, invocation: GenAIInvocation, before: int = 0) -> None:
+        """Say on a span that ends how many texts were withheld, with those `before`. To be called when all are done."""
+        if self.withheld or before:
+            invocation.attributes[OTEL_LLM_REDACTION_WITHHELD_COUNT] = before + self.withheld
 
     def arguments(self, arguments: str) -> RedactedArguments:
         return RedactedArguments(self, arguments)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from time import perf_counter_ns
 from typing import Any
 
@@ -39,7 +39,6 @@ from otel_llm.telemetry.semconv import (
     OPENAI_RESPONSE_SYSTEM_FINGERPRINT,
     OTEL_LLM_ANOMALY_TYPE,
     OTEL_LLM_CONVERSATION_REPEATED_CALLS,
-    OTEL_LLM_REDACTION_WITHHELD_COUNT,
     OTEL_LLM_STREAM_ANOMALY_COUNT,
     OTEL_LLM_STREAM_ANOMALY_TYPES,
     OTEL_LLM_STREAM_CHUNK_COUNT,
@@ -53,7 +52,7 @@ from otel_llm.telemetry.semconv import (
     OTEL_LLM_TAG_REWRITE_FORMAT,
     OTHER,
 )
-from otel_llm.telemetry.span_errors import error_of
+from otel_llm.telemetry.span_errors import LONGEST_MESSAGE, error_of
 from otel_llm.telemetry.timeline import Event, Timeline
 from otel_llm.transparency.faults import attempt, swallow
 
@@ -94,7 +93,16 @@ def start_request_span(
 class RequestSpan:
     """The span of one request, from its start to the end of its response. `common`: attributes of all its metrics."""
 
-    __slots__ = ("_common", "_invocation", "_remembered", "_request", "_server", "_telemetry", "_withheld")
+    __slots__ = (
+        "_common",
+        "_invocation",
+        "_remembered",
+        "_request",
+        "_server",
+        "_telemetry",
+        "_time_per_output_token",
+        "_withheld",
+    )
 
     def __init__(
         self,
@@ -110,6 +118,8 @@ class RequestSpan:
         self._common = common
         self._invocation = invocation
         self._remembered = 0
+        # In seconds, once that is known.
+        self._time_per_output_token: float | None = None
         # Texts of the request that could not be redacted.
         self._withheld = 0
 
@@ -162,8 +172,7 @@ class RequestSpan:
     def _remember_results(self, recording: Recording) -> None:
         """Remember which calls are answered before this response, because later requests must not repeat results."""
         turn, response_id = self._request.turn, recording.response_id
-        if self._request.item_tools and response_id is not None:
-            self._telemetry.recent_calls.remember_tools(self._request.item_tools, response_id)
+        self._telemetry.recent_calls.remember_tools(self._request, recording)
         # Not if calls were dropped: they may have used the same ids again.
         if turn is not None and response_id is not None and not recording.over_calls:
             span = self._invocation.span.get_span_context()
@@ -223,7 +232,10 @@ class RequestSpan:
             attempt("the turns so far", self._telemetry.past_turns.remember, self._request, recording)
         if error is not None or recording.failure is not None:
             attempt("the end of the span", self._fail, recording, error, redaction)
-        elif timeline.anomalies and self._telemetry.config.anomaly_status == "error":
+            return
+        if redaction is not None:
+            redaction.count_on(invocation, self._withheld)
+        if timeline.anomalies and self._telemetry.config.anomaly_status == "error":
             failed = Error(message=_types_of(timeline.anomalies), type=ERROR_OF_ANOMALY)
             attempt("the end of the span", invocation.fail, failed)
         else:
@@ -233,11 +245,12 @@ class RequestSpan:
         """End the span with the exception that was `raised`, or with the failure that the server reported."""
         failure = recording.failure
         if raised is None and failure is not None:
-            error = Error(message=exportable(failure.message), type=exportable(failure.type))
+            message = failure.message if redaction is None else redaction.text(failure.message)
+            error = Error(message=exportable(message[:LONGEST_MESSAGE]), type=exportable(failure.type))
         elif raised is not None:
-            error = error_of(raised)
+            error = error_of(raised, redaction)
         if redaction is not None:
-            error.message = redaction.text(error.message or "")
+            redaction.count_on(self._invocation, self._withheld)
         self._invocation.fail(error)
 
     def _describe_response(self, recording: Recording, timeline: Timeline, redaction: Redaction | None) -> None:
@@ -256,40 +269,31 @@ class RequestSpan:
         reasons = [exportable(choice.finish_reason) for choice in recording.choices if choice.finish_reason]
         if reasons:
             invocation.finish_reasons = reasons
+        served_by = _served_by(recording)
         invocation.attributes.update(_response_attributes(recording, timeline))
+        invocation.attributes.update(served_by)
+        invocation.metric_attributes.update(served_by)
         if recording.compacted:
             invocation.conversation_compacted = True
         response_usage(invocation, recording.usage)
-        seconds = self._time_per_output_token(recording)
+        seconds = _time_per_output_token(recording, invocation.output_tokens)
         if seconds is not None:
-            invocation.attributes[OTEL_LLM_STREAM_TIME_PER_OUTPUT_TOKEN] = seconds
+            self._time_per_output_token = invocation.attributes[OTEL_LLM_STREAM_TIME_PER_OUTPUT_TOKEN] = seconds
         if self._telemetry.captures_content:
             invocation.output_messages = output_messages(recording)
             if redaction is not None:
                 redaction.parts(invocation.output_messages)
-        withheld = self._withheld + (0 if redaction is None else redaction.withheld)
-        if withheld:
-            invocation.attributes[OTEL_LLM_REDACTION_WITHHELD_COUNT] = withheld
-
-    def _time_per_output_token(self, recording: Recording) -> float | None:
-        """Seconds, or None if it is not known: no usage, or too few tokens or chunks."""
-        tokens, first_ns = self._invocation.output_tokens, recording.first_chunk_ns
-        if not recording.streamed or tokens is None or tokens < 2 or first_ns is None:
-            return None
-        lasted_ns = recording.last_chunk_ns - first_ns
-        return lasted_ns / (tokens - 1) / 1e9 if lasted_ns > 0 else None
 
     def _measure(self, recording: Recording, timeline: Timeline, context: Context) -> None:
         instruments = self._telemetry.instruments
         common = self._common
-        self._invocation.metric_attributes.update(_served_by(recording))
         if recording.streamed:
             outcome = recording.outcome or "completed"
             instruments.streams.add(1, (*common, (OTEL_LLM_STREAM_OUTCOME, outcome)))
             if recording.first_tool_call_ns is not None:
                 waited = (recording.first_tool_call_ns - recording.started_ns) / 1e9
                 instruments.time_to_first_tool_call.record(waited, dict(common), context)
-            seconds = self._time_per_output_token(recording)
+            seconds = self._time_per_output_token
             if seconds is not None:
                 instruments.time_per_output_token.record(seconds, dict(common), context)
         for call in recording.calls:
@@ -393,20 +397,30 @@ def _response_attributes(recording: Recording, timeline: Timeline) -> dict[str, 
             attributes[OTEL_LLM_STREAM_TIME_TO_FIRST_TOOL_CALL] = waited
     if timeline.repeated_calls:
         attributes[OTEL_LLM_CONVERSATION_REPEATED_CALLS] = timeline.repeated_calls
-    attributes.update(_served_by(recording))
     return attributes
+
+
+def _time_per_output_token(recording: Recording, tokens: int | None) -> float | None:
+    """Seconds, or None if it is not known: no usage, or too few tokens or chunks."""
+    first_ns = recording.first_chunk_ns
+    if tokens is None or tokens < 2 or first_ns is None or not recording.streamed:
+        return None
+    lasted_ns = recording.last_chunk_ns - first_ns
+    return lasted_ns / (tokens - 1) / 1e9 if lasted_ns > 0 else None
 
 
 def _types_of(anomalies: Iterable[Anomaly]) -> str:
     return ",".join(sorted({anomaly.type for anomaly in anomalies}))
 
 
-def _served_by(recording: Recording) -> Iterator[tuple[str, str]]:
+def _served_by(recording: Recording) -> dict[str, str]:
     """What the server says of itself, as attributes of the span and of util-genai's metrics."""
+    attributes = {}
     if recording.service_tier:
-        yield OPENAI_RESPONSE_SERVICE_TIER, exportable(recording.service_tier)
+        attributes[OPENAI_RESPONSE_SERVICE_TIER] = exportable(recording.service_tier)
     if recording.system_fingerprint:
-        yield OPENAI_RESPONSE_SYSTEM_FINGERPRINT, exportable(recording.system_fingerprint)
+        attributes[OPENAI_RESPONSE_SYSTEM_FINGERPRINT] = exportable(recording.system_fingerprint)
+    return attributes
 
 
 def _event_limit(span: Span, config: Config) -> int | None:

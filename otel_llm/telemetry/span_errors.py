@@ -5,24 +5,30 @@ from __future__ import annotations
 from opentelemetry.util.genai.types import Error
 
 from otel_llm.protocol.unicode_text import exportable
+from otel_llm.telemetry.redaction import Redaction
 from otel_llm.transparency.faults import attempt
 
-_LONGEST_MESSAGE = 1000
+LONGEST_MESSAGE = 1000
 
 
-def error_of(error: BaseException) -> Error:
+def error_of(error: BaseException, redaction: Redaction | None = None) -> Error:
     """The error of a span that this exception ended."""
-    text = _message(error)
+    # A secret that is cut cannot be recognized, so redaction comes first.
+    longest = LONGEST_MESSAGE if redaction is None else None
+    text = _message(error, longest)
     # The OpenAI SDK says only "Connection error."; the cause says what happened.
     cause = error.__cause__
-    if cause is not None and (reason := _message(cause)) not in text:
+    if cause is not None and (reason := _message(cause, longest)) not in text:
         text = f"{text} ({type(cause).__name__}: {reason})"
+    if redaction is not None:
+        text = redaction.text(text)[:LONGEST_MESSAGE]
+    # It may come from the server, and be anything.
+    text = exportable(text)
     # This reads the exception's message too, which may raise.
     known = attempt("an error's type", Error.from_exception, error)
     kind = type(error).__qualname__ if known is None else known.type
     return Error(message=text, type=exportable(kind), exception=error)
 
 
-def _message(error: BaseException) -> str:
-    # The text may come from the server, and be anything.
-    return exportable((attempt("an error's message", str, error) or type(error).__name__)[:_LONGEST_MESSAGE])
+def _message(error: BaseException, longest: int | None) -> str:
+    return (attempt("an error's message", str, error) or type(error).__name__)[:longest]

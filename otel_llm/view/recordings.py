@@ -14,7 +14,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from otel_llm._version import __version__
 from otel_llm.exchanges import otlp
-from otel_llm.exchanges.opening import opened, title_of
+from otel_llm.exchanges.opening import CutFile, opened, title_of
 from otel_llm.exchanges.reading import entries_of
 from otel_llm.exchanges.verdicts import UNREAD, Verdict, judge
 from otel_llm.protocol.errors import UnreadableError
@@ -37,7 +37,7 @@ def read_file(path: Path) -> File:
         head = file.read(_HEAD)
         file.seek(0)
         if b"resourceSpans" in head and head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
-            return File(otlp.parse_file(file.read()), [])
+            return File(otlp.parse_file(file.read()), [str(file.damage)] if isinstance(file, CutFile) else [])
         request = ExportTraceServiceRequest()
         resource_spans = request.resource_spans.add()
         resource_spans.resource.attributes.append(_attribute(semconv.SERVICE_NAME, title_of(path)))

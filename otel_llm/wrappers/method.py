@@ -323,9 +323,7 @@ def _continued(request: ChatRequest, telemetry: Telemetry) -> ChatRequest:
     """The request, with what is known of the part of its conversation that the server has."""
     turn, known = request.turn, telemetry.recent_calls
     if turn is not None and turn.previous_response is not None:
-        tools = known.tools_before(turn.previous_response)
-        if tools:
-            request = request.with_earlier_tools(tools)
+        request = known.with_earlier_tools(request)
         request = request._replace(turn=known.complete_turn(turn))
     return request._replace(conversation=telemetry.past_turns.complete(request.conversation))
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,6 +65,62 @@ def test_a_base_url_that_is_none(
     out = ["--out", str(tmp_path)] if command == ["record"] else []
     assert main([*command, "--base-url", url, *out]) == 2
     assert f"{url!r} is not the URL of a server" in capsys.readouterr().err
+
+
+COMMANDS_WITH_A_URL = [
+    ["probe", "--model", "m", "--base-url"],
+    ["chat", "--model", "m", "--base-url"],
+    ["record", "--base-url"],
+    ["doctor", "--jaeger"],
+    ["doctor", "--prometheus"],
+    ["doctor", "--collector-health"],
+    ["doctor", "--collector-metrics"],
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS_WITH_A_URL, ids=" ".join)
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("ftp://me:hunter2@a/v1", "ftp://****@a/v1"),
+        ("me:hunter2@a:8000/v1", "****@a:8000/v1"),
+        ("htps://a/v1?api_key=hunter2", "htps://a/v1?****"),
+        ("a/v1?key=hunter2#hunter2", "a/v1?****"),
+        ("http://?token=hunter2", "http://?****"),
+        ("http://me:hunter2@", "http://****@"),
+        ("http://me:hunter2@[::bad/v1", "http://****@[::bad/v1"),
+        ("http://me:hunter2@a:port/v1?token=hunter2", "http://****@a:port/v1?****"),
+        ("http://me:hunter2@a:70000/v1", "http://****@a:70000/v1"),
+        ("http://me:hun/ter2@a/v1", "http://****@a/v1"),
+        ("http://me:hun?ter2@a/v1", "http://****"),
+        ("http://me:hun#ter2@\u2100/v1", "http://****"),
+        ("http://me:hunter2@a\u2100b/v1", "http://****@"),
+        ("http:/me:hunter2@a/v1", "http:/****@a/v1"),
+        ("://me:hunter2@a/v1", "****@a/v1"),
+    ],
+)
+def test_a_wrong_url_is_shown_without_its_secrets(
+    command: list[str], url: str, shown: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    out = ["--out", str(tmp_path)] if command[0] == "record" else []
+    try:
+        status: Any = main([*command, url, *out])
+    except SystemExit as exit_:
+        status = exit_.code
+    error = capsys.readouterr().err
+    assert status == 2
+    assert shown in error
+    assert "hun" not in error
+    assert "ter2" not in error
+
+
+@pytest.mark.parametrize("variable", ["OPENAI_BASE_URL", "GROQ_BASE_URL", "CEREBRAS_BASE_URL"])
+def test_a_url_of_the_environment_is_checked_too(
+    variable: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "me:hunter2@a/v1")
+    assert main(["record", "--out", str(tmp_path)]) == 2
+    assert "'****@a/v1' is not the URL of a server" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -311,6 +311,38 @@ def titled(title: str) -> list[Any]:
         (named(f"add_{BROKEN}ask"), ["replacement_character", "unknown_tool"]),
         ([calls(custom_call(0, "a", "note", f"Caf{BROKEN}")), ends()], ["replacement_character"]),
         ([says(f"The sign {BROKEN} stands for it"), ends("stop")], []),
+        *[
+            ([says(text.replace("?", BROKEN)), ends("stop")], [])
+            for text in (
+                "It shows ?.",
+                "Or ?, or (?)",
+                "| ? | bad |",
+                "| ?? | bad |",
+                "a | ??\nb | ?\n",
+                "'??'",
+                "“??”",
+                "```\n??\n```",
+                "`??`",
+                "The character is U+FFFD: ??",
+                "<td>?</td>",
+            )
+        ],
+        *[
+            ([says(text.replace("?", BROKEN)), ends("stop")], ["replacement_character"])
+            for text in (
+                "Caf??",
+                "Caf?.",
+                "`Caf?`",
+                "```\nCaf?? x\n```",
+                "| Caf? | x |",
+                '"Caf?"',
+                "?? Hello",
+                "Great!?",
+                "\U0001f44d?",
+                "日本?。",
+                "Hello ??",
+            )
+        ],
         ([says(f'The sign "{BROKEN}" or \u201c{BROKEN}\u201d or `{BROKEN}`'), ends("stop")], []),
         (titled(BROKEN), []),
         (titled("\\ufffd"), []),
@@ -374,6 +406,15 @@ def test_usage_that_was_asked_for(last: list[Any], expected: list[str]) -> None:
     assert found(*chunks, asked=ASKED | {"extra_body": {"stream_options": {"include_usage": True}}}) == expected
 
 
+@pytest.mark.parametrize("nothing", [usage_chunk(0, 0), chunk(choices=[]) | {"usage": NULLS}, says("") | {"usage": {}}])
+@pytest.mark.parametrize("came", [says("") | {"usage": {"completion_tokens": 2}}, usage_chunk(9, 2)])
+def test_usage_that_came_counts(came: Any, nothing: Any) -> None:
+    """Zeros and nulls, before it or after it, do not take it back."""
+    for usages in ([came, nothing], [nothing, came], [nothing, came, nothing, nothing]):
+        assert found(says("Hello."), *usages[:-1], ends("stop"), usages[-1], asked=USAGE) == []
+    assert found(says("Hello."), nothing, ends("stop"), nothing, asked=USAGE) == ["missing_usage"]
+
+
 def test_usage_in_other_places() -> None:
     usage = {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}
     of_groq = ends("stop") | {"x_groq": {"id": "r", "usage": usage}}
@@ -381,6 +422,7 @@ def test_usage_in_other_places() -> None:
     of_moonshot["choices"][0]["usage"] = usage
     for last in (of_groq, of_moonshot):
         assert found(says("Hello."), last, asked=USAGE) == []
+        assert found(says("Hello."), last, usage_chunk(0, 0), asked=USAGE) == []
 
 
 # -- how often --

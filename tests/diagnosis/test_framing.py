@@ -34,8 +34,9 @@ def judged(
     request: dict[str, Any] | None = None,
     outcome: Outcome = "completed",
     sizes: tuple[int, ...] = (10**6,),
+    may_be_several: bool = False,
 ) -> list[Verdict]:
-    reader = BodyReader("body", request, content_type=content_type)
+    reader = BodyReader("body", request, content_type=content_type, may_be_several=may_be_several)
     entries: list[Entry] = []
     at = number = 0
     while at < len(body):
@@ -175,7 +176,7 @@ def test_a_stream_that_broke_off_lacks_its_finish_reason_only() -> None:
 
 def test_each_of_several_streams_is_judged() -> None:
     body = HEALTHY_STREAM + "oops\n\n" + HEALTHY_STREAM + events(CHUNK, LAST)
-    verdicts = judged(body.encode())
+    verdicts = judged(body.encode(), may_be_several=True)
     assert [[anomaly.type for anomaly, _ in one.anomalies] for one in verdicts] == [
         [],
         ["invalid_framing"],
@@ -184,10 +185,60 @@ def test_each_of_several_streams_is_judged() -> None:
 
 
 def test_what_came_behind_an_error_is_not_of_the_next_stream() -> None:
-    first, second = judged(f"error: no\n\noops\n\n{events('[DONE]')}{HEALTHY_STREAM}".encode())
+    body = f"error: no\n\noops\n\n{events('[DONE]')}{HEALTHY_STREAM}".encode()
+    first, second = judged(body, may_be_several=True)
     assert (first.outcome, second.outcome) == ("error", "completed")
     assert [kind for kind, _ in found([first])] == ["invalid_framing"]
     assert second.anomalies == []
+
+
+USAGE = {"object": "chat.completion.chunk", "choices": [], "usage": {"total_tokens": 3, "completion_tokens": 1}}
+CALL = {"index": 0, "id": "call_1", "function": {"name": "f", "arguments": "{}"}}
+BEHIND_DONE: dict[str, tuple[str, bool]] = {
+    "usage": (events(USAGE), False),
+    "usage without choices": (events({"usage": {"total_tokens": 3}}), False),
+    "usage and another end": (events(USAGE, "[DONE]"), False),
+    "the end again": (events("[DONE]", "[DONE]"), False),
+    "nothing": (events({}, ""), False),
+    "comments and other lines": (": c\n\nevent: done\n\ngood bye\n\n", False),
+    "text": (events(CHUNK), True),
+    "a call": (events({"choices": [{"index": 0, "delta": {"tool_calls": [CALL]}}]}, "[DONE]"), True),
+    "a finish reason": (events(LAST), True),
+    "an error event": (events({"error": {"message": "no"}}), True),
+    "an error in a field": ('error: {"message": "no"}\n\n', True),
+    "an error in a line": ('{"error": {"message": "no"}}\n\n', True),
+    "what is no JSON": (events("{oops"), True),
+    "an event of the Responses API": (events({"type": "response.completed", "response": {}}), True),
+}
+
+
+@pytest.mark.parametrize("name", BEHIND_DONE)
+@pytest.mark.parametrize("size", [1, 7, 10**6])
+def test_what_comes_behind_the_end_is_of_the_same_response(name: str, size: int) -> None:
+    """No client reads on, so the rest changes nothing; what is lost there is a fault of the framing."""
+    rest, is_fault = BEHIND_DONE[name]
+    asked = ASKED_FOR_A_STREAM | {"stream_options": {"include_usage": True}}
+    (one,) = judged((HEALTHY_STREAM + rest).encode(), request=asked, sizes=(size,))
+    assert (one.outcome, one.note) == ("completed", "")
+    assert one.recording is not None
+    assert one.recording.chunk_count == 2
+    offset = len(HEALTHY_STREAM)
+    detail = f"1 line that is no event, at byte {offset} (behind [DONE], where no client reads)"
+    # The usage that came too late is missing, too.
+    expected = [("invalid_framing", detail)] if is_fault else []
+    assert [entry for entry in found([one]) if entry[0] != "missing_usage"] == expected
+    assert "missing_usage" in [kind for kind, _ in found([one])]
+
+
+@pytest.mark.parametrize("end", ["[DONE]", ""])
+def test_what_comes_behind_the_end_of_one_of_several_responses(end: str) -> None:
+    """In a file of several, a chunk with another id, or none, begins a response; usage does not."""
+    said = {"index": 0, "delta": {"content": "Hi"}, "finish_reason": "stop"}
+    first, second = ({"id": name, **LAST, "choices": [said]} for name in ("a", "b"))
+    body = events(first, "[DONE]", USAGE, {"id": "a", **CHUNK}, second, *([end] if end else []))
+    one, other = judged(body.encode(), may_be_several=True)
+    assert [kind for kind, _ in found([one])] == ["invalid_framing"]
+    assert [kind for kind, _ in found([other])] == ([] if end else ["missing_done"])
 
 
 lines = st.sampled_from(
@@ -196,11 +247,17 @@ lines = st.sampled_from(
 
 
 @settings(deadline=None)
-@given(st.lists(lines), st.lists(st.integers(1, 40), min_size=1, max_size=5), st.sampled_from(["\n", "\r\n"]))
-def test_reads_do_not_matter(body: list[str], sizes: list[int], end: str) -> None:
+@given(
+    st.lists(lines),
+    st.lists(st.integers(1, 40), min_size=1, max_size=5),
+    st.sampled_from(["\n", "\r\n"]),
+    st.booleans(),
+)
+def test_reads_do_not_matter(body: list[str], sizes: list[int], end: str, may_be_several: bool) -> None:
     data = end.join([*body, ""]).encode()
-    at_once = judged(data)
-    in_pieces = judged(data, sizes=tuple(sizes))
+    at_once = judged(data, may_be_several=may_be_several)
+    in_pieces = judged(data, sizes=tuple(sizes), may_be_several=may_be_several)
+    assert may_be_several or len(at_once) <= 1
     assert found(in_pieces) == found(at_once)
     assert [(one.outcome, one.note) for one in in_pieces] == [(one.outcome, one.note) for one in at_once]
 

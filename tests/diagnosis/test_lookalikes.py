@@ -102,6 +102,61 @@ TALK = [
 ]  # fmt: skip
 
 
+DECLARATIONS: list[dict[str, Any]] = [
+    {"name": "add", "parameters": {"type": "object"}},
+    {"name": "add", "parameters": {"type": "OBJECT"}},
+    {"name": "add", "parameters": {"type": ["object", "null"]}},
+    {"name": "add", "parameters": {"properties": {"title": {"type": "string"}}}},
+    {"name": "add", "parameters": {"$ref": "#/$defs/Add"}},
+    {"name": "add", "parameters": {"anyOf": [PARAMETERS]}},
+    {"name": "add", "parameters": {"additionalProperties": False}},
+    {"name": "add", "parameters": {"title": {"type": "string", "description": "What to do"}}},
+    {"name": "add", "parameters": {"title": "Add", **PARAMETERS}},
+    {"name": "add", "strict": True, "parameters": {}},
+    {"name": "add", "description": "Adds it", "parameters": {}},
+    {"name": "add", "input_schema": PARAMETERS},
+    {"name": "add", "inputSchema": {}},
+    {"name": "add", "input": {"type": "object"}},
+    {"type": "function", "function": {"name": "add", "parameters": {}}},
+    {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}},
+    {"function_declarations": [{"name": "add", "parameters": {"type": "OBJECT"}}]},
+    {"functions": [{"name": "add", "parameters": {"type": "object"}}]},
+    {"operationId": "add", "parameters": [{"name": "title", "in": "query"}]},
+]
+
+
+@pytest.mark.parametrize("declared", DECLARATIONS, ids=json.dumps)
+@pytest.mark.parametrize("form", ["%s", "So:\n\n%s\n\nThat is it.", "[%s]", "```tool_call\n%s\n```"])
+def test_a_declaration(declared: dict[str, Any], form: str) -> None:
+    assert leaks(form % json.dumps(declared)) == []
+    assert leaks(form % json.dumps(declared, indent=2)) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f'<function name="add">{json.dumps(PARAMETERS)}</function>',
+        '<function name="add"><parameter name="title" type="string"></parameter></function>',
+        '[Tool add with parameters {"type": "object"}]',
+    ],
+)
+def test_a_declaration_in_tags(content: str) -> None:
+    assert "text_leak" not in leaks(content)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"title": "object"}, {"title": "x", "n": {"type": "a"}}])
+def test_a_call_that_is_no_declaration(arguments: dict[str, Any]) -> None:
+    for key in ("arguments", "parameters"):
+        assert leaks(json.dumps({"name": "add", key: arguments})) == ["text_leak"]
+
+
+def test_a_tool_that_takes_what_a_schema_has() -> None:
+    takes = {"type": "object", "properties": {"type": {"type": "string"}, "properties": {"type": "object"}}}
+    tools = [{"type": "function", "function": {"name": "make", "parameters": takes}}]
+    for arguments in ({"type": "object"}, {"type": "object", "properties": {}}):
+        assert leaks(json.dumps({"name": "make", "parameters": arguments}), tools=tools) == ["text_leak"]
+
+
 def leaks(content: str, size: int | None = None, **asked: Any) -> list[str]:
     size = size or len(content)
     chunks = [says(content[at : at + size]) for at in range(0, len(content), size)]

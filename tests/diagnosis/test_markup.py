@@ -80,6 +80,27 @@ def test_arguments_without_a_token_at_the_end() -> None:
     assert found([calls(call(0, "c", "add", '{"a": "x</parameter>"}')), ends()], held) == []
 
 
+@pytest.mark.parametrize(
+    "said",
+    ["What is <EOS>?", "What is \\u003ceos\\u003E?", "What is &lt;eos&gt;?", "What does EOS mean?"],
+)
+def test_a_token_that_the_user_spoke_of(said: str) -> None:
+    chunks = [calls(call(0, "c", "add", '{"a": "meaning of <eos>"}')), ends()]
+    assert found(chunks, {**ASKED, "messages": [{"role": "user", "content": said}]}) == []
+    for other in ("Search for videos.", "What is <bos>?"):
+        assert found(chunks, {**ASKED, "messages": [{"role": "user", "content": other}]}) != []
+
+
+@pytest.mark.parametrize("unit", ["<tool_call>", "<", "</think>", "<|im_end|>", "`", "```\n", "[f(", '{"name":', "[[{"])
+def test_a_hostile_text(unit: str) -> None:
+    found([says(unit * (200_000 // len(unit)) + " add"), ends("stop")])
+
+
+def test_thoughts_beyond_what_is_judged_are_no_empty_answer() -> None:
+    chunks = [says("<think>a</think>" * 60_000 + "Hello."), ends("stop")]
+    assert [one.type for one in anomalies_of(chunks, ASKED)] == ["reasoning_leak"]
+
+
 def test_a_token_at_the_end_of_free_text() -> None:
     asked = {"tools": [{"type": "custom", "custom": {"name": "run"}}]}
     chunks = [calls(custom_call(0, "c", "run", "ls</parameter>")), ends()]

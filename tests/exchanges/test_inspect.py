@@ -231,6 +231,17 @@ def test_several_streams_in_one_file(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert [one["title"] for one in told] == ["streams", "streams (2)"]
 
 
+def test_usage_behind_the_end_is_of_the_same_response(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fine = {"id": "a", "choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": "stop"}]}
+    usage = {"id": "a", "choices": [], "usage": {"completion_tokens": 1}}
+    body = f"data: {json.dumps(fine)}\n\ndata: [DONE]\n\ndata: {json.dumps(usage)}\n\n"
+    head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
+    for content in (body, f"{head}{body}", yaml.safe_dump(cassette(body))):
+        assert main(["inspect", "--json", written(tmp_path, "stream", content)]) == 0
+        (one,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert one["attributes"]["otel_llm.stream.chunk_count"] == 1
+
+
 def test_several_responses_as_json_lines_of_chunks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [
         {"id": name, "choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": reason}]}
@@ -449,6 +460,42 @@ def test_the_readable_part_is_shown(tmp_path: Path, capsys: pytest.CaptureFixtur
     content = "\n\n".join(BY_TYPE["index_reused"].sample.lines())[:-60]
     assert main(["inspect", written(tmp_path, "file", content)]) == 2
     assert "index_reused" in capsys.readouterr().out
+
+
+GOOD = json.dumps({"id": "a", "choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": "stop"}]})
+CUT: dict[str, tuple[bytes, list[str]]] = {
+    "a stream": (f"data: {CHUNK}\n\ndata: {CHUNK}\n\n".encode(), ["error"]),
+    "a stream that had ended": (f"data: {GOOD}\n\ndata: [DONE]\n\n".encode(), ["completed"]),
+    "a stream, after another": (f"data: {GOOD}\n\ndata: [DONE]\n\ndata: {CHUNK}\n\n".encode(), ["completed", "error"]),
+    "what curl saved": (f"HTTP/1.1 200 OK\r\na: b\r\n\r\ndata: {CHUNK}\n\nda".encode(), ["error"]),
+    "a recording": (b"\n".join(BROKEN.read_bytes().splitlines()[:-2]), ["error"]),
+    "a recording, in a line": (BROKEN.read_bytes()[:-40], ["error"]),
+    "lines of chunks": (f"{CHUNK}\n{CHUNK}\n".encode(), ["error"]),
+    "one chunk": (CHUNK.encode(), ["error"]),
+    "a whole document": (json.dumps(archive(f"data: {GOOD}\n\ndata: [DONE]\n\n")).encode(), ["completed"]),
+    "a whole cassette": (yaml.safe_dump(cassette(f"data: {GOOD}\n\ndata: [DONE]\n\n")).encode(), ["completed"]),
+    "a part of a document": (json.dumps(archive("data: {}")).encode()[:-20], []),
+    "UTF-16": (f"data: {CHUNK}\n\n".encode("utf-16"), ["error"]),
+    "nothing": (b"", []),
+}
+
+
+@pytest.mark.parametrize("damage", ["the end is missing", "the check sum is wrong"])
+@pytest.mark.parametrize("name", CUT)
+def test_the_readable_part_of_a_compressed_file(
+    name: str, damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content, outcomes = CUT[name]
+    packed = zlib.compressobj(wbits=31)
+    compressed = packed.compress(content) + packed.flush(zlib.Z_FULL_FLUSH)
+    if damage == "the check sum is wrong":
+        compressed += packed.flush()[:-8] + b"\1" * 8
+    path = written(tmp_path, "file.gz", compressed)
+    assert main(["inspect", "--json", path]) == 2
+    captured = capsys.readouterr()
+    assert [json.loads(line)["outcome"] for line in captured.out.splitlines()] == outcomes
+    assert captured.err.startswith(f"otel-llm: {path}: the file is cut off, or damaged: ")
+    assert captured.err.count("\n") == 1
 
 
 def test_yaml_aliases_do_not_multiply(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

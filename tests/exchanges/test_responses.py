@@ -158,6 +158,25 @@ def test_several_responses_in_lines(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert [types(one) for one in told(capsys)] == [["invalid_json"], [], ["invalid_json"]]
 
 
+def test_tools_that_an_earlier_exchange_declared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The request that continues from a response does not repeat the item with the tools."""
+    call = function_call("add_task", '{"title": "a"}')
+    declared = {"type": "additional_tools", "role": "developer", "tools": [TOOL]}
+    done = {"type": "function_call_output", "call_id": "call_1", "output": "ok"}
+    requests = [
+        {"input": [{"role": "user", "content": "add"}, declared]},
+        {"input": [done], "previous_response_id": "resp_0"},
+        {"input": [done], "previous_response_id": "resp_elsewhere"},
+    ]
+    exchanges = [
+        yaml.safe_load(cassette(json.dumps(response(call) | {"id": f"resp_{number}"}), "application/json", request))
+        for number, request in enumerate(requests)
+    ]
+    document = exchanges[0] | {"interactions": [one["interactions"][0] for one in exchanges]}
+    assert main(["inspect", "--json", written(tmp_path, yaml.safe_dump(document))]) == 1
+    assert [types(one) for one in told(capsys)] == [[], [], ["unknown_tool"]]
+
+
 @pytest.mark.skipif(not HAS_RESPONSES, reason="this SDK has no Responses API")
 @pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
 def test_it_agrees_with_live_observation(

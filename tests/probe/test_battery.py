@@ -398,6 +398,30 @@ def no_done(body: dict[str, Any]) -> Iterator[Any]:
     return (step for step in answer(body) if step != DONE)
 
 
+def framed(
+    frame: Callable[[str], str] = lambda data: f"data: {data}\n\n",
+    stream_type: str = "text/event-stream",
+    whole_type: str = "application/json",
+) -> Wrong:
+    """A server that writes its bytes itself."""
+
+    def wrong(body: dict[str, Any]) -> Iterator[Any]:
+        steps = list(answer(body))
+        if not body["stream"]:
+            yield Answer(json.dumps(steps[0].body).encode(), headers={"Content-Type": whole_type})
+            return
+        data = [json.dumps(step) if isinstance(step, dict) else "[DONE]" for step in steps]
+        yield Answer("".join(map(frame, data)).encode(), headers={"Content-Type": stream_type})
+
+    return wrong
+
+
+def drops_after_a_stray(body: dict[str, Any]) -> Iterator[Any]:
+    if body["stream"]:
+        yield b"oops\n\n"
+    yield from drops(body)
+
+
 def probed(server: Wrong, capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, dict[str, Any]]:
     """The exit status, and the findings of each check that is not ok: (status, texts)."""
     with ScriptedServer(server) as running:
@@ -496,6 +520,14 @@ def test_a_correct_server_has_no_fault(capsys: pytest.CaptureFixture[str]) -> No
         (swallows(streamed=True, whole=False), "thoughts_and_call", "fault", "streamed: call_in_reasoning"),
         (twice, "no_call", "fault", "streamed: the text came twice"),
         (no_done, "one_call", "fault", "streamed: missing_done"),
+        (framed(stream_type="application/json"), "none", "fault", "streamed: wrong_content_type, application/json"),
+        (framed(stream_type="text/plain"), "cancel", "fault", "streamed: wrong_content_type, text/plain instead"),
+        (framed(stream_type="text/plain"), "ids", "fault", "the next turn, streamed: wrong_content_type, text/plain"),
+        (framed(whole_type="text/event-stream"), "one_call", "fault", "not streamed: wrong_content_type, text/event"),
+        (framed(lambda data: f"message: x\ndata: {data}\n\n"), "enum", "fault", "streamed: invalid_framing"),
+        (framed(lambda data: f"data: {data}\n"), "concurrent", "fault", "streamed: invalid_framing"),
+        (drops_after_a_stray, "named", "fault", "streamed: invalid_framing, 1 line that is no event"),
+        (drops_after_a_stray, "named", "fault", "streamed: RemoteProtocolError"),
         (length_as_tool_calls, "cut_by_max_tokens", "fault", "a call was cut off, but the finish reason is tool_calls"),
         (never_twice_alike(), "one_call", "not judged", "the server's responses vary"),
         (never_calls, "one_call", "not judged", "streamed: the model made 0 of the 1 requested calls"),
@@ -510,7 +542,21 @@ def test_each_fault_is_found(
     exit_status, found = probed(server, capsys, "--only", name)
     assert found[name][0] == status, found
     assert any(text in finding for finding in found[name][1]), found
-    assert exit_status == (1 if status == "fault" else 0)
+    assert exit_status == {"fault": 1, "not judged": 3}.get(status, 0)
+
+
+def test_nothing_that_could_be_judged(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--model", "m", "--only", "one_call", "--only", "none"]
+    with ScriptedServer(busy) as running:
+        assert main(["probe", "--base-url", running.base_url, *options]) == 3
+    out, err = capsys.readouterr()
+    assert "2 not judged" in out
+    assert err.splitlines() == [
+        "otel-llm probe: nothing could be judged: this says neither that the server is correct nor that it is not"
+    ]
+    with ScriptedServer(refuses_n) as running:
+        assert main(["probe", "--base-url", running.base_url, *options, "--only", "two_choices"]) == 0
+    assert "nothing could be judged" not in capsys.readouterr().err
 
 
 def test_a_model_that_thinks_behind_a_correct_server(capsys: pytest.CaptureFixture[str]) -> None:

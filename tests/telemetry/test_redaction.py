@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from opentelemetry import trace
 
 from otel_llm import tool_execution
+from otel_llm.demo.scripted_responses import response, response_events
 from otel_llm.demo.scripted_server import DONE, Answer, ScriptedServer, chunk, completion, error_event, text
 from otel_llm.telemetry import redaction
 from otel_llm.telemetry.redaction import WITHHELD, Redaction
 from tests.helpers.callers import MESSAGES, SyncCaller
+from tests.helpers.sdk_versions import needs_responses
 from tests.helpers.seen import Seen
 from tests.helpers.streams import call, calls
 
@@ -153,6 +155,70 @@ async def test_where_the_function_raises_the_text_is_withheld_and_counted(
     # The message of the exception quotes the text.
     assert SECRET[:4] not in caplog.text
     assert "ValueError" in warning.getMessage()
+
+
+async def test_the_message_of_an_error_is_counted(instrument: Instrument, serve: Serve, connect: Connect) -> None:
+    """With all the other texts of the request, in one count."""
+    seen = instrument(redact=fail)
+    caller = connect(serve(calls(call(0, "call_1", "add_task", "")), error_event(f"key {SECRET} is invalid")))
+    with pytest.raises(Exception, match=SECRET):
+        await caller.read(await caller.stream(stop=["a", "b"]))
+    assert SECRET not in sent_by(seen)
+    assert seen.span.status.description == WITHHELD
+    assert seen.attributes["otel_llm.redaction.withheld_count"] == 3
+
+
+async def test_the_message_of_a_refusal_is_counted(instrument: Instrument, serve: Serve, connect: Connect) -> None:
+    seen = instrument(redact=fail)
+    with pytest.raises(Exception, match=SECRET):
+        await connect(serve(Answer(error_event(f"bad {SECRET}"), 400))).create()
+    assert seen.span.status.description == WITHHELD
+    assert seen.attributes["otel_llm.redaction.withheld_count"] == 1
+
+
+@needs_responses
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_an_error_that_a_response_reports_is_counted(
+    instrument: Instrument, serve: Serve, connect: Connect, streamed: bool
+) -> None:
+    seen = instrument(redact=fail)
+    failed: dict[str, Any] = {"status": "failed", "error": {"code": "server_error", "message": f"lost {SECRET}"}}
+    caller = connect(serve(*(response_events(**failed) if streamed else [Answer(response(**failed))])))
+    result = await caller.respond(stream=streamed)
+    if streamed:
+        await caller.read(result)
+    assert SECRET not in sent_by(seen)
+    assert seen.span.status.description == WITHHELD
+    assert seen.attributes["otel_llm.redaction.withheld_count"] == 1
+
+
+@pytest.mark.parametrize("distance", [985, 995, 1000])
+async def test_an_error_is_redacted_before_it_is_cut(
+    instrument: Instrument, serve: Serve, connect: Connect, distance: int
+) -> None:
+    seen = instrument(redact=cover)
+    caller = connect(serve(error_event(f"{'x' * distance}{SECRET}")))
+    with pytest.raises(Exception, match=SECRET):
+        await caller.read(await caller.stream())
+    with pytest.raises(ValueError, match=SECRET), tool_execution("add_task"):
+        raise ValueError(f"{'x' * distance}{SECRET}")
+    assert len(seen.spans) == 2
+    assert SECRET[:5] not in sent_by(seen)
+
+
+def test_all_texts_of_a_tool_are_counted(instrument: Instrument, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CAPTURE, "span_only")
+    seen = instrument(redact=fail)
+    execution = tool_execution("add_task", arguments={"key": 1})
+    execution.result = "found"
+    with pytest.raises(ValueError, match=SECRET), execution:
+        raise ValueError(f"bad {SECRET}")
+    assert seen.span.status.description == WITHHELD
+    assert seen.attributes["otel_llm.redaction.withheld_count"] == 3
+    monkeypatch.setenv(CAPTURE, "no_content")
+    with pytest.raises(ValueError, match=SECRET), tool_execution("add_task"):
+        raise ValueError(f"bad {SECRET}")
+    assert [(span.attributes or {})["otel_llm.redaction.withheld_count"] for span in seen.spans] == [3, 1]
 
 
 @pytest.mark.parametrize("returned", [None, 5, b"text", ["text"]])

@@ -282,12 +282,95 @@ async def test_tools_that_the_server_has_from_an_earlier_item(
     await caller.respond(**kwargs, input=[{"role": "user", "content": "add"}, item])
     await caller.respond(**kwargs, input=[done], previous_response_id=responses[0]["id"])
     await caller.respond(**kwargs, input=[done], previous_response_id="resp_2")
-    found = [
+    assert types_by_span(instrumented) == [[], [], ["unknown_tool"]]
+
+
+LEFT_OPEN = {"type": "tool_search"}
+SEARCHED = {
+    "type": "tool_search_call",
+    "id": "tsc_1",
+    "call_id": "call_s",
+    "execution": "client",
+    "status": "completed",
+    "arguments": {"goal": "tasks"},
+}
+FOUND = {"type": "tool_search_output", "call_id": "call_s", "execution": "client", "tools": [RESPONSE_TOOL]}
+DONE = {"type": "function_call_output", "call_id": "call_1", "output": "ok"}
+ADD = function_call("add_task", '{"title": "a"}')
+
+
+def types_by_span(seen: Seen) -> list[list[Any]]:
+    """The anomalies of each request, but for the ids, which the scripted server gives again."""
+    names = [
         [(event.attributes or {})["otel_llm.anomaly.type"] for event in span.events if event.name == "otel_llm.anomaly"]
-        for span in instrumented.spans
+        for span in seen.spans
     ]
-    # The scripted server gives the same id again.
-    assert [[name for name in names if name != "id_reused"] for names in found] == [[], [], ["unknown_tool"]]
+    return [[name for name in of_span if name != "id_reused"] for of_span in names]
+
+
+@both_ways
+@pytest.mark.parametrize("said", [{"execution": "client"}, {}], ids=["client", "nothing"])
+async def test_a_search_that_the_request_left_open_is_the_applications(
+    instrumented: Seen, serve: Serve, connect: Connect, said: Item, streamed: bool
+) -> None:
+    item = {name: value for name, value in SEARCHED.items() if name != "execution"} | said
+    await answered(connect, serve, item, streamed=streamed, tools=[LEFT_OPEN])
+    assert instrumented.anomalies == []
+    ((labels, count),) = instrumented.metric("otel_llm.tool_call.count")
+    assert (labels["gen_ai.tool.name"], count) == ("tool_search", 1)
+
+
+@pytest.mark.parametrize("tools", [[], [LEFT_OPEN | {"execution": "server"}]], ids=["none", "of the server"])
+async def test_a_search_that_the_application_was_not_to_run(
+    instrumented: Seen, serve: Serve, connect: Connect, tools: list[Item]
+) -> None:
+    await answered(connect, serve, SEARCHED, tools=tools)
+    assert instrumented.anomalies == ["unknown_tool"]
+
+
+async def test_tools_that_the_application_found(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    """It sends them once; the requests after that continue from there, or hold the whole conversation."""
+    other = function_call("b", "{}", call_id="call_2")
+    outputs = [[SEARCHED], [ADD], [ADD, other], [ADD]]
+    bodies = [response(*items) | {"id": f"resp_{number}"} for number, items in enumerate(outputs)]
+    caller = connect(serve(*([Answer(body)] for body in bodies)))
+    await caller.respond(input="Add a", tools=[LEFT_OPEN])
+    await caller.respond(input=[FOUND], previous_response_id="resp_0", tools=[LEFT_OPEN])
+    await caller.respond(input=[DONE], previous_response_id="resp_1", tools=[LEFT_OPEN])
+    whole = [{"role": "user", "content": "Add a"}, SEARCHED, FOUND, ADD, DONE]
+    await caller.respond(input=whole, tools=[LEFT_OPEN])
+    assert types_by_span(instrumented) == [[], [], ["unknown_tool"], []]
+
+
+@pytest.mark.parametrize("before", [{"previous_response_id": "resp_elsewhere"}, {"conversation": "conv_1"}], ids=str)
+@pytest.mark.parametrize(
+    ("search", "expected"), [(LEFT_OPEN, []), (LEFT_OPEN | {"execution": "server"}, ["unknown_tool"])]
+)
+async def test_tools_found_in_a_conversation_that_only_the_server_has(
+    instrumented: Seen, serve: Serve, connect: Connect, before: Item, search: Item, expected: list[str]
+) -> None:
+    bodies = [response(ADD) | {"id": f"resp_{number}"} for number in range(2)]
+    caller = connect(serve(*([Answer(body)] for body in bodies)))
+    await caller.respond(input="Go on", tools=[search], **before)
+    # What is unknown stays so.
+    before = before if "conversation" in before else {"previous_response_id": "resp_0"}
+    await caller.respond(input=[DONE], tools=[search], **before)
+    assert types_by_span(instrumented) == [expected, expected]
+
+
+async def test_tools_that_the_server_found_earlier(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    found = {"type": "tool_search_output", "id": "tso_1", "call_id": None, "tools": [RESPONSE_TOOL]}
+    bodies = [response(found, ADD), response(ADD) | {"id": "resp_2"}]
+    caller = connect(serve(*([Answer(body)] for body in bodies)))
+    await caller.respond(input="Add a", tools=[LEFT_OPEN])
+    await caller.respond(input=[DONE], tools=[LEFT_OPEN], previous_response_id=bodies[0]["id"])
+    assert types_by_span(instrumented) == [[], []]
+
+
+async def test_a_function_that_is_called_like_the_search(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    tool = RESPONSE_TOOL | {"name": "tool_search"}
+    await answered(connect, serve, function_call("b", "{}"), tools=[tool], previous_response_id="resp_0")
+    assert instrumented.anomalies == ["unknown_tool"]
 
 
 async def test_tools_that_an_output_item_declares(instrumented: Seen, serve: Serve, connect: Connect) -> None:

@@ -1,0 +1,29 @@
+"""The usage that a response reports.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+from otel_llm.protocol.fields import undeclared_field
+
+# Of chat completions, and of the Responses API.
+_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens", "input_tokens", "output_tokens")
+
+
+def token_counts(usage: Any) -> Iterator[float]:
+    """The numbers of tokens that a usage holds, none if it has nulls in their place."""
+    for name in () if usage is None else _COUNTS:
+        count = undeclared_field(usage, name)
+        if isinstance(count, (int, float)):
+            yield count
+
+
+def says_something(usage: Any) -> bool:
+    """Whether a usage is more than nulls and zeros."""
+    # First the usual form, since some servers send it with every chunk.
+    with suppress(Exception):
+        if usage.prompt_tokens > 0:
+            return True
+    return any(count > 0 for count in token_counts(usage))
