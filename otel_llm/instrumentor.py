@@ -137,7 +137,7 @@ class GroqInstrumentor(_SDKInstrumentor):
 class AnthropicInstrumentor(_SDKInstrumentor):
     """Instruments messages of the `anthropic` package, also through Bedrock, Vertex AI and Foundry."""
 
-    _VERSIONS = "anthropic >= 0.40, < 3"
+    _VERSIONS = "anthropic >= 0.60, < 3"
     PLACES = (
         Place("anthropic.resources.messages.messages", _MESSAGES, "messages", _MANAGERS),
         Place("anthropic.resources.beta.messages.messages", _MESSAGES, "messages", _MANAGERS),

@@ -127,7 +127,7 @@ class MethodWrapper:
         """The request that a manager will make, observed: a function, or something to await."""
         if callable(request):
             return lambda: self._call(lambda **_: request(), resource, (), kwargs)
-        return self._await(_Unawaited(request), resource, kwargs)
+        return self._observed_coroutine(request, resource, kwargs)
 
     def _call(self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         resource = wrapped if instance is None else instance
@@ -153,11 +153,13 @@ class MethodWrapper:
     ) -> Any:
         # The SDK checks the arguments when it is called, and starts when it is awaited; so does the span.
         pending = wrapped(*args, **kwargs)
-        is_coroutine = type(pending) is CoroutineType
-        if not (self.active and (is_coroutine or hasattr(type(pending), "__await__"))):
+        if not (self.active and (type(pending) is CoroutineType or hasattr(type(pending), "__await__"))):
             return pending
-        coroutine: Any = self._await(_Unawaited(pending), wrapped if instance is None else instance, kwargs)
-        if is_coroutine:
+        return self._observed_coroutine(pending, wrapped if instance is None else instance, kwargs)
+
+    def _observed_coroutine(self, pending: Any, resource: Any, kwargs: Mapping[str, Any]) -> Any:
+        coroutine: Any = self._await(_Unawaited(pending), resource, kwargs)
+        if type(pending) is CoroutineType:
             # Python's warning about a coroutine that was never awaited uses these.
             coroutine.__name__, coroutine.__qualname__ = pending.__name__, pending.__qualname__
         return coroutine
