@@ -39,6 +39,9 @@ def chat_arguments(kwargs: Mapping[str, Any]) -> dict[str, Any]:
             made["response_format"] = format_
         if (effort := field(output, "effort")) is not None:
             made["reasoning_effort"] = effort
+    if (previous := field(given(kwargs.get("thread")), "previous_message_id")) is not None:
+        # A conversation that the server holds: only the messages behind that message are sent.
+        made["previous_response_id"] = previous
     tools = given(kwargs.get("tools"))
     if tools is not None:
         made["tools"] = [_tool(entry) for entry in tools] if is_a(tools, (list, tuple)) else tools

@@ -282,3 +282,94 @@ async def test_the_tool_choice(
     await caller.read(await caller.create(stream=True, tool_choice=choice))
     await caller.close_client()
     assert seen.anomalies == anomalies
+
+
+async def test_a_task_of_the_tool_runner(serve: Serve, instrument: Callable[..., Seen]) -> None:
+    """It has a span a request, and its second request may leave to the server what it said before."""
+    tool = pytest.importorskip("anthropic").__dict__.get("beta_tool")
+    if tool is None:
+        pytest.skip("this SDK has no runner of tools")
+    seen = instrument()
+
+    @tool  # type: ignore[untyped-decorator]
+    def add_task(title: str) -> str:
+        """Add a task."""
+        return title
+
+    answers = [[Answer(message(tool_use("add_task", {"title": "a"})))], [Answer(message(text_block("Done.")))]]
+    caller = Caller(serve(*answers))
+    asked = {name: REQUEST[name] for name in ("model", "max_tokens", "messages")}
+    final = caller.client.beta.messages.tool_runner(**asked, tools=[add_task]).until_done()
+    await caller.close_client()
+    assert final.content[0].text == "Done."
+    first, second = seen.spans
+    assert [link.context for link in second.links] == [first.context]
+    assert [dict(span.attributes or {})["otel_llm.stream.anomaly_count"] for span in seen.spans] == [0, 0]
+
+
+async def test_a_conversation_that_the_server_holds(serve: Serve, instrument: Callable[..., Seen]) -> None:
+    seen = instrument()
+    caller = Caller(serve(HEALTHY, message_events(text_block("Done."))))
+    caller.beta = True
+    await caller.read(await caller.create(stream=True, extra_body={"thread": {"type": "create"}}))
+    result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "ok"}
+    going_on = {"thread": {"type": "continue", "previous_message_id": "msg_scripted"}}
+    answered = [{"role": "user", "content": [result]}]
+    await caller.read(await caller.create(stream=True, extra_body=going_on, messages=answered))
+    await caller.close_client()
+    first, second = seen.spans
+    assert [link.context for link in second.links] == [first.context]
+    assert [dict(span.attributes or {})["otel_llm.stream.anomaly_count"] for span in seen.spans] == [0, 0]
+
+
+async def test_what_makes_no_message_has_no_span(serve: Serve, instrument: Callable[..., Seen]) -> None:
+    seen = instrument()
+    caller = Caller(serve(Answer({"input_tokens": 3})))
+    assert caller.client.messages.count_tokens(model="m", messages=MESSAGES).input_tokens == 3
+    await caller.close_client()
+    assert seen.spans == []
+
+
+async def test_vertex_ai(serve: Serve, instrument: Callable[..., Seen]) -> None:
+    """Of its beta resources, which have copies of the methods, too."""
+    seen = instrument()
+    server = serve(*HEALTHY)
+    client = anthropic.AnthropicVertex(region="r", project_id="p", access_token="x", base_url=server.base_url)
+    with client:
+        for messages in (client.messages, client.beta.messages):
+            assert list(messages.create(**REQUEST, stream=True))
+    assert [span.attributes["gen_ai.provider.name"] for span in seen.spans] == ["gcp.vertex_ai"] * 2
+
+
+def told_by(span: Any) -> dict[str, Any]:
+    return {name: value for name, value in span.attributes.items() if "time_to" not in name}
+
+
+@pytest.mark.parametrize("content", [False, True], ids=["metadata", "content"])
+@pytest.mark.parametrize("helper", [False, True], ids=["stream", "helper"])
+async def test_the_sdk_s_own_span(
+    connect: Any, serve: Serve, instrument: Callable[..., Seen], helper: bool, content: bool
+) -> None:
+    """It is a child of ours, and says what it says without ours."""
+    pytest.importorskip("anthropic._tracing")
+    seen = instrument()
+    options = {"tracer_provider": seen.providers["tracer_provider"]}
+    if content:
+        options["traces"] = {"content_mode": "content"}
+    caller = connect(serve(*HEALTHY), open_telemetry=options)
+
+    async def play() -> None:
+        if helper:
+            await caller.helper()
+        else:
+            await caller.read(await caller.create(stream=True))
+
+    await play()
+    own, ours = sorted(seen.spans, key=lambda span: span.name)
+    assert (own.name, ours.name) == ("anthropic.messages.create", "chat tiny")
+    assert own.parent is not None
+    assert own.parent.span_id == ours.context.span_id
+    assert own.status.is_ok
+    AnthropicInstrumentor().uninstrument()
+    await play()
+    assert told_by(seen.spans[-1]) == told_by(own)
