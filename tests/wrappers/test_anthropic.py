@@ -334,11 +334,11 @@ async def test_vertex_ai(serve: Serve, instrument: Callable[..., Seen]) -> None:
     """Of its beta resources, which have copies of the methods, too."""
     seen = instrument()
     server = serve(*HEALTHY)
-    client = anthropic.AnthropicVertex(region="r", project_id="p", access_token="x", base_url=server.base_url)
+    client: Any = anthropic.AnthropicVertex(region="r", project_id="p", access_token="x", base_url=server.base_url)
     with client:
         for messages in (client.messages, client.beta.messages):
             assert list(messages.create(**REQUEST, stream=True))
-    assert [span.attributes["gen_ai.provider.name"] for span in seen.spans] == ["gcp.vertex_ai"] * 2
+    assert [dict(span.attributes or {})["gen_ai.provider.name"] for span in seen.spans] == ["gcp.vertex_ai"] * 2
 
 
 def told_by(span: Any) -> dict[str, Any]:
