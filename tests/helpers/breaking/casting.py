@@ -10,6 +10,7 @@ import pytest
 
 from otel_llm.transparency import faults
 from tests.helpers.breaking import (
+    anthropic_messages,
     chat,
     conversations,
     marked_texts,
@@ -25,6 +26,7 @@ from tests.helpers.breaking.functions import Function, functions
 from tests.helpers.breaking.world import Calls, Scenario, World
 
 SCENARIOS: list[Scenario] = [
+    *anthropic_messages.SCENARIOS,
     *chat.SCENARIOS,
     *refusals.SCENARIOS,
     *raw_responses.SCENARIOS,
