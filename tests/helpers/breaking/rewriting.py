@@ -53,7 +53,13 @@ CALL = Call("add_task", ARGUMENTS)
 HERMES = '<tool_call>\n{"name": "add_task", "arguments": {"title": "buy milk"}}\n</tool_call>'
 ARGUMENTS_TEXT = '{"title": "x"}'
 BARE = '{"name": "add_task", "arguments": {"title": "x"}}'
-WRITTEN = {"a call": HERMES, "as JSON": BARE, "a token in quotes": 'It ends with "<|im_end|>".'}
+DECLARED = '{"name": "add_task", "parameters": {"type": "object", "properties": {"name": {"type": "string"}}}}'
+WRITTEN = {
+    "a call": HERMES,
+    "as JSON": BARE,
+    "a declaration": DECLARED,
+    "a token in quotes": 'It ends with "<|im_end|>".',
+}
 BROKEN_TEXTS = {
     "no JSON": '<tool_call>\n{"name": "add_task", "arguments": {title: \'buy milk\', }}\n</tool_call>',
     "cut off": '<tool_call>\n{"name": "add_task", "arguments": {"title": "buy mi',
@@ -367,4 +373,5 @@ SCENARIOS = [
     *(rewriting(name, saying(f"Sure.\n{said}")) for name, said in BROKEN_TEXTS.items()),
     *(rewriting(name, saying(f"Sure.\n{family.write([CALL])}\nDone.", 16)) for name, family in FAMILIES.items()),
     *(Scenario(f"written, {name}", saying(f"Sure.\n{said}")) for name, said in WRITTEN.items()),
+    Scenario("written, a long text", saying("a <b " * 10_000, 20_000)),
 ]
