@@ -54,6 +54,19 @@ def beta_completions_of(client: Any) -> Any:
     return getattr(getattr(resource_of(client, "beta"), "chat", None), "completions", None)
 
 
+def replace_request(manager: Any, observed: Callable[[Any], Any]) -> None:
+    """Have the manager that Anthropic's `stream()` returned make its request through `observed`.
+
+    The manager keeps a function, or a coroutine, under a private name of its class.
+    """
+    for kind in type(manager).__mro__:
+        name = f"_{kind.__name__.lstrip('_')}__api_request"
+        if name in manager.__dict__:
+            setattr(manager, name, observed(manager.__dict__[name]))
+            return
+    raise AttributeError(f"{type(manager).__name__} has no __api_request")
+
+
 # Requests ----------------------------------------------------------------------------------------------------------
 
 
@@ -63,6 +76,9 @@ def sends_requests(frame: FrameType) -> bool:
 
 
 # Streams -----------------------------------------------------------------------------------------------------------
+
+# Anthropic's streams tell the SDK's own tracing of each event, which reading the `_iterator` would bypass.
+_OBSERVER: Final = "_observer"
 
 current_iterator = attrgetter("_iterator")
 """The iterator that an SDK's stream reads at this moment. An application may have replaced it."""
@@ -74,6 +90,8 @@ def delegates_to_iterator(stream: object, method: str, fallback: str) -> bool:
     A proxy around an SDK's stream has an `_iterator` too, but reading that would bypass the proxy.
     """
     kind = type(stream)
+    if hasattr(kind, _OBSERVER):
+        return False
     function = getattr(kind, method, None) or getattr(kind, fallback, None)
     module = getattr(function, "__module__", None) or ""
     return module.endswith("._streaming") and hasattr(stream, "_iterator")
