@@ -169,6 +169,8 @@ def before_parsing(method: Any, prepare: Callable[[Any], object]) -> Any:
     if type(method) is not MethodType or method.__name__ != "parse":
         return method
     resource: Any = copy.copy(method.__self__)
+    if "create" not in dir(resource):
+        _prepare_what_create_returns(resource, prepare)
     post = resource._post
 
     def send(*args: Any, **kwargs: Any) -> Any:
@@ -182,15 +184,26 @@ def before_parsing(method: Any, prepare: Callable[[Any], object]) -> Any:
 
             kwargs["options"] = {**options, "post_parser": prepared}
             return post(*args, **kwargs)
-        # The first SDKs with `parse()` parse what they get from this method.
-        result = post(*args, **kwargs)
-        if hasattr(type(result), "__await__"):
-            return _prepared_later(result, prepare)
-        prepare(result)
-        return result
+        return _prepared(post(*args, **kwargs), prepare)
 
     resource._post = send
     return MethodType(method.__func__, resource)
+
+
+def _prepare_what_create_returns(resource: Any, prepare: Callable[[Any], object]) -> None:
+    """The first SDKs with a `parse()` in their beta parse what they get from `client.chat.completions.create()`."""
+    resource._client = client = copy.copy(resource._client)
+    client.chat = chat = copy.copy(client.chat)
+    chat.completions = completions = copy.copy(chat.completions)
+    create = completions.create
+    completions.create = lambda *args, **kwargs: _prepared(create(*args, **kwargs), prepare)
+
+
+def _prepared(result: Any, prepare: Callable[[Any], object]) -> Any:
+    if hasattr(type(result), "__await__"):
+        return _prepared_later(result, prepare)
+    prepare(result)
+    return result
 
 
 async def _prepared_later(pending: Awaitable[Any], prepare: Callable[[Any], object]) -> Any:

@@ -86,7 +86,7 @@ NEVER_CALLED = {
     ],
     "it is called after a judge has raised": ["diagnosis.judges._anomalies_despite_faults*"],
     "it takes an event of more than 16 MB": ["protocol.sse.EventReader._give_up"],
-    "the first SDKs with `parse()` need it": ["wrappers.sdk_internals._prepared_later"],
+    "the first SDKs with `parse()` need it": ["wrappers.sdk_internals._prepare*"],
     "a call has begun that has no name yet, as none does in a scenario": [
         "tags.cursor.Cursor.fed",
         "tags.scanner.Scanner.left_since_call",
