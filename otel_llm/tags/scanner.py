@@ -28,7 +28,7 @@ from collections.abc import Mapping, Sequence
 from otel_llm.protocol.request import Tool
 from otel_llm.tags import unmarked
 from otel_llm.tags.brackets import MOST_HELD
-from otel_llm.tags.cursor import Cursor, Step, literal, one_of, peek, run, until
+from otel_llm.tags.cursor import Cursor, Step, literal, one_of, peek, run, until, white
 from otel_llm.tags.formats import FORMATS, Format
 from otel_llm.tags.grammars import Context
 from otel_llm.tags.messages import ANSWERS, ANSWERS_AT_START, NEXT_MESSAGE
@@ -59,7 +59,10 @@ def _openers(at: str) -> dict[str, list[Format]]:
     for entry in FORMATS:
         if entry.at == at and entry.grammar is not None:
             for opener in entry.openers:
-                if not opener.startswith("`"):
+                # A grammar that reads no call does not read one under another name.
+                if not opener.startswith("`") and all(
+                    entry.grammar is not one.grammar for one in openers.get(opener, ())
+                ):
                     openers.setdefault(opener, []).append(entry)
     return openers
 
@@ -446,8 +449,16 @@ class Scanner:
             formats += _AT_LINE.get(opening, ())
         if self._at_start:
             formats += _AT_START.get(opening, ())
+        first: str | None = None
         for entry in formats:
             if entry.grammar is not None:
+                if entry.first:
+                    if first is None:
+                        yield from white(cursor)
+                        first = yield from peek(cursor)
+                        cursor.rewind(place)
+                    if first != entry.first:
+                        continue
                 if (yield from entry.grammar(cursor, out, Context(self._tools, entry.name, opening))):
                     return True
                 out.discard()
