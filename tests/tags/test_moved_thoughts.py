@@ -64,6 +64,7 @@ def test_a_text_that_begins_inside_of_thoughts(closing: str) -> None:
         ("<think>a</think><think>b</think>c", "a\nb", "c"),
         ("<think>a `</think>` b</think>c", "a `</think>` b", "c"),
         ("<think>hm", "hm", ""),
+        ("<think>用户想要</think>好", "用户想要", "好"),
         ("<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final<|message|>b<|return|>", "a", "b"),
         ("<|channel|>analysis<|message|>a<|start|>assistant<|channel|>final<|message|>b", "a", "b"),
         ("<|think|>a<|end|><|begin|>assistant<|content|>b<|end|>", "a", "b"),
@@ -97,6 +98,10 @@ def test_what_is_thought_and_what_is_said(text: str, thoughts: str, answer: str)
         "I use <think>ideas</think> here.",
         "The <|END_RESPONSE|> token ends it.",
         "Write <|channel>thought, then go on.",
+        "<thinking> is an element of our own.\n\nRegister it first.",
+        "<think> opens the thoughts.\nThey end with </think>.\nBoth are tokens.",
+        "<think>标签用于思考。\n</think>标签用于结束。",
+        "</think> is missing in the output.",
     ],
 )
 def test_mentioned_marks_stay(text: str) -> None:
