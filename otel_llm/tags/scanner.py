@@ -190,7 +190,7 @@ class Scanner:
 
     def _note_plain(self) -> None:
         if self._last:
-            self._out.tail = (self._before_last + self._last)[-TAIL:]
+            self._out.tail = (self._out.tail + self._before_last + self._last)[-TAIL:]
             self._before_last = self._last = ""
 
     def _begin(self) -> None:

@@ -195,6 +195,17 @@ def test_a_stream_shows_it_at_its_end() -> None:
     assert reading.of_stream() == ()
 
 
+@pytest.mark.parametrize("text", ["Say {= </think> twice", "{= </think> x|", "<function= to= </think>|"])
+def test_a_mark_in_a_sentence_shows_nothing_however_it_is_cut(text: str) -> None:
+    for chunks in ([text], [*text], cut_up(text, [2])):
+        scanner = Scanner()
+        for chunk in chunks:
+            if not scanner.is_plain(chunk):
+                scanner.feed(chunk)
+        scanner.flush()
+        assert scanner.lone_closing is None
+
+
 def test_only_so_many_models_are_remembered() -> None:
     known = KnownBeginnings()
     for number in range(1000):
