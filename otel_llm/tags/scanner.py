@@ -170,6 +170,15 @@ class Scanner:
             return True
         return False
 
+    def is_argument(self, text: str) -> bool:
+        """Whether `text`, as the next chunk, is a piece of the arguments of a call that has a name, and stays as it
+        is. If so, it counts as scanned and need not be fed.
+        """
+        find_other = self._cursor.find_other
+        if find_other is None or not self._out.committed or find_other(text) is not None:
+            return False
+        return self._cursor.pass_over(text)
+
     def feed(self, text: str) -> list[Piece]:
         """The pieces that are decided with this text."""
         if text:
