@@ -31,7 +31,7 @@ class Cursor:
     apart, and joined again when it is given back.
     """
 
-    __slots__ = ("_base", "_kept", "_marked", "ended", "lookahead", "position", "text")
+    __slots__ = ("_base", "_kept", "_marked", "ended", "find_other", "lookahead", "position", "text")
 
     def __init__(self) -> None:
         self.text = ""
@@ -40,6 +40,8 @@ class Cursor:
         """Whether no more text comes."""
         self.lookahead = _MOST_LOOKAHEAD
         """How many characters may still be read that are then given back to be read in another way."""
+        self.find_other: Callable[[str], object] | None = None
+        """While a string in the arguments of a call is read: finds what cannot be passed on in it as it is."""
         # The position of `text[0]`, the position of the first mark, and the text between the two.
         self._base = 0
         self._marked: int | None = None
@@ -49,6 +51,7 @@ class Cursor:
         """Another text begins."""
         self.ended = False
         self.lookahead = _MOST_LOOKAHEAD
+        self.find_other = None
 
     def feed(self, chunk: str) -> None:
         if self._marked is not None:
@@ -58,6 +61,15 @@ class Cursor:
         self._base += self.position
         self.text = self.text[self.position :] + chunk
         self.position = 0
+
+    def pass_over(self, chunk: str) -> bool:
+        """Read a chunk at once, if nothing is left before it and nothing may be given back."""
+        if self._marked is not None or self.position < len(self.text):
+            return False
+        self._base += self.position
+        self.text = chunk
+        self.position = len(chunk)
+        return True
 
     def take(self, length: int) -> str:
         """Read so many characters, or as many as there are."""

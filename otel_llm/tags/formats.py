@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 from otel_llm.tags.cursor import Cursor, Step, literal, run
-from otel_llm.tags.grammars import Context, Grammar, first_of, name_before, tool_name
+from otel_llm.tags.grammars import Context, Grammar, first_of, name_before
 from otel_llm.tags.json_calls import (
     NamedCall,
     json_array,
@@ -48,6 +48,8 @@ class Format:
     grammar: Grammar | None
     reference: str
     at: str = "anywhere"
+    first: str = ""
+    """The first character behind the marker and white space; empty if there are several."""
 
 
 def _functions_name(name: str) -> str:
@@ -55,19 +57,6 @@ def _functions_name(name: str) -> str:
     name = name.removeprefix("functions.")
     head, colon, number = name.rpartition(":")
     return head if colon and number.isdigit() else name
-
-
-_NAME_AND_JSON = named_json(NamedCall(closers=("</tool_call>",)))
-
-
-def _tool_before_json(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[bool]:
-    """The name of a tool, then JSON. Any other word before JSON is prose."""
-    place = cursor.mark()
-    name = yield from tool_name(cursor)
-    cursor.rewind(place)
-    if not name or name.endswith(":") or not context.may_be_tool(name):
-        return False
-    return (yield from _NAME_AND_JSON(cursor, out, context))
 
 
 _ARG_TAGS = Tags(key="<arg_key>", key_end="</arg_key>", value="<arg_value>", value_end="</arg_value>")
@@ -89,6 +78,16 @@ _FUNCTION = Tags(
     closers=("</function>",),
 )
 _OWN_LINES = replace(_FUNCTION, own_lines=True, block_closers=("</tool_call>",))
+_QWEN3_CODER = xml_parameters(_OWN_LINES)
+_TAG_NAMES = frozenset({"function", "invoke", "parameter", "parameters", "tool", "tool_call"})
+
+
+def _name_of_tag(tag: str) -> str:
+    """The tool that a tag is named after. One that lost its name (`<function>`) is no tool's."""
+    return "" if tag in _TAG_NAMES else tag
+
+
+_NAMED_TAG = replace(_OWN_LINES, call_open=("<",), name_of=_name_of_tag)
 _INVOKE = Tags(
     key='<parameter name="',
     key_end='"',
@@ -317,24 +316,26 @@ _BLOCKS = {
     },
 }
 
+_HERMES = json_objects("</tool_call>", several=True)
+
 FORMATS: tuple[Format, ...] = (
     # <tool_call>
     Format("hermes", "Qwen2.5, Qwen3, Hermes 2 Pro, Hermes 3", ("<tool_call>",),
-           json_objects("</tool_call>", several=True), "hermes_tool_parser.py"),
+           _HERMES, "hermes_tool_parser.py", first="{"),
     Format("granite4", "Granite 4.0", ("<tool_call>",),
-           json_objects("</tool_call>"), "granite4_tool_parser.py"),
+           _HERMES, "granite4_tool_parser.py", first="{"),
     Format("ernie45", "ERNIE 4.5 Thinking", ("<tool_call>",),
-           json_objects("</tool_call>"), "ernie45_tool_parser.py"),
+           _HERMES, "ernie45_tool_parser.py", first="{"),
     Format("granite31", "Granite 3.1 to 3.3", ("<tool_call>",),
-           json_array("</tool_call>"), "granite_tool_parser.py"),
+           json_array("</tool_call>"), "granite_tool_parser.py", first="["),
     Format("qwen3_coder", "Qwen3-Coder, Qwen3.5, Nemotron 3", ("<tool_call>",),
-           xml_parameters(_OWN_LINES), "qwen3coder_tool_parser.py"),
+           _QWEN3_CODER, "qwen3coder_tool_parser.py", first="<"),
     Format("step3p5", "Step-3.5-Flash", ("<tool_call>",),
-           xml_parameters(_OWN_LINES), "step3p5_tool_parser.py"),
+           _QWEN3_CODER, "step3p5_tool_parser.py", first="<"),
     Format("qwen3_coder", "Nemotron 3, the tool's name in place of its tag", ("<tool_call>",),
-           xml_parameters(replace(_OWN_LINES, call_open=("<",))), "ac:abstractcore/tools/parser.py"),
+           xml_parameters(_NAMED_TAG), "ac:abstractcore/tools/parser.py", first="<"),
     Format("mimo", "MiMo-V2-Flash", ("<tool_call>",),
-           xml_parameters(_OWN_LINES), "sgl:mimo_detector.py"),
+           _QWEN3_CODER, "sgl:mimo_detector.py", first="<"),
     Format("step_audio_2", "Step-Audio 2", ("<tool_call>function\n",),
            named_json(NamedCall(closers=("</tool_call>",))), "step_audio_2_tool_parser.py"),
     Format("poolside_v1", "Poolside's Laguna, its body in JSON", ("<tool_call>",),
@@ -342,8 +343,6 @@ FORMATS: tuple[Format, ...] = (
     Format("glm45", "GLM-4.5, GLM-4.6", ("<tool_call>",), _GLM, "glm4_moe_tool_parser.py"),
     Format("glm47", "GLM-4.7, GLM-5", ("<tool_call>",), _GLM, "glm47_moe_tool_parser.py"),
     Format("poolside_v1", "Poolside", ("<tool_call>",), _GLM, "poolside_v1_tool_parser.py"),
-    Format("poolside_v1", "Poolside, its arguments as JSON", ("<tool_call>",),
-           _tool_before_json, "poolside_v1_tool_parser.py"),
     # <tool_calls>
     Format("jamba", "Jamba 1.5 to 1.7", ("<tool_calls>",), json_array("</tool_calls>"), "jamba_tool_parser.py"),
     Format("hunyuan_a13b", "Hunyuan-A13B", ("<tool_calls>",),

@@ -158,7 +158,10 @@ class ObjectCall:
             self.has_arguments = inner.has_arguments
             return None if end == "closed" else end
         elif mark and mark in "{[(":
-            end = yield from container(cursor, self._body_and_arguments if is_arguments else self._body, self._stops)
+            emit = self._body_and_arguments if is_arguments else self._body
+            end = yield from container(
+                cursor, emit, self._stops, is_arguments=is_arguments and self._call.name is not None
+            )
             if end == "stopped":
                 return self._stopped()
             if end != "closed":

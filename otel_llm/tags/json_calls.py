@@ -165,7 +165,7 @@ def _name_as_key(cursor: Cursor) -> Step[str | None]:
 
 
 def _arguments(cursor: Cursor, out: PieceBuffer, call: ParsedCall, stops: Sequence[str]) -> Step[End]:
-    end = yield from container(cursor, lambda text: out.arguments(call, text), stops)
+    end = yield from container(cursor, lambda text: out.arguments(call, text), stops, is_arguments=True)
     call.well_formed = call.well_formed and end == "closed"
     return end
 

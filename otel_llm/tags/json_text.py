@@ -22,6 +22,7 @@ from otel_llm.tags.python_syntax import NotACall, read_literal
 End = Literal["closed", "stopped", "cut"]
 
 _IN_STRING = {'"': re.compile(r'["\\\x00-\x1f]'), "'": re.compile(r"['\"\\\x00-\x1f]")}
+_FIND_IN_STRING = {quote: pattern.search for quote, pattern in _IN_STRING.items()}
 _IN_RAW_STRING = {'"': re.compile(r'["\\]'), "'": re.compile(r"['\\]")}
 _SPACE = re.compile(r"[ \t\n\r]*")
 _SCALAR = re.compile(r"[^\s,\]}\[{()<\"':]*")
@@ -60,8 +61,12 @@ _STRICT = json.JSONDecoder(parse_constant=_refuse)
 _SHORTEST_WHOLE = 16
 
 
-def container(cursor: Cursor, emit: Callable[[str], None], stops: Sequence[str], depth: int = 0) -> Step[End]:
+def container(
+    cursor: Cursor, emit: Callable[[str], None], stops: Sequence[str], depth: int = 0, *, is_arguments: bool = False
+) -> Step[End]:
     """Read an object or array and emit it as it comes. With `depth`, the rest of a malformed one that is open so far.
+
+    `is_arguments`: it is the arguments of a call, so what `Cursor.find_other` does not find may be passed on.
 
     One of `stops` (closing markers) outside of a string ends it too, and is left unread; inside a string it is text.
     """
@@ -74,7 +79,7 @@ def container(cursor: Cursor, emit: Callable[[str], None], stops: Sequence[str],
         else:
             emit(cursor.take(end - cursor.position))
             return "closed"
-    return (yield from _read(cursor, emit, _Reader(tuple(stops), depth)))
+    return (yield from _read(cursor, emit, _Reader(tuple(stops), depth), is_arguments=is_arguments))
 
 
 def string(
@@ -131,7 +136,7 @@ def as_json(text: str) -> str:
     return "".join(pieces)
 
 
-def _read(cursor: Cursor, emit: Callable[[str], None], reader: _Reader) -> Step[End]:
+def _read(cursor: Cursor, emit: Callable[[str], None], reader: _Reader, *, is_arguments: bool = False) -> Step[End]:
     while True:
         start = cursor.position
         place, piece, end = reader.read(cursor.text, start, ended=cursor.ended)
@@ -143,42 +148,48 @@ def _read(cursor: Cursor, emit: Callable[[str], None], reader: _Reader) -> Step[
         if cursor.ended:
             cursor.position = len(cursor.text)
             return "cut"
-        yield
+        if is_arguments and reader.quote and not reader.raw_depth:
+            cursor.find_other = _FIND_IN_STRING[reader.quote]
+            yield
+            cursor.find_other = None
+        else:
+            yield
 
 
 class _Reader:
     """Reads one value from a text that comes in pieces. What more text may change is left unread."""
 
-    __slots__ = ("_expected", "_open", "_quote", "_raw_depth", "_stops")
+    __slots__ = ("_expected", "_open", "_stops", "quote", "raw_depth")
 
     def __init__(self, stops: tuple[str, ...], raw_depth: int = 0) -> None:
         self._stops = stops
         self._open: list[str] = []
         """The brackets that are missing so far."""
         self._expected = _VALUE
-        self._quote = ""
-        self._raw_depth = raw_depth
+        self.quote = ""
+        """That of the string that is being read."""
+        self.raw_depth = raw_depth
         """From a fault on: how many brackets are open."""
 
     def read(self, text: str, start: int, *, ended: bool) -> tuple[int, str, End | None]:
         """Read on at `start`. Returns where it stopped, what it emits, and how the value ended if it did."""
-        if self._raw_depth:
+        if self.raw_depth:
             return self._read_raw(text, start, ended=ended)
         size = len(text)
-        if self._quote and _IN_STRING[self._quote].search(text, start) is None:
+        if self.quote and _IN_STRING[self.quote].search(text, start) is None:
             return size, text[start:] if start else text, None
         place = copied = start
         parts: list[str] = []
         end: End | None = None
         while place < size:
-            if self._quote:
-                match = _IN_STRING[self._quote].search(text, place)
+            if self.quote:
+                match = _IN_STRING[self.quote].search(text, place)
                 if match is None:
                     place = size
                     break
                 place, mark = match.start(), match.group()
-                if mark == self._quote:
-                    self._quote = ""
+                if mark == self.quote:
+                    self.quote = ""
                     place += 1
                     if mark == "'":
                         parts += (text[copied : place - 1], '"')
@@ -220,7 +231,7 @@ class _Reader:
                 break
             expected = self._expected
             if mark in "\"'" and expected not in _NO_STRINGS:
-                self._quote = mark
+                self.quote = mark
                 self._expected = _COLON if expected in _KEYS else _END
                 if mark == "'":
                     parts += (text[copied:place], '"')
@@ -268,7 +279,7 @@ class _Reader:
                     copied = place = size
                     break
                 if written_as is None:
-                    self._raw_depth = max(len(self._open), 1)
+                    self.raw_depth = max(len(self._open), 1)
                     before = "".join((*parts, text[copied:place]))
                     place, piece, end = self._read_raw(text, place, ended=ended)
                     return place, before + piece, end
@@ -307,7 +318,7 @@ class _Reader:
         place, size = start, len(text)
         end: End | None = None
         while place < size:
-            match = (_IN_RAW_STRING[self._quote] if self._quote else outside).search(text, place)
+            match = (_IN_RAW_STRING[self.quote] if self.quote else outside).search(text, place)
             if match is None:
                 place = size
                 break
@@ -317,10 +328,10 @@ class _Reader:
                     break
                 place += 2
                 continue
-            if self._quote:
-                self._quote = ""
+            if self.quote:
+                self.quote = ""
             elif mark in "\"'":
-                self._quote = mark
+                self.quote = mark
             else:
                 stop = _stop_at(text, place, self._stops)
                 if stop is None:
@@ -328,8 +339,8 @@ class _Reader:
                 if stop:
                     end = "stopped"
                     break
-                self._raw_depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(mark, 0)
-                if self._raw_depth <= 0:
+                self.raw_depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(mark, 0)
+                if self.raw_depth <= 0:
                     place += 1
                     end = "closed"
                     break

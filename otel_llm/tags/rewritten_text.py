@@ -107,6 +107,15 @@ class RewrittenText:
             self._observe(pieces)
         return parts
 
+    def call_of(self, content: str) -> int | None:
+        """The index of the call into whose arguments `content`, as the next chunk, goes as it is. It then counts as
+        fed, and nothing is held back. None if that is not sure.
+        """
+        writer = self.writer
+        if type(writer) is not OpenAIWriter or not self.scanner.is_argument(content):
+            return None
+        return writer.pass_over(len(content))
+
     def flush(self) -> list[Part]:
         """The text is over. Then another one can begin."""
         begun_ns = perf_counter_ns()

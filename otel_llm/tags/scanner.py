@@ -28,7 +28,7 @@ from collections.abc import Mapping, Sequence
 from otel_llm.protocol.request import Tool
 from otel_llm.tags import unmarked
 from otel_llm.tags.brackets import MOST_HELD
-from otel_llm.tags.cursor import Cursor, Step, literal, one_of, peek, run, until
+from otel_llm.tags.cursor import Cursor, Step, literal, one_of, peek, run, until, white
 from otel_llm.tags.formats import FORMATS, Format
 from otel_llm.tags.grammars import Context
 from otel_llm.tags.messages import ANSWERS, ANSWERS_AT_START, NEXT_MESSAGE
@@ -59,7 +59,10 @@ def _openers(at: str) -> dict[str, list[Format]]:
     for entry in FORMATS:
         if entry.at == at and entry.grammar is not None:
             for opener in entry.openers:
-                if not opener.startswith("`"):
+                # A grammar that reads no call does not read one under another name.
+                if not opener.startswith("`") and all(
+                    entry.grammar is not one.grammar for one in openers.get(opener, ())
+                ):
                     openers.setdefault(opener, []).append(entry)
     return openers
 
@@ -167,6 +170,15 @@ class Scanner:
             return True
         return False
 
+    def is_argument(self, text: str) -> bool:
+        """Whether `text`, as the next chunk, is a piece of the arguments of a call that has a name, and stays as it
+        is. If so, it counts as scanned and need not be fed.
+        """
+        find_other = self._cursor.find_other
+        if find_other is None or not self._out.committed or find_other(text) is not None:
+            return False
+        return self._cursor.pass_over(text)
+
     def feed(self, text: str) -> list[Piece]:
         """The pieces that are decided with this text."""
         if text:
@@ -187,7 +199,7 @@ class Scanner:
 
     def _note_plain(self) -> None:
         if self._last:
-            self._out.tail = (self._before_last + self._last)[-TAIL:]
+            self._out.tail = (self._out.tail + self._before_last + self._last)[-TAIL:]
             self._before_last = self._last = ""
 
     def _begin(self) -> None:
@@ -446,8 +458,16 @@ class Scanner:
             formats += _AT_LINE.get(opening, ())
         if self._at_start:
             formats += _AT_START.get(opening, ())
+        first: str | None = None
         for entry in formats:
             if entry.grammar is not None:
+                if entry.first:
+                    if first is None:
+                        yield from white(cursor)
+                        first = yield from peek(cursor)
+                        cursor.rewind(place)
+                    if first != entry.first:
+                        continue
                 if (yield from entry.grammar(cursor, out, Context(self._tools, entry.name, opening))):
                     return True
                 out.discard()

@@ -67,11 +67,16 @@ class Stage:
                 if text.has_calls:
                     _correct_finish_reason(choice)
             elif content and not text.is_plain(content):
-                parts = text.feed(content)
-                if len(parts) == 1 and type(part := parts[0]) is CallDelta and part.name is None and part.arguments:
-                    text.put_arguments(chunk, delta, content, server_calls, part)
+                call_index = text.call_of(content)
+                if call_index is not None:
+                    text.put_arguments(chunk, delta, content, server_calls, call_index, content, 0)
                 else:
-                    text.put(chunk, delta, content, server_calls, parts)
+                    parts = text.feed(content)
+                    if len(parts) == 1 and type(part := parts[0]) is CallDelta and part.name is None and part.arguments:
+                        left = text.rewritten.left
+                        text.put_arguments(chunk, delta, content, server_calls, part.index, part.arguments, left)
+                    else:
+                        text.put(chunk, delta, content, server_calls, parts)
             self._last = chunk
         return chunk
 
@@ -173,6 +178,7 @@ class _ChoiceText:
         "_delta_class",
         "_put_into",
         "_server_indexes",
+        "call_of",
         "feed",
         "has_calls",
         "is_plain",
@@ -183,6 +189,7 @@ class _ChoiceText:
     def __init__(self, rewritten: RewrittenText) -> None:
         self.rewritten = rewritten
         self.feed = rewritten.feed
+        self.call_of = rewritten.call_of
         self.is_plain = rewritten.scanner.is_plain
         self.has_calls = False
         """Whether real tool calls were made of it."""
@@ -199,17 +206,17 @@ class _ChoiceText:
         self.last_chunk = chunk
         self.rewritten.hand_on(content or "", left)
 
-    def put_arguments(self, chunk: Any, delta: Any, content: str, server_calls: Any, part: CallDelta) -> None:
-        """The same in the middle of a call, where most chunks of a call are."""
-        rewritten = self.rewritten
-        left = rewritten.left
+    def put_arguments(
+        self, chunk: Any, delta: Any, content: str, server_calls: Any, index: int, arguments: str, left: int
+    ) -> None:
+        """The same in the middle of a call, where most chunks of a call are. `left`: see `hand_on`."""
         kind: Any = type(delta)
         if kind is not self._delta_class:
             self._delta_class, self._put_into = kind, arguments_putter(kind)
-        self._put_into(delta, server_calls, part.index, part.arguments)
+        self._put_into(delta, server_calls, index, arguments)
         self.has_calls = True
         self.last_chunk = chunk
-        rewritten.hand_on(content, left)
+        self.rewritten.hand_on(content, left)
 
     def _put_parts(self, delta: Any, content: str | None, server_calls: Any, parts: Sequence[Part]) -> None:
         written, thoughts = text_in(parts), _thoughts_in(parts)

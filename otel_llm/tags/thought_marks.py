@@ -6,7 +6,8 @@ whole text are read alike:
 - A mark in quotes is only mentioned, and so is one between two words, with space or punctuation behind it.
 - A mark that is a token of its own counts anywhere else. One that looks like a tag (`<think>`) must begin a line or
   stand behind a sentence, or before text that could not be about it: a new line, a long or unfinished line, or markup.
-- A tag with words behind it that speak of tags is only mentioned: `<think> and </think>`, `<think> tags`.
+- A tag with words behind it that speak of tags is only mentioned: `<think> and </think>`, `<think> tags`,
+  `<think> is an element`. So is a closing mark at the head of a line.
 - In thoughts, the first closing mark counts that does not stand in backticks.
 """
 
@@ -14,6 +15,8 @@ from __future__ import annotations
 
 import re
 from typing import NamedTuple
+
+from otel_llm.tags.mentions import is_subject
 
 THOUGHT_MARKS = {
     "<think>": "</think>",  # Qwen3, DeepSeek R1, GLM, Nemotron and many others
@@ -172,7 +175,9 @@ def closes(before: str, after: str, *, begins_line: bool, ended: bool) -> bool |
         if after[:1] and after[0] in _QUOTES:
             return False
     said = before.rstrip()
-    if begins_line or not said or said == before or said[-1] in _STOP_SIGNS:
+    if begins_line:
+        return _closes_line(after, ended=ended)
+    if not said or said == before or said[-1] in _STOP_SIGNS:
         return True
     # In a sentence: `close it with </think>.`
     if not after[:1]:
@@ -206,7 +211,7 @@ def _is_in_quotes(closing: str, after: str, *, ended: bool) -> bool | None:
 def _opens_line(closing: str, after: str, *, ended: bool) -> bool | None:
     if not after:
         return True if ended else None
-    if after[0] not in _MAY_BE_ABOUT:
+    if after[0] not in _MAY_BE_ABOUT and after[0].isascii():
         return True
     line, has_break, _ = after[:_ABOUT].partition("\n")
     if not has_break and len(after) < _ABOUT and not ended:
@@ -214,7 +219,19 @@ def _opens_line(closing: str, after: str, *, ended: bool) -> bool | None:
     between = _BETWEEN.match(line)
     if between is not None and between.group().strip() and line.startswith(closing, between.end()):
         return False
-    return _SPEAKS_OF_TAGS.match(line) is None
+    return _SPEAKS_OF_TAGS.match(line) is None and not is_subject(line, of_cjk=True)
+
+
+def _closes_line(after: str, *, ended: bool) -> bool | None:
+    """At the head of a line, unless a verb or a noun behind it makes it the subject: `</think> is missing`."""
+    if not after:
+        return True if ended else None
+    if after[0] not in " \t" and after[0].isascii():
+        return True
+    line, has_break, _ = after[:_ABOUT].partition("\n")
+    if not has_break and len(after) < _ABOUT and not ended:
+        return None
+    return not is_subject(line, of_cjk=True)
 
 
 def _opens_in_line(closing: str, after: str, *, ended: bool) -> bool | None:

@@ -223,6 +223,11 @@ class OpenAIWriter:
                 self._end(parts, piece, call)
         return parts
 
+    def pass_over(self, length: int) -> int:
+        """So many characters of arguments are put in place by the caller. Returns the index of their call."""
+        self._length += length
+        return self._index
+
     def _begin(self, parts: list[Part], name: str) -> None:
         self._white = ""
         self._in_text = False

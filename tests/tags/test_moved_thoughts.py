@@ -64,6 +64,7 @@ def test_a_text_that_begins_inside_of_thoughts(closing: str) -> None:
         ("<think>a</think><think>b</think>c", "a\nb", "c"),
         ("<think>a `</think>` b</think>c", "a `</think>` b", "c"),
         ("<think>hm", "hm", ""),
+        ("<think>用户想要</think>好", "用户想要", "好"),
         ("<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final<|message|>b<|return|>", "a", "b"),
         ("<|channel|>analysis<|message|>a<|start|>assistant<|channel|>final<|message|>b", "a", "b"),
         ("<|think|>a<|end|><|begin|>assistant<|content|>b<|end|>", "a", "b"),
@@ -97,6 +98,10 @@ def test_what_is_thought_and_what_is_said(text: str, thoughts: str, answer: str)
         "I use <think>ideas</think> here.",
         "The <|END_RESPONSE|> token ends it.",
         "Write <|channel>thought, then go on.",
+        "<thinking> is an element of our own.\n\nRegister it first.",
+        "<think> opens the thoughts.\nThey end with </think>.\nBoth are tokens.",
+        "<think>标签用于思考。\n</think>标签用于结束。",
+        "</think> is missing in the output.",
     ],
 )
 def test_mentioned_marks_stay(text: str) -> None:
@@ -188,6 +193,17 @@ def test_a_stream_shows_it_at_its_end() -> None:
     assert reading.of_stream() == ("</think>",)
     read("No thoughts this time.", "stop")
     assert reading.of_stream() == ()
+
+
+@pytest.mark.parametrize("text", ["Say {= </think> twice", "{= </think> x|", "<function= to= </think>|"])
+def test_a_mark_in_a_sentence_shows_nothing_however_it_is_cut(text: str) -> None:
+    for chunks in ([text], [*text], cut_up(text, [2])):
+        scanner = Scanner()
+        for chunk in chunks:
+            if not scanner.is_plain(chunk):
+                scanner.feed(chunk)
+        scanner.flush()
+        assert scanner.lone_closing is None
 
 
 def test_only_so_many_models_are_remembered() -> None:

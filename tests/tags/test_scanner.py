@@ -87,6 +87,43 @@ def test_plain_text_passes_with_its_chunk(chunks: list[str]) -> None:
         assert scanner.held == ""
 
 
+JSON_CALLS = [
+    ('<tool_call>{"name": "f", "arguments": ', "}</tool_call>"),
+    ('<tool_call>{"arguments": ', ', "name": "f"}</tool_call>'),
+    ('[TOOL_CALLS][{"name": "f", "arguments": {}}, {"arguments": ', ', "name": "g"}]'),
+    ("[TOOL_CALLS]f[ARGS]", ""),
+    ('{"name": "f", "arguments": ', "}"),
+    ("<tool_call>f\n", "</tool_call>"),
+]
+
+
+@thorough
+@given(
+    st.sampled_from(JSON_CALLS),
+    st.dictionaries(st.text(), st.text() | st.lists(st.text()), max_size=3),
+    st.booleans(),
+    st.lists(st.integers(1, 9), min_size=1),
+)
+def test_pieces_of_arguments_that_need_not_be_fed(
+    around: tuple[str, str], arguments: dict[str, Any], is_cut: bool, sizes: list[int]
+) -> None:
+    body = json.dumps(arguments, ensure_ascii=False)
+    text = around[0] + (body[: len(body) // 2] if is_cut else body + around[1])
+    fed, passing = Scanner(declared_tools(["f", "g"])), Scanner(declared_tools(["f", "g"]))
+    seen: list[str] = []
+    passed: list[str] = []
+    for chunk in cut_up(text, sizes):
+        seen += [piece.text for piece in fed.feed(chunk) if piece.kind == "arguments"]
+        if passing.is_argument(chunk):
+            passed.append(chunk)
+            assert passing.held == ""
+        else:
+            passed += [piece.text for piece in passing.feed(chunk) if piece.kind == "arguments"]
+        assert "".join(passed) == "".join(seen)
+        assert passing.left == fed.left
+    assert [piece[:2] for piece in passing.flush()] == [piece[:2] for piece in fed.flush()]
+
+
 @thorough
 @given(st.lists(st.sampled_from([marker[:-1] for marker in MARKERS if marker[-1] == ">"]) | prose, max_size=8))
 def test_prose_with_markers_is_held_back_for_a_marker_at_most(parts: list[str]) -> None:

@@ -321,6 +321,15 @@ def test_the_name_of_a_tool_before_json() -> None:
     check(prose, [], prose)
 
 
+@pytest.mark.parametrize("tag", ["function", "invoke", "tool", "tool_call"])
+@pytest.mark.parametrize("tools", [TOOLS, None], ids=["declared", "unknown"])
+def test_a_tag_that_lost_its_name_is_no_name(tag: str, tools: Any) -> None:
+    text = f"<tool_call>\n<{tag}>\n{lines('city', 'Oslo')}</{tag}>\n</tool_call>"
+    check(text, [], text, tools)
+    named = "<tool_call>\n<book>\n" + lines("city", "Oslo") + "</book>\n</tool_call>"
+    assert [call.name for call in scan(named, tools).calls] == ["book"]
+
+
 def test_longcat_names_have_a_prefix() -> None:
     key = "<longcat_arg_key>city</longcat_arg_key><longcat_arg_value>Oslo</longcat_arg_value>"
     check(f"<longcat_tool_call>functions.book\n{key}</longcat_tool_call>", [("book", {"city": "Oslo"})])

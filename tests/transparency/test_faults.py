@@ -71,7 +71,7 @@ NEVER_CALLED = {
         "tags.writers.TagWriter.held",
     ],
     "it runs after another fault, and makes the best of that": [
-        "protocol.responses_api.EitherEvents.read_response",
+        "protocol.dialects.EitherEvents.read_response",
         "tags.response_stage.ResponseStage._given_back",
         "tags.response_stage.ResponseStage.give_back*",
         "tags.response_stage._Saved.restore",
@@ -81,9 +81,12 @@ NEVER_CALLED = {
         "wrappers.rewritten_stream.Rewriting.give_back_rest",
     ],
     "the OpenTelemetry SDK calls it, and logs what it raises": ["telemetry.counters._Sum.observe"],
+    "the SDK raises the error, and whoever takes bytes looks for it first": [
+        "protocol.anthropic_messages.MessageEvents._error",
+    ],
     "it is called after a judge has raised": ["diagnosis.judges._anomalies_despite_faults*"],
     "it takes an event of more than 16 MB": ["protocol.sse.EventReader._give_up"],
-    "the first SDKs with `parse()` need it": ["wrappers.sdk_internals._prepared_later"],
+    "the first SDKs with `parse()` need it": ["wrappers.sdk_internals._prepare*"],
     "a call has begun that has no name yet, as none does in a scenario": [
         "tags.cursor.Cursor.fed",
         "tags.scanner.Scanner.left_since_call",
@@ -138,7 +141,7 @@ IN_THE_WAY = {
         "wrappers.method._Unawaited.__init__",
     ],
     "the application makes a tracker by itself": [
-        "protocol.responses_api.EitherEvents.__init__",
+        "protocol.dialects.EitherEvents.__init__",
         "telemetry.request_span.CurrentSpan.__init__",
         "telemetry.request_span.CurrentSpan.event_limit",
     ],
