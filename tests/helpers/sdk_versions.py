@@ -5,16 +5,19 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import openai
 import pytest
-from openai import _streaming
+from openai import _base_client, _streaming
 
-try:
-    import httpx2 as httpx
-except ModuleNotFoundError:  # SDKs before 3.0
-    import httpx  # type: ignore[no-redef]  # the same classes under their older name
+if TYPE_CHECKING:
+    import httpx2
+
+    httpx = httpx2
+else:
+    # The library of this SDK: before 3.0 httpx, even if another SDK brought httpx2. The classes are the same.
+    httpx = getattr(_base_client, "httpx2", None) or _base_client.httpx
 
 OMIT: Any = getattr(openai, "omit", openai.NOT_GIVEN)
 """What leaves an argument out: `omit` since 1.110."""

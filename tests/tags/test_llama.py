@@ -11,14 +11,10 @@ import pytest
 
 from otel_llm import intercept_llm_requests
 from tests.helpers.callers import AsyncCaller, SyncCaller
+from tests.helpers.sdk_versions import httpx
 from tests.helpers.seen import Seen
 from tests.helpers.written_calls import FAMILIES, Call, tools_for
 from tests.tags.test_stage import calls_by_index, read_all, reasons, text_in
-
-try:
-    import httpx2 as httpx
-except ModuleNotFoundError:  # SDKs before httpx2
-    import httpx  # type: ignore[no-redef]  # the same classes under their older name
 
 CALLS = [
     Call("add_task", {"title": 'buy "milk" now'}),

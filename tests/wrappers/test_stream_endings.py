@@ -42,15 +42,11 @@ from tests.helpers.sdk_versions import (
     TIMED_OUT,
     full_name,
     helpers,
+    httpx,
     strict,
     survives_open_streams,
 )
 from tests.helpers.seen import Seen
-
-try:
-    import httpx2 as httpx
-except ImportError:
-    import httpx  # type: ignore[no-redef]  # the same classes under their older name
 
 Serve = Callable[..., ScriptedServer]
 Connect = Callable[..., SyncCaller]

@@ -26,12 +26,8 @@ from otel_llm.demo.scripted_server import (
 from tests.helpers.breaking.calling import ANSWER, ARGUMENTS, CALLING, streamed, streamed_async
 from tests.helpers.breaking.world import Run, Scenario
 from tests.helpers.callers import REQUEST
+from tests.helpers.sdk_versions import httpx
 from tests.helpers.streams import call, calls, legacy
-
-try:
-    import httpx2 as httpx
-except ImportError:
-    import httpx  # type: ignore[no-redef]  # the same classes under their older name
 
 
 def stream(run: Run) -> None:
