@@ -43,7 +43,10 @@ print(*map(version, sys.argv[1:]), platform.python_version())
 SDK_TESTS = [
     "tests/protocol/test_recording.py",
     "tests/protocol/test_request.py",
+    "tests/tags/test_response_stage.py",
     "tests/tags/test_stage.py",
+    "tests/tags/test_stage_of_sdks.py",
+    "tests/tags/test_stage_thoughts.py",
     "tests/telemetry/test_call_links.py",
     "tests/telemetry/test_contract.py",
     "tests/telemetry/test_opentelemetry_internals.py",
@@ -55,6 +58,15 @@ SDK_TESTS = [
 ]
 # As `make test` runs them.
 IN_PARALLEL = ["--numprocesses=auto", "--maxprocesses=4", "--dist=worksteal"]
+# (Python, anthropic): the oldest supported version, and the newest of each major version.
+ANTHROPICS = [
+    nox.param("3.10", "anthropic==0.60.0", id="oldest"),
+    nox.param("3.12", "anthropic<1", id="0.x"),
+    nox.param("3.12", "anthropic<2", id="1.x"),
+    nox.param("3.13", "anthropic<3", id="newest"),
+]
+# The tests whose result depends on Anthropic's SDK.
+ANTHROPIC_TESTS = ["tests/wrappers/test_anthropic.py", "tests/diagnosis/test_corpus_of_messages.py"]
 FRAMEWORKS = {
     # Extra requirements of each framework; `demo` brings a real server.
     "openai-agents": ("otel-llm[demo]",),
@@ -94,6 +106,19 @@ def sdk(session: nox.Session, openai: str, beside: str | None) -> None:
         _test(session, "openai", "SDK-dependent", *IN_PARALLEL, *SDK_TESTS)
     else:
         _test(session, "openai", "all", *IN_PARALLEL, "tests")
+
+
+@nox.session(name="anthropic")
+@nox.parametrize(["python", "requirement"], ANTHROPICS)
+def anthropic(session: nox.Session, requirement: str) -> None:
+    """Run the tests of Anthropic's messages with one version of its SDK."""
+    pins = [line for line in Path("constraints.txt").read_text().splitlines() if not line.startswith("anthropic")]
+    constraints = Path(session.create_tmp()) / "constraints.txt"
+    constraints.write_text("\n".join(pins), encoding="utf-8")
+    group = nox.project.load_toml("pyproject.toml")["dependency-groups"]["test"]
+    tests = [part for part in group if not part.startswith(("nox", "anthropic"))]
+    session.install("--constraint", str(constraints), "--editable", ".[cli,demo]", requirement, *tests)
+    _test(session, "anthropic", "SDK-dependent", *IN_PARALLEL, *ANTHROPIC_TESTS)
 
 
 @nox.session(name="frameworks")

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _COMPLETIONS = ("Completions", "AsyncCompletions")
 _RESPONSES = ("Responses", "AsyncResponses")
+_MESSAGES = ("Messages", "AsyncMessages")
+_MANAGERS = ("stream",)
 
 
 class _SDKInstrumentor(BaseInstrumentor):  # type: ignore[misc]
@@ -132,6 +134,19 @@ class GroqInstrumentor(_SDKInstrumentor):
     PLACES = (Place("groq.resources.chat.completions", _COMPLETIONS),)
 
 
+class AnthropicInstrumentor(_SDKInstrumentor):
+    """Instruments messages of the `anthropic` package, also through Bedrock, Vertex AI and Foundry."""
+
+    _VERSIONS = "anthropic >= 0.60, < 3"
+    PLACES = (
+        Place("anthropic.resources.messages.messages", _MESSAGES, "messages", _MANAGERS),
+        Place("anthropic.resources.beta.messages.messages", _MESSAGES, "messages", _MANAGERS),
+        # Copies of the methods above.
+        Place("anthropic.lib.bedrock._beta_messages", _MESSAGES, "messages"),
+        Place("anthropic.lib.vertex._beta_messages", _MESSAGES, "messages"),
+    )
+
+
 class CerebrasInstrumentor(_SDKInstrumentor):
     """Instruments chat completions of the `cerebras-cloud-sdk` package."""
 
@@ -147,4 +162,4 @@ class CerebrasInstrumentor(_SDKInstrumentor):
 
 def instrumentors() -> tuple[BaseInstrumentor, ...]:
     """One instrumentor for each supported SDK, installed or not."""
-    return OpenAIInstrumentor(), GroqInstrumentor(), CerebrasInstrumentor()
+    return OpenAIInstrumentor(), GroqInstrumentor(), CerebrasInstrumentor(), AnthropicInstrumentor()

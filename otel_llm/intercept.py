@@ -41,12 +41,13 @@ def intercept_llm_requests(
     completion_hook: CompletionHook | None = None,
     **options: Unpack[Options],
 ) -> _Client:
-    """Observe the chat completions and responses of one client, sync or async, and return the client.
+    """Observe the chat completions, responses or messages of one client, sync or async, and return the client.
 
     Clients made by its `with_options` and `copy` are observed too; `client.beta` is not, except `parse()` of SDKs
     before 1.92. `options` are those of `otel_llm.config.Config`. Under `OpenAIInstrumentor` a request still has one
-    span; a client that is intercepted already is returned unchanged. Raises AttributeError if the client has no
-    `chat.completions.create`, TypeError for an unknown keyword, or for a provider or a hook that is none.
+    span; a client that is intercepted already is returned unchanged. Raises AttributeError if the client has neither
+    `chat.completions.create` nor `messages.create`, TypeError for an unknown keyword, or for a provider or a hook that
+    is none.
     """
     reject_unknown("intercept_llm_requests", options, _PROVIDERS)
     reject_other_objects(
@@ -56,8 +57,9 @@ def intercept_llm_requests(
         logger_provider=logger_provider,
         completion_hook=completion_hook,
     )
-    completions = client.chat.completions  # type: ignore[attr-defined]
-    if completions.create and isinstance(getattr(completions, "__dict__", {}).get("create"), InterceptedMethod):
+    messages = resource_of(client, "messages")
+    first = client.chat.completions if messages is None else messages  # type: ignore[attr-defined]
+    if first.create and isinstance(getattr(first, "__dict__", {}).get("create"), InterceptedMethod):
         return client
     telemetry = Telemetry(
         read_config(options),
@@ -72,6 +74,37 @@ def intercept_llm_requests(
 
 
 def _intercept_client(client: Any, telemetry: Telemetry) -> None:
+    messages = resource_of(client, "messages")
+    holders = _intercept_chat(client, telemetry) if messages is None else _intercept_messages(client, telemetry)
+    for holder in holders:
+        forget_raw_methods(holder)
+
+    def copied(wrapped: Callable[..., Any], _client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        copy = wrapped(*args, **kwargs)
+        attempt("a copy of a client", _intercept_client, copy, telemetry)
+        return copy
+
+    for name in ("copy", "with_options"):
+        if hasattr(type(client), name):
+            setattr(client, name, FunctionWrapper(getattr(client, name), copied))
+
+
+def _intercept_messages(client: Any, telemetry: Telemetry) -> list[Any]:
+    """Observe an Anthropic client; returns the client and its resources."""
+    wrapper = MethodWrapper(telemetry, "messages")
+    resources = [client.messages]
+    beta = resource_of(client, "beta")
+    if beta is not None and (messages := resource_of(beta, "messages")) is not None:
+        resources.append(messages)
+    for resource in resources:
+        _intercept(resource, wrapper)
+        if hasattr(type(resource), "stream"):
+            resource.stream = InterceptedMethod(resource.stream, wrapper.wrapper_for_manager(resource.stream))
+    return [client, *resources]
+
+
+def _intercept_chat(client: Any, telemetry: Telemetry) -> list[Any]:
+    """Observe a client of OpenAI's APIs; returns the client and its resources."""
     completions = client.chat.completions
     _intercept(completions, MethodWrapper(telemetry))
     if client.chat.completions is not completions:
@@ -88,17 +121,7 @@ def _intercept_client(client: Any, telemetry: Telemetry) -> None:
     beta = beta_completions_of(client)
     if beta is not None:
         _intercept(beta, MethodWrapper(telemetry))
-    for holder in holders:
-        forget_raw_methods(holder)
-
-    def copied(wrapped: Callable[..., Any], _client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        copy = wrapped(*args, **kwargs)
-        attempt("a copy of a client", _intercept_client, copy, telemetry)
-        return copy
-
-    for name in ("copy", "with_options"):
-        if hasattr(type(client), name):
-            setattr(client, name, FunctionWrapper(getattr(client, name), copied))
+    return holders
 
 
 def _intercept(resource: Any, wrapper: MethodWrapper) -> None:

@@ -18,9 +18,9 @@ from otel_llm.config import Config
 from otel_llm.diagnosis.case import Anomaly, Case
 from otel_llm.diagnosis.judges import diagnose, diagnose_request
 from otel_llm.protocol.choice import Limits, Notice, Outcome
+from otel_llm.protocol.dialects import EitherEvents, Reader, reader_of
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import ChatRequest
-from otel_llm.protocol.responses_api import EitherEvents, ResponseEvents
 from otel_llm.protocol.tool_call import ToolCall
 from otel_llm.telemetry.log_lines import log_end, log_notices
 from otel_llm.telemetry.opentelemetry_internals import LOCKING_MODULES
@@ -48,13 +48,6 @@ class Span(Protocol):
         redaction: Redaction | None,
         /,
     ) -> None: ...
-
-
-class Reader(Protocol):
-    """Reads a response into a recording: the recording itself, or a translator in front of it."""
-
-    def feed(self, chunk: Any, wait_started_ns: int, received_ns: int, /) -> list[Notice] | None: ...
-    def read_response(self, response: Any, received_ns: int, /) -> list[Notice]: ...
 
 
 # Called with each observation when it starts.
@@ -121,12 +114,10 @@ class Observation:
             preview=config.argument_limit if config.capture_arguments else 0,
             limits=_limits_for(None if span is None else span.event_limit),
         )
-        self.reader: Reader = self.recording
+        self.reader: Reader = (
+            EitherEvents(self.recording) if request is None else reader_of(request.api, self.recording, request)
+        )
         """Takes the chunks or events of the response."""
-        if request is None:
-            self.reader = EitherEvents(self.recording)
-        elif request.api == "responses":
-            self.reader = ResponseEvents(self.recording, request)
         # A tracker, which may be around the response to any request, sets this to True.
         self.recording.streamed = request is None or request.stream
         self.anomalies: list[Anomaly] = []

@@ -273,7 +273,7 @@ PROVIDERS: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", PROVIDERS)
 @pytest.mark.parametrize(
-    ("value", "told"), [("global", "str"), (5, "int"), ({}, "dict"), (object(), "object"), (False, "bool")], ids=str
+    ("value", "told"), [("global", "str"), (5, "int"), ({}, "dict"), (object(), "object"), (False, "bool")]
 )
 def test_what_is_no_provider_is_refused_at_once(name: str, value: Any, told: str) -> None:
     bare = client()

@@ -22,6 +22,7 @@ SDKS: Final = (
     SDK("openai", "OPENAI_BASE_URL", OPENAI),
     SDK("groq", "GROQ_BASE_URL", "https://api.groq.com", "/openai/v1"),
     SDK("cerebras", "CEREBRAS_BASE_URL", "https://api.cerebras.ai", "/v1"),
+    SDK("anthropic", "ANTHROPIC_BASE_URL", "https://api.anthropic.com", "/v1"),
 )
 
 

@@ -34,7 +34,8 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "probe",
         help="check whether a server's tool calling is correct",
-        description="Sends a battery of requests, streamed and not streamed, and judges each response. Exit status: 0"
+        description="Sends a battery of chat completions, streamed and not streamed, to an OpenAI-compatible server,"
+        " and judges each response. Exit status: 0"
         " no fault, 1 a fault, 2 the server cannot be probed, 3 nothing could be judged.",
     )
     parser.add_argument("--base-url", metavar="URL", help=f"default: OPENAI_BASE_URL, or {OPENAI}")

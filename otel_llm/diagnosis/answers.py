@@ -200,7 +200,8 @@ def _is_cut(text: str, *, is_value: bool = False) -> bool:
     for count, run in enumerate(_BROKEN_RUN.finditer(text)):
         before, behind = text[max(0, run.start() - 1) : run.start()], text[run.end() : run.end() + 1]
         if before in _ENDS_SENTENCE or not (_sets_apart(before) and _sets_apart(behind)):
-            return True
+            # A text about the character shows words that have it, in quotes.
+            return not (_encloses(behind) and _IS_ABOUT_IT.search(text))
         is_row, is_at_edge = run.end() - run.start() > 1, not (before and behind)
         if _is_enclosed(text, run) or (not is_row and f"{before}{behind}".strip() and not is_value):
             is_about_it = True

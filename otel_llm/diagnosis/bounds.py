@@ -17,7 +17,8 @@ _COSTS = {
     "\n\t": 8,
     "\n ": 4,
     # Parts of tokens and marks, which cost more than other tags.
-    **dict.fromkeys(("<|", "</s>", "<s>", "hink", "hought", "tool", "function", "param", "invoke", "arg_"), 16),
+    "<|": 40,
+    **dict.fromkeys(("</s>", "<s>", "hink", "hought", "tool", "function", "param", "invoke", "arg_"), 16),
     **dict.fromkeys(("INST", "SYS>", "_of_", "os>", "pad>", "unused", "TOOL", "DSML", "escape>", "gMASK"), 16),
 }
 _MOST = 500_000

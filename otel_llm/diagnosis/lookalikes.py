@@ -52,6 +52,7 @@ _TAGS = xml_parameters(
         call_open=('<invoke name="',),
         name_end=('">', '" >'),
         closers=("</invoke>",),
+        attributes=True,
         json_body=True,
     )
 )

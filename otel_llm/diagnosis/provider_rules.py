@@ -1,4 +1,4 @@
-"""What providers accept as the name of a tool and as the id of a call, where that is documented.  Pure.
+"""What providers accept as the name of a tool and as the id of a call, where they document or answer it.  Pure.
 
 Providers are known by their name in `gen_ai.provider.name`. What one document of a provider allows is not called
 unacceptable, even if another is stricter.
@@ -38,6 +38,11 @@ TOOL_NAMES: Mapping[str, Rule] = {
         _SIXTY_FOUR_WORDS,
         "https://github.com/mistralai/mistral-common (protocol/instruct/validator.py, which its API runs)",
     ),
+    "anthropic": Rule(
+        re.compile(r"[a-zA-Z0-9_-]{1,128}"),
+        "1 to 128 of a-z, A-Z, 0-9, _ and -",
+        "the pattern in its API's answer 400: https://github.com/home-assistant/core/issues/147760",
+    ),
     "gcp.gemini": Rule(
         re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,127}"),
         "a letter or _, then up to 127 of a-z, A-Z, 0-9, _, ., : and -",
@@ -46,6 +51,11 @@ TOOL_NAMES: Mapping[str, Rule] = {
 }
 
 CALL_IDS: Mapping[str, Rule] = {
+    "anthropic": Rule(
+        re.compile(r"[a-zA-Z0-9_-]+"),
+        "a-z, A-Z, 0-9, _ and -",
+        "the pattern in its API's answer 400: https://github.com/maximhq/bifrost/issues/5097",
+    ),
     "mistral_ai": Rule(
         re.compile(r"[a-zA-Z0-9]{9}"),
         "9 of a-z, A-Z and 0-9",

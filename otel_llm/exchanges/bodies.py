@@ -332,4 +332,8 @@ def is_whole(value: Any) -> bool:
         return False
     choices = value.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
-    return value.get("object") in {"chat.completion", "response"} or (isinstance(first, Mapping) and "message" in first)
+    return (
+        value.get("object") in {"chat.completion", "response"}
+        or value.get("type") == "message"
+        or (isinstance(first, Mapping) and "message" in first)
+    )

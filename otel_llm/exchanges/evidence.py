@@ -17,6 +17,7 @@ _FIRST = 4  # chunks
 _LAST = 2
 _SHOWN = 1000  # characters of a chunk
 _MOST_KEYS = 1024
+_MESSAGE_EVENTS = frozenset({"content_block_start", "content_block_delta", "content_block_stop"})
 _LAST_EVENTS = frozenset({"response.completed", "response.failed", "response.incomplete"})
 
 
@@ -79,6 +80,8 @@ class Evidence:
         kind = text_of(field(chunk, "type"))
         if kind is not None and kind.startswith("response."):
             self._take_event(kind, chunk, excerpt)
+        elif kind is not None and (kind in _MESSAGE_EVENTS or kind.startswith("message")):
+            self._take_message_event(kind, chunk, excerpt)
         for choice in items_of(field(chunk, "choices")):
             index = index_of(field(choice, "index")) or 0
             body = field(choice, "delta") or field(choice, "message")
@@ -115,6 +118,31 @@ class Evidence:
         elif "output_text" in kind:
             self._add(excerpt, "text", 0)
         elif kind in _LAST_EVENTS:
+            self._add(excerpt, "finish", 0)
+
+    def _take_message_event(self, kind: str, event: Any, excerpt: Excerpt) -> None:
+        """An event of Anthropic's messages, or a whole message."""
+        self._add(excerpt, "any", 0)
+        delta, block = field(event, "delta"), field(event, "content_block")
+        what = text_of(field(delta, "type")) or text_of(field(block, "type")) or ""
+        if what in {"tool_use", "input_json_delta"} or kind == "content_block_stop":
+            index = index_of(field(event, "index"))
+            self._add(excerpt, "call", 0, index)
+            self._add(excerpt, "calls" if index is not None else "no_index", 0)
+        elif what in {"thinking", "thinking_delta"}:
+            self._add(excerpt, "reasoning", 0)
+        elif what in {"text", "text_delta"}:
+            self._add(excerpt, "text", 0)
+        elif kind == "message_delta":
+            self._add(excerpt, "finish", 0)
+        for place, part in enumerate(items_of(field(event, "content"))):
+            of_part = text_of(field(part, "type"))
+            if of_part == "tool_use":
+                self._add(excerpt, "call", 0, place)
+                self._add(excerpt, "calls", 0)
+            elif of_part == "text":
+                self._add(excerpt, "text", 0)
+        if field(event, "stop_reason"):
             self._add(excerpt, "finish", 0)
 
     def _add(self, excerpt: Excerpt, *key: Any) -> None:

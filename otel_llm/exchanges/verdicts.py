@@ -12,11 +12,11 @@ from otel_llm.diagnosis.judges import diagnose, diagnose_bytes, diagnose_request
 from otel_llm.exchanges.entries import Chunk, Entry, ReportedSpan, ResponseEnd, ResponseStart, Unread, WholeResponse
 from otel_llm.exchanges.evidence import Evidence, Excerpt
 from otel_llm.protocol.apis import UNKNOWN, kind_of
+from otel_llm.protocol.dialects import arguments_of, reader_of
 from otel_llm.protocol.fields import field
 from otel_llm.protocol.framing import Framing
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import Api, ChatRequest, api_of_request, read_request
-from otel_llm.protocol.responses_api import ResponseEvents
 from otel_llm.protocol.tools_found import FoundTools
 from otel_llm.telemetry import semconv
 from otel_llm.telemetry.provider import provider_at
@@ -160,7 +160,9 @@ class _Reading:
     ) -> None:
         self._title = title
         self._api = api
-        self._request: ChatRequest | None = None if body is None else found_tools.complete(read_request(body, api))
+        self._request: ChatRequest | None = (
+            None if body is None else found_tools.complete(read_request(arguments_of(api, body), api))
+        )
         self._found_tools = found_tools
         self._model = "" if self._request is None else self._request.model
         self._provider = provider_at(url)
@@ -168,9 +170,7 @@ class _Reading:
         self._recording = Recording(
             declared=None if self._request is None else self._request.tool_names,
         )
-        self._reader: Recording | ResponseEvents = self._recording
-        if api == "responses":
-            self._reader = ResponseEvents(self._recording, self._request)
+        self._reader = reader_of(api, self._recording, self._request)
         self._evidence = Evidence()
         self._now = 0
         self._timed = False

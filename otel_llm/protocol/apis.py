@@ -24,9 +24,9 @@ class Kind(NamedTuple):
 
 CHAT = Kind("a chat completion", "chat")
 RESPONSES = Kind("a response of the Responses API", "responses")
+MESSAGES = Kind("an Anthropic message", "messages")
 UNKNOWN = Kind("JSON of no API that is known")
 EMPTY = Kind("an empty body")
-_ANTHROPIC = Kind("an Anthropic message")
 _BEDROCK = Kind("a Bedrock response")
 _COHERE = Kind("a Cohere chat")
 _EMBEDDINGS = Kind("embeddings")
@@ -34,9 +34,8 @@ _GEMINI = Kind("a Gemini response")
 _OLLAMA = Kind("an Ollama response")
 _TEXT = Kind("a text completion")
 
-_ANTHROPIC_TYPES = frozenset(
+_MESSAGE_TYPES = frozenset(
     {
-        "completion",
         "content_block_delta",
         "content_block_start",
         "content_block_stop",
@@ -66,7 +65,8 @@ _PATHS = (
     (re.compile(r"/responses$"), RESPONSES),
     (re.compile(r"/completions?(?:/|$)"), _TEXT),
     # Assistants have messages, too.
-    (re.compile(r"/v\d/(?:messages|complete)$|:(?:streamR|r)awPredict$"), _ANTHROPIC),
+    (re.compile(r"/v\d/messages$|:(?:streamR|r)awPredict$"), MESSAGES),
+    (re.compile(r"/v\d/complete$"), Kind("an Anthropic completion")),
     (re.compile(r":(?:streamG|g)enerateContent$"), _GEMINI),
     (re.compile(r"/embeddings$|:(?:batchE|e)mbedContents?$|/api/embed$"), _EMBEDDINGS),
     (re.compile(r"/model/[^/]+/(?:converse|invoke)(?:-stream|-with-response-stream)?$"), _BEDROCK),
@@ -108,8 +108,10 @@ def _has_message(choice: Mapping[str, Any]) -> bool:
 def _other(value: Mapping[str, Any], type_: str, object_: str) -> Kind | None:
     data = value.get("data")
     of_data = data[0] if isinstance(data, list) and data and isinstance(data[0], Mapping) else {}
-    if type_ in _ANTHROPIC_TYPES:
-        return _ANTHROPIC
+    if type_ in _MESSAGE_TYPES:
+        return MESSAGES
+    if type_ == "completion":
+        return Kind("an Anthropic completion")
     if _COHERE_TYPE.fullmatch(type_):
         return _COHERE
     if object_ == "list":

@@ -57,11 +57,13 @@ def read_turn(
     whether the server runs tools, too.
     """
     messages = given(kwargs.get("messages"))
+    previous = text_of(given(kwargs.get("previous_response_id")))
     if messages is not None:
         messages = items_of(messages)
+        if previous is not None:
+            return (_last_turn(messages, _message, whole=False) or Turn())._replace(previous_response=previous)
         return None if _has_no_turn(messages) else _last_turn(messages, _message, whole=True)
     items = items_of(given(kwargs.get("input")))
-    previous = text_of(given(kwargs.get("previous_response_id")))
     # Calls that are not in the request may be in the part of the conversation that the server holds.
     whole = previous is None and given(kwargs.get("conversation")) is None
     turn = _last_turn(items, _item, whole=whole)

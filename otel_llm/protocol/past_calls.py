@@ -111,13 +111,12 @@ class Conversation(NamedTuple):
 
 def read_conversation(kwargs: Mapping[str, Any]) -> Conversation:
     """The conversation in the arguments of a `create` call. Its messages are only looked at later."""
-    source, previous = kwargs.get("messages"), None
+    source, previous = kwargs.get("messages"), text_of(given(kwargs.get("previous_response_id")))
     if type(source) is list and len(source) <= MOST_MESSAGES:
-        return Conversation(source.copy(), 0, source)
+        return Conversation(source.copy(), 0, source, previous)
     source = given(source)
     if source is None:
         source = given(kwargs.get("input"))
-        previous = text_of(given(kwargs.get("previous_response_id")))
     if is_a(source, str):
         return Conversation(({"role": "user", "content": source},), 0, source, previous)
     if source is None:

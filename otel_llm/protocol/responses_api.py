@@ -316,28 +316,6 @@ _READERS: dict[str, Callable[[ResponseEvents, Any], MadeChunk | None]] = {
 }
 
 
-class EitherEvents:
-    """Reads a response of either API, chosen by the first chunk or event."""
-
-    def __init__(self, recording: Recording) -> None:
-        self._recording = recording
-        self._read: Callable[[Any, int, int], list[Notice] | None] | None = None
-
-    def feed(self, event: Any, wait_started_ns: int, received_ns: int) -> list[Notice] | None:
-        read = self._read
-        if read is None:
-            kind = text_of(field(event, "type"))
-            is_response = kind is not None and (kind == "error" or kind.startswith("response."))
-            read = self._read = ResponseEvents(self._recording).feed if is_response else self._recording.feed
-        return read(event, wait_started_ns, received_ns)
-
-    def read_response(self, response: Any, received_ns: int) -> list[Notice]:
-        is_response = text_of(field(response, "object")) == "response"
-        return (ResponseEvents(self._recording) if is_response else self._recording).read_response(
-            response, received_ns
-        )
-
-
 def _texts(parts: Any) -> Iterator[str]:
     for part in items_of(parts):
         text = text_of(field(part, "text")) or text_of(field(part, "refusal"))

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from otel_llm.tags.mentions import (
     CODE,
+    is_about_marks,
     is_explained,
     is_explained_below,
     is_labelled,
@@ -26,6 +27,7 @@ from otel_llm.tags.mentions import (
     is_set_apart,
     is_subject,
     is_type_argument,
+    joins_texts,
     line_around,
     without_head,
 )
@@ -141,8 +143,8 @@ _WHOLE = tuple(
             *THOUGHT_MARKS.keys() - AT_START,
             *THOUGHT_MARKS.values(),
             *(f"<{slash}{name}>" for name in (*_TAG_NAMES, *_NAMED_TAGS) for slash in ("", "/")),
-            *(f"<{name}=" for name in ("function", "parameter")),
-            *(f"<{name} name=" for name in _NAMED_TAGS),
+            *(f"<{name}=name>" for name in ("function", "parameter")),
+            *(f'<{name} name="' for name in _NAMED_TAGS),
             "<｜DSML｜",
             "</｜DSML｜",
             "<｜tool▁calls▁begin｜>",
@@ -172,7 +174,7 @@ _WHOLE = tuple(
 )
 # So much of a value is read, from its end.
 _LONGEST_VALUE = 131_072
-_PART_AT_END = re.compile(r"(?:</?[a-z][\w:|]*|</?｜[^<>\n]*|<\|/?[A-Za-z_]\w*|\[/?[A-Z_]+)\|?$")
+_PART_AT_END = re.compile(r"(?:</?[a-z][\w:|]*|<[a-z]+(?:=| name=)|</?｜[^<>\n]*|<\|/?[A-Za-z_]\w*|\[/?[A-Z_]+)\|?$")
 _PART_AT_START = re.compile(r"/?[|\w▁]{2,40}(?:[|｜]>|>)")
 _WORD = re.compile(rf"[^\W_]|{CODE}")
 _ENDS_SENTENCE = re.compile(r"\s*[.,;:!?)\]\"'”’»]")
@@ -281,12 +283,19 @@ def _residue(text: str, *, ended: bool) -> list[Token]:
 def _not_mentioned(text: str, tokens: list[Token], *, ended: bool) -> list[Token]:
     found: list[Token] = []
     place = 0
+
+    @cache
+    def is_about_marks_itself() -> bool:
+        return is_about_marks(_MARKUP.sub("", text))
+
     while place < len(tokens):
         # Tokens one after the other are judged together.
         last = place
         while last + 1 < len(tokens) and not text[tokens[last].end : tokens[last + 1].start].strip():
             last += 1
-        if not _is_mentioned(text, tokens[place].start, tokens[last].end, ended=ended):
+        start, end = tokens[place].start, tokens[last].end
+        joins = text.startswith(("<|", "<｜"), start) and joins_texts(text, start, end) and not is_about_marks_itself()
+        if joins or not _is_mentioned(text, start, end, ended=ended):
             found += tokens[place : last + 1]
         place = last + 1
     return found

@@ -14,8 +14,17 @@ CODE = "\N{OBJECT REPLACEMENT CHARACTER}"
 
 _NEAR = 400
 _QUOTES = frozenset("\"'“”‘’«»„‹›「」『』()[]{}*_")
-_LIST_HEAD = re.compile(r"[ \t]*(?:(?:[-*+>#•‣◦·–—●▪]+|\[[ xX]\]|\(?(?:\d+|[A-Za-z])[.):])[ \t]+)+")
-_EXPLAINS = re.compile(r"\s*[,;)，；、）]|\s*[:：=–—→⇒⟶]|\s+-|\s+\((?=\w)|[.!?](?:\s|$)|。|\s*/(?=[ \t]*[<\[])")
+_LIST_HEAD = re.compile(
+    r"[ \t]*(?:(?:[-*+>#•‣◦·–—●▪✅❌✓✔✗✘☑☐➜➤]+\ufe0f?|\[[ xX]\]|\(?(?:\d+|[A-Za-z])[.):])[ \t]+)+"
+    # A line of a patch.
+    r"|[-+]$"
+    # A number of a table of tokens, as `151645 <|im_end|>`.
+    r"|[ \t]*[#\[(]?\d{5,6}[\])]?[ \t]+$"
+)
+_EXPLAINS = re.compile(
+    r"[ \t]+[#\[(]?\d{5,6}[\])]?[ \t]*$|\s*(?:…+|[.·_]{3,})\s*[\w:]"
+    r"|\s*[,;)，；、）]|\s*[:：=–—→⇒⟶]|\s+-|\s+\((?=\w)|[.!?](?:\s|$)|。|\s*/(?=[ \t]*[<\[])"
+)
 # Words that stand behind a mark, or begin the line behind it, where the text is about it. Those of CJK need no space.
 _VERBS = (
     r"marks|opens|closes|starts|begins|ends|means|denotes|indicates|signals|separates|delimits|introduces|wraps"
@@ -43,6 +52,25 @@ _BEGINNINGS = (
     r"(?:end|start|beginning|opening|closing|beginn|anfang|ende|début|fin|inicio|início|fim|inizio|fine)"
     r"(?= of\b| d[eiuo]\b| des\b| del\b| tag\b| token\b| mark| einer\b| eines\b| der\b)"
 )
+# Words that want an object, which is the mark: a sentence does not end with them.
+_WANT_OBJECTS = re.compile(
+    r"after|before|until|till|between|than|by|of|to|from|for|into|onto|via|without|and|or|nor|plus"
+    r"|vs|vs\.|versus|no|every|each|any|another|a|an|the|its|their|your|be|forget|forgot|wrote|write"
+    r"|writes|lacks|misses|needs|contains|at|on|der|die|das|den|dem|ein|eine|einen|einem|nach|vor"
+    r"|bis|mit|ohne|zu|von|und|oder|kein|keine|keinen|fehlt|le|les|la|un|une|des|du|de|après|avant"
+    r"|sans|avec|et|ou|par|pour|manque|attendu|el|los|las|una|después|tras|antes|sin|con|y|o|por"
+    r"|para|hasta|falta|il|lo|di|dopo|prima|senza|da|um|uma|após|sem|com"
+)
+_ORDERS = re.compile(
+    r"find|for|remove|delete|replace|insert|add|append|write|emit|print|handle|match|detect|strip|drop"
+    r"|skip|ignore|rename|change|open|close|type|press|escape|grep|suche|finde|entferne|lösche|ersetze"
+    r"|cherche|supprime|remplace|busca|elimina|reemplaza|missing|expected|unexpected|unclosed|unmatched"
+    r"|unbalanced|stray|invalid|unknown|unterminated|fehlendes|unerwartetes"
+)
+_STATES = (
+    r"missing|expected|unexpected|unclosed|unmatched|unbalanced|stray|invalid|unknown|not found|found|got"
+    r"|wanted|required|removed|added|deleted|old|new|before|after|fehlt|erwartet|gefunden|manquant|attendu|falta|esperado"
+)
 _SAYS = re.compile(rf"[ \t]+(?:{_VERBS}|{_NOUNS}|{_COPULAS}|{_BEGINNINGS})\b|[ \t]*(?:{_CJK_NOUNS})")
 _SAYS_IN_CJK = re.compile(rf"[ \t]*(?:{_CJK})")
 _BELOW = r"[ \t]*\r?\n[ \t]*(?:[:：=→⇒]|[-=]>)"
@@ -58,7 +86,7 @@ _NAMES = re.compile(
     rf"(?:\b(?:{_NOUNS}|marks?|signs?|symbols?|strings?|sequences?|called|named|(?:EOS|BOS|token|tag) is"
     r"|e\.g\.|i\.e\.|z\. ?B\.|such as|writes|emits|prints|outputs|appends|adds"
     r"|(?:end|start|begin|clos|open|stopp?|follow|delimit|separat|terminat|wrapp?)(?:s|e|es|ed|ing)?"
-    r" (?:\w+ ){0,3}(?:with|by|at)"
+    r" (?:\w+ ){0,3}(?:with|by|at):?"
     r"|(?:endet|beginnt|schließt|beginnen|enden) mit|(?:termine|finit|commence|ouvre|ferme)(?:nt)? (?:par|avec)"
     r"|(?:termina|empieza|comienza|cierra|acaba|começa|inizia|finisce)n? (?:con|com|em|en))[ \t]+"
     rf"|(?:{_CJK_NOUNS}|是|用|以|用作)[ \t]*"
@@ -66,19 +94,33 @@ _NAMES = re.compile(
     r"[ \t]*[:：=][ \t]*"
     rf"|(?:{_CJK_NOUNS}|开始|结束|開始|終了)[:：][ \t]*"
     rf"|{CODE}[ \t]*[:：=][ \t]*"
-    r"|[>\]][ \t]*[/,+&][ \t]*)$"
+    r"|[>\]][ \t]*[/,+&][ \t]*"
+    # Marks of emphasis may stand around the label.
+    rf"|\b(?i:{_NOUNS}|{_STATES})[*_]{{0,3}}[:：][*_]{{0,3}}[ \t]+"
+    # A place of a template.
+    r"|\{\w{1,30}\}[ \t]*)$"
 )
-_BEFORE_MARK = frozenset(" \t:=/,+&")
+# An arrow, also with a label behind it, or dots that lead to the mark.
+_LEADS = re.compile(r"(?:-+>+|=>|[→⇒⟶])[ \t]*(?:\w[\w ]{0,20}:[ \t]+)?$|\w[ \t]*(?:\.{4,}|…{2,}|·{3,})[ \t]*$")
+_BEFORE_MARK = frozenset(" \t:=/,+&>.}")
 # A line with a label and a mark: `Qwen: <|im_end|>`.
 _LABEL = r"[ \t]*(?:[-*+•][ \t]+|\d+[.)][ \t]+)?[^\s:：|<>][^:：|<>\n]{0,30}[:：=][ \t]+"
 _LABEL_BEFORE = re.compile(_LABEL)
 _LABELLED_BELOW = re.compile(rf"[ \t]*\r?\n{_LABEL}[<\[]\S{{1,40}}[ \t]*(?:\n|$)")
+# One that is about the mark, as `meaning: end of a turn`. The roles of a conversation are no labels.
+_PAIR_LABEL = (
+    r"[ \t]*(?:[-*+•][ \t]+)?(?!(?i:user|assistant|system|human|ai|bot|model|tool|q|a|question|answer|result|output)\b)"
+    r"[^\W\d_][\w \-]{0,30}[:：][ \t]+"
+)
+_PAIR = re.compile(_PAIR_LABEL)
+_PAIR_BELOW = re.compile(rf"[ \t]*\r?\n{_PAIR_LABEL}\S")
+_PAIR_ABOVE = re.compile(rf"(?:^|\n){_PAIR_LABEL}\S[^\n]{{0,60}}\r?\n$")
 _LABELLED_ABOVE = re.compile(rf"(?:^|\n){_LABEL}[<\[]\S{{1,40}}[ \t]*\r?\n$")
 _BAR = "|│┃｜"
 _CELL_BEHIND = re.compile(rf"[ \t]*[{_BAR}]|\t[ \t]*\S")
 _CELL_BEFORE = re.compile(rf"\S[ \t]+[{_BAR}][ \t]*$|\S[ \t]*\t$")
 _ELEMENT = re.compile(r"<(?:t[dht]|li|code|kbd|samp|b|i|em|strong|d[td]|p|span|pre|h\d)(?:\s[^<>]{0,80})?>[ \t]*$")
-_COLUMN = re.compile(r"(?:[ \t]{2,}|\t)\w")
+_COLUMN = re.compile(r"(?:[ \t]{2,}|\t)[\w✅❌✓✔✗✘]")
 # Types of common languages that take others as their arguments.
 _GENERICS = (
     r"vec(?:tor)?|(?:array|linked|sorted|mutable|immutable)?(?:list|map|set|queue)|array|hash(?:map|set)|dict(?:ionary)?"
@@ -93,7 +135,10 @@ _GENERIC = re.compile(
     rf"(?:(?:\w::\w*)|(?<![A-Za-z])(?i:{_GENERICS})|(?:^|[^A-Za-z])[A-Za-z]\w*[a-z0-9][A-Z]\w*"
     r"|(?:^|[^\w])\w+_\w+|#include[ \t]+|::|(?:cast|new|typename|template|sizeof)[ \t]?)$"
 )
-_AFTER_TYPE = re.compile(r">|[&*]|\[\]|\(\)|[ \t]*;|[ \t]+\w+[ \t]*(?:[;=,]|\)|\(\))")
+_AFTER_TYPE = re.compile(
+    r">|[&*]|\[\]|\(\)|[ \t]*[;,)]|[ \t]+(?:extends|implements|where|with)\b|[ \t]*\{[ \t]*(?:\}|$|\r?\n[ \t]*[^\s\"'])"
+    r"|[ \t]+\w+[ \t]*(?:[;=,]|\)|\(\))"
+)
 
 
 def line_around(text: str, start: int, end: int) -> tuple[str, str]:
@@ -136,22 +181,52 @@ def is_explained_below(text: str, end: int) -> bool:
     return _SAID_BELOW.match(text, end, end + _NEAR) is not None
 
 
+_ABOUT_MARKS = re.compile(
+    rf"\b(?i:{_NOUNS}|templates?|parsers?|tokeni[sz]\w+|eos|bos|chatml|strings?|prompts?|inputs?|decod\w+|encod\w+|splits?)\b"
+    rf"|{_CJK_NOUNS}|词元|詞元|模板|字符串|停止|生成|输出|輸出|分词|例如|例[:：]|文字列|出力|テンプレート|템플릿|출력|шаблон|строк"
+)
+# Characters of CJK that stand before or behind a mark in a sentence.
+_CJK_BEFORE = frozenset("见見到出入加除含有无無为為把将將在和与與或即叫个個以用是遇写寫输送は、の")
+_CJK_BEHIND = frozenset(
+    "时時后後前之来來作为為会會应應必须須不没沒以的中里上下等这這那和与與或及也就都可能需要即结結はがをでとにのもかへ는은을를이가와과로에의도"
+)
+
+
+def is_about_marks(text: str) -> bool:
+    """Whether the text has words of the field."""
+    return _ABOUT_MARKS.search(text) is not None
+
+
+def joins_texts(text: str, start: int, end: int) -> bool:
+    """Whether the mark touches words on both sides: one text ended there, and another one began."""
+    before, behind = text[start - 1 : start] if start else "", text[end : end + 1]
+    if not (before.isalpha() and behind.isalpha()) or before in _CJK_BEFORE:
+        return False
+    return before.isascii() or not (behind in _CJK_BEHIND or is_subject(text[end : end + 40], of_cjk=True))
+
+
 def is_named(before: str) -> bool:
     """Whether the words before a mark say that one comes, as in `the closing tag </think>`."""
     last = before[-1:]
     if last.isascii() and last not in _BEFORE_MARK:
         return False
-    return _NAMES.search(before[-60:]) is not None
+    near = before[-60:]
+    if last.isspace():
+        word = "".join(near.split()[-1:])
+        if _WANT_OBJECTS.fullmatch(word) or _ORDERS.fullmatch(word.lower()) or " grep -" in f" {near.lower()}":
+            return True
+    return _LEADS.search(near) is not None or _NAMES.search(near) is not None
 
 
 def is_labelled(text: str, start: int, end: int, before: str) -> bool:
     """Whether the line has a label and the mark, and so has the line above or below."""
     if _LABEL_BEFORE.fullmatch(before) is None:
         return False
-    if _LABELLED_BELOW.match(text, end, end + _NEAR):
-        return True
     line = start - len(before)
-    return _LABELLED_ABOVE.search(text[max(line - 90, 0) : line]) is not None
+    above = text[max(line - 120, 0) : line]
+    if _PAIR.fullmatch(before) and (_PAIR_BELOW.match(text, end, end + _NEAR) or _PAIR_ABOVE.search(above)):
+        return True
+    return _LABELLED_BELOW.match(text, end, end + _NEAR) is not None or _LABELLED_ABOVE.search(above) is not None
 
 
 def is_set_apart(text: str, start: int, end: int, before: str, after: str) -> bool:

@@ -28,7 +28,7 @@ from opentelemetry.util.genai.types import (
 )
 
 from otel_llm.protocol.choice import Choice
-from otel_llm.protocol.fields import field, given, is_a, items_of, text_of
+from otel_llm.protocol.fields import field, given, is_a, is_empty, items_of, text_of
 from otel_llm.protocol.item_kinds import arguments_of, is_call, name_of, result_of, runs_on_server, tools_in
 from otel_llm.protocol.message_text import REASONING_FIELDS, part_texts, reasoning_text
 from otel_llm.protocol.recording import Recording
@@ -44,9 +44,9 @@ _MARK_FIRST = re.compile(r"[<\[\u25c1]")
 def request_content(invocation: InferenceInvocation, kwargs: Mapping[str, Any]) -> None:
     """Set the messages and tool definitions of a request from the keyword arguments of `create`."""
     invocation.input_messages = list(_input_messages(kwargs))
-    instructions = text_of(given(kwargs.get("instructions")))
-    if instructions is not None:
-        invocation.system_instruction = [TextPart(exportable(instructions))]
+    instructions = given(kwargs.get("instructions"))
+    if not is_empty(instructions):
+        invocation.system_instruction = list(content_parts(instructions, Blobs()))
     invocation.tool_definitions = list(_tool_definitions(kwargs)) or None
 
 

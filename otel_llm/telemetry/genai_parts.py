@@ -41,6 +41,8 @@ _ADDRESSED = {
     "video_url": Modality.VIDEO,
     "audio_url": Modality.AUDIO,
 }
+# Anthropic's blocks, whose content is behind a field `source`.
+_OF_SOURCE = {"image": Modality.IMAGE, "document": Modality.DOCUMENT}
 _AUDIO_TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg"}
 
 
@@ -116,11 +118,25 @@ def _part(item: Any, blobs: Blobs) -> MessagePart | None:
         # The Responses API has the fields of a file on the part itself.
         file = field(item, "file")
         return _document(item if file is None else file, blobs)
+    if kind in _OF_SOURCE and (source := field(item, "source")) is not None:
+        return _from_source(source, _OF_SOURCE[kind], blobs)
     if kind in {"thinking", "reasoning"}:
         text = part_reasoning(item)
         return ReasoningPart(exportable(text)) if text else None
     text = text_of(item) or text_of(field(item, "text")) or text_of(field(item, "refusal")) or ""
     return TextPart(exportable(text)) if text else None
+
+
+def _from_source(source: Any, modality: Modality, blobs: Blobs) -> MessagePart | None:
+    """The content of an Anthropic block: base64 data, a URL, text, or the id of a file."""
+    data, mime_type = text_of(field(source, "data")), text_of(field(source, "media_type"))
+    kind = text_of(field(source, "type"))
+    if kind == "base64" and data is not None:
+        return blobs.encoded(data, mime_type, modality)
+    if kind == "text" and data is not None:
+        return TextPart(exportable(data))
+    address = text_of(field(source, "url"))
+    return _file(source, mime_type, modality) if address is None else blobs.at(address, modality)
 
 
 def _document(file: Any, blobs: Blobs) -> MessagePart | None:

@@ -45,8 +45,16 @@ _PROVIDER_BY_CLASS = {
     "AsyncAzureOpenAI": "azure.ai.openai",
     "BedrockOpenAI": "aws.bedrock",
     "AsyncBedrockOpenAI": "aws.bedrock",
+    "AnthropicBedrock": "aws.bedrock",
+    "AsyncAnthropicBedrock": "aws.bedrock",
+    "AnthropicVertex": "gcp.vertex_ai",
+    "AsyncAnthropicVertex": "gcp.vertex_ai",
+    "AnthropicFoundry": "azure.ai.inference",
+    "AsyncAnthropicFoundry": "azure.ai.inference",
+    "AnthropicBedrockMantle": "aws.bedrock",
+    "AsyncAnthropicBedrockMantle": "aws.bedrock",
 }
-_PROVIDER_BY_PACKAGE = {"groq": "groq", "cerebras": "cerebras"}
+_PROVIDER_BY_PACKAGE = {"groq": "groq", "cerebras": "cerebras", "anthropic": "anthropic"}
 # Self-hosted servers are often named after the program (`http://ollama:11434`, `http://vllm-0.models.svc:8000`).
 _PROVIDER_BY_WORD = {"ollama": "ollama", "vllm": "vllm", "sglang": "sglang", "llamacpp": "llama_cpp"}
 _PROVIDER_BY_WORDS = {"llama-cpp": "llama_cpp", "llama-server": "llama_cpp"}
@@ -54,6 +62,8 @@ _OLLAMA_PORT = 11434
 # `system_fingerprint` is the build in llama.cpp, a fixed text in Ollama.
 _PROVIDER_BY_FINGERPRINT = ((re.compile(r"b\d+-\w+"), "llama_cpp"), (re.compile(r"fp_ollama"), "ollama"))
 _DEFAULT_PROVIDER = "openai"
+# Their APIs are spoken by many servers, so an SDK for one of them does not tell whose server it is.
+_OFTEN_IMITATED = frozenset({_DEFAULT_PROVIDER, "anthropic"})
 
 
 class Server(NamedTuple):
@@ -90,7 +100,7 @@ def server_of(client: Any) -> Server:
 @lru_cache(maxsize=64)
 def known_provider(server: Server) -> str | None:
     """The server's provider, None if nothing tells and it is only presumed."""
-    if server.provider != _DEFAULT_PROVIDER or _by_host(server.address or "", "") == _DEFAULT_PROVIDER:
+    if server.provider not in _OFTEN_IMITATED or _by_host(server.address or "", "") == server.provider:
         return server.provider
     return None
 

@@ -38,6 +38,7 @@ from otel_llm.telemetry.semconv import (
     OPENAI_RESPONSE_SERVICE_TIER,
     OPENAI_RESPONSE_SYSTEM_FINGERPRINT,
     OTEL_LLM_ANOMALY_TYPE,
+    OTEL_LLM_API,
     OTEL_LLM_CONVERSATION_REPEATED_CALLS,
     OTEL_LLM_STREAM_ANOMALY_COUNT,
     OTEL_LLM_STREAM_ANOMALY_TYPES,
@@ -133,6 +134,8 @@ class RequestSpan:
             self._redact_request(Redaction(redact))
         if self._request.api == "responses":
             self._invocation.attributes[OPENAI_API_TYPE] = "responses"
+        elif self._request.api == "messages":
+            self._invocation.attributes[OTEL_LLM_API] = "messages"
         if self._request.stream:
             self._invocation.request_stream = True
 

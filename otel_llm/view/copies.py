@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from otel_llm.telemetry import semconv
+from otel_llm.view.anthropic_copy import anthropic_curl
 from otel_llm.view.spans import number_of
 
 _PARAMETERS = {
@@ -31,6 +32,8 @@ _MOST_CHUNKS = 2000
 def curl(document: Mapping[str, Any]) -> str:
     """The request as a command for a POSIX shell, with a placeholder in capitals for what was not captured."""
     attributes = document["attributes"]
+    if attributes.get(semconv.OTEL_LLM_API) == "messages":
+        return anthropic_curl(document)
     is_responses = attributes.get(semconv.OPENAI_API_TYPE) == "responses"
     messages = _messages(document["messages"])
     body: dict[str, Any] = {"model": document["model"]}

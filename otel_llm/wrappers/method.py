@@ -6,6 +6,8 @@ import inspect
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar, Token
+from dataclasses import replace
+from functools import partial
 from time import perf_counter_ns
 from types import CoroutineType, FrameType
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from otel_llm.observation import Observation, Span, end_open_at_exit
+from otel_llm.protocol.dialects import arguments_of
 from otel_llm.protocol.request import Api, ChatRequest, read_request
 from otel_llm.telemetry.handler import Telemetry
 from otel_llm.telemetry.log_lines import are_wanted, log_request
@@ -24,7 +27,13 @@ from otel_llm.wrappers.other_instrumentations import checked, warn_of_others_onc
 from otel_llm.wrappers.raw_response import RawResponse, UnreadRawResponse, is_raw_response, record_body, rewrite_body
 from otel_llm.wrappers.refused_response import fail_with_response
 from otel_llm.wrappers.response_body import BodyObserver, observe_body
-from otel_llm.wrappers.sdk_internals import before_parsing, client_of, has_whole_body, sends_requests
+from otel_llm.wrappers.sdk_internals import (
+    before_parsing,
+    client_of,
+    has_whole_body,
+    replace_request,
+    sends_requests,
+)
 from otel_llm.wrappers.stream import EitherWayTracker, StreamingToolCallTracker, SyncStreamingToolCallTracker
 
 if TYPE_CHECKING:
@@ -96,6 +105,9 @@ class MethodWrapper:
 
     def switch_on(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
+        config = telemetry.config
+        # Only text of OpenAI's APIs is rewritten.
+        self._config = replace(config, tool_call_tags=None) if self._api == "messages" else config
         self.active = True
 
     def switch_off(self) -> None:
@@ -106,12 +118,33 @@ class MethodWrapper:
         # Decorators in the SDKs hide that a method is a coroutine function.
         return self._call_async if inspect.iscoroutinefunction(inspect.unwrap(function)) else self._call
 
+    def wrapper_for_manager(self, _function: Callable[..., Any]) -> Callable[..., Any]:
+        """The wrapt wrapper for a method that returns a context manager, which makes the request when it is entered."""
+        return self._call_manager
+
+    def _call_manager(
+        self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        manager = wrapped(*args, **kwargs)
+        if self.active:
+            try:
+                replace_request(manager, partial(self._observed_request, instance, {**kwargs, "stream": True}))
+            except Exception as fault:  # noqa: BLE001
+                swallow("a stream's manager", fault)
+        return manager
+
+    def _observed_request(self, resource: Any, kwargs: dict[str, Any], request: Any) -> Any:
+        """The request that a manager will make, observed: a function, or something to await."""
+        if callable(request):
+            return lambda: self._call(lambda **_: request(), resource, (), kwargs)
+        return self._observed_coroutine(request, resource, kwargs, [])
+
     def _call(self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         resource = wrapped if instance is None else instance
         observation = self._begin(resource, kwargs) if self.active else None
         if observation is None:
             return wrapped(*args, **kwargs)
-        if self._telemetry.config.tool_call_tags is not None:
+        if self._config.tool_call_tags is not None:
             wrapped = attempt("tag rewriting", _rewriting_parser, wrapped, [observation]) or wrapped
         request = _Request(resource, sys._getframe())
         token = _current_request.set(request)
@@ -133,14 +166,18 @@ class MethodWrapper:
         # The SDK checks the arguments when it is called, and starts when it is awaited; so does the span.
         resource = wrapped if instance is None else instance
         begun: list[Observation] = []
-        if self.active and self._telemetry.config.tool_call_tags is not None:
+        if self.active and self._config.tool_call_tags is not None:
             wrapped = attempt("tag rewriting", _rewriting_parser, wrapped, begun) or wrapped
         pending = wrapped(*args, **kwargs)
-        is_coroutine = type(pending) is CoroutineType
-        if not (self.active and (is_coroutine or hasattr(type(pending), "__await__"))):
+        if not (self.active and (type(pending) is CoroutineType or hasattr(type(pending), "__await__"))):
             return pending
+        return self._observed_coroutine(pending, resource, kwargs, begun)
+
+    def _observed_coroutine(
+        self, pending: Any, resource: Any, kwargs: Mapping[str, Any], begun: list[Observation]
+    ) -> Any:
         coroutine: Any = self._await(_Unawaited(pending), resource, kwargs, begun)
-        if is_coroutine:
+        if type(pending) is CoroutineType:
             # Python's warning about a coroutine that was never awaited uses these.
             coroutine.__name__, coroutine.__qualname__ = pending.__name__, pending.__qualname__
         return coroutine
@@ -224,6 +261,7 @@ class MethodWrapper:
         # A step that fails is left out. Each has its own `try`: calling `attempt` costs as much as some of them.
         request = span = None
         try:
+            kwargs = arguments_of(self._api, kwargs)
             request = read_request(kwargs, self._api)
         except Exception as fault:  # noqa: BLE001
             swallow("the request's arguments", fault)
@@ -248,7 +286,7 @@ class MethodWrapper:
             swallow("the start of a span", fault)
         try:
             observation = Observation(
-                telemetry.config,
+                self._config,
                 request,
                 span,
                 logs=logs,

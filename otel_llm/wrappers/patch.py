@@ -24,7 +24,7 @@ from otel_llm.wrappers.method import MethodWrapper, without_inactive
 if TYPE_CHECKING:
     from otel_llm.telemetry.handler import Telemetry
 
-# `stream()` and the raw-response variants call `create`; `parse()` does not.
+# In OpenAI's SDK, `stream()` and the raw-response variants call `create`; `parse()` does not.
 _METHODS = ("create", "parse")
 
 
@@ -34,6 +34,8 @@ class Place(NamedTuple):
     module: str
     classes: tuple[str, ...]
     api: Api = "chat"
+    managers: tuple[str, ...] = ()
+    """Methods that return a context manager, which makes the request when it is entered."""
 
 
 class RequestMethods:
@@ -116,10 +118,12 @@ class RequestMethods:
                 if not isinstance(owner, type) or any(entry[0] is owner for entry in self._wrapped):
                     continue
                 owners.append(owner)
-                for name in _METHODS:
+                for name in (*_METHODS, *place.managers):
                     if name in owner.__dict__:
                         original = without_inactive(owner.__dict__[name])
-                        wrapped = FunctionWrapper(original, self._wrappers[place.api].wrapper_for(original))
+                        wrapper = self._wrappers[place.api]
+                        make = wrapper.wrapper_for_manager if name in place.managers else wrapper.wrapper_for
+                        wrapped = FunctionWrapper(original, make(original))
                         setattr(owner, name, wrapped)
                         self._wrapped.append((owner, name, original, wrapped))
         return owners

@@ -11,7 +11,7 @@ import json
 import logging
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from otel_llm.observation import Observation
@@ -47,6 +47,9 @@ class RewrittenBody:
         self._rewriting: Rewriting | None = Rewriting(observation)
         self._waiting = b""
         self._searched = 0
+        # The event at hand as it came, then what the stage made of it, until that is written.
+        self._at_hand = b""
+        self._made: list[Any] = []
         self._is_document: bool | None = None
         self._is_over = False
         observation.is_rewritten = True
@@ -60,68 +63,79 @@ class RewrittenBody:
         except Exception:  # noqa: BLE001  the caller finds out when decoding it
             self._recodes = False
             return data
-        return self._written(pieces, lambda: b"".join(map(self._expanded, pieces)))
+        return self._written(pieces, self._ready)
 
     def finish(self) -> bytes:
         """The body has ended: what was held back."""
         if not self._recodes:
             return b""
-        rest = self._written([], self._rest)
+        rest = self._written([b""], self._rest)
         return rest if self._compress is None else rest + self._compress.flush()
 
-    def _written(self, pieces: list[bytes], make: Callable[[], bytes]) -> bytes:
-        """What `make` returns; after a fault, what was held back and the pieces as they came."""
+    def _written(self, pieces: list[bytes], make: Callable[[], Iterable[bytes]]) -> bytes:
+        """What `make` makes of the bytes that wait, behind each piece; after a fault, the rest as it came."""
         if self._rewriting is None:
-            made = b"".join(pieces)
+            written = b"".join(pieces)
         else:
-            before = self._waiting
+            ready: list[bytes] = []
+            left = iter(pieces)
             try:
-                made = make()
+                for piece in left:
+                    self._waiting += piece
+                    for one in make():
+                        ready.append(one)  # noqa: PERF402  a fault must not take what is ready
             except Exception as fault:  # noqa: BLE001
                 swallow("tag rewriting", fault)
-                made, self._waiting = b"".join((before, *pieces)), b""
-                if not self._is_document:
-                    # What earlier events said, and was held back.
-                    held = self._rewriting.give_back_rest()
-                    made = b"".join(_encoded(one, b"\n", [], is_named="type" in one) for one in held) + made
+                ready += [self._as_it_came(self._rewriting), *left]
                 self._rewriting = None
-        if self._compress is None or not made:
-            return made
-        compressed: bytes = self._compress.compress(made) + self._compress.flush(zlib.Z_SYNC_FLUSH)
+            written = b"".join(ready)
+        if self._compress is None or not written:
+            return written
+        compressed: bytes = self._compress.compress(written) + self._compress.flush(zlib.Z_SYNC_FLUSH)
         return compressed
 
-    def _expanded(self, piece: bytes) -> bytes:
-        self._waiting += piece
+    def _as_it_came(self, rewriting: Rewriting) -> bytes:
+        """After a fault: what is made and not written, what earlier events said and was held back, the bytes behind."""
+        events = [] if self._is_document else [*self._made, *rewriting.give_back_rest()]
+        names = [f"event: {event['type']}\n" if "type" in event else "" for event in events]
+        said = "".join(f"{name}data: {json.dumps(event)}\n\n" for name, event in zip(names, events, strict=True))
+        return said.encode() + self._at_hand + self._waiting
+
+    def _ready(self) -> Iterator[bytes]:
+        """What can be written before more bytes come."""
         if self._is_document is None:
             begun = self._waiting.lstrip()
             if not begun:
-                return b""
+                return iter(())
             self._is_document = begun[:1] in b"{["
-        if self._is_document:
-            if len(self._waiting) > _LONGEST_DOCUMENT:
-                raise ValueError("a document is too long to be rewritten")
-            return b""
-        return b"".join(self._blocks())
+        if not self._is_document:
+            return self._blocks()
+        if len(self._waiting) > _LONGEST_DOCUMENT:
+            raise ValueError("a document is too long to be rewritten")
+        return iter(())
 
     def _blocks(self) -> Iterator[bytes]:
         """The events that are complete, rewritten."""
         while (end := _BLANK_LINE.search(self._waiting, self._searched)) is not None:
-            block, rest = self._waiting[: end.end()], self._waiting[end.end() :]
-            made = self._event(block)
-            self._waiting, self._searched = rest, 0
+            self._at_hand, self._waiting = self._waiting[: end.end()], self._waiting[end.end() :]
+            self._searched = 0
+            made = self._event(self._at_hand)
+            self._at_hand, self._made = b"", []
             yield made
         # A blank line may be cut.
         self._searched = max(0, len(self._waiting) - 3)
 
-    def _rest(self) -> bytes:
-        waiting = self._waiting
+    def _rest(self) -> Iterator[bytes]:
         if self._is_document:
-            made = self._document(waiting)
-        else:
-            made = self._event(waiting) if waiting.strip() else waiting
-            made += self._last_events(b"\n")
-        self._waiting = b""
-        return made
+            made = self._document(self._waiting)
+            self._waiting = b""
+            yield made
+            return
+        self._at_hand, self._waiting = self._waiting, b""
+        made = self._event(self._at_hand) if self._at_hand.strip() else self._at_hand
+        self._at_hand, self._made = b"", []
+        yield made
+        yield self._last_events(b"\n")
 
     def _document(self, body: bytes) -> bytes:
         return rewritten_document(body, self._rewriting)
@@ -143,16 +157,15 @@ class RewrittenBody:
             return block
         if not isinstance(value, dict) or self._rewriting is None or value.get("error"):
             return block
-        made = self._rewriting.take(value)
-        if made is value and value == json.loads(payload):
-            return block
-        if isinstance(made, list) and len(made) == 1 and made[0] is value and value == json.loads(payload):
+        taken = self._rewriting.take(value)
+        made = self._made = taken if isinstance(taken, list) else [taken]
+        self._at_hand = b""
+        if len(made) == 1 and made[0] is value and value == json.loads(payload):
             return block
         others = [line for line in lines if line and not line.startswith((b"data:", b"event:"))]
         is_named = any(line.startswith(b"event:") for line in lines)
         return b"".join(
-            _encoded(one, newline, others if place == 0 else [], is_named=is_named)
-            for place, one in enumerate(made if isinstance(made, list) else [made])
+            _encoded(one, newline, others if place == 0 else [], is_named=is_named) for place, one in enumerate(made)
         )
 
     def _last_events(self, newline: bytes) -> bytes:
@@ -160,7 +173,8 @@ class RewrittenBody:
         if self._is_over or self._rewriting is None:
             return b""
         self._is_over = True
-        return b"".join(_encoded(one, newline, [], is_named="type" in one) for one in self._rewriting.finish())
+        self._made = self._rewriting.finish()
+        return b"".join(_encoded(one, newline, [], is_named="type" in one) for one in self._made)
 
 
 def rewritten_document(body: bytes, rewriting: Rewriting | None) -> bytes:

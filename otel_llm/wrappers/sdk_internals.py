@@ -54,6 +54,19 @@ def beta_completions_of(client: Any) -> Any:
     return getattr(getattr(resource_of(client, "beta"), "chat", None), "completions", None)
 
 
+def replace_request(manager: Any, observed: Callable[[Any], Any]) -> None:
+    """Have the manager that Anthropic's `stream()` returned make its request through `observed`.
+
+    The manager keeps a function, or a coroutine, under a private name of its class.
+    """
+    for kind in type(manager).__mro__:
+        name = f"_{kind.__name__.lstrip('_')}__api_request"
+        if name in manager.__dict__:
+            setattr(manager, name, observed(manager.__dict__[name]))
+            return
+    raise AttributeError(f"{type(manager).__name__} has no __api_request")
+
+
 # Requests ----------------------------------------------------------------------------------------------------------
 
 
@@ -63,6 +76,9 @@ def sends_requests(frame: FrameType) -> bool:
 
 
 # Streams -----------------------------------------------------------------------------------------------------------
+
+# Anthropic's streams tell the SDK's own tracing of each event, which reading the `_iterator` would bypass.
+_OBSERVER: Final = "_observer"
 
 current_iterator = attrgetter("_iterator")
 """The iterator that an SDK's stream reads at this moment. An application may have replaced it."""
@@ -74,6 +90,8 @@ def delegates_to_iterator(stream: object, method: str, fallback: str) -> bool:
     A proxy around an SDK's stream has an `_iterator` too, but reading that would bypass the proxy.
     """
     kind = type(stream)
+    if hasattr(kind, _OBSERVER):
+        return False
     function = getattr(kind, method, None) or getattr(kind, fallback, None)
     module = getattr(function, "__module__", None) or ""
     return module.endswith("._streaming") and hasattr(stream, "_iterator")
@@ -151,6 +169,8 @@ def before_parsing(method: Any, prepare: Callable[[Any], object]) -> Any:
     if type(method) is not MethodType or method.__name__ != "parse":
         return method
     resource: Any = copy.copy(method.__self__)
+    if "create" not in dir(resource):
+        _prepare_what_create_returns(resource, prepare)
     post = resource._post
 
     def send(*args: Any, **kwargs: Any) -> Any:
@@ -164,15 +184,26 @@ def before_parsing(method: Any, prepare: Callable[[Any], object]) -> Any:
 
             kwargs["options"] = {**options, "post_parser": prepared}
             return post(*args, **kwargs)
-        # The first SDKs with `parse()` parse what they get from this method.
-        result = post(*args, **kwargs)
-        if hasattr(type(result), "__await__"):
-            return _prepared_later(result, prepare)
-        prepare(result)
-        return result
+        return _prepared(post(*args, **kwargs), prepare)
 
     resource._post = send
     return MethodType(method.__func__, resource)
+
+
+def _prepare_what_create_returns(resource: Any, prepare: Callable[[Any], object]) -> None:
+    """The first SDKs with a `parse()` in their beta parse what they get from `client.chat.completions.create()`."""
+    resource._client = client = copy.copy(resource._client)
+    client.chat = chat = copy.copy(client.chat)
+    chat.completions = completions = copy.copy(chat.completions)
+    create = completions.create
+    completions.create = lambda *args, **kwargs: _prepared(create(*args, **kwargs), prepare)
+
+
+def _prepared(result: Any, prepare: Callable[[Any], object]) -> Any:
+    if hasattr(type(result), "__await__"):
+        return _prepared_later(result, prepare)
+    prepare(result)
+    return result
 
 
 async def _prepared_later(pending: Awaitable[Any], prepare: Callable[[Any], object]) -> Any:

@@ -442,6 +442,7 @@ def refused(provider: str | None, **asked: Any) -> list[str]:
         ("openai", ["add_task", "a-b", "9", "a" * 64], ["a.b", "a:b", "a b", "a" * 65, "é"]),
         ("azure.ai.openai", ["add_task"], ["a.b"]),
         ("mistral_ai", ["add_task", "9"], ["a.b", "a" * 65]),
+        ("anthropic", ["add_task", "9", "a" * 128], ["a.b", "a b", "a" * 129]),
         ("gcp.gemini", ["add_task", "a.b:c-d", "_a"], ["9a", "a b", "-a", "a/b", "a" * 129]),
         ("ollama", ["a.b", "a b"], []),
         (None, ["a.b", "a" * 100], []),
@@ -458,7 +459,7 @@ def test_names_of_tools(provider: str | None, good: list[str], bad: list[str]) -
         assert len(refused(provider, functions=[{"name": bad[0]}])) == 1
 
 
-def test_ids_that_mistral_refuses() -> None:
+def test_ids_that_a_provider_refuses() -> None:
     def sent(*ids: str) -> list[Any]:
         return [
             message
@@ -473,7 +474,11 @@ def test_ids_that_mistral_refuses() -> None:
     assert refused("mistral_ai", messages=sent("call_1", "a1B2c3D4e", "12345678")) == [
         "unacceptable_id: mistral_ai takes 9 of a-z, A-Z and 0-9, not call_1, 12345678"
     ]
-    for provider in ("openai", "azure.ai.openai", "gcp.gemini", "ollama", None):
+    assert refused("anthropic", messages=sent("toolu_1", "call-2")) == []
+    assert refused("anthropic", messages=sent("toolu_1", "functions.run:0", "a b")) == [
+        "unacceptable_id: anthropic takes a-z, A-Z, 0-9, _ and -, not functions.run:0, a b"
+    ]
+    for provider in ("openai", "azure.ai.openai", "aws.bedrock", "gcp.gemini", "ollama", None):
         assert refused(provider, messages=sent("call_1", "functions.run:0")) == []
 
 

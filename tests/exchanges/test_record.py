@@ -24,6 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from otel_llm.cli import main
+from otel_llm.demo.scripted_messages import message_events, text_block, tool_use
 from otel_llm.demo.scripted_responses import function_call, response_events
 from otel_llm.demo.scripted_server import (
     DONE,
@@ -627,6 +628,12 @@ def test_unusable_files_and_options(
 
 # -- other SDKs, and what is not kept --
 
+ANTHROPIC = """
+import anthropic
+asked = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+with anthropic.Anthropic(api_key="unused", max_retries=0).messages.stream(**asked) as stream:
+    assert stream.get_final_message().content[1].input == {"title": 1}
+"""
 GROQ = """
 import groq
 client = groq.Groq(api_key="unused-key", max_retries=0)
@@ -673,6 +680,24 @@ def test_another_sdk(
     assert server.requests[-1].path == head(recorded)["request"]["path"] == path
 
 
+def test_anthropic_s_sdk(tmp_path: Path, serve: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
+    events = message_events(text_block("Sure."), tool_use("add_task", {"title": 1}))
+    server = serve(*events)
+    given = recorded_run(tmp_path / "given", ANTHROPIC, "--upstream", server.base_url)
+    assert given.returncode == 0, given.stderr
+    (recorded,) = recordings(tmp_path / "given")
+    assert server.requests[-1].path == head(recorded)["request"]["path"] == "/v1/messages"
+    # No tool is declared.
+    assert f"{recorded}: completed\notel-llm record: {recorded}: unknown_tool\n" in given.stderr
+    own = recorded_run(tmp_path / "own", ANTHROPIC, ANTHROPIC_BASE_URL=server.base_url.removesuffix("/v1"))
+    assert own.returncode == 0, own.stderr
+    (recorded,) = recordings(tmp_path / "own")
+    assert main(["inspect", "--json", str(recorded)]) == 1
+    (anomaly,) = json.loads(capsys.readouterr().out)["anomalies"]
+    assert anomaly["type"] == "unknown_tool"
+    assert anomaly["chunks"]
+
+
 @pytest.mark.skipif(not HAS_RESPONSES, reason="this SDK has no Responses API")
 def test_the_responses_api(tmp_path: Path, serve: Callable[..., Any]) -> None:
     events = response_events(function_call("add_task", '{"title": 1}'))
@@ -689,7 +714,7 @@ def test_it_says_that_nothing_came(tmp_path: Path, serve: Callable[..., Any]) ->
     done = recorded_run(tmp_path, "pass", "--upstream", serve(*STREAM).base_url)
     assert done.returncode == 0
     assert done.stderr.splitlines()[0] == "otel-llm record: no request came"
-    assert "OPENAI_BASE_URL, GROQ_BASE_URL, CEREBRAS_BASE_URL" in done.stderr
+    assert "OPENAI_BASE_URL, GROQ_BASE_URL, CEREBRAS_BASE_URL, ANTHROPIC_BASE_URL" in done.stderr
 
 
 OTHERS = f"""
@@ -706,7 +731,7 @@ def test_it_says_what_it_did_not_record(tmp_path: Path, serve: Callable[..., Any
     done = recorded_run(tmp_path, OTHERS, "--upstream", serve(*STREAM).base_url)
     hidden = "*" * len(KEY)
     assert done.stderr == (
-        "otel-llm record: not recorded, as only chat completions and responses are: GET /v1/models (2),"
+        "otel-llm record: not recorded, as only chat completions, responses and messages are: GET /v1/models (2),"
         f" POST /v1/embeddings (1), POST /v1/{hidden}/messages (1)\n"
     )
     assert recordings(tmp_path) == []

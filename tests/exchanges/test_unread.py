@@ -20,24 +20,15 @@ def events(*values: dict[str, Any], named: bool = True) -> str:
     )
 
 
-CLAUDE = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [], "stop_reason": "end_turn"}
 GEMINI = {"candidates": [{"content": {"parts": [{"text": "Hi"}], "role": "model"}, "finishReason": "STOP"}]}
 TEXT = {"id": "c", "object": "text_completion", "model": "m", "choices": [{"text": "Hi", "index": 0}]}
 OLLAMA = {"model": "m", "created_at": "2026", "message": {"role": "assistant", "content": "Hi"}, "done": False}
 COHERE = {"id": "x", "message": {"role": "assistant", "content": [{"type": "text", "text": "Hi"}]}}
 BODIES: dict[str, tuple[str, str]] = {
-    "an Anthropic stream": (
-        events(
-            {"type": "message_start", "message": CLAUDE},
-            {"type": "ping"},
-            {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
-            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hi"}},
-            {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {}},
-            {"type": "message_stop"},
-        ),
-        "an Anthropic message",
+    "an Anthropic completion": (
+        json.dumps({"type": "completion", "id": "compl_1", "completion": "Hi", "stop_reason": "stop_sequence"}),
+        "an Anthropic completion",
     ),
-    "an Anthropic message": (json.dumps(CLAUDE), "an Anthropic message"),
     "a Gemini stream": (events(GEMINI, GEMINI), "a Gemini response"),
     "a Gemini list": (json.dumps([GEMINI, GEMINI]), "a Gemini response"),
     "a Gemini response": (json.dumps(GEMINI), "a Gemini response"),
@@ -125,7 +116,7 @@ def test_an_empty_response_that_was_recorded_is_judged(tmp_path: Path, capsys: p
 
 
 PATHS = {
-    "https://api.anthropic.com/v1/messages": "an Anthropic message",
+    "https://api.anthropic.com/v1/complete": "an Anthropic completion",
     "https://x/v1beta/models/m:streamGenerateContent?alt=sse": "a Gemini response",
     "https://x/v1/embeddings": "embeddings",
     "https://bedrock/model/m/converse-stream": "a Bedrock response",
@@ -151,9 +142,9 @@ def test_an_error_of_another_api(uri: str, tmp_path: Path, capsys: pytest.Captur
 
 def test_it_is_named_in_the_text_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "file"
-    path.write_text(json.dumps(CLAUDE))
+    path.write_text(json.dumps(GEMINI))
     assert main(["inspect", str(path)]) == 0
-    assert capsys.readouterr().out.replace("\n", "") == f"{path}: response: an Anthropic message; not read"
+    assert capsys.readouterr().out.replace("\n", "") == f"{path}: response: a Gemini response; not read"
 
 
 # -- failures in place of a stream, which are told --

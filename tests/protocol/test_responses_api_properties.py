@@ -24,9 +24,10 @@ from otel_llm.demo.scripted_responses import (
 from otel_llm.diagnosis.case import Case
 from otel_llm.diagnosis.judges import diagnose
 from otel_llm.protocol.choice import Limits
+from otel_llm.protocol.dialects import EitherEvents
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import read_request
-from otel_llm.protocol.responses_api import _READERS, EitherEvents, ResponseEvents
+from otel_llm.protocol.responses_api import _READERS, ResponseEvents
 from otel_llm.telemetry.log_lines import log_end, log_notices
 from otel_llm.telemetry.semconv import EVENT_TOOL_CALL_ARGUMENTS_DELTA, EVENT_TOOL_CALL_COMPLETED
 from otel_llm.telemetry.timeline import Event, build_timeline

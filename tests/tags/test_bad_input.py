@@ -137,6 +137,7 @@ UNCLOSED = {
     "json-array": '[TOOL_CALLS] [{"name": "f", "arguments": {"a": "',
     "name+json": '[TOOL_CALLS]f{"a": "',
     "xml": "<tool_call>f<arg_key>a</arg_key><arg_value>w",
+    "gemma": '<|tool_call>call:f{a:<|"|>',
 }
 
 
@@ -159,7 +160,7 @@ def test_ten_megabytes_of_one_unclosed_call(kind: str) -> None:
     assert call.arguments["a"].endswith(filler)
 
 
-@pytest.mark.parametrize("opened", ["[f(a='", '{"name": "f", "arguments": {"a": "', '<|tool_call>call:f{a:<|"|>'])
+@pytest.mark.parametrize("opened", ["[f(a='", '{"name": "f", "arguments": {"a": "'])
 def test_ten_megabytes_that_would_have_to_be_held_are_text(opened: str) -> None:
     filler = "word and word, " * (10 * MIB // 15)
     scanner = Scanner(declared_tools(["f"]))

@@ -172,3 +172,80 @@ def test_any_text(text: str, ended: bool) -> None:
 def test_words_and_tags_of_others(text: str) -> None:
     assert tokens_in(text) == []
     assert token_at_end(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("完成<|im_end|>是的", ["<|im_end|>"]),
+        ("はい<|im_end|>そうです", ["<|im_end|>"]),
+        ("Да<|im_end|>нет", ["<|im_end|>"]),
+        ("Yes<|im_end|>No", ["<|im_end|>"]),
+        ("assistant<|message|>Hi", ["<|message|>"]),
+        ("assistantfinal<|message|>Hi", ["<|message|>"]),
+        ("Ok.\n<function=", ["<function="]),
+        ("Ok.\n<parameter=", ["<parameter="]),
+        ("Ok.\n<invoke name=", ["<invoke name="]),
+        ("42 <|im_end|>", ["<|im_end|>"]),
+        ("Done <|im_end|>", ["<|im_end|>"]),
+        ("I will call it </tool_call>", ["</tool_call>"]),
+        ("Result: </tool_call>", ["</tool_call>"]),
+        ("Assistant: <|im_end|>\nUser: hello", ["<|im_end|>"]),
+        ('I call<tool_call> {\n"name": "x', ["<tool_call>"]),
+    ],
+)
+def test_texts_that_a_token_joins_or_ends(text: str, tokens: list[str]) -> None:
+    assert found(text) == tokens
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # The text is about tokens, or a word beside it takes the token into its sentence.
+        "The string Hello<|im_end|>World is split into three tokens.",
+        "例如：你好<|im_end|>再见 会被分成三个词元。",
+        "当模型遇到<|im_end|>时停止",
+        "删除<|im_end|>即可。",
+        "文中的<|im_end|>表示一轮结束",
+        "モデルが<|im_end|>を見たら",
+        # Tables of ids, dots that lead to a token or from it.
+        "151645 <|im_end|>",
+        "151644 <|im_start|>\n151645 <|im_end|>\n",
+        "[151645] <|im_end|>",
+        "<|im_end|> 151645\n<|im_start|> 151644",
+        "<|im_start|> ........ begin of turn\n<|im_end|> ........ end of turn",
+        "<|im_end|> …… 151645",
+        "End of turn ...... <|im_end|>",
+        # Labels.
+        "Missing: </tool_call>",
+        "Unexpected: </parameter>",
+        "Not found: <|im_end|>",
+        "**Closing tag:** </tool_call>\n**Opening tag:** <tool_call>",
+        "term: <|im_end|>\nmeaning: end of a turn",
+        "Name: im_end\nValue: <|im_end|>\nId: 151645",
+        # Words that a sentence does not end with.
+        "Find </tool_call>",
+        "Find </tool_call>\nThen cut the text there.",
+        "Error: expected </tool_call>",
+        "ERROR parser.py:31 Unclosed <tool_call>",
+        "ValueError: no </tool_call>",
+        "Then press Enter after </tool_call>",
+        "You wrote <tool_cal> instead of <tool_call>",
+        "TODO: handle </tool_call>",
+        "Suche </tool_call>",
+        "grep -c </tool_call>",
+        # Arrows, patches, templates, check marks.
+        "id 151645 -> <|im_end|>",
+        "A --> B: <tool_call>\nB --> A: <tool_response>",
+        "diff:\n-<tool_call>\n+<function_call>",
+        "The template: {user}<｜Assistant｜>",
+        "✅ <tool_call>\n❌ <toolcall>",
+        # Types.
+        "class Bar : Foo<tool_call> {",
+        "class Bar : public Foo<tool_call> {\npublic:\n  void run();\n};",
+        "interface Props extends Base<tool_call> {\n  calls: Array<tool_call>\n}",
+        "class Bar : Foo<tool_call>, IBar",
+    ],
+)
+def test_tokens_that_are_the_object_of_a_word(text: str) -> None:
+    assert found(text) == []

@@ -596,6 +596,54 @@ def test_a_file_of_the_collector_can_be_imported(empty: Viewer) -> None:
     assert len(empty.requests()) == 2
 
 
+@pytest.mark.parametrize("provider", ["anthropic", "aws.bedrock"])
+def test_a_request_of_anthropic_s_api_as_curl(empty: Viewer, provider: str) -> None:
+    tools = [
+        {"type": "function", "name": "add_task", "description": "adds", "parameters": {"type": "object"}},
+        {"type": "web_search_20250305", "name": "web"},
+    ]
+    call_made = {"type": "tool_call", "id": "c", "name": "add_task", "arguments": {"title": "a"}}
+    asked = [
+        {"role": "user", "parts": [{"type": "text", "content": "go"}]},
+        {"role": "assistant", "parts": [{"type": "text", "content": "I do"}, call_made]},
+        {"role": "tool", "parts": [{"type": "tool_call_response", "id": "c", "response": "added"}]},
+    ]
+    made = span(
+        attributes={
+            "otel_llm.api": "messages",
+            "gen_ai.provider.name": provider,
+            "gen_ai.request.max_tokens": 5,
+            "gen_ai.system_instructions": json.dumps([{"type": "text", "content": "Be brief."}]),
+            "gen_ai.tool.definitions": json.dumps(tools),
+            "gen_ai.input.messages": json.dumps(asked),
+            "server.address": "gateway",
+            "server.port": 8080,
+        }
+    )
+    empty.send(made)
+    command = shlex.split(empty.detail(id_of(made))["copy"]["curl"])
+    bedrock = provider == "aws.bedrock"
+    assert command[2] == ("https://api.anthropic.com" if bedrock else "http://gateway:8080") + "/v1/messages"
+    assert "x-api-key: $ANTHROPIC_API_KEY" in command
+    assert json.loads(command[command.index("-d") + 1]) == {
+        "model": "m",
+        "max_tokens": 5,
+        "system": "Be brief.",
+        "tools": [{"name": "add_task", "description": "adds", "input_schema": {"type": "object"}}, tools[1]],
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "go"}]},
+            {
+                "role": "assistant",
+                "content": [
+                    {"type": "text", "text": "I do"},
+                    {"type": "tool_use", "id": "c", "name": "add_task", "input": {"title": "a"}},
+                ],
+            },
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c", "content": "added"}]},
+        ],
+    }
+
+
 def test_a_request_of_the_responses_api_as_curl(empty: Viewer) -> None:
     tools = [
         {"type": "function", "name": "add_task", "description": None, "parameters": {"type": "object"}},

@@ -319,7 +319,8 @@ async def test_a_response_is_prepared_before_it_is_parsed(serve: Serve) -> None:
         " text are parsed as text"
     )
     assert "_post" not in vars(type(resource))
-    assert before_parsing(resource.create, prepare) == resource.create
+    create = client.chat.completions.create
+    assert before_parsing(create, prepare) == create
     client.close()
 
 

@@ -69,12 +69,13 @@ CONVERSATION: tuple[Explanation, ...] = (
         "unacceptable_id",
         _GROUP,
         "The request sends the id of a call in a shape that its provider is documented to refuse: Mistral takes nine letters"
-        " or digits. Only where the provider is known by its address or by the client's class.",
+        " or digits, and Anthropic only `a-zA-Z0-9_-`. Only where the provider is known by its address or by the client's class.",
         (
             Seen("langchain-ai/langchain#24668", "ids of other providers sent to Mistral"),
             Seen("jackmpcollins/magentic#276", "ids that the client made"),
             Seen("openclaw/openclaw#23740", "ids with a time stamp"),
             Seen("HKUDS/nanobot#1293", "ids as LiteLLM makes them"),
+            Seen("maximhq/bifrost#5097", "Kimi's `functions.Bash:0` sent to Anthropic"),
         ),
         "The provider answers 400. Map the ids when a conversation moves from one provider to another, in the calls and in"
         " their results alike.",
@@ -88,13 +89,14 @@ CONVERSATION: tuple[Explanation, ...] = (
         "unacceptable_name",
         _GROUP,
         "The request declares a tool whose name its provider is documented to refuse. OpenAI, Azure and Mistral take 1 to 64"
-        " of `a-zA-Z0-9_-`; Gemini takes dots and colons as well, and a letter or an underscore at the beginning. Only where"
+        " of `a-zA-Z0-9_-`, Anthropic 1 to 128; Gemini takes dots and colons as well, and a letter or an underscore at the beginning. Only where"
         " the provider is known by its address or by the client's class.",
         (
             Seen("github/copilot-sdk#743", "dots, which MCP allows"),
             Seen("modelcontextprotocol/csharp-sdk#679", "spaces and dots"),
             Seen("xorbitsai/xagent#1340", "dots in the names of an MCP server"),
             Seen("mogenius/mogenius-operator#840", "dots and spaces"),
+            Seen("home-assistant/core#147760", "dots in the names of an MCP server, refused by Anthropic"),
         ),
         "The provider answers 400. Replace the characters when you declare the tool, and map the name back when it is called.",
         Sample(

@@ -10,8 +10,10 @@ import pytest
 
 from otel_llm.transparency import faults
 from tests.helpers.breaking import (
+    anthropic_messages,
     chat,
     conversations,
+    marked_texts,
     other_streams,
     raw_responses,
     refusals,
@@ -24,6 +26,7 @@ from tests.helpers.breaking.functions import Function, functions
 from tests.helpers.breaking.world import Calls, Scenario, World
 
 SCENARIOS: list[Scenario] = [
+    *anthropic_messages.SCENARIOS,
     *chat.SCENARIOS,
     *refusals.SCENARIOS,
     *raw_responses.SCENARIOS,
@@ -32,6 +35,7 @@ SCENARIOS: list[Scenario] = [
     *starting.SCENARIOS,
     *rewriting.SCENARIOS,
     *conversations.SCENARIOS,
+    *marked_texts.SCENARIOS,
     *verdicts.SCENARIOS,
 ]
 

@@ -240,6 +240,13 @@ def surrogates(run: Run) -> None:
     run.see_all(streamed(run))
 
 
+def token_in_arguments(run: Run) -> None:
+    """One that people write without its brackets, too."""
+    called = tool_call_chunks("add_task", '{"title": "a<|im_end|>"}')
+    run.answer([*called, chunk(finish_reason="tool_calls"), DONE])
+    run.see_all(streamed(run))
+
+
 def many_deltas(run: Run) -> None:
     """More than a span holds."""
     going_on = [calls(call(0, arguments="a")) for _ in range(20)]
@@ -322,6 +329,7 @@ SCENARIOS = [
             legacy_calls,
             parts,
             surrogates,
+            token_in_arguments,
             many_deltas,
             long_arguments,
             deep_arguments,

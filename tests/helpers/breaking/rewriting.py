@@ -53,7 +53,13 @@ CALL = Call("add_task", ARGUMENTS)
 HERMES = '<tool_call>\n{"name": "add_task", "arguments": {"title": "buy milk"}}\n</tool_call>'
 ARGUMENTS_TEXT = '{"title": "x"}'
 BARE = '{"name": "add_task", "arguments": {"title": "x"}}'
-WRITTEN = {"a call": HERMES, "as JSON": BARE, "a token in quotes": 'It ends with "<|im_end|>".'}
+DECLARED = '{"name": "add_task", "parameters": {"type": "object", "properties": {"name": {"type": "string"}}}}'
+WRITTEN = {
+    "a call": HERMES,
+    "as JSON": BARE,
+    "a declaration": DECLARED,
+    "a token in quotes": 'It ends with "<|im_end|>".',
+}
 BROKEN_TEXTS = {
     "no JSON": '<tool_call>\n{"name": "add_task", "arguments": {title: \'buy milk\', }}\n</tool_call>',
     "cut off": '<tool_call>\n{"name": "add_task", "arguments": {"title": "buy mi',
@@ -97,8 +103,6 @@ BROKEN_TEXTS = {
     '<atem:invoke name="add_task.add_task"><atem:parameter name="title">x</atem:parameter></atem:invoke>'
     "</atem:function_calls><|eot|>",
     "no call to a tool": "<|start|>assistant to=self<|message|>I think.<|channel|>analysis to=all<|message|>x",
-    "calls in place of an answer": f"<think>So <tool_call>add_task {ARGUMENTS_TEXT}</tool_call>",
-    "drafts": f"<think>So <tool_call>add_task {ARGUMENTS_TEXT}</tool_call> or so</think>",
     "a program in a line": "Here: ```tool_code add_task(title='x')``` and ```tool_code x```",
     "an object for an array": f"<|START_ACTION|>{BARE}<|END_ACTION|>",
     "python, not JSON": """[TOOL_CALLS]add_task{'title': 'it\\'s \\x41 \\d', 'a': (1, None, [2,],), b: .5, 'c': @}""",
@@ -360,8 +364,14 @@ SCENARIOS = [
         "a rewriter", saying(f"Sure.\n{HERMES}\nDone."), {"tool_call_tags": ToolCallTagRewriter("x,y", tools=TOOLS)}
     ),
     Scenario("rewritten, either way", either_way_rewritten, by="itself", rewrites=True),
+    # In one chunk, since thoughts that were moved are not given back.
+    rewriting(
+        "calls in place of an answer", saying(f"<think>So <tool_call>add_task {ARGUMENTS_TEXT}</tool_call>", 200)
+    ),
+    rewriting("drafts", saying(f"<think>So <tool_call>add_task {ARGUMENTS_TEXT}</tool_call> or so</think>", 200)),
     rewriting("no number", saying('Sure.\n[TOOL_CALLS]add_task{"title": "x", "count": NaN}', 80)),
     *(rewriting(name, saying(f"Sure.\n{said}")) for name, said in BROKEN_TEXTS.items()),
     *(rewriting(name, saying(f"Sure.\n{family.write([CALL])}\nDone.", 16)) for name, family in FAMILIES.items()),
     *(Scenario(f"written, {name}", saying(f"Sure.\n{said}")) for name, said in WRITTEN.items()),
+    Scenario("written, a long text", saying("a <b " * 10_000, 20_000)),
 ]

@@ -11,10 +11,11 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import anthropic
 import openai
 import pytest
 
-from otel_llm import OpenAIInstrumentor, intercept_llm_requests, observation
+from otel_llm import AnthropicInstrumentor, OpenAIInstrumentor, intercept_llm_requests, observation
 from otel_llm.demo.scripted_server import ScriptedServer
 from otel_llm.tags.reasoning import KnownBeginnings
 from otel_llm.telemetry import provider
@@ -58,6 +59,8 @@ class Run:
         # The SDK caches methods on a client's resources, so every run has its own; the connections are shared.
         self.client: Any = world.client.copy()
         self.async_client: Any = world.async_client.copy()
+        self.anthropic: Any = world.anthropic.copy()
+        self.async_anthropic: Any = world.async_anthropic.copy()
 
     @property
     def seen(self) -> Seen:
@@ -104,12 +107,17 @@ class World:
         options: dict[str, Any] = {"base_url": self._server.base_url, "max_retries": 0, "timeout": 20}
         self.client = openai.OpenAI(api_key="unused", **options)
         self.async_client = openai.AsyncOpenAI(api_key="unused", **options)
+        options["base_url"] = self._server.base_url.removesuffix("/v1")
+        self.anthropic = anthropic.Anthropic(api_key="unused", **options)
+        self.async_anthropic = anthropic.AsyncAnthropic(api_key="unused", **options)
         self.loop = asyncio.new_event_loop()
         self.seen = Seen()
 
     def close(self) -> None:
         self.client.close()
+        self.anthropic.close()
         self.loop.run_until_complete(self.async_client.close())
+        self.loop.run_until_complete(self.async_anthropic.close())
         self.loop.close()
         self._server.close()
 
@@ -145,17 +153,19 @@ class World:
     def _observing(self, scenario: Scenario, run: Run) -> Iterator[None]:
         match scenario.by:
             case "instrumentor":
-                instrumentor = OpenAIInstrumentor()
-                instrumentor.instrument(**self.seen.providers, **scenario.options, skip_dep_check=True)
+                instrumentors = OpenAIInstrumentor(), AnthropicInstrumentor()
+                for instrumentor in instrumentors:
+                    instrumentor.instrument(**self.seen.providers, **scenario.options, skip_dep_check=True)
                 try:
                     yield
                 finally:
-                    instrumentor.uninstrument()
+                    for instrumentor in instrumentors:
+                        instrumentor.uninstrument()
             case "listener":
                 with listening(lambda _observation: None):
                     yield
             case "client":
-                for client in (run.client, run.async_client):
+                for client in (run.client, run.async_client, run.anthropic, run.async_anthropic):
                     intercept_llm_requests(client, **self.seen.providers, **scenario.options)
                 yield
             case "itself":

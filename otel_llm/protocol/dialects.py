@@ -1,0 +1,73 @@
+"""What each API needs besides the chat completions that the rest of the package speaks.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from otel_llm.protocol.anthropic_messages import MessageEvents
+from otel_llm.protocol.anthropic_request import chat_arguments
+from otel_llm.protocol.choice import Notice
+from otel_llm.protocol.fields import field, is_empty, text_of
+from otel_llm.protocol.recording import Recording
+from otel_llm.protocol.request import Api, ChatRequest
+from otel_llm.protocol.responses_api import ResponseEvents
+
+
+class Reader(Protocol):
+    """Reads a response into a recording: the recording itself, or a translator in front of it."""
+
+    def feed(self, chunk: Any, wait_started_ns: int, received_ns: int, /) -> list[Notice] | None: ...
+    def read_response(self, response: Any, received_ns: int, /) -> list[Notice]: ...
+
+
+_READERS: Mapping[Api, Callable[[Recording, ChatRequest | None], Reader]] = {
+    "responses": ResponseEvents,
+    "messages": MessageEvents,
+}
+_ARGUMENTS: Mapping[Api, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {"messages": chat_arguments}
+
+
+def reader_of(api: Api, recording: Recording, request: ChatRequest | None = None) -> Reader:
+    """What reads a response of this API into `recording`."""
+    make = _READERS.get(api)
+    return recording if make is None else make(recording, request)
+
+
+class EitherEvents:
+    """Reads a response of any API, chosen by the first chunk or event."""
+
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+        self._read: Callable[[Any, int, int], list[Notice] | None] | None = None
+
+    def feed(self, event: Any, wait_started_ns: int, received_ns: int) -> list[Notice] | None:
+        """Take one chunk or event, as `Recording.feed` does."""
+        read = self._read
+        if read is None:
+            read = self._read = reader_of(_api_of_event(event), self._recording).feed
+        return read(event, wait_started_ns, received_ns)
+
+    def read_response(self, response: Any, received_ns: int) -> list[Notice]:
+        """Take a whole response."""
+        api: Api = "chat"
+        if text_of(field(response, "object")) == "response":
+            api = "responses"
+        elif text_of(field(response, "type")) == "message" and field(response, "content") is not None:
+            api = "messages"
+        return reader_of(api, self._recording).read_response(response, received_ns)
+
+
+def _api_of_event(event: Any) -> Api:
+    kind = text_of(field(event, "type"))
+    if kind is None:
+        return "chat"
+    if kind.startswith("response.") or (kind == "error" and is_empty(field(event, "error"))):
+        return "responses"
+    return "messages" if kind.startswith(("message_", "content_block_")) or kind in {"ping", "error"} else "chat"
+
+
+def arguments_of(api: Api, kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The arguments of a request, in the names and shapes of OpenAI's APIs."""
+    translate = _ARGUMENTS.get(api)
+    return kwargs if translate is None else translate(kwargs)

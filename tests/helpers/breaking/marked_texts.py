@@ -1,0 +1,42 @@
+"""Scenarios: texts and arguments with marks, which the judges of markup read closely."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from otel_llm.demo.scripted_server import DONE, chunk, text, tool_call_chunks
+from tests.helpers.breaking.calling import streamed
+from tests.helpers.breaking.world import Run, Scenario
+from tests.helpers.streams import tool
+
+DECLARATION = {"name": "add_task", "parameters": {"title": {"type": "string"}}}
+LINES = '{"id": 1, "tool": "add_task"}\n' * 3
+TEXTS = {
+    "two texts joined": "Yes<|im_end|>No",
+    "a table of tokens": "151645 <|im_end|>\nterm: <|im_start|>\nmeaning: start of a turn\nMissing: </tool_call>",
+    "a declaration": json.dumps(DECLARATION),
+    "a declaration, marked": f"<tool_call>{json.dumps(DECLARATION)}</tool_call>",
+    "lines of data": f"The tasks:\n{LINES}",
+    "a long text": "word " * 4_000 + "<|im_end|>",
+}
+
+
+def saying(said: str) -> Callable[[Run], None]:
+    def play(run: Run) -> None:
+        run.answer([chunk(text(said)), chunk(finish_reason="stop"), DONE])
+        run.see_all(streamed(run, tools=[tool("add_task", "title"), tool("list_tasks")]))
+
+    return play
+
+
+def token_in_arguments(run: Run) -> None:
+    calling = tool_call_chunks("add_task", '{"title": "a<|im_end|>"}')
+    run.answer([*calling, chunk(finish_reason="tool_calls"), DONE])
+    run.see_all(streamed(run))
+
+
+SCENARIOS = [
+    *(Scenario(f"marked text, {name}", saying(said)) for name, said in TEXTS.items()),
+    Scenario.of(token_in_arguments),
+]
