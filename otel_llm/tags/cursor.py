@@ -236,7 +236,8 @@ def until(
 def _may_grow(text: str, place: int, words: Sequence[str]) -> bool:
     """Whether more text could complete one of `words` at `place`."""
     rest = len(text) - place
-    return any(rest < len(word) and word.startswith(text[place:]) for word in words)
+    _, begun, longest = _beginnings(tuple(words))
+    return not rest or (rest <= longest and text[place:] in begun)
 
 
 def undecided(text: str, position: int, words: Sequence[str]) -> int:

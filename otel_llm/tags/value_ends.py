@@ -2,7 +2,8 @@
 
 Raw text has no escape for its own tags. What decides:
 
-- A closing tag right before another element of the call, or at the end of the text, ends the value.
+- A closing tag right before another element of the call, or at the end of the text, ends the value. If that is the end
+  of the call, with something else behind it than its block has, both may be part of the value.
 - Tags in pairs (`<parameter ...>...</parameter>`) may be part of the value. Then one more closing tag comes before the
   next element.
 - If the closing tag is missing, the value ends where the next parameter begins, or at the end of the call if that is
@@ -21,8 +22,9 @@ from typing import Literal
 
 from otel_llm.tags.cursor import Cursor, Step, one_of, until, white
 
-# What may follow on a value: an element of the call, nothing because the text ends, or something else.
-Next = Literal["element", "end", "other"]
+# What may follow on a value: an element of the call, nothing because the text ends, or something else. In doubt: the
+# end of the call, with something else behind it than its block has.
+Next = Literal["element", "end", "doubt", "other"]
 _FARTHEST = 65_536
 
 
@@ -41,6 +43,8 @@ class ValueTags:
     """These may follow on a value or on the end of a call."""
     has_block: bool
     """Whether a call stands in a block, so that only an element may follow on it."""
+    inner_ends: Sequence[str] = ()
+    """Those of `call_ends` that do not end the block, if there is one."""
 
     @cached_property
     def words(self) -> tuple[str, ...]:
@@ -99,9 +103,10 @@ class ValueEnd:
             start = cursor.mark()
             cursor.take(len(mark))
             key: str | None = None
+            follows: Next = "other"
             if mark == tags.end:
                 follows = yield from self._next(cursor)
-                if follows != "other" and not self._open:
+                if follows in {"element", "end"} and not self._open:
                     cursor.settle()
                     return True
                 may_end = follows != "other" or not self._open
@@ -120,7 +125,7 @@ class ValueEnd:
             cursor.rewind(start)
             cursor.take(len(mark))
             if may_end:
-                is_end = yield from self._ends(cursor, opened, key)
+                is_end = yield from self._ends(cursor, opened, key, may_be_doubtful=follows != "doubt")
                 if is_end is None:
                     cursor.rewind(start)
                     cursor.take(len(mark))
@@ -144,21 +149,30 @@ class ValueEnd:
             yield from white(cursor)
             word = yield from one_of(cursor, tags.elements)
         found: Next = "element" if word is not None else "other"
-        if word is None and cursor.ended:
-            rest = cursor.text[cursor.position :]
-            if any(element.startswith(rest) for element in tags.elements):
-                found = "end"
+        if word in tags.inner_ends:
+            yield from white(cursor)
+            if (yield from one_of(cursor, tags.elements)) is None and not self._is_over(cursor):
+                found = "doubt"
+        elif word is None and self._is_over(cursor):
+            found = "end"
         cursor.rewind(place)
         return found
 
-    def _ends(self, cursor: Cursor, opened: int, key: str | None) -> Step[bool | None]:
+    def _is_over(self, cursor: Cursor) -> bool:
+        """Whether the text ends here, or within an element."""
+        rest = cursor.text[cursor.position :]
+        return cursor.ended and any(element.startswith(rest) for element in self._tags.elements)
+
+    def _ends(self, cursor: Cursor, opened: int, key: str | None, *, may_be_doubtful: bool) -> Step[bool | None]:
         """Look ahead from a tag at which the value may end. `opened`: tags before here whose partner has not come.
 
-        False if a closing tag without a partner comes before another element: the value goes on to there. What is
-        before that tag is then read. None if the tag begins a parameter, `key`, that comes again: it is text.
+        False if a closing tag without a partner comes before another element, which `may_be_doubtful`: the value goes
+        on to there. What is before that tag is then read. None if the tag begins a parameter, `key`, that comes again:
+        it is text.
         """
         tags = self._tags
         own_lines = self._has_own_lines()
+        shows = {"element", "end", "doubt"} if may_be_doubtful else {"element", "end"}
         left = min(_FARTHEST, cursor.lookahead)
         while left > 0:
             text, word = yield from until(cursor, self._words, most=left)
@@ -177,7 +191,7 @@ class ValueEnd:
             cursor.back(len(word))
             place = cursor.mark()
             cursor.take(len(word))
-            if word == tags.end and (yield from self._next(cursor)) != "other":
+            if word == tags.end and (yield from self._next(cursor)) in shows:
                 cursor.rewind(place)
                 return False
             if word == tags.key and key is not None and (yield from self._next_key(cursor)) == key:

@@ -95,7 +95,8 @@ class Tags:
             elements = tuple(dict.fromkeys((self.key, *self.ends, *self.call_open, *starts)))
             nestable = () if self.value and not self.attributes else self.pair_open
             has_block = bool(self.block_closers) and not self.marker_opens_call
-            found = ValueTags(self.value_end, self.pair_open, nestable, self.key, self.ends, elements, has_block)
+            inner = tuple(self.closers) if has_block else ()
+            found = ValueTags(self.value_end, self.pair_open, nestable, self.key, self.ends, elements, has_block, inner)
             self._known[opening] = found
         return found
 

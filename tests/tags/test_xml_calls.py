@@ -113,6 +113,7 @@ DRAFT = "<tool_call>\n<function=f>\n<parameter=x>\n1\n</parameter>\n</function>\
     [
         "Close with </parameter> or </function>, open with <parameter=city>.",
         "a\n</function>\nb",
+        "a\n</parameter>\n</function>\nb",
         "a </parameter> b </parameter> c",
         f"Write this:\n{DRAFT}\nand no more.",
         f"{DRAFT}\n{DRAFT}\nand no more.",
@@ -125,6 +126,12 @@ DRAFT = "<tool_call>\n<function=f>\n<parameter=x>\n1\n</parameter>\n</function>\
 def test_tags_in_the_value_of_a_file(content: str, tools: Any) -> None:
     wanted = {"content": content, "path": "a.md"}
     check(qwen(lines("content", content), lines("path", "a.md"), name="save"), [("save", wanted)], tools=tools)
+
+
+def test_the_end_of_a_call_in_the_text_behind_it() -> None:
+    call = qwen(lines("city", "Oslo")).removesuffix("\n</tool_call>")
+    rest = "It ends with </parameter></function>."
+    check(f"{call}\n{rest}", [("book", {"city": "Oslo"})], rest)
 
 
 def test_xml_in_a_value_of_tags_that_look_alike() -> None:
