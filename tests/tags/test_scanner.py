@@ -611,7 +611,7 @@ def test_calls_that_are_only_mentioned_are_text(text: str) -> None:
 def test_think_counts_only_at_the_start_of_a_line() -> None:
     text = f"The tag <think> opens it. <tool_call>{BODY}</tool_call>"
     assert len(scan(text).calls) == 1
-    assert not scan(text.replace("The tag ", "")).calls
+    assert not scan(f"<think>I will open it. <tool_call>{BODY}</tool_call>").calls
     assert len(scan(f"<think>{BODY}</think><tool_call>{BODY}</tool_call>").calls) == 1
 
 

@@ -89,6 +89,7 @@ BROKEN_TEXTS = {
     "no closing tag": "<function=add_task>\n<parameter=title>\nbuy\n<parameter=count>\n3\n</parameter>\n</function>",
     "a marker in a value": "<|tool_call>call:add_task{title:<tool_call|>}<tool_call|>",
     "a call within a call": f'{MINIMAX}<tool_call>{MINIMAX}<invoke name="add_task">{MINIMAX}<invoke name="x">',
+    "named tag": "<tool_call>\n<add_task>\n<parameter=title>\nx\n</parameter>\n</add_task>\n</tool_call>",
     "two keys": '<tool_call>{"name": "add_task", , "x" "arguments": {}}</tool_call>',
     "no JSON, bare": '{"name": "add_task", "arguments": {"title": NaN}}',
     "bare, in a string": '{"name": "add_task", "arguments": "{\\"count\\": NaN}"}',
