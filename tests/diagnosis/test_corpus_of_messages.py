@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import anthropic
 import pytest
@@ -15,7 +15,7 @@ from otel_llm import AnthropicInstrumentor
 from otel_llm.cli import main
 from otel_llm.demo.scripted_server import Answer, ScriptedServer
 from otel_llm.diagnosis.explanations import EXPLANATIONS
-from tests.helpers.corpus_streams import CORPUS, reads_of
+from tests.helpers.corpus_streams import CORPUS, load_request, reads_of
 from tests.helpers.seen import Seen
 
 PATHS = sorted((CORPUS / "messages").glob("*.jsonl"))
@@ -28,20 +28,9 @@ IMPOSSIBLE = {"arguments_not_string", "name_changed", "id_changed", "missing_usa
 OF_PROVIDERS = {"unacceptable_id", "unacceptable_name"}
 
 
-class Labelled(NamedTuple):
-    request: dict[str, Any]
-    expected: list[str]
-
-
-def load(path: Path) -> Labelled:
-    with path.open(encoding="utf-8") as file:
-        head = json.loads(file.readline())
-    return Labelled(head["request"]["body"], head["expected"])
-
-
 @every
 def test_inspect(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    expected = load(path).expected
+    expected = load_request(path).expected
     assert path.stem.startswith("broken-" if expected else "healthy-")
     assert main(["inspect", "--json", str(path)]) == bool(expected)
     printed = json.loads(capsys.readouterr().out)
@@ -53,7 +42,7 @@ def client() -> Iterator[anthropic.Anthropic]:
     """A client of a server that plays the message whose name a request has as its model."""
     bodies: dict[str, list[Any]] = {path.stem: [data for _, data in reads_of(path)] for path in PATHS}
     for path in PATHS:
-        if not load(path).request.get("stream"):
+        if not load_request(path).request.get("stream"):
             bodies[path.stem] = [Answer(json.loads(b"".join(bodies[path.stem])))]
     with (
         ScriptedServer(lambda body: bodies[body["model"]]) as server,
@@ -66,7 +55,7 @@ def client() -> Iterator[anthropic.Anthropic]:
 
 @every
 def test_live(path: Path, client: anthropic.Anthropic, seen: Seen) -> None:
-    labelled = load(path)
+    labelled = load_request(path)
     request = labelled.request | {"model": path.stem}
     servers = request.pop("mcp_servers", None)
     AnthropicInstrumentor().instrument(**seen.providers, log=False)
@@ -80,7 +69,7 @@ def test_live(path: Path, client: anthropic.Anthropic, seen: Seen) -> None:
 
 
 def test_each_anomaly_that_can_occur_does() -> None:
-    count = Counter(name for path in PATHS for name in load(path).expected)
+    count = Counter(name for path in PATHS for name in load_request(path).expected)
     known = {one.type for one in EXPLANATIONS}
     assert set(count) == known - IMPOSSIBLE
-    assert sum(not load(path).expected for path in PATHS) >= 8
+    assert sum(not load_request(path).expected for path in PATHS) >= 8

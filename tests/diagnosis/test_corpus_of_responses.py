@@ -6,14 +6,14 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import openai
 import pytest
 
 from otel_llm.cli import main
 from otel_llm.demo.scripted_server import Answer, ScriptedServer
-from tests.helpers.corpus_streams import CORPUS, reads_of
+from tests.helpers.corpus_streams import CORPUS, load_request, reads_of
 from tests.helpers.sdk_versions import needs_responses
 from tests.helpers.seen import Seen
 
@@ -21,20 +21,9 @@ PATHS = sorted((CORPUS / "responses").glob("*.jsonl"))
 every = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 
 
-class Labelled(NamedTuple):
-    request: dict[str, Any]
-    expected: list[str]
-
-
-def load(path: Path) -> Labelled:
-    with path.open(encoding="utf-8") as file:
-        head = json.loads(file.readline())
-    return Labelled(head["request"]["body"], head["expected"])
-
-
 @every
 def test_inspect(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    expected = load(path).expected
+    expected = load_request(path).expected
     assert path.stem.startswith("broken-" if expected else "healthy-")
     assert main(["inspect", "--json", str(path)]) == bool(expected)
     printed = json.loads(capsys.readouterr().out)
@@ -46,7 +35,7 @@ def client() -> Iterator[openai.OpenAI]:
     """A client of a server that plays the response whose name a request has as its model."""
     bodies: dict[str, list[Any]] = {path.stem: [data for _, data in reads_of(path)] for path in PATHS}
     for path in PATHS:
-        if not load(path).request["stream"]:
+        if not load_request(path).request["stream"]:
             bodies[path.stem] = [Answer(json.loads(b"".join(bodies[path.stem])))]
     with (
         ScriptedServer(lambda body: bodies[body["model"]]) as server,
@@ -59,7 +48,7 @@ def client() -> Iterator[openai.OpenAI]:
 @every
 def test_live(path: Path, client: openai.OpenAI, instrument: Callable[..., Seen]) -> None:
     seen = instrument(log=False)
-    labelled = load(path)
+    labelled = load_request(path)
     result: Any = client.responses.create(**labelled.request | {"model": path.stem})
     if labelled.request["stream"]:
         list(result)
@@ -67,6 +56,6 @@ def test_live(path: Path, client: openai.OpenAI, instrument: Callable[..., Seen]
 
 
 def test_there_are_look_alikes() -> None:
-    count = Counter(bool(load(path).expected) for path in PATHS)
+    count = Counter(bool(load_request(path).expected) for path in PATHS)
     assert count[False] > 20
     assert count[True] > 5

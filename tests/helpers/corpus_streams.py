@@ -47,6 +47,19 @@ def reads_of(path: Path) -> list[tuple[int, bytes]]:
     return list(open_recording(first, iter(lines)).reads())
 
 
+class LabelledRequest(NamedTuple):
+    """The request of a recording, and the expected anomalies."""
+
+    request: dict[str, Any]
+    expected: list[str]
+
+
+def load_request(path: Path) -> LabelledRequest:
+    with path.open(encoding="utf-8") as file:
+        head = json.loads(file.readline())
+    return LabelledRequest(head["request"]["body"], head["expected"])
+
+
 @cache
 def load(path: Path) -> Labelled:
     with path.open(encoding="utf-8") as file:
