@@ -13,7 +13,7 @@ from otel_llm.config import read_config
 from otel_llm.telemetry.handler import Telemetry, reject_other_objects
 from otel_llm.transparency.faults import attempt
 from otel_llm.wrappers import other_instrumentations
-from otel_llm.wrappers.patch import MANAGED_METHODS, Place, RequestMethods
+from otel_llm.wrappers.patch import CREATE, MANAGED_METHODS, Place, RequestMethods
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _COMPLETIONS = ("Completions", "AsyncCompletions")
 _RESPONSES = ("Responses", "AsyncResponses")
 _MESSAGES = ("Messages", "AsyncMessages")
+_EMBEDDINGS = ("Embeddings", "AsyncEmbeddings")
 
 
 class _SDKInstrumentor(BaseInstrumentor):  # type: ignore[misc]
@@ -123,6 +124,7 @@ class OpenAIInstrumentor(_SDKInstrumentor):
         Place("openai.resources.beta.chat.completions", _COMPLETIONS),
         Place("openai.resources.responses.responses", _RESPONSES, "responses"),
         Place("openai.resources.beta.responses.responses", _RESPONSES, "responses"),
+        Place("openai.resources.embeddings", _EMBEDDINGS, "embeddings", CREATE),
     )
 
 
@@ -130,7 +132,10 @@ class GroqInstrumentor(_SDKInstrumentor):
     """Instruments chat completions of the `groq` package."""
 
     _VERSIONS = "groq >= 0.13, < 2"
-    PLACES = (Place("groq.resources.chat.completions", _COMPLETIONS),)
+    PLACES = (
+        Place("groq.resources.chat.completions", _COMPLETIONS),
+        Place("groq.resources.embeddings", _EMBEDDINGS, "embeddings", CREATE),
+    )
 
 
 class AnthropicInstrumentor(_SDKInstrumentor):

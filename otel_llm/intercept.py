@@ -13,8 +13,8 @@ from otel_llm.config import read_config, reject_unknown
 from otel_llm.telemetry.handler import Telemetry, reject_other_objects
 from otel_llm.transparency.faults import attempt
 from otel_llm.transparency.proxies import FunctionWrapper
-from otel_llm.wrappers.method import Method, MethodWrapper
-from otel_llm.wrappers.patch import MANAGED_METHODS, METHODS
+from otel_llm.wrappers.method import Method
+from otel_llm.wrappers.patch import CREATE, MANAGED_METHODS, METHODS, wrapper_for
 from otel_llm.wrappers.sdk_internals import beta_completions_of, forget_raw_methods, resource_of
 
 if TYPE_CHECKING:
@@ -117,6 +117,10 @@ def _intercept_chat(client: Any, telemetry: Telemetry) -> list[Any]:
     if responses is not None:
         _intercept(responses, telemetry, "responses")
         holders.append(responses)
+    embeddings = resource_of(client, "embeddings")
+    if embeddings is not None:
+        _intercept(embeddings, telemetry, "embeddings", CREATE)
+        holders.append(embeddings)
     beta = beta_completions_of(client)
     if beta is not None:
         _intercept(beta, telemetry)
@@ -129,7 +133,7 @@ def _intercept(resource: Any, telemetry: Telemetry, api: Api = "chat", methods: 
         is_there = method is methods[0] or hasattr(type(resource), method.name)
         function = getattr(resource, method.name, None) if is_there else None
         if function is not None:
-            wrapper = MethodWrapper(telemetry, api, method)
+            wrapper = wrapper_for(telemetry, api, method)
             setattr(resource, method.name, InterceptedMethod(function, wrapper.wrapper_for(function)))
 
 

@@ -131,7 +131,9 @@ class _UnobservedMethodWrapper(MethodWrapper):
             checked.discard(kind)
 
 
-_methods = RequestMethods([place for one in instrumentors() for place in one.PLACES], _UnobservedMethodWrapper)
+# Embeddings are no streams, and no model says anything in them.
+_PLACES = [place for one in instrumentors() for place in one.PLACES if place.api != "embeddings"]
+_methods = RequestMethods(_PLACES, _UnobservedMethodWrapper)
 
 
 def _is_observed(method: Any) -> bool:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar, Token
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from time import perf_counter_ns
 from types import CoroutineType, FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -90,6 +90,12 @@ def _is_part_of(request: _Request, resource: object) -> bool:
         frame = frame.f_back
     # In another thread or task, a client may pass the request on to another one, but not back to the same resource.
     return request.resource is not resource
+
+
+@lru_cache(maxsize=256)
+def _is_awaitable(kind: type) -> bool:
+    # Cached, as in `is_raw_response`.
+    return hasattr(kind, "__await__")
 
 
 class Method(NamedTuple):
@@ -186,7 +192,8 @@ class MethodWrapper:
         finally:
             request.is_over = True
             self._release(observation, token)
-        if hasattr(type(result), "__await__"):
+        kind: type = type(result)
+        if _is_awaitable(kind):
             return self._await_result(result, observation)
         return self._tracked(result, observation)
 
@@ -295,15 +302,24 @@ class MethodWrapper:
             swallow("the end of a request", fault)
         return result
 
-    def _observe(self, resource: Any, kwargs: Mapping[str, Any]) -> Observation | None:
+    def _is_within_another(self, resource: Any) -> bool | None:
+        """Whether the request is made while another observed one is. None if it is not to be observed."""
         if not is_instrumentation_enabled():
             return None
         around = _current_request.get()
-        within_another = around is not None and not _is_part_of(around, resource)
-        if around is not None and not within_another:
+        if around is not None and _is_part_of(around, resource):
             return None
         if type(resource) not in checked:
             attempt("other instrumentations", warn_of_others_once, type(resource))
+        telemetry = self._telemetry
+        if not telemetry.is_settled and attempt("exit", telemetry.has_other_providers):
+            attempt("exit", end_open_at_exit)
+        return around is not None
+
+    def _observe(self, resource: Any, kwargs: Mapping[str, Any]) -> Observation | None:
+        within_another = self._is_within_another(resource)
+        if within_another is None:
+            return None
         # A step that fails is left out. Each has its own `try`: calling `attempt` costs as much as some of them.
         request = span = None
         try:
@@ -323,8 +339,6 @@ class MethodWrapper:
         except Exception as fault:  # noqa: BLE001
             swallow("the server's address", fault)
             server = Server("openai")
-        if not telemetry.is_settled and attempt("exit", telemetry.has_other_providers):
-            attempt("exit", end_open_at_exit)
         started_ns = perf_counter_ns()
         try:
             span = self._start_span(described, kwargs, server, within_another)

@@ -13,6 +13,7 @@ from tests.helpers.breaking import (
     anthropic_messages,
     chat,
     conversations,
+    embeddings,
     marked_texts,
     other_streams,
     raw_responses,
@@ -35,6 +36,7 @@ SCENARIOS: list[Scenario] = [
     *starting.SCENARIOS,
     *rewriting.SCENARIOS,
     *conversations.SCENARIOS,
+    *embeddings.SCENARIOS,
     *marked_texts.SCENARIOS,
     *verdicts.SCENARIOS,
 ]
