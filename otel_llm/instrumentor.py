@@ -124,6 +124,7 @@ class OpenAIInstrumentor(_SDKInstrumentor):
         Place("openai.resources.beta.chat.completions", _COMPLETIONS),
         Place("openai.resources.responses.responses", _RESPONSES, "responses"),
         Place("openai.resources.beta.responses.responses", _RESPONSES, "responses"),
+        Place("openai.resources.completions", _COMPLETIONS, "completions", CREATE),
         Place("openai.resources.embeddings", _EMBEDDINGS, "embeddings", CREATE),
     )
 
@@ -160,6 +161,12 @@ class CerebrasInstrumentor(_SDKInstrumentor):
             "cerebras.cloud.sdk.resources.chat.completions",
             # The last two are their former names.
             ("CompletionsResource", "AsyncCompletionsResource", *_COMPLETIONS),
+        ),
+        Place(
+            "cerebras.cloud.sdk.resources.completions",
+            ("CompletionsResource", "AsyncCompletionsResource", *_COMPLETIONS),
+            "completions",
+            CREATE,
         ),
     )
 

@@ -31,6 +31,8 @@ _Client = TypeVar("_Client")
 
 _logger = logging.getLogger("otel_llm")
 
+# Resources that only have `create`.
+_CREATING: dict[str, Api] = {"completions": "completions", "embeddings": "embeddings"}
 _PROVIDERS = ("tracer_provider", "meter_provider", "logger_provider", "completion_hook")
 
 
@@ -117,10 +119,11 @@ def _intercept_chat(client: Any, telemetry: Telemetry) -> list[Any]:
     if responses is not None:
         _intercept(responses, telemetry, "responses")
         holders.append(responses)
-    embeddings = resource_of(client, "embeddings")
-    if embeddings is not None:
-        _intercept(embeddings, telemetry, "embeddings", CREATE)
-        holders.append(embeddings)
+    for name, api in _CREATING.items():
+        resource = resource_of(client, name)
+        if resource is not None:
+            _intercept(resource, telemetry, api, CREATE)
+            holders.append(resource)
     beta = beta_completions_of(client)
     if beta is not None:
         _intercept(beta, telemetry)

@@ -30,6 +30,8 @@ def empty_response(case: Case, choice: Choice) -> Iterable[Finding]:
     reason = choice.finish_reason
     if choice.calls or reason is None or not _is_empty(case, choice):
         return ()
+    if case.is_text_completion and (case.request is None or case.request.may_be_empty):
+        return ()
     if choice.over_calls or choice.server_items or choice.has_media or reason in _NEEDS_NO_ANSWER:
         return ()
     if reason == "length" and case.request is not None and case.request.tool_choice.mode in {"required", "named"}:
@@ -55,6 +57,8 @@ def _is_empty(case: Case, choice: Choice) -> bool:
     whole = text.whole.strip()
     if not whole:
         return True
+    if case.is_text_completion:
+        return False
     if whole[0] not in _MARK_BEGINS and whole[-1] not in _MARK_ENDS:
         return False
     answer = case.answer(choice)

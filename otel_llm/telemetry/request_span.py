@@ -37,6 +37,7 @@ from otel_llm.telemetry.semconv import (
     OPENAI_API_TYPE,
     OPENAI_RESPONSE_SERVICE_TIER,
     OPENAI_RESPONSE_SYSTEM_FINGERPRINT,
+    OPERATION_TEXT_COMPLETION,
     OTEL_LLM_ANOMALY_TYPE,
     OTEL_LLM_API,
     OTEL_LLM_CONVERSATION_REPEATED_CALLS,
@@ -72,6 +73,7 @@ def start_request_span(
         request_model=model,
         server_address=server.address,
         server_port=server.port,
+        operation_name=OPERATION_TEXT_COMPLETION if request.api == "completions" else None,
         context=context_outside_request() if within_another else None,
     )
     common: Attributes = ((GEN_AI_PROVIDER_NAME, server.provider),)

@@ -21,6 +21,7 @@ from tests.helpers.breaking import (
     responses_api,
     rewriting,
     starting,
+    text_completions,
     verdicts,
 )
 from tests.helpers.breaking.functions import Function, functions
@@ -34,6 +35,7 @@ SCENARIOS: list[Scenario] = [
     *responses_api.SCENARIOS,
     *other_streams.SCENARIOS,
     *starting.SCENARIOS,
+    *text_completions.SCENARIOS,
     *rewriting.SCENARIOS,
     *conversations.SCENARIOS,
     *embeddings.SCENARIOS,
