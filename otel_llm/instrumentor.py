@@ -13,7 +13,7 @@ from otel_llm.config import read_config
 from otel_llm.telemetry.handler import Telemetry, reject_other_objects
 from otel_llm.transparency.faults import attempt
 from otel_llm.wrappers import other_instrumentations
-from otel_llm.wrappers.patch import CREATE, MANAGED_METHODS, Place, RequestMethods
+from otel_llm.wrappers.patch import CREATE, MANAGED_METHODS, RESPONSE_METHODS, Place, RequestMethods
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
@@ -122,8 +122,8 @@ class OpenAIInstrumentor(_SDKInstrumentor):
         Place("openai.resources.chat.completions.completions", _COMPLETIONS),
         # Where `parse()` lived before it left beta.
         Place("openai.resources.beta.chat.completions", _COMPLETIONS),
-        Place("openai.resources.responses.responses", _RESPONSES, "responses"),
-        Place("openai.resources.beta.responses.responses", _RESPONSES, "responses"),
+        Place("openai.resources.responses.responses", _RESPONSES, "responses", RESPONSE_METHODS),
+        Place("openai.resources.beta.responses.responses", _RESPONSES, "responses", RESPONSE_METHODS),
         Place("openai.resources.completions", _COMPLETIONS, "completions", CREATE),
         Place("openai.resources.embeddings", _EMBEDDINGS, "embeddings", CREATE),
     )

@@ -14,7 +14,7 @@ from otel_llm.telemetry.handler import Telemetry, reject_other_objects
 from otel_llm.transparency.faults import attempt
 from otel_llm.transparency.proxies import FunctionWrapper
 from otel_llm.wrappers.method import Method
-from otel_llm.wrappers.patch import CREATE, MANAGED_METHODS, METHODS, wrapper_for
+from otel_llm.wrappers.patch import CREATE, MANAGED_METHODS, METHODS, RESPONSE_METHODS, wrapper_for
 from otel_llm.wrappers.sdk_internals import beta_completions_of, forget_raw_methods, resource_of
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _intercept_chat(client: Any, telemetry: Telemetry) -> list[Any]:
     holders = [client, client.chat, completions]
     responses = resource_of(client, "responses")
     if responses is not None:
-        _intercept(responses, telemetry, "responses")
+        _intercept(responses, telemetry, "responses", RESPONSE_METHODS)
         holders.append(responses)
     for name, api in _CREATING.items():
         resource = resource_of(client, name)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from otel_llm.protocol.anthropic_messages import MessageEvents
 from otel_llm.protocol.anthropic_request import chat_arguments
 from otel_llm.protocol.choice import Notice
+from otel_llm.protocol.fetched_response import ResumedEvents
 from otel_llm.protocol.fields import field, is_empty, text_of
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import Api, ChatRequest
@@ -22,8 +23,14 @@ class Reader(Protocol):
     def read_response(self, response: Any, received_ns: int, /) -> list[Notice]: ...
 
 
+def _response_events(recording: Recording, request: ChatRequest | None) -> ResponseEvents:
+    fetch = None if request is None else request.fetch
+    resumes = fetch is not None and fetch.starting_after is not None
+    return (ResumedEvents if resumes else ResponseEvents)(recording, request)
+
+
 _READERS: Mapping[Api, Callable[[Recording, ChatRequest | None], Reader]] = {
-    "responses": ResponseEvents,
+    "responses": _response_events,
     "completions": TextCompletionChunks,
     "messages": MessageEvents,
 }

@@ -49,6 +49,13 @@ class ToolChoice(NamedTuple):
     names: frozenset[str] | None = None
 
 
+class Fetch(NamedTuple):
+    """A request for a response that was made before. `starting_after`: the number of the event to resume behind."""
+
+    response_id: str
+    starting_after: int | None = None
+
+
 class ChatRequest(NamedTuple):
     """One request, as far as telemetry and diagnosis need it.
 
@@ -87,6 +94,8 @@ class ChatRequest(NamedTuple):
     """Whether it may have found some in a part of the conversation that only the server has."""
     may_be_empty: bool = False
     """Whether an answer without text may be right: the prompt of a text completion may lack nothing."""
+    fetch: Fetch | None = None
+    """What it fetches, if it asks no model."""
 
     @property
     def tool_names(self) -> frozenset[str] | None:

@@ -86,7 +86,7 @@ class _NoSpan:
     ) -> None:
         if recording.outcome == "completed":
             self.remember_calls(recording)
-            if self._request.api == "responses":
+            if self._request.api == "responses" and self._request.fetch is None:
                 attempt("the turns so far", self._past_turns.remember, self._request, recording)
 
 

@@ -16,7 +16,9 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from otel_llm.observation import Observation, Span, end_open_at_exit
 from otel_llm.protocol.dialects import arguments_of
+from otel_llm.protocol.fetched_response import read_fetch
 from otel_llm.protocol.request import Api, ChatRequest, read_request
+from otel_llm.telemetry.fetch_span import start_fetch_span
 from otel_llm.telemetry.handler import Telemetry
 from otel_llm.telemetry.log_lines import are_wanted, log_request
 from otel_llm.telemetry.provider import Server, known_provider, server_of
@@ -107,6 +109,8 @@ class Method(NamedTuple):
     arguments: Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Mapping[str, Any] | None] | None = None
     """Takes the wrapped method, and the arguments of a call; returns the request's keyword arguments, None if the call
     is no request to a model. Without it, the request is what is passed by keyword."""
+    fetches: bool = False
+    """It asks no model, but for a response that was made before."""
     is_manager: bool = False
     """It returns a context manager, which makes the request when it is entered."""
 
@@ -130,7 +134,8 @@ class MethodWrapper:
     def switch_on(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
         config = telemetry.config
-        self._config = config if self._api in _REWRITTEN else replace(config, tool_call_tags=None)
+        rewrites = self._api in _REWRITTEN and not self._method.fetches
+        self._config = config if rewrites else replace(config, tool_call_tags=None)
         self.active = True
 
     def switch_off(self) -> None:
@@ -324,7 +329,7 @@ class MethodWrapper:
         request = span = None
         try:
             kwargs = arguments_of(self._api, kwargs)
-            request = read_request(kwargs, self._api)
+            request = read_fetch(kwargs) if self._method.fetches else read_request(kwargs, self._api)
         except Exception as fault:  # noqa: BLE001
             swallow("the request's arguments", fault)
         telemetry = self._telemetry
@@ -332,7 +337,7 @@ class MethodWrapper:
             request = attempt("the calls before", _continued, request, telemetry) or request
         described = request or ChatRequest(stream=bool(kwargs.get("stream")), api=self._api)
         logs = attempt("log lines", are_wanted, telemetry.config) or False
-        if logs:
+        if logs and not self._method.fetches:
             attempt("log lines", log_request, described)
         try:
             server = server_of(client_of(resource))
@@ -364,6 +369,8 @@ class MethodWrapper:
     def _start_span(
         self, request: ChatRequest, kwargs: Mapping[str, Any], server: Server, within_another: bool
     ) -> Span:
+        if request.fetch is not None:
+            return start_fetch_span(self._telemetry, request, request.fetch, server, within_another)
         return start_request_span(self._telemetry, request, kwargs, server, within_another)
 
     def _track_result(self, result: Any, observation: Observation) -> Any:

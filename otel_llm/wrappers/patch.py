@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import wrapt
 
+from otel_llm.protocol.fetched_response import fetch_arguments
 from otel_llm.protocol.request import Api
 from otel_llm.transparency.faults import attempt
 from otel_llm.transparency.forks import renew_lock_in_children
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
 # In OpenAI's SDK, `stream()` and the raw-response variants call `create`; `parse()` does not.
 METHODS = (Method("create"), Method("parse"))
 CREATE = (Method("create"),)
+RESPONSE_METHODS = (
+    *METHODS,
+    Method("retrieve", arguments=fetch_arguments, fetches=True),
+    Method("cancel", streams=False, arguments=fetch_arguments, fetches=True),
+    Method("compact", streams=False),
+)
 MANAGED_METHODS = (*METHODS, Method("stream", streams=True, is_manager=True))
 
 

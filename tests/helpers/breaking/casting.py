@@ -14,6 +14,7 @@ from tests.helpers.breaking import (
     chat,
     conversations,
     embeddings,
+    fetched_responses,
     marked_texts,
     other_streams,
     raw_responses,
@@ -39,6 +40,7 @@ SCENARIOS: list[Scenario] = [
     *rewriting.SCENARIOS,
     *conversations.SCENARIOS,
     *embeddings.SCENARIOS,
+    *fetched_responses.SCENARIOS,
     *marked_texts.SCENARIOS,
     *verdicts.SCENARIOS,
 ]
