@@ -110,7 +110,7 @@ def _warn_of_others(resource_class: type) -> None:
 
 
 class OpenAIInstrumentor(_SDKInstrumentor):
-    """Instruments chat completions and responses of the `openai` package, for sync and async clients.
+    """Instruments chat completions, responses, text completions and embeddings of the `openai` package.
 
     >>> OpenAIInstrumentor().instrument(argument_limit=500)
     """
@@ -130,7 +130,7 @@ class OpenAIInstrumentor(_SDKInstrumentor):
 
 
 class GroqInstrumentor(_SDKInstrumentor):
-    """Instruments chat completions of the `groq` package."""
+    """Instruments chat completions and embeddings of the `groq` package."""
 
     _VERSIONS = "groq >= 0.13, < 2"
     PLACES = (
@@ -153,7 +153,7 @@ class AnthropicInstrumentor(_SDKInstrumentor):
 
 
 class CerebrasInstrumentor(_SDKInstrumentor):
-    """Instruments chat completions of the `cerebras-cloud-sdk` package."""
+    """Instruments chat completions and text completions of the `cerebras-cloud-sdk` package."""
 
     _VERSIONS = "cerebras-cloud-sdk >= 1.0, < 2"
     PLACES = (

@@ -47,6 +47,8 @@ def intercept_llm_requests(
 ) -> _Client:
     """Observe the chat completions, responses or messages of one client, sync or async, and return the client.
 
+    Also its text completions and embeddings, if it has them.
+
     Clients made by its `with_options` and `copy` are observed too; `client.beta` is not, except `parse()` of SDKs
     before 1.92. `options` are those of `otel_llm.config.Config`. Under `OpenAIInstrumentor` a request still has one
     span; a client that is intercepted already is returned unchanged. Raises AttributeError if the client has neither
