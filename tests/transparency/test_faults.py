@@ -72,8 +72,10 @@ NEVER_CALLED = {
     ],
     "it runs after another fault, and makes the best of that": [
         "protocol.dialects.EitherEvents.read_response",
-        "tags.response_stage.ResponseStage._given_back",
-        "tags.response_stage.ResponseStage.give_back*",
+        "tags.response_items.ItemEvents.give_back",
+        "tags.response_messages.Messages.forget",
+        "tags.response_places.OutputIndexes.keep",
+        "tags.response_stage.ResponseStage.*give_back*",
         "tags.response_stage._Saved.restore",
         "tags.rewritten_text.RewrittenText.held",
         "tags.stage.Stage.give_back*",
@@ -147,7 +149,7 @@ IN_THE_WAY = {
         "telemetry.request_span.CurrentSpan.event_limit",
     ],
     "the application reads or closes a stream by it": [
-        "tags.response_stage.ResponseStage._delta_event",
+        "tags.response_items.ItemEvents.delta",
         "wrappers.rewritten_stream.Rewriting.finish",
         "wrappers.rewritten_stream.Rewriting.take",
         "wrappers.rewritten_stream.RewrittenStream.__*iter__",
