@@ -155,6 +155,8 @@ IN_THE_WAY = {
         "wrappers.rewritten_stream.RewrittenStream.__*iter__",
         "wrappers.rewritten_stream._*Chunks._*",
         "wrappers.stream.*",
+        "wrappers.stream_ends.*",
+        "wrappers.stream_reading.*",
     ],
     "the application takes a raw response or its bytes by it": [
         "wrappers.forwarded_body.ForwardedBody.fail",
