@@ -8,8 +8,8 @@ from functools import lru_cache
 from typing import Any
 
 from otel_llm.tags.cursor import Cursor, Step, literal, run
-from otel_llm.tags.grammars import Context, Grammar, first_of
-from otel_llm.tags.messages import message_of_calls, message_to_tool, undoubled
+from otel_llm.tags.grammars import Context, Grammar, first_of, name_before
+from otel_llm.tags.messages import message_of_calls, recipient, undoubled
 from otel_llm.tags.named_markup import functions_name
 from otel_llm.tags.pieces import PieceBuffer
 from otel_llm.tags.xml_calls import Tags, xml_parameters
@@ -124,7 +124,7 @@ MUSE = invoke(
     name_of=undoubled,
 )
 _MUSE_BLOCK = ("<atem:function_calls>", "</atem:function_calls>")
-MUSE_MESSAGE = message_to_tool(f"<|message|>{_MUSE_BLOCK[0]}", MUSE)
+MUSE_MESSAGE = name_before(f"<|message|>{_MUSE_BLOCK[0]}", MUSE, recipient)
 MUSE_ANSWER = message_of_calls(_MUSE_BLOCK, re.compile(r'<atem:invoke name="([^"<>]*)"'), MUSE)
 BEAM = Tags(
     key='<rfl:parameter name="',
