@@ -137,6 +137,7 @@ IN_THE_WAY = {
         "wrappers.method.MethodWrapper._begin",
         "wrappers.method.MethodWrapper._call*",
         "wrappers.method.MethodWrapper._fail",
+        "wrappers.method.MethodWrapper._observed_call",
         "wrappers.method.MethodWrapper._observed_coroutine",
         "wrappers.method.MethodWrapper._release",
         "wrappers.method.MethodWrapper._tracked",
