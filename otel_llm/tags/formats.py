@@ -279,7 +279,7 @@ FORMATS: tuple[Format, ...] = (
            json_calls("<|eom_id|>", "<|eot_id|>", separators=(";",)), "llama_tool_parser.py"),
     Format("llama4_pythonic", "Llama 4", ("<|python_start|>",),
            python_calls("<|python_end|>"), "llama4_pythonic_tool_parser.py"),
-    # Fences: see the scanner
+    # Fences: see `code_blocks.py`
     Format("gemma_tool_code", "Gemma 2, 3 (prompted)", ("```tool_code",),
            first_of(json_calls(stops=("```",)), python_program()),
            "ac:abstractcore/tools/parser.py"),
