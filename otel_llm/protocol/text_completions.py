@@ -15,7 +15,7 @@ from typing import Any
 
 from otel_llm.protocol.choice import Notice
 from otel_llm.protocol.fields import field, given, items_of, text_of
-from otel_llm.protocol.made_chunks import MadeChunk, MadeDelta, ReusedChunk
+from otel_llm.protocol.made_chunks import MadeChunk, Translator
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import ChatRequest, with_extra_body
 
@@ -44,15 +44,12 @@ def text_arguments(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
-class TextCompletionChunks:
+class TextCompletionChunks(Translator):
     """Reads one response into `recording`: `feed` for each chunk, or `read_response` for an unstreamed one."""
 
     def __init__(self, recording: Recording, _request: ChatRequest | None = None) -> None:
-        self._recording = recording
-        self._feed = recording.feed
-        self._delta = MadeDelta()
-        self._chunk = ReusedChunk(self._delta)
-        self._choice = self._chunk.choices[0]
+        super().__init__(recording)
+        self._choice = self._text_chunk.choices[0]
 
     def feed(self, chunk: Any, wait_started_ns: int, received_ns: int) -> list[Notice] | None:
         """Take one chunk, as `Recording.feed` does."""
@@ -63,8 +60,8 @@ class TextCompletionChunks:
             plain = type(text) is str and choice.finish_reason is None and chunk.usage is None
             if plain and self._recording.response_id is not None:
                 self._choice.index = choice.index
-                self._delta.content = text
-                return self._feed(self._chunk, wait_started_ns, received_ns)
+                self._text_delta.content = text
+                return self._feed(self._text_chunk, wait_started_ns, received_ns)
         except Exception:  # noqa: BLE001, S110  a mapping, a mock, a chunk without a choice or with several
             pass
         return self._feed(_as_chat(chunk, "delta"), wait_started_ns, received_ns)
