@@ -144,6 +144,7 @@ IN_THE_WAY = {
         "wrappers.method.MethodWrapper._release",
         "wrappers.method.MethodWrapper._requested",
         "wrappers.method.MethodWrapper._tracked",
+        "wrappers.method._is_awaitable",
         "wrappers.method._Request.__init__",
         "wrappers.method._Unawaited.__init__",
     ],
