@@ -184,11 +184,12 @@ async def test_responses_that_are_retrieved_later(
 ) -> None:
     """What the caller gets of them is unchanged, also through the SDK's helper."""
     caller = connect(serve(*response_events(*TWO_CALLS)))
-    responses = caller.client.responses
-    if "stream" not in inspect.signature(responses.retrieve).parameters:
+    if "stream" not in inspect.signature(caller.client.responses.retrieve).parameters:
         pytest.skip("this SDK cannot retrieve a stream")
 
     async def fetched() -> list[Any]:
+        # A resource keeps its raw methods, as they were at first.
+        responses = caller.client.copy().responses
         stream = await caller.result(responses.retrieve(RESPONSE_ID, stream=True, starting_after=1))
         assert isinstance(stream, caller.stream_class)
         raw = await caller.result(responses.with_raw_response.retrieve(RESPONSE_ID, stream=True))
