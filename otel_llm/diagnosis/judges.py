@@ -88,18 +88,19 @@ def _anomalies(case: Case) -> Iterator[Anomaly]:
             yield Anomaly(type_, detail)
     for choice in case.recording.choices:
         index = choice.index
-        for choice_judge in CHOICE_JUDGES:
-            for type_, detail, call_index in choice_judge(case, choice):
-                yield Anomaly(type_, detail, index, call_index)
-        if not choice.call_count:
-            continue
-        for choice_judge in CALLING_CHOICE_JUDGES:
+        for choice_judge in _judges_of(choice):
             for type_, detail, call_index in choice_judge(case, choice):
                 yield Anomaly(type_, detail, index, call_index)
         for call in choice.calls:
             for call_judge in CALL_JUDGES:
                 for type_, detail, _ in call_judge(case, choice, call):
                     yield Anomaly(type_, detail, index, call.index)
+
+
+def _judges_of(choice: Choice) -> tuple[Callable[[Case, Choice], Iterable[Finding]], ...]:
+    """Those that may have something to say about a choice."""
+    judges = CHOICE_JUDGES + TEXT_JUDGES if choice.text.parts else CHOICE_JUDGES
+    return judges + (CALLING_CHOICE_JUDGES if choice.calls or choice.over_calls else ANSWER_JUDGES)
 
 
 def _anomalies_despite_faults(case: Case, on_fault: Callable[[str, Exception], None]) -> list[Anomaly]:
@@ -116,9 +117,9 @@ def _anomalies_despite_faults(case: Case, on_fault: Callable[[str, Exception], N
     for judge in STREAM_JUDGES:
         ask(judge, case, choice=None, call=None)
     for choice in case.recording.choices:
-        for choice_judge in (*CHOICE_JUDGES, *(CALLING_CHOICE_JUDGES if choice.call_count else ())):
+        for choice_judge in _judges_of(choice):
             ask(choice_judge, case, choice, choice=choice.index, call=None)
-        for call in choice.calls if choice.call_count else ():
+        for call in choice.calls:
             for call_judge in CALL_JUDGES:
                 ask(call_judge, case, choice, call, choice=choice.index, call=call.index)
     return found
@@ -190,7 +191,14 @@ def declared(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]:
     yield Finding("unknown_tool", f"{shown(call.name)} is {_none_of(names)}")
 
 
-def unicode(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]:
+def unicode(case: Case, choice: Choice, call: ToolCall) -> Iterable[Finding]:
+    name, call_id = call.name or "", call.id or ""
+    if call.arguments.isascii() and name.isascii() and call_id.isascii() and "\\u" not in call.arguments:
+        return ()
+    return _half_characters(case, choice, call)
+
+
+def _half_characters(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]:
     fields = {"name": call.name or "", "id": call.id or "", "arguments": call.arguments}
     if not case.is_final(choice, call) or call.over_long_label:
         # The other half may have been still to come, or our limit may have cut it off.
@@ -411,15 +419,15 @@ CALL_JUDGES: tuple[Callable[[Case, Choice, ToolCall], Iterable[Finding]], ...] =
 CHOICE_JUDGES: tuple[Callable[[Case, Choice], Iterable[Finding]], ...] = (
     finish_reason,
     tool_choice,
-    text_leak,
     token_leak,
-    reasoning_leak,
-    call_in_reasoning,
-    empty_response,
     duplicated_text,
     repetition,
     replacement_character,
 )
+# Only for choices with text.
+TEXT_JUDGES: tuple[Callable[[Case, Choice], Iterable[Finding]], ...] = (text_leak, reasoning_leak)
+# Only for choices without calls.
+ANSWER_JUDGES: tuple[Callable[[Case, Choice], Iterable[Finding]], ...] = (call_in_reasoning, empty_response)
 # Only for choices with calls.
 CALLING_CHOICE_JUDGES: tuple[Callable[[Case, Choice], Iterable[Finding]], ...] = (
     order,

@@ -8,7 +8,14 @@ from fnmatch import fnmatchcase
 
 import pytest
 
-from otel_llm.diagnosis.judges import CALL_JUDGES, CALLING_CHOICE_JUDGES, CHOICE_JUDGES, STREAM_JUDGES
+from otel_llm.diagnosis.judges import (
+    ANSWER_JUDGES,
+    CALL_JUDGES,
+    CALLING_CHOICE_JUDGES,
+    CHOICE_JUDGES,
+    STREAM_JUDGES,
+    TEXT_JUDGES,
+)
 from tests.helpers.breaking.casting import Cast
 from tests.helpers.breaking.faithful import nothing_lost, same
 from tests.helpers.breaking.functions import Broken, Function, broken, functions
@@ -278,5 +285,6 @@ def test_the_functions_that_matter_are_broken() -> None:
     assert len(names) > 550
     for room in ("protocol.responses_api", "tags.stage", "telemetry.genai_content", "tool_spans", "testing.unobserved"):
         assert len([name for name in names if name.startswith(f"{room}.")]) > 4, room
-    judges = {judge.__name__ for judge in (*STREAM_JUDGES, *CHOICE_JUDGES, *CALLING_CHOICE_JUDGES, *CALL_JUDGES)}
+    of_choices = (*CHOICE_JUDGES, *TEXT_JUDGES, *ANSWER_JUDGES, *CALLING_CHOICE_JUDGES)
+    judges = {judge.__name__ for judge in (*STREAM_JUDGES, *of_choices, *CALL_JUDGES)}
     assert judges <= {name.rpartition(".")[2] for name in names if name.startswith("diagnosis.")}
