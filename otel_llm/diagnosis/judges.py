@@ -23,7 +23,7 @@ from otel_llm.diagnosis.case import Anomaly, Case, Finding
 from otel_llm.diagnosis.conversations import id_reused, repeated_call, unacceptable
 from otel_llm.diagnosis.counting import asks_for_several
 from otel_llm.diagnosis.framing import framing
-from otel_llm.diagnosis.markup import reasoning_leak, token_leak
+from otel_llm.diagnosis.markup import reasoning_leak, token_in_arguments, token_leak
 from otel_llm.diagnosis.reasoning_calls import call_in_reasoning
 from otel_llm.diagnosis.repetition import repetition
 from otel_llm.diagnosis.wording import listed, number, shown
@@ -100,7 +100,9 @@ def _anomalies(case: Case) -> Iterator[Anomaly]:
 def _judges_of(choice: Choice) -> tuple[Callable[[Case, Choice], Iterable[Finding]], ...]:
     """Those that may have something to say about a choice."""
     judges = CHOICE_JUDGES + TEXT_JUDGES if choice.text.parts else CHOICE_JUDGES
-    return judges + (CALLING_CHOICE_JUDGES if choice.calls or choice.over_calls else ANSWER_JUDGES)
+    if choice.calls or choice.over_calls:
+        return judges + OUTPUT_JUDGES + CALLING_CHOICE_JUDGES
+    return judges + ANSWER_JUDGES + OUTPUT_JUDGES
 
 
 def _anomalies_despite_faults(case: Case, on_fault: Callable[[str, Exception], None]) -> list[Anomaly]:
@@ -324,6 +326,9 @@ def _leaked_calls(case: Case, choice: Choice, tools: Mapping[str, Tool]) -> Iter
     if not any(name in text for name in tools):
         return
     leaks, unread = case.answer(choice).leaks, case.answer(choice).unread
+    if any(leak.format == "action" for leak in leaks) and _asks_for_actions(case):
+        # The prompt of a ReAct agent asks for this form.
+        leaks = tuple(leak for leak in leaks if leak.format != "action")
     if leaks:
         syntaxes = listed(sorted({leak.format for leak in leaks}))
         names = listed(sorted({leak.name or "" for leak in leaks}))
@@ -331,6 +336,10 @@ def _leaked_calls(case: Case, choice: Choice, tools: Mapping[str, Tool]) -> Iter
         yield Finding("text_leak", detail)
     if unread:
         yield Finding("limit_exceeded", f"{number(unread, 'character')} of text were not searched for calls")
+
+
+def _asks_for_actions(case: Case) -> bool:
+    return case.request is None or case.request.said.holds("action_input")
 
 
 def duplicates(case: Case, choice: Choice) -> Iterable[Finding]:
@@ -419,17 +428,20 @@ CALL_JUDGES: tuple[Callable[[Case, Choice, ToolCall], Iterable[Finding]], ...] =
 CHOICE_JUDGES: tuple[Callable[[Case, Choice], Iterable[Finding]], ...] = (
     finish_reason,
     tool_choice,
-    token_leak,
+)
+# Only for choices with text.
+TEXT_JUDGES: tuple[Callable[[Case, Choice], Iterable[Finding]], ...] = (text_leak, token_leak, reasoning_leak)
+# Only for choices without calls.
+ANSWER_JUDGES: tuple[Callable[[Case, Choice], Iterable[Finding]], ...] = (call_in_reasoning, empty_response)
+# Of text, thoughts and calls alike.
+OUTPUT_JUDGES: tuple[Callable[[Case, Choice], Iterable[Finding]], ...] = (
     duplicated_text,
     repetition,
     replacement_character,
 )
-# Only for choices with text.
-TEXT_JUDGES: tuple[Callable[[Case, Choice], Iterable[Finding]], ...] = (text_leak, reasoning_leak)
-# Only for choices without calls.
-ANSWER_JUDGES: tuple[Callable[[Case, Choice], Iterable[Finding]], ...] = (call_in_reasoning, empty_response)
 # Only for choices with calls.
 CALLING_CHOICE_JUDGES: tuple[Callable[[Case, Choice], Iterable[Finding]], ...] = (
+    token_in_arguments,
     order,
     parallel,
     duplicates,

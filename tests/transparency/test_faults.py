@@ -13,6 +13,7 @@ from otel_llm.diagnosis.judges import (
     CALL_JUDGES,
     CALLING_CHOICE_JUDGES,
     CHOICE_JUDGES,
+    OUTPUT_JUDGES,
     STREAM_JUDGES,
     TEXT_JUDGES,
 )
@@ -285,6 +286,6 @@ def test_the_functions_that_matter_are_broken() -> None:
     assert len(names) > 550
     for room in ("protocol.responses_api", "tags.stage", "telemetry.genai_content", "tool_spans", "testing.unobserved"):
         assert len([name for name in names if name.startswith(f"{room}.")]) > 4, room
-    of_choices = (*CHOICE_JUDGES, *TEXT_JUDGES, *ANSWER_JUDGES, *CALLING_CHOICE_JUDGES)
+    of_choices = (*CHOICE_JUDGES, *TEXT_JUDGES, *ANSWER_JUDGES, *OUTPUT_JUDGES, *CALLING_CHOICE_JUDGES)
     judges = {judge.__name__ for judge in (*STREAM_JUDGES, *of_choices, *CALL_JUDGES)}
     assert judges <= {name.rpartition(".")[2] for name in names if name.startswith("diagnosis.")}
