@@ -13,10 +13,10 @@ from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlsplit
 from otel_llm.exchanges.covered_stream import CoveredStream, pattern_of
 from otel_llm.exchanges.secret_names import (
     SHORTEST,
+    is_known_key,
     is_loopback,
     is_placeholder,
     is_plain,
-    is_known_key,
     is_secret_name,
     is_secret_parameter,
     looks_generated,
