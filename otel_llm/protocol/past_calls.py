@@ -151,15 +151,15 @@ def meaning_of_arguments(arguments: Any, *, is_free_text: bool = False) -> str |
 
 def meaning_of_json(text: str) -> str:
     """JSON in one spelling. Nothing at all counts as an empty object; a text that is no JSON is left as it is."""
-    return _meaning_of_short(text) if len(text) <= _LONGEST_CACHED else _meaning_of_json(text)
-
-
-def _meaning_of_json(text: str) -> str:
+    if len(text) <= _LONGEST_CACHED:
+        return _meaning_of_short(text)
     return meaning_of_reading(json_values.read(text), text)
 
 
-# An agent sends the same calls with each request of a conversation.
-_meaning_of_short = lru_cache(maxsize=256)(_meaning_of_json)
+@lru_cache(maxsize=256)
+def _meaning_of_short(text: str) -> str:
+    """Cached, because an agent sends the same calls with each request of a conversation."""
+    return meaning_of_reading(json_values.read(text), text)
 
 
 def meaning_of_reading(reading: json_values.Reading, text: str) -> str:
