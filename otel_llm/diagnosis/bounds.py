@@ -19,7 +19,7 @@ _COSTS = {
     # Parts of tokens and marks, which cost more than other tags.
     "<|": 40,
     **dict.fromkeys(("hink", "hought", "THINK", "easoning>"), 48),
-    **dict.fromkeys(("</s>", "<s>", "tool", "function", "param", "invoke", "arg_"), 24),
+    **dict.fromkeys(("</s>", "<s>", "tool", "function", "param", "invoke", "arg_"), 36),
     **dict.fromkeys(("INST", "SYS>", "_of_", "os>", "pad>", "unused", "TOOL", "DSML", "escape>", "gMASK"), 16),
 }
 _MOST = 330_000

@@ -13,7 +13,7 @@ CODE = "\N{OBJECT REPLACEMENT CHARACTER}"
 """Stands for each character of code."""
 
 _NEAR = 400
-_FAR = 4_000
+_FAR = 600
 _WORD = re.compile(r"[^\W\d_]{2}")
 _INDENTATION = re.compile(r"[ \t]{1,64}(?:<[\w|:]{1,60}>)?")
 _QUOTES = frozenset("\"'“”‘’«»„‹›「」『』()[]{}*_")
