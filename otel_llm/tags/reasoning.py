@@ -98,7 +98,7 @@ class ThoughtReading:
             return
         # A server may send anything in its place.
         is_whole = finish_reason is not None and text_of(finish_reason) != "length"
-        if is_whole and scanner.expected_inside and not scanner.closed_inside:
+        if is_whole and scanner.lacks_thoughts:
             self._beginnings.learn(self._key, None)
 
 
