@@ -13,7 +13,7 @@ from otel_llm.config import read_config
 from otel_llm.telemetry.handler import Telemetry, reject_other_objects
 from otel_llm.transparency.faults import attempt
 from otel_llm.wrappers import other_instrumentations
-from otel_llm.wrappers.patch import MANAGED_METHODS, Place, RequestMethods
+from otel_llm.wrappers.patch import CREATE, MANAGED_METHODS, RESPONSE_METHODS, Place, RequestMethods
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _COMPLETIONS = ("Completions", "AsyncCompletions")
 _RESPONSES = ("Responses", "AsyncResponses")
 _MESSAGES = ("Messages", "AsyncMessages")
+_EMBEDDINGS = ("Embeddings", "AsyncEmbeddings")
 
 
 class _SDKInstrumentor(BaseInstrumentor):  # type: ignore[misc]
@@ -109,7 +110,7 @@ def _warn_of_others(resource_class: type) -> None:
 
 
 class OpenAIInstrumentor(_SDKInstrumentor):
-    """Instruments chat completions and responses of the `openai` package, for sync and async clients.
+    """Instruments chat completions, responses, text completions and embeddings of the `openai` package.
 
     >>> OpenAIInstrumentor().instrument(argument_limit=500)
     """
@@ -121,16 +122,21 @@ class OpenAIInstrumentor(_SDKInstrumentor):
         Place("openai.resources.chat.completions.completions", _COMPLETIONS),
         # Where `parse()` lived before it left beta.
         Place("openai.resources.beta.chat.completions", _COMPLETIONS),
-        Place("openai.resources.responses.responses", _RESPONSES, "responses"),
-        Place("openai.resources.beta.responses.responses", _RESPONSES, "responses"),
+        Place("openai.resources.responses.responses", _RESPONSES, "responses", RESPONSE_METHODS),
+        Place("openai.resources.beta.responses.responses", _RESPONSES, "responses", RESPONSE_METHODS),
+        Place("openai.resources.completions", _COMPLETIONS, "completions", CREATE),
+        Place("openai.resources.embeddings", _EMBEDDINGS, "embeddings", CREATE),
     )
 
 
 class GroqInstrumentor(_SDKInstrumentor):
-    """Instruments chat completions of the `groq` package."""
+    """Instruments chat completions and embeddings of the `groq` package."""
 
     _VERSIONS = "groq >= 0.13, < 2"
-    PLACES = (Place("groq.resources.chat.completions", _COMPLETIONS),)
+    PLACES = (
+        Place("groq.resources.chat.completions", _COMPLETIONS),
+        Place("groq.resources.embeddings", _EMBEDDINGS, "embeddings", CREATE),
+    )
 
 
 class AnthropicInstrumentor(_SDKInstrumentor):
@@ -147,7 +153,7 @@ class AnthropicInstrumentor(_SDKInstrumentor):
 
 
 class CerebrasInstrumentor(_SDKInstrumentor):
-    """Instruments chat completions of the `cerebras-cloud-sdk` package."""
+    """Instruments chat completions and text completions of the `cerebras-cloud-sdk` package."""
 
     _VERSIONS = "cerebras-cloud-sdk >= 1.0, < 2"
     PLACES = (
@@ -155,6 +161,12 @@ class CerebrasInstrumentor(_SDKInstrumentor):
             "cerebras.cloud.sdk.resources.chat.completions",
             # The last two are their former names.
             ("CompletionsResource", "AsyncCompletionsResource", *_COMPLETIONS),
+        ),
+        Place(
+            "cerebras.cloud.sdk.resources.completions",
+            ("CompletionsResource", "AsyncCompletionsResource", *_COMPLETIONS),
+            "completions",
+            CREATE,
         ),
     )
 

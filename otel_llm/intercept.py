@@ -13,8 +13,8 @@ from otel_llm.config import read_config, reject_unknown
 from otel_llm.telemetry.handler import Telemetry, reject_other_objects
 from otel_llm.transparency.faults import attempt
 from otel_llm.transparency.proxies import FunctionWrapper
-from otel_llm.wrappers.method import Method, MethodWrapper
-from otel_llm.wrappers.patch import MANAGED_METHODS, METHODS
+from otel_llm.wrappers.method import Method
+from otel_llm.wrappers.patch import CREATE, MANAGED_METHODS, METHODS, RESPONSE_METHODS, wrapper_for
 from otel_llm.wrappers.sdk_internals import beta_completions_of, forget_raw_methods, resource_of
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ _Client = TypeVar("_Client")
 
 _logger = logging.getLogger("otel_llm")
 
+# Resources that only have `create`.
+_CREATING: dict[str, Api] = {"completions": "completions", "embeddings": "embeddings"}
 _PROVIDERS = ("tracer_provider", "meter_provider", "logger_provider", "completion_hook")
 
 
@@ -44,6 +46,8 @@ def intercept_llm_requests(
     **options: Unpack[Options],
 ) -> _Client:
     """Observe the chat completions, responses or messages of one client, sync or async, and return the client.
+
+    Also its text completions and embeddings, if it has them.
 
     Clients made by its `with_options` and `copy` are observed too; `client.beta` is not, except `parse()` of SDKs
     before 1.92. `options` are those of `otel_llm.config.Config`. Under `OpenAIInstrumentor` a request still has one
@@ -115,8 +119,13 @@ def _intercept_chat(client: Any, telemetry: Telemetry) -> list[Any]:
     holders = [client, client.chat, completions]
     responses = resource_of(client, "responses")
     if responses is not None:
-        _intercept(responses, telemetry, "responses")
+        _intercept(responses, telemetry, "responses", RESPONSE_METHODS)
         holders.append(responses)
+    for name, api in _CREATING.items():
+        resource = resource_of(client, name)
+        if resource is not None:
+            _intercept(resource, telemetry, api, CREATE)
+            holders.append(resource)
     beta = beta_completions_of(client)
     if beta is not None:
         _intercept(beta, telemetry)
@@ -129,7 +138,7 @@ def _intercept(resource: Any, telemetry: Telemetry, api: Api = "chat", methods: 
         is_there = method is methods[0] or hasattr(type(resource), method.name)
         function = getattr(resource, method.name, None) if is_there else None
         if function is not None:
-            wrapper = MethodWrapper(telemetry, api, method)
+            wrapper = wrapper_for(telemetry, api, method)
             setattr(resource, method.name, InterceptedMethod(function, wrapper.wrapper_for(function)))
 
 

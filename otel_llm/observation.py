@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import json
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -95,8 +96,6 @@ class Observation:
         server: tuple[str | None, int | None] = (None, None),
         started_ns: int | None = None,
     ) -> None:
-        if not _exit_hooked:
-            end_open_at_exit()
         now = perf_counter_ns()
         # Everything is measured on one clock; the offset to the time of day is only added when something is sent.
         self._offset_ns = time_ns() - now
@@ -124,9 +123,8 @@ class Observation:
         """Empty until the observation has ended."""
         self.repeated_calls = 0
         """In so many turns in a row, counting this response, the model made the same call; 0 if there is one."""
-        # The caller that pops the one item ends the observation: `list.pop` is atomic.
         self._ending = [True]
-        _open.add(self)
+        open_until_exit(self)
         for listener in listeners:
             attempt("a listener", listener, self)
         if _deferred:
@@ -135,6 +133,16 @@ class Observation:
     @property
     def ended(self) -> bool:
         return not self._ending
+
+    def _ends_now(self) -> bool:
+        """Whether the observation ends now. False if it has ended."""
+        try:
+            # Atomic: the caller that pops the one item ends the observation.
+            self._ending.pop()
+        except IndexError:
+            return False
+        _open.discard(self)
+        return True
 
     def drop(self) -> None:
         """End without sending anything: another process ends it."""
@@ -168,6 +176,14 @@ class Observation:
             attempt("log lines", log_notices, self.config, self.recording, notices)
         self.end("completed")
 
+    def read_body(self, body: bytes) -> None:
+        """Read the body of a response that was not streamed, and end. Raises ValueError if it is no response."""
+        response = json.loads(body)
+        # No supported API answers with a list, or with null.
+        if response is None or isinstance(response, list):
+            raise ValueError("not a response")
+        self.read_response(response)
+
     def fail(self, error: BaseException, wait_started_ns: int | None = None) -> None:
         """End because the request, or the read that began at `wait_started_ns`, raised."""
         outcome = attempt("an error", outcome_of, error) or "error"
@@ -185,11 +201,8 @@ class Observation:
 
         `unread`: the response was not parsed here, so there is nothing to diagnose.
         """
-        try:
-            self._ending.pop()
-        except IndexError:
+        if not self._ends_now():
             return
-        _open.discard(self)
         recording = self.recording
         # The application may have added events to the span since the start.
         config, span = self.config, self._span
@@ -228,6 +241,13 @@ class Observation:
             span.finish(recording, timeline, self._offset_ns, error, redaction)
         if _deferred:
             _end_deferred()
+
+
+def open_until_exit(observation: Observation) -> None:
+    """Have an observation ended when the interpreter exits, if nothing else has ended it."""
+    if not _exit_hooked:
+        end_open_at_exit()
+    _open.add(observation)
 
 
 def _call_completed_by(notice: Notice) -> ToolCall | None:

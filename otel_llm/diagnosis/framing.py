@@ -12,8 +12,10 @@ from collections.abc import Iterable, Iterator
 from otel_llm.diagnosis.case import Case, Finding
 from otel_llm.diagnosis.wording import number, shown
 from otel_llm.protocol.framing import Framing
+from otel_llm.protocol.request import Api
 
 _STREAM = "text/event-stream"
+_ENDS_WITH_DONE: frozenset[Api] = frozenset({"chat", "completions"})
 
 
 def framing(case: Case) -> Iterable[Finding]:
@@ -27,7 +29,7 @@ def _of_bytes(case: Case, facts: Framing) -> Iterator[Finding]:
         detail = _wrong_content_type(case, facts)
         if detail is not None:
             yield Finding("wrong_content_type", detail)
-    if facts.is_stream and not facts.is_done and case.api == "chat" and _was_finished(case):
+    if facts.is_stream and not facts.is_done and case.api in _ENDS_WITH_DONE and _was_finished(case):
         yield Finding("missing_done", "the stream ended without [DONE]")
 
 

@@ -1,6 +1,7 @@
 """Judges markup in a text that a server should have taken out: control tokens, lone tags, thoughts.  Pure.
 
-Both are judged only where the request is known: if it holds the token or the mark, the model repeats it.
+Both are judged only where the request is known: if it holds the token or the mark, the model repeats it. In a text
+completion both are the application's business, which writes the prompt with the marks of the model's own format.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def token_in_arguments(case: Case, choice: Choice) -> Iterator[Finding]:
 
 def token_leak(case: Case, choice: Choice) -> Iterable[Finding]:
     request = case.request
-    if request is None:
+    if request is None or request.api == "completions":
         return ()
     for part in choice.text.parts:
         if MARKUP.search(part) is not None:
@@ -68,7 +69,7 @@ def _leaked_tokens(case: Case, choice: Choice, request: ChatRequest) -> Iterator
 
 def reasoning_leak(case: Case, choice: Choice) -> Iterable[Finding]:
     request = case.request
-    if request is None or request.wants_raw_thoughts:
+    if request is None or request.wants_raw_thoughts or request.api == "completions":
         return ()
     for part in choice.text.parts:
         if MARKUP.search(part) is not None:

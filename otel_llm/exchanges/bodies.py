@@ -15,10 +15,11 @@ from otel_llm.protocol.apis import EMPTY, RESPONSES, kind_of
 from otel_llm.protocol.body import ResponseBody
 from otel_llm.protocol.choice import Outcome
 from otel_llm.protocol.errors import UnreadableError, error_in, message_in_body, message_of
-from otel_llm.protocol.fields import field
+from otel_llm.protocol.fields import field, items_of
 from otel_llm.protocol.framing import Framing
 from otel_llm.protocol.json_values import parse_json
 from otel_llm.protocol.sse import ServerSentEvent, Stray
+from otel_llm.protocol.text_completions import is_text_completion
 
 _READ_OF_AN_ERROR = 65_536  # bytes
 _SHOWN_OF_A_LINE = 200
@@ -337,3 +338,11 @@ def is_whole(value: Any) -> bool:
         or value.get("type") == "message"
         or (isinstance(first, Mapping) and "message" in first)
     )
+
+
+def is_finished_text(value: Any) -> bool:
+    """Whether a JSON value is a text completion with its end. Whole ones and the last chunks of streams look alike."""
+    if not is_text_completion(value):
+        return False
+    choices = items_of(field(value, "choices"))
+    return bool(choices) and all(field(choice, "finish_reason") for choice in choices)

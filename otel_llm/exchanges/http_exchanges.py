@@ -90,7 +90,9 @@ class HTTPExchange(NamedTuple):
 def _asks_a_model(request: Mapping[str, Any] | None) -> bool:
     if request is None:
         return False
-    return isinstance(request.get("messages"), list) or ("input" in request and "model" in request)
+    return isinstance(request.get("messages"), list) or (
+        "model" in request and ("input" in request or isinstance(request.get("prompt"), str))
+    )
 
 
 def _kind_of_data(data: bytes) -> Kind | None:

@@ -123,7 +123,9 @@ class MessageEvents(Translator):
         message = field(event, "message")
         self._recording.read_head(message)
         self._add_usage(field(message, "usage"))
-        return None
+        usage = self._chat_usage()
+        # Of a message that is never finished, the tokens of the input are known all the same.
+        return None if usage is None else {"choices": [], "usage": {**usage, "completion_tokens": None}}
 
     def _block_start(self, event: Any) -> MadeChunk | None:
         block, index = field(event, "content_block"), index_of(field(event, "index"))

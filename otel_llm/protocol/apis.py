@@ -32,7 +32,7 @@ _COHERE = Kind("a Cohere chat")
 _EMBEDDINGS = Kind("embeddings")
 _GEMINI = Kind("a Gemini response")
 _OLLAMA = Kind("an Ollama response")
-_TEXT = Kind("a text completion")
+TEXT = Kind("a text completion", "completions")
 
 _MESSAGE_TYPES = frozenset(
     {
@@ -63,7 +63,9 @@ _OF_FIELD = (
 _PATHS = (
     (re.compile(r"/chat/completions$"), CHAT),
     (re.compile(r"/responses$"), RESPONSES),
-    (re.compile(r"/completions?(?:/|$)"), _TEXT),
+    (re.compile(r"/completions$"), TEXT),
+    # llama.cpp has an API of its own at /completion.
+    (re.compile(r"/completions?(?:/|$)"), Kind(TEXT.name)),
     # Assistants have messages, too.
     (re.compile(r"/v\d/messages$|:(?:streamR|r)awPredict$"), MESSAGES),
     (re.compile(r"/v\d/complete$"), Kind("an Anthropic completion")),
@@ -93,7 +95,7 @@ def kind_of(value: Any) -> Kind | None:
     choices = value.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
     if object_ == "text_completion" or (isinstance(first, Mapping) and "text" in first and not _has_message(first)):
-        return _TEXT
+        return TEXT
     if first is not None or object_.startswith("chat.completion"):
         return CHAT
     if isinstance(choices, list) or value.get("error"):

@@ -8,10 +8,12 @@ from typing import Any, Protocol
 from otel_llm.protocol.anthropic_messages import MessageEvents
 from otel_llm.protocol.anthropic_request import chat_arguments
 from otel_llm.protocol.choice import Notice
+from otel_llm.protocol.fetched_response import ResumedEvents
 from otel_llm.protocol.fields import field, is_empty, text_of
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import Api, ChatRequest
 from otel_llm.protocol.responses_api import ResponseEvents
+from otel_llm.protocol.text_completions import TextCompletionChunks, is_text_completion, text_arguments
 
 
 class Reader(Protocol):
@@ -21,11 +23,21 @@ class Reader(Protocol):
     def read_response(self, response: Any, received_ns: int, /) -> list[Notice]: ...
 
 
+def _response_events(recording: Recording, request: ChatRequest | None) -> ResponseEvents:
+    fetch = None if request is None else request.fetch
+    resumes = fetch is not None and fetch.starting_after is not None
+    return (ResumedEvents if resumes else ResponseEvents)(recording, request)
+
+
 _READERS: Mapping[Api, Callable[[Recording, ChatRequest | None], Reader]] = {
-    "responses": ResponseEvents,
+    "responses": _response_events,
+    "completions": TextCompletionChunks,
     "messages": MessageEvents,
 }
-_ARGUMENTS: Mapping[Api, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {"messages": chat_arguments}
+_ARGUMENTS: Mapping[Api, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {
+    "completions": text_arguments,
+    "messages": chat_arguments,
+}
 
 
 def reader_of(api: Api, recording: Recording, request: ChatRequest | None = None) -> Reader:
@@ -55,13 +67,15 @@ class EitherEvents:
             api = "responses"
         elif text_of(field(response, "type")) == "message" and field(response, "content") is not None:
             api = "messages"
+        elif is_text_completion(response):
+            api = "completions"
         return reader_of(api, self._recording).read_response(response, received_ns)
 
 
 def _api_of_event(event: Any) -> Api:
     kind = text_of(field(event, "type"))
     if kind is None:
-        return "chat"
+        return "completions" if is_text_completion(event) else "chat"
     if kind.startswith("response.") or (kind == "error" and is_empty(field(event, "error"))):
         return "responses"
     return "messages" if kind.startswith(("message_", "content_block_")) or kind in {"ping", "error"} else "chat"

@@ -79,9 +79,11 @@ class Recording:
         "compacted",
         "compaction_id",
         "declared",
+        "echo",
         "ended_ns",
         "failure",
         "first_chunk_ns",
+        "is_unfinished",
         "last_chunk_ns",
         "limits",
         "max_wait_ns",
@@ -91,6 +93,7 @@ class Recording:
         "preview",
         "response_id",
         "response_model",
+        "response_status",
         "rewrites",
         "service_tier",
         "started_ns",
@@ -126,6 +129,12 @@ class Recording:
         self.service_tier: str | None = None
         self.system_fingerprint: str | None = None
         self.usage: Any = None
+        self.response_status: str | None = None
+        """The status of a response of the Responses API, as the server last told it."""
+        self.echo: Any = None
+        """A fetched response, which repeats the tools and instructions of the request that made it."""
+        self.is_unfinished = False
+        """Whether it is the state of a response that is still being made, or was cancelled: it need not be whole."""
         self.compacted = False
         """Whether the server put the conversation so far into a shorter form."""
         self.compaction_id: str | None = None
@@ -327,6 +336,8 @@ class Recording:
             return []
         if self.failure is not None:
             outcome = "error"
+        elif self.is_unfinished and outcome == "completed":
+            outcome = "closed"
         self.outcome = outcome
         self.ended_ns = ended_ns
         if self._finishing_chunk is not None and (self.usage is None or not says_something(self.usage)):

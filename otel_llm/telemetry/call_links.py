@@ -144,6 +144,16 @@ class RecentCalls:
         for _ in range(forgotten):
             self._on_forgotten()
 
+    def remember_fetched(
+        self, calls: Iterable[tuple[str, str]], span: SpanContext, completed_ns: int, response_id: str
+    ) -> None:
+        """Remember the calls of a response that the request of `span` fetched, if none of them was observed before."""
+        calls = [(call_id, tool) for call_id, tool in calls if len(call_id) <= _LONGEST_ID]
+        with self._lock:
+            is_known = response_id in self._of_response or any(call_id in self._calls for call_id, _ in calls)
+        if not is_known:
+            self.remember(calls, span, completed_ns, response_id)
+
     def remember_results(self, turn: Turn, span: SpanContext, response_id: str) -> None:
         """Remember that the server accepted the results of `turn`: it answered with this response.
 

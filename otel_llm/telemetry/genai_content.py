@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from opentelemetry.util.genai.invocation import InferenceInvocation
+from opentelemetry.util.genai.invocation import FetchResponseInvocation, InferenceInvocation
 from opentelemetry.util.genai.types import (
     CompactionPart,
     FilePart,
@@ -48,6 +48,14 @@ def request_content(invocation: InferenceInvocation, kwargs: Mapping[str, Any]) 
     if not is_empty(instructions):
         invocation.system_instruction = list(content_parts(instructions, Blobs()))
     invocation.tool_definitions = list(_tool_definitions(kwargs)) or None
+
+
+def echoed_content(invocation: FetchResponseInvocation, response: Any) -> None:
+    """Set the instructions and tool definitions of the request that a response repeats."""
+    instructions = text_of(field(response, "instructions"))
+    if instructions is not None:
+        invocation.system_instruction = list(content_parts(instructions, Blobs()))
+    invocation.tool_definitions = list(_tool_definitions({"tools": field(response, "tools")})) or None
 
 
 def output_messages(recording: Recording) -> list[OutputMessage]:

@@ -37,6 +37,7 @@ from otel_llm.telemetry.semconv import (
     OPENAI_API_TYPE,
     OPENAI_RESPONSE_SERVICE_TIER,
     OPENAI_RESPONSE_SYSTEM_FINGERPRINT,
+    OPERATION_TEXT_COMPLETION,
     OTEL_LLM_ANOMALY_TYPE,
     OTEL_LLM_API,
     OTEL_LLM_CONVERSATION_REPEATED_CALLS,
@@ -72,6 +73,7 @@ def start_request_span(
         request_model=model,
         server_address=server.address,
         server_port=server.port,
+        operation_name=OPERATION_TEXT_COMPLETION if request.api == "completions" else None,
         context=context_outside_request() if within_another else None,
     )
     common: Attributes = ((GEN_AI_PROVIDER_NAME, server.provider),)
@@ -172,6 +174,11 @@ class RequestSpan:
         response_id = recording.response_id if self._request.api == "responses" else None
         self._telemetry.recent_calls.remember(tools, span, completed_ns, response_id)
 
+    def _remember_response(self, recording: Recording) -> None:
+        """Remember what a request that continues from this response does not send."""
+        attempt("the calls answered", self._remember_results, recording)
+        attempt("the turns so far", self._telemetry.past_turns.remember, self._request, recording)
+
     def _remember_results(self, recording: Recording) -> None:
         """Remember which calls are answered before this response, because later requests must not repeat results."""
         turn, response_id = self._request.turn, recording.response_id
@@ -231,8 +238,7 @@ class RequestSpan:
         if recording.outcome == "completed" and recording.first_tool_call_ns is not None:
             attempt("the calls made", self.remember_calls, recording)
         if recording.outcome == "completed" and self._request.api == "responses":
-            attempt("the calls answered", self._remember_results, recording)
-            attempt("the turns so far", self._telemetry.past_turns.remember, self._request, recording)
+            self._remember_response(recording)
         if error is not None or recording.failure is not None:
             attempt("the end of the span", self._fail, recording, error, redaction)
             return
@@ -273,7 +279,7 @@ class RequestSpan:
         if reasons:
             invocation.finish_reasons = reasons
         served_by = _served_by(recording)
-        invocation.attributes.update(_response_attributes(recording, timeline))
+        invocation.attributes.update(response_attributes(recording, timeline))
         invocation.attributes.update(served_by)
         invocation.metric_attributes.update(served_by)
         if recording.compacted:
@@ -299,13 +305,7 @@ class RequestSpan:
             seconds = self._time_per_output_token
             if seconds is not None:
                 instruments.time_per_output_token.record(seconds, dict(common), context)
-        for call in recording.calls:
-            attributes = (*common, (GEN_AI_TOOL_NAME, self._tool_label(recording, call)))
-            instruments.tool_calls.add(1, attributes)
-            instruments.arguments_size.record(call.length, dict(attributes), context)
-            if recording.streamed:
-                lasted = (call.last_delta_ns - call.first_delta_ns) / 1e9
-                instruments.tool_call_duration.record(lasted, dict(attributes), context)
+        self._measure_calls(recording, recording.calls, context)
         if recording.over_calls:
             instruments.tool_calls.add(recording.over_calls, (*common, (GEN_AI_TOOL_NAME, OTHER)))
         for _, rewrite in recording.rewrites:
@@ -314,8 +314,24 @@ class RequestSpan:
             instruments.tag_rewrite_duration.record(rewrite.duration_ns / 1e9, dict(attributes), context)
         if recording.over_rewrites:
             instruments.tag_rewrites.add(recording.over_rewrites, (*common, (OTEL_LLM_TAG_REWRITE_FORMAT, OTHER)))
+        self._measure_anomalies(timeline)
+        if self._request.api == "responses" and (recording.calls or timeline.anomalies):
+            # The response may be fetched later.
+            self._telemetry.counted_responses.count(recording)
+
+    def _measure_calls(self, recording: Recording, calls: Iterable[ToolCall], context: Context) -> None:
+        instruments = self._telemetry.instruments
+        for call in calls:
+            attributes = (*self._common, (GEN_AI_TOOL_NAME, self._tool_label(recording, call)))
+            instruments.tool_calls.add(1, attributes)
+            instruments.arguments_size.record(call.length, dict(attributes), context)
+            if recording.streamed:
+                lasted = (call.last_delta_ns - call.first_delta_ns) / 1e9
+                instruments.tool_call_duration.record(lasted, dict(attributes), context)
+
+    def _measure_anomalies(self, timeline: Timeline) -> None:
         for anomaly in timeline.anomalies:
-            instruments.anomalies.add(1, (*common, (OTEL_LLM_ANOMALY_TYPE, anomaly.type)))
+            self._telemetry.instruments.anomalies.add(1, (*self._common, (OTEL_LLM_ANOMALY_TYPE, anomaly.type)))
 
     def _tool_label(self, recording: Recording, call: ToolCall) -> str:
         """A tool's name for metrics. A model can invent any number of names, so undeclared ones are `OTHER`."""
@@ -381,7 +397,7 @@ def _add_span_events(span: Span, events: Sequence[Event], offset_ns: int) -> Non
         span.add_event(event.name, event.attributes, event.time_ns + offset_ns)
 
 
-def _response_attributes(recording: Recording, timeline: Timeline) -> dict[str, Any]:
+def response_attributes(recording: Recording, timeline: Timeline) -> dict[str, Any]:
     tool_calls = recording.tool_call_count
     attributes: dict[str, Any] = {
         OTEL_LLM_STREAM_TOOL_CALL_COUNT: tool_calls,

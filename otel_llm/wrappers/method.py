@@ -7,7 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar, Token
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from time import perf_counter_ns
 from types import CoroutineType, FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +16,9 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from otel_llm.observation import Observation, Span, end_open_at_exit
 from otel_llm.protocol.dialects import arguments_of
+from otel_llm.protocol.fetched_response import read_fetch
 from otel_llm.protocol.request import Api, ChatRequest, read_request
+from otel_llm.telemetry.fetch_span import start_fetch_span
 from otel_llm.telemetry.handler import Telemetry
 from otel_llm.telemetry.log_lines import are_wanted, log_request
 from otel_llm.telemetry.provider import Server, known_provider, server_of
@@ -92,6 +94,12 @@ def _is_part_of(request: _Request, resource: object) -> bool:
     return request.resource is not resource
 
 
+@lru_cache(maxsize=256)
+def _is_awaitable(kind: type) -> bool:
+    # Cached, as in `is_raw_response`.
+    return hasattr(kind, "__await__")
+
+
 class Method(NamedTuple):
     """A method of an SDK, or a function, that makes requests."""
 
@@ -101,6 +109,8 @@ class Method(NamedTuple):
     arguments: Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Mapping[str, Any] | None] | None = None
     """Takes the wrapped method, and the arguments of a call; returns the request's keyword arguments, None if the call
     is no request to a model. Without it, the request is what is passed by keyword."""
+    fetches: bool = False
+    """It asks no model, but for a response that was made before."""
     is_manager: bool = False
     """It returns a context manager, which makes the request when it is entered."""
 
@@ -124,7 +134,8 @@ class MethodWrapper:
     def switch_on(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
         config = telemetry.config
-        self._config = config if self._api in _REWRITTEN else replace(config, tool_call_tags=None)
+        rewrites = self._api in _REWRITTEN and not self._method.fetches
+        self._config = config if rewrites else replace(config, tool_call_tags=None)
         self.active = True
 
     def switch_off(self) -> None:
@@ -186,7 +197,8 @@ class MethodWrapper:
         finally:
             request.is_over = True
             self._release(observation, token)
-        if hasattr(type(result), "__await__"):
+        kind: type = type(result)
+        if _is_awaitable(kind):
             return self._await_result(result, observation)
         return self._tracked(result, observation)
 
@@ -296,20 +308,29 @@ class MethodWrapper:
             swallow("the end of a request", fault)
         return result
 
-    def _observe(self, resource: Any, kwargs: Mapping[str, Any]) -> Observation | None:
+    def _is_within_another(self, resource: Any) -> bool | None:
+        """Whether the request is made while another observed one is. None if it is not to be observed."""
         if not is_instrumentation_enabled():
             return None
         around = _current_request.get()
-        within_another = around is not None and not _is_part_of(around, resource)
-        if around is not None and not within_another:
+        if around is not None and _is_part_of(around, resource):
             return None
         if type(resource) not in checked:
             attempt("other instrumentations", warn_of_others_once, type(resource))
+        telemetry = self._telemetry
+        if not telemetry.is_settled and attempt("exit", telemetry.has_other_providers):
+            attempt("exit", end_open_at_exit)
+        return around is not None
+
+    def _observe(self, resource: Any, kwargs: Mapping[str, Any]) -> Observation | None:
+        within_another = self._is_within_another(resource)
+        if within_another is None:
+            return None
         # A step that fails is left out. Each has its own `try`: calling `attempt` costs as much as some of them.
         request = span = None
         try:
             kwargs = arguments_of(self._api, kwargs)
-            request = read_request(kwargs, self._api)
+            request = read_fetch(kwargs) if self._method.fetches else read_request(kwargs, self._api)
         except Exception as fault:  # noqa: BLE001
             swallow("the request's arguments", fault)
         telemetry = self._telemetry
@@ -317,15 +338,13 @@ class MethodWrapper:
             request = attempt("the calls before", _continued, request, telemetry) or request
         described = request or ChatRequest(stream=bool(kwargs.get("stream")), api=self._api)
         logs = attempt("log lines", are_wanted, telemetry.config) or False
-        if logs:
+        if logs and not self._method.fetches:
             attempt("log lines", log_request, described)
         try:
             server = server_of(client_of(resource))
         except Exception as fault:  # noqa: BLE001
             swallow("the server's address", fault)
             server = Server("openai")
-        if not telemetry.is_settled and attempt("exit", telemetry.has_other_providers):
-            attempt("exit", end_open_at_exit)
         started_ns = perf_counter_ns()
         try:
             span = self._start_span(described, kwargs, server, within_another)
@@ -351,6 +370,8 @@ class MethodWrapper:
     def _start_span(
         self, request: ChatRequest, kwargs: Mapping[str, Any], server: Server, within_another: bool
     ) -> Span:
+        if request.fetch is not None:
+            return start_fetch_span(self._telemetry, request, request.fetch, server, within_another)
         return start_request_span(self._telemetry, request, kwargs, server, within_another)
 
     def _track_result(self, result: Any, observation: Observation) -> Any:

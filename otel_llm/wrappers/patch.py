@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import wrapt
 
+from otel_llm.protocol.fetched_response import fetch_arguments
 from otel_llm.protocol.request import Api
 from otel_llm.transparency.faults import attempt
 from otel_llm.transparency.forks import renew_lock_in_children
 from otel_llm.transparency.proxies import FunctionWrapper
+from otel_llm.wrappers.embeddings import EmbeddingsWrapper
 from otel_llm.wrappers.method import Method, MethodWrapper, without_inactive
 
 if TYPE_CHECKING:
@@ -26,6 +28,13 @@ if TYPE_CHECKING:
 
 # In OpenAI's SDK, `stream()` and the raw-response variants call `create`; `parse()` does not.
 METHODS = (Method("create"), Method("parse"))
+CREATE = (Method("create"),)
+RESPONSE_METHODS = (
+    *METHODS,
+    Method("retrieve", arguments=fetch_arguments, fetches=True),
+    Method("cancel", streams=False, arguments=fetch_arguments, fetches=True),
+    Method("compact", streams=False),
+)
 MANAGED_METHODS = (*METHODS, Method("stream", streams=True, is_manager=True))
 
 
@@ -41,6 +50,11 @@ class Place(NamedTuple):
     methods: tuple[Method, ...] = METHODS
 
 
+def wrapper_for(telemetry: Telemetry, api: Api, method: Method) -> MethodWrapper:
+    """The wrapper around a method of an API."""
+    return (EmbeddingsWrapper if api == "embeddings" else MethodWrapper)(telemetry, api, method)
+
+
 class RequestMethods:
     """The methods at some places, wrapped from `wrap` to `unwrap`. Both may be called repeatedly.
 
@@ -51,7 +65,7 @@ class RequestMethods:
     def __init__(
         self,
         places: Sequence[Place],
-        make_wrapper: Callable[[Telemetry, Api, Method], MethodWrapper] = MethodWrapper,
+        make_wrapper: Callable[[Telemetry, Api, Method], MethodWrapper] = wrapper_for,
         on_wrapped: Callable[[type], object] | None = None,
     ) -> None:
         self._places = places

@@ -21,7 +21,6 @@ def events(*values: dict[str, Any], named: bool = True) -> str:
 
 
 GEMINI = {"candidates": [{"content": {"parts": [{"text": "Hi"}], "role": "model"}, "finishReason": "STOP"}]}
-TEXT = {"id": "c", "object": "text_completion", "model": "m", "choices": [{"text": "Hi", "index": 0}]}
 OLLAMA = {"model": "m", "created_at": "2026", "message": {"role": "assistant", "content": "Hi"}, "done": False}
 COHERE = {"id": "x", "message": {"role": "assistant", "content": [{"type": "text", "text": "Hi"}]}}
 BODIES: dict[str, tuple[str, str]] = {
@@ -36,8 +35,6 @@ BODIES: dict[str, tuple[str, str]] = {
         json.dumps({"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {}}),
         "a Gemini response",
     ),
-    "a text completion": (json.dumps(TEXT), "a text completion"),
-    "a text completion, streamed": (events(TEXT, TEXT) + "data: [DONE]\n\n", "a text completion"),
     "embeddings": (
         json.dumps({"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.1]}]}),
         "embeddings",
@@ -121,7 +118,7 @@ PATHS = {
     "https://x/v1/embeddings": "embeddings",
     "https://bedrock/model/m/converse-stream": "a Bedrock response",
     "http://localhost:11434/api/chat": "an Ollama response",
-    "https://x/v1/engines/davinci/completions": "a text completion",
+    "http://localhost:8080/completion": "a text completion",
 }
 
 

@@ -13,6 +13,8 @@ from tests.helpers.breaking import (
     anthropic_messages,
     chat,
     conversations,
+    embeddings,
+    fetched_responses,
     marked_texts,
     other_streams,
     raw_responses,
@@ -20,6 +22,7 @@ from tests.helpers.breaking import (
     responses_api,
     rewriting,
     starting,
+    text_completions,
     verdicts,
 )
 from tests.helpers.breaking.functions import Function, functions
@@ -33,8 +36,11 @@ SCENARIOS: list[Scenario] = [
     *responses_api.SCENARIOS,
     *other_streams.SCENARIOS,
     *starting.SCENARIOS,
+    *text_completions.SCENARIOS,
     *rewriting.SCENARIOS,
     *conversations.SCENARIOS,
+    *embeddings.SCENARIOS,
+    *fetched_responses.SCENARIOS,
     *marked_texts.SCENARIOS,
     *verdicts.SCENARIOS,
 ]
