@@ -13,6 +13,7 @@ from otel_llm.config import read_config
 from otel_llm.telemetry.handler import Telemetry, reject_other_objects
 from otel_llm.transparency.faults import attempt
 from otel_llm.wrappers import other_instrumentations
+from otel_llm.wrappers.bedrock_calls import CONVERSE
 from otel_llm.wrappers.patch import MANAGED_METHODS, Place, RequestMethods
 
 if TYPE_CHECKING:
@@ -146,6 +147,16 @@ class AnthropicInstrumentor(_SDKInstrumentor):
     )
 
 
+class BedrockInstrumentor(_SDKInstrumentor):
+    """Instruments `converse` and `converse_stream` of Bedrock's clients, of `boto3`, `botocore` and `aiobotocore`."""
+
+    _VERSIONS = "botocore >= 1.35, < 2"
+    PLACES = (
+        Place("botocore.client", ("BaseClient",), "converse", CONVERSE),
+        Place("aiobotocore.client", ("AioBaseClient",), "converse", CONVERSE),
+    )
+
+
 class CerebrasInstrumentor(_SDKInstrumentor):
     """Instruments chat completions of the `cerebras-cloud-sdk` package."""
 
@@ -161,4 +172,10 @@ class CerebrasInstrumentor(_SDKInstrumentor):
 
 def instrumentors() -> tuple[BaseInstrumentor, ...]:
     """One instrumentor for each supported SDK, installed or not."""
-    return OpenAIInstrumentor(), GroqInstrumentor(), CerebrasInstrumentor(), AnthropicInstrumentor()
+    return (
+        OpenAIInstrumentor(),
+        GroqInstrumentor(),
+        CerebrasInstrumentor(),
+        AnthropicInstrumentor(),
+        BedrockInstrumentor(),
+    )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from otel_llm.protocol import anthropic_request, converse_request
 from otel_llm.protocol.anthropic_messages import MessageEvents
-from otel_llm.protocol.anthropic_request import chat_arguments
 from otel_llm.protocol.choice import Notice
+from otel_llm.protocol.converse_events import ConverseEvents, kind_of_event
 from otel_llm.protocol.fields import field, is_empty, text_of
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import Api, ChatRequest
@@ -24,8 +25,12 @@ class Reader(Protocol):
 _READERS: Mapping[Api, Callable[[Recording, ChatRequest | None], Reader]] = {
     "responses": ResponseEvents,
     "messages": MessageEvents,
+    "converse": ConverseEvents,
 }
-_ARGUMENTS: Mapping[Api, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {"messages": chat_arguments}
+_ARGUMENTS: Mapping[Api, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {
+    "messages": anthropic_request.chat_arguments,
+    "converse": converse_request.chat_arguments,
+}
 
 
 def reader_of(api: Api, recording: Recording, request: ChatRequest | None = None) -> Reader:
@@ -55,13 +60,15 @@ class EitherEvents:
             api = "responses"
         elif text_of(field(response, "type")) == "message" and field(response, "content") is not None:
             api = "messages"
+        elif field(response, "stopReason") is not None:
+            api = "converse"
         return reader_of(api, self._recording).read_response(response, received_ns)
 
 
 def _api_of_event(event: Any) -> Api:
     kind = text_of(field(event, "type"))
     if kind is None:
-        return "chat"
+        return "converse" if kind_of_event(event) else "chat"
     if kind.startswith("response.") or (kind == "error" and is_empty(field(event, "error"))):
         return "responses"
     return "messages" if kind.startswith(("message_", "content_block_")) or kind in {"ping", "error"} else "chat"

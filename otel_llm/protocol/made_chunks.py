@@ -36,7 +36,7 @@ class MadeDelta:
         self.content: Any = None
         self.tool_calls = tool_calls
         self.function_call = None
-        self.__pydantic_extra__ = None
+        self.__pydantic_extra__: Any = None
 
 
 class _MadeChoice:
