@@ -142,8 +142,8 @@ class AnthropicInstrumentor(_SDKInstrumentor):
         Place("anthropic.resources.messages.messages", _MESSAGES, "messages", MANAGED_METHODS),
         Place("anthropic.resources.beta.messages.messages", _MESSAGES, "messages", MANAGED_METHODS),
         # Copies of the methods above.
-        Place("anthropic.lib.bedrock._beta_messages", _MESSAGES, "messages"),
-        Place("anthropic.lib.vertex._beta_messages", _MESSAGES, "messages"),
+        Place("anthropic.lib.bedrock._beta_messages", _MESSAGES, "messages", MANAGED_METHODS),
+        Place("anthropic.lib.vertex._beta_messages", _MESSAGES, "messages", MANAGED_METHODS),
     )
 
 

@@ -72,13 +72,14 @@ _PATHS = (
     (re.compile(r"/v\d/complete$"), Kind("an Anthropic completion")),
     (re.compile(r":(?:streamG|g)enerateContent$"), _GEMINI),
     (re.compile(r"/embeddings$|:(?:batchE|e)mbedContents?$|/api/embed$"), _EMBEDDINGS),
-    (re.compile(r"/model/[^/]+/converse(?:-stream)?$"), CONVERSE),
-    (re.compile(r"/model/[^/]+/invoke(?:-with-response-stream)?$"), _BEDROCK),
+    # An ARN has slashes, which a path may have undecoded.
+    (re.compile(r"/model/.+/converse(?:-stream)?$"), CONVERSE),
+    (re.compile(r"/model/.+/invoke(?:-with-response-stream)?$"), _BEDROCK),
     (re.compile(r"/api/(?:chat|generate)$"), _OLLAMA),
     (re.compile(r"/v[12]/chat$"), _COHERE),
 )
 
-_MODEL = re.compile(r"/model/([^/]+)/(?:converse|invoke)(?:-stream|-with-response-stream)?/?$")
+_MODEL = re.compile(r"/model/(.+)/(?:converse|invoke)(?:-stream|-with-response-stream)?/?$")
 
 
 def kind_of_path(path: str) -> Kind | None:

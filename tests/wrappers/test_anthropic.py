@@ -349,7 +349,9 @@ async def test_vertex_ai(serve: Serve, instrument: Callable[..., Seen]) -> None:
     with client:
         for messages in (client.messages, client.beta.messages):
             assert list(messages.create(**REQUEST, stream=True))
-    assert [dict(span.attributes or {})["gen_ai.provider.name"] for span in seen.spans] == ["gcp.vertex_ai"] * 2
+            with messages.stream(**REQUEST) as stream:
+                assert stream.get_final_message().content[2].input == {"title": "a"}
+    assert [dict(span.attributes or {})["gen_ai.provider.name"] for span in seen.spans] == ["gcp.vertex_ai"] * 4
 
 
 async def test_bedrock(serve: Serve, instrument: Callable[..., Seen]) -> None:
