@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from contextlib import closing
 from typing import Any
 
 import anthropic
@@ -51,8 +52,8 @@ def converse(run: Run) -> None:
 
 def exception_in_converse(run: Run) -> None:
     run.answer([*EVENTS[:4], event({"throttlingException": {"message": "no"}})])
-    with run.see_error():
-        run.see_all(run.bedrock.converse_stream(**ASKING)["stream"])
+    with closing(run.bedrock.converse_stream(**ASKING)["stream"]) as stream, run.see_error():
+        run.see_all(stream)
 
 
 def bytes_of_bedrock(run: Run) -> None:
