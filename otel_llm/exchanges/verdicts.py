@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 from otel_llm.diagnosis.case import Anomaly, Case
 from otel_llm.diagnosis.judges import diagnose, diagnose_bytes, diagnose_request
@@ -161,7 +162,7 @@ class _Reading:
         self._title = title
         self._api = api
         if body is not None and (model := model_in_path(url.partition("?")[0])) is not None:
-            body = {"modelId" if api == "converse" else "model": model, "stream": "-stream" in url, **body}
+            body = {"modelId" if api == "converse" else "model": unquote(model), "stream": "-stream" in url, **body}
         self._request: ChatRequest | None = (
             None if body is None else found_tools.complete(read_request(arguments_of(api, body), api))
         )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
-from urllib.parse import unquote
 
 from otel_llm.protocol.converse_events import kind_of_event
 from otel_llm.protocol.fields import text_of
@@ -89,9 +88,9 @@ def kind_of_path(path: str) -> Kind | None:
 
 
 def model_in_path(path: str) -> str | None:
-    """The model that a path of Bedrock's names, None for any other path."""
+    """The model that a path of Bedrock's names, with the escapes of the path; None for any other path."""
     found = _MODEL.search(path)
-    return None if found is None else unquote(found.group(1))
+    return None if found is None else found.group(1)
 
 
 def kind_of(value: Any) -> Kind | None:

@@ -27,9 +27,7 @@ from otel_llm.protocol.fields import field, index_of, is_a, items_of, text_of
 from otel_llm.protocol.made_chunks import (
     EMPTY_CHUNK,
     MadeChunk,
-    MadeDelta,
-    MadeToolCall,
-    ReusedChunk,
+    Translator,
     made_choice,
     made_chunk,
     made_tool_call,
@@ -50,24 +48,14 @@ _COUNTS = ("inputTokens", "outputTokens", "totalTokens", "cacheReadInputTokens",
 _EXCEPTION: Final = "Exception"
 
 
-class ConverseEvents:
+class ConverseEvents(Translator):
     """Reads one answer into `recording`: `feed` for each event, or `read_response` for an unstreamed one."""
 
     def __init__(self, recording: Recording, _request: ChatRequest | None = None) -> None:
-        self._recording = recording
-        self._feed = recording.feed
+        super().__init__(recording)
         # The indexes of blocks that are calls of the server's, or their results.
         self._of_server: set[int | None] = set()
         self._server_calls = 0
-        self._text_delta = MadeDelta()
-        self._text_chunk = ReusedChunk(self._text_delta)
-        self._thought: dict[str, Any] = {}
-        thought_delta = MadeDelta()
-        thought_delta.__pydantic_extra__ = self._thought
-        self._thought_chunk = ReusedChunk(thought_delta)
-        self._tool_call = MadeToolCall()
-        self._function = self._tool_call.function
-        self._call_chunk = ReusedChunk(MadeDelta([self._tool_call]))
 
     def feed(self, event: Any, wait_started_ns: int, received_ns: int) -> list[Notice] | None:
         """Take one event, as `Recording.feed` takes a chunk."""

@@ -61,7 +61,7 @@ def bytes_of_bedrock(run: Run) -> None:
     values = event_values(message_text("Sure."))
     chunks = [{"chunk": {"bytes": base64.b64encode(json.dumps(value).encode()).decode()}} for value in values]
     run.answer([*map(event, chunks)], [event(chunks[0]), event({"throttlingException": {"message": "no"}})])
-    keys = {"aws_access_key": "unused", "aws_secret_key": "unused", "aws_region": "us-east-1"}
+    keys: dict[str, Any] = {"aws_access_key": "unused", "aws_secret_key": "unused", "aws_region": "us-east-1"}
     client = anthropic.AnthropicBedrock(**keys, base_url=str(run.anthropic.base_url).rstrip("/"), max_retries=0)
     with client:
         for _ in range(2):
