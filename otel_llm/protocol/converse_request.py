@@ -44,6 +44,8 @@ def chat_arguments(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     if (choice := field(kwargs.get("toolConfig"), "toolChoice")) is not None:
         made["tool_choice"] = _tool_choice(choice)
     _read_format(made, kwargs.get("outputConfig"))
+    if (guardrail := field(kwargs.get("guardrailConfig"), "guardrailIdentifier")) is not None:
+        made["guardrail"] = guardrail
     if (extra := kwargs.get("additionalModelRequestFields")) is not None:
         _read_extra(made, extra)
     messages = kwargs.get("messages")

@@ -334,7 +334,9 @@ def test_the_request(serve: Serve, instrument: Callable[..., Seen]) -> None:
         system=[{"text": "Be brief."}],
         inferenceConfig={"temperature": 0.5, "topP": 0.9, "maxTokens": 7, "stopSequences": ["END"]},
         additionalModelRequestFields={"top_k": 3},
+        guardrailConfig={"guardrailIdentifier": "g1", "guardrailVersion": "1"},
     )
+    assert seen.attributes["aws.bedrock.guardrail.id"] == "g1"
     asked = {name.removeprefix("gen_ai.request."): value for name, value in seen.attributes.items()}
     assert (asked["temperature"], asked["top_k"], asked["top_p"], asked["max_tokens"]) == (0.5, 3, 0.9, 7)
     assert asked["stop_sequences"] == ("END",)

@@ -33,6 +33,7 @@ ASKING: dict[str, Any] = {
     "toolConfig": {"tools": [ADD_TASK], "toolChoice": {"auto": {}}},
     "outputConfig": {"textFormat": SCHEMA},
     "additionalModelRequestFields": {"top_k": 3},
+    "guardrailConfig": {"guardrailIdentifier": "g1", "guardrailVersion": "1"},
     "messages": [
         *MESSAGES,
         {"role": "assistant", "content": [reasoning("hm"), tool_use("add_task", {"title": "b"})]},
