@@ -23,6 +23,11 @@ REQUEST: dict[str, Any] = {"modelId": MODEL_ID, "messages": MESSAGES, "toolConfi
 _session = boto3.Session(aws_access_key_id="unused", aws_secret_access_key="unused", region_name="us-east-1")
 
 
+def knows(shape: str) -> bool:
+    """Whether this version of the SDK has something of the API, by the name of its shape."""
+    return shape in client_of("http://127.0.0.1").meta.service_model.shape_names
+
+
 def client_of(server: ScriptedServer | str, service: str = "bedrock-runtime", *, attempts: int = 1) -> Any:
     """A client of a server. `attempts`: how often it makes a request that fails."""
     url = server if isinstance(server, str) else server.base_url.removesuffix("/v1")
