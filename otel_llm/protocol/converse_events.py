@@ -191,7 +191,7 @@ def _finish_reason(stop_reason: Any) -> str | None:
 
 def _arguments(value: Any) -> str:
     """The input of a whole response's call as JSON. It is a value already, and a text there is no object."""
-    if value is None or value == "":
+    if value is None or (type(value) is str and not value):
         return ""
     try:
         return json.dumps(value, ensure_ascii=False, default=str)
@@ -217,4 +217,4 @@ def _chat_usage(usage: Any) -> dict[str, Any] | None:
 
 
 def _number(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    return value if is_a(value, int) and not is_a(value, bool) and value > 0 else 0

@@ -28,7 +28,7 @@ def chat_arguments(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     `stream` is added by the caller. Arguments that have no counterpart are left out. An iterator is passed on unread.
     """
     model = kwargs.get("modelId")
-    made: dict[str, Any] = {"model": model, "stream": bool(kwargs.get("stream"))}
+    made: dict[str, Any] = {"model": model, "stream": kwargs.get("stream", False)}
     if _PROMPT in (text_of(model) or ""):
         made["prompt"] = {"id": model, "variables": kwargs.get("promptVariables")}
     inference = kwargs.get("inferenceConfig")
@@ -67,7 +67,9 @@ def _read_format(made: dict[str, Any], output: Any) -> None:
 
 def _read_extra(made: dict[str, Any], extra: Any) -> None:
     # Anthropic's models have the first name; Amazon's have a section of the second.
-    top_k = field(extra, "top_k") or field(field(extra, "inferenceConfig"), "topK")
+    top_k = field(extra, "top_k")
+    if top_k is None:
+        top_k = field(field(extra, "inferenceConfig"), "topK")
     if top_k is not None:
         made["top_k"] = top_k
     thinking = {name: value for name in _THINKING if (value := field(extra, name)) is not None}
@@ -96,10 +98,10 @@ def _tools_added(messages: Any, tools: Any) -> list[dict[str, Any]]:
     """Tools that a message adds to those of the request, and that the request does not declare."""
     if tools is not None and not is_a(tools, list):
         return []
-    declared = {field(field(entry, "function"), "name") for entry in tools or ()}
+    declared = {text_of(field(field(entry, "function"), "name")) for entry in tools or ()}
     added: dict[str, dict[str, Any]] = {}
     for message in items_of(messages):
-        if field(message, "role") != "system":
+        if text_of(field(message, "role")) != "system":
             continue
         for block in items_of(field(message, "content")):
             name = text_of(field(field(field(block, "toolAddition"), "tool"), "name"))
@@ -124,7 +126,7 @@ def _messages(messages: Iterable[Any]) -> Iterator[Any]:
                     calls.append(_call(call))
             elif (result := field(block, RESULT)) is not None:
                 # The model's own messages tell what the server ran.
-                if role != "assistant":
+                if text_of(role) != "assistant":
                     results.append(_result(result))
             else:
                 rest.append(block)
@@ -161,7 +163,8 @@ def _parts(blocks: Iterable[Any]) -> Iterator[Any]:
         if (value := field(block, "json")) is not None:
             yield {"type": "json", "json": value}
             continue
-        source = field(block, "guardContent") or block
+        guarded = field(block, "guardContent")
+        source = block if guarded is None else guarded
         for kind in MEDIA:
             if (media := field(source, kind)) is not None:
                 yield {"type": kind, "source": _source(media, kind)}
