@@ -377,10 +377,14 @@ class Recording:
         finishing, last = self._finishing_chunk, self._last_usage_chunk
         self._finishing_chunk = self._last_usage_chunk = None
         for chunk in (finishing, None if last is finishing else last):
-            if chunk is not None and (tier := undeclared_field(chunk, "service_tier")) is not None:
-                tier = text_of(tier)
-                if tier is not None:
-                    self.service_tier = tier[: self.limits.name]
+            if chunk is None:
+                continue
+            try:
+                tier = chunk.service_tier
+            except Exception:  # noqa: BLE001  a mapping, or a chunk of another SDK
+                tier = undeclared_field(chunk, "service_tier")
+            if tier is not None and (text := text_of(tier)) is not None:
+                self.service_tier = text[: self.limits.name]
 
     def _choice(self, index: Any) -> Choice | None:
         # A choice without a usable index counts as the only one.

@@ -8,7 +8,15 @@ from fnmatch import fnmatchcase
 
 import pytest
 
-from otel_llm.diagnosis.judges import CALL_JUDGES, CALLING_CHOICE_JUDGES, CHOICE_JUDGES, STREAM_JUDGES
+from otel_llm.diagnosis.judges import (
+    ANSWER_JUDGES,
+    CALL_JUDGES,
+    CALLING_CHOICE_JUDGES,
+    CHOICE_JUDGES,
+    OUTPUT_JUDGES,
+    STREAM_JUDGES,
+    TEXT_JUDGES,
+)
 from tests.helpers.breaking.casting import Cast
 from tests.helpers.breaking.faithful import nothing_lost, same
 from tests.helpers.breaking.functions import Broken, Function, broken, functions
@@ -96,7 +104,10 @@ NEVER_CALLED = {
     ],
     "it does nothing": ["tags.rewritten_text.Observer.*", "telemetry.request_span.CurrentSpan.release"],
     "it reads escapes, which no scenario's request has": ["protocol.request_text._character"],
-    "tests compare requests": ["protocol.request_text.RequestText.__eq__"],
+    "tests compare requests": [
+        "protocol.conversation._EarlierResults.__eq__",
+        "protocol.request_text.RequestText.__eq__",
+    ],
     "Python's copy and pickle call it": ["transparency.proxies.*__", "transparency.proxies._name"],
 }
 # Functions whose raising is the application's raising: they stand between the application and what it calls, and each
@@ -285,5 +296,6 @@ def test_the_functions_that_matter_are_broken() -> None:
     assert len(names) > 550
     for room in ("protocol.responses_api", "tags.stage", "telemetry.genai_content", "tool_spans", "testing.unobserved"):
         assert len([name for name in names if name.startswith(f"{room}.")]) > 4, room
-    judges = {judge.__name__ for judge in (*STREAM_JUDGES, *CHOICE_JUDGES, *CALLING_CHOICE_JUDGES, *CALL_JUDGES)}
+    of_choices = (*CHOICE_JUDGES, *TEXT_JUDGES, *ANSWER_JUDGES, *OUTPUT_JUDGES, *CALLING_CHOICE_JUDGES)
+    judges = {judge.__name__ for judge in (*STREAM_JUDGES, *of_choices, *CALL_JUDGES)}
     assert judges <= {name.rpartition(".")[2] for name in names if name.startswith("diagnosis.")}
