@@ -85,7 +85,8 @@ def test_a_stream(serve: Serve, instrument: Callable[..., Seen]) -> None:
     assert seen.outcome == "completed"
     tells_the_healthy_story(seen)
     BedrockInstrumentor().uninstrument()
-    assert type(client.converse_stream(**REQUEST)["stream"]) is EventStream
+    with closing(client.converse_stream(**REQUEST)["stream"]) as stream:
+        assert type(stream) is EventStream
     assert "_make_api_call" in vars(botocore.client.BaseClient)
 
 
