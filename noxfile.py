@@ -78,6 +78,18 @@ ANTHROPICS = [
     nox.param("3.12", "anthropic<2", id="1.x"),
     nox.param("3.13", "anthropic<3", id="newest"),
 ]
+# (Python, requirement): the oldest supported version of AWS's SDK, the newest, and that of aiobotocore.
+BEDROCKS = [
+    nox.param("3.10", "boto3==1.35.0 botocore==1.35.0", id="oldest"),
+    nox.param("3.13", "boto3<2", id="newest"),
+    nox.param("3.12", "aiobotocore[boto3]<4", id="aiobotocore"),
+]
+# The tests whose result depends on AWS's SDK.
+BEDROCK_TESTS = [
+    "tests/wrappers/test_bedrock.py",
+    "tests/wrappers/test_aiobotocore.py",
+    "tests/diagnosis/test_corpus_of_converse.py",
+]
 # The tests whose result depends on Anthropic's SDK.
 ANTHROPIC_TESTS = ["tests/wrappers/test_anthropic.py", "tests/diagnosis/test_corpus_of_messages.py"]
 FRAMEWORKS = {
@@ -134,6 +146,19 @@ def anthropic(session: nox.Session, requirement: str) -> None:
     tests = [part for part in group if not part.startswith(("nox", "anthropic"))]
     session.install("--constraint", str(constraints), "--editable", ".[cli,demo]", requirement, *tests)
     _test(session, "anthropic", "SDK-dependent", *IN_PARALLEL, *ANTHROPIC_TESTS)
+
+
+@nox.session(name="bedrock")
+@nox.parametrize(["python", "requirement"], BEDROCKS)
+def bedrock(session: nox.Session, requirement: str) -> None:
+    """Run the tests of Bedrock's Converse API with one version of AWS's SDK."""
+    pins = [line for line in Path("constraints.txt").read_text().splitlines() if not line.startswith(("boto", "s3tra"))]
+    constraints = Path(session.create_tmp()) / "constraints.txt"
+    constraints.write_text("\n".join(pins), encoding="utf-8")
+    group = nox.project.load_toml("pyproject.toml")["dependency-groups"]["test"]
+    tests = [part for part in group if not part.startswith(("nox", "boto3"))]
+    session.install("--constraint", str(constraints), "--editable", ".[cli,demo]", *requirement.split(), *tests)
+    _test(session, "botocore", "SDK-dependent", *IN_PARALLEL, *BEDROCK_TESTS)
 
 
 @nox.session(name="frameworks")

@@ -13,13 +13,20 @@ from typing import TYPE_CHECKING, Any
 from otel_llm._version import __version__
 
 if TYPE_CHECKING:
-    from otel_llm.instrumentor import AnthropicInstrumentor, CerebrasInstrumentor, GroqInstrumentor, OpenAIInstrumentor
+    from otel_llm.instrumentor import (
+        AnthropicInstrumentor,
+        BedrockInstrumentor,
+        CerebrasInstrumentor,
+        GroqInstrumentor,
+        OpenAIInstrumentor,
+    )
     from otel_llm.intercept import intercept_llm_requests
     from otel_llm.tool_spans import tool_execution, traced_tool
     from otel_llm.wrappers.stream import StreamingToolCallTracker, SyncStreamingToolCallTracker
 
 __all__ = [
     "AnthropicInstrumentor",
+    "BedrockInstrumentor",
     "CerebrasInstrumentor",
     "GroqInstrumentor",
     "OpenAIInstrumentor",
@@ -34,6 +41,7 @@ __all__ = [
 # Loaded when they are asked for: pytest imports this package in every project that has it, for its plugin.
 _HOMES = {
     "AnthropicInstrumentor": "instrumentor",
+    "BedrockInstrumentor": "instrumentor",
     "CerebrasInstrumentor": "instrumentor",
     "GroqInstrumentor": "instrumentor",
     "OpenAIInstrumentor": "instrumentor",

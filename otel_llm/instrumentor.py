@@ -13,6 +13,7 @@ from otel_llm.config import read_config
 from otel_llm.telemetry.handler import Telemetry, reject_other_objects
 from otel_llm.transparency.faults import attempt
 from otel_llm.wrappers import other_instrumentations
+from otel_llm.wrappers.bedrock_calls import CONVERSE
 from otel_llm.wrappers.patch import CREATE, MANAGED_METHODS, RESPONSE_METHODS, Place, RequestMethods
 
 if TYPE_CHECKING:
@@ -147,8 +148,18 @@ class AnthropicInstrumentor(_SDKInstrumentor):
         Place("anthropic.resources.messages.messages", _MESSAGES, "messages", MANAGED_METHODS),
         Place("anthropic.resources.beta.messages.messages", _MESSAGES, "messages", MANAGED_METHODS),
         # Copies of the methods above.
-        Place("anthropic.lib.bedrock._beta_messages", _MESSAGES, "messages"),
-        Place("anthropic.lib.vertex._beta_messages", _MESSAGES, "messages"),
+        Place("anthropic.lib.bedrock._beta_messages", _MESSAGES, "messages", MANAGED_METHODS),
+        Place("anthropic.lib.vertex._beta_messages", _MESSAGES, "messages", MANAGED_METHODS),
+    )
+
+
+class BedrockInstrumentor(_SDKInstrumentor):
+    """Instruments `converse` and `converse_stream` of Bedrock's clients, of `boto3`, `botocore` and `aiobotocore`."""
+
+    _VERSIONS = "botocore >= 1.35, < 2"
+    PLACES = (
+        Place("botocore.client", ("BaseClient",), "converse", CONVERSE),
+        Place("aiobotocore.client", ("AioBaseClient",), "converse", CONVERSE),
     )
 
 
@@ -173,4 +184,10 @@ class CerebrasInstrumentor(_SDKInstrumentor):
 
 def instrumentors() -> tuple[BaseInstrumentor, ...]:
     """One instrumentor for each supported SDK, installed or not."""
-    return OpenAIInstrumentor(), GroqInstrumentor(), CerebrasInstrumentor(), AnthropicInstrumentor()
+    return (
+        OpenAIInstrumentor(),
+        GroqInstrumentor(),
+        CerebrasInstrumentor(),
+        AnthropicInstrumentor(),
+        BedrockInstrumentor(),
+    )

@@ -13,9 +13,16 @@ from otel_llm.config import read_config, reject_unknown
 from otel_llm.telemetry.handler import Telemetry, reject_other_objects
 from otel_llm.transparency.faults import attempt
 from otel_llm.transparency.proxies import FunctionWrapper
+from otel_llm.wrappers.bedrock_calls import CONVERSE, SERVICE
 from otel_llm.wrappers.method import Method
 from otel_llm.wrappers.patch import CREATE, MANAGED_METHODS, METHODS, RESPONSE_METHODS, wrapper_for
-from otel_llm.wrappers.sdk_internals import beta_completions_of, forget_raw_methods, resource_of
+from otel_llm.wrappers.sdk_internals import (
+    AWS_CALL,
+    aws_service_of,
+    beta_completions_of,
+    forget_raw_methods,
+    resource_of,
+)
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
@@ -47,13 +54,14 @@ def intercept_llm_requests(
 ) -> _Client:
     """Observe the chat completions, responses or messages of one client, sync or async, and return the client.
 
-    Also its text completions and embeddings, if it has them.
+    Also its text completions and embeddings, if it has them. Of an AWS client, `converse` and `converse_stream` are
+    observed.
 
     Clients made by its `with_options` and `copy` are observed too; `client.beta` is not, except `parse()` of SDKs
     before 1.92. `options` are those of `otel_llm.config.Config`. Under `OpenAIInstrumentor` a request still has one
     span; a client that is intercepted already is returned unchanged. Raises AttributeError if the client has neither
-    `chat.completions.create` nor `messages.create`, TypeError for an unknown keyword, or for a provider or a hook that
-    is none.
+    `chat.completions.create` nor `messages.create` nor is one of `bedrock-runtime`, TypeError for an unknown keyword,
+    or for a provider or a hook that is none.
     """
     reject_unknown("intercept_llm_requests", options, _PROVIDERS)
     reject_other_objects(
@@ -63,9 +71,7 @@ def intercept_llm_requests(
         logger_provider=logger_provider,
         completion_hook=completion_hook,
     )
-    messages = resource_of(client, "messages")
-    first = client.chat.completions if messages is None else messages  # type: ignore[attr-defined]
-    if first.create and isinstance(getattr(first, "__dict__", {}).get("create"), InterceptedMethod):
+    if _is_intercepted(client):
         return client
     telemetry = Telemetry(
         read_config(options),
@@ -79,7 +85,22 @@ def intercept_llm_requests(
     return client
 
 
+def _is_intercepted(client: Any) -> bool:
+    """Raises AttributeError if there is nothing to observe."""
+    service = aws_service_of(client)
+    if service is not None:
+        if service != SERVICE:
+            raise AttributeError(f"a client of {service} makes no requests to a model; one of {SERVICE} does")
+        return isinstance(vars(client).get(AWS_CALL), InterceptedMethod)
+    messages = resource_of(client, "messages")
+    first = client.chat.completions if messages is None else messages
+    return bool(first.create) and isinstance(getattr(first, "__dict__", {}).get("create"), InterceptedMethod)
+
+
 def _intercept_client(client: Any, telemetry: Telemetry) -> None:
+    if aws_service_of(client) is not None:
+        _intercept(client, telemetry, "converse", CONVERSE)
+        return
     messages = resource_of(client, "messages")
     holders = _intercept_chat(client, telemetry) if messages is None else _intercept_messages(client, telemetry)
     for holder in holders:

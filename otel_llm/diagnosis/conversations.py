@@ -150,12 +150,12 @@ def id_reused(case: Case, choice: Choice) -> Iterable[Finding]:
 def unacceptable(request: ChatRequest, provider: str | None) -> Iterator[Anomaly]:
     """What the provider is documented to refuse. `provider`: None if it is only presumed."""
     rule = TOOL_NAMES.get(provider or "")
-    if rule is not None and request.tools:
+    if rule is not None and rule.is_for(request.api) and request.tools:
         refused = _refused_names(rule, tuple([name for name, tool in request.tools.items() if tool.kind == "function"]))
         if refused:
             yield Anomaly("unacceptable_name", f"{provider} takes {rule.words}, not {_shortly(refused)}")
     rule = CALL_IDS.get(provider or "")
-    if rule is not None:
+    if rule is not None and rule.is_for(request.api):
         refused = [call_id for call_id in sent_ids(request.conversation) if rule.shape.fullmatch(call_id) is None]
         if refused:
             yield Anomaly("unacceptable_id", f"{provider} takes {rule.words}, not {_shortly(refused)}")

@@ -234,7 +234,7 @@ def call_limits(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]
 def _mentions_a_call(reason: str) -> bool:
     """Also in words that are not the API's: `function_call_filter: MALFORMED_FUNCTION_CALL`, if a call was lost."""
     word = reason.lower()
-    return "tool_call" in word or "function_call" in word
+    return "tool_call" in word or "function_call" in word or "tool_use" in word
 
 
 def finish_reason(case: Case, choice: Choice) -> Iterable[Finding]:

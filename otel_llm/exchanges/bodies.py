@@ -336,6 +336,7 @@ def is_whole(value: Any) -> bool:
     return (
         value.get("object") in {"chat.completion", "response"}
         or value.get("type") == "message"
+        or "stopReason" in value
         or (isinstance(first, Mapping) and "message" in first)
     )
 

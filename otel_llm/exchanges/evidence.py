@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from otel_llm.diagnosis.case import Anomaly
+from otel_llm.protocol.converse_events import kind_of_event
 from otel_llm.protocol.fields import field, index_of, items_of, text_of
 from otel_llm.protocol.message_text import REASONING_FIELDS
 
@@ -82,6 +83,8 @@ class Evidence:
             self._take_event(kind, chunk, excerpt)
         elif kind is not None and (kind in _MESSAGE_EVENTS or kind.startswith("message")):
             self._take_message_event(kind, chunk, excerpt)
+        elif (kind := kind_of_event(chunk)) or field(chunk, "stopReason") is not None:
+            self._take_converse_event(kind, chunk, excerpt)
         for choice in items_of(field(chunk, "choices")):
             index = index_of(field(choice, "index")) or 0
             body = field(choice, "delta") or field(choice, "message")
@@ -143,6 +146,29 @@ class Evidence:
             elif of_part == "text":
                 self._add(excerpt, "text", 0)
         if field(event, "stop_reason"):
+            self._add(excerpt, "finish", 0)
+
+    def _take_converse_event(self, kind: str, event: Any, excerpt: Excerpt) -> None:
+        """An event of Bedrock's Converse API, or a whole response."""
+        self._add(excerpt, "any", 0)
+        value = field(event, kind) if kind else event
+        block = field(value, "delta") or field(value, "start")
+        if field(block, "toolUse") is not None or kind == "contentBlockStop":
+            index = index_of(field(value, "contentBlockIndex"))
+            self._add(excerpt, "call", 0, index)
+            self._add(excerpt, "calls" if index is not None else "no_index", 0)
+        elif field(block, "reasoningContent") is not None:
+            self._add(excerpt, "reasoning", 0)
+        elif field(block, "text") is not None:
+            self._add(excerpt, "text", 0)
+        blocks = items_of(field(field(field(value, "output"), "message"), "content"))
+        calls = [place for place, part in enumerate(blocks) if field(part, "toolUse") is not None]
+        for place, _ in enumerate(calls):
+            self._add(excerpt, "call", 0, place)
+            self._add(excerpt, "calls", 0)
+        if len(calls) < len(blocks):
+            self._add(excerpt, "text", 0)
+        if field(value, "stopReason"):
             self._add(excerpt, "finish", 0)
 
     def _add(self, excerpt: Excerpt, *key: Any) -> None:

@@ -33,7 +33,7 @@ from otel_llm.protocol.errors import UnreadableError
 from otel_llm.protocol.json_values import parse_json
 from otel_llm.serving.asgi import ConnectionDropped, Receive, Scope, Send, while_connected
 
-_RECORDED_PATHS = ("/completions", "/responses", "/v1/messages")
+_RECORDED_PATHS = ("/completions", "/responses", "/v1/messages", "/converse", "/converse-stream")
 _LONGEST_REQUEST = 64 * 1_048_576
 _SHOWN_OF_A_PATH = 100
 _SHOWN_OTHERS = 8

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from otel_llm.protocol.converse_events import kind_of_event
 from otel_llm.protocol.fields import text_of
 from otel_llm.protocol.request import Api
 from otel_llm.protocol.unicode_text import one_line
@@ -25,6 +26,7 @@ class Kind(NamedTuple):
 CHAT = Kind("a chat completion", "chat")
 RESPONSES = Kind("a response of the Responses API", "responses")
 MESSAGES = Kind("an Anthropic message", "messages")
+CONVERSE = Kind("a response of Bedrock's Converse API", "converse")
 UNKNOWN = Kind("JSON of no API that is known")
 EMPTY = Kind("an empty body")
 _BEDROCK = Kind("a Bedrock response")
@@ -71,16 +73,26 @@ _PATHS = (
     (re.compile(r"/v\d/complete$"), Kind("an Anthropic completion")),
     (re.compile(r":(?:streamG|g)enerateContent$"), _GEMINI),
     (re.compile(r"/embeddings$|:(?:batchE|e)mbedContents?$|/api/embed$"), _EMBEDDINGS),
-    (re.compile(r"/model/[^/]+/(?:converse|invoke)(?:-stream|-with-response-stream)?$"), _BEDROCK),
+    # An ARN has slashes, which a path may have undecoded.
+    (re.compile(r"/model/.+/converse(?:-stream)?$"), CONVERSE),
+    (re.compile(r"/model/.+/invoke(?:-with-response-stream)?$"), _BEDROCK),
     (re.compile(r"/api/(?:chat|generate)$"), _OLLAMA),
     (re.compile(r"/v[12]/chat$"), _COHERE),
 )
+
+_MODEL = re.compile(r"/model/(.+)/(?:converse|invoke)(?:-stream|-with-response-stream)?/?$")
 
 
 def kind_of_path(path: str) -> Kind | None:
     """What the path of a URL says about its responses."""
     path = path.rstrip("/")
     return next((kind for pattern, kind in _PATHS if pattern.search(path)), None)
+
+
+def model_in_path(path: str) -> str | None:
+    """The model that a path of Bedrock's names, with the escapes of the path; None for any other path."""
+    found = _MODEL.search(path)
+    return None if found is None else found.group(1)
 
 
 def kind_of(value: Any) -> Kind | None:
@@ -126,7 +138,9 @@ def _other(value: Mapping[str, Any], type_: str, object_: str) -> Kind | None:
         return Kind("images")
     message, inner = value.get("message"), value.get("response")
     if "stopReason" in value or (isinstance(value.get("output"), Mapping) and "message" in value["output"]):
-        return _BEDROCK
+        return CONVERSE
+    if len(value) == 1 and kind_of_event(value):
+        return CONVERSE
     if isinstance(message, Mapping) and "finish_reason" in value:
         return _COHERE
     if isinstance(inner, Mapping) and "candidates" in inner:

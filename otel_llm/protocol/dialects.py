@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from otel_llm.protocol import anthropic_request, converse_request
 from otel_llm.protocol.anthropic_messages import MessageEvents
-from otel_llm.protocol.anthropic_request import chat_arguments
 from otel_llm.protocol.choice import Notice
+from otel_llm.protocol.converse_events import ConverseEvents, kind_of_event
 from otel_llm.protocol.fetched_response import ResumedEvents
 from otel_llm.protocol.fields import field, is_empty, text_of
 from otel_llm.protocol.recording import Recording
@@ -33,10 +34,12 @@ _READERS: Mapping[Api, Callable[[Recording, ChatRequest | None], Reader]] = {
     "responses": _response_events,
     "completions": TextCompletionChunks,
     "messages": MessageEvents,
+    "converse": ConverseEvents,
 }
 _ARGUMENTS: Mapping[Api, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {
     "completions": text_arguments,
-    "messages": chat_arguments,
+    "messages": anthropic_request.chat_arguments,
+    "converse": converse_request.chat_arguments,
 }
 
 
@@ -69,13 +72,17 @@ class EitherEvents:
             api = "messages"
         elif is_text_completion(response):
             api = "completions"
+        elif field(response, "stopReason") is not None:
+            api = "converse"
         return reader_of(api, self._recording).read_response(response, received_ns)
 
 
 def _api_of_event(event: Any) -> Api:
     kind = text_of(field(event, "type"))
     if kind is None:
-        return "completions" if is_text_completion(event) else "chat"
+        if is_text_completion(event):
+            return "completions"
+        return "converse" if kind_of_event(event) else "chat"
     if kind.startswith("response.") or (kind == "error" and is_empty(field(event, "error"))):
         return "responses"
     return "messages" if kind.startswith(("message_", "content_block_")) or kind in {"ping", "error"} else "chat"

@@ -15,8 +15,9 @@ from otel_llm.protocol.item_kinds import is_left_to_server, is_tool_search, tool
 from otel_llm.protocol.past_calls import Conversation, read_conversation
 from otel_llm.protocol.request_text import RequestText
 
-Api = Literal["chat", "responses", "completions", "embeddings", "messages"]
-"""OpenAI's chat completions, responses, text completions and embeddings, and Anthropic's messages."""
+Api = Literal["chat", "responses", "completions", "embeddings", "messages", "converse"]
+"""OpenAI's chat completions, responses, text completions and embeddings, Anthropic's messages, and Bedrock's Converse
+API."""
 ToolChoiceMode = Literal["auto", "none", "required", "named"]
 
 

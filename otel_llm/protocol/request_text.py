@@ -110,7 +110,7 @@ class RequestText:
                 pending += value.values()
             elif kind is list or kind is tuple:
                 pending += value
-            elif value is None or kind in {int, float, bool, type}:
+            elif value is None or kind in {int, float, bool, type, bytes, bytearray}:
                 continue
             elif is_a(value, str):
                 yield str(value)

@@ -21,11 +21,12 @@ from opentelemetry.util.genai.types import (
     TextPart,
     UriPart,
 )
-from opentelemetry.util.genai.utils import decode_base64, get_content_capturing_mode
+from opentelemetry.util.genai.utils import decode_base64, gen_ai_json_dumps, get_content_capturing_mode
 
-from otel_llm.protocol.fields import field, items_of, text_of
+from otel_llm.protocol.fields import field, is_a, items_of, text_of
 from otel_llm.protocol.message_text import part_reasoning
 from otel_llm.protocol.unicode_text import exportable
+from otel_llm.telemetry.plain_values import plain_value
 
 # All bytes of one request together, on a span or a log record. These travel in batches of hundreds, through receivers
 # that commonly accept 4 MB at a time and brokers that accept 1 MB.
@@ -41,8 +42,13 @@ _ADDRESSED = {
     "video_url": Modality.VIDEO,
     "audio_url": Modality.AUDIO,
 }
-# Anthropic's blocks, whose content is behind a field `source`.
-_OF_SOURCE = {"image": Modality.IMAGE, "document": Modality.DOCUMENT}
+# Blocks of Anthropic's and Bedrock's, whose content is behind a field `source`.
+_OF_SOURCE = {
+    "image": Modality.IMAGE,
+    "document": Modality.DOCUMENT,
+    "video": Modality.VIDEO,
+    "audio": Modality.AUDIO,
+}
 _AUDIO_TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg"}
 
 
@@ -74,13 +80,20 @@ class Blobs:
         """A part for base64 data."""
         return self._blob(decode_base64(data) if self._may_fit(data) else None, mime_type, modality)
 
-    def _may_fit(self, payload: str) -> bool:
-        """Whether it is worth decoding: both encodings take at most three characters per byte."""
+    def bytes_of(self, data: bytes, mime_type: str | None, modality: Modality) -> MessagePart:
+        """A part for bytes as they are."""
+        return self._blob(bytes(data) if self._find_room() >= len(data) else None, mime_type, modality)
+
+    def _find_room(self) -> int:
         if self._room is None:
             # If content is not sent, only a completion hook receives it, whose purpose is to store large content.
             sent = get_content_capturing_mode() is not ContentCapturingMode.NO_CONTENT
             self._room = _ROOM if sent else 2**63
-        return len(payload) // 3 <= self._room
+        return self._room
+
+    def _may_fit(self, payload: str) -> bool:
+        """Whether it is worth decoding: both encodings take at most three characters per byte."""
+        return len(payload) // 3 <= self._find_room()
 
     def _blob(self, content: bytes | None, mime_type: str | None, modality: Modality) -> BlobPart:
         if content is None or self._room is None or len(content) > self._room:
@@ -123,14 +136,19 @@ def _part(item: Any, blobs: Blobs) -> MessagePart | None:
     if kind in {"thinking", "reasoning"}:
         text = part_reasoning(item)
         return ReasoningPart(exportable(text)) if text else None
+    if kind == "json":
+        # A tool's result in Bedrock's Converse API.
+        return TextPart(exportable(gen_ai_json_dumps(plain_value(field(item, "json")))))
     text = text_of(item) or text_of(field(item, "text")) or text_of(field(item, "refusal")) or ""
     return TextPart(exportable(text)) if text else None
 
 
 def _from_source(source: Any, modality: Modality, blobs: Blobs) -> MessagePart | None:
-    """The content of an Anthropic block: base64 data, a URL, text, or the id of a file."""
+    """The content of a block: base64 data, bytes, a URL, text, or the id of a file."""
     data, mime_type = text_of(field(source, "data")), text_of(field(source, "media_type"))
     kind = text_of(field(source, "type"))
+    if kind == "bytes" and is_a(raw := field(source, "data"), (bytes, bytearray)):
+        return blobs.bytes_of(raw, mime_type, modality)
     if kind == "base64" and data is not None:
         return blobs.encoded(data, mime_type, modality)
     if kind == "text" and data is not None:

@@ -97,6 +97,11 @@ def server_of(client: Any) -> Server:
     return server
 
 
+def server_at(base_url: str, provider: str) -> Server:
+    """The server at a URL that an SDK for one provider uses."""
+    return _server_at(base_url, provider)
+
+
 @lru_cache(maxsize=64)
 def known_provider(server: Server) -> str | None:
     """The server's provider, None if nothing tells and it is only presumed."""

@@ -17,6 +17,7 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from otel_llm.observation import Observation, Span, end_open_at_exit
 from otel_llm.protocol.dialects import arguments_of
 from otel_llm.protocol.fetched_response import read_fetch
+from otel_llm.protocol.fields import field
 from otel_llm.protocol.request import Api, ChatRequest, read_request
 from otel_llm.telemetry.fetch_span import start_fetch_span
 from otel_llm.telemetry.handler import Telemetry
@@ -113,6 +114,10 @@ class Method(NamedTuple):
     """It asks no model, but for a response that was made before."""
     is_manager: bool = False
     """It returns a context manager, which makes the request when it is entered."""
+    stream_key: str | None = None
+    """Where the stream is in its response, a mapping. Without it, the response is the stream."""
+    server: Callable[[Any], Server] | None = None
+    """Takes the object whose method is called; returns the server. Without it, the SDK's client tells."""
 
 
 # The text of the other APIs is not rewritten.
@@ -341,7 +346,8 @@ class MethodWrapper:
         if logs and not self._method.fetches:
             attempt("log lines", log_request, described)
         try:
-            server = server_of(client_of(resource))
+            find_server = self._method.server
+            server = server_of(client_of(resource)) if find_server is None else find_server(resource)
         except Exception as fault:  # noqa: BLE001
             swallow("the server's address", fault)
             server = Server("openai")
@@ -375,6 +381,15 @@ class MethodWrapper:
         return start_request_span(self._telemetry, request, kwargs, server, within_another)
 
     def _track_result(self, result: Any, observation: Observation) -> Any:
+        key = self._method.stream_key
+        if key is not None and _streams(observation):
+            stream = field(result, key)
+            if stream is None:
+                observation.end("completed", unread=True)
+            else:
+                # The same mapping, since hooks of the SDK may have kept it.
+                result[key] = _track(stream, observation, BodyObserver(observation))
+            return result
         if not is_raw_response(result):
             return _track(result, observation, BodyObserver(observation))
         if _streams(observation):

@@ -69,10 +69,27 @@ def replace_request(manager: Any, observed: Callable[[Any], Any]) -> None:
 
 # Requests ----------------------------------------------------------------------------------------------------------
 
+# Calls what an application registered for the events of an AWS client.
+_HOOKS: Final = ("botocore.hooks", "aiobotocore.hooks")
+
 
 def sends_requests(frame: FrameType) -> bool:
-    """Whether a frame belongs to the module of an SDK that sends the requests of all resources."""
-    return str(frame.f_globals.get("__name__")).endswith("._base_client")
+    """Whether a frame belongs to the module of an SDK that sends the requests of all resources, or calls its hooks."""
+    name = str(frame.f_globals.get("__name__"))
+    return name.endswith("._base_client") or name in _HOOKS
+
+
+# Clients of AWS ----------------------------------------------------------------------------------------------------
+
+AWS_CALL: Final = "_make_api_call"
+"""The method through which every client of botocore makes every call: `(operation, arguments)`."""
+
+
+def aws_service_of(client: Any) -> str | None:
+    """The service that an AWS client calls, None for any other object."""
+    if not hasattr(type(client), AWS_CALL):
+        return None
+    return str(client.meta.service_model.service_name)
 
 
 # Streams -----------------------------------------------------------------------------------------------------------

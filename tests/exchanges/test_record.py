@@ -24,6 +24,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from otel_llm.cli import main
+from otel_llm.demo.scripted_converse import converse_events
+from otel_llm.demo.scripted_converse import text_block as converse_text
+from otel_llm.demo.scripted_converse import tool_use as converse_call
 from otel_llm.demo.scripted_messages import message_events, text_block, tool_use
 from otel_llm.demo.scripted_responses import function_call, response_events
 from otel_llm.demo.scripted_server import (
@@ -648,6 +651,12 @@ asked = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content":
 with anthropic.Anthropic(api_key="unused", max_retries=0).messages.stream(**asked) as stream:
     assert stream.get_final_message().content[1].input == {"title": 1}
 """
+BEDROCK = """
+import botocore.session
+client = botocore.session.get_session().create_client("bedrock-runtime", region_name="us-east-1")
+asked = {"modelId": "amazon.nova-pro-v1:0", "messages": [{"role": "user", "content": [{"text": "hi"}]}]}
+print(len(list(client.converse_stream(**asked)["stream"])))
+"""
 GROQ = """
 import groq
 client = groq.Groq(api_key="unused-key", max_retries=0)
@@ -710,6 +719,39 @@ def test_anthropic_s_sdk(tmp_path: Path, serve: Callable[..., Any], capsys: pyte
     (anomaly,) = json.loads(capsys.readouterr().out)["anomalies"]
     assert anomaly["type"] == "unknown_tool"
     assert anomaly["chunks"]
+
+
+def test_bedrock(tmp_path: Path, serve: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """At a server that takes any signature."""
+    pytest.importorskip("botocore")
+    server = serve(*converse_events(converse_text("Sure."), converse_call("add_task", {"title": 1})))
+    own = server.base_url.removesuffix("/v1")
+    keys = {"AWS_ACCESS_KEY_ID": "AKIAUNUSED7EXAMPLE42", "AWS_SECRET_ACCESS_KEY": "a-key-that-is-long-enough"}
+    done = recorded_run(tmp_path, BEDROCK, AWS_ENDPOINT_URL_BEDROCK_RUNTIME=own, **keys)
+    assert done.returncode == 0, done.stderr
+    (recorded,) = recordings(tmp_path)
+    assert head(recorded)["request"]["path"] == "/model/amazon.nova-pro-v1:0/converse-stream"
+    assert f"{recorded}: completed\notel-llm record: {recorded}: unknown_tool\n" in done.stderr
+    assert "AKIAUNUSED" not in recorded.read_text()
+    assert main(["inspect", "--json", str(recorded)]) == 1
+    printed = json.loads(capsys.readouterr().out)
+    assert [anomaly["type"] for anomaly in printed["anomalies"]] == ["unknown_tool"]
+    assert printed["attributes"]["gen_ai.request.model"] == "amazon.nova-pro-v1:0"
+
+
+BEDROCK_S_URL = "import os; print(os.environ.get('AWS_ENDPOINT_URL_BEDROCK_RUNTIME'))"
+
+
+def test_signed_requests_are_left_alone(
+    tmp_path: Path, serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_BEARER_TOKEN_BEDROCK", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME"):
+        monkeypatch.delenv(name, raising=False)
+    assert recorded_run(tmp_path, BEDROCK_S_URL).stdout == "None\n"
+    key = {"AWS_BEARER_TOKEN_BEDROCK": "key", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": "https://gateway.example"}
+    assert recorded_run(tmp_path, BEDROCK_S_URL, **key).stdout == "https://gateway.example\n"
+    given = recorded_run(tmp_path, BEDROCK_S_URL, "--upstream", serve(*STREAM).base_url)
+    assert given.stdout.endswith("/otel-llm-sdk/bedrock\n")
 
 
 @pytest.mark.skipif(not HAS_RESPONSES, reason="this SDK has no Responses API")

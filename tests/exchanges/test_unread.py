@@ -44,10 +44,6 @@ BODIES: dict[str, tuple[str, str]] = {
     "an Ollama response": (json.dumps({**OLLAMA, "done": True}), "an Ollama response"),
     "a Cohere chat": (json.dumps({**COHERE, "finish_reason": "COMPLETE"}), "a Cohere chat"),
     "a Cohere stream": (events({"type": "message-start"}, {"type": "content-delta"}), "a Cohere chat"),
-    "a Bedrock response": (
-        json.dumps({"output": {"message": {"role": "assistant"}}, "stopReason": "end_turn"}),
-        "a Bedrock response",
-    ),
     "images": (json.dumps({"created": 1, "data": [{"b64_json": "x"}]}), "images"),
     "a run of an assistant": (events({"object": "thread.run", "id": "x"}), "an object 'thread.run'"),
     "any JSON": ('{"hello": "world"}', "JSON of no API that is known"),
@@ -116,7 +112,7 @@ PATHS = {
     "https://api.anthropic.com/v1/complete": "an Anthropic completion",
     "https://x/v1beta/models/m:streamGenerateContent?alt=sse": "a Gemini response",
     "https://x/v1/embeddings": "embeddings",
-    "https://bedrock/model/m/converse-stream": "a Bedrock response",
+    "https://bedrock/model/m/invoke-with-response-stream": "a Bedrock response",
     "http://localhost:11434/api/chat": "an Ollama response",
     "http://localhost:8080/completion": "a text completion",
 }

@@ -64,6 +64,7 @@ NEVER_CALLED = {
         "protocol.content_encoding.Expander.finish",
         "protocol.content_encoding.expanded",
         "protocol.errors.message_*",
+        "protocol.event_stream.MessageReader.take_strays",
         "protocol.framing.*",
         "protocol.json_values.parse_json",
         "telemetry.provider.provider_at",

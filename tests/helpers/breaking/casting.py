@@ -11,6 +11,7 @@ import pytest
 from otel_llm.transparency import faults
 from tests.helpers.breaking import (
     anthropic_messages,
+    bedrock,
     chat,
     conversations,
     embeddings,
@@ -30,6 +31,7 @@ from tests.helpers.breaking.world import Calls, Scenario, World
 
 SCENARIOS: list[Scenario] = [
     *anthropic_messages.SCENARIOS,
+    *bedrock.SCENARIOS,
     *chat.SCENARIOS,
     *refusals.SCENARIOS,
     *raw_responses.SCENARIOS,

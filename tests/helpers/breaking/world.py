@@ -15,12 +15,19 @@ import anthropic
 import openai
 import pytest
 
-from otel_llm import AnthropicInstrumentor, OpenAIInstrumentor, intercept_llm_requests, observation
+from otel_llm import (
+    AnthropicInstrumentor,
+    BedrockInstrumentor,
+    OpenAIInstrumentor,
+    intercept_llm_requests,
+    observation,
+)
 from otel_llm.demo.scripted_server import ScriptedServer
 from otel_llm.tags.reasoning import KnownBeginnings
 from otel_llm.telemetry import provider
 from otel_llm.testing.unobserved import listening
 from otel_llm.wrappers import other_instrumentations, rewritten_stream
+from tests.helpers.bedrock_callers import client_of as bedrock_client_of
 from tests.helpers.seen import Seen
 
 if TYPE_CHECKING:
@@ -61,6 +68,8 @@ class Run:
         self.async_client: Any = world.async_client.copy()
         self.anthropic: Any = world.anthropic.copy()
         self.async_anthropic: Any = world.async_anthropic.copy()
+        # An intercepted one has its method in its own dictionary, which is emptied again after the run.
+        self.bedrock: Any = world.bedrock
 
     @property
     def seen(self) -> Seen:
@@ -110,12 +119,14 @@ class World:
         options["base_url"] = self._server.base_url.removesuffix("/v1")
         self.anthropic = anthropic.Anthropic(api_key="unused", **options)
         self.async_anthropic = anthropic.AsyncAnthropic(api_key="unused", **options)
+        self.bedrock = bedrock_client_of(self._server)
         self.loop = asyncio.new_event_loop()
         self.seen = Seen()
 
     def close(self) -> None:
         self.client.close()
         self.anthropic.close()
+        self.bedrock.close()
         self.loop.run_until_complete(self.async_client.close())
         self.loop.run_until_complete(self.async_anthropic.close())
         self.loop.close()
@@ -153,7 +164,7 @@ class World:
     def _observing(self, scenario: Scenario, run: Run) -> Iterator[None]:
         match scenario.by:
             case "instrumentor":
-                instrumentors = OpenAIInstrumentor(), AnthropicInstrumentor()
+                instrumentors = OpenAIInstrumentor(), AnthropicInstrumentor(), BedrockInstrumentor()
                 for instrumentor in instrumentors:
                     instrumentor.instrument(**self.seen.providers, **scenario.options, skip_dep_check=True)
                 try:
@@ -165,9 +176,12 @@ class World:
                 with listening(lambda _observation: None):
                     yield
             case "client":
-                for client in (run.client, run.async_client, run.anthropic, run.async_anthropic):
+                for client in (run.client, run.async_client, run.anthropic, run.async_anthropic, run.bedrock):
                     intercept_llm_requests(client, **self.seen.providers, **scenario.options)
-                yield
+                try:
+                    yield
+                finally:
+                    del run.bedrock._make_api_call
             case "itself":
                 yield
 
