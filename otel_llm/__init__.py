@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 from otel_llm._version import __version__
 
 if TYPE_CHECKING:
-    from otel_llm.instrumentor import AnthropicInstrumentor, CerebrasInstrumentor, GroqInstrumentor, OpenAIInstrumentor
+    from otel_llm.instrumentor import (
+        AnthropicInstrumentor,
+        CerebrasInstrumentor,
+        GoogleGenAIInstrumentor,
+        GroqInstrumentor,
+        OpenAIInstrumentor,
+    )
     from otel_llm.intercept import intercept_llm_requests
     from otel_llm.tool_spans import tool_execution, traced_tool
     from otel_llm.wrappers.stream import StreamingToolCallTracker, SyncStreamingToolCallTracker
@@ -21,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AnthropicInstrumentor",
     "CerebrasInstrumentor",
+    "GoogleGenAIInstrumentor",
     "GroqInstrumentor",
     "OpenAIInstrumentor",
     "StreamingToolCallTracker",
@@ -35,6 +42,7 @@ __all__ = [
 _HOMES = {
     "AnthropicInstrumentor": "instrumentor",
     "CerebrasInstrumentor": "instrumentor",
+    "GoogleGenAIInstrumentor": "instrumentor",
     "GroqInstrumentor": "instrumentor",
     "OpenAIInstrumentor": "instrumentor",
     "StreamingToolCallTracker": "wrappers.stream",

@@ -13,7 +13,7 @@ from otel_llm.config import read_config
 from otel_llm.telemetry.handler import Telemetry, reject_other_objects
 from otel_llm.transparency.faults import attempt
 from otel_llm.wrappers import other_instrumentations
-from otel_llm.wrappers.patch import MANAGED_METHODS, Place, RequestMethods
+from otel_llm.wrappers.patch import GENERATING_METHODS, MANAGED_METHODS, Place, RequestMethods
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
@@ -146,6 +146,13 @@ class AnthropicInstrumentor(_SDKInstrumentor):
     )
 
 
+class GoogleGenAIInstrumentor(_SDKInstrumentor):
+    """Instruments generated content of the `google-genai` package: Gemini's API and Vertex AI, chats included."""
+
+    _VERSIONS = "google-genai >= 1.0, < 4"
+    PLACES = (Place("google.genai.models", ("Models", "AsyncModels"), "gemini", GENERATING_METHODS),)
+
+
 class CerebrasInstrumentor(_SDKInstrumentor):
     """Instruments chat completions of the `cerebras-cloud-sdk` package."""
 
@@ -161,4 +168,10 @@ class CerebrasInstrumentor(_SDKInstrumentor):
 
 def instrumentors() -> tuple[BaseInstrumentor, ...]:
     """One instrumentor for each supported SDK, installed or not."""
-    return OpenAIInstrumentor(), GroqInstrumentor(), CerebrasInstrumentor(), AnthropicInstrumentor()
+    return (
+        OpenAIInstrumentor(),
+        GroqInstrumentor(),
+        CerebrasInstrumentor(),
+        AnthropicInstrumentor(),
+        GoogleGenAIInstrumentor(),
+    )

@@ -14,8 +14,14 @@ from otel_llm.telemetry.handler import Telemetry, reject_other_objects
 from otel_llm.transparency.faults import attempt
 from otel_llm.transparency.proxies import FunctionWrapper
 from otel_llm.wrappers.method import Method, MethodWrapper
-from otel_llm.wrappers.patch import MANAGED_METHODS, METHODS
-from otel_llm.wrappers.sdk_internals import beta_completions_of, forget_raw_methods, resource_of
+from otel_llm.wrappers.patch import GENERATING_METHODS, MANAGED_METHODS, METHODS
+from otel_llm.wrappers.sdk_internals import (
+    GENERATE,
+    beta_completions_of,
+    forget_raw_methods,
+    generating_models_of,
+    resource_of,
+)
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
@@ -45,11 +51,12 @@ def intercept_llm_requests(
 ) -> _Client:
     """Observe the chat completions, responses or messages of one client, sync or async, and return the client.
 
-    Clients made by its `with_options` and `copy` are observed too; `client.beta` is not, except `parse()` of SDKs
-    before 1.92. `options` are those of `otel_llm.config.Config`. Under `OpenAIInstrumentor` a request still has one
-    span; a client that is intercepted already is returned unchanged. Raises AttributeError if the client has neither
-    `chat.completions.create` nor `messages.create`, TypeError for an unknown keyword, or for a provider or a hook that
-    is none.
+    Of Google's SDK, it is the content that `models` and chats generate, also those of `client.aio`. Clients made by
+    `with_options` and `copy` are observed too; `client.beta` is not, except `parse()` of SDKs before 1.92. `options`
+    are those of `otel_llm.config.Config`. Under an instrumentor a request still has one span; a client that is
+    intercepted already is returned unchanged. Raises AttributeError if the client has none of
+    `chat.completions.create`, `messages.create` and `models.generate_content`, TypeError for an unknown keyword, or for
+    a provider or a hook that is none.
     """
     reject_unknown("intercept_llm_requests", options, _PROVIDERS)
     reject_other_objects(
@@ -59,9 +66,8 @@ def intercept_llm_requests(
         logger_provider=logger_provider,
         completion_hook=completion_hook,
     )
-    messages = resource_of(client, "messages")
-    first = client.chat.completions if messages is None else messages  # type: ignore[attr-defined]
-    if first.create and isinstance(getattr(first, "__dict__", {}).get("create"), InterceptedMethod):
+    first, name = _first_method(client)
+    if getattr(first, name) and isinstance(getattr(first, "__dict__", {}).get(name), InterceptedMethod):
         return client
     telemetry = Telemetry(
         read_config(options),
@@ -75,7 +81,18 @@ def intercept_llm_requests(
     return client
 
 
+def _first_method(client: Any) -> tuple[Any, str]:
+    """The resource of a client that makes requests, and the name of its method."""
+    if (models := generating_models_of(client)) is not None:
+        return models, GENERATE
+    messages = resource_of(client, "messages")
+    return client.chat.completions if messages is None else messages, "create"
+
+
 def _intercept_client(client: Any, telemetry: Telemetry) -> None:
+    if generating_models_of(client) is not None:
+        _intercept_models(client, telemetry)
+        return
     messages = resource_of(client, "messages")
     holders = _intercept_chat(client, telemetry) if messages is None else _intercept_messages(client, telemetry)
     for holder in holders:
@@ -89,6 +106,13 @@ def _intercept_client(client: Any, telemetry: Telemetry) -> None:
     for name in ("copy", "with_options"):
         if hasattr(type(client), name):
             setattr(client, name, FunctionWrapper(getattr(client, name), copied))
+
+
+def _intercept_models(client: Any, telemetry: Telemetry) -> None:
+    """Observe a client of Google's SDK, and its asynchronous one. Chats use the same resources."""
+    for one in (client, resource_of(client, "aio")):
+        if one is not None and (models := generating_models_of(one)) is not None:
+            _intercept(models, telemetry, "gemini", GENERATING_METHODS)
 
 
 def _intercept_messages(client: Any, telemetry: Telemetry) -> list[Any]:

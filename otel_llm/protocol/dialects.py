@@ -8,7 +8,10 @@ from typing import Any, Protocol
 from otel_llm.protocol.anthropic_messages import MessageEvents
 from otel_llm.protocol.anthropic_request import chat_arguments
 from otel_llm.protocol.choice import Notice
-from otel_llm.protocol.fields import field, is_empty, text_of
+from otel_llm.protocol.fields import field, is_empty, items_of, text_of
+from otel_llm.protocol.gemini_fields import get
+from otel_llm.protocol.gemini_request import gemini_arguments
+from otel_llm.protocol.gemini_responses import GeminiResponses
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import Api, ChatRequest
 from otel_llm.protocol.responses_api import ResponseEvents
@@ -24,8 +27,12 @@ class Reader(Protocol):
 _READERS: Mapping[Api, Callable[[Recording, ChatRequest | None], Reader]] = {
     "responses": ResponseEvents,
     "messages": MessageEvents,
+    "gemini": GeminiResponses,
 }
-_ARGUMENTS: Mapping[Api, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {"messages": chat_arguments}
+_ARGUMENTS: Mapping[Api, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {
+    "messages": chat_arguments,
+    "gemini": gemini_arguments,
+}
 
 
 def reader_of(api: Api, recording: Recording, request: ChatRequest | None = None) -> Reader:
@@ -55,13 +62,15 @@ class EitherEvents:
             api = "responses"
         elif text_of(field(response, "type")) == "message" and field(response, "content") is not None:
             api = "messages"
+        elif items_of(get(response, "candidates")):
+            api = "gemini"
         return reader_of(api, self._recording).read_response(response, received_ns)
 
 
 def _api_of_event(event: Any) -> Api:
     kind = text_of(field(event, "type"))
     if kind is None:
-        return "chat"
+        return "gemini" if items_of(get(event, "candidates")) else "chat"
     if kind.startswith("response.") or (kind == "error" and is_empty(field(event, "error"))):
         return "responses"
     return "messages" if kind.startswith(("message_", "content_block_")) or kind in {"ping", "error"} else "chat"

@@ -86,6 +86,7 @@ class Recording:
         "failure",
         "first_chunk_ns",
         "first_tool_call_ns",
+        "ids_are_optional",
         "last_chunk_ns",
         "limits",
         "max_wait_ns",
@@ -136,6 +137,8 @@ class Recording:
         self.compacted = False
         """Whether the server put the conversation so far into a shorter form."""
         self.compaction_id: str | None = None
+        self.ids_are_optional = False
+        """Whether the API may leave out the ids of calls."""
         self.over_calls = 0
         """Calls beyond the limit."""
         self.over_deltas = 0

@@ -15,8 +15,8 @@ from otel_llm.protocol.item_kinds import is_left_to_server, is_tool_search, tool
 from otel_llm.protocol.past_calls import Conversation, read_conversation
 from otel_llm.protocol.request_text import RequestText
 
-Api = Literal["chat", "responses", "messages"]
-"""OpenAI's chat completions and responses, and Anthropic's messages."""
+Api = Literal["chat", "responses", "messages", "gemini"]
+"""OpenAI's chat completions and responses, Anthropic's messages, and Google's generated content."""
 ToolChoiceMode = Literal["auto", "none", "required", "named"]
 
 

@@ -41,7 +41,7 @@ def forget() -> None:
 
 
 def _others(resource_class: type) -> Iterator[str]:
-    methods = [getattr(resource_class, "create", None)]
+    methods = [getattr(resource_class, name, None) for name in ("create", "generate_content")]
     module = sys.modules.get(resource_class.__module__.partition(".")[0])
     # Some libraries wrap `request` of the clients, below every resource.
     methods += [getattr(getattr(module, name, None), "request", None) for name in ("OpenAI", "AsyncOpenAI")]

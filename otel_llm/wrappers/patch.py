@@ -20,12 +20,14 @@ from otel_llm.transparency.faults import attempt
 from otel_llm.transparency.forks import renew_lock_in_children
 from otel_llm.transparency.proxies import FunctionWrapper
 from otel_llm.wrappers.method import Method, MethodWrapper, without_inactive
+from otel_llm.wrappers.sdk_internals import GENERATE, GENERATE_STREAM
 
 if TYPE_CHECKING:
     from otel_llm.telemetry.handler import Telemetry
 
 # In OpenAI's SDK, `stream()` and the raw-response variants call `create`; `parse()` does not.
 METHODS = (Method("create"), Method("parse"))
+GENERATING_METHODS = (Method(GENERATE, streams=False), Method(GENERATE_STREAM, streams=True, is_lazy=True))
 MANAGED_METHODS = (*METHODS, Method("stream", streams=True, is_manager=True))
 
 

@@ -1,0 +1,48 @@
+"""Reads Gemini's values: fields are `snake_case` in Google's SDK, `camelCase` on the wire.  Pure; never raises.
+
+Source: the Gemini API reference, "Generating content" (`Content`, `Part`, `FunctionCall`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from otel_llm.protocol.fields import field, is_a, is_empty, text_of
+
+SERVER_PARTS = ("executable_code", "code_execution_result", "tool_call", "tool_response")
+"""Parts about what the server runs by itself. `tool_call` is a call of Google's own tools."""
+MEDIA_PARTS = ("inline_data", "file_data")
+
+
+class _Camel(dict[str, str]):
+    def __missing__(self, name: str) -> str:
+        first, *rest = name.split("_")
+        self[name] = camel = first + "".join(word.capitalize() for word in rest)
+        return camel
+
+
+# The names are those in the code of this package, so it is bounded.
+_CAMEL = _Camel()
+
+
+def get(thing: Any, name: str) -> Any:
+    """The field `name`, in either spelling; None if there is none."""
+    value = field(thing, name)
+    if value is None and "_" in name and is_a(thing, Mapping):
+        return field(thing, _CAMEL[name])
+    return value
+
+
+def word_of(value: Any) -> str | None:
+    """A word of an enumeration, None if it is unspecified."""
+    # The SDK's enumerations are strings, whose hash is not that of the string.
+    word = text_of(field(value, "value")) if value is not None and type(value) is not str else text_of(value)
+    return None if word is None or word.endswith("UNSPECIFIED") else str(word)
+
+
+def is_call(function_call: Any) -> bool:
+    """Whether a `function_call` says anything."""
+    return function_call is not None and not all(
+        is_empty(get(function_call, name)) for name in ("name", "id", "args", "partial_args")
+    )
