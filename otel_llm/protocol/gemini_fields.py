@@ -5,6 +5,7 @@ Source: the Gemini API reference, "Generating content" (`Content`, `Part`, `Func
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,3 +47,20 @@ def is_call(function_call: Any) -> bool:
     return function_call is not None and not all(
         is_empty(get(function_call, name)) for name in ("name", "id", "args", "partial_args")
     )
+
+
+def unwrapped(response: Any) -> Any:
+    """The response itself, if it came inside another object or as text."""
+    if get(response, "candidates") is None:
+        # Gemini Code Assist.
+        inner = field(response, "response")
+        if get(inner, "candidates") is not None:
+            return inner
+        # What the SDK returns for `should_return_http_response`.
+        body = text_of(field(get(response, "sdk_http_response"), "body"))
+        if body is not None:
+            try:
+                return json.loads(body)
+            except (ValueError, RecursionError):
+                pass
+    return response

@@ -18,13 +18,12 @@ what is new. The readings:
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from otel_llm.protocol.choice import Notice
 from otel_llm.protocol.fields import field, index_of, items_of, text_of
 from otel_llm.protocol.gemini_arguments import GrowingArguments, add_pieces, arguments_text
-from otel_llm.protocol.gemini_fields import MEDIA_PARTS, SERVER_PARTS, get, is_call, word_of
+from otel_llm.protocol.gemini_fields import MEDIA_PARTS, SERVER_PARTS, get, is_call, unwrapped, word_of
 from otel_llm.protocol.made_chunks import (
     EMPTY_CHUNK,
     MadeChunk,
@@ -185,7 +184,7 @@ class GeminiResponses:
 
     def read_response(self, response: Any, received_ns: int) -> list[Notice]:
         """Take an unstreamed response."""
-        response = _unwrapped(response)
+        response = unwrapped(response)
         choices = []
         for place, candidate in enumerate(items_of(get(response, "candidates"))):
             index = index_of(get(candidate, "index"))
@@ -216,7 +215,7 @@ class GeminiResponses:
 
     def _chunk(self, response: Any, completed: list[tuple[int, int]]) -> MadeChunk:
         """`completed` gets the choice and the index of each call that may be executed now."""
-        response = _unwrapped(response)
+        response = unwrapped(response)
         if self._head_is_open:
             head = {"id": get(response, "response_id"), "model": get(response, "model_version")}
             self._recording.read_head(head)
@@ -330,23 +329,6 @@ class GeminiResponses:
 
 
 _HEAD_CHUNKS = 8
-
-
-def _unwrapped(response: Any) -> Any:
-    """The response itself, if it came inside another object or as text."""
-    if get(response, "candidates") is None:
-        # Gemini Code Assist.
-        inner = field(response, "response")
-        if get(inner, "candidates") is not None:
-            return inner
-        # What the SDK returns for `should_return_http_response`.
-        body = text_of(field(get(response, "sdk_http_response"), "body"))
-        if body is not None:
-            try:
-                return json.loads(body)
-            except (ValueError, RecursionError):
-                pass
-    return response
 
 
 def _is_blocked(response: Any) -> bool:

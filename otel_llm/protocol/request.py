@@ -195,7 +195,9 @@ def with_extra_body(kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def api_of_request(body: Mapping[str, Any]) -> Api:
     """The API that a request's JSON body is for."""
-    return "responses" if "messages" not in body and "input" in body else "chat"
+    if "messages" in body:
+        return "chat"
+    return "responses" if "input" in body else "gemini" if "contents" in body else "chat"
 
 
 def _wants_raw(reasoning_format: Any, separate_reasoning: Any) -> bool:

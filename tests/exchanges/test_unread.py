@@ -20,7 +20,6 @@ def events(*values: dict[str, Any], named: bool = True) -> str:
     )
 
 
-GEMINI = {"candidates": [{"content": {"parts": [{"text": "Hi"}], "role": "model"}, "finishReason": "STOP"}]}
 TEXT = {"id": "c", "object": "text_completion", "model": "m", "choices": [{"text": "Hi", "index": 0}]}
 OLLAMA = {"model": "m", "created_at": "2026", "message": {"role": "assistant", "content": "Hi"}, "done": False}
 COHERE = {"id": "x", "message": {"role": "assistant", "content": [{"type": "text", "text": "Hi"}]}}
@@ -28,13 +27,6 @@ BODIES: dict[str, tuple[str, str]] = {
     "an Anthropic completion": (
         json.dumps({"type": "completion", "id": "compl_1", "completion": "Hi", "stop_reason": "stop_sequence"}),
         "an Anthropic completion",
-    ),
-    "a Gemini stream": (events(GEMINI, GEMINI), "a Gemini response"),
-    "a Gemini list": (json.dumps([GEMINI, GEMINI]), "a Gemini response"),
-    "a Gemini response": (json.dumps(GEMINI), "a Gemini response"),
-    "a blocked prompt of Gemini": (
-        json.dumps({"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {}}),
-        "a Gemini response",
     ),
     "a text completion": (json.dumps(TEXT), "a text completion"),
     "a text completion, streamed": (events(TEXT, TEXT) + "data: [DONE]\n\n", "a text completion"),
@@ -117,7 +109,6 @@ def test_an_empty_response_that_was_recorded_is_judged(tmp_path: Path, capsys: p
 
 PATHS = {
     "https://api.anthropic.com/v1/complete": "an Anthropic completion",
-    "https://x/v1beta/models/m:streamGenerateContent?alt=sse": "a Gemini response",
     "https://x/v1/embeddings": "embeddings",
     "https://bedrock/model/m/converse-stream": "a Bedrock response",
     "http://localhost:11434/api/chat": "an Ollama response",
@@ -142,9 +133,9 @@ def test_an_error_of_another_api(uri: str, tmp_path: Path, capsys: pytest.Captur
 
 def test_it_is_named_in_the_text_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "file"
-    path.write_text(json.dumps(GEMINI))
+    path.write_text(json.dumps(TEXT))
     assert main(["inspect", str(path)]) == 0
-    assert capsys.readouterr().out.replace("\n", "") == f"{path}: response: a Gemini response; not read"
+    assert capsys.readouterr().out.replace("\n", "") == f"{path}: response: a text completion; not read"
 
 
 # -- failures in place of a stream, which are told --

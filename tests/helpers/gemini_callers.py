@@ -62,7 +62,8 @@ class Caller:
         stream.close()
 
     async def close_client(self) -> None:
-        self.client.close()
+        # The first versions of the SDK have no way to close a client.
+        getattr(self.client, "close", lambda: None)()
 
 
 class AsyncCaller(Caller):
@@ -95,5 +96,6 @@ class AsyncCaller(Caller):
         await stream.aclose()
 
     async def close_client(self) -> None:
-        await self.client.aio.aclose()
-        self.client.close()
+        if hasattr(self.client.aio, "aclose"):
+            await self.client.aio.aclose()
+        await super().close_client()
