@@ -23,7 +23,7 @@ SDKS: Final = (
     SDK("groq", "GROQ_BASE_URL", "https://api.groq.com", "/openai/v1"),
     SDK("cerebras", "CEREBRAS_BASE_URL", "https://api.cerebras.ai", "/v1"),
     SDK("anthropic", "ANTHROPIC_BASE_URL", "https://api.anthropic.com", "/v1"),
-    SDK("google-genai", "GOOGLE_GEMINI_BASE_URL", "https://generativelanguage.googleapis.com", "/v1beta"),
+    SDK("google-genai", "GOOGLE_GEMINI_BASE_URL", "https://generativelanguage.googleapis.com"),
 )
 
 

@@ -127,8 +127,18 @@ def _steps(path: str) -> tuple[_Step, ...]:
         if (index := found["index"]) is not None:
             steps.append(int(index))
         else:
-            steps.append(found["name"] or re.sub(r"\\(.)", r"\1", found["quoted"] or "", flags=re.DOTALL))
+            steps.append(found["name"] or _unquoted(found["quoted"] or "", found["quote"]))
     return tuple(steps) if steps and isinstance(steps[0], str) else ()
+
+
+def _unquoted(name: str, quote: str) -> str:
+    """A quoted name. Its escapes are those of JSON, and one of its own quotes."""
+    if quote == "'":
+        name = name.replace("\\'", "'").replace('"', '\\"')
+    try:
+        return str(json.loads(f'"{name}"', strict=False))
+    except ValueError:
+        return name
 
 
 def _written(piece: Any) -> str | None:

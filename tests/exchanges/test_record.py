@@ -24,6 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from otel_llm.cli import main
+from otel_llm.demo.scripted_gemini import call_part, responses
 from otel_llm.demo.scripted_messages import message_events, text_block, tool_use
 from otel_llm.demo.scripted_responses import function_call, response_events
 from otel_llm.demo.scripted_server import (
@@ -634,6 +635,12 @@ asked = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content":
 with anthropic.Anthropic(api_key="unused", max_retries=0).messages.stream(**asked) as stream:
     assert stream.get_final_message().content[1].input == {"title": 1}
 """
+GOOGLE = """
+from google import genai
+client = genai.Client(api_key="AIzaSyA-very-secret-key-0123456789abcdef")
+(answer,) = client.models.generate_content_stream(model="m", contents="hi")
+assert answer.function_calls[0].args == {"title": 1}
+"""
 GROQ = """
 import groq
 client = groq.Groq(api_key="unused-key", max_retries=0)
@@ -698,6 +705,20 @@ def test_anthropic_s_sdk(tmp_path: Path, serve: Callable[..., Any], capsys: pyte
     assert anomaly["chunks"]
 
 
+def test_google_s_sdk(tmp_path: Path, serve: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
+    server = serve(*responses([call_part("add_task", {"title": 1})]))
+    own = recorded_run(tmp_path, GOOGLE, GOOGLE_GEMINI_BASE_URL=server.base_url.removesuffix("/v1"))
+    assert own.returncode == 0, own.stderr
+    (recorded,) = recordings(tmp_path)
+    assert head(recorded)["request"]["path"].partition("?")[0].endswith("/models/m:streamGenerateContent")
+    assert "very-secret" not in recorded.read_text()
+    assert f"{recorded}: completed\notel-llm record: {recorded}: unknown_tool\n" in own.stderr
+    assert main(["inspect", "--json", str(recorded)]) == 1
+    (anomaly,) = json.loads(capsys.readouterr().out)["anomalies"]
+    assert anomaly["type"] == "unknown_tool"
+    assert anomaly["chunks"]
+
+
 @pytest.mark.skipif(not HAS_RESPONSES, reason="this SDK has no Responses API")
 def test_the_responses_api(tmp_path: Path, serve: Callable[..., Any]) -> None:
     events = response_events(function_call("add_task", '{"title": 1}'))
@@ -731,7 +752,7 @@ def test_it_says_what_it_did_not_record(tmp_path: Path, serve: Callable[..., Any
     done = recorded_run(tmp_path, OTHERS, "--upstream", serve(*STREAM).base_url)
     hidden = "*" * len(KEY)
     assert done.stderr == (
-        "otel-llm record: not recorded, as only chat completions, responses and messages are: GET /v1/models (2),"
+        "otel-llm record: not recorded, as only requests to models are: GET /v1/models (2),"
         f" POST /v1/embeddings (1), POST /v1/{hidden}/messages (1)\n"
     )
     assert recordings(tmp_path) == []
