@@ -65,7 +65,7 @@ _OLLAMA_PORT = 11434
 _PROVIDER_BY_FINGERPRINT = ((re.compile(r"b\d+-\w+"), "llama_cpp"), (re.compile(r"fp_ollama"), "ollama"))
 _DEFAULT_PROVIDER = "openai"
 # Their APIs are spoken by many servers, so an SDK for one of them does not tell whose server it is.
-_OFTEN_IMITATED = frozenset({_DEFAULT_PROVIDER, "anthropic"})
+_OFTEN_IMITATED = frozenset({_DEFAULT_PROVIDER, "anthropic", "gcp.gemini", "gcp.vertex_ai"})
 
 
 class Server(NamedTuple):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+from types import SimpleNamespace
 from typing import Any
 
 from google import genai
 from google.genai import types
+from google.genai.chats import Chats
 
 from otel_llm.demo.scripted_server import ScriptedServer
 
@@ -26,8 +29,11 @@ def client_of(server: ScriptedServer, **options: Any) -> genai.Client:
     return genai.Client(api_key="unused", http_options=types.HttpOptions(**address), **options)
 
 
-def vertex_client_of(server: ScriptedServer) -> genai.Client:
-    return client_of(server, vertexai=True)
+def copied(client: genai.Client) -> Any:
+    """What scenarios use of a client, with resources of their own and the same connections."""
+    models = copy.copy(client.models)
+    # Not a copy of the client, which would close the connections when it is dropped.
+    return SimpleNamespace(models=models, chats=Chats(models), aio=SimpleNamespace(models=copy.copy(client.aio.models)))
 
 
 class Caller:

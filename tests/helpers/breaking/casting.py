@@ -13,6 +13,7 @@ from tests.helpers.breaking import (
     anthropic_messages,
     chat,
     conversations,
+    google_genai,
     marked_texts,
     other_streams,
     raw_responses,
@@ -27,6 +28,7 @@ from tests.helpers.breaking.world import Calls, Scenario, World
 
 SCENARIOS: list[Scenario] = [
     *anthropic_messages.SCENARIOS,
+    *google_genai.SCENARIOS,
     *chat.SCENARIOS,
     *refusals.SCENARIOS,
     *raw_responses.SCENARIOS,

@@ -15,12 +15,19 @@ import anthropic
 import openai
 import pytest
 
-from otel_llm import AnthropicInstrumentor, OpenAIInstrumentor, intercept_llm_requests, observation
+from otel_llm import (
+    AnthropicInstrumentor,
+    GoogleGenAIInstrumentor,
+    OpenAIInstrumentor,
+    intercept_llm_requests,
+    observation,
+)
 from otel_llm.demo.scripted_server import ScriptedServer
 from otel_llm.tags.reasoning import KnownBeginnings
 from otel_llm.telemetry import provider
 from otel_llm.testing.unobserved import listening
 from otel_llm.wrappers import other_instrumentations, rewritten_stream
+from tests.helpers.gemini_callers import client_of, copied
 from tests.helpers.seen import Seen
 
 if TYPE_CHECKING:
@@ -61,6 +68,7 @@ class Run:
         self.async_client: Any = world.async_client.copy()
         self.anthropic: Any = world.anthropic.copy()
         self.async_anthropic: Any = world.async_anthropic.copy()
+        self.google: Any = copied(world.google)
 
     @property
     def seen(self) -> Seen:
@@ -110,12 +118,15 @@ class World:
         options["base_url"] = self._server.base_url.removesuffix("/v1")
         self.anthropic = anthropic.Anthropic(api_key="unused", **options)
         self.async_anthropic = anthropic.AsyncAnthropic(api_key="unused", **options)
+        self.google = client_of(self._server)
         self.loop = asyncio.new_event_loop()
         self.seen = Seen()
 
     def close(self) -> None:
         self.client.close()
         self.anthropic.close()
+        self.google.close()
+        self.loop.run_until_complete(self.google.aio.aclose())
         self.loop.run_until_complete(self.async_client.close())
         self.loop.run_until_complete(self.async_anthropic.close())
         self.loop.close()
@@ -135,7 +146,7 @@ class World:
             # What is known of servers lasts for the process.
             patch.setattr(provider, "_inferred", {})
             patch.setattr(rewritten_stream, "_beginnings", KnownBeginnings())
-            patch.setattr(provider, "_last", (None, provider.Server("openai")))
+            patch.setattr(provider, "_last", (None, object, provider.Server("openai")))
             for name, value in scenario.environment.items():
                 patch.setenv(name, value)
             for forget in (*self._caches, other_instrumentations.forget):
@@ -153,7 +164,7 @@ class World:
     def _observing(self, scenario: Scenario, run: Run) -> Iterator[None]:
         match scenario.by:
             case "instrumentor":
-                instrumentors = OpenAIInstrumentor(), AnthropicInstrumentor()
+                instrumentors = OpenAIInstrumentor(), AnthropicInstrumentor(), GoogleGenAIInstrumentor()
                 for instrumentor in instrumentors:
                     instrumentor.instrument(**self.seen.providers, **scenario.options, skip_dep_check=True)
                 try:
@@ -165,7 +176,7 @@ class World:
                 with listening(lambda _observation: None):
                     yield
             case "client":
-                for client in (run.client, run.async_client, run.anthropic, run.async_anthropic):
+                for client in (run.client, run.async_client, run.anthropic, run.async_anthropic, run.google):
                     intercept_llm_requests(client, **self.seen.providers, **scenario.options)
                 yield
             case "itself":
