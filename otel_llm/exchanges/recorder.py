@@ -193,10 +193,7 @@ class Unkept:
         if self.others:
             shown = ", ".join(f"{one} ({count})" for one, count in self.others.most_common(_SHOWN_OTHERS))
             more = sum(self.others.values()) - sum(count for _, count in self.others.most_common(_SHOWN_OTHERS))
-            yield (
-                f"not recorded, as only requests to models are: {shown}"
-                + (f" and {more} more" if more else "")
-            )
+            yield (f"not recorded, as only requests to models are: {shown}" + (f" and {more} more" if more else ""))
         for count, why in (
             (self.unreached, "the server could not be reached"),
             (self.too_long, f"it was longer than {_LONGEST_REQUEST >> 20} MB"),

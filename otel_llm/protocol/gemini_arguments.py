@@ -12,11 +12,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from json.encoder import encode_basestring
 from typing import Any
 
 from otel_llm.protocol.fields import field, items_of, text_of
 from otel_llm.protocol.gemini_fields import get
 
+# Making an encoder takes longer than using one.
+_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 _LONGEST_PATH = 2_000
 _DEEPEST = 64
 _STEP = re.compile(
@@ -60,7 +63,7 @@ class GrowingArguments:
 
     def add_text(self, path: str, text: str) -> str:
         """Add a piece of the string at `path`."""
-        escaped = json.dumps(text, ensure_ascii=False)[1:-1]
+        escaped = encode_basestring(text)[1:-1]
         if path == self.path:
             return escaped if self._is_string else ""
         before = self._go_to(path)
@@ -161,7 +164,7 @@ def arguments_text(arguments: Any, *, quoted: bool = False) -> str:
     if not quoted and (text := text_of(arguments)) is not None:
         return text
     try:
-        return json.dumps(arguments, ensure_ascii=False, default=str)
+        return _encode(arguments)
     except Exception:  # noqa: BLE001  a value that cannot be written as JSON
         return ""
 

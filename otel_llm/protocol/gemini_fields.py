@@ -6,10 +6,9 @@ Source: the Gemini API reference, "Generating content" (`Content`, `Part`, `Func
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
-from otel_llm.protocol.fields import field, is_a, is_empty, text_of
+from otel_llm.protocol.fields import field, is_empty, is_mapping, text_of
 
 SERVER_PARTS = ("executable_code", "code_execution_result", "tool_call", "tool_response")
 """Parts about what the server runs by itself. `tool_call` is a call of Google's own tools."""
@@ -27,11 +26,18 @@ class _Camel(dict[str, str]):
 _CAMEL = _Camel()
 
 
+def camel(name: str) -> str:
+    """The spelling on the wire of a field."""
+    return _CAMEL[name]
+
+
 def get(thing: Any, name: str) -> Any:
     """The field `name`, in either spelling; None if there is none."""
     value = field(thing, name)
-    if value is None and "_" in name and is_a(thing, Mapping):
-        return field(thing, _CAMEL[name])
+    if value is None and thing is not None and "_" in name:
+        kind: type = type(thing)
+        if is_mapping(kind):
+            return field(thing, _CAMEL[name])
     return value
 
 

@@ -11,13 +11,13 @@ content", and OpenAI's, "Create chat completion".
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from otel_llm.protocol.fields import field, is_a, items_of, text_of
-from otel_llm.protocol.gemini_fields import SERVER_PARTS, get, word_of
+from otel_llm.protocol.gemini_fields import SERVER_PARTS, camel, get, word_of
 from otel_llm.protocol.implied_ids import implied_id
 
 # Settings of the SDK's `config`, or of the `generationConfig` of a body.
@@ -168,10 +168,20 @@ def _has_type(parameter: inspect.Parameter) -> bool:
         return False
 
 
-_SCHEMAS = ("items", "additional_properties")
-_SCHEMA_LISTS = ("any_of", "prefix_items")
-_BOUNDS = ("min_items", "max_items", "min_length", "max_length", "min_properties", "max_properties")
+# The keywords of a JSON schema that a `Schema` has, by both spellings of its own fields.
 _SAME = ("description", "title", "enum", "pattern", "minimum", "maximum", "required", "default", "format")
+_NESTED = ("items", "additional_properties", "additionalProperties")
+_NESTED_LISTS = ("any_of", "anyOf", "prefix_items", "prefixItems")
+_BOUNDS = ("min_items", "max_items", "min_length", "max_length", "min_properties", "max_properties")
+_KEYWORDS: dict[str, Callable[[Any, int], Any]] = {
+    "type": lambda kind, _: (word_of(kind) or "").lower() or None,
+    "properties": lambda inner, depth: {name: json_schema(one, depth) or {} for name, one in inner.items()},
+    **dict.fromkeys(_SAME, lambda value, _: value),
+    **dict.fromkeys(_NESTED, lambda inner, depth: inner if is_a(inner, bool) else json_schema(inner, depth) or {}),
+    **dict.fromkeys(_NESTED_LISTS, lambda inner, depth: [json_schema(one, depth) or {} for one in inner]),
+    # On the wire these are strings, since they have 64 bits.
+    **dict.fromkeys((*_BOUNDS, *map(camel, _BOUNDS)), lambda bound, _: int(bound)),
+}
 _DEEPEST = 32
 
 
@@ -179,35 +189,23 @@ def json_schema(schema: Any, depth: int = 0) -> Any:
     """Google's `Schema`, whose types are in capitals, as a JSON schema. None if it is none, or nested too deeply."""
     if schema is None or depth > _DEEPEST:
         return None
+    fields = schema if is_a(schema, Mapping) else getattr(schema, "__dict__", {})
     made: dict[str, Any] = {}
-    kind = word_of(field(schema, "type"))
-    if kind is not None:
-        made["type"] = [kind.lower(), "null"] if field(schema, "nullable") is True else kind.lower()
-    properties = field(schema, "properties")
-    if is_a(properties, Mapping):
-        made["properties"] = {name: json_schema(inner, depth + 1) or {} for name, inner in properties.items()}
-    for name in _SAME:
-        if (value := field(schema, name)) is not None:
-            made[name] = value
-    for name in _SCHEMAS:
-        if (value := get(schema, name)) is not None:
-            made[_camel(name)] = value if isinstance(value, bool) else json_schema(value, depth + 1) or {}
-    for name in _SCHEMA_LISTS:
-        if (inner := items_of(get(schema, name))) != ():
-            made[_camel(name)] = [json_schema(one, depth + 1) or {} for one in inner]
-    for name in _BOUNDS:
-        # On the wire these are strings, since they have 64 bits.
-        if (bound := text_of(get(schema, name)) or get(schema, name)) is not None and str(bound).isdigit():
-            made[_camel(name)] = int(bound)
-    if "enum" in made and field(schema, "nullable") is True:
-        made["enum"] = [*items_of(made["enum"]), None]
+    for name, value in fields.items():
+        if value is None or (read := _KEYWORDS.get(name)) is None:
+            continue
+        try:
+            keyword = read(value, depth + 1)
+        except Exception:  # noqa: BLE001, S112  a value of another type
+            continue
+        if keyword is not None:
+            made[camel(name)] = keyword
+    if fields.get("nullable") is True:
+        if "type" in made:
+            made["type"] = [made["type"], "null"]
+        if "enum" in made:
+            made["enum"] = [*items_of(made["enum"]), None]
     return made
-
-
-@lru_cache(maxsize=64)
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(word.capitalize() for word in rest)
 
 
 def _tool_choice(calling: Any) -> Any:

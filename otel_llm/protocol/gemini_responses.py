@@ -28,6 +28,7 @@ from otel_llm.protocol.made_chunks import (
     EMPTY_CHUNK,
     MadeChunk,
     MadeDelta,
+    MadeThought,
     MadeToolCall,
     ReusedChunk,
     made_tool_call,
@@ -127,54 +128,63 @@ class GeminiResponses:
         recording.ids_are_optional = True
         self._recording = recording
         self._feed = recording.feed
-        self._usage = ReportedUsage()
+        # Its counts are those of the last response that has any; Gemini sends them with each one.
+        self._usage = recording.usage = ReportedUsage()
         self._head_is_open = True
         # By the index of the candidate.
         self._calls: dict[int, _Calls] = {}
         self._server_items = 0
         self._text_delta = MadeDelta()
         self._text_chunk = ReusedChunk(self._text_delta)
-        self._thought: dict[str, Any] = {"reasoning_content": ""}
-        thought_delta: Any = MadeDelta()
-        thought_delta.__pydantic_extra__ = self._thought
-        self._thought_chunk = ReusedChunk(thought_delta)
+        thought = MadeThought()
+        self._thought = thought.extra
+        self._thought_chunk = ReusedChunk(thought)
         self._tool_call = MadeToolCall()
         self._function = self._tool_call.function
         self._call_chunk = ReusedChunk(MadeDelta([self._tool_call]))
+        self._whole: Any = MadeToolCall()
+        self._whole_chunk = ReusedChunk(MadeDelta([self._whole]))
 
     def feed(self, response: Any, wait_started_ns: int, received_ns: int) -> list[Notice] | None:
         """Take one response of a stream, as `Recording.feed` takes a chunk."""
         try:
-            usage = response.usage_metadata
             (candidate,) = response.candidates
             (part,) = candidate.content.parts
-            if not self._head_is_open and candidate.finish_reason is None and not candidate.index:
-                text = part.text
-                if type(text) is str and part.function_call is None and candidate.grounding_metadata is None:
+            if (
+                candidate.finish_reason is None
+                and not candidate.index
+                and candidate.grounding_metadata is None
+                and not self._head_is_open
+            ):
+                text, call = part.text, part.function_call
+                if type(text) is str and call is None:
+                    usage = response.usage_metadata
                     if usage is not None:
-                        self._add_usage(usage)
+                        self._usage.source = usage
                     if part.thought:
                         self._thought["reasoning_content"] = text
                         return self._feed(self._thought_chunk, wait_started_ns, received_ns)
                     self._text_delta.content = text
                     return self._feed(self._text_chunk, wait_started_ns, received_ns)
-                growing = self._calls[0].growing
-                (piece,) = part.function_call.partial_args
-                if (
-                    growing is not None
-                    and part.function_call.will_continue
-                    and not part.function_call.name
-                    and not part.function_call.id
-                ):
-                    if usage is not None:
-                        self._add_usage(usage)
-                    self._tool_call.index = self._calls[0].count - 1
+                if text is None and call.name and not call.will_continue and call.partial_args is None:
+                    calls = self._calls_of(0)
+                    if calls.growing is None:
+                        usage = response.usage_metadata
+                        if usage is not None:
+                            self._usage.source = usage
+                        return self._whole_call(call, calls, wait_started_ns, received_ns)
+                if text is None and call.will_continue and call.name is None and call.id is None:
+                    calls = self._calls[0]
+                    growing = calls.growing
+                    (piece,) = call.partial_args
                     path, text = piece.json_path, piece.string_value
-                    if type(text) is str and path == growing.path:
+                    if growing is not None and path == growing.path and type(text) is str:
+                        usage = response.usage_metadata
+                        if usage is not None:
+                            self._usage.source = usage
+                        self._tool_call.index = calls.count - 1
                         self._function.arguments = growing.add_text(path, text)
-                    else:
-                        self._function.arguments = growing.add(piece)
-                    return self._feed(self._call_chunk, wait_started_ns, received_ns)
+                        return self._feed(self._call_chunk, wait_started_ns, received_ns)
         except Exception:  # noqa: BLE001, S110  not a response of the SDK, or one with more, or less, in it
             pass
         completed: list[tuple[int, int]] = []
@@ -222,16 +232,12 @@ class GeminiResponses:
             self._head_is_open = None in head.values() and self._recording.chunk_count < _HEAD_CHUNKS
         usage = get(response, "usage_metadata")
         if usage is not None:
-            self._add_usage(usage)
+            self._usage.source = usage
         choices = []
         candidates = items_of(get(response, "candidates"))
         for candidate in candidates:
             index = index_of(get(candidate, "index")) or 0
-            calls = self._calls.get(index)
-            if calls is None:
-                calls = _Calls()
-                if len(self._calls) < self._recording.limits.choices:
-                    self._calls[index] = calls
+            calls = self._calls_of(index)
             delta = self._delta(candidate, calls, completed, index)
             reason = _finish_reason(candidate, has_calls=bool(calls.count))
             if reason == "tool_calls" and calls.growing is not None:
@@ -245,6 +251,24 @@ class GeminiResponses:
             return {"choices": [{"index": 0, "delta": {}, "finish_reason": "content_filter"}]}
         error = None if candidates else field(response, "error")
         return EMPTY_CHUNK if error is None else {"choices": [], "error": error}
+
+    def _calls_of(self, choice_index: int) -> _Calls:
+        calls = self._calls.get(choice_index)
+        if calls is None:
+            calls = _Calls()
+            if len(self._calls) < self._recording.limits.choices:
+                self._calls[choice_index] = calls
+        return calls
+
+    def _whole_call(self, call: Any, calls: _Calls, wait_started_ns: int, received_ns: int) -> list[Notice]:
+        """Take a response with nothing but a whole call, which is how most calls come."""
+        index = calls.count
+        whole, function = self._whole, self._whole.function
+        whole.index, whole.id, function.name = index, call.id, call.name
+        function.arguments = arguments_text(call.args)
+        calls.count += 1
+        notices = self._feed(self._whole_chunk, wait_started_ns, received_ns)
+        return [*(notices or ()), *self._completed_calls([(0, index)])]
 
     def _delta(
         self, candidate: Any, calls: _Calls, completed: list[tuple[int, int]], choice_index: int
@@ -317,15 +341,10 @@ class GeminiResponses:
 
     def _completed_calls(self, completed: list[tuple[int, int]]) -> list[Notice]:
         """The calls may be executed before the stream ends."""
-        choices = {choice.index: choice for choice in self._recording.choices}
-        found = [(choices.get(choice), index) for choice, index in completed]
-        calls = [(choice, choice.by_index.get(index)) for choice, index in found if choice is not None]
+        choices = self._recording.choices
+        found = [(choice, index) for at, index in completed for choice in choices if choice.index == at]
+        calls = [(choice, choice.by_index.get(index)) for choice, index in found]
         return [Notice("completed", choice, call) for choice, call in calls if call is not None]
-
-    def _add_usage(self, usage: Any) -> None:
-        """Take the counts so far, which Gemini sends with each response of a stream."""
-        self._usage.source = usage
-        self._recording.usage = self._usage
 
 
 _HEAD_CHUNKS = 8

@@ -39,6 +39,15 @@ class MadeDelta:
         self.__pydantic_extra__ = None
 
 
+class MadeThought(MadeDelta):
+    """A delta with reasoning. It has a `__dict__`, where the recording looks if there is neither content nor a call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.extra: dict[str, Any] = {"reasoning_content": ""}
+        self.__pydantic_extra__: Any = self.extra
+
+
 class _MadeChoice:
     __slots__ = ("delta", "finish_reason", "index")
 
