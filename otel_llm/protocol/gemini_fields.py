@@ -6,6 +6,7 @@ Source: the Gemini API reference, "Generating content" (`Content`, `Part`, `Func
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any
 
 from otel_llm.protocol.fields import field, is_empty, is_mapping, text_of
@@ -15,20 +16,11 @@ SERVER_PARTS = ("executable_code", "code_execution_result", "tool_call", "tool_r
 MEDIA_PARTS = ("inline_data", "file_data")
 
 
-class _Camel(dict[str, str]):
-    def __missing__(self, name: str) -> str:
-        first, *rest = name.split("_")
-        self[name] = camel = first + "".join(word.capitalize() for word in rest)
-        return camel
-
-
-# The names are those in the code of this package, so it is bounded.
-_CAMEL = _Camel()
-
-
+@lru_cache(maxsize=256)
 def camel(name: str) -> str:
     """The spelling on the wire of a field."""
-    return _CAMEL[name]
+    first, *rest = name.split("_")
+    return first + "".join([word.capitalize() for word in rest])
 
 
 def get(thing: Any, name: str) -> Any:
@@ -37,7 +29,7 @@ def get(thing: Any, name: str) -> Any:
     if value is None and thing is not None and "_" in name:
         kind: type = type(thing)
         if is_mapping(kind):
-            return field(thing, _CAMEL[name])
+            return field(thing, camel(name))
     return value
 
 

@@ -86,10 +86,6 @@ class ReportedUsage:
         return self._sum("candidates_token_count", "thoughts_token_count")
 
     @property
-    def total_tokens(self) -> int | None:
-        return self._count("total_token_count")
-
-    @property
     def prompt_tokens_details(self) -> dict[str, int | None]:
         return {
             "cached_tokens": self._count("cached_content_token_count"),

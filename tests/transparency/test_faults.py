@@ -91,7 +91,11 @@ NEVER_CALLED = {
         "tags.cursor.Cursor.fed",
         "tags.scanner.Scanner.left_since_call",
     ],
-    "it does nothing": ["tags.rewritten_text.Observer.*", "telemetry.request_span.CurrentSpan.release"],
+    "it does nothing": [
+        "tags.rewritten_text.Observer.*",
+        "telemetry.request_span.CurrentSpan.enter",
+        "telemetry.request_span.CurrentSpan.release",
+    ],
     "it reads escapes, which no scenario's request has": ["protocol.request_text._character"],
     "tests compare requests": ["protocol.request_text.RequestText.__eq__"],
     "Python's copy and pickle call it": ["transparency.proxies.*__", "transparency.proxies._name"],
@@ -125,6 +129,7 @@ IN_THE_WAY = {
         "wrappers.patch.RequestMethods.*wrap",
         "wrappers.sdk_internals.beta_completions_of",
         "wrappers.sdk_internals.forget_raw_methods",
+        "wrappers.sdk_internals.generating_models_of",
         "wrappers.sdk_internals.resource_of",
     ],
     "it is a wrapped method, or the last line of defence in one": [
@@ -138,6 +143,7 @@ IN_THE_WAY = {
         "wrappers.method.MethodWrapper._observed_call",
         "wrappers.method.MethodWrapper._observed_coroutine",
         "wrappers.method.MethodWrapper._release",
+        "wrappers.method.MethodWrapper._requested",
         "wrappers.method.MethodWrapper._tracked",
         "wrappers.method._Request.__init__",
         "wrappers.method._Unawaited.__init__",
@@ -153,6 +159,7 @@ IN_THE_WAY = {
         "wrappers.rewritten_stream.Rewriting.take",
         "wrappers.rewritten_stream.RewrittenStream.__*iter__",
         "wrappers.rewritten_stream._*Chunks._*",
+        "wrappers.method._requesting",
         "wrappers.stream.*",
     ],
     "the application takes a raw response or its bytes by it": [
@@ -192,7 +199,8 @@ SILENT = {
     "whoever calls it takes any exception for its answer": [
         "diagnosis.schemas._refuse",
         "protocol.content_encoding._*.feed",
-        "protocol.fields._is_mapping",
+        "protocol.fields.is_mapping",
+        "protocol.gemini_responses.ReportedUsage.*",
         "protocol.item_kinds._plain",
         "protocol.request_text.RequestText._given",
         "protocol.request_text.RequestText._texts",

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import copy
 import gc
+import inspect
 import json
 import pickle
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import wrapt
@@ -28,6 +30,14 @@ from otel_llm.demo.scripted_gemini import (
     whole,
 )
 from otel_llm.demo.scripted_server import Answer, Drop, ScriptedServer, Sleep
+from otel_llm.wrappers.sdk_internals import (
+    GENERATE,
+    GENERATE_STREAM,
+    GeminiAddress,
+    VertexAIAddress,
+    client_of,
+    generating_models_of,
+)
 from tests.helpers.gemini_callers import DECLARATION, REQUEST, AsyncCaller, Caller
 from tests.helpers.seen import Seen
 
@@ -438,3 +448,33 @@ async def test_another_instrumentation(
         for kind in kinds:
             kind.generate_content = kind.generate_content.__wrapped__
     assert "opentelemetry.instrumentation.google_genai also instruments" in caplog.text
+
+
+# What `wrappers/sdk_internals.py` relies on -------------------------------------------------------------------------
+
+
+def test_the_methods_that_make_one_request_each() -> None:
+    for kind in (models.Models, models.AsyncModels):
+        for name in (GENERATE, GENERATE_STREAM):
+            assert name in vars(kind), f"{kind.__name__} has no `{name}`: no request of Google's SDK is observed"
+    assert inspect.isgeneratorfunction(vars(models.Models)[GENERATE_STREAM]), (
+        "a stream's request is no longer made by its first read: spans of the HTTP client are not children of it"
+    )
+
+
+@pytest.mark.parametrize("vertexai", [False, True])
+def test_a_resource_has_its_client(serve: Serve, vertexai: bool) -> None:
+    server = serve(*HEALTHY)
+    caller = Caller(server, vertexai=vertexai)
+    address = client_of(caller.client.models)
+    assert type(address) is (VertexAIAddress if vertexai else GeminiAddress), (
+        "`gen_ai.provider.name` of Vertex AI is that of the Gemini API"
+    )
+    assert str(address.base_url).startswith(server.base_url.removesuffix("/v1")), "spans lose `server.address`"
+
+
+def test_a_client_has_the_models_that_chats_use(serve: Serve) -> None:
+    client = Caller(serve(*HEALTHY)).client
+    assert generating_models_of(client) is client.models, "`intercept_llm_requests` raises AttributeError"
+    assert client.chats.create(model="tiny")._modules is client.models, "`intercept_llm_requests` misses chats"
+    assert generating_models_of(MagicMock()) is None

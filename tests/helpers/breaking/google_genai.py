@@ -44,29 +44,34 @@ FAILED = {"error": {"code": 503, "message": "overloaded", "status": "UNAVAILABLE
 SCHEMA = {"type": "OBJECT", "properties": {"title": {"type": "STRING", "nullable": True, "min_length": 1}}}
 
 
-def now(zone: str = "UTC") -> str:
-    """The time."""
-    return zone
+def clock() -> Any:
+    """A function that was never declared before: what its signature says is remembered."""
+
+    def now(zone: str = "UTC") -> str:
+        """The time."""
+        return zone
+
+    return now
 
 
-DECLARED = {"tools": [{"function_declarations": [{"name": "add_task", "parameters": SCHEMA}]}, now]}
-ASKING: dict[str, Any] = {
-    "model": "tiny",
-    "contents": [
-        "add a task",
-        IMAGE,
-        FILE,
-        {"role": "model", "parts": [text_part("hm", thought=True), call_part("add_task", {"title": "b"})]},
-        {"role": "user", "parts": [{"function_response": {"name": "add_task", "response": {"result": "ok"}}}]},
-    ],
-    "config": {
-        **DECLARED,
-        "system_instruction": "Be brief.",
-        "response_mime_type": "text/plain",
-        "tool_config": {"function_calling_config": {"mode": "AUTO"}},
-        "automatic_function_calling": {"disable": True},
-    },
-}
+def asking() -> dict[str, Any]:
+    return {
+        "model": "tiny",
+        "contents": [
+            "add a task",
+            IMAGE,
+            FILE,
+            {"role": "model", "parts": [text_part("hm", thought=True), call_part("add_task", {"title": "b"})]},
+            {"role": "user", "parts": [{"function_response": {"name": "add_task", "response": {"result": "ok"}}}]},
+        ],
+        "config": {
+            "tools": [{"function_declarations": [{"name": "add_task", "parameters": SCHEMA}]}, clock()],
+            "system_instruction": "Be brief.",
+            "response_mime_type": "text/plain",
+            "tool_config": {"function_calling_config": {"mode": "AUTO"}},
+            "automatic_function_calling": {"disable": True},
+        },
+    }
 
 
 def seen_in(answer: Any) -> Any:
@@ -75,16 +80,16 @@ def seen_in(answer: Any) -> Any:
 
 def generated(run: Run) -> None:
     run.answer(STREAM, [Answer(whole(text_part("Sure."), CODE, call_part("add_task", {"title": "a"})))])
-    for answer in run.google.models.generate_content_stream(**ASKING):
+    for answer in run.google.models.generate_content_stream(**asking()):
         run.see(seen_in(answer))
-    run.see(seen_in(run.google.models.generate_content(**ASKING)))
+    run.see(seen_in(run.google.models.generate_content(**asking())))
 
 
 def generated_async(run: Run) -> None:
     async def play() -> None:
-        async for answer in await run.google.aio.models.generate_content_stream(**ASKING):
+        async for answer in await run.google.aio.models.generate_content_stream(**asking()):
             run.see(seen_in(answer))
-        run.see(seen_in(await run.google.aio.models.generate_content(**ASKING)))
+        run.see(seen_in(await run.google.aio.models.generate_content(**asking())))
 
     run.answer(STREAM, [Answer(whole(text_part("Sure.")))])
     run.wait(play())
@@ -92,7 +97,7 @@ def generated_async(run: Run) -> None:
 
 def chat_with_functions(run: Run) -> None:
     run.answer(responses([call_part("now", {"zone": "CET"}), call_part("now", {})]), responses([text_part("Done.")]))
-    for answer in run.google.chats.create(model="tiny", config={"tools": [now]}).send_message_stream("hi"):
+    for answer in run.google.chats.create(model="tiny", config={"tools": [clock()]}).send_message_stream("hi"):
         run.see(seen_in(answer))
 
 
@@ -101,7 +106,7 @@ def refused_generation(run: Run) -> None:
     run.answer([*STREAM[:3], FAILED], [Answer(FAILED, status=503)], [blocked])
     for _ in range(3):
         with run.see_error():
-            for answer in run.google.models.generate_content_stream(**ASKING):
+            for answer in run.google.models.generate_content_stream(**asking()):
                 run.see(seen_in(answer))
 
 
