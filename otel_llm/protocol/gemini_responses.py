@@ -28,9 +28,9 @@ from otel_llm.protocol.made_chunks import (
     EMPTY_CHUNK,
     MadeChunk,
     MadeDelta,
-    MadeThought,
     MadeToolCall,
     ReusedChunk,
+    Translator,
     made_tool_call,
 )
 from otel_llm.protocol.recording import Recording
@@ -117,27 +117,18 @@ class _Calls:
         self.growing_id: str | None = None
 
 
-class GeminiResponses:
+class GeminiResponses(Translator):
     """Reads one answer into `recording`: `feed` for each response of a stream, or `read_response` for a whole one."""
 
     def __init__(self, recording: Recording, _request: ChatRequest | None = None) -> None:
+        super().__init__(recording)
         recording.ids_are_optional = True
-        self._recording = recording
-        self._feed = recording.feed
         # Its counts are those of the last response that has any; Gemini sends them with each one.
         self._usage = recording.usage = ReportedUsage()
         self._head_is_open = True
         # By the index of the candidate.
         self._calls: dict[int, _Calls] = {}
         self._server_items = 0
-        self._text_delta = MadeDelta()
-        self._text_chunk = ReusedChunk(self._text_delta)
-        thought = MadeThought()
-        self._thought = thought.extra
-        self._thought_chunk = ReusedChunk(thought)
-        self._tool_call = MadeToolCall()
-        self._function = self._tool_call.function
-        self._call_chunk = ReusedChunk(MadeDelta([self._tool_call]))
         self._whole: Any = MadeToolCall()
         self._whole_chunk = ReusedChunk(MadeDelta([self._whole]))
 
