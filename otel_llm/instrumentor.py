@@ -149,7 +149,7 @@ class AnthropicInstrumentor(_SDKInstrumentor):
 class GoogleGenAIInstrumentor(_SDKInstrumentor):
     """Instruments generated content of the `google-genai` package: Gemini's API and Vertex AI, chats included."""
 
-    _VERSIONS = "google-genai >= 1.0, < 4"
+    _VERSIONS = "google-genai >= 1.56, < 4"
     PLACES = (Place("google.genai.models", ("Models", "AsyncModels"), "gemini", GENERATING_METHODS),)
 
 

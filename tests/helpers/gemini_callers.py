@@ -72,7 +72,7 @@ class Caller:
         stream.close()
 
     async def close_client(self) -> None:
-        # The first versions of the SDK have no way to close a client.
+        # Not all versions of the SDK have a way to close a client.
         getattr(self.client, "close", lambda: None)()
 
 
