@@ -92,6 +92,14 @@ BEDROCK_TESTS = [
 ]
 # The tests whose result depends on Anthropic's SDK.
 ANTHROPIC_TESTS = ["tests/wrappers/test_anthropic.py", "tests/diagnosis/test_corpus_of_messages.py"]
+# (Python, google-genai): the same.
+GOOGLES = [
+    nox.param("3.10", "google-genai==1.56.0", id="oldest"),
+    nox.param("3.12", "google-genai<2", id="1.x"),
+    nox.param("3.12", "google-genai<3", id="2.x"),
+    nox.param("3.13", "google-genai<4", id="newest"),
+]
+GOOGLE_TESTS = ["tests/wrappers/test_google_genai.py", "tests/diagnosis/test_corpus_of_gemini.py"]
 FRAMEWORKS = {
     # Extra requirements of each framework; `demo` brings a real server.
     "openai-agents": ("otel-llm[demo]",),
@@ -159,6 +167,19 @@ def bedrock(session: nox.Session, requirement: str) -> None:
     tests = [part for part in group if not part.startswith(("nox", "boto3"))]
     session.install("--constraint", str(constraints), "--editable", ".[cli,demo]", *requirement.split(), *tests)
     _test(session, "botocore", "SDK-dependent", *IN_PARALLEL, *BEDROCK_TESTS)
+
+
+@nox.session(name="google-genai")
+@nox.parametrize(["python", "requirement"], GOOGLES)
+def google_genai(session: nox.Session, requirement: str) -> None:
+    """Run the tests of generated content with one version of Google's SDK."""
+    pins = [line for line in Path("constraints.txt").read_text().splitlines() if not line.startswith("google-genai")]
+    constraints = Path(session.create_tmp()) / "constraints.txt"
+    constraints.write_text("\n".join(pins), encoding="utf-8")
+    group = nox.project.load_toml("pyproject.toml")["dependency-groups"]["test"]
+    tests = [part for part in group if not part.startswith(("nox", "google-genai"))]
+    session.install("--constraint", str(constraints), "--editable", ".[cli,demo]", requirement, *tests)
+    _test(session, "google-genai", "SDK-dependent", *IN_PARALLEL, *GOOGLE_TESTS)
 
 
 @nox.session(name="frameworks")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         AnthropicInstrumentor,
         BedrockInstrumentor,
         CerebrasInstrumentor,
+        GoogleGenAIInstrumentor,
         GroqInstrumentor,
         OpenAIInstrumentor,
     )
@@ -28,6 +29,7 @@ __all__ = [
     "AnthropicInstrumentor",
     "BedrockInstrumentor",
     "CerebrasInstrumentor",
+    "GoogleGenAIInstrumentor",
     "GroqInstrumentor",
     "OpenAIInstrumentor",
     "StreamingToolCallTracker",
@@ -43,6 +45,7 @@ _HOMES = {
     "AnthropicInstrumentor": "instrumentor",
     "BedrockInstrumentor": "instrumentor",
     "CerebrasInstrumentor": "instrumentor",
+    "GoogleGenAIInstrumentor": "instrumentor",
     "GroqInstrumentor": "instrumentor",
     "OpenAIInstrumentor": "instrumentor",
     "StreamingToolCallTracker": "wrappers.stream",

@@ -14,7 +14,14 @@ from otel_llm.telemetry.handler import Telemetry, reject_other_objects
 from otel_llm.transparency.faults import attempt
 from otel_llm.wrappers import other_instrumentations
 from otel_llm.wrappers.bedrock_calls import CONVERSE
-from otel_llm.wrappers.patch import CREATE, MANAGED_METHODS, RESPONSE_METHODS, Place, RequestMethods
+from otel_llm.wrappers.patch import (
+    CREATE,
+    GENERATING_METHODS,
+    MANAGED_METHODS,
+    RESPONSE_METHODS,
+    Place,
+    RequestMethods,
+)
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
@@ -163,6 +170,13 @@ class BedrockInstrumentor(_SDKInstrumentor):
     )
 
 
+class GoogleGenAIInstrumentor(_SDKInstrumentor):
+    """Instruments generated content of the `google-genai` package: Gemini's API and Vertex AI, chats included."""
+
+    _VERSIONS = "google-genai >= 1.56, < 4"
+    PLACES = (Place("google.genai.models", ("Models", "AsyncModels"), "gemini", GENERATING_METHODS),)
+
+
 class CerebrasInstrumentor(_SDKInstrumentor):
     """Instruments chat completions and text completions of the `cerebras-cloud-sdk` package."""
 
@@ -190,4 +204,5 @@ def instrumentors() -> tuple[BaseInstrumentor, ...]:
         CerebrasInstrumentor(),
         AnthropicInstrumentor(),
         BedrockInstrumentor(),
+        GoogleGenAIInstrumentor(),
     )

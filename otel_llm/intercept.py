@@ -15,12 +15,21 @@ from otel_llm.transparency.faults import attempt
 from otel_llm.transparency.proxies import FunctionWrapper
 from otel_llm.wrappers.bedrock_calls import CONVERSE, SERVICE
 from otel_llm.wrappers.method import Method
-from otel_llm.wrappers.patch import CREATE, MANAGED_METHODS, METHODS, RESPONSE_METHODS, wrapper_for
+from otel_llm.wrappers.patch import (
+    CREATE,
+    GENERATING_METHODS,
+    MANAGED_METHODS,
+    METHODS,
+    RESPONSE_METHODS,
+    wrapper_for,
+)
 from otel_llm.wrappers.sdk_internals import (
     AWS_CALL,
+    GENERATE,
     aws_service_of,
     beta_completions_of,
     forget_raw_methods,
+    generating_models_of,
     resource_of,
 )
 
@@ -54,14 +63,13 @@ def intercept_llm_requests(
 ) -> _Client:
     """Observe the chat completions, responses or messages of one client, sync or async, and return the client.
 
-    Also its text completions and embeddings, if it has them. Of an AWS client, `converse` and `converse_stream` are
-    observed.
-
-    Clients made by its `with_options` and `copy` are observed too; `client.beta` is not, except `parse()` of SDKs
-    before 1.92. `options` are those of `otel_llm.config.Config`. Under `OpenAIInstrumentor` a request still has one
-    span; a client that is intercepted already is returned unchanged. Raises AttributeError if the client has neither
-    `chat.completions.create` nor `messages.create` nor is one of `bedrock-runtime`, TypeError for an unknown keyword,
-    or for a provider or a hook that is none.
+    Also its text completions and embeddings, if it has them. Of Google's SDK, it is the content that `models` and chats
+    generate, also those of `client.aio`; of an AWS client, `converse` and `converse_stream`. Clients made by
+    `with_options` and `copy` are observed too; `client.beta` is not, except `parse()` of SDKs before 1.92. `options`
+    are those of `otel_llm.config.Config`. Under an instrumentor a request still has one span; a client that is
+    intercepted already is returned unchanged. Raises AttributeError if the client has none of
+    `chat.completions.create`, `messages.create` and `models.generate_content` and is none of `bedrock-runtime`,
+    TypeError for an unknown keyword, or for a provider or a hook that is none.
     """
     reject_unknown("intercept_llm_requests", options, _PROVIDERS)
     reject_other_objects(
@@ -71,7 +79,8 @@ def intercept_llm_requests(
         logger_provider=logger_provider,
         completion_hook=completion_hook,
     )
-    if _is_intercepted(client):
+    first, name = _first_method(client)
+    if getattr(first, name) and isinstance(getattr(first, "__dict__", {}).get(name), InterceptedMethod):
         return client
     telemetry = Telemetry(
         read_config(options),
@@ -85,21 +94,28 @@ def intercept_llm_requests(
     return client
 
 
-def _is_intercepted(client: Any) -> bool:
-    """Raises AttributeError if there is nothing to observe."""
+def _first_method(client: Any) -> tuple[Any, str]:
+    """The resource of a client that makes requests, and the name of its method.
+
+    Raises AttributeError if there is nothing to observe.
+    """
     service = aws_service_of(client)
     if service is not None:
         if service != SERVICE:
             raise AttributeError(f"a client of {service} makes no requests to a model; one of {SERVICE} does")
-        return isinstance(vars(client).get(AWS_CALL), InterceptedMethod)
+        return client, AWS_CALL
+    if (models := generating_models_of(client)) is not None:
+        return models, GENERATE
     messages = resource_of(client, "messages")
-    first = client.chat.completions if messages is None else messages
-    return bool(first.create) and isinstance(getattr(first, "__dict__", {}).get("create"), InterceptedMethod)
+    return client.chat.completions if messages is None else messages, "create"
 
 
 def _intercept_client(client: Any, telemetry: Telemetry) -> None:
     if aws_service_of(client) is not None:
         _intercept(client, telemetry, "converse", CONVERSE)
+        return
+    if generating_models_of(client) is not None:
+        _intercept_models(client, telemetry)
         return
     messages = resource_of(client, "messages")
     holders = _intercept_chat(client, telemetry) if messages is None else _intercept_messages(client, telemetry)
@@ -114,6 +130,13 @@ def _intercept_client(client: Any, telemetry: Telemetry) -> None:
     for name in ("copy", "with_options"):
         if hasattr(type(client), name):
             setattr(client, name, FunctionWrapper(getattr(client, name), copied))
+
+
+def _intercept_models(client: Any, telemetry: Telemetry) -> None:
+    """Observe a client of Google's SDK, and its asynchronous one. Chats use the same resources."""
+    for one in (client, resource_of(client, "aio")):
+        if one is not None and (models := generating_models_of(one)) is not None:
+            _intercept(models, telemetry, "gemini", GENERATING_METHODS)
 
 
 def _intercept_messages(client: Any, telemetry: Telemetry) -> list[Any]:

@@ -38,6 +38,7 @@ class Span(Protocol):
         """How many more events the span can hold, None if any number."""
 
     def release(self) -> None: ...
+    def enter(self) -> Callable[[], None]: ...
     def remember_calls(self, recording: Recording, /) -> None: ...
     def remember_call(self, recording: Recording, call: ToolCall, /) -> None: ...
     def finish(
@@ -152,6 +153,10 @@ class Observation:
         """The call has returned: restore the caller's context."""
         if self._span is not None:
             self._span.release()
+
+    def enter(self) -> Callable[[], None] | None:
+        """Enter the request's context once more; returns what restores the caller's, None if there is no span."""
+        return None if self._span is None else self._span.enter()
 
     def notify(self, notices: Iterable[Notice]) -> None:
         """Handle what cannot wait for the end of the stream: log lines, and calls that may be answered before it."""

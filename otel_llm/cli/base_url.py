@@ -25,6 +25,7 @@ SDKS: Final = (
     SDK("cerebras", "CEREBRAS_BASE_URL", "https://api.cerebras.ai", "/v1"),
     SDK("anthropic", "ANTHROPIC_BASE_URL", "https://api.anthropic.com", "/v1"),
     SDK("bedrock", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME", f"https://bedrock-runtime.{_REGION}.amazonaws.com"),
+    SDK("google-genai", "GOOGLE_GEMINI_BASE_URL", "https://generativelanguage.googleapis.com"),
 )
 
 

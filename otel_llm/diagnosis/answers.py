@@ -18,7 +18,8 @@ from otel_llm.protocol.usage import token_counts
 
 # Nothing ----------------------------------------------------------------------------------------------------
 
-_NEEDS_NO_ANSWER = frozenset({"content_filter", "error"})
+# `continuation` is Gemini's, whose next response has the rest.
+_NEEDS_NO_ANSWER = frozenset({"content_filter", "error", "continuation"})
 # The first and last characters of the marks around thoughts.
 _MARK_BEGINS, _MARK_ENDS = frozenset("<[◁"), frozenset(">]▷")
 _MAY_BE_EMPTY = _MARK_BEGINS | _MARK_ENDS | frozenset(" \t\r\n\f\v\xa0\u3000")

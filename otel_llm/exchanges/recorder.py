@@ -33,7 +33,15 @@ from otel_llm.protocol.errors import UnreadableError
 from otel_llm.protocol.json_values import parse_json
 from otel_llm.serving.asgi import ConnectionDropped, Receive, Scope, Send, while_connected
 
-_RECORDED_PATHS = ("/completions", "/responses", "/v1/messages", "/converse", "/converse-stream")
+_RECORDED_PATHS = (
+    "/completions",
+    "/responses",
+    "/v1/messages",
+    "/converse",
+    "/converse-stream",
+    ":generateContent",
+    ":streamGenerateContent",
+)
 _LONGEST_REQUEST = 64 * 1_048_576
 _SHOWN_OF_A_PATH = 100
 _SHOWN_OTHERS = 8
@@ -194,10 +202,7 @@ class Unkept:
         if self.others:
             shown = ", ".join(f"{one} ({count})" for one, count in self.others.most_common(_SHOWN_OTHERS))
             more = sum(self.others.values()) - sum(count for _, count in self.others.most_common(_SHOWN_OTHERS))
-            yield (
-                f"not recorded, as only chat completions, responses and messages are: {shown}"
-                + (f" and {more} more" if more else "")
-            )
+            yield (f"not recorded, as only requests to models are: {shown}" + (f" and {more} more" if more else ""))
         for count, why in (
             (self.unreached, "the server could not be reached"),
             (self.too_long, f"it was longer than {_LONGEST_REQUEST >> 20} MB"),

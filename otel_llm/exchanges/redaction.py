@@ -66,6 +66,7 @@ _WHAT_THE_MODEL_READS = frozenset(
         "prompt_cache_key",
         "response_format",
         "system",
+        "systemInstruction",
     }
 )
 _SCHEMAS = frozenset({"$defs", "definitions", "input_schema", "json_schema", "output_schema", "properties", "schema"})

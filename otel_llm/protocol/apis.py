@@ -27,12 +27,12 @@ CHAT = Kind("a chat completion", "chat")
 RESPONSES = Kind("a response of the Responses API", "responses")
 MESSAGES = Kind("an Anthropic message", "messages")
 CONVERSE = Kind("a response of Bedrock's Converse API", "converse")
+GEMINI = Kind("a Gemini response", "gemini")
 UNKNOWN = Kind("JSON of no API that is known")
 EMPTY = Kind("an empty body")
 _BEDROCK = Kind("a Bedrock response")
 _COHERE = Kind("a Cohere chat")
 _EMBEDDINGS = Kind("embeddings")
-_GEMINI = Kind("a Gemini response")
 _OLLAMA = Kind("an Ollama response")
 TEXT = Kind("a text completion", "completions")
 
@@ -51,9 +51,9 @@ _MESSAGE_TYPES = frozenset(
 _COHERE_TYPE = re.compile(r"(?:message|content|tool-plan|tool-call|citation)-(?:start|delta|end)")
 _OF_DATA = {"embedding": _EMBEDDINGS, "model": Kind("a list of models")}
 _OF_FIELD = (
-    ("candidates", _GEMINI),
-    ("promptFeedback", _GEMINI),
-    ("usageMetadata", _GEMINI),
+    ("candidates", GEMINI),
+    ("promptFeedback", GEMINI),
+    ("usageMetadata", GEMINI),
     ("embedding", _EMBEDDINGS),
     ("embeddings", _EMBEDDINGS),
     ("generation_id", _COHERE),
@@ -71,7 +71,7 @@ _PATHS = (
     # Assistants have messages, too.
     (re.compile(r"/v\d/messages$|:(?:streamR|r)awPredict$"), MESSAGES),
     (re.compile(r"/v\d/complete$"), Kind("an Anthropic completion")),
-    (re.compile(r":(?:streamG|g)enerateContent$"), _GEMINI),
+    (re.compile(r":(?:streamG|g)enerateContent$"), GEMINI),
     (re.compile(r"/embeddings$|:(?:batchE|e)mbedContents?$|/api/embed$"), _EMBEDDINGS),
     # An ARN has slashes, which a path may have undecoded.
     (re.compile(r"/model/.+/converse(?:-stream)?$"), CONVERSE),
@@ -144,5 +144,5 @@ def _other(value: Mapping[str, Any], type_: str, object_: str) -> Kind | None:
     if isinstance(message, Mapping) and "finish_reason" in value:
         return _COHERE
     if isinstance(inner, Mapping) and "candidates" in inner:
-        return _GEMINI
+        return GEMINI
     return next((kind for name, kind in _OF_FIELD if name in value), None)

@@ -10,7 +10,10 @@ from otel_llm.protocol.anthropic_messages import MessageEvents
 from otel_llm.protocol.choice import Notice
 from otel_llm.protocol.converse_events import ConverseEvents, kind_of_event
 from otel_llm.protocol.fetched_response import ResumedEvents
-from otel_llm.protocol.fields import field, is_empty, text_of
+from otel_llm.protocol.fields import field, is_empty, items_of, text_of
+from otel_llm.protocol.gemini_fields import get
+from otel_llm.protocol.gemini_request import gemini_arguments
+from otel_llm.protocol.gemini_responses import GeminiResponses
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import Api, ChatRequest
 from otel_llm.protocol.responses_api import ResponseEvents
@@ -35,11 +38,13 @@ _READERS: Mapping[Api, Callable[[Recording, ChatRequest | None], Reader]] = {
     "completions": TextCompletionChunks,
     "messages": MessageEvents,
     "converse": ConverseEvents,
+    "gemini": GeminiResponses,
 }
 _ARGUMENTS: Mapping[Api, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {
     "completions": text_arguments,
     "messages": anthropic_request.chat_arguments,
     "converse": converse_request.chat_arguments,
+    "gemini": gemini_arguments,
 }
 
 
@@ -74,6 +79,8 @@ class EitherEvents:
             api = "completions"
         elif field(response, "stopReason") is not None:
             api = "converse"
+        elif items_of(get(response, "candidates")):
+            api = "gemini"
         return reader_of(api, self._recording).read_response(response, received_ns)
 
 
@@ -82,6 +89,8 @@ def _api_of_event(event: Any) -> Api:
     if kind is None:
         if is_text_completion(event):
             return "completions"
+        if items_of(get(event, "candidates")):
+            return "gemini"
         return "converse" if kind_of_event(event) else "chat"
     if kind.startswith("response.") or (kind == "error" and is_empty(field(event, "error"))):
         return "responses"

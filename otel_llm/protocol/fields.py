@@ -20,7 +20,8 @@ def is_a(value: Any, kinds: type | tuple[type, ...]) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _is_mapping(kind: type) -> bool:
+def is_mapping(kind: type) -> bool:
+    """Whether objects of a class are mappings."""
     # Cached, because `issubclass` with an abstract class takes longer than reading all fields of a request.
     return issubclass(kind, Mapping)
 
@@ -31,7 +32,7 @@ def field(thing: Any, name: str) -> Any:
         return None
     kind: type = type(thing)
     try:
-        value = thing.get(name) if kind is dict or _is_mapping(kind) else getattr(thing, name, None)
+        value = thing.get(name) if kind is dict or is_mapping(kind) else getattr(thing, name, None)
         return value if type(value) in _PLAIN else given(value)
     except Exception:  # noqa: BLE001  a property of a foreign object may raise anything
         return None

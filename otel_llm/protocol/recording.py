@@ -83,6 +83,7 @@ class Recording:
         "ended_ns",
         "failure",
         "first_chunk_ns",
+        "ids_are_optional",
         "is_unfinished",
         "last_chunk_ns",
         "limits",
@@ -138,6 +139,8 @@ class Recording:
         self.compacted = False
         """Whether the server put the conversation so far into a shorter form."""
         self.compaction_id: str | None = None
+        self.ids_are_optional = False
+        """Whether the API may leave out the ids of calls."""
         self.over_choices = 0
         """Deltas of choices beyond the limit."""
         self.rewrites: list[tuple[int, TagRewrite]] = []

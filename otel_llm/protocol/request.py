@@ -15,9 +15,9 @@ from otel_llm.protocol.item_kinds import is_left_to_server, is_tool_search, tool
 from otel_llm.protocol.past_calls import Conversation, read_conversation
 from otel_llm.protocol.request_text import RequestText
 
-Api = Literal["chat", "responses", "completions", "embeddings", "messages", "converse"]
-"""OpenAI's chat completions, responses, text completions and embeddings, Anthropic's messages, and Bedrock's Converse
-API."""
+Api = Literal["chat", "responses", "completions", "embeddings", "messages", "converse", "gemini"]
+"""OpenAI's chat completions, responses, text completions and embeddings, Anthropic's messages, Bedrock's Converse API,
+and Google's generated content."""
 ToolChoiceMode = Literal["auto", "none", "required", "named"]
 
 
@@ -212,6 +212,8 @@ def api_of_request(body: Mapping[str, Any]) -> Api:
         return "chat"
     if "input" in body:
         return "responses"
+    if "contents" in body:
+        return "gemini"
     # The prompt of the Responses API is an object.
     return "completions" if isinstance(body.get("prompt"), (str, list)) else "chat"
 

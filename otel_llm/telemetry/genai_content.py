@@ -29,6 +29,7 @@ from opentelemetry.util.genai.types import (
 
 from otel_llm.protocol.choice import Choice
 from otel_llm.protocol.fields import field, given, is_a, is_empty, items_of, text_of
+from otel_llm.protocol.implied_ids import real_id
 from otel_llm.protocol.item_kinds import arguments_of, is_call, name_of, result_of, runs_on_server, tools_in
 from otel_llm.protocol.message_text import REASONING_FIELDS, part_texts, reasoning_text
 from otel_llm.protocol.recording import Recording
@@ -103,7 +104,7 @@ def _call(name: Any, arguments: Any, call_id: Any, *, is_free_text: bool = False
     return ToolCallRequestPart(
         plain_arguments(arguments) if text is None else exportable(text),
         exportable(text_of(name) or ""),
-        _text(call_id),
+        _text(real_id(call_id)),
     )
 
 
@@ -187,7 +188,7 @@ def _result(content: Any, call_id: Any, blobs: Blobs) -> ToolCallResponsePart:
         response = text if text or content is None else plain_value(content)
     else:
         response = parts
-    return ToolCallResponsePart(response, _text(call_id))
+    return ToolCallResponsePart(response, _text(real_id(call_id)))
 
 
 def _tool_definitions(kwargs: Mapping[str, Any]) -> Iterator[ToolDefinition]:

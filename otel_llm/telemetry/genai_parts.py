@@ -24,6 +24,7 @@ from opentelemetry.util.genai.types import (
 from opentelemetry.util.genai.utils import decode_base64, gen_ai_json_dumps, get_content_capturing_mode
 
 from otel_llm.protocol.fields import field, is_a, items_of, text_of
+from otel_llm.protocol.gemini_fields import get
 from otel_llm.protocol.message_text import part_reasoning
 from otel_llm.protocol.unicode_text import exportable
 from otel_llm.telemetry.plain_values import plain_value
@@ -49,6 +50,7 @@ _OF_SOURCE = {
     "video": Modality.VIDEO,
     "audio": Modality.AUDIO,
 }
+_MODALITIES = {"image": Modality.IMAGE, "audio": Modality.AUDIO, "video": Modality.VIDEO}
 _AUDIO_TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg"}
 
 
@@ -60,14 +62,14 @@ class Blobs:
     def __init__(self) -> None:
         self._room: int | None = None
 
-    def at(self, address: str, modality: Modality) -> MessagePart:
-        """A part for the content at an address, which may be a data URL."""
+    def at(self, address: str, modality: Modality, mime_type: str | None = None) -> MessagePart:
+        """A part for the content at an address, which may be a data URL. `mime_type`: if something else tells it."""
         address = address.strip()
         if address[:5].lower() != "data:":
             if len(address) > _LONGEST_ADDRESS:
                 # Some servers accept the bytes themselves in the field of the address.
                 return BlobPart(None, modality, b"")
-            return UriPart(None, modality, exportable(address))
+            return UriPart(None if mime_type is None else exportable(mime_type), modality, exportable(address))
         header, _, payload = address[5:].partition(",")
         mime_type = header.partition(";")[0]
         known = mime_type if 0 < len(mime_type) <= _LONGEST_MIME_TYPE else None
@@ -80,9 +82,10 @@ class Blobs:
         """A part for base64 data."""
         return self._blob(decode_base64(data) if self._may_fit(data) else None, mime_type, modality)
 
-    def bytes_of(self, data: bytes, mime_type: str | None, modality: Modality) -> MessagePart:
+    def bytes_of(self, data: Any, mime_type: str | None, modality: Modality) -> MessagePart:
         """A part for bytes as they are."""
-        return self._blob(bytes(data) if self._find_room() >= len(data) else None, mime_type, modality)
+        is_kept = is_a(data, (bytes, bytearray)) and len(data) <= self._find_room()
+        return self._blob(bytes(data) if is_kept else None, mime_type, modality)
 
     def _find_room(self) -> int:
         if self._room is None:
@@ -117,6 +120,8 @@ def content_parts(content: Any, blobs: Blobs) -> Iterator[MessagePart]:
 
 def _part(item: Any, blobs: Blobs) -> MessagePart | None:
     kind = text_of(field(item, "type"))
+    if kind is None and (part := _of_gemini(item, blobs)) is not None:
+        return part
     modality = None if kind is None else _ADDRESSED.get(kind)
     if kind is not None and modality is not None:
         there = field(item, kind if kind.endswith("_url") else "image_url")
@@ -141,6 +146,25 @@ def _part(item: Any, blobs: Blobs) -> MessagePart | None:
         return TextPart(exportable(gen_ai_json_dumps(plain_value(field(item, "json")))))
     text = text_of(item) or text_of(field(item, "text")) or text_of(field(item, "refusal")) or ""
     return TextPart(exportable(text)) if text else None
+
+
+def _of_gemini(part: Any, blobs: Blobs) -> MessagePart | None:
+    """Gemini's bytes, which Google's SDK has as such and the wire in base64, and its files at an address."""
+    there = get(part, "inline_data")
+    inline = there is not None
+    if there is None:
+        there = get(part, "file_data")
+    if there is None:
+        return None
+    mime_type = text_of(get(there, "mime_type"))
+    modality = _MODALITIES.get((mime_type or "").partition("/")[0], Modality.DOCUMENT)
+    if inline:
+        data = field(there, "data")
+        return (
+            blobs.encoded(data, mime_type, modality) if is_a(data, str) else blobs.bytes_of(data, mime_type, modality)
+        )
+    address = text_of(get(there, "file_uri"))
+    return None if address is None else blobs.at(address, modality, mime_type)
 
 
 def _from_source(source: Any, modality: Modality, blobs: Blobs) -> MessagePart | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from time import perf_counter_ns
 from typing import Any
 
 from opentelemetry import trace
 from opentelemetry._logs import LogRecord, SeverityNumber
-from opentelemetry.context import Context
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import Span
 from opentelemetry.util.genai.invocation import InferenceInvocation
 from opentelemetry.util.genai.types import Error
@@ -16,8 +17,9 @@ from opentelemetry.util.genai.types import Error
 from otel_llm.config import Config
 from otel_llm.diagnosis.case import Anomaly
 from otel_llm.protocol.conversation import Turn
+from otel_llm.protocol.implied_ids import real_id, with_ids
 from otel_llm.protocol.recording import Recording
-from otel_llm.protocol.request import ChatRequest, with_extra_body
+from otel_llm.protocol.request import Api, ChatRequest, with_extra_body
 from otel_llm.protocol.tool_call import ToolCall
 from otel_llm.protocol.unicode_text import exportable
 from otel_llm.telemetry.counters import Attributes
@@ -37,7 +39,7 @@ from otel_llm.telemetry.semconv import (
     OPENAI_API_TYPE,
     OPENAI_RESPONSE_SERVICE_TIER,
     OPENAI_RESPONSE_SYSTEM_FINGERPRINT,
-    OPERATION_TEXT_COMPLETION,
+    OPERATION_GENERATE_CONTENT,
     OTEL_LLM_ANOMALY_TYPE,
     OTEL_LLM_API,
     OTEL_LLM_CONVERSATION_REPEATED_CALLS,
@@ -58,6 +60,9 @@ from otel_llm.telemetry.span_errors import LONGEST_MESSAGE, error_of
 from otel_llm.telemetry.timeline import Event, Timeline
 from otel_llm.transparency.faults import attempt, swallow
 
+# The conventions have a name of its own for the operation of this API.
+_OPERATIONS: Mapping[Api, str] = {"completions": OPERATION_TEXT_COMPLETION, "gemini": OPERATION_GENERATE_CONTENT}
+
 
 def start_request_span(
     telemetry: Telemetry, request: ChatRequest, kwargs: Mapping[str, Any], server: Server, within_another: bool = False
@@ -73,7 +78,7 @@ def start_request_span(
         request_model=model,
         server_address=server.address,
         server_port=server.port,
-        operation_name=OPERATION_TEXT_COMPLETION if request.api == "completions" else None,
+        operation_name=_OPERATIONS.get(request.api),
         context=context_outside_request() if within_another else None,
     )
     common: Attributes = ((GEN_AI_PROVIDER_NAME, server.provider),)
@@ -155,7 +160,9 @@ class RequestSpan:
         span, telemetry = self._invocation.span, self._telemetry
         answered = telemetry.recent_calls.match_results(turn, span.get_span_context().trace_id, perf_counter_ns())
         for call_id, tool, request_span, turnaround_ns in answered:
-            attributes = {GEN_AI_TOOL_CALL_ID: exportable(call_id), GEN_AI_TOOL_NAME: tool}
+            attributes = {GEN_AI_TOOL_NAME: tool}
+            if real_id(call_id) is not None:
+                attributes[GEN_AI_TOOL_CALL_ID] = exportable(call_id)
             span.add_link(request_span, attributes)
             if turnaround_ns is not None:
                 measured = dict((*self._common, (GEN_AI_TOOL_NAME, tool)))
@@ -169,7 +176,7 @@ class RequestSpan:
             return
         self._remembered = len(calls)
         completed_ns = recording.ended_ns or perf_counter_ns()
-        tools = [(call.id, self._tool_label(recording, call)) for call in calls if call.id is not None]
+        tools = [(call_id, self._tool_label(recording, call)) for call, call_id in _with_ids(recording)]
         span = self._invocation.span.get_span_context()
         response_id = recording.response_id if self._request.api == "responses" else None
         self._telemetry.recent_calls.remember(tools, span, completed_ns, response_id)
@@ -190,10 +197,13 @@ class RequestSpan:
 
     def remember_call(self, recording: Recording, call: ToolCall) -> None:
         """Remember one complete call while the response continues."""
-        if call.id is not None:
+        call_id = call.id
+        if call_id is None and recording.ids_are_optional:
+            call_id = next((known for other, known in _with_ids(recording) if other is call), None)
+        if call_id is not None:
             span = self._invocation.span.get_span_context()
             tool = self._tool_label(recording, call)
-            self._telemetry.recent_calls.remember([(call.id, tool)], span, perf_counter_ns())
+            self._telemetry.recent_calls.remember([(call_id, tool)], span, perf_counter_ns())
 
     @property
     def event_limit(self) -> int | None:
@@ -202,6 +212,10 @@ class RequestSpan:
     def release(self) -> None:
         """Restore the caller's context: spans that the caller starts between chunks are not children of this one."""
         self._invocation.suspend()
+
+    def enter(self) -> Callable[[], None]:
+        """Make the span current once more; returns what restores the caller's context."""
+        return partial(detach, attach(self._invocation.context))
 
     def finish(
         self,
@@ -341,6 +355,14 @@ class RequestSpan:
         return exportable(name) if name is not None and is_known else OTHER
 
 
+def _with_ids(recording: Recording) -> Iterator[tuple[ToolCall, str]]:
+    """The calls whose results can be recognized, by their ids or, where these are optional, by implied ones."""
+    for choice in recording.choices:
+        for call, call_id in with_ids(choice.calls):
+            if call.id is not None or recording.ids_are_optional:
+                yield call, call_id
+
+
 class CurrentSpan:
     """The current span, for a tracker that was given a stream without its request. It is never ended here."""
 
@@ -354,6 +376,10 @@ class CurrentSpan:
 
     def release(self) -> None:
         """Nothing: no span was made current."""
+
+    def enter(self) -> Callable[[], None]:
+        """Nothing, as above."""
+        return lambda: None
 
     def remember_calls(self, _recording: Recording) -> None:
         """Nothing: later requests are not observed."""

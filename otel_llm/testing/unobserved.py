@@ -65,6 +65,9 @@ class _NoSpan:
         self._recent_calls = telemetry.recent_calls
         self._past_turns = telemetry.past_turns
 
+    def enter(self) -> Callable[[], None]:
+        return lambda: None
+
     def release(self) -> None:
         pass
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
 from contextvars import ContextVar, Token
 from dataclasses import replace
 from functools import lru_cache, partial
 from time import perf_counter_ns
-from types import CoroutineType, FrameType
+from types import CoroutineType, FrameType, GeneratorType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
@@ -118,6 +119,8 @@ class Method(NamedTuple):
     """Where the stream is in its response, a mapping. Without it, the response is the stream."""
     server: Callable[[Any], Server] | None = None
     """Takes the object whose method is called; returns the server. Without it, the SDK's client tells."""
+    is_lazy: bool = False
+    """If it is synchronous, it returns a generator, which makes the request when it is first read."""
 
 
 # The text of the other APIs is not rewritten.
@@ -205,6 +208,8 @@ class MethodWrapper:
         kind: type = type(result)
         if _is_awaitable(kind):
             return self._await_result(result, observation)
+        if self._method.is_lazy and type(result) is GeneratorType:
+            result = _requesting(result, resource, observation)
         return self._tracked(result, observation)
 
     def _call_async(
@@ -402,6 +407,25 @@ class MethodWrapper:
         # The OpenAI SDK's `with_raw_response` has properties instead of the methods `read`, `text` and `json`.
         has_methods = callable(getattr(type(result), "text", None))
         return (UnreadRawResponse if has_methods else RawResponse)(result, observation, _track)
+
+
+def _requesting(stream: Iterator[Any], resource: object, observation: Observation) -> Iterator[Any]:
+    """What `stream` yields. Its first read, which makes the request, is done inside the request's span."""
+    request = _Request(resource, sys._getframe())
+    token = _current_request.set(request)
+    leave = attempt("the request's context", observation.enter)
+    try:
+        first = next(stream)
+    except StopIteration:
+        return
+    finally:
+        request.is_over = True
+        if leave is not None:
+            attempt("the caller's context", leave)
+        with suppress(ValueError):
+            _current_request.reset(token)
+    yield first
+    yield from stream
 
 
 def method_wrapper_of(method: Any) -> MethodWrapper | None:

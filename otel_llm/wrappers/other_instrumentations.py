@@ -51,7 +51,7 @@ def _lasting(resource_class: type) -> type:
 
 
 def _others(resource_class: type) -> Iterator[str]:
-    methods = [getattr(resource_class, name, None) for name in ("create", AWS_CALL)]
+    methods = [getattr(resource_class, name, None) for name in ("create", "generate_content", AWS_CALL)]
     module = sys.modules.get(resource_class.__module__.partition(".")[0])
     # Some libraries wrap `request` of the clients, below every resource.
     methods += [getattr(getattr(module, name, None), "request", None) for name in ("OpenAI", "AsyncOpenAI")]

@@ -22,6 +22,7 @@ from otel_llm.transparency.forks import renew_lock_in_children
 from otel_llm.transparency.proxies import FunctionWrapper
 from otel_llm.wrappers.embeddings import EmbeddingsWrapper
 from otel_llm.wrappers.method import Method, MethodWrapper, without_inactive
+from otel_llm.wrappers.sdk_internals import GENERATE, GENERATE_STREAM
 
 if TYPE_CHECKING:
     from otel_llm.telemetry.handler import Telemetry
@@ -35,6 +36,7 @@ RESPONSE_METHODS = (
     Method("cancel", streams=False, arguments=fetch_arguments, fetches=True),
     Method("compact", streams=False),
 )
+GENERATING_METHODS = (Method(GENERATE, streams=False), Method(GENERATE_STREAM, streams=True, is_lazy=True))
 MANAGED_METHODS = (*METHODS, Method("stream", streams=True, is_manager=True))
 
 

@@ -1,8 +1,8 @@
 """The private parts of SDKs that this package relies on. Each is read here and nowhere else.
 
-The SDKs of OpenAI, Groq and Cerebras are generated from one template and share names of modules and fields. The
-attributes of httpx used here are public, but not meant for this use. `tests/wrappers/test_sdk_internals.py` fails, and
-says what users lose, when an upgrade removes one of these.
+The SDKs of OpenAI, Groq, Cerebras and Anthropic are generated from one template and share names of modules and fields.
+The attributes of httpx used here are public, but not meant for this use. `tests/wrappers/test_sdk_internals.py` fails,
+and says what users lose, when an upgrade removes one of these.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from operator import attrgetter
 from types import AsyncGeneratorType, FrameType, GeneratorType, MethodType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 # Clients, and resources such as `client.chat.completions` ----------------------------------------------------------
 
@@ -23,8 +23,36 @@ _BETA: Final = "openai.resources.beta"
 
 
 def client_of(resource: object) -> Any:
-    """The client that sends the requests of a resource, None if it has none."""
-    return getattr(resource, "_client", None)
+    """The client that sends the requests of a resource, or its address; None if it has none."""
+    client = getattr(resource, "_client", None)
+    if client is None and (google := getattr(resource, "_api_client", None)) is not None:
+        base_url = getattr(getattr(google, "_http_options", None), "base_url", None) or ""
+        return (VertexAIAddress if getattr(google, "vertexai", False) is True else GeminiAddress)(base_url)
+    return client
+
+
+def generating_models_of(client: Any) -> Any:
+    """`client.models` of Google's SDK, None for any other client."""
+    models = resource_of(client, "models")
+    return models if hasattr(type(models), GENERATE) else None
+
+
+class GeminiAddress(NamedTuple):
+    """Where a client of Google's SDK sends its requests."""
+
+    base_url: str
+
+
+class VertexAIAddress(NamedTuple):
+    """The same for a client of Vertex AI."""
+
+    base_url: str
+
+
+# The methods of Google's `Models` that make one request each. The public ones call them again and again, to execute
+# functions by themselves, and to have an answer continued.
+GENERATE: Final = "_generate_content"
+GENERATE_STREAM: Final = "_generate_content_stream"
 
 
 def forget_raw_methods(holder: object) -> None:
@@ -76,7 +104,7 @@ _HOOKS: Final = ("botocore.hooks", "aiobotocore.hooks")
 def sends_requests(frame: FrameType) -> bool:
     """Whether a frame belongs to the module of an SDK that sends the requests of all resources, or calls its hooks."""
     name = str(frame.f_globals.get("__name__"))
-    return name.endswith("._base_client") or name in _HOOKS
+    return name.endswith(("._base_client", "._api_client")) or name in _HOOKS
 
 
 # Clients of AWS ----------------------------------------------------------------------------------------------------

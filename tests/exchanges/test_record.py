@@ -27,6 +27,7 @@ from otel_llm.cli import main
 from otel_llm.demo.scripted_converse import converse_events
 from otel_llm.demo.scripted_converse import text_block as converse_text
 from otel_llm.demo.scripted_converse import tool_use as converse_call
+from otel_llm.demo.scripted_gemini import call_part, responses
 from otel_llm.demo.scripted_messages import message_events, text_block, tool_use
 from otel_llm.demo.scripted_responses import function_call, response_events
 from otel_llm.demo.scripted_server import (
@@ -657,6 +658,12 @@ client = botocore.session.get_session().create_client("bedrock-runtime", region_
 asked = {"modelId": "amazon.nova-pro-v1:0", "messages": [{"role": "user", "content": [{"text": "hi"}]}]}
 print(len(list(client.converse_stream(**asked)["stream"])))
 """
+GOOGLE = """
+from google import genai
+client = genai.Client(api_key="AIzaSyA-very-secret-key-0123456789abcdef")
+(answer,) = client.models.generate_content_stream(model="m", contents="hi")
+assert answer.function_calls[0].args == {"title": 1}
+"""
 GROQ = """
 import groq
 client = groq.Groq(api_key="unused-key", max_retries=0)
@@ -754,6 +761,20 @@ def test_signed_requests_are_left_alone(
     assert given.stdout.endswith("/otel-llm-sdk/bedrock\n")
 
 
+def test_google_s_sdk(tmp_path: Path, serve: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
+    server = serve(*responses([call_part("add_task", {"title": 1})]))
+    own = recorded_run(tmp_path, GOOGLE, GOOGLE_GEMINI_BASE_URL=server.base_url.removesuffix("/v1"))
+    assert own.returncode == 0, own.stderr
+    (recorded,) = recordings(tmp_path)
+    assert head(recorded)["request"]["path"].partition("?")[0].endswith("/models/m:streamGenerateContent")
+    assert "very-secret" not in recorded.read_text()
+    assert f"{recorded}: completed\notel-llm record: {recorded}: unknown_tool\n" in own.stderr
+    assert main(["inspect", "--json", str(recorded)]) == 1
+    (anomaly,) = json.loads(capsys.readouterr().out)["anomalies"]
+    assert anomaly["type"] == "unknown_tool"
+    assert anomaly["chunks"]
+
+
 @pytest.mark.skipif(not HAS_RESPONSES, reason="this SDK has no Responses API")
 def test_the_responses_api(tmp_path: Path, serve: Callable[..., Any]) -> None:
     events = response_events(function_call("add_task", '{"title": 1}'))
@@ -787,7 +808,7 @@ def test_it_says_what_it_did_not_record(tmp_path: Path, serve: Callable[..., Any
     done = recorded_run(tmp_path, OTHERS, "--upstream", serve(*STREAM).base_url)
     hidden = "*" * len(KEY)
     assert done.stderr == (
-        "otel-llm record: not recorded, as only chat completions, responses and messages are: GET /v1/models (2),"
+        "otel-llm record: not recorded, as only requests to models are: GET /v1/models (2),"
         f" POST /v1/embeddings (1), POST /v1/{hidden}/messages (1)\n"
     )
     assert recordings(tmp_path) == []

@@ -102,7 +102,11 @@ NEVER_CALLED = {
         "tags.cursor.Cursor.fed",
         "tags.scanner.Scanner.left_since_call",
     ],
-    "it does nothing": ["tags.rewritten_text.Observer.*", "telemetry.request_span.CurrentSpan.release"],
+    "it does nothing": [
+        "tags.rewritten_text.Observer.*",
+        "telemetry.request_span.CurrentSpan.enter",
+        "telemetry.request_span.CurrentSpan.release",
+    ],
     "it reads escapes, which no scenario's request has": ["protocol.request_text._character"],
     "tests compare requests": [
         "protocol.conversation._EarlierResults.__eq__",
@@ -141,6 +145,7 @@ IN_THE_WAY = {
         "wrappers.patch.wrapper_for",
         "wrappers.sdk_internals.beta_completions_of",
         "wrappers.sdk_internals.forget_raw_methods",
+        "wrappers.sdk_internals.generating_models_of",
         "wrappers.sdk_internals.resource_of",
     ],
     "it is a wrapped method, or the last line of defence in one": [
@@ -171,6 +176,7 @@ IN_THE_WAY = {
         "wrappers.rewritten_stream.Rewriting.take",
         "wrappers.rewritten_stream.RewrittenStream.__*iter__",
         "wrappers.rewritten_stream._*Chunks._*",
+        "wrappers.method._requesting",
         "wrappers.stream.*",
         "wrappers.stream_ends.*",
         "wrappers.stream_reading.*",
@@ -212,7 +218,9 @@ SILENT = {
     "whoever calls it takes any exception for its answer": [
         "diagnosis.schemas._refuse",
         "protocol.content_encoding._*.feed",
-        "protocol.fields._is_mapping",
+        "protocol.fields.is_mapping",
+        "protocol.gemini_responses.GeminiResponses._whole_call",
+        "protocol.gemini_responses.ReportedUsage.[_cp]*[!_]",
         "protocol.item_kinds._plain",
         "protocol.request_text.RequestText._given",
         "protocol.request_text.RequestText._texts",

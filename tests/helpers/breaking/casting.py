@@ -16,6 +16,7 @@ from tests.helpers.breaking import (
     conversations,
     embeddings,
     fetched_responses,
+    google_genai,
     marked_texts,
     other_streams,
     raw_responses,
@@ -32,6 +33,7 @@ from tests.helpers.breaking.world import Calls, Scenario, World
 SCENARIOS: list[Scenario] = [
     *anthropic_messages.SCENARIOS,
     *bedrock.SCENARIOS,
+    *google_genai.SCENARIOS,
     *chat.SCENARIOS,
     *refusals.SCENARIOS,
     *raw_responses.SCENARIOS,

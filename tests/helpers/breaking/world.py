@@ -18,6 +18,7 @@ import pytest
 from otel_llm import (
     AnthropicInstrumentor,
     BedrockInstrumentor,
+    GoogleGenAIInstrumentor,
     OpenAIInstrumentor,
     intercept_llm_requests,
     observation,
@@ -28,6 +29,7 @@ from otel_llm.telemetry import provider
 from otel_llm.testing.unobserved import listening
 from otel_llm.wrappers import other_instrumentations, rewritten_stream
 from tests.helpers.bedrock_callers import client_of as bedrock_client_of
+from tests.helpers.gemini_callers import client_of, copied
 from tests.helpers.seen import Seen
 
 if TYPE_CHECKING:
@@ -70,6 +72,7 @@ class Run:
         self.async_anthropic: Any = world.async_anthropic.copy()
         # An intercepted one has its method in its own dictionary, which is emptied again after the run.
         self.bedrock: Any = world.bedrock
+        self.google: Any = copied(world.google)
 
     @property
     def seen(self) -> Seen:
@@ -120,6 +123,7 @@ class World:
         self.anthropic = anthropic.Anthropic(api_key="unused", **options)
         self.async_anthropic = anthropic.AsyncAnthropic(api_key="unused", **options)
         self.bedrock = bedrock_client_of(self._server)
+        self.google = client_of(self._server)
         self.loop = asyncio.new_event_loop()
         self.seen = Seen()
 
@@ -127,6 +131,8 @@ class World:
         self.client.close()
         self.anthropic.close()
         self.bedrock.close()
+        self.google.close()
+        self.loop.run_until_complete(self.google.aio.aclose())
         self.loop.run_until_complete(self.async_client.close())
         self.loop.run_until_complete(self.async_anthropic.close())
         self.loop.close()
@@ -146,7 +152,7 @@ class World:
             # What is known of servers lasts for the process.
             patch.setattr(provider, "_inferred", {})
             patch.setattr(rewritten_stream, "_beginnings", KnownBeginnings())
-            patch.setattr(provider, "_last", (None, provider.Server("openai")))
+            patch.setattr(provider, "_last", (None, object, provider.Server("openai")))
             for name, value in scenario.environment.items():
                 patch.setenv(name, value)
             for forget in (*self._caches, other_instrumentations.forget):
@@ -164,7 +170,12 @@ class World:
     def _observing(self, scenario: Scenario, run: Run) -> Iterator[None]:
         match scenario.by:
             case "instrumentor":
-                instrumentors = OpenAIInstrumentor(), AnthropicInstrumentor(), BedrockInstrumentor()
+                instrumentors = (
+                    OpenAIInstrumentor(),
+                    AnthropicInstrumentor(),
+                    BedrockInstrumentor(),
+                    GoogleGenAIInstrumentor(),
+                )
                 for instrumentor in instrumentors:
                     instrumentor.instrument(**self.seen.providers, **scenario.options, skip_dep_check=True)
                 try:
@@ -176,7 +187,8 @@ class World:
                 with listening(lambda _observation: None):
                     yield
             case "client":
-                for client in (run.client, run.async_client, run.anthropic, run.async_anthropic, run.bedrock):
+                clients = run.client, run.async_client, run.anthropic, run.async_anthropic, run.bedrock, run.google
+                for client in clients:
                     intercept_llm_requests(client, **self.seen.providers, **scenario.options)
                 try:
                     yield
