@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 from otel_llm._version import __version__
 
 if TYPE_CHECKING:
-    from otel_llm.instrumentor import AnthropicInstrumentor, CerebrasInstrumentor, GroqInstrumentor, OpenAIInstrumentor
+    from otel_llm.instrumentor import (
+        AnthropicInstrumentor,
+        CerebrasInstrumentor,
+        GroqInstrumentor,
+        MistralInstrumentor,
+        OpenAIInstrumentor,
+    )
     from otel_llm.intercept import intercept_llm_requests
     from otel_llm.tool_spans import tool_execution, traced_tool
     from otel_llm.wrappers.stream import StreamingToolCallTracker, SyncStreamingToolCallTracker
@@ -22,6 +28,7 @@ __all__ = [
     "AnthropicInstrumentor",
     "CerebrasInstrumentor",
     "GroqInstrumentor",
+    "MistralInstrumentor",
     "OpenAIInstrumentor",
     "StreamingToolCallTracker",
     "SyncStreamingToolCallTracker",
@@ -36,6 +43,7 @@ _HOMES = {
     "AnthropicInstrumentor": "instrumentor",
     "CerebrasInstrumentor": "instrumentor",
     "GroqInstrumentor": "instrumentor",
+    "MistralInstrumentor": "instrumentor",
     "OpenAIInstrumentor": "instrumentor",
     "StreamingToolCallTracker": "wrappers.stream",
     "SyncStreamingToolCallTracker": "wrappers.stream",

@@ -13,6 +13,7 @@ from otel_llm.config import read_config
 from otel_llm.telemetry.handler import Telemetry, reject_other_objects
 from otel_llm.transparency.faults import attempt
 from otel_llm.wrappers import other_instrumentations
+from otel_llm.wrappers.mistral import MISTRAL_METHODS
 from otel_llm.wrappers.patch import MANAGED_METHODS, Place, RequestMethods
 
 if TYPE_CHECKING:
@@ -146,6 +147,24 @@ class AnthropicInstrumentor(_SDKInstrumentor):
     )
 
 
+class MistralInstrumentor(_SDKInstrumentor):
+    """Instruments chat completions of the `mistralai` package, also through Azure and Google Cloud."""
+
+    _VERSIONS = "mistralai >= 1.0, < 4"
+    PLACES = tuple(
+        Place(module, ("Chat",), "mistral", MISTRAL_METHODS)
+        for module in (
+            "mistralai.client.chat",
+            "mistralai.azure.client.chat",
+            "mistralai.gcp.client.chat",
+            # Before 2.0.
+            "mistralai.chat",
+            "mistralai_azure.chat",
+            "mistralai_gcp.chat",
+        )
+    )
+
+
 class CerebrasInstrumentor(_SDKInstrumentor):
     """Instruments chat completions of the `cerebras-cloud-sdk` package."""
 
@@ -161,4 +180,10 @@ class CerebrasInstrumentor(_SDKInstrumentor):
 
 def instrumentors() -> tuple[BaseInstrumentor, ...]:
     """One instrumentor for each supported SDK, installed or not."""
-    return OpenAIInstrumentor(), GroqInstrumentor(), CerebrasInstrumentor(), AnthropicInstrumentor()
+    return (
+        OpenAIInstrumentor(),
+        GroqInstrumentor(),
+        CerebrasInstrumentor(),
+        AnthropicInstrumentor(),
+        MistralInstrumentor(),
+    )

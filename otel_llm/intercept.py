@@ -14,8 +14,9 @@ from otel_llm.telemetry.handler import Telemetry, reject_other_objects
 from otel_llm.transparency.faults import attempt
 from otel_llm.transparency.proxies import FunctionWrapper
 from otel_llm.wrappers.method import Method, MethodWrapper
+from otel_llm.wrappers.mistral import MISTRAL_METHODS
 from otel_llm.wrappers.patch import MANAGED_METHODS, METHODS
-from otel_llm.wrappers.sdk_internals import beta_completions_of, forget_raw_methods, resource_of
+from otel_llm.wrappers.sdk_internals import beta_completions_of, forget_raw_methods, has_method, resource_of
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
@@ -59,9 +60,7 @@ def intercept_llm_requests(
         logger_provider=logger_provider,
         completion_hook=completion_hook,
     )
-    messages = resource_of(client, "messages")
-    first = client.chat.completions if messages is None else messages  # type: ignore[attr-defined]
-    if first.create and isinstance(getattr(first, "__dict__", {}).get("create"), InterceptedMethod):
+    if any(isinstance(value, InterceptedMethod) for value in getattr(_first_resource(client), "__dict__", {}).values()):
         return client
     telemetry = Telemetry(
         read_config(options),
@@ -75,9 +74,29 @@ def intercept_llm_requests(
     return client
 
 
+def _first_resource(client: Any) -> Any:
+    """The resource of a client whose methods make requests, the first of them if it has several.
+
+    Raises AttributeError if it has none.
+    """
+    if (messages := resource_of(client, "messages")) is not None:
+        messages.create  # noqa: B018
+        return messages
+    chat = client.chat
+    if has_method(chat, "complete"):
+        return chat
+    chat.completions.create  # noqa: B018
+    return chat.completions
+
+
 def _intercept_client(client: Any, telemetry: Telemetry) -> None:
-    messages = resource_of(client, "messages")
-    holders = _intercept_chat(client, telemetry) if messages is None else _intercept_messages(client, telemetry)
+    if resource_of(client, "messages") is not None:
+        holders = _intercept_messages(client, telemetry)
+    elif has_method(client.chat, "complete"):
+        _intercept(client.chat, telemetry, "mistral", MISTRAL_METHODS)
+        return
+    else:
+        holders = _intercept_chat(client, telemetry)
     for holder in holders:
         forget_raw_methods(holder)
 

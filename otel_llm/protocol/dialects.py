@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from otel_llm.protocol import anthropic_request, mistral_chat
 from otel_llm.protocol.anthropic_messages import MessageEvents
-from otel_llm.protocol.anthropic_request import chat_arguments
 from otel_llm.protocol.choice import Notice
 from otel_llm.protocol.fields import field, is_empty, text_of
 from otel_llm.protocol.recording import Recording
@@ -24,8 +24,12 @@ class Reader(Protocol):
 _READERS: Mapping[Api, Callable[[Recording, ChatRequest | None], Reader]] = {
     "responses": ResponseEvents,
     "messages": MessageEvents,
+    "mistral": mistral_chat.MistralEvents,
 }
-_ARGUMENTS: Mapping[Api, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {"messages": chat_arguments}
+_ARGUMENTS: Mapping[Api, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {
+    "messages": anthropic_request.chat_arguments,
+    "mistral": mistral_chat.chat_arguments,
+}
 
 
 def reader_of(api: Api, recording: Recording, request: ChatRequest | None = None) -> Reader:

@@ -97,6 +97,11 @@ def server_of(client: Any) -> Server:
     return server
 
 
+def server_at(base_url: str | None, provider: str) -> Server:
+    """The server at a URL; `provider`: whose it is if its address does not tell."""
+    return Server(provider) if base_url is None else _server_at(base_url, provider)
+
+
 @lru_cache(maxsize=64)
 def known_provider(server: Server) -> str | None:
     """The server's provider, None if nothing tells and it is only presumed."""

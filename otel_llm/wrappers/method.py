@@ -103,10 +103,13 @@ class Method(NamedTuple):
     is no request to a model. Without it, the request is what is passed by keyword."""
     is_manager: bool = False
     """It returns a context manager, which makes the request when it is entered."""
+    server: Callable[[Any, Mapping[str, Any]], Server] | None = None
+    """Takes the resource, and the request's keyword arguments; returns the server that gets the request. Without it, the
+    resource's client has its URL."""
 
 
 # The text of the other APIs is not rewritten.
-_REWRITTEN: frozenset[Api] = frozenset({"chat", "responses"})
+_REWRITTEN: frozenset[Api] = frozenset({"chat", "responses", "mistral"})
 
 
 class MethodWrapper:
@@ -306,6 +309,7 @@ class MethodWrapper:
             attempt("other instrumentations", warn_of_others_once, type(resource))
         # A step that fails is left out. Each has its own `try`: calling `attempt` costs as much as some of them.
         request = span = None
+        requested, find_server = kwargs, self._method.server
         try:
             kwargs = arguments_of(self._api, kwargs)
             request = read_request(kwargs, self._api)
@@ -319,7 +323,7 @@ class MethodWrapper:
         if logs:
             attempt("log lines", log_request, described)
         try:
-            server = server_of(client_of(resource))
+            server = server_of(client_of(resource)) if find_server is None else find_server(resource, requested)
         except Exception as fault:  # noqa: BLE001
             swallow("the server's address", fault)
             server = Server("openai")

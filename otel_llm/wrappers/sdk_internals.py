@@ -27,6 +27,12 @@ def client_of(resource: object) -> Any:
     return getattr(resource, "_client", None)
 
 
+def configured_url(resource: Any) -> str | None:
+    """The base URL that a resource of Mistral's SDK sends its requests to, None if that is not known."""
+    url, variables = resource.sdk_configuration.get_server_details()
+    return url.format(**variables) if isinstance(url, str) else None
+
+
 def forget_raw_methods(holder: object) -> None:
     """Clear the cached raw-response methods of a client or a resource, so that new ones call its present methods."""
     for name in _RAW_METHODS:
@@ -42,6 +48,11 @@ def resource_of(client: Any, name: str) -> Any:
     if name in getattr(client, "__dict__", ()) or hasattr(type(client), name):
         return getattr(client, name, None)
     return None
+
+
+def has_method(resource: object, name: str) -> bool:
+    """Whether the class of a resource has a method of this name. A mock has any attribute."""
+    return callable(getattr(type(resource), name, None))
 
 
 def beta_completions_of(client: Any) -> Any:
