@@ -20,14 +20,15 @@ def tool_call_delta(delta: Any, call: CallDelta) -> Any:
     kind: Any = type(delta)
     if kind is JsonObject:
         return _json_delta(call)
-    make, needs_type = _delta_class(kind)
+    make, needs_type, needs_name = _delta_class(kind)
     # Only what a server would send is set, because the SDK's helpers join all fields that are.
     if call.name is not None:
         function = {"name": call.name, "arguments": call.arguments}
         return make(index=call.index, id=call.id, type="function", function=function)
+    function = {"name": "", "arguments": call.arguments} if needs_name else {"arguments": call.arguments}
     if needs_type:
-        return make(index=call.index, type="function", function={"arguments": call.arguments})
-    return make(index=call.index, function={"arguments": call.arguments})
+        return make(index=call.index, type="function", function=function)
+    return make(index=call.index, function=function)
 
 
 def whole_tool_call(message: Any, call: CallDelta) -> Any:
@@ -66,12 +67,16 @@ def _json_delta(call: CallDelta) -> JsonObject:
 
 
 @lru_cache(maxsize=256)
-def _delta_class(delta_class: Any) -> tuple[Callable[..., Any], bool]:
-    """The class of the tool-call deltas in a delta, and whether each of them needs a `type`."""
+def _delta_class(delta_class: Any) -> tuple[Callable[..., Any], bool, bool]:
+    """The class of the tool-call deltas in a delta, and whether each of them needs a `type`, and its function a name."""
     found = _class_with(delta_class, "tool_calls", "function")
-    field = _fields(found).get("type")
+    return found, _is_required(found, "type"), _is_required(_class_with(found, "function", "name"), "name")
+
+
+def _is_required(model: type, name: str) -> bool:
+    field = _fields(model).get(name)
     is_required = getattr(field, "is_required", None)
-    return found, bool(is_required() if callable(is_required) else getattr(field, "required", False))
+    return bool(is_required() if callable(is_required) else getattr(field, "required", False))
 
 
 @lru_cache(maxsize=256)

@@ -8,10 +8,13 @@ from typing import Any
 from otel_llm.protocol.fields import text_of
 from otel_llm.telemetry.provider import Server, server_at
 from otel_llm.wrappers.method import Method
-from otel_llm.wrappers.sdk_internals import configured_url
+from otel_llm.wrappers.other_instrumentations import warn_of_own_spans
+from otel_llm.wrappers.sdk_internals import configured_url, traces_itself
 
 
 def _server(resource: Any, arguments: Mapping[str, Any]) -> Server:
+    if traces_itself(resource):
+        warn_of_own_spans("mistralai")
     module = type(resource).__module__
     # The packages of Azure's and Google's clients: `mistralai_azure` before 2.0, `mistralai.azure` since.
     provider = "mistral_ai"

@@ -50,6 +50,16 @@ def resource_of(client: Any, name: str) -> Any:
     return None
 
 
+def traces_itself(resource: Any) -> bool:
+    """Whether Mistral's SDK makes spans of its own for the requests of a resource."""
+    hooks = getattr(getattr(resource.sdk_configuration, "_hooks", None), "before_request_hooks", ())
+    for hook in hooks:
+        if type(hook).__name__ == "TracingHook":
+            is_configured = getattr(hook, "tracer_provider", None) is not None
+            return is_configured or getattr(hook, "_telemetry_use_global_provider", hook.tracing_enabled) is True
+    return False
+
+
 def has_method(resource: object, name: str) -> bool:
     """Whether the class of a resource has a method of this name. A mock has any attribute."""
     return callable(getattr(type(resource), name, None))
@@ -124,11 +134,21 @@ def own_generator(stream: object) -> Any:
     return generator_of(stream) if delegates_to_iterator(stream, "__iter__", "__aiter__") else None
 
 
+# The generators that read the streams of SDKs: the names of their functions, and how those of their modules end.
+_READS: Final = {
+    "__stream__": "._streaming",
+    # Mistral's.
+    "stream_events": ".eventstreaming",
+    "stream_events_async": ".eventstreaming",
+}
+
+
 def is_called_by_stream() -> bool:
     """Whether the caller runs inside a read by an SDK's stream."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        if frame.f_code.co_name == "__stream__" and str(frame.f_globals.get("__name__")).endswith("._streaming"):
+        module = _READS.get(frame.f_code.co_name)
+        if module is not None and str(frame.f_globals.get("__name__")).endswith(module):
             return True
         frame = frame.f_back
     return False
