@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         CerebrasInstrumentor,
         GroqInstrumentor,
         MistralInstrumentor,
+        OllamaInstrumentor,
         OpenAIInstrumentor,
     )
     from otel_llm.intercept import intercept_llm_requests
@@ -29,6 +30,7 @@ __all__ = [
     "CerebrasInstrumentor",
     "GroqInstrumentor",
     "MistralInstrumentor",
+    "OllamaInstrumentor",
     "OpenAIInstrumentor",
     "StreamingToolCallTracker",
     "SyncStreamingToolCallTracker",
@@ -44,6 +46,7 @@ _HOMES = {
     "CerebrasInstrumentor": "instrumentor",
     "GroqInstrumentor": "instrumentor",
     "MistralInstrumentor": "instrumentor",
+    "OllamaInstrumentor": "instrumentor",
     "OpenAIInstrumentor": "instrumentor",
     "StreamingToolCallTracker": "wrappers.stream",
     "SyncStreamingToolCallTracker": "wrappers.stream",

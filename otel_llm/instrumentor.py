@@ -14,6 +14,7 @@ from otel_llm.telemetry.handler import Telemetry, reject_other_objects
 from otel_llm.transparency.faults import attempt
 from otel_llm.wrappers import other_instrumentations
 from otel_llm.wrappers.mistral import MISTRAL_METHODS
+from otel_llm.wrappers.ollama import OLLAMA_METHODS
 from otel_llm.wrappers.patch import MANAGED_METHODS, Place, RequestMethods
 
 if TYPE_CHECKING:
@@ -165,6 +166,13 @@ class MistralInstrumentor(_SDKInstrumentor):
     )
 
 
+class OllamaInstrumentor(_SDKInstrumentor):
+    """Instruments `chat` of the `ollama` package, of its clients and of the module."""
+
+    _VERSIONS = "ollama >= 0.4, < 1"
+    PLACES = (Place("ollama._client", ("Client", "AsyncClient"), "ollama", OLLAMA_METHODS),)
+
+
 class CerebrasInstrumentor(_SDKInstrumentor):
     """Instruments chat completions of the `cerebras-cloud-sdk` package."""
 
@@ -186,4 +194,5 @@ def instrumentors() -> tuple[BaseInstrumentor, ...]:
         CerebrasInstrumentor(),
         AnthropicInstrumentor(),
         MistralInstrumentor(),
+        OllamaInstrumentor(),
     )

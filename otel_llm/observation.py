@@ -207,6 +207,7 @@ class Observation:
         try:
             if not unread and (error is None or recording.choices):
                 case = Case(recording, self.request, config.stall_seconds, config.loop_turns, on_fault=swallow)
+                case.api = self.reader.api
                 anomalies = diagnose(case)
                 self.repeated_calls = case.repeated_turns
         except Exception as fault:  # noqa: BLE001

@@ -23,6 +23,7 @@ SDKS: Final = (
     SDK("groq", "GROQ_BASE_URL", "https://api.groq.com", "/openai/v1"),
     SDK("cerebras", "CEREBRAS_BASE_URL", "https://api.cerebras.ai", "/v1"),
     SDK("anthropic", "ANTHROPIC_BASE_URL", "https://api.anthropic.com", "/v1"),
+    SDK("ollama", "OLLAMA_HOST", "http://127.0.0.1:11434", "/api"),
 )
 
 

@@ -42,6 +42,9 @@ def _wrong_content_type(case: Case, facts: Framing) -> str | None:
     named = shown(media)
     if not media:
         return None
+    if case.api == "ollama":
+        # It streams lines of JSON.
+        return None if media.endswith("json") else f"{named} instead of application/x-ndjson"
     if facts.is_stream:
         return f"{named} instead of {_STREAM}" if media != _STREAM else None
     if media == _STREAM:

@@ -173,7 +173,7 @@ def identity(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]:
     whole = case.is_final(choice, call)
     if call.name is None and whole:
         yield Finding("missing_name", "the call has no name")
-    if call.id is None and whole and call.kind not in {"legacy", "text"}:
+    if call.id is None and whole and call.kind not in {"legacy", "text"} and case.api != "ollama":
         yield Finding("missing_id", "the call has no id")
     if call.other_names:
         yield Finding("name_changed", f"{shown(call.name)}, then {listed(call.other_names)}")

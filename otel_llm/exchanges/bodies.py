@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from otel_llm.exchanges.entries import Chunk, Entry, ResponseEnd, ResponseStart, Unread, WholeResponse
-from otel_llm.protocol.apis import EMPTY, RESPONSES, kind_of
+from otel_llm.protocol.apis import EMPTY, OLLAMA, RESPONSES, kind_of
 from otel_llm.protocol.body import ResponseBody
 from otel_llm.protocol.choice import Outcome
 from otel_llm.protocol.errors import UnreadableError, error_in, message_in_body, message_of
@@ -227,8 +227,9 @@ class BodyReader:
             if not lines:
                 yield from self._fail(f"the response cannot be read: {error}", time_ns, is_damaged=True)
                 return
-            # The chunks of a stream, without the framing of one.
-            self._framing.stray(0, "lines of JSON", document)
+            if kind_of(lines[0][0]) is not OLLAMA:
+                # The chunks of a stream, without the framing of one.
+                self._framing.stray(0, "lines of JSON", document)
             yield self._start()
             yield from _entries([one for one, _ in lines], lines, time_ns, self._framing)
             return

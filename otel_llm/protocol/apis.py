@@ -31,7 +31,8 @@ _BEDROCK = Kind("a Bedrock response")
 _COHERE = Kind("a Cohere chat")
 _EMBEDDINGS = Kind("embeddings")
 _GEMINI = Kind("a Gemini response")
-_OLLAMA = Kind("an Ollama response")
+OLLAMA = Kind("an Ollama chat", "ollama")
+_OLLAMA_GENERATE = Kind("an Ollama completion")
 _TEXT = Kind("a text completion")
 
 _MESSAGE_TYPES = frozenset(
@@ -70,7 +71,8 @@ _PATHS = (
     (re.compile(r":(?:streamG|g)enerateContent$"), _GEMINI),
     (re.compile(r"/embeddings$|:(?:batchE|e)mbedContents?$|/api/embed$"), _EMBEDDINGS),
     (re.compile(r"/model/[^/]+/(?:converse|invoke)(?:-stream|-with-response-stream)?$"), _BEDROCK),
-    (re.compile(r"/api/(?:chat|generate)$"), _OLLAMA),
+    (re.compile(r"/api/chat$"), OLLAMA),
+    (re.compile(r"/api/generate$"), _OLLAMA_GENERATE),
     (re.compile(r"/v[12]/chat$"), _COHERE),
 )
 
@@ -119,7 +121,7 @@ def _other(value: Mapping[str, Any], type_: str, object_: str) -> Kind | None:
     if object_:
         return Kind(f"an object {one_line(object_[:40])!r}")
     if isinstance(value.get("done"), bool) and ("message" in value or "response" in value):
-        return _OLLAMA
+        return OLLAMA if "message" in value else _OLLAMA_GENERATE
     if "b64_json" in of_data or ("created" in value and "url" in of_data):
         return Kind("images")
     message, inner = value.get("message"), value.get("response")

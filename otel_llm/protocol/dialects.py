@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from otel_llm.protocol import anthropic_request, mistral_chat
+from otel_llm.protocol import anthropic_request, mistral_chat, ollama_chat
 from otel_llm.protocol.anthropic_messages import MessageEvents
 from otel_llm.protocol.choice import Notice
 from otel_llm.protocol.fields import field, is_empty, text_of
@@ -17,6 +17,8 @@ from otel_llm.protocol.responses_api import ResponseEvents
 class Reader(Protocol):
     """Reads a response into a recording: the recording itself, or a translator in front of it."""
 
+    @property
+    def api(self) -> Api: ...
     def feed(self, chunk: Any, wait_started_ns: int, received_ns: int, /) -> list[Notice] | None: ...
     def read_response(self, response: Any, received_ns: int, /) -> list[Notice]: ...
 
@@ -25,10 +27,12 @@ _READERS: Mapping[Api, Callable[[Recording, ChatRequest | None], Reader]] = {
     "responses": ResponseEvents,
     "messages": MessageEvents,
     "mistral": mistral_chat.MistralEvents,
+    "ollama": ollama_chat.OllamaChunks,
 }
 _ARGUMENTS: Mapping[Api, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {
     "messages": anthropic_request.chat_arguments,
     "mistral": mistral_chat.chat_arguments,
+    "ollama": ollama_chat.chat_arguments,
 }
 
 
@@ -43,13 +47,16 @@ class EitherEvents:
 
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
+        self.api: Api = "chat"
+        """The API, once a chunk or event has shown it."""
         self._read: Callable[[Any, int, int], list[Notice] | None] | None = None
 
     def feed(self, event: Any, wait_started_ns: int, received_ns: int) -> list[Notice] | None:
         """Take one chunk or event, as `Recording.feed` does."""
         read = self._read
         if read is None:
-            read = self._read = reader_of(_api_of_event(event), self._recording).feed
+            self.api = _api_of_event(event)
+            read = self._read = reader_of(self.api, self._recording).feed
         return read(event, wait_started_ns, received_ns)
 
     def read_response(self, response: Any, received_ns: int) -> list[Notice]:
@@ -59,16 +66,25 @@ class EitherEvents:
             api = "responses"
         elif text_of(field(response, "type")) == "message" and field(response, "content") is not None:
             api = "messages"
+        elif _is_of_ollama(response):
+            api = "ollama"
+        self.api = api
         return reader_of(api, self._recording).read_response(response, received_ns)
 
 
 def _api_of_event(event: Any) -> Api:
     kind = text_of(field(event, "type"))
     if kind is None:
-        return "chat"
+        if _is_of_ollama(event):
+            return "ollama"
+        return "mistral" if field(field(event, "data"), "choices") is not None else "chat"
     if kind.startswith("response.") or (kind == "error" and is_empty(field(event, "error"))):
         return "responses"
     return "messages" if kind.startswith(("message_", "content_block_")) or kind in {"ping", "error"} else "chat"
+
+
+def _is_of_ollama(value: Any) -> bool:
+    return isinstance(field(value, "done"), bool) and field(value, "message") is not None
 
 
 def arguments_of(api: Api, kwargs: Mapping[str, Any]) -> Mapping[str, Any]:

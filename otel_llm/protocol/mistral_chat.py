@@ -11,7 +11,7 @@ Shapes: Mistral's API reference, "Chat Completion", and the models of the `mistr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from otel_llm.protocol.choice import Notice
 from otel_llm.protocol.fields import field, given, items_of
@@ -30,6 +30,8 @@ def chat_arguments(kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
 class MistralEvents:
     """Reads one response into `recording`: `feed` for each event, or `read_response` for an unstreamed one."""
+
+    api: Final = "mistral"
 
     def __init__(self, recording: Recording, _request: ChatRequest | None = None) -> None:
         self._recording = recording

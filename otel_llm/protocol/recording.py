@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from otel_llm.protocol.call_matching import LEGACY, Key, TextKey, begin_call, find_call
 from otel_llm.protocol.choice import CUTTING_FINISH_REASONS, Choice, Failure, Limits, Notice, Outcome, TagRewrite
@@ -65,6 +65,8 @@ class Recording:
 
     Facts can be read at any time; they are final once `end` returned. No method raises, whatever a server sends.
     """
+
+    api: Final = "chat"
 
     __slots__ = (
         "_by_index",

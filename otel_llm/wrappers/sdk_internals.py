@@ -22,6 +22,10 @@ _RAW_METHODS: Final = ("with_raw_response", "with_streaming_response")
 _BETA: Final = "openai.resources.beta"
 
 
+# The method of a client of Ollama's that sends all requests, whose arguments are the request's path and body.
+OLLAMA_SENDER: Final = "_request"
+
+
 def client_of(resource: object) -> Any:
     """The client that sends the requests of a resource, None if it has none."""
     return getattr(resource, "_client", None)
