@@ -169,7 +169,7 @@ class MistralInstrumentor(_SDKInstrumentor):
 class OllamaInstrumentor(_SDKInstrumentor):
     """Instruments `chat` of the `ollama` package, of its clients and of the module."""
 
-    _VERSIONS = "ollama >= 0.4, < 1"
+    _VERSIONS = "ollama >= 0.5, < 1"
     PLACES = (Place("ollama._client", ("Client", "AsyncClient"), "ollama", OLLAMA_METHODS),)
 
 

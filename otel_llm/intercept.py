@@ -15,8 +15,15 @@ from otel_llm.transparency.faults import attempt
 from otel_llm.transparency.proxies import FunctionWrapper
 from otel_llm.wrappers.method import Method, MethodWrapper
 from otel_llm.wrappers.mistral import MISTRAL_METHODS
+from otel_llm.wrappers.ollama import OLLAMA_METHODS
 from otel_llm.wrappers.patch import MANAGED_METHODS, METHODS
-from otel_llm.wrappers.sdk_internals import beta_completions_of, forget_raw_methods, has_method, resource_of
+from otel_llm.wrappers.sdk_internals import (
+    beta_completions_of,
+    forget_raw_methods,
+    has_method,
+    is_of_ollama,
+    resource_of,
+)
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
@@ -82,6 +89,8 @@ def _first_resource(client: Any) -> Any:
     if (messages := resource_of(client, "messages")) is not None:
         messages.create  # noqa: B018
         return messages
+    if is_of_ollama(client):
+        return client
     chat = client.chat
     if has_method(chat, "complete"):
         return chat
@@ -92,6 +101,9 @@ def _first_resource(client: Any) -> Any:
 def _intercept_client(client: Any, telemetry: Telemetry) -> None:
     if resource_of(client, "messages") is not None:
         holders = _intercept_messages(client, telemetry)
+    elif is_of_ollama(client):
+        _intercept(client, telemetry, "ollama", OLLAMA_METHODS)
+        return
     elif has_method(client.chat, "complete"):
         _intercept(client.chat, telemetry, "mistral", MISTRAL_METHODS)
         return

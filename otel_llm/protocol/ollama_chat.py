@@ -5,7 +5,7 @@ Shapes: Ollama's API reference, "Generate a chat message", and the models of the
 - A call comes whole in one line, with an object as its arguments. It has no index, and mostly no id; calls are numbered in
   the order in which they come. Arguments that are text are no object.
 - `done_reason` `stop`, or none at all, is the finish reason `tool_calls` if there were calls, else `stop`. `load` and
-  `unload` answer a request without messages, and are no answer of a model.
+  `unload` answer a request without messages.
 - In a conversation, a result belongs to the first call with its tool's name that has none, or to the first one at all.
   Calls without an id are numbered there, too: `#1`.
 - `options` hold the parameters of the model; `num_predict` is the most tokens of an answer.
@@ -33,8 +33,6 @@ _OPTIONS = {
     "frequency_penalty": "frequency_penalty",
     "presence_penalty": "presence_penalty",
 }
-# A request without messages has the model loaded, or removed from memory.
-_NO_ANSWERS = frozenset({"load", "unload"})
 
 
 class OllamaChunks:
@@ -90,7 +88,7 @@ class OllamaChunks:
             said["tool_calls"] = calls
         made: MadeChunk = {"model": field(chunk, "model"), "error": field(chunk, "error"), "choices": []}
         reason = self._finish_reason(chunk)
-        if message is not None and reason not in _NO_ANSWERS:
+        if message is not None:
             made["choices"] = [{"index": 0, "finish_reason": reason, place: said}]
         read, written = field(chunk, "prompt_eval_count"), field(chunk, "eval_count")
         if read is not None or written is not None:

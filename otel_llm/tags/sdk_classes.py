@@ -41,7 +41,7 @@ def whole_tool_call(message: Any, call: CallDelta) -> Any:
     if type(message) is JsonObject:
         return as_objects(fields)
     kind: Any = type(message)
-    return _class_with(kind, "tool_calls", "function")(**fields)
+    return class_in_field(kind, "tool_calls", "function")(**fields)
 
 
 @lru_cache(maxsize=256)
@@ -69,8 +69,8 @@ def _json_delta(call: CallDelta) -> JsonObject:
 @lru_cache(maxsize=256)
 def _delta_class(delta_class: Any) -> tuple[Callable[..., Any], bool, bool]:
     """The class of the tool-call deltas in a delta, and whether each of them needs a `type`, and its function a name."""
-    found = _class_with(delta_class, "tool_calls", "function")
-    return found, _is_required(found, "type"), _is_required(_class_with(found, "function", "name"), "name")
+    found = class_in_field(delta_class, "tool_calls", "function")
+    return found, _is_required(found, "type"), _is_required(class_in_field(found, "function", "name"), "name")
 
 
 def _is_required(model: type, name: str) -> bool:
@@ -80,7 +80,7 @@ def _is_required(model: type, name: str) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _class_with(model: Any, name: str, field: str) -> Any:
+def class_in_field(model: Any, name: str, field: str) -> Any:
     """The class that the field `name` of a model holds, and that has a field `field` itself."""
     for found in _classes_in(_annotation(model, name)):
         if field in _fields(found):

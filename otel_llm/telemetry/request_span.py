@@ -134,8 +134,8 @@ class RequestSpan:
             self._redact_request(Redaction(redact))
         if self._request.api == "responses":
             self._invocation.attributes[OPENAI_API_TYPE] = "responses"
-        elif self._request.api == "messages":
-            self._invocation.attributes[OTEL_LLM_API] = "messages"
+        elif self._request.api in {"messages", "ollama"}:
+            self._invocation.attributes[OTEL_LLM_API] = self._request.api
         if self._request.stream:
             self._invocation.request_stream = True
 

@@ -7,7 +7,7 @@ stream: the text that it held back and all further chunks reach the application 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from time import perf_counter_ns
 from types import AsyncGeneratorType, GeneratorType
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from otel_llm.protocol.choice import TagRewrite
 from otel_llm.protocol.request import Api
 from otel_llm.tags.event_stage import EventStage
 from otel_llm.tags.ids import new_call_id, new_short_id
+from otel_llm.tags.ollama_stage import OllamaStage
 from otel_llm.tags.pieces import Piece
 from otel_llm.tags.reasoning import KnownBeginnings, ThoughtReading
 from otel_llm.tags.response_objects import EventMaker
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from otel_llm.protocol.recording import Recording
 
 
+_STAGES: Mapping[Api, type[Stage | OllamaStage]] = {"mistral": EventStage, "ollama": OllamaStage}
 # The SDK has no field that thoughts could move to.
 _WITHOUT_THOUGHTS: frozenset[Api] = frozenset({"mistral"})
 # What the responses of each model showed, for all clients together.
@@ -46,13 +48,13 @@ class Rewriting:
         observer = _RecordingObserver(observation.recording)
         new_id = new_short_id if observation.provider == "mistral_ai" else new_call_id
         rewriter = Rewriter(observation.config.tool_call_tags, tools, observer, _thought_reading(observation), new_id)
-        self._stage: Stage | ResponseStage
+        self._stage: Stage | ResponseStage | OllamaStage
         if request is not None and request.api == "responses":
             self._events = EventMaker(None)
             self._stage = ResponseStage(rewriter, self._events)
         else:
             api = "chat" if request is None else request.api
-            self._stage = EventStage(rewriter) if api == "mistral" else Stage(rewriter)
+            self._stage = _STAGES.get(api, Stage)(rewriter)
         self._works = True
 
     def rewrite_response(self, response: Any) -> None:

@@ -54,6 +54,13 @@ def resource_of(client: Any, name: str) -> Any:
     return None
 
 
+def is_of_ollama(client: object) -> bool:
+    """Whether a client is one of Ollama's SDK, or derived from one."""
+    return any(kind.__module__ == "ollama._client" for kind in type(client).__mro__) and has_method(
+        client, OLLAMA_SENDER
+    )
+
+
 def traces_itself(resource: Any) -> bool:
     """Whether Mistral's SDK makes spans of its own for the requests of a resource."""
     hooks = getattr(getattr(resource.sdk_configuration, "_hooks", None), "before_request_hooks", ())
