@@ -13,6 +13,7 @@ from otel_llm.config import read_config
 from otel_llm.telemetry.handler import Telemetry, reject_other_objects
 from otel_llm.transparency.faults import attempt
 from otel_llm.wrappers import other_instrumentations
+from otel_llm.wrappers.huggingface import HUGGING_FACE_METHODS
 from otel_llm.wrappers.mistral import MISTRAL_METHODS
 from otel_llm.wrappers.ollama import OLLAMA_METHODS
 from otel_llm.wrappers.patch import MANAGED_METHODS, Place, RequestMethods
@@ -173,6 +174,21 @@ class OllamaInstrumentor(_SDKInstrumentor):
     PLACES = (Place("ollama._client", ("Client", "AsyncClient"), "ollama", OLLAMA_METHODS),)
 
 
+class HuggingFaceInstrumentor(_SDKInstrumentor):
+    """Instruments chat completions of the `InferenceClient` of the `huggingface_hub` package."""
+
+    _VERSIONS = "huggingface_hub >= 0.30, < 3"
+    PLACES = (
+        Place("huggingface_hub.inference._client", ("InferenceClient",), "huggingface", HUGGING_FACE_METHODS),
+        Place(
+            "huggingface_hub.inference._generated._async_client",
+            ("AsyncInferenceClient",),
+            "huggingface",
+            HUGGING_FACE_METHODS,
+        ),
+    )
+
+
 class CerebrasInstrumentor(_SDKInstrumentor):
     """Instruments chat completions of the `cerebras-cloud-sdk` package."""
 
@@ -195,4 +211,5 @@ def instrumentors() -> tuple[BaseInstrumentor, ...]:
         AnthropicInstrumentor(),
         MistralInstrumentor(),
         OllamaInstrumentor(),
+        HuggingFaceInstrumentor(),
     )

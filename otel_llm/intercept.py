@@ -13,6 +13,7 @@ from otel_llm.config import read_config, reject_unknown
 from otel_llm.telemetry.handler import Telemetry, reject_other_objects
 from otel_llm.transparency.faults import attempt
 from otel_llm.transparency.proxies import FunctionWrapper
+from otel_llm.wrappers.huggingface import HUGGING_FACE_METHODS
 from otel_llm.wrappers.method import Method, MethodWrapper
 from otel_llm.wrappers.mistral import MISTRAL_METHODS
 from otel_llm.wrappers.ollama import OLLAMA_METHODS
@@ -89,7 +90,7 @@ def _first_resource(client: Any) -> Any:
     if (messages := resource_of(client, "messages")) is not None:
         messages.create  # noqa: B018
         return messages
-    if is_of_ollama(client):
+    if is_of_ollama(client) or has_method(client, "chat_completion"):
         return client
     chat = client.chat
     if has_method(chat, "complete"):
@@ -103,6 +104,9 @@ def _intercept_client(client: Any, telemetry: Telemetry) -> None:
         holders = _intercept_messages(client, telemetry)
     elif is_of_ollama(client):
         _intercept(client, telemetry, "ollama", OLLAMA_METHODS)
+        return
+    elif has_method(client, "chat_completion"):
+        _intercept(client, telemetry, "huggingface", HUGGING_FACE_METHODS)
         return
     elif has_method(client.chat, "complete"):
         _intercept(client.chat, telemetry, "mistral", MISTRAL_METHODS)

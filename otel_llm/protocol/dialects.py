@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from otel_llm.protocol import anthropic_request, mistral_chat, ollama_chat
+from otel_llm.protocol import anthropic_request, huggingface_chat, mistral_chat, ollama_chat
 from otel_llm.protocol.anthropic_messages import MessageEvents
 from otel_llm.protocol.choice import Notice
 from otel_llm.protocol.fields import field, is_empty, text_of
@@ -28,6 +28,7 @@ _READERS: Mapping[Api, Callable[[Recording, ChatRequest | None], Reader]] = {
     "messages": MessageEvents,
     "mistral": mistral_chat.MistralEvents,
     "ollama": ollama_chat.OllamaChunks,
+    "huggingface": huggingface_chat.HuggingFaceChunks,
 }
 _ARGUMENTS: Mapping[Api, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {
     "messages": anthropic_request.chat_arguments,

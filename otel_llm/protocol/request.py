@@ -15,8 +15,9 @@ from otel_llm.protocol.item_kinds import is_left_to_server, is_tool_search, tool
 from otel_llm.protocol.past_calls import Conversation, read_conversation
 from otel_llm.protocol.request_text import RequestText
 
-Api = Literal["chat", "responses", "messages", "mistral", "ollama"]
-"""OpenAI's chat completions and responses, Anthropic's messages, Mistral's chat completions in its SDK's events, and Ollama's chat."""
+Api = Literal["chat", "responses", "messages", "mistral", "ollama", "huggingface"]
+"""OpenAI's chat completions and responses, Anthropic's messages, Mistral's chat completions in its SDK's events, Ollama's chat,
+and chat completions in Hugging Face's classes."""
 ToolChoiceMode = Literal["auto", "none", "required", "named"]
 
 

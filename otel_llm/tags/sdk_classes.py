@@ -2,7 +2,7 @@
 
 The names of the classes differ between SDKs, the names of the fields do not. So the class of a tool call is whatever
 the field `tool_calls` of a delta or a message holds. No SDK is imported here. The models are pydantic's, of version 1
-or 2. Raises LookupError if a model has no such field.
+or 2, or Hugging Face's data classes. Raises LookupError if a model has no such field.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ def whole_tool_call(message: Any, call: CallDelta) -> Any:
     if type(message) is JsonObject:
         return as_objects(fields)
     kind: Any = type(message)
-    return class_in_field(kind, "tool_calls", "function")(**fields)
+    found = class_in_field(kind, "tool_calls", "function")
+    return (found if _is_of_pydantic(found) else _made_by_parsing(found))(**fields)
 
 
 @lru_cache(maxsize=256)
@@ -70,6 +71,8 @@ def _json_delta(call: CallDelta) -> JsonObject:
 def _delta_class(delta_class: Any) -> tuple[Callable[..., Any], bool, bool]:
     """The class of the tool-call deltas in a delta, and whether each of them needs a `type`, and its function a name."""
     found = class_in_field(delta_class, "tool_calls", "function")
+    if not _is_of_pydantic(found):
+        return _made_by_parsing(found), True, False
     return found, _is_required(found, "type"), _is_required(class_in_field(found, "function", "name"), "name")
 
 
@@ -90,7 +93,17 @@ def class_in_field(model: Any, name: str, field: str) -> Any:
 
 def _fields(model: type) -> dict[str, Any]:
     """The fields of a pydantic model by name."""
-    return getattr(model, "model_fields", None) or getattr(model, "__fields__", None) or {}
+    names = ("model_fields", "__fields__", "__dataclass_fields__")
+    return next((found for name in names if (found := getattr(model, name, None))), {})
+
+
+def _is_of_pydantic(model: Any) -> bool:
+    return not hasattr(model, "__dataclass_fields__")
+
+
+def _made_by_parsing(model: Any) -> Callable[..., Any]:
+    """Makes an object of a data class that reads mappings by itself."""
+    return lambda **fields: model.parse_obj_as_instance(fields)
 
 
 def _annotation(model: type, name: str) -> Any:
@@ -98,8 +111,9 @@ def _annotation(model: type, name: str) -> Any:
     field = _fields(model).get(name)
     if field is None:
         raise LookupError(f"{model.__qualname__} has no field {name}")
-    # pydantic 1 keeps the annotation, without what it made of it, in `outer_type_`.
-    return getattr(field, "annotation", None) or getattr(field, "outer_type_", None)
+    # pydantic 1 keeps the annotation, without what it made of it, in `outer_type_`; a data class in `type`.
+    names = ("annotation", "outer_type_", "type")
+    return next((found for name in names if (found := getattr(field, name, None)) is not None), None)
 
 
 def _classes_in(annotation: Any) -> Iterator[type]:

@@ -109,7 +109,7 @@ class Method(NamedTuple):
 
 
 # The text of the other APIs is not rewritten.
-_REWRITTEN: frozenset[Api] = frozenset({"chat", "responses", "mistral", "ollama"})
+_REWRITTEN: frozenset[Api] = frozenset({"chat", "responses", "mistral", "ollama", "huggingface"})
 
 
 class MethodWrapper:

@@ -16,6 +16,7 @@ from otel_llm.observation import Observation
 from otel_llm.protocol.choice import TagRewrite
 from otel_llm.protocol.request import Api
 from otel_llm.tags.event_stage import EventStage
+from otel_llm.tags.huggingface_stage import HuggingFaceStage
 from otel_llm.tags.ids import new_call_id, new_short_id
 from otel_llm.tags.ollama_stage import OllamaStage
 from otel_llm.tags.pieces import Piece
@@ -31,7 +32,11 @@ if TYPE_CHECKING:
     from otel_llm.protocol.recording import Recording
 
 
-_STAGES: Mapping[Api, type[Stage | OllamaStage]] = {"mistral": EventStage, "ollama": OllamaStage}
+_STAGES: Mapping[Api, type[Stage | OllamaStage]] = {
+    "mistral": EventStage,
+    "ollama": OllamaStage,
+    "huggingface": HuggingFaceStage,
+}
 # The SDK has no field that thoughts could move to.
 _WITHOUT_THOUGHTS: frozenset[Api] = frozenset({"mistral"})
 # What the responses of each model showed, for all clients together.

@@ -22,7 +22,7 @@ def events(*values: dict[str, Any], named: bool = True) -> str:
 
 GEMINI = {"candidates": [{"content": {"parts": [{"text": "Hi"}], "role": "model"}, "finishReason": "STOP"}]}
 TEXT = {"id": "c", "object": "text_completion", "model": "m", "choices": [{"text": "Hi", "index": 0}]}
-OLLAMA = {"model": "m", "created_at": "2026", "message": {"role": "assistant", "content": "Hi"}, "done": False}
+OLLAMA = {"model": "m", "created_at": "2026", "response": "Hi", "done": False}
 COHERE = {"id": "x", "message": {"role": "assistant", "content": [{"type": "text", "text": "Hi"}]}}
 BODIES: dict[str, tuple[str, str]] = {
     "an Anthropic completion": (
@@ -43,8 +43,8 @@ BODIES: dict[str, tuple[str, str]] = {
         "embeddings",
     ),
     "a list of models": (json.dumps({"object": "list", "data": [{"object": "model"}]}), "a list of models"),
-    "Ollama's lines": ("\n".join(map(json.dumps, [OLLAMA, {**OLLAMA, "done": True}])), "an Ollama response"),
-    "an Ollama response": (json.dumps({**OLLAMA, "done": True}), "an Ollama response"),
+    "Ollama's lines": ("\n".join(map(json.dumps, [OLLAMA, {**OLLAMA, "done": True}])), "an Ollama completion"),
+    "an Ollama completion": (json.dumps({**OLLAMA, "done": True}), "an Ollama completion"),
     "a Cohere chat": (json.dumps({**COHERE, "finish_reason": "COMPLETE"}), "a Cohere chat"),
     "a Cohere stream": (events({"type": "message-start"}, {"type": "content-delta"}), "a Cohere chat"),
     "a Bedrock response": (
@@ -120,7 +120,7 @@ PATHS = {
     "https://x/v1beta/models/m:streamGenerateContent?alt=sse": "a Gemini response",
     "https://x/v1/embeddings": "embeddings",
     "https://bedrock/model/m/converse-stream": "a Bedrock response",
-    "http://localhost:11434/api/chat": "an Ollama response",
+    "http://localhost:11434/api/generate": "an Ollama completion",
     "https://x/v1/engines/davinci/completions": "a text completion",
 }
 
