@@ -14,6 +14,7 @@ from otel_llm.telemetry.handler import Telemetry, reject_other_objects
 from otel_llm.transparency.faults import attempt
 from otel_llm.wrappers import other_instrumentations
 from otel_llm.wrappers.huggingface import HUGGING_FACE_METHODS
+from otel_llm.wrappers.litellm import LITELLM_CHAT, LITELLM_RESPONSES
 from otel_llm.wrappers.mistral import MISTRAL_METHODS
 from otel_llm.wrappers.ollama import OLLAMA_METHODS
 from otel_llm.wrappers.patch import MANAGED_METHODS, Place, RequestMethods
@@ -189,6 +190,19 @@ class HuggingFaceInstrumentor(_SDKInstrumentor):
     )
 
 
+class LiteLLMInstrumentor(_SDKInstrumentor):
+    """Instruments completions and responses of the `litellm` package, also those of its Router."""
+
+    _VERSIONS = "litellm >= 1.80, < 2"
+    PLACES = (
+        Place("litellm.main", (), "chat", LITELLM_CHAT),
+        Place("litellm.responses.main", (), "responses", LITELLM_RESPONSES),
+        # Which has its functions from these modules.
+        Place("litellm", (), "chat", LITELLM_CHAT),
+        Place("litellm", (), "responses", LITELLM_RESPONSES),
+    )
+
+
 class CerebrasInstrumentor(_SDKInstrumentor):
     """Instruments chat completions of the `cerebras-cloud-sdk` package."""
 
@@ -212,4 +226,5 @@ def instrumentors() -> tuple[BaseInstrumentor, ...]:
         MistralInstrumentor(),
         OllamaInstrumentor(),
         HuggingFaceInstrumentor(),
+        LiteLLMInstrumentor(),
     )

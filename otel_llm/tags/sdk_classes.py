@@ -7,12 +7,17 @@ or 2, or Hugging Face's data classes. Raises LookupError if a model has no such 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, get_args
 
 from otel_llm.tags.json_objects import JsonObject, as_objects
 from otel_llm.tags.writers import CallDelta
+
+
+# LiteLLM's models take most of their fields in their constructors only. The classes are in the same module.
+_BESIDE = {"Delta": "ChatCompletionDeltaToolCall", "Message": "ChatCompletionMessageToolCall"}
 
 
 def tool_call_delta(delta: Any, call: CallDelta) -> Any:
@@ -85,10 +90,21 @@ def _is_required(model: type, name: str) -> bool:
 @lru_cache(maxsize=256)
 def class_in_field(model: Any, name: str, field: str) -> Any:
     """The class that the field `name` of a model holds, and that has a field `field` itself."""
+    beside = _class_beside(model)
+    if beside is not None:
+        return beside
     for found in _classes_in(_annotation(model, name)):
         if field in _fields(found):
             return found
     raise LookupError(f"{name} of {model.__qualname__} has no class with a {field}")
+
+
+def _class_beside(model: Any) -> Any:
+    """The class of calls for a delta or a message of LiteLLM's, whose fields do not name it; None for other models."""
+    name = _BESIDE.get(model.__name__)
+    if name is None or not model.__module__.startswith("litellm."):
+        return None
+    return vars(sys.modules[model.__module__]).get(name)
 
 
 def _fields(model: type) -> dict[str, Any]:

@@ -151,6 +151,9 @@ _READS: Final = {
     # Mistral's.
     "stream_events": ".eventstreaming",
     "stream_events_async": ".eventstreaming",
+    # Of LiteLLM's responses.
+    "__next__": ".streaming_iterator",
+    "__anext__": ".streaming_iterator",
 }
 
 
