@@ -1,9 +1,9 @@
 """What an Ollama server sends, as steps for :class:`~otel_llm.demo.scripted_server.ScriptedServer`: lines of JSON.
 
-    >>> from otel_llm.demo.scripted_ollama import answer_lines, call, says
-    >>> from otel_llm.demo.scripted_server import ScriptedServer
-    >>> with ScriptedServer(answer_lines(says("Sure."), says(calls=[call("add_task", {"title": "a"})]))) as server:
-    ...     client = ollama.Client(host=server.base_url.removesuffix("/v1"))
+>>> from otel_llm.demo.scripted_ollama import answer_lines, call, says
+>>> from otel_llm.demo.scripted_server import ScriptedServer
+>>> with ScriptedServer(answer_lines(says("Sure."), says(calls=[call("add_task", {"title": "a"})]))) as server:
+...     client = ollama.Client(host=server.base_url.removesuffix("/v1"))
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Chunks of chat completions in the classes of Hugging Face's SDK.  Pure.
 
-The classes are data classes and mappings in one, whose attributes count, and their servers' APIs are OpenAI's. The recording reads pydantic's
-models faster than anything else, so a plain delta is put into a chunk that is reused, and anything else into mappings.
+The classes are data classes and mappings in one, whose attributes count, and their servers' APIs are OpenAI's. The
+recording reads pydantic's models faster than anything else, so a plain delta is put into a chunk that is reused, and
+anything else into mappings.
 
 Text Generation Inference has sent one call where others have a list of calls.
 Source: the models of the `huggingface_hub` package (`inference/_generated/types/chat_completion.py`).
@@ -71,10 +72,7 @@ _OF_ALL = frozenset({"role", "content", "tool_calls", "tool_call_id"})
 
 def _has_no_more(delta: Any) -> bool:
     """Whether a delta says nothing in other fields, such as thoughts."""
-    for key, value in delta.__dict__.items():
-        if key not in _OF_ALL and value:
-            return False
-    return True
+    return not any(value for key, value in delta.__dict__.items() if key not in _OF_ALL)
 
 
 def _plain_chunk(chunk: Any, place: str) -> MadeChunk:
@@ -88,7 +86,9 @@ def _plain_choice(choice: Any, place: str) -> MadeChunk:
     if made.get(place) is not None:
         made[place] = said = _plain(made[place])
         calls = said.get("tool_calls")
-        said["tool_calls"] = [_plain_call(call) for call in ([calls] if isinstance(calls, Mapping) else items_of(calls))]
+        said["tool_calls"] = [
+            _plain_call(call) for call in ([calls] if isinstance(calls, Mapping) else items_of(calls))
+        ]
     return made
 
 

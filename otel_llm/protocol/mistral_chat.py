@@ -3,8 +3,8 @@
 Shapes: Mistral's API reference, "Chat Completion", and the models of the `mistralai` package. The readings:
 
 - A field that the server did not send is an object of a class `Unset`, and is absent.
-- The SDK fills in an id, the word `null`, and the index 0 for a call that came without them. These are absent, and so is
-  the id `null` that the server sends in later deltas of a call.
+- The SDK fills in an id, the word `null`, and the index 0 for a call that came without them. These are absent, and so
+  is the id `null` that the server sends in later deltas of a call.
 - A content may be a list of parts, of which those of the type `thinking` are reasoning (see `message_text.py`).
 """
 

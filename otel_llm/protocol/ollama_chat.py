@@ -2,8 +2,8 @@
 
 Shapes: Ollama's API reference, "Generate a chat message", and the models of the `ollama` package. The readings:
 
-- A call comes whole in one line, with an object as its arguments. It has no index, and mostly no id; calls are numbered in
-  the order in which they come. Arguments that are text are no object.
+- A call comes whole in one line, with an object as its arguments. It has no index, and mostly no id; calls are numbered
+  in the order in which they come. Arguments that are text are no object.
 - `done_reason` `stop`, or none at all, is the finish reason `tool_calls` if there were calls, else `stop`. `load` and
   `unload` answer a request without messages.
 - In a conversation, a result belongs to the first call with its tool's name that has none, or to the first one at all.

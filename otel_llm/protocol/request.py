@@ -16,8 +16,8 @@ from otel_llm.protocol.past_calls import Conversation, read_conversation
 from otel_llm.protocol.request_text import RequestText
 
 Api = Literal["chat", "responses", "messages", "mistral", "ollama", "huggingface"]
-"""OpenAI's chat completions and responses, Anthropic's messages, Mistral's chat completions in its SDK's events, Ollama's chat,
-and chat completions in Hugging Face's classes."""
+"""OpenAI's chat completions and responses, Anthropic's messages, Ollama's chats, and chat completions in the classes of
+Mistral's and Hugging Face's SDKs."""
 ToolChoiceMode = Literal["auto", "none", "required", "named"]
 
 

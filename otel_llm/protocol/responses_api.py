@@ -16,7 +16,7 @@ Events and their fields: the OpenAI API reference, "Responses: streaming events"
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from otel_llm.protocol.choice import Notice
 from otel_llm.protocol.fields import field, index_of, is_a, is_empty, items_of, text_of

@@ -1,7 +1,7 @@
 """Rewrites the tool calls in the text of Hugging Face's chunks, which are data classes and mappings in one.  Pure.
 
-Both forms say the same, and each object holds the one that the other made of its parts when it was made. So a chunk whose
-attributes were changed has its items made again.
+Both forms say the same, but the items hold mappings where the attributes hold objects, made once for all. So a chunk
+whose attributes were changed has its items made again.
 """
 
 from __future__ import annotations

@@ -36,8 +36,8 @@ class Observer:
 class Rewriter:
     """Begins the rewriting of each text of a response.
 
-    `tools`: the declared tools by name, None if they are not known. `thoughts`: how thoughts are read. `new_id`: makes the
-    id of a call.
+    `tools`: the declared tools by name, None if they are not known. `thoughts`: how thoughts are read. `new_id`: makes
+    the id of a call.
     """
 
     def __init__(

@@ -15,7 +15,6 @@ from typing import Any, get_args
 from otel_llm.tags.json_objects import JsonObject, as_objects
 from otel_llm.tags.writers import CallDelta
 
-
 # LiteLLM's models take most of their fields in their constructors only. The classes are in the same module.
 _BESIDE = {"Delta": "ChatCompletionDeltaToolCall", "Message": "ChatCompletionMessageToolCall"}
 
@@ -74,7 +73,7 @@ def _json_delta(call: CallDelta) -> JsonObject:
 
 @lru_cache(maxsize=256)
 def _delta_class(delta_class: Any) -> tuple[Callable[..., Any], bool, bool]:
-    """The class of the tool-call deltas in a delta, and whether each of them needs a `type`, and its function a name."""
+    """What makes the tool-call deltas in a delta, and whether each of them needs a `type`, and its function a name."""
     found = class_in_field(delta_class, "tool_calls", "function")
     if not _is_of_pydantic(found):
         return _made_by_parsing(found), True, False

@@ -14,8 +14,9 @@ from otel_llm.wrappers.method import Method
 
 _PROVIDER = "huggingface"
 _ROUTER = "https://router.huggingface.co"
-# Providers by their names in the SDK, where the name in telemetry is another. A key of Hugging Face's is for its router.
+# Providers by their names in the SDK, where the name in telemetry is another.
 _PROVIDERS = {"fireworks-ai": "fireworks", "hf-inference": _PROVIDER, "auto": _PROVIDER}
+# How keys begin that are for its router, whatever the provider.
 _KEYS = "hf_"
 
 

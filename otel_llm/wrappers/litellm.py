@@ -1,7 +1,7 @@
 """The functions of LiteLLM that make requests, and where these go.
 
-LiteLLM calls the SDK of OpenAI for some providers, and its own HTTP client for others. Its Router calls these functions,
-once for each deployment that it tries.
+LiteLLM calls the SDK of OpenAI for some providers, and its own HTTP client for others. Its Router calls these
+functions, once for each deployment that it tries.
 """
 
 from __future__ import annotations
@@ -69,9 +69,9 @@ def _resolved(model: Any, provider: Any, base_url: str | None) -> tuple[Any, str
         return model, text_of(provider), None
     prefix = name.partition("/")[0]
     # It prints advice on the standard output if it does not know the provider, and does so again when it is called.
-    if text_of(provider) is None and base_url is None and prefix not in litellm.provider_list:
-        if name not in litellm.model_cost:
-            return model, None, None
+    is_known = prefix in litellm.provider_list or name in litellm.model_cost
+    if text_of(provider) is None and base_url is None and not is_known:
+        return model, None, None
     found = litellm.get_llm_provider(model=name, custom_llm_provider=provider, api_base=base_url)
     return text_of(found[0]) or model, text_of(found[1]), text_of(found[3])
 

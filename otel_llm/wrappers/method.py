@@ -104,8 +104,8 @@ class Method(NamedTuple):
     is_manager: bool = False
     """It returns a context manager, which makes the request when it is entered."""
     server: Callable[[Any, Mapping[str, Any]], Server] | None = None
-    """Takes the resource, and the request's keyword arguments; returns the server that gets the request. Without it, the
-    resource's client has its URL."""
+    """Takes the resource, and the request's keyword arguments; returns the server that gets the request. Without it,
+    the resource's client has its URL."""
 
 
 # The text of the other APIs is not rewritten.

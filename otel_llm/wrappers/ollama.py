@@ -16,9 +16,7 @@ from otel_llm.wrappers.sdk_internals import OLLAMA_SENDER, client_of
 _CHAT = "/api/chat"
 
 
-def _arguments(
-    _wrapped: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Mapping[str, Any] | None:
+def _arguments(_wrapped: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Mapping[str, Any] | None:
     body = kwargs.get("json")
     return body if _CHAT in args and isinstance(body, Mapping) else None
 

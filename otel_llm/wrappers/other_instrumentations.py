@@ -38,7 +38,9 @@ def warn_of_own_spans(package: str) -> None:
     """Warn, once, that an SDK makes spans itself, because the application switched that on."""
     if package not in _named:
         _named.add(package)
-        _logger.warning("%s traces requests itself, so each of them also has a span of the SDK's inside of ours.", package)
+        _logger.warning(
+            "%s traces requests itself, so each of them also has a span of its own inside of ours.", package
+        )
 
 
 def forget() -> None:

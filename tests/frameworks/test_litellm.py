@@ -1,7 +1,7 @@
 """LiteLLM over HTTP: one span a request, also where it calls the SDK of OpenAI, and rewriting of its chunks.
 
-It is not among the packages that all tests have: its requirements are older than those of other SDKs, and importing it takes
-seconds. `nox -s frameworks` has it.
+It is not among the packages that all tests have: its requirements are older than those of other SDKs, and importing it
+takes seconds. `nox -s frameworks` has it.
 """
 
 from __future__ import annotations
@@ -152,9 +152,7 @@ def tells_the_healthy_story(seen: Seen) -> None:
 @pytest.mark.parametrize(
     ("model", "provider"), [("openai/tiny", "openai"), ("hosted_vllm/tiny", "vllm"), ("deepseek/tiny", "deepseek")]
 )
-async def test_a_stream(
-    connect: Any, serve: Serve, instrument: Callable[..., Seen], model: str, provider: str
-) -> None:
+async def test_a_stream(connect: Any, serve: Serve, instrument: Callable[..., Seen], model: str, provider: str) -> None:
     caller = connect(serve(*HEALTHY))
     bare_stream = await caller.complete(stream=True, model=model)
     bare = await caller.read(bare_stream)

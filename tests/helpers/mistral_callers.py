@@ -10,7 +10,7 @@ from typing import Any
 
 from otel_llm.demo.scripted_server import ScriptedServer
 
-if find_spec("mistralai.client") is not None and find_spec("mistralai.client.sdk") is not None:
+if find_spec("mistralai.sdk") is None:
     from mistralai.client import Mistral
 else:
     # Before 2.0.

@@ -109,7 +109,9 @@ async def test_a_stream(connect: Any, serve: Serve, instrument: Callable[..., Se
 
 async def test_a_whole_response(connect: Any, serve: Serve, instrument: Callable[..., Seen]) -> None:
     call = {"id": "call_1", "type": "function", "function": {"name": "add_task", "arguments": ARGUMENTS}}
-    caller = connect(serve(Answer(completion({"content": "Sure.", "reasoning": "hm", "tool_calls": [call]}, "tool_calls"))))
+    caller = connect(
+        serve(Answer(completion({"content": "Sure.", "reasoning": "hm", "tool_calls": [call]}, "tool_calls")))
+    )
     bare = await caller.chat()
     seen = instrument()
     assert dumped([await caller.chat()]) == dumped([bare])

@@ -1,4 +1,4 @@
-"""The private parts of the SDKs of Mistral and Ollama that this package reads, each exercised on the one that is installed.
+"""The private parts of the SDKs of Mistral and Ollama that this package reads, each exercised on the installed one.
 
 A failure says what users lose with that version of the SDK; the place to adapt is `otel_llm/wrappers/sdk_internals.py`.
 """
@@ -68,8 +68,8 @@ def test_a_stream_of_mistral_that_ends_is_told_from_one_that_is_closed(serve: Se
             else:
                 stream.response.close()
     assert (closes[0], closes[-1]) == (True, False), (
-        "mistralai: the generator of a stream is not `stream_events` of a module `eventstreaming`. A stream that was read"
-        " to its end ends as `closed`."
+        "mistralai: the generator of a stream is not `stream_events` of a module `eventstreaming`. A stream that was"
+        " read to its end ends as `closed`."
     )
 
 
