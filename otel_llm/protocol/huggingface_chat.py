@@ -94,7 +94,9 @@ def _plain_choice(choice: Any, place: str) -> MadeChunk:
 
 def _plain_call(call: Any) -> MadeChunk:
     made = _plain(call)
-    return {**made, "function": _plain(made.get("function"))}
+    if made.get("function") is not None:
+        made["function"] = _plain(made["function"])
+    return made
 
 
 def _plain(thing: Any) -> MadeChunk:

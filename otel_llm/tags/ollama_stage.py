@@ -147,7 +147,8 @@ def _made(message: Any, call: CallDelta) -> Any:
         return None
     if not isinstance(arguments, dict):
         return None
-    make = class_in_field(type(message), "tool_calls", "function")
+    kind: Any = type(message)
+    make = class_in_field(kind, "tool_calls", "function")
     return make(function={"name": call.name or "", "arguments": arguments})
 
 

@@ -293,7 +293,8 @@ async def test_one_client(connect: Any, serve: Serve, seen: Seen, by_alias: bool
 
 def joined(parts: list[Any], place: str = "delta") -> tuple[str, list[list[str]], str]:
     """The text, the calls by name and arguments, and the thoughts. Attributes and items say the same."""
-    said, thoughts, calls = "", "", {}
+    said, thoughts = "", ""
+    calls: dict[int, list[str]] = {}
     for part in parts:
         choice = part.choices[0]
         message, item = getattr(choice, place), dict.get(part, "choices")[0]  # type: ignore[index]

@@ -215,7 +215,7 @@ async def test_a_task_that_is_cancelled(serve: Serve, instrument: Callable[..., 
         [Answer({"detail": []}, status=422)],
         [*HEALTHY[:3], Drop()],
         [*HEALTHY[:3], {"object": "error", "message": "overloaded"}],
-        [*HEALTHY[:3], {**chunk(), "choices": [{"index": 0, "delta": {"tool_calls": [{"id": "x"}]}}]}],
+        [*HEALTHY[:3], chunk({"tool_calls": [{"id": "x"}]})],
         [*HEALTHY[:3], b"data: {\n\n"],
     ],
     ids=["refused", "invalid", "dropped", "error", "no function", "no JSON"],
@@ -358,7 +358,8 @@ async def test_the_server_of_one_request(connect: Any, serve: Serve, instrument:
 
 def rewritten(events: list[Any]) -> tuple[str, list[tuple[str, str]], set[str]]:
     """The text, the calls by name and arguments, and their ids."""
-    said, calls, ids = "", {}, set()
+    said, ids = "", set()
+    calls: dict[int, tuple[str, str]] = {}
     for event in events:
         delta = event.data.choices[0].delta
         said += delta.content or ""

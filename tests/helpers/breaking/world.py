@@ -15,12 +15,22 @@ import anthropic
 import openai
 import pytest
 
-from otel_llm import AnthropicInstrumentor, OpenAIInstrumentor, intercept_llm_requests, observation
+from otel_llm import (
+    AnthropicInstrumentor,
+    HuggingFaceInstrumentor,
+    MistralInstrumentor,
+    OllamaInstrumentor,
+    OpenAIInstrumentor,
+    intercept_llm_requests,
+    observation,
+)
 from otel_llm.demo.scripted_server import ScriptedServer
+from otel_llm.intercept import InterceptedMethod
 from otel_llm.tags.reasoning import KnownBeginnings
 from otel_llm.telemetry import provider
 from otel_llm.testing.unobserved import listening
 from otel_llm.wrappers import other_instrumentations, rewritten_stream
+from tests.helpers import huggingface_callers, mistral_callers, ollama_callers
 from tests.helpers.seen import Seen
 
 if TYPE_CHECKING:
@@ -61,6 +71,11 @@ class Run:
         self.async_client: Any = world.async_client.copy()
         self.anthropic: Any = world.anthropic.copy()
         self.async_anthropic: Any = world.async_anthropic.copy()
+        # These have no copies, and nothing that they cache.
+        self.mistral = world.mistral.client
+        self.ollama = world.ollama.client
+        self.async_ollama = world.async_ollama.client
+        self.hugging_face = world.hugging_face.client
 
     @property
     def seen(self) -> Seen:
@@ -110,6 +125,10 @@ class World:
         options["base_url"] = self._server.base_url.removesuffix("/v1")
         self.anthropic = anthropic.Anthropic(api_key="unused", **options)
         self.async_anthropic = anthropic.AsyncAnthropic(api_key="unused", **options)
+        self.mistral = mistral_callers.Caller(self._server)
+        self.ollama = ollama_callers.Caller(self._server)
+        self.async_ollama = ollama_callers.AsyncCaller(self._server)
+        self.hugging_face = huggingface_callers.Caller(self._server)
         self.loop = asyncio.new_event_loop()
         self.seen = Seen()
 
@@ -118,6 +137,9 @@ class World:
         self.anthropic.close()
         self.loop.run_until_complete(self.async_client.close())
         self.loop.run_until_complete(self.async_anthropic.close())
+        for caller in (self.mistral, self.ollama, self.async_ollama, self.hugging_face):
+            self.loop.run_until_complete(caller.close())
+        self.loop.run_until_complete(self.mistral.client.sdk_configuration.async_client.aclose())
         self.loop.close()
         self._server.close()
 
@@ -153,7 +175,13 @@ class World:
     def _observing(self, scenario: Scenario, run: Run) -> Iterator[None]:
         match scenario.by:
             case "instrumentor":
-                instrumentors = OpenAIInstrumentor(), AnthropicInstrumentor()
+                instrumentors = (
+                    OpenAIInstrumentor(),
+                    AnthropicInstrumentor(),
+                    MistralInstrumentor(),
+                    OllamaInstrumentor(),
+                    HuggingFaceInstrumentor(),
+                )
                 for instrumentor in instrumentors:
                     instrumentor.instrument(**self.seen.providers, **scenario.options, skip_dep_check=True)
                 try:
@@ -165,9 +193,14 @@ class World:
                 with listening(lambda _observation: None):
                     yield
             case "client":
-                for client in (run.client, run.async_client, run.anthropic, run.async_anthropic):
+                clients = (run.client, run.async_client, run.anthropic, run.async_anthropic)
+                others = (run.mistral, run.ollama, run.async_ollama, run.hugging_face)
+                for client in (*clients, *others):
                     intercept_llm_requests(client, **self.seen.providers, **scenario.options)
                 yield
+                for owner in (run.mistral.chat, *others):
+                    for name in [name for name, value in vars(owner).items() if isinstance(value, InterceptedMethod)]:
+                        delattr(owner, name)
             case "itself":
                 yield
 
