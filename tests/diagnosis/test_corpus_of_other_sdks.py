@@ -1,4 +1,4 @@
-"""The labelled chat completions have the anomalies of their labels in the classes of Mistral's and Hugging Face's SDKs, too.
+"""The labelled chat completions have the anomalies of their labels in the classes of other SDKs, too.
 
 Many of them are no streams of these servers; what counts is that an SDK's classes are read as the bytes are.
 """
