@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from otel_llm.diagnosis.declarations import is_schema
-from otel_llm.protocol.json_values import parse_strictly
+from otel_llm.protocol.json_values import strict_value
 from otel_llm.protocol.request import Tool
 from otel_llm.tags.control_tokens import BARS
 from otel_llm.tags.cursor import Cursor
@@ -189,7 +189,7 @@ def _read_invokes(text: str, tools: Mapping[str, Tool]) -> tuple[list[str], int]
 
 def _declares(arguments: str, text: str, tool: Tool) -> bool:
     """Whether the arguments are a schema, or parameters that have a type and no value."""
-    value = _json(arguments)
+    value = strict_value(arguments)
     if not isinstance(value, dict):
         return False
     return is_schema(value, tool) or (bool(value) and not any(value.values()) and _TYPED.search(text) is not None)
@@ -223,7 +223,7 @@ def _in_fence(body: str, tools: Mapping[str, Tool]) -> list[str] | None:
     if lines and all(lines):
         return [name for line in lines for name in line or ()]
     first, _, rest = body.partition("\n")
-    if first.strip() in tools and isinstance(_json(rest), dict):
+    if first.strip() in tools and isinstance(strict_value(rest), dict):
         return [first.strip()]
     calls = calls_in(f"[{body}]") if "(" in body else None
     return [name for name, _ in calls] if calls and all(name in tools for name, _ in calls) else None
@@ -232,7 +232,7 @@ def _in_fence(body: str, tools: Mapping[str, Tool]) -> list[str] | None:
 def _called(match: re.Match[str], text: str, tools: Mapping[str, Tool]) -> _Found | None:
     names = [word for word in re.findall(r"[\w.\-:/]+", match["head"]) if word in tools]
     end = _end_of_object(text, match.end()) if len(names) == 1 else None
-    arguments = None if end is None else _json(text[match.end() : end])
+    arguments = None if end is None else strict_value(text[match.end() : end])
     if end is None or not isinstance(arguments, dict) or is_schema(arguments, tools[names[0]]):
         return None
     closing = re.compile(r"\s*\)?\s*\]").match(text, end)
@@ -275,16 +275,9 @@ def _in_whole_text(text: str, tools: Mapping[str, Tool]) -> list[str] | None:
     text = text.strip()
     if text[:1] not in {"{", "["} or len(text) > 4 * _LONGEST:
         return None
-    value = _json(text)
+    value = strict_value(text)
     names = list(_called_in(value, tools, 0)) if isinstance(value, (dict, list)) else []
     return [name for name in names if name is not None] if names and all(name in tools for name in names) else None
-
-
-def _json(text: str) -> Any:
-    try:
-        return parse_strictly(text)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _called_in(value: Any, tools: Mapping[str, Tool], depth: int, within: str = "") -> Iterator[str | None]:
@@ -317,7 +310,7 @@ def _name_of(value: Mapping[str, Any], others: set[str], tools: Mapping[str, Too
         return None
     name, arguments = value[names[0]], value[bodies[0]]
     if isinstance(arguments, str):
-        arguments = _json(arguments)
+        arguments = strict_value(arguments)
     if not isinstance(name, str) or not isinstance(arguments, dict):
         return None
     if within == "function" and bodies[0] == "parameters" and not arguments:

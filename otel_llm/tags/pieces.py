@@ -60,6 +60,7 @@ class PieceBuffer:
         "_pending",
         "_pieces",
         "at_line_start",
+        "at_start",
         "began_at",
         "committed",
         "count",
@@ -80,6 +81,8 @@ class PieceBuffer:
         """Whether what is being read is a call for sure."""
         self.began_at = 0
         """Where the last call began: how many characters of all that were fed stand before it."""
+        self.at_start = True
+        """Whether nothing has been read so far."""
         self.at_line_start = True
         """Whether there is only white space before the next character, in its line or since the last call."""
         self.in_line_head = True
@@ -90,6 +93,13 @@ class PieceBuffer:
         """The last `TAIL` characters of text before the next one."""
         self.unwritten: Callable[[], str] | None = None
         """Returns what was read of a value and has not been emitted yet, as it came."""
+
+    def begin_text(self) -> None:
+        """Another text begins."""
+        self.reset()
+        self.at_start = self.at_line_start = self.in_line_head = True
+        self.tail = ""
+        self.mentioned = None
 
     def begin(self, format_name: str, *, verbatim: bool = False, opening: str = "") -> ParsedCall:
         """A call begins. `opening` is the markup before it; only the first call of a block gets it."""
@@ -127,6 +137,7 @@ class PieceBuffer:
         if piece.kind == "end":
             self.at_line_start = self.in_line_head = True
         elif piece.kind == "text":
+            self.at_start = False
             self.tail = (self.tail + piece.text)[-TAIL:]
             _, line_break, line = piece.text.rpartition("\n")
             if line_break:

@@ -94,7 +94,7 @@ class ThoughtReading:
             return
         if scanner.lone_closing is not None:
             self._beginnings.learn(self._key, scanner.lone_closing)
-        elif scanner.expected_inside and not scanner.closed_inside and finish_reason not in {None, "length"}:
+        elif scanner.lacks_thoughts and finish_reason not in {None, "length"}:
             self._beginnings.learn(self._key, None)
 
 

@@ -4,10 +4,8 @@ The rules:
 
 - Each opening marker of the table (`formats.py`) begins a call if what follows reads as one. Otherwise it is text. If
   families share a marker, what follows decides between them.
-- Markers that are only mentioned are text: in a code span, in a code fence of any language but `tool_code`, in
-  thoughts (see `thought_marks.py`), and in a message that its header addresses to the user (see `messages.py`).
-  Thoughts and fences that are never closed go on to the end of the text, except that calls by control tokens, or with
-  a name behind `<tool_call>`, which end such thoughts and the text, count.
+- Markers that are only mentioned are text: in code (see `code_blocks.py`), in thoughts, and in a message that its
+  header addresses to the user (see `marked_thoughts.py`). Fences that are never closed go on to the end of the text.
 - Where the prompt opened the thoughts, the text begins inside of them. Only the caller can know; the scanner reports a
   closing mark without an opening one.
 - Calls without a marker: see `unmarked.py`.
@@ -22,97 +20,17 @@ The result does not depend on how the text is cut into chunks.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 from otel_llm.protocol.request import Tool
 from otel_llm.tags import unmarked
-from otel_llm.tags.brackets import MOST_HELD
-from otel_llm.tags.cursor import Cursor, Step, literal, one_of, peek, run, until, white
-from otel_llm.tags.formats import FORMATS, Format
+from otel_llm.tags.code_blocks import code
+from otel_llm.tags.cursor import Cursor, Step, one_of, peek, white
 from otel_llm.tags.grammars import Context
-from otel_llm.tags.messages import ANSWERS, ANSWERS_AT_START, NEXT_MESSAGE
+from otel_llm.tags.marked_thoughts import MarkReader
+from otel_llm.tags.openings import LINE_TRIGGER, LINE_WORDS, START_WORDS, TRIGGER, WORDS, find_other, formats_of
 from otel_llm.tags.pieces import Piece, PieceBuffer
-from otel_llm.tags.thought_marks import (
-    ANSWER_MARKS,
-    AT_START,
-    CLOSING_MARKS,
-    LONE_ANSWER_MARKS,
-    MOST_SUFFIX,
-    NEAR,
-    SUFFIX,
-    SUFFIXED,
-    SUFFIXED_CLOSING,
-    TAIL,
-    THOUGHT_MARKS,
-    Answer,
-    BacktickCount,
-    closes,
-    closing_of,
-    opens,
-    stops_of,
-)
-
-
-def _openers(at: str) -> dict[str, list[Format]]:
-    openers: dict[str, list[Format]] = {}
-    for entry in FORMATS:
-        if entry.at == at and entry.grammar is not None:
-            for opener in entry.openers:
-                # A grammar that reads no call does not read one under another name.
-                if not opener.startswith("`") and all(
-                    entry.grammar is not one.grammar for one in openers.get(opener, ())
-                ):
-                    openers.setdefault(opener, []).append(entry)
-    return openers
-
-
-_ANYWHERE, _AT_LINE, _AT_START = _openers("anywhere"), _openers("line"), _openers("start")
-(_TOOL_CODE,) = (entry for entry in FORMATS if entry.openers == ("```tool_code",))
-
-_ANSWERS = {
-    **ANSWER_MARKS,
-    **{
-        header: Answer(*(tuple(end for end in ends if (end == NEXT_MESSAGE) is stops) for stops in (False, True)))
-        for header, ends in (ANSWERS | ANSWERS_AT_START).items()
-    },
-}
-# A message that is not the first has its role in front of its channel.
-_ANSWERS |= {f"<|start|>assistant{header}": _ANSWERS[header] for header in ANSWERS if header.startswith("<|channel|>")}
-_MARKS_AT_START = (*AT_START, *ANSWERS_AT_START)
-_OPENING_MARKS = [mark for mark in (*THOUGHT_MARKS, *_ANSWERS, SUFFIXED) if mark not in _MARKS_AT_START]
-_MARKS = [*_OPENING_MARKS, *CLOSING_MARKS, SUFFIXED_CLOSING, *LONE_ANSWER_MARKS]
-
-_FIRSTS = "".join(sorted({re.escape(opener[0]) for opener in [*_ANYWHERE, *_MARKS]} | {"{", "`", r"\["}))
-_LINE_FIRSTS = "".join(sorted({re.escape(opener[0]) for opener in _AT_LINE} | {"~"}))
-# Text without any of these passes at once.
-_find_other = re.compile(rf"[{_FIRSTS}\n]").search
-_TRIGGER = re.compile(rf"[{_FIRSTS}]|\n[^\S\n]*[{_LINE_FIRSTS}]")
-_LINE_TRIGGER = re.compile(rf"\s*[{_LINE_FIRSTS}]")
-_WHITE = re.compile(r"\s*")
-_TICKS = {"`": re.compile(r"`*"), "~": re.compile(r"~*")}
-_BEFORE_FENCE = re.compile(r"[ \t>]*")
-_INFO = re.compile(r"[^`\n]*")
-
-
-def _by_first(words: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    grouped: dict[str, tuple[str, ...]] = {}
-    for word in words:
-        grouped[word[0]] = (*grouped.get(word[0], ()), word)
-    return grouped
-
-
-_WORDS = _by_first([*_ANYWHERE, *_MARKS])
-_LINE_WORDS = _by_first([*_ANYWHERE, *_MARKS, *_AT_LINE])
-_START_WORDS = _by_first([*_ANYWHERE, *_MARKS, *_AT_LINE, *_AT_START, *_MARKS_AT_START])
-# Blocks of calls that models write without closing their thoughts: Kimi K2 Thinking, GLM, Laguna.
-_SECTIONS = {
-    "<|tool_calls_section_begin|>": "<|tool_calls_section_end|>",
-    "<|tool_call_begin|>": "<|tool_call_end|>",
-    "<tool_call>": "</tool_call>",
-}
-_OPENS_SECTION = (*_SECTIONS,)
-_LONE_MARKS = frozenset((*CLOSING_MARKS, SUFFIXED_CLOSING, *LONE_ANSWER_MARKS))
+from otel_llm.tags.thought_marks import TAIL
 
 
 class Scanner:
@@ -121,17 +39,15 @@ class Scanner:
     `inside`: the closing marks of thoughts that the text begins inside of, if it has no opening mark itself.
     """
 
-    def __init__(self, tools: Mapping[str, Tool] | None = None, inside: Sequence[str] = ()) -> None:
+    def __init__(
+        self, tools: Mapping[str, Tool] | None = None, inside: Sequence[str] = (), *, is_in_thoughts: bool = False
+    ) -> None:
         self._tools = tools
         self._inside = inside
         self._cursor = Cursor()
-        self.lone_closing: str | None = None
-        """The first closing mark of thoughts that no mark in the text opened: the prompt did."""
-        self.expected_inside = bool(inside)
-        self.closed_inside = False
-        """Whether thoughts that the text began inside of came to an end before it."""
         self._out = PieceBuffer(self._cursor)
-        self._sections: Sequence[str] = _OPENS_SECTION
+        # Thoughts in thoughts would be read again and again.
+        self._marks = MarkReader(self._cursor, self._out, self._is_calls, reads_sections=not is_in_thoughts)
         # Whether plain text needs no reading here.
         self._passes = False
         # The last two plain chunks, for the end of the line before what comes.
@@ -156,6 +72,16 @@ class Scanner:
         return self._cursor.fed - self._out.began_at
 
     @property
+    def lacks_thoughts(self) -> bool:
+        """Whether the text was to begin inside of thoughts, and no mark closed any before it."""
+        return bool(self._inside) and not self._marks.closed_inside
+
+    @property
+    def lone_closing(self) -> str | None:
+        """The first closing mark of thoughts that no mark in the text opened: the prompt did."""
+        return self._marks.lone_closing
+
+    @property
     def count(self) -> int:
         """Calls begun so far."""
         return self._out.count
@@ -165,7 +91,7 @@ class Scanner:
 
         It must not be empty.
         """
-        if self._passes and _find_other(text) is None:
+        if self._passes and find_other(text) is None:
             self._before_last, self._last = self._last, text
             return True
         return False
@@ -174,8 +100,8 @@ class Scanner:
         """Whether `text`, as the next chunk, is a piece of the arguments of a call that has a name, and stays as it
         is. If so, it counts as scanned and need not be fed.
         """
-        find_other = self._cursor.find_other
-        if find_other is None or not self._out.committed or find_other(text) is not None:
+        find = self._cursor.find_other
+        if find is None or not self._out.committed or find(text) is not None:
             return False
         return self._cursor.pass_over(text)
 
@@ -204,79 +130,70 @@ class Scanner:
 
     def _begin(self) -> None:
         self._cursor.begin()
-        self._out.reset()
-        self._out.at_line_start = self._out.in_line_head = True
-        # Whether no text has come so far.
-        self._at_start = True
+        self._out.begin_text()
+        self._marks.begin()
         self._passes = False
-        self._out.tail = ""
-        self._out.mentioned = None
-        self._has_thoughts = False
         self._steps = self._scan()
         next(self._steps)
 
     def _scan(self) -> Step[None]:
-        cursor = self._cursor
+        cursor, out = self._cursor, self._out
         if self._inside:
-            yield from self._begin_inside(self._inside)
+            yield from self._marks.thoughts_from_start(self._inside)
         while True:
             while not cursor.waiting:
                 if cursor.ended:
                     return
-                self._passes = not self._out.at_line_start
+                self._passes = not out.at_line_start
                 yield
             self._passes = False
             place = self._next_trigger()
             if place is None:
-                self._text(cursor.take(cursor.waiting))
+                out.text(cursor.take(cursor.waiting))
                 continue
             if place > cursor.position:
-                self._text(cursor.take(place - cursor.position))
+                out.text(cursor.take(place - cursor.position))
             mark = cursor.text[cursor.position]
-            if mark == "`" or (mark == "~" and self._out.at_line_start):
-                yield from self._code(mark)
+            if mark == "`" or (mark == "~" and out.at_line_start):
+                yield from code(cursor, out, self._tools, mark)
+                out.at_start = False
                 continue
             start = cursor.mark()
             if (yield from self._call(mark)):
                 cursor.settle()
-                self._out.reset()
-                self._at_start = False
+                out.reset()
+                out.at_start = False
             else:
-                self._out.discard()
+                out.discard()
                 cursor.rewind(start)
                 cursor.settle()
-                self._text(cursor.take(1))
+                out.text(cursor.take(1))
 
     def _next_trigger(self) -> int | None:
-        text, position = self._cursor.text, self._cursor.position
-        if self._at_start and text[position] in _START_WORDS:
+        text, position, out = self._cursor.text, self._cursor.position, self._out
+        if out.at_start and text[position] in START_WORDS:
             return position
-        if self._out.at_line_start:
-            match = _LINE_TRIGGER.match(text, position)
+        if out.at_line_start:
+            match = LINE_TRIGGER.match(text, position)
             if match:
                 return match.end() - 1
-        match = _TRIGGER.search(text, position)
+        match = TRIGGER.search(text, position)
         return match.end() - 1 if match else None
 
-    def _text(self, text: str) -> None:
-        if text:
-            self._out.text(text)
-            self._at_start = False
-
     def _call(self, mark: str) -> Step[bool]:
-        """Read a call, or reasoning. False if neither comes; what was read is then text."""
+        """Read a call, thoughts or an answer. False if none of these comes; what was read is then text."""
         cursor, out = self._cursor, self._out
         at_line_start = out.at_line_start
         start = cursor.mark()
-        words = _START_WORDS if self._at_start else _LINE_WORDS if at_line_start else _WORDS
+        words = START_WORDS if out.at_start else LINE_WORDS if at_line_start else WORDS
         if mark in words:
             opening = yield from one_of(cursor, words[mark])
-            if opening is not None and (yield from self._mark(opening)):
-                return True
             if opening is not None:
-                if (yield from self._marked(opening)):
+                if (yield from self._marks.thoughts(opening)):
                     return True
-                if opening in _ANSWERS and (yield from self._answer(opening)):
+                if (yield from self._marked_call(opening)):
+                    return True
+                if (yield from self._marks.answer(opening)):
                     return True
             cursor.rewind(start)
         context = Context(self._tools)
@@ -289,177 +206,12 @@ class Scanner:
             return (yield from unmarked.json_list(cursor, out, context, at_line_start=at_line_start))
         return False
 
-    # Thoughts and answers ---------------------------------------------------------------------------------
-
-    def _mark(self, mark: str) -> Step[bool]:
-        """Read what a mark of thoughts opens or closes. False if it is none, or only mentioned."""
-        cursor, out = self._cursor, self._out
-        is_opening = mark in THOUGHT_MARKS or mark == SUFFIXED
-        if not is_opening and mark not in _LONE_MARKS:
-            return False
-        if mark in {SUFFIXED, SUFFIXED_CLOSING}:
-            mark += yield from run(cursor, SUFFIX, MOST_SUFFIX)
-            if not (yield from literal(cursor, ">")):
-                return False
-            mark += ">"
-        if not is_opening:
-            return (yield from self._lone_mark(mark))
-        closing = closing_of(mark)
-        if not (yield from self._counts(mark, opening=True)):
-            out.mentioned = closing
-            return False
-        cursor.settle()
-        yield from self._thoughts(mark, (closing,), stops_of(closing))
-        return True
-
-    def _counts(self, mark: str, *, opening: bool) -> Step[bool]:
-        """Whether a mark that was just read counts where it stands."""
-        cursor = self._cursor
-        before, begins_line = self._line_before()
-        while True:
-            after = cursor.text[cursor.position : cursor.position + NEAR]
-            if opening:
-                counts = opens(mark, before, after, begins_line=begins_line, ended=cursor.ended)
-            else:
-                counts = closes(before, after, begins_line=begins_line, ended=cursor.ended)
-            if counts is not None:
-                return counts
-            yield
-
-    def _line_before(self) -> tuple[str, bool]:
-        """The end of the line before what comes, and whether it is only white space."""
-        if self._out.at_line_start:
-            return "", True
-        return self._out.tail.rpartition("\n")[2], False
-
-    def _lone_mark(self, mark: str) -> Step[bool]:
-        cursor, out = self._cursor, self._out
-        if mark == out.mentioned:
-            out.mentioned = None
-            return False
-        if not (yield from self._counts(mark, opening=False)):
-            return False
-        cursor.settle()
-        if mark in LONE_ANSWER_MARKS:
-            out.put(Piece("frame", mark))
-        else:
-            if not self._has_thoughts and self.lone_closing is None:
-                self.lone_closing = mark
-            out.text(mark)
-        out.at_line_start = out.in_line_head = True
-        return True
-
-    def _begin_inside(self, closings: Sequence[str]) -> Step[None]:
-        """Read the thoughts that a text begins inside of, unless it opens thoughts or an answer itself."""
-        cursor = self._cursor
-        start = cursor.mark()
-        yield from run(cursor, _WHITE, 1024)
-        has_more = (yield from peek(cursor)) != ""
-        opening = yield from one_of(cursor, (*_OPENING_MARKS, *_MARKS_AT_START))
-        cursor.rewind(start)
-        cursor.settle()
-        if has_more and opening is None:
-            self.closed_inside = yield from self._thoughts("", closings, ())
-
-    def _thoughts(self, mark: str, closings: Sequence[str], stops: Sequence[str]) -> Step[bool]:
-        """Read thoughts to their end. Returns False if that is the end of the text."""
-        cursor, out = self._cursor, self._out
-        self._has_thoughts, self._at_start = True, False
-        out.put(Piece("thoughts_begin", mark))
-        backticks = BacktickCount()
-
-        def emit(text: str) -> None:
-            backticks.add(text)
-            out.put(Piece("thoughts", text))
-
-        word: str | None = None
-        while True:
-            _, word = yield from until(cursor, (*closings, *stops, *self._sections), emit, leave=True)
-            if word is None:
-                break
-            if word in _SECTIONS:
-                draft = yield from self._draft(word, closings)
-                if draft is not None:
-                    emit(draft)
-                    continue
-                word = None
-                break
-            place = cursor.mark()
-            cursor.take(len(word))
-            if not backticks.may_hold_mark or (yield from peek(cursor)) != "`":
-                if word in stops:
-                    cursor.rewind(place)
-                    word = None
-                cursor.settle()
-                break
-            cursor.settle()
-            emit(word)
-        out.put(Piece("thoughts_end", word or ""))
-        out.at_line_start = out.in_line_head = True
-        return word is not None or cursor.waiting > 0
-
-    def _draft(self, opening: str, closings: Sequence[str]) -> Step[str | None]:
-        """Read calls in thoughts, from their opening marker to what follows. Returns their text.
-
-        None if nothing follows: the model called instead of closing its thoughts. Then nothing is read. Only the end of
-        the text can tell, so the calls are held back.
-        """
-        cursor = self._cursor
-        start = cursor.mark()
-        word: str | None = opening
-        while word is not None:
-            cursor.take(len(word))
-            if word == "<tool_call>" and not (yield from peek(cursor)).isalpha():
-                break
-            _, end = yield from until(cursor, (*closings, _SECTIONS[word]), most=MOST_HELD, leave=True)
-            if end is not None and end in closings:
-                break
-            cursor.take(len(end or ""))
-            yield from run(cursor, _WHITE, 1024)
-            word = yield from one_of(cursor, _OPENS_SECTION)
-            if word is not None:
-                cursor.back(len(word))
-        if word is None and (yield from peek(cursor)) == "":
-            inner = Scanner(self._tools)
-            # Thoughts in it would be read again and again.
-            inner._sections = ()
-            pieces = inner.feed(cursor.kept) + inner.flush()
-            if inner.count and not any(piece.text.strip() for piece in pieces if piece.call is None):
-                cursor.rewind(start)
-                cursor.settle()
-                return None
-        return cursor.settle()
-
-    def _answer(self, mark: str) -> Step[bool]:
-        """Read a message to the user, which holds no calls, behind its header. False if that is only mentioned."""
-        cursor, out = self._cursor, self._out
-        if not (yield from self._counts(mark, opening=True)):
-            return False
-        cursor.settle()
-        self._at_start = False
-        out.put(Piece("frame", mark))
-        closings, stops = _ANSWERS[mark]
-        _, word = yield from until(cursor, (*closings, *stops), out.text)
-        if word in stops:
-            cursor.back(len(word))
-        elif word is not None:
-            out.put(Piece("frame", word))
-        out.at_line_start = out.in_line_head = True
-        return True
-
-    # Calls ------------------------------------------------------------------------------------------------
-
-    def _marked(self, opening: str) -> Step[bool]:
+    def _marked_call(self, opening: str) -> Step[bool]:
         """Read the call after an opening marker. False if none of its formats reads one."""
         cursor, out = self._cursor, self._out
         place = cursor.mark()
-        formats = [*_ANYWHERE.get(opening, ())]
-        if out.at_line_start:
-            formats += _AT_LINE.get(opening, ())
-        if self._at_start:
-            formats += _AT_START.get(opening, ())
         first: str | None = None
-        for entry in formats:
+        for entry in formats_of(opening, at_start=out.at_start, at_line_start=out.at_line_start):
             if entry.grammar is not None:
                 if entry.first:
                     if first is None:
@@ -474,101 +226,8 @@ class Scanner:
                 cursor.rewind(place)
         return False
 
-    # Code -------------------------------------------------------------------------------------------------
-
-    def _code(self, mark: str) -> Step[None]:
-        """Read a code span, or a code fence if this is the start of a line."""
-        cursor = self._cursor
-        cursor.mark()
-        in_line_head = self._out.in_line_head
-        ticks = yield from run(cursor, _TICKS[mark], 1024)
-        if len(ticks) >= 3 and (yield from self._tool_code(ticks)):
-            return
-        info = yield from run(cursor, _INFO, 256) if len(ticks) >= 3 else _nothing()
-        is_fence = len(ticks) >= 3 and (yield from peek(cursor)) in {"", "\n"}
-        if not is_fence or not in_line_head:
-            self._text(cursor.settle())
-            if mark == "`":
-                yield from self._code_span(ticks)
-            return
-        self._at_start = False
-        if not (yield from self._fenced_call(info.strip(), ticks)):
-            yield from self._fence(ticks)
-
-    def _fence(self, ticks: str) -> Step[None]:
-        """Read the rest of a fence. The ticks that close it are at the start of a line, also in a quote or a list."""
-        cursor = self._cursor
-        while True:
-            if self._out.in_line_head:
-                self._text((yield from run(cursor, _BEFORE_FENCE, 256)))
-                if (yield from literal(cursor, ticks)):
-                    self._text(ticks + (yield from run(cursor, _TICKS[ticks[0]], 1024)))
-                    return
-            _, end = yield from until(cursor, ("\n",), self._text)
-            if end is None:
-                return
-            self._text(end)
-
-    def _code_span(self, ticks: str) -> Step[None]:
-        """Read the rest of a code span, to the same number of backticks or the end of the line."""
-        cursor = self._cursor
-        while True:
-            _, end = yield from until(cursor, ("`", "\n"), self._text)
-            if end is None:
-                return
-            self._text(end)
-            if end == "\n":
-                return
-            more = yield from run(cursor, _TICKS["`"], 1024)
-            self._text(more)
-            if len(more) + 1 == len(ticks):
-                return
-
-    def _tool_code(self, ticks: str) -> Step[bool]:
-        """Read a `tool_code` fence, in a line of its own or within one. Returns whether that came; if not, nothing."""
-        cursor, out = self._cursor, self._out
-        place = cursor.mark()
-        behind = ""
-        if (yield from literal(cursor, "tool_code")):
-            behind = yield from peek(cursor)
-        if not behind.isspace() or _TOOL_CODE.grammar is None:
-            cursor.rewind(place)
-            return False
-        before = out.count
-        yield from _TOOL_CODE.grammar(cursor, out, Context(self._tools, _TOOL_CODE.name, cursor.kept))
-        if not out.committed:
-            out.discard()
-            cursor.rewind(place)
-            return False
-        out.reset()
-        cursor.settle()
-        self._at_start = False
-        is_closed = False
-        if out.count > before:
-            place = cursor.mark()
-            yield from run(cursor, _WHITE, 1024)
-            is_closed = yield from literal(cursor, ticks)
-            if not is_closed:
-                cursor.rewind(place)
-            cursor.settle()
-        if not is_closed:
-            yield from self._fence(ticks)
-        return True
-
-    def _fenced_call(self, language: str, ticks: str) -> Step[bool]:
-        """Read the calls in a `json` fence, and its closing line. Returns whether that is all; if not, it is text."""
-        cursor, out = self._cursor, self._out
-        is_whole = False
-        if language == "json" and self._tools is not None:
-            is_whole = yield from unmarked.fenced_json(cursor, out, Context(self._tools), ticks)
-        if not is_whole:
-            out.discard()
-            out.text(cursor.settle())
-        out.reset()
-        cursor.settle()
-        return is_whole
-
-
-def _nothing() -> Step[str]:
-    yield from ()
-    return ""
+    def _is_calls(self, text: str) -> bool:
+        """Whether a text in thoughts is calls and nothing else."""
+        inner = Scanner(self._tools, is_in_thoughts=True)
+        pieces = inner.feed(text) + inner.flush()
+        return inner.count > 0 and not any(piece.text.strip() for piece in pieces if piece.call is None)

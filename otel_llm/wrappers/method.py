@@ -254,13 +254,14 @@ class MethodWrapper:
         method = self._method
         if method.arguments is None and method.streams is None:
             return kwargs
-        requested: Mapping[str, Any] | None = kwargs
-        if method.arguments is not None:
-            try:
-                requested = method.arguments(wrapped, args, kwargs)
-            except Exception as fault:  # noqa: BLE001
-                swallow("the request's arguments", fault)
-        return requested if requested is None or method.streams is None else {**requested, "stream": method.streams}
+        try:
+            requested = kwargs if method.arguments is None else method.arguments(wrapped, args, kwargs)
+            if requested is None or method.streams is None:
+                return requested
+            return {**requested, "stream": method.streams}
+        except Exception as fault:  # noqa: BLE001
+            swallow("the request's arguments", fault)
+            return kwargs
 
     def _begin(self, resource: Any, kwargs: Mapping[str, Any]) -> Observation | None:
         try:

@@ -19,6 +19,7 @@ from otel_llm.exchanges.redaction import (
     secrets_in_response,
 )
 from tests.helpers.corpus_streams import CORPUS, reads_of
+from tests.helpers.thoroughness import examples
 
 KEY = "sk-secret-0123456789abcdef"
 KEYS = secrets_in_request([("authorization", f"Bearer {KEY}")], "")
@@ -239,7 +240,7 @@ SHAPES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(
     cuts=pieces, reads=st.lists(st.integers(0, 2500), max_size=20), line_end=st.sampled_from(["\n\n", "\r\n\r\n", "\n"])
 )
@@ -258,7 +259,7 @@ def test_a_secret_is_covered_however_the_stream_is_cut(
     assert hidden.count(b"*") == len(KEY)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(cuts=pieces, other=st.text(st.characters(codec="utf-8"), max_size=30), reads=st.lists(st.integers(0, 2500)))
 def test_calls_that_take_turns(cuts: list[int], other: str, reads: list[int]) -> None:
     body = b"".join(
@@ -273,7 +274,7 @@ def test_calls_that_take_turns(cuts: list[int], other: str, reads: list[int]) ->
     assert kept == [line for line in body.split(b"\n") if rest in line]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(
     st.lists(
         st.one_of(
