@@ -56,9 +56,9 @@ def intercept_llm_requests(
 
     Clients made by its `with_options` and `copy` are observed too; `client.beta` is not, except `parse()` of SDKs
     before 1.92. `options` are those of `otel_llm.config.Config`. Under `OpenAIInstrumentor` a request still has one
-    span; a client that is intercepted already is returned unchanged. Raises AttributeError if the client has neither
-    `chat.completions.create` nor `messages.create`, TypeError for an unknown keyword, or for a provider or a hook that
-    is none.
+    span; a client that is intercepted already is returned unchanged. Raises AttributeError if the client has none of
+    the methods that are observed, such as `chat.completions.create`, TypeError for an unknown keyword, or for a
+    provider or a hook that is none.
     """
     reject_unknown("intercept_llm_requests", options, _PROVIDERS)
     reject_other_objects(

@@ -6,9 +6,11 @@ The models of that SDK have no field for thoughts, so these stay in the text.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from otel_llm.tags.stage import Stage
+from otel_llm.tags.writers import Part
 
 
 class EventStage(Stage):
@@ -22,23 +24,15 @@ class EventStage(Stage):
         self._event = event
         return event
 
-    def finish(self) -> list[Any]:
-        """The stream is over: one more event with the text that was held back, if any was."""
-        return self._in_events(super().finish())
-
-    def give_back_rest(self) -> list[Any]:
-        """After a failure: the same."""
-        return self._in_events(super().give_back_rest())
-
     def give_back(self, event: Any) -> Any:
         """The stage failed at this event or an earlier one: see `Stage.give_back`."""
         super().give_back(event.data)
         return event
 
-    def _in_events(self, chunks: list[Any]) -> list[Any]:
-        events = []
-        for chunk in chunks:
-            event = copy.copy(self._event)
-            event.data = chunk
-            events.append(event)
-        return events
+    def _one_more(self, parts_of: Mapping[int, Sequence[Part]]) -> Any:
+        chunk = super()._one_more(parts_of)
+        if chunk is None:
+            return None
+        event = copy.copy(self._event)
+        event.data = chunk
+        return event

@@ -6,10 +6,17 @@ whose attributes were changed has its items made again.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from otel_llm.tags.stage import Stage
+from otel_llm.tags.writers import Part
+
+
+def _parsed_again(thing: Any) -> Any:
+    """A copy of a chunk or a choice. A deep copy would have mappings where the attributes had objects."""
+    return type(thing).parse_obj_as_instance(asdict(thing))
 
 
 class HuggingFaceStage(Stage):
@@ -18,14 +25,6 @@ class HuggingFaceStage(Stage):
     def take(self, chunk: Any) -> Any:
         """Rewrite one chunk. Returns the same object."""
         return _agreeing(super().take(chunk), "delta")
-
-    def finish(self) -> list[Any]:
-        """The stream is over: one more chunk with the text that was held back, if any was."""
-        return [_agreeing(chunk, "delta") for chunk in super().finish()]
-
-    def give_back_rest(self) -> list[Any]:
-        """After a failure: the same."""
-        return [_agreeing(chunk, "delta") for chunk in super().give_back_rest()]
 
     def give_back(self, chunk: Any) -> Any:
         """The stage failed at this chunk or an earlier one: see `Stage.give_back`."""
@@ -36,9 +35,11 @@ class HuggingFaceStage(Stage):
         super().rewrite_response(response)
         _agreeing(response, "message")
 
-    def _copy(self, thing: Any) -> Any:
-        # A deep copy has mappings where the attributes had objects.
-        return type(thing).parse_obj_as_instance(asdict(thing))
+    _copied = staticmethod(_parsed_again)
+
+    def _one_more(self, parts_of: Mapping[int, Sequence[Part]]) -> Any:
+        chunk = super()._one_more(parts_of)
+        return None if chunk is None else _agreeing(chunk, "delta")
 
 
 def _agreeing(chunk: Any, place: str) -> Any:

@@ -49,9 +49,10 @@ class OllamaStage:
         if is_done:
             parts += text.flush()
             self._rewriter.thoughts.learn(text.scanner, getattr(chunk, "done_reason", None) or "stop")
+        left, left_of_call = text.left, text.scanner.left_since_call
         self._put(message, content, parts, at_end=is_done)
         # All of an open call is still to be put somewhere.
-        text.hand_on(content, text.scanner.left_since_call if self._open else text.left)
+        text.hand_on(content, left_of_call if self._open else left)
         return chunk
 
     def finish(self) -> list[Any]:

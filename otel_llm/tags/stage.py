@@ -10,7 +10,7 @@ was.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from otel_llm.protocol.fields import index_of, items_of
@@ -24,6 +24,9 @@ from otel_llm.tags.writers import CallDelta, OpenAIWriter, Part, ThoughtDelta, t
 
 class Stage:
     """Rewrites one stream, or one response."""
+
+    # Makes a copy of a chunk or a choice.
+    _copied: Callable[[Any], Any] = staticmethod(copy.deepcopy)
 
     def __init__(self, rewriter: Rewriter) -> None:
         self._rewriter = rewriter
@@ -104,13 +107,13 @@ class Stage:
         }
         if not rest or self._last is None:
             return None
-        chunk = self._copy(self._last)
+        chunk = self._copied(self._last)
         choices = [one for one in chunk.choices if getattr(one, "delta", None) is not None]
         made = []
         for index, parts in rest.items():
-            choice = next((self._copy(one) for one in choices if getattr(one, "index", None) == index), None)
+            choice = next((self._copied(one) for one in choices if getattr(one, "index", None) == index), None)
             if choice is None:
-                choice = self._copy(choices[0])
+                choice = self._copied(choices[0])
                 choice.index = index
             choice.finish_reason = None
             delta = choice.delta
@@ -128,10 +131,6 @@ class Stage:
         if getattr(chunk, "usage", None) is not None:
             chunk.usage = None
         return chunk
-
-    def _copy(self, thing: Any) -> Any:
-        """A copy of a chunk or a choice."""
-        return copy.deepcopy(thing)
 
     def rewrite_response(self, response: Any) -> None:
         """Rewrite an unstreamed response, in place."""

@@ -22,12 +22,8 @@ _KEYS = "hf_"
 
 def _arguments(wrapped: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Mapping[str, Any]:
     made = {"messages": args[0], **kwargs} if args else kwargs
-    model = text_of(kwargs.get("model")) or text_of(getattr(_client_of(wrapped), "model", None))
+    model = text_of(kwargs.get("model")) or text_of(getattr(getattr(wrapped, "__self__", None), "model", None))
     return {**made, "model": None if model is None or _is_url(model) else model}
-
-
-def _client_of(method: Any) -> Any:
-    return getattr(method, "__self__", None)
 
 
 def _is_url(text: str) -> bool:

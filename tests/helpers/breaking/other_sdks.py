@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Any
 
@@ -33,6 +32,9 @@ LEAKED = f'<think>hm</think>Sure.<tool_call>\n{{"name": "add_task", "arguments":
 PIECES = [LEAKED[at : at + 7] for at in range(0, len(LEAKED), 7)]
 LEAKING = [*(chunk(text(piece)) for piece in PIECES), chunk(text(""), "stop"), DONE]
 BROKEN_OFF = [*(chunk(text(piece)) for piece in PIECES[:5]), DONE]
+# A call that is cut off within its arguments.
+CUT_OFF = LEAKED[: LEAKED.index('"a"')]
+LEAKING_LINES = answer_lines(*map(says, PIECES))
 LINES = answer_lines(says(thinking="hm"), says("Su"), says("re."), says(calls=[call("add_task", {"title": "a"})]))
 ANSWERED: list[dict[str, Any]] = [
     *REQUEST["messages"],
@@ -55,18 +57,19 @@ def see_event(run: Run, event: Any) -> None:
 def see_line(run: Run, line: Any) -> None:
     """A line of Ollama's, in the shape of a chat completion."""
     said = line.message.model_dump()
-    choice = {"delta": {**said, "reasoning_content": said["thinking"]}, "done": line.done_reason}
+    said["reasoning_content"] = said.pop("thinking", None)
+    choice = {"delta": said, "done": line.done_reason}
     run.see((type(line).__name__, {"choices": [choice]}))
 
 
 def see_chunk(run: Run, part: Any) -> None:
-    """A chunk of Hugging Face's by its attributes, and by its items."""
+    """A chunk of Hugging Face's by its attributes, and whether its items say the same."""
     said = asdict(part)
     for choice in said["choices"]:
         message = choice.get("delta") or choice.get("message")
-        message["reasoning_content"] = message["reasoning"]
+        message["reasoning_content"] = message.pop("reasoning")
     run.see((type(part).__name__, said))
-    run.see(json.dumps(dict(part), sort_keys=True))
+    run.see(dict.get(part, "choices") == [asdict(choice) for choice in part.choices])
 
 
 def mistral(run: Run) -> None:
@@ -83,10 +86,19 @@ def mistral(run: Run) -> None:
 
 
 def mistral_rewritten(run: Run) -> None:
-    run.answer(LEAKING, BROKEN_OFF, [Answer(completion(text(LEAKED)))])
-    for _ in range(2):
-        for part in run.mistral.chat.stream(**REQUEST):
-            see_event(run, part)
+    run.answer(LEAKING)
+    for part in run.mistral.chat.stream(**REQUEST):
+        see_event(run, part)
+
+
+def mistral_rewritten_to_the_end(run: Run) -> None:
+    run.answer(BROKEN_OFF)
+    for part in run.mistral.chat.stream(**REQUEST):
+        see_event(run, part)
+
+
+def mistral_rewritten_whole(run: Run) -> None:
+    run.answer([Answer(completion(text(LEAKED)))])
     see_event(run, run.mistral.chat.complete(**REQUEST))
 
 
@@ -104,11 +116,24 @@ def ollama(run: Run) -> None:
 
 
 def ollama_rewritten(run: Run) -> None:
-    lines = answer_lines(*map(says, PIECES))
-    run.answer(lines, lines[:9], [Answer(response(says(LEAKED)))])
-    for _ in range(2):
-        for part in run.ollama.chat(**REQUEST, stream=True):
-            see_line(run, part)
+    run.answer(LEAKING_LINES)
+    for part in run.ollama.chat(**REQUEST, stream=True):
+        see_line(run, part)
+
+
+def ollama_rewritten_to_the_end(run: Run) -> None:
+    run.answer(LEAKING_LINES[:9])
+    for part in run.ollama.chat(**REQUEST, stream=True):
+        see_line(run, part)
+
+
+def ollama_rewritten_whole(run: Run) -> None:
+    run.answer([Answer(response(says(LEAKED)))])
+    see_line(run, run.ollama.chat(**REQUEST))
+
+
+def ollama_cut_off(run: Run) -> None:
+    run.answer([Answer(response(says(CUT_OFF), reason="length"))])
     see_line(run, run.ollama.chat(**REQUEST))
 
 
@@ -121,10 +146,19 @@ def hugging_face(run: Run) -> None:
 
 
 def hugging_face_rewritten(run: Run) -> None:
-    run.answer(LEAKING, BROKEN_OFF, [Answer(completion(text(LEAKED)))])
-    for _ in range(2):
-        for part in run.hugging_face.chat_completion(**REQUEST, stream=True):
-            see_chunk(run, part)
+    run.answer(LEAKING)
+    for part in run.hugging_face.chat_completion(**REQUEST, stream=True):
+        see_chunk(run, part)
+
+
+def hugging_face_rewritten_to_the_end(run: Run) -> None:
+    run.answer(BROKEN_OFF)
+    for part in run.hugging_face.chat_completion(**REQUEST, stream=True):
+        see_chunk(run, part)
+
+
+def hugging_face_rewritten_whole(run: Run) -> None:
+    run.answer([Answer(completion(text(LEAKED)))])
     see_chunk(run, run.hugging_face.chat_completion(**REQUEST))
 
 
@@ -136,6 +170,17 @@ SCENARIOS = [
     *(Scenario(f"one client of {play.__name__}", play, by="client") for play in (mistral, ollama, hugging_face)),
     *(
         Scenario(play.__name__.replace("_", " "), play, options=REWRITING, rewrites=True)
-        for play in (mistral_rewritten, ollama_rewritten, hugging_face_rewritten)
+        for play in (
+            ollama_cut_off,
+            mistral_rewritten,
+            mistral_rewritten_to_the_end,
+            mistral_rewritten_whole,
+            ollama_rewritten,
+            ollama_rewritten_to_the_end,
+            ollama_rewritten_whole,
+            hugging_face_rewritten,
+            hugging_face_rewritten_to_the_end,
+            hugging_face_rewritten_whole,
+        )
     ),
 ]
