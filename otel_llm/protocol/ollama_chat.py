@@ -49,7 +49,7 @@ class OllamaChunks:
         self._text_chunk = ReusedChunk(self._text_delta)
         self._thought: dict[str, str] = {}
         thought_delta = MadeDelta()
-        thought_delta.__pydantic_extra__ = self._thought  # type: ignore[assignment]
+        thought_delta.__pydantic_extra__ = self._thought
         self._thought_chunk = ReusedChunk(thought_delta)
 
     def feed(self, chunk: Any, wait_started_ns: int, received_ns: int) -> list[Notice] | None:

@@ -18,6 +18,8 @@ else:
 # The library that the SDK sends its requests with: httpx or httpx2.
 _httpx = import_module(Mistral.__module__.rpartition(".")[0] + ".basesdk").httpx
 
+__all__ = ["MESSAGES", "REQUEST", "TOOL", "AsyncCaller", "Caller", "Mistral", "client_at"]
+
 TOOL: dict[str, Any] = {
     "type": "function",
     "function": {

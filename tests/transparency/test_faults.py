@@ -156,6 +156,7 @@ IN_THE_WAY = {
     ],
     "the application reads or closes a stream by it": [
         "tags.response_items.ItemEvents.delta",
+        "tags.event_stage.EventStage._one_more",
         "wrappers.rewritten_stream.Rewriting.finish",
         "wrappers.rewritten_stream.Rewriting.take",
         "wrappers.rewritten_stream.RewrittenStream.__*iter__",
