@@ -91,7 +91,7 @@ OTHERS = [
     nox.param("3.13", "mistralai<4", _MISTRAL_TESTS, id="mistralai-newest"),
     nox.param("3.10", "ollama==0.5.0", _OLLAMA_TESTS, id="ollama-oldest"),
     nox.param("3.13", "ollama<1", _OLLAMA_TESTS, id="ollama-newest"),
-    nox.param("3.10", "huggingface_hub==0.30.0", _HUGGING_FACE_TESTS, id="huggingface_hub-oldest"),
+    nox.param("3.10", "huggingface_hub==1.0.0", _HUGGING_FACE_TESTS, id="huggingface_hub-oldest"),
     nox.param("3.12", "huggingface_hub<2", _HUGGING_FACE_TESTS, id="huggingface_hub-1.x"),
     nox.param("3.13", "huggingface_hub<3", _HUGGING_FACE_TESTS, id="huggingface_hub-newest"),
 ]

@@ -178,7 +178,7 @@ class OllamaInstrumentor(_SDKInstrumentor):
 class HuggingFaceInstrumentor(_SDKInstrumentor):
     """Instruments chat completions of the `InferenceClient` of the `huggingface_hub` package."""
 
-    _VERSIONS = "huggingface_hub >= 0.30, < 3"
+    _VERSIONS = "huggingface_hub >= 1.0, < 3"
     PLACES = (
         Place("huggingface_hub.inference._client", ("InferenceClient",), "huggingface", HUGGING_FACE_METHODS),
         Place(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-from huggingface_hub import AsyncInferenceClient, InferenceClient, __version__
+from huggingface_hub import AsyncInferenceClient, InferenceClient
 
 from otel_llm.demo.scripted_server import ScriptedServer
 
@@ -57,8 +56,6 @@ class AsyncCaller(Caller):
     """Uses `AsyncInferenceClient`."""
 
     def _make(self, **options: Any) -> Any:
-        if __version__.startswith("0."):
-            pytest.importorskip("aiohttp", reason="before 1.0 the asynchronous client needs it")
         return AsyncInferenceClient(**options)
 
     async def chat(self, *args: Any, **kwargs: Any) -> Any:
