@@ -14,6 +14,10 @@ from otel_llm.telemetry.handler import Telemetry, reject_other_objects
 from otel_llm.transparency.faults import attempt
 from otel_llm.wrappers import other_instrumentations
 from otel_llm.wrappers.bedrock_calls import CONVERSE
+from otel_llm.wrappers.huggingface import HUGGING_FACE_METHODS
+from otel_llm.wrappers.litellm import LITELLM_CHAT, LITELLM_RESPONSES
+from otel_llm.wrappers.mistral import MISTRAL_METHODS
+from otel_llm.wrappers.ollama import OLLAMA_METHODS
 from otel_llm.wrappers.patch import (
     CREATE,
     GENERATING_METHODS,
@@ -177,6 +181,59 @@ class GoogleGenAIInstrumentor(_SDKInstrumentor):
     PLACES = (Place("google.genai.models", ("Models", "AsyncModels"), "gemini", GENERATING_METHODS),)
 
 
+class MistralInstrumentor(_SDKInstrumentor):
+    """Instruments chat completions of the `mistralai` package, also through Azure and Google Cloud."""
+
+    _VERSIONS = "mistralai >= 1.0, < 4"
+    PLACES = tuple(
+        Place(module, ("Chat",), "mistral", MISTRAL_METHODS)
+        for module in (
+            "mistralai.client.chat",
+            "mistralai.azure.client.chat",
+            "mistralai.gcp.client.chat",
+            # Before 2.0.
+            "mistralai.chat",
+            "mistralai_azure.chat",
+            "mistralai_gcp.chat",
+        )
+    )
+
+
+class OllamaInstrumentor(_SDKInstrumentor):
+    """Instruments `chat` of the `ollama` package, of its clients and of the module."""
+
+    _VERSIONS = "ollama >= 0.5, < 1"
+    PLACES = (Place("ollama._client", ("Client", "AsyncClient"), "ollama", OLLAMA_METHODS),)
+
+
+class HuggingFaceInstrumentor(_SDKInstrumentor):
+    """Instruments chat completions of the `InferenceClient` of the `huggingface_hub` package."""
+
+    _VERSIONS = "huggingface_hub >= 1.0, < 3"
+    PLACES = (
+        Place("huggingface_hub.inference._client", ("InferenceClient",), "huggingface", HUGGING_FACE_METHODS),
+        Place(
+            "huggingface_hub.inference._generated._async_client",
+            ("AsyncInferenceClient",),
+            "huggingface",
+            HUGGING_FACE_METHODS,
+        ),
+    )
+
+
+class LiteLLMInstrumentor(_SDKInstrumentor):
+    """Instruments completions and responses of the `litellm` package, also those of its Router."""
+
+    _VERSIONS = "litellm >= 1.80, < 2"
+    PLACES = (
+        Place("litellm.main", (), "chat", LITELLM_CHAT),
+        Place("litellm.responses.main", (), "responses", LITELLM_RESPONSES),
+        # Which has its functions from these modules.
+        Place("litellm", (), "chat", LITELLM_CHAT),
+        Place("litellm", (), "responses", LITELLM_RESPONSES),
+    )
+
+
 class CerebrasInstrumentor(_SDKInstrumentor):
     """Instruments chat completions and text completions of the `cerebras-cloud-sdk` package."""
 
@@ -205,4 +262,8 @@ def instrumentors() -> tuple[BaseInstrumentor, ...]:
         AnthropicInstrumentor(),
         BedrockInstrumentor(),
         GoogleGenAIInstrumentor(),
+        MistralInstrumentor(),
+        OllamaInstrumentor(),
+        HuggingFaceInstrumentor(),
+        LiteLLMInstrumentor(),
     )

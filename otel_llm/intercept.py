@@ -14,7 +14,10 @@ from otel_llm.telemetry.handler import Telemetry, reject_other_objects
 from otel_llm.transparency.faults import attempt
 from otel_llm.transparency.proxies import FunctionWrapper
 from otel_llm.wrappers.bedrock_calls import CONVERSE, SERVICE
+from otel_llm.wrappers.huggingface import HUGGING_FACE_METHODS
 from otel_llm.wrappers.method import Method
+from otel_llm.wrappers.mistral import MISTRAL_METHODS
+from otel_llm.wrappers.ollama import OLLAMA_METHODS
 from otel_llm.wrappers.patch import (
     CREATE,
     GENERATING_METHODS,
@@ -24,12 +27,12 @@ from otel_llm.wrappers.patch import (
     wrapper_for,
 )
 from otel_llm.wrappers.sdk_internals import (
-    AWS_CALL,
-    GENERATE,
     aws_service_of,
     beta_completions_of,
     forget_raw_methods,
     generating_models_of,
+    has_method,
+    is_of_ollama,
     resource_of,
 )
 
@@ -67,9 +70,9 @@ def intercept_llm_requests(
     generate, also those of `client.aio`; of an AWS client, `converse` and `converse_stream`. Clients made by
     `with_options` and `copy` are observed too; `client.beta` is not, except `parse()` of SDKs before 1.92. `options`
     are those of `otel_llm.config.Config`. Under an instrumentor a request still has one span; a client that is
-    intercepted already is returned unchanged. Raises AttributeError if the client has none of
-    `chat.completions.create`, `messages.create` and `models.generate_content` and is none of `bedrock-runtime`,
-    TypeError for an unknown keyword, or for a provider or a hook that is none.
+    intercepted already is returned unchanged. Raises AttributeError if the client has none of the methods that are
+    observed, such as `chat.completions.create`, TypeError for an unknown keyword, or for a provider or a hook that is
+    none.
     """
     reject_unknown("intercept_llm_requests", options, _PROVIDERS)
     reject_other_objects(
@@ -79,8 +82,7 @@ def intercept_llm_requests(
         logger_provider=logger_provider,
         completion_hook=completion_hook,
     )
-    first, name = _first_method(client)
-    if getattr(first, name) and isinstance(getattr(first, "__dict__", {}).get(name), InterceptedMethod):
+    if any(isinstance(value, InterceptedMethod) for value in getattr(_first_resource(client), "__dict__", {}).values()):
         return client
     telemetry = Telemetry(
         read_config(options),
@@ -94,20 +96,28 @@ def intercept_llm_requests(
     return client
 
 
-def _first_method(client: Any) -> tuple[Any, str]:
-    """The resource of a client that makes requests, and the name of its method.
+def _first_resource(client: Any) -> Any:
+    """The resource of a client whose methods make requests, the first of them if it has several.
 
-    Raises AttributeError if there is nothing to observe.
+    Raises AttributeError if it has none.
     """
     service = aws_service_of(client)
     if service is not None:
         if service != SERVICE:
             raise AttributeError(f"a client of {service} makes no requests to a model; one of {SERVICE} does")
-        return client, AWS_CALL
+        return client
     if (models := generating_models_of(client)) is not None:
-        return models, GENERATE
-    messages = resource_of(client, "messages")
-    return client.chat.completions if messages is None else messages, "create"
+        return models
+    if (messages := resource_of(client, "messages")) is not None:
+        messages.create  # noqa: B018
+        return messages
+    if is_of_ollama(client) or has_method(client, "chat_completion"):
+        return client
+    chat = client.chat
+    if has_method(chat, "complete"):
+        return chat
+    chat.completions.create  # noqa: B018
+    return chat.completions
 
 
 def _intercept_client(client: Any, telemetry: Telemetry) -> None:
@@ -117,8 +127,19 @@ def _intercept_client(client: Any, telemetry: Telemetry) -> None:
     if generating_models_of(client) is not None:
         _intercept_models(client, telemetry)
         return
-    messages = resource_of(client, "messages")
-    holders = _intercept_chat(client, telemetry) if messages is None else _intercept_messages(client, telemetry)
+    if resource_of(client, "messages") is not None:
+        holders = _intercept_messages(client, telemetry)
+    elif is_of_ollama(client):
+        _intercept(client, telemetry, "ollama", OLLAMA_METHODS)
+        return
+    elif has_method(client, "chat_completion"):
+        _intercept(client, telemetry, "huggingface", HUGGING_FACE_METHODS)
+        return
+    elif has_method(client.chat, "complete"):
+        _intercept(client.chat, telemetry, "mistral", MISTRAL_METHODS)
+        return
+    else:
+        holders = _intercept_chat(client, telemetry)
     for holder in holders:
         forget_raw_methods(holder)
 

@@ -64,7 +64,7 @@ _exit_hooked = False
 class Observation:
     """`request` is None if a stream is observed without its request. `logs`: whether log lines are wanted.
 
-    `provider`: who serves the request, None if that is only presumed. `server`: its address and port, as far as known.
+    `provider`: who serves the request, if that is known. `server`: its address and port, as far as known.
 
     `started_ns`: when the request started, on the clock of `perf_counter_ns`; by default, now.
     """
@@ -74,11 +74,11 @@ class Observation:
         "_ending",
         "_logs",
         "_offset_ns",
-        "_provider",
         "_span",
         "anomalies",
         "config",
         "is_rewritten",
+        "provider",
         "reader",
         "recording",
         "repeated_calls",
@@ -106,7 +106,8 @@ class Observation:
         self._logs = logs
         self.request = request
         self._span = span
-        self._provider = provider
+        self.provider = provider
+        """Who serves the request, None if that is only presumed."""
         self.server = server
         self.recording = Recording(
             started_ns=now if started_ns is None else started_ns,
@@ -224,12 +225,13 @@ class Observation:
         try:
             if not unread and (error is None or recording.choices):
                 case = Case(recording, self.request, config.stall_seconds, config.loop_turns, on_fault=swallow)
+                case.api = self.reader.api
                 anomalies = diagnose(case)
                 self.repeated_calls = case.repeated_turns
         except Exception as fault:  # noqa: BLE001
             swallow("diagnosis", fault)
-        if self.request is not None and (self.request.turn is not None or self._provider is not None):
-            anomalies = [*(attempt("diagnosis", diagnose_request, self.request, self._provider) or []), *anomalies]
+        if self.request is not None and (self.request.turn is not None or self.provider is not None):
+            anomalies = [*(attempt("diagnosis", diagnose_request, self.request, self.provider) or []), *anomalies]
         redaction = None if config.redact is None else Redaction(config.redact)
         try:
             preview = config.argument_limit if config.capture_arguments else None

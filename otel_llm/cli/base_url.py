@@ -26,6 +26,7 @@ SDKS: Final = (
     SDK("anthropic", "ANTHROPIC_BASE_URL", "https://api.anthropic.com", "/v1"),
     SDK("bedrock", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME", f"https://bedrock-runtime.{_REGION}.amazonaws.com"),
     SDK("google-genai", "GOOGLE_GEMINI_BASE_URL", "https://generativelanguage.googleapis.com"),
+    SDK("ollama", "OLLAMA_HOST", "http://127.0.0.1:11434", "/api"),
 )
 
 

@@ -18,8 +18,10 @@ from otel_llm.protocol.usage import token_counts
 
 # Nothing ----------------------------------------------------------------------------------------------------
 
-# `continuation` is Gemini's, whose next response has the rest.
-_NEEDS_NO_ANSWER = frozenset({"content_filter", "error", "continuation"})
+# States of a background response, which has not ended or was stopped by its user; what Ollama answers where it only
+# loads a model, or removes it from memory; and Gemini's `continuation`, whose next response has the rest.
+_NO_ANSWERS = frozenset({"queued", "in_progress", "cancelled", "load", "unload", "continuation"})
+_NEEDS_NO_ANSWER = frozenset({"content_filter", "error"}) | _NO_ANSWERS
 # The first and last characters of the marks around thoughts.
 _MARK_BEGINS, _MARK_ENDS = frozenset("<[◁"), frozenset(">]▷")
 _MAY_BE_EMPTY = _MARK_BEGINS | _MARK_ENDS | frozenset(" \t\r\n\f\v\xa0\u3000")

@@ -46,6 +46,9 @@ def _wrong_content_type(case: Case, facts: Framing) -> str | None:
     named = shown(media)
     if not media:
         return None
+    if case.api == "ollama":
+        # It streams lines of JSON.
+        return None if media.endswith("json") else f"{named} instead of application/x-ndjson"
     stream = _STREAMS_OF.get(case.api, _STREAM)
     if facts.is_stream:
         # A model's own stream may come in AWS's encoding, too.

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from otel_llm.protocol.anthropic_blocks import CALL, is_of_server
 from otel_llm.protocol.choice import Notice
@@ -50,6 +50,8 @@ _COUNTS = (
 
 class MessageEvents(Translator):
     """Reads one message into `recording`: `feed` for each event, or `read_response` for an unstreamed one."""
+
+    api: Final = "messages"
 
     def __init__(self, recording: Recording, _request: ChatRequest | None = None) -> None:
         super().__init__(recording)

@@ -33,8 +33,9 @@ EMPTY = Kind("an empty body")
 _BEDROCK = Kind("a Bedrock response")
 _COHERE = Kind("a Cohere chat")
 _EMBEDDINGS = Kind("embeddings")
-_OLLAMA = Kind("an Ollama response")
 TEXT = Kind("a text completion", "completions")
+OLLAMA = Kind("an Ollama chat", "ollama")
+_OLLAMA_GENERATE = Kind("an Ollama completion")
 
 _MESSAGE_TYPES = frozenset(
     {
@@ -76,7 +77,8 @@ _PATHS = (
     # An ARN has slashes, which a path may have undecoded.
     (re.compile(r"/model/.+/converse(?:-stream)?$"), CONVERSE),
     (re.compile(r"/model/.+/invoke(?:-with-response-stream)?$"), _BEDROCK),
-    (re.compile(r"/api/(?:chat|generate)$"), _OLLAMA),
+    (re.compile(r"/api/chat$"), OLLAMA),
+    (re.compile(r"/api/generate$"), _OLLAMA_GENERATE),
     (re.compile(r"/v[12]/chat$"), _COHERE),
 )
 
@@ -133,7 +135,7 @@ def _other(value: Mapping[str, Any], type_: str, object_: str) -> Kind | None:
     if object_:
         return Kind(f"an object {one_line(object_[:40])!r}")
     if isinstance(value.get("done"), bool) and ("message" in value or "response" in value):
-        return _OLLAMA
+        return OLLAMA if "message" in value else _OLLAMA_GENERATE
     if "b64_json" in of_data or ("created" in value and "url" in of_data):
         return Kind("images")
     message, inner = value.get("message"), value.get("response")

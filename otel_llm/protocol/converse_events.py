@@ -51,6 +51,8 @@ _EXCEPTION: Final = "Exception"
 class ConverseEvents(Translator):
     """Reads one answer into `recording`: `feed` for each event, or `read_response` for an unstreamed one."""
 
+    api: Final = "converse"
+
     def __init__(self, recording: Recording, _request: ChatRequest | None = None) -> None:
         super().__init__(recording)
         # The indexes of blocks that are calls of the server's, or their results.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from otel_llm.protocol import anthropic_request, converse_request
+from otel_llm.protocol import anthropic_request, converse_request, huggingface_chat, mistral_chat, ollama_chat
 from otel_llm.protocol.anthropic_messages import MessageEvents
 from otel_llm.protocol.choice import Notice
 from otel_llm.protocol.converse_events import ConverseEvents, kind_of_event
@@ -23,6 +23,8 @@ from otel_llm.protocol.text_completions import TextCompletionChunks, is_text_com
 class Reader(Protocol):
     """Reads a response into a recording: the recording itself, or a translator in front of it."""
 
+    @property
+    def api(self) -> Api: ...
     def feed(self, chunk: Any, wait_started_ns: int, received_ns: int, /) -> list[Notice] | None: ...
     def read_response(self, response: Any, received_ns: int, /) -> list[Notice]: ...
 
@@ -39,12 +41,17 @@ _READERS: Mapping[Api, Callable[[Recording, ChatRequest | None], Reader]] = {
     "messages": MessageEvents,
     "converse": ConverseEvents,
     "gemini": GeminiResponses,
+    "mistral": mistral_chat.MistralEvents,
+    "ollama": ollama_chat.OllamaChunks,
+    "huggingface": huggingface_chat.HuggingFaceChunks,
 }
 _ARGUMENTS: Mapping[Api, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {
     "completions": text_arguments,
     "messages": anthropic_request.chat_arguments,
     "converse": converse_request.chat_arguments,
     "gemini": gemini_arguments,
+    "mistral": mistral_chat.chat_arguments,
+    "ollama": ollama_chat.chat_arguments,
 }
 
 
@@ -59,13 +66,16 @@ class EitherEvents:
 
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
+        self.api: Api = "chat"
+        """The API, once a chunk or event has shown it."""
         self._read: Callable[[Any, int, int], list[Notice] | None] | None = None
 
     def feed(self, event: Any, wait_started_ns: int, received_ns: int) -> list[Notice] | None:
         """Take one chunk or event, as `Recording.feed` does."""
         read = self._read
         if read is None:
-            read = self._read = reader_of(_api_of_event(event), self._recording).feed
+            self.api = _api_of_event(event)
+            read = self._read = reader_of(self.api, self._recording).feed
         return read(event, wait_started_ns, received_ns)
 
     def read_response(self, response: Any, received_ns: int) -> list[Notice]:
@@ -81,6 +91,9 @@ class EitherEvents:
             api = "converse"
         elif items_of(get(response, "candidates")):
             api = "gemini"
+        elif _is_of_ollama(response):
+            api = "ollama"
+        self.api = api
         return reader_of(api, self._recording).read_response(response, received_ns)
 
 
@@ -91,10 +104,18 @@ def _api_of_event(event: Any) -> Api:
             return "completions"
         if items_of(get(event, "candidates")):
             return "gemini"
-        return "converse" if kind_of_event(event) else "chat"
+        if kind_of_event(event):
+            return "converse"
+        if _is_of_ollama(event):
+            return "ollama"
+        return "mistral" if field(field(event, "data"), "choices") is not None else "chat"
     if kind.startswith("response.") or (kind == "error" and is_empty(field(event, "error"))):
         return "responses"
     return "messages" if kind.startswith(("message_", "content_block_")) or kind in {"ping", "error"} else "chat"
+
+
+def _is_of_ollama(value: Any) -> bool:
+    return isinstance(field(value, "done"), bool) and field(value, "message") is not None
 
 
 def arguments_of(api: Api, kwargs: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-# The classes of the OpenAI SDK's marks for "argument not passed", by name, because the pure core imports no SDK.
-_NOT_PASSED = frozenset({"NotGiven", "Omit"})
+# The classes of SDKs' marks for "not passed", by name, because the pure core imports no SDK: OpenAI's and Mistral's.
+_NOT_PASSED = frozenset({"NotGiven", "Omit", "Unset"})
 _PLAIN = frozenset({str, int, float, bool, list, dict, type(None)})
 
 
@@ -51,7 +51,7 @@ def undeclared_field(thing: Any, name: str) -> Any:
 
 
 def given(value: Any) -> Any:
-    """`value`, or None if it is the OpenAI SDK's mark for an argument that was not passed."""
+    """`value`, or None if it is an SDK's mark for what was not passed."""
     kind = type(value)
     return None if kind not in _PLAIN and kind.__name__ in _NOT_PASSED else value
 

@@ -18,7 +18,7 @@ what is new. The readings:
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from otel_llm.protocol.choice import Notice
 from otel_llm.protocol.fields import field, index_of, items_of, text_of
@@ -119,6 +119,8 @@ class _Calls:
 
 class GeminiResponses(Translator):
     """Reads one answer into `recording`: `feed` for each response of a stream, or `read_response` for a whole one."""
+
+    api: Final = "gemini"
 
     def __init__(self, recording: Recording, _request: ChatRequest | None = None) -> None:
         super().__init__(recording)

@@ -18,7 +18,7 @@ straight: attribute reads, one dict look-up, one append. Anything unusual leaves
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from otel_llm.protocol.call_recording import DELTA_COST, CallRecorder
 from otel_llm.protocol.choice import Choice, Failure, Limits, Notice, Outcome, TagRewrite
@@ -62,6 +62,8 @@ class Recording:
 
     Facts can be read at any time; they are final once `end` returned. No method raises, whatever a server sends.
     """
+
+    api: Final = "chat"
 
     __slots__ = (
         "_by_index",

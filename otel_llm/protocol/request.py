@@ -15,9 +15,20 @@ from otel_llm.protocol.item_kinds import is_left_to_server, is_tool_search, tool
 from otel_llm.protocol.past_calls import Conversation, read_conversation
 from otel_llm.protocol.request_text import RequestText
 
-Api = Literal["chat", "responses", "completions", "embeddings", "messages", "converse", "gemini"]
+Api = Literal[
+    "chat",
+    "responses",
+    "completions",
+    "embeddings",
+    "messages",
+    "converse",
+    "gemini",
+    "mistral",
+    "ollama",
+    "huggingface",
+]
 """OpenAI's chat completions, responses, text completions and embeddings, Anthropic's messages, Bedrock's Converse API,
-and Google's generated content."""
+Google's generated content, Ollama's chats, and chat completions in the classes of Mistral's and Hugging Face's SDKs."""
 ToolChoiceMode = Literal["auto", "none", "required", "named"]
 
 

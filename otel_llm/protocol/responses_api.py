@@ -18,7 +18,7 @@ Events and their fields: the OpenAI API reference, "Responses: streaming events"
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from otel_llm.protocol.choice import Notice
 from otel_llm.protocol.fields import field, index_of, is_a, is_empty, items_of, text_of
@@ -64,6 +64,8 @@ class ResponseEvents(Translator):
 
     `request`: says which tools are the application's. None if it is not known.
     """
+
+    api: Final = "responses"
 
     def __init__(self, recording: Recording, request: ChatRequest | None = None) -> None:
         super().__init__(recording)

@@ -11,7 +11,7 @@ Shapes: the OpenAI API reference, "Completions". The readings:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from otel_llm.protocol.choice import Notice
 from otel_llm.protocol.fields import field, given, items_of, text_of
@@ -46,6 +46,8 @@ def text_arguments(kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
 class TextCompletionChunks(Translator):
     """Reads one response into `recording`: `feed` for each chunk, or `read_response` for an unstreamed one."""
+
+    api: Final = "completions"
 
     def __init__(self, recording: Recording, _request: ChatRequest | None = None) -> None:
         super().__init__(recording)

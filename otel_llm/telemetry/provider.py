@@ -99,9 +99,9 @@ def server_of(client: Any) -> Server:
     return server
 
 
-def server_at(base_url: str, provider: str) -> Server:
-    """The server at a URL that an SDK for one provider uses."""
-    return _server_at(base_url, provider)
+def server_at(base_url: str | None, provider: str) -> Server:
+    """The server at a URL; `provider`: whose it is if its address does not tell."""
+    return Server(provider) if base_url is None else _server_at(base_url, provider)
 
 
 @lru_cache(maxsize=64)

@@ -40,6 +40,7 @@ from otel_llm.telemetry.semconv import (
     OPENAI_RESPONSE_SERVICE_TIER,
     OPENAI_RESPONSE_SYSTEM_FINGERPRINT,
     OPERATION_GENERATE_CONTENT,
+    OPERATION_TEXT_COMPLETION,
     OTEL_LLM_ANOMALY_TYPE,
     OTEL_LLM_API,
     OTEL_LLM_CONVERSATION_REPEATED_CALLS,
@@ -60,7 +61,9 @@ from otel_llm.telemetry.span_errors import LONGEST_MESSAGE, error_of
 from otel_llm.telemetry.timeline import Event, Timeline
 from otel_llm.transparency.faults import attempt, swallow
 
-# The conventions have a name of its own for the operation of this API.
+# APIs that are none of OpenAI's chat completions and responses, in whatever classes.
+_OTHER_APIS: frozenset[Api] = frozenset({"completions", "messages", "converse", "gemini", "ollama"})
+# The conventions have a name of their own for the operations of these APIs.
 _OPERATIONS: Mapping[Api, str] = {"completions": OPERATION_TEXT_COMPLETION, "gemini": OPERATION_GENERATE_CONTENT}
 
 
@@ -141,7 +144,7 @@ class RequestSpan:
             self._redact_request(Redaction(redact))
         if self._request.api == "responses":
             self._invocation.attributes[OPENAI_API_TYPE] = "responses"
-        elif self._request.api != "chat":
+        elif self._request.api in _OTHER_APIS:
             self._invocation.attributes[OTEL_LLM_API] = self._request.api
         if self._request.stream:
             self._invocation.request_stream = True

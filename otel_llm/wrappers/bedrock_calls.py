@@ -29,7 +29,7 @@ def converse_arguments(
     return {**params, "stream": streams} if isinstance(params, Mapping) else None
 
 
-def _server_of(client: Any) -> Server:
+def _server_of(client: Any, _arguments: Mapping[str, Any]) -> Server:
     return server_at(client.meta.endpoint_url, "aws.bedrock")
 
 

@@ -117,14 +117,15 @@ class Method(NamedTuple):
     """It returns a context manager, which makes the request when it is entered."""
     stream_key: str | None = None
     """Where the stream is in its response, a mapping. Without it, the response is the stream."""
-    server: Callable[[Any], Server] | None = None
-    """Takes the object whose method is called; returns the server. Without it, the SDK's client tells."""
+    server: Callable[[Any, Mapping[str, Any]], Server] | None = None
+    """Takes the resource, and the request's keyword arguments; returns the server that gets the request. Without it,
+    the resource's client has its URL."""
     is_lazy: bool = False
     """If it is synchronous, it returns a generator, which makes the request when it is first read."""
 
 
 # The text of the other APIs is not rewritten.
-_REWRITTEN: frozenset[Api] = frozenset({"chat", "responses"})
+_REWRITTEN: frozenset[Api] = frozenset({"chat", "responses", "mistral", "ollama", "huggingface"})
 
 
 class MethodWrapper:
@@ -338,6 +339,7 @@ class MethodWrapper:
             return None
         # A step that fails is left out. Each has its own `try`: calling `attempt` costs as much as some of them.
         request = span = None
+        requested, find_server = kwargs, self._method.server
         try:
             kwargs = arguments_of(self._api, kwargs)
             request = read_fetch(kwargs) if self._method.fetches else read_request(kwargs, self._api)
@@ -351,8 +353,7 @@ class MethodWrapper:
         if logs and not self._method.fetches:
             attempt("log lines", log_request, described)
         try:
-            find_server = self._method.server
-            server = server_of(client_of(resource)) if find_server is None else find_server(resource)
+            server = server_of(client_of(resource)) if find_server is None else find_server(resource, requested)
         except Exception as fault:  # noqa: BLE001
             swallow("the server's address", fault)
             server = Server("openai")

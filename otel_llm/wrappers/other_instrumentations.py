@@ -36,6 +36,15 @@ def warn_of_others_once(resource_class: type) -> None:
         warn_of_others(resource_class)
 
 
+def warn_of_own_spans(package: str) -> None:
+    """Warn, once, that an SDK makes spans itself, because the application switched that on."""
+    if package not in _named:
+        _named.add(package)
+        _logger.warning(
+            "%s traces requests itself, so each of them also has a span of its own inside of ours.", package
+        )
+
+
 def forget() -> None:
     """Check everything again, and warn again."""
     checked.clear()

@@ -22,6 +22,10 @@ _RAW_METHODS: Final = ("with_raw_response", "with_streaming_response")
 _BETA: Final = "openai.resources.beta"
 
 
+# The method of a client of Ollama's that sends all requests, whose arguments are the request's path and body.
+OLLAMA_SENDER: Final = "_request"
+
+
 def client_of(resource: object) -> Any:
     """The client that sends the requests of a resource, or its address; None if it has none."""
     client = getattr(resource, "_client", None)
@@ -55,6 +59,12 @@ GENERATE: Final = "_generate_content"
 GENERATE_STREAM: Final = "_generate_content_stream"
 
 
+def configured_url(resource: Any) -> str | None:
+    """The base URL that a resource of Mistral's SDK sends its requests to, None if that is not known."""
+    url, variables = resource.sdk_configuration.get_server_details()
+    return url.format(**variables) if isinstance(url, str) else None
+
+
 def forget_raw_methods(holder: object) -> None:
     """Clear the cached raw-response methods of a client or a resource, so that new ones call its present methods."""
     for name in _RAW_METHODS:
@@ -70,6 +80,28 @@ def resource_of(client: Any, name: str) -> Any:
     if name in getattr(client, "__dict__", ()) or hasattr(type(client), name):
         return getattr(client, name, None)
     return None
+
+
+def is_of_ollama(client: object) -> bool:
+    """Whether a client is one of Ollama's SDK, or derived from one."""
+    return any(kind.__module__ == "ollama._client" for kind in type(client).__mro__) and has_method(
+        client, OLLAMA_SENDER
+    )
+
+
+def traces_itself(resource: Any) -> bool:
+    """Whether Mistral's SDK makes spans of its own for the requests of a resource."""
+    hooks = getattr(getattr(resource.sdk_configuration, "_hooks", None), "before_request_hooks", ())
+    for hook in hooks:
+        if type(hook).__name__ == "TracingHook":
+            is_configured = getattr(hook, "tracer_provider", None) is not None
+            return is_configured or getattr(hook, "_telemetry_use_global_provider", hook.tracing_enabled) is True
+    return False
+
+
+def has_method(resource: object, name: str) -> bool:
+    """Whether the class of a resource has a method of this name. A mock has any attribute."""
+    return callable(getattr(type(resource), name, None))
 
 
 def beta_completions_of(client: Any) -> Any:
@@ -158,11 +190,24 @@ def own_generator(stream: object) -> Any:
     return generator_of(stream) if delegates_to_iterator(stream, "__iter__", "__aiter__") else None
 
 
+# The generators that read the streams of SDKs: the names of their functions, and how those of their modules end.
+_READS: Final = {
+    "__stream__": "._streaming",
+    # Mistral's.
+    "stream_events": ".eventstreaming",
+    "stream_events_async": ".eventstreaming",
+    # Of LiteLLM's responses.
+    "__next__": ".streaming_iterator",
+    "__anext__": ".streaming_iterator",
+}
+
+
 def is_called_by_stream() -> bool:
     """Whether the caller runs inside a read by an SDK's stream."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        if frame.f_code.co_name == "__stream__" and str(frame.f_globals.get("__name__")).endswith("._streaming"):
+        module = _READS.get(frame.f_code.co_name)
+        if module is not None and str(frame.f_globals.get("__name__")).endswith(module):
             return True
         frame = frame.f_back
     return False

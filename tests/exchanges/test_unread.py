@@ -20,7 +20,7 @@ def events(*values: dict[str, Any], named: bool = True) -> str:
     )
 
 
-OLLAMA = {"model": "m", "created_at": "2026", "message": {"role": "assistant", "content": "Hi"}, "done": False}
+OLLAMA = {"model": "m", "created_at": "2026", "response": "Hi", "done": False}
 COHERE = {"id": "x", "message": {"role": "assistant", "content": [{"type": "text", "text": "Hi"}]}}
 BODIES: dict[str, tuple[str, str]] = {
     "an Anthropic completion": (
@@ -32,8 +32,8 @@ BODIES: dict[str, tuple[str, str]] = {
         "embeddings",
     ),
     "a list of models": (json.dumps({"object": "list", "data": [{"object": "model"}]}), "a list of models"),
-    "Ollama's lines": ("\n".join(map(json.dumps, [OLLAMA, {**OLLAMA, "done": True}])), "an Ollama response"),
-    "an Ollama response": (json.dumps({**OLLAMA, "done": True}), "an Ollama response"),
+    "Ollama's lines": ("\n".join(map(json.dumps, [OLLAMA, {**OLLAMA, "done": True}])), "an Ollama completion"),
+    "an Ollama completion": (json.dumps({**OLLAMA, "done": True}), "an Ollama completion"),
     "a Cohere chat": (json.dumps({**COHERE, "finish_reason": "COMPLETE"}), "a Cohere chat"),
     "a Cohere stream": (events({"type": "message-start"}, {"type": "content-delta"}), "a Cohere chat"),
     "images": (json.dumps({"created": 1, "data": [{"b64_json": "x"}]}), "images"),
@@ -104,7 +104,7 @@ PATHS = {
     "https://api.anthropic.com/v1/complete": "an Anthropic completion",
     "https://x/v1/embeddings": "embeddings",
     "https://bedrock/model/m/invoke-with-response-stream": "a Bedrock response",
-    "http://localhost:11434/api/chat": "an Ollama response",
+    "http://localhost:11434/api/generate": "an Ollama completion",
     "http://localhost:8080/completion": "a text completion",
 }
 
@@ -128,7 +128,7 @@ def test_it_is_named_in_the_text_too(tmp_path: Path, capsys: pytest.CaptureFixtu
     path = tmp_path / "file"
     path.write_text(json.dumps(OLLAMA))
     assert main(["inspect", str(path)]) == 0
-    assert capsys.readouterr().out.replace("\n", "") == f"{path}: response: an Ollama response; not read"
+    assert capsys.readouterr().out.replace("\n", "") == f"{path}: response: an Ollama completion; not read"
 
 
 # -- failures in place of a stream, which are told --

@@ -19,15 +19,20 @@ from otel_llm import (
     AnthropicInstrumentor,
     BedrockInstrumentor,
     GoogleGenAIInstrumentor,
+    HuggingFaceInstrumentor,
+    MistralInstrumentor,
+    OllamaInstrumentor,
     OpenAIInstrumentor,
     intercept_llm_requests,
     observation,
 )
 from otel_llm.demo.scripted_server import ScriptedServer
+from otel_llm.intercept import InterceptedMethod
 from otel_llm.tags.reasoning import KnownBeginnings
 from otel_llm.telemetry import provider
 from otel_llm.testing.unobserved import listening
 from otel_llm.wrappers import other_instrumentations, rewritten_stream
+from tests.helpers import huggingface_callers, mistral_callers, ollama_callers
 from tests.helpers.bedrock_callers import client_of as bedrock_client_of
 from tests.helpers.gemini_callers import client_of, copied
 from tests.helpers.seen import Seen
@@ -73,6 +78,11 @@ class Run:
         # An intercepted one has its method in its own dictionary, which is emptied again after the run.
         self.bedrock: Any = world.bedrock
         self.google: Any = copied(world.google)
+        # These have no copies, and nothing that they cache.
+        self.mistral = world.mistral.client
+        self.ollama = world.ollama.client
+        self.async_ollama = world.async_ollama.client
+        self.hugging_face = world.hugging_face.client
 
     @property
     def seen(self) -> Seen:
@@ -124,6 +134,10 @@ class World:
         self.async_anthropic = anthropic.AsyncAnthropic(api_key="unused", **options)
         self.bedrock = bedrock_client_of(self._server)
         self.google = client_of(self._server)
+        self.mistral = mistral_callers.Caller(self._server)
+        self.ollama = ollama_callers.Caller(self._server)
+        self.async_ollama = ollama_callers.AsyncCaller(self._server)
+        self.hugging_face = huggingface_callers.Caller(self._server)
         self.loop = asyncio.new_event_loop()
         self.seen = Seen()
 
@@ -135,6 +149,9 @@ class World:
         self.loop.run_until_complete(self.google.aio.aclose())
         self.loop.run_until_complete(self.async_client.close())
         self.loop.run_until_complete(self.async_anthropic.close())
+        for caller in (self.mistral, self.ollama, self.async_ollama, self.hugging_face):
+            self.loop.run_until_complete(caller.close())
+        self.loop.run_until_complete(self.mistral.client.sdk_configuration.async_client.aclose())
         self.loop.close()
         self._server.close()
 
@@ -175,6 +192,9 @@ class World:
                     AnthropicInstrumentor(),
                     BedrockInstrumentor(),
                     GoogleGenAIInstrumentor(),
+                    MistralInstrumentor(),
+                    OllamaInstrumentor(),
+                    HuggingFaceInstrumentor(),
                 )
                 for instrumentor in instrumentors:
                     instrumentor.instrument(**self.seen.providers, **scenario.options, skip_dep_check=True)
@@ -187,13 +207,18 @@ class World:
                 with listening(lambda _observation: None):
                     yield
             case "client":
-                clients = run.client, run.async_client, run.anthropic, run.async_anthropic, run.bedrock, run.google
-                for client in clients:
+                clients = (run.client, run.async_client, run.anthropic, run.async_anthropic, run.google)
+                others = (run.bedrock, run.mistral, run.ollama, run.async_ollama, run.hugging_face)
+                for client in (*clients, *others):
                     intercept_llm_requests(client, **self.seen.providers, **scenario.options)
                 try:
                     yield
                 finally:
-                    del run.bedrock._make_api_call
+                    for owner in (run.mistral.chat, *others):
+                        for name in [
+                            name for name, value in vars(owner).items() if isinstance(value, InterceptedMethod)
+                        ]:
+                            delattr(owner, name)
             case "itself":
                 yield
 
