@@ -22,6 +22,7 @@ from typing import Any
 
 from otel_llm.protocol.request import Tool
 from otel_llm.tags.cursor import Cursor, Step, literal, one_of, run, white
+from otel_llm.tags.declared import tool_named
 from otel_llm.tags.json_text import is_cut_word
 from otel_llm.tags.pieces import ParsedCall, PieceBuffer
 
@@ -40,7 +41,7 @@ class Context:
     opening: str = ""
 
     def may_be_tool(self, name: str) -> bool:
-        return self.tools is None or name in self.tools
+        return self.tools is None or tool_named(self.tools, name) in self.tools
 
 
 Grammar = Callable[[Cursor, PieceBuffer, Context], Step[bool]]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from otel_llm.tags.cursor import Cursor, Step, literal, one_of, peek, run, white
+from otel_llm.tags.declared import tool_named
 from otel_llm.tags.grammars import NAME, Context, Grammar, closer, end_json_call, first_of, tool_name
 from otel_llm.tags.json_body import ObjectCall, object_begins
 from otel_llm.tags.json_text import End, container
@@ -237,7 +238,7 @@ def _name_of_call(cursor: Cursor, markup: NamedCall, context: Context, *, first:
     if words and (yield from one_of(cursor, words)) is None and ("" not in markup.before or not first):
         return None
     yield from white(cursor)
-    name = markup.name_of((yield from tool_name(cursor)))
+    name = tool_named(context.tools, markup.name_of((yield from tool_name(cursor))))
     if not name:
         return None
     yield from white(cursor)

@@ -16,6 +16,7 @@ from typing import Any
 from otel_llm.protocol.fields import field, items_of
 from otel_llm.tags.brackets import MOST_HELD
 from otel_llm.tags.cursor import Cursor, Step, literal, until, white
+from otel_llm.tags.declared import tool_named
 from otel_llm.tags.grammars import Context, Grammar, closer, emit_call, tool_name
 from otel_llm.tags.pieces import PieceBuffer
 from otel_llm.tags.raw_values import as_json, referred_to, schema_types
@@ -63,7 +64,7 @@ def _nested_arguments(body: str, prefix: str, context: Context, tool: str) -> di
         elements = reader.children(())
         if not elements and body.strip():
             return None
-        declared = None if context.tools is None else context.tools.get(tool)
+        declared = None if context.tools is None else context.tools.get(tool_named(context.tools, tool))
         schema = None if declared is None else declared.parameters
         return _object(schema, schema, elements)
     except RecursionError:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
+from otel_llm.protocol.request import Tool
 from otel_llm.tags.cursor import Cursor
+from otel_llm.tags.declared import tool_named
 from otel_llm.tags.thought_marks import TAIL
 
 _LINE_HEAD = re.compile(r"(?:[ \t>*+\-]|\d+[.)])*")
@@ -59,6 +61,7 @@ class PieceBuffer:
         "_opened",
         "_pending",
         "_pieces",
+        "_tools",
         "at_line_start",
         "began_at",
         "committed",
@@ -69,8 +72,9 @@ class PieceBuffer:
         "unwritten",
     )
 
-    def __init__(self, cursor: Cursor) -> None:
+    def __init__(self, cursor: Cursor, tools: Mapping[str, Tool] | None = None) -> None:
         self._cursor = cursor
+        self._tools = tools
         self._pieces: list[Piece] = []
         self._pending: list[Piece] = []
         self._opened = False
@@ -106,8 +110,8 @@ class PieceBuffer:
             self._add(Piece("body", text, call))
 
     def name(self, call: ParsedCall, name: str) -> None:
-        call.name = name
-        self._add(Piece("name", name, call))
+        call.name = tool_named(self._tools, name)
+        self._add(Piece("name", call.name, call))
 
     def arguments(self, call: ParsedCall, text: str) -> None:
         if text:

@@ -112,6 +112,8 @@ _SECTIONS = {
     "<tool_call>": "</tool_call>",
 }
 _OPENS_SECTION = (*_SECTIONS,)
+# Languages of fences whose JSON may be calls.
+_CALL_FENCES = frozenset({"json", "tool_call", "tool_calls"})
 _LONE_MARKS = frozenset((*CLOSING_MARKS, SUFFIXED_CLOSING, *LONE_ANSWER_MARKS))
 
 
@@ -130,7 +132,7 @@ class Scanner:
         self.expected_inside = bool(inside)
         self.closed_inside = False
         """Whether thoughts that the text began inside of came to an end before it."""
-        self._out = PieceBuffer(self._cursor)
+        self._out = PieceBuffer(self._cursor, tools)
         self._sections: Sequence[str] = _OPENS_SECTION
         # Whether plain text needs no reading here.
         self._passes = False
@@ -556,10 +558,10 @@ class Scanner:
         return True
 
     def _fenced_call(self, language: str, ticks: str) -> Step[bool]:
-        """Read the calls in a `json` fence, and its closing line. Returns whether that is all; if not, it is text."""
+        """Read the calls in a fence of JSON, and its closing line. Returns whether that is all; if not, it is text."""
         cursor, out = self._cursor, self._out
         is_whole = False
-        if language == "json" and self._tools is not None:
+        if language in _CALL_FENCES and self._tools is not None:
             is_whole = yield from unmarked.fenced_json(cursor, out, Context(self._tools), ticks)
         if not is_whole:
             out.discard()
