@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from otel_llm.tags.cursor import Cursor, Step, literal, run
-from otel_llm.tags.grammars import Context, Grammar, first_of, name_before
+from otel_llm.tags.cursor import Cursor, Step, literal, one_of, run
+from otel_llm.tags.grammars import Context, Grammar, first_of, known_tools, name_before
 from otel_llm.tags.json_calls import (
     NamedCall,
     json_array,
@@ -76,6 +76,7 @@ _FUNCTION = Tags(
     call_open=("<function=",),
     name_end=(">",),
     closers=("</function>",),
+    quotable=True,
 )
 _OWN_LINES = replace(_FUNCTION, own_lines=True, block_closers=("</tool_call>",))
 _QWEN3_CODER = xml_parameters(_OWN_LINES)
@@ -89,15 +90,16 @@ def _name_of_tag(tag: str) -> str:
 
 _NAMED_TAG = replace(_OWN_LINES, call_open=("<",), name_of=_name_of_tag)
 _INVOKE = Tags(
-    key='<parameter name="',
-    key_end='"',
+    key="<parameter name=",
+    key_end="",
     value=">",
     attributes=True,
     value_end="</parameter>",
-    call_open=('<invoke name="',),
-    name_end=('">',),
-    empty_end=('"/>', '" />'),
+    call_open=("<invoke name=",),
+    name_end=(">",),
+    empty_end=("/>",),
     closers=("</invoke>",),
+    quotable=True,
     json_body=True,
 )
 
@@ -120,6 +122,12 @@ def _invoke(prefix: str, *ends: str, **more: Any) -> Grammar:
     return xml_parameters(tags)
 
 
+_LONE_INVOKE = _invoke(
+    "",
+    *("</minimax:tool_call>", "</dots_function_call>", "</function_calls>", "</tool_calls>"),
+    marker_opens_call=True,
+    declared=True,
+)
 # Wrappers of DeepSeek V3.2 and V4. V4.1 has a space before the name of each tag.
 _DSML_BLOCKS = ("function_calls", "tool_calls", "calls", "function_call", "tool_call", "call")
 _DSML_NAME = re.compile(r"[\w ]*")
@@ -133,19 +141,30 @@ def _dsml(prefix: str, *, marker_opens_call: bool = False) -> Grammar:
 
 
 _DSML, _DSML_SPACED = _dsml("｜DSML｜"), _dsml("｜DSML｜ ")
-
-
+# With one bar or two, of Unicode or of ASCII.
+_DSML_PREFIXES = ("｜DSML｜", "|DSML|", "｜｜DSML｜｜", "||DSML||")
 _DSML_BY_MARK = {
-    "<｜DSML｜": first_of(_DSML, _DSML_SPACED),
-    "<|DSML|": first_of(_dsml("|DSML|"), _dsml("|DSML| ")),
+    f"<{prefix}": (
+        first_of(_dsml(prefix), _dsml(f"{prefix} ")),
+        {f"{space}invoke name=": _dsml(f"{prefix}{space}", marker_opens_call=True) for space in ("", " ")},
+    )
+    for prefix in _DSML_PREFIXES
 }
 
 
 def _dsml_damaged(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[bool]:
-    """Invokes whose wrapper is none of those known, or is not closed."""
+    """Invokes whose wrapper is lost, is none of those known, or is not closed."""
+    in_wrapper, alone = _DSML_BY_MARK[context.opening]
+    place = cursor.mark()
+    opening = yield from one_of(cursor, (*alone,))
+    if opening is not None:
+        if (yield from alone[opening](cursor, out, context)):
+            return True
+        out.discard()
+        cursor.rewind(place)
     yield from run(cursor, _DSML_NAME, 32)
     yield from literal(cursor, ">")
-    return (yield from _DSML_BY_MARK[context.opening](cursor, out, context))
+    return (yield from in_wrapper(cursor, out, context))
 
 
 @lru_cache(maxsize=16)
@@ -181,6 +200,7 @@ _DEEPSEEK_V3 = NamedCall(
     closers=("```<｜tool▁call▁end｜>", "```\n<｜tool▁call▁end｜>", "```", "<｜tool▁call▁end｜>"),
     block_closers=(_DEEPSEEK_END,),
     several=True,
+    has_tokens=True,
 )
 _DEEPSEEK_V31 = NamedCall(
     before=(_DEEPSEEK_CALL,),
@@ -188,6 +208,7 @@ _DEEPSEEK_V31 = NamedCall(
     closers=("<｜tool▁call▁end｜>", "```<｜tool▁call▁end｜>", "```\n<｜tool▁call▁end｜>", "```"),
     block_closers=(_DEEPSEEK_END,),
     several=True,
+    has_tokens=True,
 )
 
 
@@ -203,6 +224,7 @@ _KIMI_K2 = NamedCall(
     closers=("<|tool_call_end|>",),
     block_closers=("<|tool_calls_section_end|>",),
     several=True,
+    has_tokens=True,
     name_of=_functions_name,
 )
 _HARMONY_OPENERS = (
@@ -221,11 +243,11 @@ _PLAMO = NamedCall(
     block_closers=("<|plamo:end_tool_requests:plamo|>",),
     several=True,
 )
-_STEP3_INVOKE = '<steptml:invoke name="'
+_STEP3_INVOKE = "<steptml:invoke name="
 _STEP3_END = "<｜tool_call_end｜>"
 _STEP3 = replace(
     _INVOKE,
-    key='<steptml:parameter name="',
+    key="<steptml:parameter name=",
     value_end="</steptml:parameter>",
     call_open=tuple(
         f"{begin}{kind}{line}{_STEP3_INVOKE}"
@@ -248,10 +270,11 @@ _MUSE_BLOCK = ("<atem:function_calls>", "</atem:function_calls>")
 _MUSE_MESSAGE = message_to_tool(f"<|message|>{_MUSE_BLOCK[0]}", _MUSE)
 _MUSE_ANSWER = message_of_calls(_MUSE_BLOCK, re.compile(r'<atem:invoke name="([^"<>]*)"'), _MUSE)
 _BEAM = Tags(
-    key='<rfl:parameter name="',
-    key_end='"',
+    key="<rfl:parameter name=",
+    key_end="",
     value=">",
     attributes=True,
+    quotable=True,
     value_end="</rfl:parameter>",
     closers=("<|call|>", "<|end|>"),
     trimmed=True,
@@ -273,12 +296,13 @@ _K2_HORIZON = Tags(
     block_closers=("</ifm|tool_calls>",),
 )
 _MINICPM = Tags(
-    key='<param name="',
-    key_end='"',
+    key="<param name=",
+    key_end="",
     value=">",
     attributes=True,
+    quotable=True,
     value_end="</param>",
-    name_end=('">',),
+    name_end=(">",),
     closers=("</function>",),
     html_escaped=True,
     cdata=True,
@@ -386,7 +410,7 @@ FORMATS: tuple[Format, ...] = (
            "examples/tool_chat_template_llama3.1_usr_def_tool_call.jinja"),
     Format("qwen3_coder", "Qwen3-Coder, its outer tag lost", ("<function=",),
            xml_parameters(replace(_OWN_LINES, marker_opens_call=True)), "qwen3coder_tool_parser.py"),
-    Format("minicpm5", "MiniCPM 5", ('<function name="',), xml_parameters(_MINICPM), "sgl:minicpm5_detector.py"),
+    Format("minicpm5", "MiniCPM 5", ("<function name=",), xml_parameters(_MINICPM), "sgl:minicpm5_detector.py"),
     Format("functiongemma", "FunctionGemma", ("<start_function_call>",),
            quoted_call(_ESCAPES, "<end_function_call>"), "functiongemma_tool_parser.py"),
     Format("gigachat3", "GigaChat 3, 3.1", ("<|message_sep|>\n\nfunction call<|role_sep|>", "<|function_call|>"),
@@ -396,18 +420,18 @@ FORMATS: tuple[Format, ...] = (
            first_of(_DSML, _DSML_SPACED), "deepseekv32_tool_parser.py"),
     Format("deepseek_v4", "DeepSeek V4", ("<｜DSML｜tool_calls>",),
            first_of(_DSML, _DSML_SPACED), "deepseekv4_tool_parser.py"),
-    Format("deepseek_v4", "DeepSeek V4, its wrapper lost", ('<｜DSML｜invoke name="',),
-           _dsml("｜DSML｜", marker_opens_call=True), "deepseekv4_tool_parser.py"),
     Format("deepseek_v41", "DeepSeek V4.1", ("<｜DSML｜ calls>",),
            first_of(_DSML_SPACED, _DSML), "sgl:deepseekv41_detector.py"),
-    Format("deepseek_v41", "DeepSeek V4.1, its wrapper lost", ('<｜DSML｜ invoke name="',),
-           _dsml("｜DSML｜ ", marker_opens_call=True), "sgl:deepseekv41_detector.py"),
-    Format("deepseek_v4", "DeepSeek V3.2 to V4.1, their wrapper damaged", ("<｜DSML｜", "<|DSML|"),
+    Format("deepseek_v4", "DeepSeek V3.2 to V4.1, their wrapper lost or damaged", tuple(_DSML_BY_MARK),
            _dsml_damaged, "deepseekv4_tool_parser.py"),
     Format("gigachat35", "GigaChat 3.5", ("<｜GCML｜tool_calls>",),
            _invoke("｜GCML｜", "</｜GCML｜tool_calls>"), "gigachat35_tool_parser.py"),
     Format("minimax_m2", "MiniMax-M2, M2.1, M2.5", ("<minimax:tool_call>",),
            _invoke("", "</minimax:tool_call>"), "sgl:minimax_m2.py"),
+    Format("minimax_m2", "MiniMax-M2, its wrapper lost", ("<invoke name=",),
+           known_tools(_LONE_INVOKE), "sgl:minimax_m2.py"),
+    Format("minimax_m2", "MiniMax-M2, its wrapper lost", ("<invoke name=",),
+           _LONE_INVOKE, "sgl:minimax_m2.py", at="line"),
     Format("minimax_m3", "MiniMax-M3", (f"{_NS}<tool_call>",),
            nested_tags(_NS, f"{_NS}</tool_call>"), "minimax_m3_tool_parser.py"),
     Format("dots", "rednote dots", ("<dots_function_call>",),

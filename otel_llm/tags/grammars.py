@@ -115,6 +115,15 @@ def name_before(word: str, grammar: Grammar) -> Grammar:
     return read
 
 
+def known_tools(grammar: Grammar) -> Grammar:
+    """What `grammar` reads, if the tools are known."""
+
+    def read(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[bool]:
+        return context.tools is not None and (yield from grammar(cursor, out, context))
+
+    return read
+
+
 def first_of(*grammars: Grammar) -> Grammar:
     """The first of `grammars` that reads a call."""
 

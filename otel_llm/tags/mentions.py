@@ -218,6 +218,12 @@ def is_named(before: str) -> bool:
     return _LEADS.search(near) is not None or _NAMES.search(near) is not None
 
 
+def leads_to_mark(above: str) -> bool:
+    """Whether the words above a mark's line want one to follow, as in `end your thoughts with`."""
+    word = above.rsplit(maxsplit=1)[-1]
+    return above[-1:] in {":", ","} or word == "with" or _WANT_OBJECTS.fullmatch(word) is not None
+
+
 def is_labelled(text: str, start: int, end: int, before: str) -> bool:
     """Whether the line has a label and the mark, and so has the line above or below."""
     if _LABEL_BEFORE.fullmatch(before) is None:

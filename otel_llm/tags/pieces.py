@@ -9,8 +9,9 @@ from typing import Literal, NamedTuple
 from otel_llm.protocol.request import Tool
 from otel_llm.tags.cursor import Cursor
 from otel_llm.tags.declared import tool_named
-from otel_llm.tags.thought_marks import TAIL
 
+TAIL = 64
+"""How many characters of text before a mark may have a say in what it is."""
 _LINE_HEAD = re.compile(r"(?:[ \t>*+\-]|\d+[.)])*")
 
 
@@ -67,6 +68,7 @@ class PieceBuffer:
         "committed",
         "count",
         "in_line_head",
+        "is_open",
         "mentioned",
         "tail",
         "unwritten",
@@ -84,6 +86,8 @@ class PieceBuffer:
         """Whether what is being read is a call for sure."""
         self.began_at = 0
         """Where the last call began: how many characters of all that were fed stand before it."""
+        self.is_open = False
+        """Whether a call has begun and not ended."""
         self.at_line_start = True
         """Whether there is only white space before the next character, in its line or since the last call."""
         self.in_line_head = True
@@ -128,8 +132,12 @@ class PieceBuffer:
     def put(self, piece: Piece) -> None:
         """Emit a piece that nothing can take back."""
         self._pieces.append(piece)
-        if piece.kind == "end":
+        if piece.kind == "begin":
+            self.is_open = True
+        elif piece.kind == "end":
+            self.is_open = False
             self.at_line_start = self.in_line_head = True
+            self.tail = ""
         elif piece.kind == "text":
             self.tail = (self.tail + piece.text)[-TAIL:]
             _, line_break, line = piece.text.rpartition("\n")

@@ -7,7 +7,9 @@ The rules:
 - Markers that are only mentioned are text: in a code span, in a code fence of any language but `tool_code`, in
   thoughts (see `thought_marks.py`), and in a message that its header addresses to the user (see `messages.py`).
   Thoughts and fences that are never closed go on to the end of the text, except that calls by control tokens, or with
-  a name behind `<tool_call>`, which end such thoughts and the text, count.
+  a name behind `<tool_call>`, which end such thoughts and the text, count. A call is mentioned in quotes, and in a
+  sentence that shows it.
+- Markup that holds no call is none of the content: an empty block, and the beginning of a call that is cut off.
 - Where the prompt opened the thoughts, the text begins inside of them. Only the caller can know; the scanner reports a
   closing mark without an opening one.
 - Calls without a marker: see `unmarked.py`.
@@ -23,27 +25,30 @@ The result does not depend on how the text is cut into chunks.
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Mapping, Sequence
 
 from otel_llm.protocol.request import Tool
 from otel_llm.tags import unmarked
+from otel_llm.tags.blocks import SECTIONS, closing_of_block, is_token
 from otel_llm.tags.brackets import MOST_HELD
 from otel_llm.tags.cursor import Cursor, Step, literal, one_of, peek, run, until, white
 from otel_llm.tags.formats import FORMATS, Format
 from otel_llm.tags.grammars import Context
 from otel_llm.tags.messages import ANSWERS, ANSWERS_AT_START, NEXT_MESSAGE
-from otel_llm.tags.pieces import Piece, PieceBuffer
+from otel_llm.tags.pieces import TAIL, Piece, PieceBuffer
+from otel_llm.tags.shown_calls import ends_sentence, is_shown, may_be_shown
 from otel_llm.tags.thought_marks import (
     ANSWER_MARKS,
     AT_START,
     CLOSING_MARKS,
+    DETAILS,
     LONE_ANSWER_MARKS,
     MOST_SUFFIX,
     NEAR,
     SUFFIX,
     SUFFIXED,
     SUFFIXED_CLOSING,
-    TAIL,
     THOUGHT_MARKS,
     Answer,
     BacktickCount,
@@ -81,7 +86,7 @@ _ANSWERS = {
 _ANSWERS |= {f"<|start|>assistant{header}": _ANSWERS[header] for header in ANSWERS if header.startswith("<|channel|>")}
 _MARKS_AT_START = (*AT_START, *ANSWERS_AT_START)
 _OPENING_MARKS = [mark for mark in (*THOUGHT_MARKS, *_ANSWERS, SUFFIXED) if mark not in _MARKS_AT_START]
-_MARKS = [*_OPENING_MARKS, *CLOSING_MARKS, SUFFIXED_CLOSING, *LONE_ANSWER_MARKS]
+_MARKS = [*_OPENING_MARKS, *CLOSING_MARKS, SUFFIXED_CLOSING, *LONE_ANSWER_MARKS, *DETAILS]
 
 _FIRSTS = "".join(sorted({re.escape(opener[0]) for opener in [*_ANYWHERE, *_MARKS]} | {"{", "`", r"\["}))
 _LINE_FIRSTS = "".join(sorted({re.escape(opener[0]) for opener in _AT_LINE} | {"~"}))
@@ -105,15 +110,12 @@ def _by_first(words: Sequence[str]) -> dict[str, tuple[str, ...]]:
 _WORDS = _by_first([*_ANYWHERE, *_MARKS])
 _LINE_WORDS = _by_first([*_ANYWHERE, *_MARKS, *_AT_LINE])
 _START_WORDS = _by_first([*_ANYWHERE, *_MARKS, *_AT_LINE, *_AT_START, *_MARKS_AT_START])
-# Blocks of calls that models write without closing their thoughts: Kimi K2 Thinking, GLM, Laguna.
-_SECTIONS = {
-    "<|tool_calls_section_begin|>": "<|tool_calls_section_end|>",
-    "<|tool_call_begin|>": "<|tool_call_end|>",
-    "<tool_call>": "</tool_call>",
-}
-_OPENS_SECTION = (*_SECTIONS,)
+_OPENS_SECTION = (*SECTIONS,)
 # Languages of fences whose JSON may be calls.
 _CALL_FENCES = frozenset({"json", "tool_call", "tool_calls"})
+# Calls that may be mentioned, and the beginning of one that may be cut off, are read so far.
+_MOST_SHOWN = 65_536
+_MOST_CUT = 256
 _LONE_MARKS = frozenset((*CLOSING_MARKS, SUFFIXED_CLOSING, *LONE_ANSWER_MARKS))
 
 
@@ -136,8 +138,10 @@ class Scanner:
         self._sections: Sequence[str] = _OPENS_SECTION
         # Whether plain text needs no reading here.
         self._passes = False
-        # The last two plain chunks, for the end of the line before what comes.
-        self._before_last = self._last = ""
+        # The last plain chunks, none of them empty, for the end of the text before what comes.
+        self._recent: deque[str] = deque(maxlen=TAIL)
+        # Whether what comes behind a marker is being read, and whether the text ended while it was.
+        self._in_head = self._is_cut_in_head = False
         self._begin()
 
     @property
@@ -162,13 +166,23 @@ class Scanner:
         """Calls begun so far."""
         return self._out.count
 
+    @property
+    def is_in_call(self) -> bool:
+        """Whether the text so far ends within a call, or within what may begin one."""
+        return self._in_head or self._out.is_open
+
+    def resume(self) -> None:
+        """What was flushed was not the end of the text: it goes on."""
+        self._at_start = False
+        self._out.tail, self._out.at_line_start, self._out.in_line_head = self._end
+
     def is_plain(self, text: str) -> bool:
         """Whether `text`, as the next chunk, is plain text. If so, it counts as scanned and need not be fed.
 
         It must not be empty.
         """
         if self._passes and _find_other(text) is None:
-            self._before_last, self._last = self._last, text
+            self._recent.append(text)
             return True
         return False
 
@@ -192,6 +206,7 @@ class Scanner:
     def flush(self) -> list[Piece]:
         """The text is over: the pieces that were held back. Then another text can be scanned."""
         self._note_plain()
+        self._is_cut_in_head = self._in_head and not self._out.committed
         self._cursor.ended = True
         for _ in self._steps:
             pass
@@ -200,11 +215,14 @@ class Scanner:
         return pieces
 
     def _note_plain(self) -> None:
-        if self._last:
-            self._out.tail = (self._out.tail + self._before_last + self._last)[-TAIL:]
-            self._before_last = self._last = ""
+        if self._recent:
+            self._out.tail = (self._out.tail + "".join(self._recent))[-TAIL:]
+            self._recent.clear()
 
     def _begin(self) -> None:
+        out = self._out
+        # The end of the text before, which may turn out to go on.
+        self._end = (out.tail, out.at_line_start, out.in_line_head)
         self._cursor.begin()
         self._out.reset()
         self._out.at_line_start = self._out.in_line_head = True
@@ -214,6 +232,9 @@ class Scanner:
         self._out.tail = ""
         self._out.mentioned = None
         self._has_thoughts = False
+        self._in_head = self._is_cut_in_head = False
+        # Open `<details>` elements.
+        self._details = 0
         self._steps = self._scan()
         next(self._steps)
 
@@ -272,15 +293,23 @@ class Scanner:
         start = cursor.mark()
         words = _START_WORDS if self._at_start else _LINE_WORDS if at_line_start else _WORDS
         if mark in words:
+            self._in_head = True
             opening = yield from one_of(cursor, words[mark])
+            self._in_head = False
             if opening is not None and (yield from self._mark(opening)):
                 return True
             if opening is not None:
+                if may_be_shown(self._line_before()[0]) and (yield from self._shown_calls(start)):
+                    return True
                 if (yield from self._marked(opening)):
                     return True
                 if opening in _ANSWERS and (yield from self._answer(opening)):
                     return True
+                if (yield from self._without_call(opening)):
+                    return True
             cursor.rewind(start)
+        if mark in "{[" and may_be_shown(self._line_before()[0]) and (yield from self._shown_calls(start)):
+            return True
         context = Context(self._tools)
         if mark == "{":
             return (yield from unmarked.json_call(cursor, out, context, at_line_start=at_line_start))
@@ -298,7 +327,12 @@ class Scanner:
         cursor, out = self._cursor, self._out
         is_opening = mark in THOUGHT_MARKS or mark == SUFFIXED
         if not is_opening and mark not in _LONE_MARKS:
-            return False
+            if mark not in DETAILS:
+                return False
+            self._details = max(self._details + (1 if mark == DETAILS[0] else -1), 0)
+            cursor.settle()
+            out.text(mark)
+            return True
         if mark in {SUFFIXED, SUFFIXED_CLOSING}:
             mark += yield from run(cursor, SUFFIX, MOST_SUFFIX)
             if not (yield from literal(cursor, ">")):
@@ -311,7 +345,8 @@ class Scanner:
             out.mentioned = closing
             return False
         cursor.settle()
-        yield from self._thoughts(mark, (closing,), stops_of(closing))
+        stops = stops_of(closing)
+        yield from self._thoughts(mark, (closing,), (*stops, DETAILS[1]) if self._details else stops)
         return True
 
     def _counts(self, mark: str, *, opening: bool) -> Step[bool]:
@@ -323,7 +358,7 @@ class Scanner:
             if opening:
                 counts = opens(mark, before, after, begins_line=begins_line, ended=cursor.ended)
             else:
-                counts = closes(before, after, begins_line=begins_line, ended=cursor.ended)
+                counts = closes(self._out.tail, before, after, begins_line=begins_line, ended=cursor.ended)
             if counts is not None:
                 return counts
             yield
@@ -379,7 +414,7 @@ class Scanner:
             _, word = yield from until(cursor, (*closings, *stops, *self._sections), emit, leave=True)
             if word is None:
                 break
-            if word in _SECTIONS:
+            if word in SECTIONS:
                 draft = yield from self._draft(word, closings)
                 if draft is not None:
                     emit(draft)
@@ -412,8 +447,11 @@ class Scanner:
         while word is not None:
             cursor.take(len(word))
             if word == "<tool_call>" and not (yield from peek(cursor)).isalpha():
-                break
-            _, end = yield from until(cursor, (*closings, _SECTIONS[word]), most=MOST_HELD, leave=True)
+                # JSON is a draft: models that call so close their thoughts.
+                yield from white(cursor)
+                if not (yield from literal(cursor, "<function=")):
+                    break
+            _, end = yield from until(cursor, (*closings, SECTIONS[word]), most=MOST_HELD, leave=True)
             if end is not None and end in closings:
                 break
             cursor.take(len(end or ""))
@@ -453,8 +491,14 @@ class Scanner:
 
     def _marked(self, opening: str) -> Step[bool]:
         """Read the call after an opening marker. False if none of its formats reads one."""
+        place = self._cursor.mark()
+        self._in_head = True
+        found = yield from self._read_format(opening, place)
+        self._in_head = False
+        return found
+
+    def _read_format(self, opening: str, place: int) -> Step[bool]:
         cursor, out = self._cursor, self._out
-        place = cursor.mark()
         formats = [*_ANYWHERE.get(opening, ())]
         if out.at_line_start:
             formats += _AT_LINE.get(opening, ())
@@ -475,6 +519,80 @@ class Scanner:
                 out.discard()
                 cursor.rewind(place)
         return False
+
+    def _shown_calls(self, start: int) -> Step[bool]:
+        """Read calls that are in quotes, or within a sentence that shows them, as text. If they are not, read nothing.
+
+        Only what follows them can tell, so they are held back, up to a limit.
+        """
+        cursor, out = self._cursor, self._out
+        before = out.tail
+        place = cursor.mark()
+        cursor.rewind(start)
+        inner = Scanner(self._tools)
+        inner._at_start = inner._out.at_line_start = inner._out.in_line_head = False
+        read, behind, is_over = 0, "", False
+        while True:
+            text = cursor.take(cursor.waiting)
+            read += len(text)
+            pieces = inner.feed(text)
+            left = inner.left
+            if cursor.ended:
+                pieces += inner.flush()
+                left = 0
+            for piece in pieces:
+                if piece.call is not None:
+                    behind, is_over = "", piece.kind == "end"
+                elif is_over and piece.kind == "text":
+                    behind += piece.text
+                elif not is_over or piece.kind != "text":
+                    cursor.rewind(place)
+                    return False
+            are_shown = is_shown(before, behind) if is_over else None
+            if are_shown is not None or cursor.ended or read > _MOST_SHOWN:
+                break
+            yield
+        if not are_shown:
+            cursor.rewind(place)
+            return False
+        cursor.rewind(start)
+        text = cursor.take(read - left - len(behind))
+        cursor.settle()
+        out.text(text)
+        return True
+
+    def _without_call(self, opening: str) -> Step[bool]:
+        """Read markup that holds no call: a block without any, or the beginning of one that is cut off."""
+        cursor, out = self._cursor, self._out
+        above = out.tail.rstrip()
+        is_control = is_token(opening)
+        begins = out.at_line_start or ends_sentence(above)
+        if not (is_control or opening.startswith("<")) or not begins:
+            return False
+        place = cursor.mark()
+        closing = closing_of_block(opening)
+        yield from white(cursor)
+        is_empty = yield from literal(cursor, "[]")
+        yield from white(cursor)
+        if closing and (yield from literal(cursor, closing)):
+            is_empty = True
+        elif closing:
+            is_empty = False
+        if is_empty and (is_control or (yield from peek(cursor)) in {"", "\n", "\r"}):
+            out.put(Piece("frame", cursor.kept))
+            cursor.settle()
+            out.at_line_start = out.in_line_head = True
+            return True
+        cursor.rewind(place)
+        rest = cursor.text[cursor.position :]
+        is_cut = cursor.ended and (self._is_cut_in_head or not rest)
+        if not is_cut or len(rest) > _MOST_CUT or above[-1:] == ":":
+            return False
+        if not is_control and rest.strip() and rest.lstrip()[0] not in "{[<":
+            return False
+        cursor.take(len(rest))
+        out.put(Piece("frame", cursor.settle()))
+        return True
 
     # Code -------------------------------------------------------------------------------------------------
 
