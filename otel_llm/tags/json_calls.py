@@ -241,7 +241,9 @@ def _name_of_call(cursor: Cursor, markup: NamedCall, context: Context, *, first:
     words = [word for word in markup.before if word]
     if words and (yield from one_of(cursor, words)) is None and ("" not in markup.before or not first):
         others = (*markup.closers, *markup.block_closers)
-        if not markup.has_tokens or (yield from until(cursor, (*words, *others), most=_MOST_NOISE))[1] not in words:
+        if not markup.has_tokens or (yield from peek(cursor)) == "<":
+            return None
+        if (yield from until(cursor, (*words, *others), most=_MOST_NOISE))[1] not in words:
             return None
     yield from white(cursor)
     name = tool_named(context.tools, markup.name_of((yield from tool_name(cursor))))

@@ -210,6 +210,8 @@ def is_named(before: str) -> bool:
     last = before[-1:]
     if last.isascii() and last not in _BEFORE_MARK:
         return False
+    if last == ">" and not before.endswith(("->", "=>", "->>")):
+        return False
     near = before[-60:]
     if last.isspace():
         word = "".join(near.split()[-1:])

@@ -59,6 +59,13 @@ from otel_llm.tags.thought_marks import (
 )
 
 
+def _by_first(words: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    grouped: dict[str, tuple[str, ...]] = {}
+    for word in words:
+        grouped[word[0]] = (*grouped.get(word[0], ()), word)
+    return grouped
+
+
 def _openers(at: str) -> dict[str, list[Format]]:
     openers: dict[str, list[Format]] = {}
     for entry in FORMATS:
@@ -92,19 +99,18 @@ _FIRSTS = "".join(sorted({re.escape(opener[0]) for opener in [*_ANYWHERE, *_MARK
 _LINE_FIRSTS = "".join(sorted({re.escape(opener[0]) for opener in _AT_LINE} | {"~"}))
 # Text without any of these passes at once.
 _find_other = re.compile(rf"[{_FIRSTS}\n]").search
-_TRIGGER = re.compile(rf"[{_FIRSTS}]|\n[^\S\n]*[{_LINE_FIRSTS}]")
+# Each with the characters that may follow; at the end of what has come, any may.
+_PAIRS = "|".join(
+    rf"{re.escape(first)}(?:[{''.join(sorted({re.escape(word[1]) for word in words}))}]|\Z)"
+    for first, words in _by_first([*_ANYWHERE, *_MARKS]).items()
+    if first not in "{[`"
+)
+_TRIGGER = re.compile(rf"[`\[]|\{{(?:[\s\"]|\Z)|{_PAIRS}|\n[^\S\n]*[{_LINE_FIRSTS}]")
 _LINE_TRIGGER = re.compile(rf"\s*[{_LINE_FIRSTS}]")
 _WHITE = re.compile(r"\s*")
 _TICKS = {"`": re.compile(r"`*"), "~": re.compile(r"~*")}
 _BEFORE_FENCE = re.compile(r"[ \t>]*")
 _INFO = re.compile(r"[^`\n]*")
-
-
-def _by_first(words: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    grouped: dict[str, tuple[str, ...]] = {}
-    for word in words:
-        grouped[word[0]] = (*grouped.get(word[0], ()), word)
-    return grouped
 
 
 _WORDS = _by_first([*_ANYWHERE, *_MARKS])
@@ -114,8 +120,10 @@ _OPENS_SECTION = (*SECTIONS,)
 # Languages of fences whose JSON may be calls.
 _CALL_FENCES = frozenset({"json", "tool_call", "tool_calls"})
 # Calls that may be mentioned, and the beginning of one that may be cut off, are read so far.
-_MOST_SHOWN = 65_536
+_FIRST_SHOWN, _MOST_SHOWN = 32, 65_536
 _MOST_CUT = 256
+_CALL_OPENERS = frozenset((*_ANYWHERE, *_AT_LINE, *_AT_START))
+_CLOSING_TAG = re.compile("|".join(re.escape(mark) for mark in CLOSING_MARKS if mark.startswith("</")))
 _LONE_MARKS = frozenset((*CLOSING_MARKS, SUFFIXED_CLOSING, *LONE_ANSWER_MARKS))
 
 
@@ -136,6 +144,8 @@ class Scanner:
         """Whether thoughts that the text began inside of came to an end before it."""
         self._out = PieceBuffer(self._cursor, tools)
         self._sections: Sequence[str] = _OPENS_SECTION
+        # Whether it reads a part of a text for another scanner.
+        self._is_inner = False
         # Whether plain text needs no reading here.
         self._passes = False
         # The last plain chunks, none of them empty, for the end of the text before what comes.
@@ -256,6 +266,8 @@ class Scanner:
             if place > cursor.position:
                 self._text(cursor.take(place - cursor.position))
             mark = cursor.text[cursor.position]
+            if mark == "<" and self._passes_lone_mark():
+                continue
             if mark == "`" or (mark == "~" and self._out.at_line_start):
                 yield from self._code(mark)
                 continue
@@ -279,7 +291,10 @@ class Scanner:
             if match:
                 return match.end() - 1
         match = _TRIGGER.search(text, position)
-        return match.end() - 1 if match else None
+        if match is None:
+            return None
+        # Its first character, or the one behind the white space of a line.
+        return match.start() if text[match.start()] != "\n" else match.end() - 1
 
     def _text(self, text: str) -> None:
         if text:
@@ -298,17 +313,17 @@ class Scanner:
             self._in_head = False
             if opening is not None and (yield from self._mark(opening)):
                 return True
-            if opening is not None:
-                if may_be_shown(self._line_before()[0]) and (yield from self._shown_calls(start)):
+            if opening in _CALL_OPENERS:
+                if self._may_be_shown() and (yield from self._shown_calls(start)):
                     return True
                 if (yield from self._marked(opening)):
                     return True
-                if opening in _ANSWERS and (yield from self._answer(opening)):
-                    return True
-                if (yield from self._without_call(opening)):
-                    return True
+            if opening in _ANSWERS and (yield from self._answer(opening)):
+                return True
+            if opening in _CALL_OPENERS and (yield from self._without_call(opening)):
+                return True
             cursor.rewind(start)
-        if mark in "{[" and may_be_shown(self._line_before()[0]) and (yield from self._shown_calls(start)):
+        if mark in "{[" and self._may_be_shown() and (yield from self._shown_calls(start)):
             return True
         context = Context(self._tools)
         if mark == "{":
@@ -369,6 +384,29 @@ class Scanner:
             return "", True
         return self._out.tail.rpartition("\n")[2], False
 
+    def _passes_lone_mark(self) -> bool:
+        """Read a closing mark that no mark opened, if what has come decides that it counts. Else, read nothing."""
+        cursor, out = self._cursor, self._out
+        text, start = cursor.text, cursor.position
+        match = _CLOSING_TAG.match(text, start)
+        if match is None or match.group() == out.mentioned:
+            return False
+        before, begins_line = self._line_before()
+        after = text[match.end() : match.end() + NEAR]
+        if not after or not closes(out.tail, before, after, begins_line=begins_line, ended=False):
+            return False
+        cursor.take(match.end() - start)
+        self._close(match.group())
+        self._at_start = False
+        return True
+
+    def _close(self, mark: str) -> None:
+        """A closing mark that no mark opened: the prompt opened the thoughts."""
+        if not self._has_thoughts and self.lone_closing is None:
+            self.lone_closing = mark
+        self._out.text(mark)
+        self._out.at_line_start = self._out.in_line_head = True
+
     def _lone_mark(self, mark: str) -> Step[bool]:
         cursor, out = self._cursor, self._out
         if mark == out.mentioned:
@@ -379,11 +417,9 @@ class Scanner:
         cursor.settle()
         if mark in LONE_ANSWER_MARKS:
             out.put(Piece("frame", mark))
+            out.at_line_start = out.in_line_head = True
         else:
-            if not self._has_thoughts and self.lone_closing is None:
-                self.lone_closing = mark
-            out.text(mark)
-        out.at_line_start = out.in_line_head = True
+            self._close(mark)
         return True
 
     def _begin_inside(self, closings: Sequence[str]) -> Step[None]:
@@ -499,11 +535,11 @@ class Scanner:
 
     def _read_format(self, opening: str, place: int) -> Step[bool]:
         cursor, out = self._cursor, self._out
-        formats = [*_ANYWHERE.get(opening, ())]
-        if out.at_line_start:
-            formats += _AT_LINE.get(opening, ())
-        if self._at_start:
-            formats += _AT_START.get(opening, ())
+        formats = _ANYWHERE.get(opening, [])
+        if out.at_line_start and opening in _AT_LINE:
+            formats = [*formats, *_AT_LINE[opening]]
+        if self._at_start and opening in _AT_START:
+            formats = [*formats, *_AT_START[opening]]
         first: str | None = None
         for entry in formats:
             if entry.grammar is not None:
@@ -512,13 +548,16 @@ class Scanner:
                         yield from white(cursor)
                         first = yield from peek(cursor)
                         cursor.rewind(place)
-                    if first != entry.first:
+                    if not entry.may_begin(first):
                         continue
                 if (yield from entry.grammar(cursor, out, Context(self._tools, entry.name, opening))):
                     return True
                 out.discard()
                 cursor.rewind(place)
         return False
+
+    def _may_be_shown(self) -> bool:
+        return not self._out.at_line_start and not self._is_inner and may_be_shown(self._line_before()[0])
 
     def _shown_calls(self, start: int) -> Step[bool]:
         """Read calls that are in quotes, or within a sentence that shows them, as text. If they are not, read nothing.
@@ -530,14 +569,16 @@ class Scanner:
         place = cursor.mark()
         cursor.rewind(start)
         inner = Scanner(self._tools)
+        inner._is_inner = True
         inner._at_start = inner._out.at_line_start = inner._out.in_line_head = False
         read, behind, is_over = 0, "", False
         while True:
-            text = cursor.take(cursor.waiting)
+            text = cursor.take(max(read, _FIRST_SHOWN))
             read += len(text)
             pieces = inner.feed(text)
             left = inner.left
-            if cursor.ended:
+            is_all = cursor.ended and not cursor.waiting
+            if is_all:
                 pieces += inner.flush()
                 left = 0
             for piece in pieces:
@@ -549,9 +590,10 @@ class Scanner:
                     cursor.rewind(place)
                     return False
             are_shown = is_shown(before, behind) if is_over else None
-            if are_shown is not None or cursor.ended or read > _MOST_SHOWN:
+            if are_shown is not None or is_all or read > _MOST_SHOWN:
                 break
-            yield
+            if not cursor.waiting:
+                yield
         if not are_shown:
             cursor.rewind(place)
             return False

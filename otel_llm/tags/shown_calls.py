@@ -25,7 +25,12 @@ def ends_sentence(above: str) -> bool:
 
 def may_be_shown(before: str) -> bool:
     """Whether the line before a call opens a quote, or says that something is written so."""
-    return before[-1:] in _QUOTES or is_named(before) or _SHOWS.search(before) is not None
+    last = before[-1:]
+    if last in _QUOTES:
+        return True
+    return (last.isspace() or (last.isalpha() and not last.isascii())) and (
+        is_named(before) or _SHOWS.search(before) is not None
+    )
 
 
 def is_shown(before: str, behind: str) -> bool | None:
