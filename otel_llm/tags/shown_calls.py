@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-from otel_llm.tags.mentions import is_named
-
 _SENTENCE_ENDS = frozenset(".!?…。！？")
 # Quotes before a call, and those behind it that close them.
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "„": "“”", "«": "»", "‹": "›", "「": "」", "『": "』"}
@@ -14,6 +12,7 @@ _SHOWS = re.compile(
     r"(?i:\b(?:looks?|looked|written|formatted|something)(?: \w+){0,3} (?:like|as|so)|\b(?:such as|for example"
     r"|for instance|e\.g\.|i\.e\.|namely|the (?:form|format|syntax|shape|pattern|template)(?: \w+){0,2}"
     r"|an? (?:string|text|message|line|call) (?:like|such as|of the form)|like this|as follows"
+    r"|(?:model|models|LLM|assistant|template|it|they) (?:writes?|emits?|prints?|outputs?|generates?|produces?)"
     r"|zum Beispiel|z\. ?B\.|par exemple|por ejemplo))[,:]?[ \t]+$"
 )
 
@@ -26,11 +25,7 @@ def ends_sentence(above: str) -> bool:
 def may_be_shown(before: str) -> bool:
     """Whether the line before a call opens a quote, or says that something is written so."""
     last = before[-1:]
-    if last in _QUOTES:
-        return True
-    return (last.isspace() or (last.isalpha() and not last.isascii())) and (
-        is_named(before) or _SHOWS.search(before) is not None
-    )
+    return last in _QUOTES or (last.isspace() and _SHOWS.search(before) is not None)
 
 
 def is_shown(before: str, behind: str) -> bool | None:

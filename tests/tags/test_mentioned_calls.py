@@ -66,6 +66,8 @@ def test_a_call_within_a_sentence_that_shows_it_is_text(call: str, sentence: str
         ("I will use f: ", "\nand go on."),
         ("Here is an example: ", "\n"),
         ("Let me call it with ", ""),
+        ("Some text before ", " after"),
+        ("Then it writes a file: ", " and is done."),
         ('He said "go". ', ""),
         ('He said "', ""),
         ("It's ", "'"),
