@@ -120,7 +120,7 @@ _OPENS_SECTION = (*SECTIONS,)
 # Languages of fences whose JSON may be calls.
 _CALL_FENCES = frozenset({"json", "tool_call", "tool_calls"})
 # Calls that may be mentioned, and the beginning of one that may be cut off, are read so far.
-_FIRST_SHOWN, _MOST_SHOWN = 32, 65_536
+_MOST_SHOWN = 65_536
 _MOST_CUT = 256
 _CALL_OPENERS = frozenset((*_ANYWHERE, *_AT_LINE, *_AT_START))
 _CLOSING_TAG = re.compile("|".join(re.escape(mark) for mark in CLOSING_MARKS if mark.startswith("</")))
@@ -572,33 +572,29 @@ class Scanner:
         inner._is_inner = True
         inner._at_start = inner._out.at_line_start = inner._out.in_line_head = False
         read, behind, is_over = 0, "", False
-        while True:
-            text = cursor.take(max(read, _FIRST_SHOWN))
-            read += len(text)
-            pieces = inner.feed(text)
-            left = inner.left
-            is_all = cursor.ended and not cursor.waiting
-            if is_all:
-                pieces += inner.flush()
-                left = 0
-            for piece in pieces:
-                if piece.call is not None:
-                    behind, is_over = "", piece.kind == "end"
-                elif is_over and piece.kind == "text":
-                    behind += piece.text
-                elif not is_over or piece.kind != "text":
-                    cursor.rewind(place)
-                    return False
-            are_shown = is_shown(before, behind) if is_over else None
-            if are_shown is not None or is_all or read > _MOST_SHOWN:
-                break
-            if not cursor.waiting:
+        are_shown: bool | None = None
+        while are_shown is None and read < _MOST_SHOWN:
+            while not cursor.waiting and not cursor.ended:
                 yield
+            # One after the other, so that its place is known when a piece decides.
+            character = cursor.take(1)
+            read += len(character)
+            pieces = inner.feed(character) if character else inner.flush()
+            for kind, text, call in pieces:
+                if call is not None:
+                    behind, is_over, are_shown = "", kind == "end", None
+                elif is_over and kind == "text":
+                    behind += text
+                    are_shown = is_shown(before, behind)
+                else:
+                    are_shown = False
+            if not character:
+                break
         if not are_shown:
             cursor.rewind(place)
             return False
         cursor.rewind(start)
-        text = cursor.take(read - left - len(behind))
+        text = cursor.take(read - inner.left - len(behind))
         cursor.settle()
         out.text(text)
         return True

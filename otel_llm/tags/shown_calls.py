@@ -31,7 +31,7 @@ def may_be_shown(before: str) -> bool:
 def is_shown(before: str, behind: str) -> bool | None:
     """Whether calls with this behind them stand in quotes, or within a sentence. None: more text decides."""
     quote = _QUOTES.get(before[-1:])
-    if quote is not None:
-        return behind[0] in quote if behind else None
-    line = behind.lstrip(" \t")
-    return (line[0].isalnum() or line[0] in ",;.!?)") if line else None
+    line = behind.lstrip(" \t" if quote is None else None)
+    if not line:
+        return None
+    return line[0] in quote if quote is not None else line[0].isalnum() or line[0] in ",;.!?)"
