@@ -221,7 +221,7 @@ _DEEPSEEK_V31 = NamedCall(
 def _after_marker(markup: NamedCall) -> NamedCall:
     """The same calls, where the marker is the tag that begins the first one."""
     rest = [word.removeprefix(_DEEPSEEK_CALL) for word in markup.before]
-    return replace(markup, before=tuple(dict.fromkeys((*markup.before, *rest))))
+    return replace(markup, before=tuple(dict.fromkeys((*markup.before, *rest))), has_tokens=False)
 
 
 _KIMI_K2 = NamedCall(

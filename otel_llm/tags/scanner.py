@@ -565,7 +565,7 @@ class Scanner:
         Only what follows them can tell, so they are held back, up to a limit.
         """
         cursor, out = self._cursor, self._out
-        before = out.tail
+        before, _ = self._line_before()
         place = cursor.mark()
         cursor.rewind(start)
         inner = Scanner(self._tools)

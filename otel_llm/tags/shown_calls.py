@@ -29,9 +29,16 @@ def may_be_shown(before: str) -> bool:
 
 
 def is_shown(before: str, behind: str) -> bool | None:
-    """Whether calls with this behind them stand in quotes, or within a sentence. None: more text decides."""
+    """Whether calls with this before them in their line, and this behind them, stand in quotes or within a sentence.
+    None: more text decides. Some models put all they write in quotes.
+    """
     quote = _QUOTES.get(before[-1:])
-    line = behind.lstrip(" \t" if quote is None else None)
-    if not line:
-        return None
-    return line[0] in quote if quote is not None else line[0].isalnum() or line[0] in ",;.!?)"
+    if quote is not None:
+        rest = behind.lstrip()
+        if not rest or rest[0] not in quote:
+            return False if rest else None
+        if before[:-1].strip():
+            return True
+        behind = rest[1:]
+    line = behind.lstrip(" \t")
+    return (line[0].isalnum() or line[0] in ",;.!?)") if line else None

@@ -79,6 +79,14 @@ def test_other_calls_in_a_line_are_calls(call: str, before: str, behind: str) ->
     assert seen.text == before + behind
 
 
+@pytest.mark.parametrize("call", FORMS)
+def test_a_text_that_is_all_in_quotes_has_calls(call: str) -> None:
+    assert len(read(f'\n"{call}"').calls) == 1
+    assert len(read(f'"{call}"\n"{call}"\n').calls) == 2
+    text = f'"{call}" is how to call f.'
+    assert read(text).text == text
+
+
 def test_a_quote_that_is_never_closed_holds_back_only_so_much() -> None:
     text = 'It wrote "' + '<tool_call>{"name": "f", "arguments": {"a": "' + "x" * 70_000
     seen = scan([text[place : place + 997] for place in range(0, len(text), 997)], ["f"])
