@@ -16,7 +16,7 @@ from typing import Any
 
 from otel_llm.protocol.fields import field, items_of
 from otel_llm.tags.brackets import MOST_HELD
-from otel_llm.tags.cursor import Cursor, Step, literal, one_of, until, white
+from otel_llm.tags.cursor import Cursor, Step, literal, one_of, undecided, until, white
 from otel_llm.tags.declared import tool_named
 from otel_llm.tags.grammars import Context, Grammar, closer, emit_call, tool_name
 from otel_llm.tags.json_text import in_string
@@ -147,31 +147,36 @@ class _Call:
                 self._out.commit()
                 emit_call(self._out, self._context, self._name, arguments)
             return arguments is not None
-        is_text_over = self._cursor.ended and not self._cursor.waiting
-        if is_text_over and not is_closed:
-            self._cut(body)
-            return True
+        self.is_cut = not is_closed and self._cursor.ended and not self._cursor.waiting
+        if self.is_cut:
+            body = _without_cut_tag(body, self._prefix)
         # Of the text that was emitted, only whether there was any matters here.
         begun = f"{self._prefix}<{self._open}>{_BEGUN}" if self._open else ""
         rest = _nested_arguments(begun + body, self._prefix, self._context, self._name) or {}
+        written: list[str] = []
         if self._open:
             value = rest.get(self._open)
             more = value.removeprefix(_BEGUN) if isinstance(value, str) and value.startswith(_BEGUN) else ""
-            self._arguments(in_string(more) + '"')
-        for key, value in rest.items():
-            if key not in self._given:
-                self._arguments(f", {quoted(key)}: {json.dumps(value, ensure_ascii=False)}")
-        self._arguments("}")
-        self._out.end(call)
+            written.append(in_string(more) + '"')
+        written += (
+            f"{quoted(key)}: {json.dumps(value, ensure_ascii=False)}"
+            for key, value in rest.items()
+            if key not in self._given
+        )
+        text = ("" if self._open else ", " * bool(written)) + ", ".join(written)
+        # The end of a string that was cut off is not known.
+        self._arguments(text.removesuffix('"') if self.is_cut else text + "}")
+        self._out.end(call, complete=not self.is_cut)
         return True
 
-    def _cut(self, body: str) -> None:
-        """The text ended within the call: emit what there is of an open string."""
-        self.is_cut = True
-        if self._call is not None:
-            if self._open:
-                self._arguments(in_string(body.partition(self._prefix)[0]))
-            self._out.end(self._call, complete=False)
+
+def _without_cut_tag(text: str, prefix: str) -> str:
+    """`text` without the part of a tag at its end."""
+    last = text.rfind(prefix)
+    if last >= 0 and ">" not in text[last + len(prefix) :]:
+        return text[:last]
+    part = undecided(text, 0, (prefix,))
+    return text[: len(text) - part] if part > 1 else text
 
 
 def _nested_arguments(body: str, prefix: str, context: Context, tool: str) -> dict[str, Any] | None:

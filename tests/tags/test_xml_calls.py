@@ -342,6 +342,18 @@ def test_the_first_arguments_of_minimax_m3_are_emitted_as_they_come() -> None:
     assert any(piece.kind == "end" for piece in scanner.feed(behind))
 
 
+@pytest.mark.parametrize("length", range(1, 60))
+def test_the_rest_of_a_call_of_minimax_m3_that_is_cut_off_is_not_lost(length: int) -> None:
+    elements = element("mode", "a"), element("place", element("zip", "0150"), element("x", "word"))
+    text = m3(*elements)[: -len(f"{NS}</invoke>{NS}</tool_call>") - length]
+    whole = scan(text, M3_TOOLS)
+    assert not whole.calls[0].complete
+    assert ("0150" in text) == ("0150" in whole.calls[0].arguments)
+    assert ("wor" in text) == ("wor" in whole.calls[0].arguments)
+    assert "min" not in whole.calls[0].arguments
+    assert scan([*text], M3_TOOLS) == whole
+
+
 @pytest.mark.parametrize("length", range(1, 12))
 def test_a_call_of_minimax_m3_that_is_cut_off(length: int) -> None:
     text = m3(element("mode", "a"), element("maybe", "word"))[: -len(f"{NS}</invoke>{NS}</tool_call>") - length]
