@@ -25,6 +25,7 @@ NEVER_CALLED = {
         "tags.formats._after_marker",
         "tags.formats._dsml",
         "tags.formats._invoke",
+        "tags.grammars.known_tools",
         "tags.grammars.name_before",
         "tags.json_calls.json_array_of_calls",
         "tags.json_calls.json_calls",
@@ -45,7 +46,8 @@ NEVER_CALLED = {
         "tags.custom_tags.ToolCallTags.__post_init__",
         "tags.custom_tags._closing_of",
         "tags.custom_tags.read_tags",
-        "tags.declared.*",
+        "tags.declared.declared_tools",
+        "tags.declared.name_of",
     ],
     "it reads recorded bodies, for commands": [
         "diagnosis.framing._*",
