@@ -11,6 +11,8 @@ PYTHON ?=
 CANDIDATES := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python3.10 python)
 UV := $(shell command -v uv 2>/dev/null)
 
+IN_PARALLEL := --numprocesses auto --maxprocesses 4 --dist worksteal
+
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 ifeq ($(UV),)
 WANTED_MODULES := venv, ensurepip
@@ -41,18 +43,19 @@ demo: $(VENV)/.demo ## show healthy and broken tool calls in this terminal
 	@$(BIN)/otel-llm demo
 
 test: lint ## run everything that continuous integration checks
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest $(IN_PARALLEL)
 	$(BIN)/nox --tags quick -- --quick
 	@echo "Only make test-all runs the whole suite with other versions of Python and of the OpenAI SDK, and the frameworks."
 
 test-all: test ## run the same with every supported version, and the frameworks; takes about an hour
+	OTEL_LLM_THOROUGH=1 $(BIN)/python -m pytest $(IN_PARALLEL) -m hypothesis
 	$(BIN)/nox
 
 test-stack: $(VENV)/.test-stack ## test the pipeline on the real programs; needs Go, Java, Maven and Prometheus
 	$(BIN)/python -m pytest tests/pipeline
 
 test-browser: $(VENV)/.test-browser ## test the page of otel-llm view in a real browser; needs Chromium
-	$(BIN)/python -m pytest tests/browser
+	$(BIN)/python -m pytest $(IN_PARALLEL) tests/browser
 
 stack: $(VENV)/.stack ## start the collector, Jaeger and Prometheus on this machine; needs Go and Prometheus
 	@$(BIN)/python -m stack

@@ -13,7 +13,7 @@ from otel_llm.config import read_config
 from otel_llm.telemetry.handler import Telemetry, reject_other_objects
 from otel_llm.transparency.faults import attempt
 from otel_llm.wrappers import other_instrumentations
-from otel_llm.wrappers.patch import Place, RequestMethods
+from otel_llm.wrappers.patch import MANAGED_METHODS, Place, RequestMethods
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 _COMPLETIONS = ("Completions", "AsyncCompletions")
 _RESPONSES = ("Responses", "AsyncResponses")
 _MESSAGES = ("Messages", "AsyncMessages")
-_MANAGERS = ("stream",)
 
 
 class _SDKInstrumentor(BaseInstrumentor):  # type: ignore[misc]
@@ -139,8 +138,8 @@ class AnthropicInstrumentor(_SDKInstrumentor):
 
     _VERSIONS = "anthropic >= 0.60, < 3"
     PLACES = (
-        Place("anthropic.resources.messages.messages", _MESSAGES, "messages", _MANAGERS),
-        Place("anthropic.resources.beta.messages.messages", _MESSAGES, "messages", _MANAGERS),
+        Place("anthropic.resources.messages.messages", _MESSAGES, "messages", MANAGED_METHODS),
+        Place("anthropic.resources.beta.messages.messages", _MESSAGES, "messages", MANAGED_METHODS),
         # Copies of the methods above.
         Place("anthropic.lib.bedrock._beta_messages", _MESSAGES, "messages"),
         Place("anthropic.lib.vertex._beta_messages", _MESSAGES, "messages"),

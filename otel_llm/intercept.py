@@ -13,7 +13,8 @@ from otel_llm.config import read_config, reject_unknown
 from otel_llm.telemetry.handler import Telemetry, reject_other_objects
 from otel_llm.transparency.faults import attempt
 from otel_llm.transparency.proxies import FunctionWrapper
-from otel_llm.wrappers.method import MethodWrapper
+from otel_llm.wrappers.method import Method, MethodWrapper
+from otel_llm.wrappers.patch import MANAGED_METHODS, METHODS
 from otel_llm.wrappers.sdk_internals import beta_completions_of, forget_raw_methods, resource_of
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from otel_llm.config import Options
+    from otel_llm.protocol.request import Api
 
 _Client = TypeVar("_Client")
 
@@ -91,22 +93,19 @@ def _intercept_client(client: Any, telemetry: Telemetry) -> None:
 
 def _intercept_messages(client: Any, telemetry: Telemetry) -> list[Any]:
     """Observe an Anthropic client; returns the client and its resources."""
-    wrapper = MethodWrapper(telemetry, "messages")
     resources = [client.messages]
     beta = resource_of(client, "beta")
     if beta is not None and (messages := resource_of(beta, "messages")) is not None:
         resources.append(messages)
     for resource in resources:
-        _intercept(resource, wrapper)
-        if hasattr(type(resource), "stream"):
-            resource.stream = InterceptedMethod(resource.stream, wrapper.wrapper_for_manager(resource.stream))
+        _intercept(resource, telemetry, "messages", MANAGED_METHODS)
     return [client, *resources]
 
 
 def _intercept_chat(client: Any, telemetry: Telemetry) -> list[Any]:
     """Observe a client of OpenAI's APIs; returns the client and its resources."""
     completions = client.chat.completions
-    _intercept(completions, MethodWrapper(telemetry))
+    _intercept(completions, telemetry)
     if client.chat.completions is not completions:
         _logger.warning(
             "A %s creates its resources anew at every access, so otel-llm cannot observe this one client."
@@ -116,20 +115,22 @@ def _intercept_chat(client: Any, telemetry: Telemetry) -> list[Any]:
     holders = [client, client.chat, completions]
     responses = resource_of(client, "responses")
     if responses is not None:
-        _intercept(responses, MethodWrapper(telemetry, "responses"))
+        _intercept(responses, telemetry, "responses")
         holders.append(responses)
     beta = beta_completions_of(client)
     if beta is not None:
-        _intercept(beta, MethodWrapper(telemetry))
+        _intercept(beta, telemetry)
     return holders
 
 
-def _intercept(resource: Any, wrapper: MethodWrapper) -> None:
-    for name in ("create", "parse"):
+def _intercept(resource: Any, telemetry: Telemetry, api: Api = "chat", methods: tuple[Method, ...] = METHODS) -> None:
+    for method in methods:
         # A mock has any attribute; real methods are on the class.
-        method = getattr(resource, name, None) if name == "create" or hasattr(type(resource), name) else None
-        if method is not None:
-            setattr(resource, name, InterceptedMethod(method, wrapper.wrapper_for(method)))
+        is_there = method is methods[0] or hasattr(type(resource), method.name)
+        function = getattr(resource, method.name, None) if is_there else None
+        if function is not None:
+            wrapper = MethodWrapper(telemetry, api, method)
+            setattr(resource, method.name, InterceptedMethod(function, wrapper.wrapper_for(function)))
 
 
 class InterceptedMethod(FunctionWrapper):

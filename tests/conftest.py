@@ -7,8 +7,10 @@ from collections.abc import Callable
 import pytest
 from hypothesis import settings
 
+from tests.helpers.thoroughness import examples
+
 # How long an example takes is the machine's business.
-settings.register_profile("no deadline", deadline=None)
+settings.register_profile("no deadline", deadline=None, max_examples=examples(100))
 settings.load_profile("no deadline")
 
 pytest_plugins = ["pytester", "tests.helpers.seen", "tests.helpers.servers", "tests.helpers.swallowed_faults"]

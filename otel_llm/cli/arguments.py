@@ -1,8 +1,19 @@
-"""Arguments that several commands take: each function reads one, or says what it should be."""
+"""Arguments that several commands take: a function adds one, or reads one and says what it should be."""
 
 from __future__ import annotations
 
-from argparse import ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError
+
+
+def add_stall_seconds(parser: ArgumentParser) -> None:
+    """Add `--stall-seconds`."""
+    parser.add_argument(
+        "--stall-seconds",
+        type=seconds,
+        default=10.0,
+        metavar="S",
+        help="a longer wait between two chunks is an anomaly (10)",
+    )
 
 
 def seconds(text: str) -> float:

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from otel_llm.cli.arguments import seconds
+from otel_llm.cli.arguments import add_stall_seconds
 from otel_llm.cli.output import line_printer, say
 
 if TYPE_CHECKING:
@@ -41,13 +41,7 @@ def add_parser(commands: Any) -> None:
         help="the request's JSON body (tools, tool_choice), for files without it",
     )
     parser.add_argument("--json", action="store_true", help="print a line of JSON for each response")
-    parser.add_argument(
-        "--stall-seconds",
-        type=seconds,
-        default=10.0,
-        metavar="S",
-        help="a longer wait between two chunks is an anomaly (10)",
-    )
+    add_stall_seconds(parser)
     parser.set_defaults(run=run)
 
 

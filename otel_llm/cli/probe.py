@@ -14,7 +14,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from otel_llm.cli.arguments import seconds
+from otel_llm.cli.arguments import add_stall_seconds, seconds
 from otel_llm.cli.base_url import OPENAI, chosen_base_url
 from otel_llm.cli.output import line_printer, say
 from otel_llm.cli.progress import Progress
@@ -44,13 +44,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--only", action="append", metavar="CHECK", help="only this check; can be repeated")
     parser.add_argument("--extra-body", default="{}", metavar="JSON", help="fields to add to every request")
     parser.add_argument("--timeout", type=seconds, default=120.0, metavar="S", help="for one read of a response (120)")
-    parser.add_argument(
-        "--stall-seconds",
-        type=seconds,
-        default=10.0,
-        metavar="S",
-        help="a longer wait between two chunks is an anomaly (10)",
-    )
+    add_stall_seconds(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     parser.add_argument("--junit", type=Path, metavar="FILE", help="also write JUnit XML")
     parser.set_defaults(run=run)

@@ -97,11 +97,16 @@ def _run(made: frozenset[Call], before: PastTurn, turns: Iterator[PastTurn]) -> 
 def _alternation(made: frozenset[Call], before: PastTurn, other: frozenset[Call], turns: Iterator[PastTurn]) -> Run:
     """The same for turns that alternate between `made` and the calls of the turn before."""
     wanted = (made, other)
-    results: list[list[Results] | None] = [None, _results(before, before.meanings(), other)]
-    if results[1] is None or not made.isdisjoint(other):
-        return Run()
+    results: list[list[Results] | None] = [None, None]
     count = 2
     for position, turn in enumerate(turns):
+        if not position:
+            # First whether there can be one at all, because reading results takes longer.
+            if not made.isdisjoint(other) or frozenset(turn.meanings()) != made:
+                return Run()
+            results[1] = _results(before, before.meanings(), other)
+            if results[1] is None:
+                return Run()
         which = position % 2
         calls = turn.meanings()
         found = _results(turn, calls, wanted[which]) if frozenset(calls) == wanted[which] else None

@@ -13,3 +13,10 @@ class Finding(NamedTuple):
     check: str
     status: Status
     sentence: str
+
+
+def unreachable(check: str, url: str, why: Exception) -> Finding:
+    """A server cannot be reached. `check`: its name, which its options have too."""
+    option = check.lower()
+    sentence = f"{check} cannot be reached at {url}: {why}. Start it, name its address (--{option}), or skip it"
+    return Finding(check, "failed", f"{sentence} (--no-{option}).")

@@ -6,7 +6,7 @@ import time
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from otel_llm.doctor.finding import Finding
+from otel_llm.doctor.finding import Finding, unreachable
 from otel_llm.doctor.trial import ANOMALY, BROKEN_CALLS, HEALTHY_CALLS, STREAMS
 from otel_llm.doctor.web import NoAnswer, get_json
 from otel_llm.telemetry import semconv
@@ -33,11 +33,7 @@ def is_there(url: str) -> Finding:
         if not isinstance(services, dict) or "data" not in services:
             raise NoAnswer("the answer is not from Jaeger's API: something else listens there")
     except NoAnswer as why:
-        sentence = (
-            f"Jaeger cannot be reached at {url}: {why}. Start it, name its address (--jaeger), or skip it "
-            "(--no-jaeger)."
-        )
-        return Finding(_CHECK, "failed", sentence)
+        return unreachable(_CHECK, url, why)
     return Finding(_CHECK, "ok", f"Jaeger answers at {url}.")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from otel_llm.doctor.finding import Finding
+from otel_llm.doctor.finding import Finding, unreachable
 from otel_llm.doctor.trial import BROKEN_CALLS, HEALTHY_CALLS
 from otel_llm.doctor.web import NoAnswer, get_json
 from otel_llm.telemetry.prometheus_names import prometheus_metric
@@ -29,11 +29,7 @@ def is_there(url: str) -> Finding:
     try:
         _api(url, "query", query="1")
     except NoAnswer as why:
-        sentence = (
-            f"Prometheus cannot be reached at {url}: {why}. Start it, name its address (--prometheus), or skip it "
-            "(--no-prometheus)."
-        )
-        return Finding(_CHECK, "failed", sentence)
+        return unreachable(_CHECK, url, why)
     return Finding(_CHECK, "ok", f"Prometheus answers at {url}.")
 
 

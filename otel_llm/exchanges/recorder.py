@@ -28,6 +28,7 @@ from otel_llm.exchanges.redaction import (
     secrets_in_response,
 )
 from otel_llm.exchanges.server_url import check_url
+from otel_llm.protocol.content_encoding import Expander
 from otel_llm.protocol.errors import UnreadableError
 from otel_llm.protocol.json_values import parse_json
 from otel_llm.serving.asgi import ConnectionDropped, Receive, Scope, Send, while_connected
@@ -219,7 +220,7 @@ class _Exchange:
     def __init__(self, path: str, headers: list[tuple[str, str]], query: str, body: bytes, upstream: str) -> None:
         self._started = datetime.now(timezone.utc)
         self._clock = perf_counter()
-        self._asked = _json(body.decode("utf-8", "replace"))
+        self._asked = _json(_expanded(headers, body).decode("utf-8", "replace"))
         self._secrets = secrets_in_request(headers, query, self._asked, upstream)
         self._redactor = Redactor(self._secrets)
         self._judged: JudgedBody | None = None
@@ -297,6 +298,19 @@ class _Exchange:
             self._file.write(line)
             # Nothing that was written is lost, however this process ends.
             self._file.flush()
+
+
+def _expanded(headers: Iterable[tuple[str, str]], body: bytes) -> bytes:
+    """A request's body without compression, nothing if that fails: its secrets would not be found."""
+    encodings = [value for name, value in headers if name.lower() == "content-encoding"]
+    try:
+        for encoding in reversed([one for value in encodings for one in value.split(",")]):
+            expander = Expander(encoding, _LONGEST_REQUEST)
+            body = b"".join(expander.feed(body))
+            expander.finish()
+    except UnreadableError:
+        return b""
+    return body
 
 
 def _json(text: str) -> Any:

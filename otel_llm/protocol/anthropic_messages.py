@@ -23,9 +23,7 @@ from otel_llm.protocol.fields import field, index_of, is_empty, items_of, text_o
 from otel_llm.protocol.made_chunks import (
     EMPTY_CHUNK,
     MadeChunk,
-    MadeDelta,
-    MadeToolCall,
-    ReusedChunk,
+    Translator,
     made_choice,
     made_chunk,
     made_tool_call,
@@ -50,21 +48,15 @@ _COUNTS = (
 )
 
 
-class MessageEvents:
+class MessageEvents(Translator):
     """Reads one message into `recording`: `feed` for each event, or `read_response` for an unstreamed one."""
 
     def __init__(self, recording: Recording, _request: ChatRequest | None = None) -> None:
-        self._recording = recording
-        self._feed = recording.feed
+        super().__init__(recording)
         # The calls whose blocks are open, by index: the input that their first event had, until a piece arrives.
         self._open: dict[Any, Any] = {}
         self._usage: dict[str, Any] = {}
         self._server_calls = 0
-        self._text_delta = MadeDelta()
-        self._text_chunk = ReusedChunk(self._text_delta)
-        self._tool_call = MadeToolCall()
-        self._function = self._tool_call.function
-        self._call_chunk = ReusedChunk(MadeDelta([self._tool_call]))
 
     def feed(self, event: Any, wait_started_ns: int, received_ns: int) -> list[Notice] | None:
         """Take one event, as `Recording.feed` takes a chunk."""
@@ -84,6 +76,9 @@ class MessageEvents:
                 elif delta_kind == "text_delta":
                     self._text_delta.content = delta.text
                     return self._feed(self._text_chunk, wait_started_ns, received_ns)
+                elif delta_kind == "thinking_delta" and type(thought := delta.thinking) is str:
+                    self._thought["reasoning_content"] = thought
+                    return self._feed(self._thought_chunk, wait_started_ns, received_ns)
         except Exception:  # noqa: BLE001  not an event of the SDK, or one that lacks a field of the protocol
             kind = field(event, "type")
         kind = text_of(kind) or ""

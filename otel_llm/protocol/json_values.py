@@ -131,6 +131,14 @@ def parse_strictly(text: str) -> Any:
     return json.loads(text, parse_constant=_no_constant)
 
 
+def strict_value(text: str) -> Any:
+    """The same, None for anything but such JSON."""
+    try:
+        return parse_strictly(text)
+    except (ValueError, RecursionError):
+        return None
+
+
 def strings_in(value: object) -> Iterator[str]:
     """Every string in a value, names of members too. In no order."""
     pending = [value]

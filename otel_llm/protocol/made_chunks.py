@@ -1,12 +1,15 @@
 """Chat completion chunks made from other APIs' events, in the shapes that `Recording.feed` reads.  Pure.
 
-There are two forms: objects with slots, which are read fastest and are filled again for each delta, and mappings, which
-are easier to write.
+There are two forms: objects with slots, which are read fastest and are filled again for each delta (see `Translator`),
+and mappings, which are easier to write.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from otel_llm.protocol.recording import Recording
 
 MadeChunk = dict[str, Any]
 EMPTY_CHUNK: MadeChunk = {"choices": []}
@@ -32,11 +35,13 @@ class MadeToolCall:
 class MadeDelta:
     __slots__ = ("__pydantic_extra__", "content", "function_call", "tool_calls")
 
-    def __init__(self, tool_calls: list[MadeToolCall] | None = None) -> None:
+    def __init__(
+        self, tool_calls: list[MadeToolCall] | None = None, extra_fields: dict[str, Any] | None = None
+    ) -> None:
         self.content: Any = None
         self.tool_calls = tool_calls
         self.function_call = None
-        self.__pydantic_extra__ = None
+        self.__pydantic_extra__ = extra_fields
 
 
 class _MadeChoice:
@@ -58,6 +63,26 @@ class ReusedChunk:
         self.usage = None
 
 
+class Translator:
+    """A reader of another API, in front of a recording. Three chunks are filled again for each delta, and fed:
+
+    - `_text_chunk`, for the next text in `_text_delta.content`;
+    - `_thought_chunk`, for the next thoughts in `_thought["reasoning_content"]`;
+    - `_call_chunk`, for the next arguments in `_function.arguments`, of the call at `_tool_call.index`.
+    """
+
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+        self._feed = recording.feed
+        self._text_delta = MadeDelta()
+        self._text_chunk = ReusedChunk(self._text_delta)
+        self._thought = {"reasoning_content": ""}
+        self._thought_chunk = ReusedChunk(MadeDelta(extra_fields=self._thought))
+        self._tool_call = MadeToolCall()
+        self._function = self._tool_call.function
+        self._call_chunk = ReusedChunk(MadeDelta([self._tool_call]))
+
+
 def made_choice(delta: MadeChunk) -> MadeChunk:
     return {"index": 0, "delta": delta}
 
@@ -68,7 +93,7 @@ def made_chunk(calls: list[MadeChunk] | None = None, *, content: Any = None, rea
     if content is not None:
         delta["content"] = content
     if reasoning is not None:
-        # Where the recording looks for fields that the protocol does not have.
+        # Where a recording looks for fields that the protocol does not have.
         delta["__pydantic_extra__"] = {"reasoning_content": reasoning}
     if calls:
         delta["tool_calls"] = calls

@@ -17,27 +17,24 @@ straight: attribute reads, one dict look-up, one append. Anything unusual leaves
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
-from otel_llm.protocol.call_matching import LEGACY, Key, TextKey, begin_call, find_call
-from otel_llm.protocol.choice import CUTTING_FINISH_REASONS, Choice, Failure, Limits, Notice, Outcome, TagRewrite
+from otel_llm.protocol.call_recording import DELTA_COST, CallRecorder
+from otel_llm.protocol.choice import Choice, Failure, Limits, Notice, Outcome, TagRewrite
 from otel_llm.protocol.errors import error_in
 from otel_llm.protocol.executed_tools import EXECUTED_TOOLS, count_executed_tools, executed_in_usage
-from otel_llm.protocol.fields import field, index_of, is_empty, items_of, text_of, undeclared_field
+from otel_llm.protocol.fields import field, index_of, items_of, text_of, undeclared_field
 from otel_llm.protocol.folding import settle_calls
 from otel_llm.protocol.text_recording import TextRecorder
-from otel_llm.protocol.tool_call import CallKind, ToolCall
-from otel_llm.protocol.tool_names import ToolNames, note
-from otel_llm.protocol.usage import says_something
+from otel_llm.protocol.tool_call import ToolCall
+from otel_llm.protocol.tool_names import ToolNames
+from otel_llm.protocol.usage import misplaced_usage, says_something
 
 # Text is measured and cut every 64 chunks.
 _TEXT_INTERVAL = 63
-# Deltas are settled when so many characters are fresh. Each delta counts as some characters besides its text, so that a
-# stream of tiny ones is bounded too.
+# Deltas are settled when so many characters are fresh.
 _FRESH_ROOM = 524_288
-_DELTA_COST = 256
 # Fields that identify the response and the model.
 _HEAD = ("id", "model", "service_tier", "system_fingerprint")
 _HEAD_CHUNKS = 8
@@ -68,7 +65,7 @@ class Recording:
 
     __slots__ = (
         "_by_index",
-        "_calls_kept",
+        "_calls",
         "_finishing_chunk",
         "_fresh_room",
         "_has_function_calls",
@@ -85,14 +82,11 @@ class Recording:
         "ended_ns",
         "failure",
         "first_chunk_ns",
-        "first_tool_call_ns",
         "last_chunk_ns",
         "limits",
         "max_wait_ns",
         "outcome",
-        "over_calls",
         "over_choices",
-        "over_deltas",
         "over_rewrites",
         "preview",
         "response_id",
@@ -125,7 +119,6 @@ class Recording:
         self.chunk_count = 0
         self.first_chunk_ns: int | None = None
         self.last_chunk_ns = 0
-        self.first_tool_call_ns: int | None = None
         self.max_wait_ns = 0
         self.choices: list[Choice] = []
         self.response_id: str | None = None
@@ -136,10 +129,6 @@ class Recording:
         self.compacted = False
         """Whether the server put the conversation so far into a shorter form."""
         self.compaction_id: str | None = None
-        self.over_calls = 0
-        """Calls beyond the limit."""
-        self.over_deltas = 0
-        """Deltas of calls beyond the limit."""
         self.over_choices = 0
         """Deltas of choices beyond the limit."""
         self.rewrites: list[tuple[int, TagRewrite]] = []
@@ -150,10 +139,10 @@ class Recording:
         self._notices: list[Notice] = []
         self._head_is_open = True
         self._fresh_room = _FRESH_ROOM
-        self._calls_kept = 0
         self._finishing_chunk: Any = None
         self._last_usage_chunk: Any = None
         self._has_function_calls = True
+        self._calls = CallRecorder(self._names, self._notices, self.limits)
         self._texts = TextRecorder(self.choices, self._notices, self.limits.text)
 
     # While the stream flows -------------------------------------------------------------------------------
@@ -255,14 +244,14 @@ class Recording:
                     if plain:
                         known.last_call = call
                         call.fresh.append((received_ns, text))
-                        room = self._fresh_room - len(text) - _DELTA_COST
+                        room = self._fresh_room - len(text) - DELTA_COST
                         self._fresh_room = room
                         if room < 0:
                             self._settle()
                     else:
-                        self._unusual_delta(known, tool_call, received_ns)
+                        self._spend(self._calls.delta(known, tool_call, received_ns))
             if function_call is not None:
-                self._legacy_call(known, function_call, received_ns)
+                self._spend(self._calls.legacy(known, function_call, received_ns))
             if finish_reason is not None:
                 self._finish_reason(known, choice, delta, finish_reason, received_ns)
                 self._finishing_chunk = chunk
@@ -273,7 +262,7 @@ class Recording:
         """A piece of a call that was found in the text of a choice, and stays text. `number`: its place among these."""
         choice = self._choice(choice_index)
         if choice is not None:
-            self._delta_of(choice, TextKey(number), None, name, arguments, "text", time_ns)
+            self._spend(self._calls.in_text(choice, number, name, arguments, time_ns))
 
     def server_items(self, count: int) -> None:
         """So many items of the only choice are the server's own, as far as is known."""
@@ -314,10 +303,10 @@ class Recording:
             self._texts.other_fields(known, message, received_ns)
             self._texts.extra_fields(known, _extra_fields(message), received_ns)
             for place, tool_call in enumerate(items_of(field(message, "tool_calls"))):
-                self._unusual_delta(known, tool_call, received_ns, place)
+                self._spend(self._calls.delta(known, tool_call, received_ns, place))
             function_call = field(message, "function_call")
             if function_call is not None:
-                self._legacy_call(known, function_call, received_ns)
+                self._spend(self._calls.legacy(known, function_call, received_ns))
             self._finish_reason(known, choice, None, field(choice, "finish_reason"), received_ns)
         if not self.choices:
             self._read_failure(response)
@@ -341,7 +330,7 @@ class Recording:
         self.outcome = outcome
         self.ended_ns = ended_ns
         if self._finishing_chunk is not None and (self.usage is None or not says_something(self.usage)):
-            misplaced = self._misplaced_usage(self._finishing_chunk)
+            misplaced = misplaced_usage(self._finishing_chunk)
             self.usage = self.usage if misplaced is None else misplaced
         self._read_last_tier()
         if self.choices and self.usage is not None and (executed := executed_in_usage(self.usage)):
@@ -351,15 +340,7 @@ class Recording:
         self._settle(at_end=True, most_deltas=most_deltas)
         self._texts.settle()
         for choice in self.choices:
-            for call in choice.calls:
-                self._announce(choice, call)
-                call.finish()
-                if choice.finished_ns is not None or outcome == "completed":
-                    self._names.settle(call, was_cut_off=choice.finish_reason in CUTTING_FINISH_REASONS)
-                if choice.finished_ns is not None:
-                    call.completed_ns = max(choice.finished_ns, call.last_delta_ns)
-                elif outcome == "completed":
-                    call.completed_ns = ended_ns
+            self._calls.end(choice, outcome, ended_ns)
         return self._take_notices()
 
     def fail(self, error: Any, kind: str) -> None:
@@ -396,10 +377,14 @@ class Recording:
         finishing, last = self._finishing_chunk, self._last_usage_chunk
         self._finishing_chunk = self._last_usage_chunk = None
         for chunk in (finishing, None if last is finishing else last):
-            if chunk is not None and (tier := undeclared_field(chunk, "service_tier")) is not None:
-                tier = text_of(tier)
-                if tier is not None:
-                    self.service_tier = tier[: self.limits.name]
+            if chunk is None:
+                continue
+            try:
+                tier = chunk.service_tier
+            except Exception:  # noqa: BLE001  a mapping, or a chunk of another SDK
+                tier = undeclared_field(chunk, "service_tier")
+            if tier is not None and (text := text_of(tier)) is not None:
+                self.service_tier = text[: self.limits.name]
 
     def _choice(self, index: Any) -> Choice | None:
         # A choice without a usable index counts as the only one.
@@ -412,119 +397,6 @@ class Recording:
             known = self._by_index[key] = Choice(key)
             self.choices.append(known)
         return known
-
-    def _legacy_call(self, choice: Choice, function_call: Any, time_ns: int) -> None:
-        name = text_of(field(function_call, "name"))
-        arguments = field(function_call, "arguments")
-        if name is None and is_empty(arguments):
-            # Some servers send the field with nothing in it beside every answer.
-            return
-        self._delta_of(choice, LEGACY, None, name, arguments, "legacy", time_ns)
-
-    def _unusual_delta(self, choice: Choice, tool_call: Any, time_ns: int, place: int | None = None) -> None:
-        """A delta that starts a call, names it, contradicts it or breaks the protocol.
-
-        `place`: the position of a call in an unstreamed message, whose calls have no index.
-        """
-        body, arguments, kind = field(tool_call, "function"), "arguments", "function"
-        if body is None:
-            custom = field(tool_call, "custom")
-            if custom is not None and not callable(custom):
-                body, arguments, kind = custom, "input", "custom"
-        index = index_of(field(tool_call, "index")) if place is None else place
-        if index is None:
-            choice.missing_index += 1
-        self._delta_of(
-            choice,
-            index,
-            text_of(field(tool_call, "id")),
-            text_of(field(body, "name")),
-            field(body, arguments),
-            "custom" if kind == "custom" else "function",
-            time_ns,
-        )
-
-    def _delta_of(
-        self,
-        choice: Choice,
-        key: Key | None,
-        call_id: str | None,
-        name: str | None,
-        arguments: Any,
-        kind: CallKind,
-        time_ns: int,
-    ) -> None:
-        if choice.finished_ns is not None:
-            choice.deltas_after_finish += 1
-        if self.first_tool_call_ns is None:
-            self.first_tool_call_ns = time_ns
-        limits = self.limits
-        is_over_long = False
-        if call_id is not None and len(call_id) > limits.id:
-            call_id, is_over_long = call_id[: limits.id], True
-        if name is not None and len(name) > limits.name and not self._names.may_become_declared(name):
-            name, is_over_long = name[: limits.name], True
-
-        call = find_call(choice, key, call_id, name, self._names)
-        if call is None:
-            if self._calls_kept >= limits.calls:
-                self._count_over(choice, key, call_id, name)
-                return
-            self._calls_kept += 1
-            call = begin_call(choice, key, kind, time_ns)
-        if kind == "custom":
-            call.kind = kind
-        if kind != "legacy":
-            choice.last_call = call
-        if is_over_long:
-            call.over_long_label = True
-        if call_id is not None and call_id != call.id:
-            if call.id is None:
-                call.id = call_id
-                choice.by_id.setdefault(call_id, call)
-            else:
-                note(call.other_ids, call_id, limits)
-        if not call.fresh and not call.deltas:
-            self._notices.append(Notice("detected", choice, call))
-        if name is not None and self._names.add(call, name, time_ns):
-            self._announce(choice, call)
-        text = arguments if type(arguments) is str else self._text_of_arguments(call, arguments)
-        call.fresh.append((time_ns, text))
-        self._fresh_room -= len(text) + _DELTA_COST
-        if self._fresh_room < 0:
-            self._settle()
-
-    def _count_over(self, choice: Choice, key: Key | None, call_id: str | None, name: str | None) -> None:
-        """Count a delta of a call that is not kept. Later deltas at its index, or without one, belong to that call."""
-        self.over_deltas += 1
-        last = choice.last_over
-        begins = last is None
-        if last is not None and (call_id is not None or name is not None):
-            begins = key != last[0] or (call_id is not None and last[1] not in {None, call_id})
-        if begins:
-            self.over_calls += 1
-            choice.over_calls += 1
-            choice.over_text_calls += isinstance(key, TextKey)
-            choice.last_over = (key, call_id)
-        choice.last_call = None
-        choice.by_index.pop(key, None)
-
-    def _announce(self, choice: Choice, call: ToolCall) -> None:
-        if not call.announced and call.name is not None:
-            call.announced = True
-            self._notices.append(Notice("name", choice, call))
-
-    def _text_of_arguments(self, call: ToolCall, arguments: Any) -> str:
-        """The text of arguments that are not a plain string: their JSON, if they can be written as such."""
-        try:
-            if isinstance(arguments, str):
-                return str(arguments)
-            if not isinstance(arguments, (dict, list, tuple, int, float)):
-                return ""
-            call.arguments_not_string = type(arguments).__name__
-            return json.dumps(arguments, ensure_ascii=False, default=str)
-        except Exception:  # noqa: BLE001  a value that cannot be written as JSON, or that raises
-            return ""
 
     def _finish_reason(self, choice: Choice, source: Any, delta: Any, finish_reason: Any, time_ns: int) -> None:
         """`source`: the choice, which may carry an error. `delta`: its delta, None if it is not streamed."""
@@ -542,8 +414,7 @@ class Recording:
             if len(choice.finish_reasons) < self.limits.notes:
                 choice.finish_reasons.append((time_ns, reason))
             choice.finish_reason = reason
-            for call in choice.calls:
-                self._announce(choice, call)
+            self._calls.announce(choice, choice.calls)
             self._notices.append(Notice("finish", choice))
         if choice.finished_ns is None:
             choice.finished_ns = time_ns
@@ -555,8 +426,14 @@ class Recording:
         if error is not None:
             self.fail(error, "error")
 
+    def _spend(self, room: int) -> None:
+        """A delta was appended to a call, and takes so much room."""
+        self._fresh_room -= room
+        if self._fresh_room < 0:
+            self._settle()
+
     def _settle(self, *, at_end: bool = False, most_deltas: int | None = None) -> None:
-        if self._calls_kept:
+        if self._calls.kept:
             self._fresh_room = _FRESH_ROOM
             settle_calls(self.calls, self.limits, self.preview, at_end=at_end, most_deltas=most_deltas)
 
@@ -568,12 +445,6 @@ class Recording:
         notices.clear()
         return taken
 
-    def _misplaced_usage(self, chunk: Any) -> Any:
-        """The usage in `x_groq` (Groq) or in the choice (Moonshot) of the chunk with the finish reason."""
-        usage = field(undeclared_field(chunk, "x_groq"), "usage")
-        choices = items_of(field(chunk, "choices"))
-        return undeclared_field(choices[-1], "usage") if usage is None and choices else usage
-
     # Facts ------------------------------------------------------------------------------------------------
 
     @property
@@ -584,12 +455,27 @@ class Recording:
     @property
     def tool_call_count(self) -> int:
         """Calls in all choices, including those that are not kept."""
-        return self._calls_kept + self.over_calls
+        return self._calls.kept + self._calls.over_calls
 
     @property
     def delta_count(self) -> int:
         """Tool-call deltas, including those of calls that are not kept."""
-        return sum(call.delta_count for call in self.calls) + self.over_deltas
+        return sum(call.delta_count for call in self.calls) + self._calls.over_deltas
+
+    @property
+    def first_tool_call_ns(self) -> int | None:
+        """When the first tool-call delta came."""
+        return self._calls.first_ns
+
+    @property
+    def over_calls(self) -> int:
+        """Calls beyond the limit."""
+        return self._calls.over_calls
+
+    @property
+    def over_deltas(self) -> int:
+        """Deltas of calls beyond the limit."""
+        return self._calls.over_deltas
 
     @property
     def has_text(self) -> bool:

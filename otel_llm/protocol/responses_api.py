@@ -34,9 +34,7 @@ from otel_llm.protocol.item_kinds import (
 from otel_llm.protocol.made_chunks import (
     EMPTY_CHUNK,
     MadeChunk,
-    MadeDelta,
-    MadeToolCall,
-    ReusedChunk,
+    Translator,
     made_choice,
     made_chunk,
     made_tool_call,
@@ -49,6 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _TEXT_DELTA = "response.output_text.delta"
+_REASONING_DELTAS = frozenset({"response.reasoning_text.delta", "response.reasoning_summary_text.delta"})
 _ITEM_DONE = "response.output_item.done"
 _ARGUMENTS_DELTAS = frozenset({"response.function_call_arguments.delta", "response.custom_tool_call_input.delta"})
 # Calls that are the server's where the request declares no such tool, but others that the server runs.
@@ -56,16 +55,15 @@ _OF_EITHER = frozenset({"custom_tool_call", "shell_call"})
 _FINISH_REASONS = {"max_output_tokens": "length", "max_tokens": "length"}
 
 
-class ResponseEvents:
+class ResponseEvents(Translator):
     """Reads one response into `recording`: `feed` for each event, or `read_response` for an unstreamed one.
 
     `request`: says which tools are the application's. None if it is not known.
     """
 
     def __init__(self, recording: Recording, request: ChatRequest | None = None) -> None:
-        self._recording = recording
+        super().__init__(recording)
         self._request = request
-        self._feed = recording.feed
         self._calls = ItemCalls(recording.limits)
         self._by_index = self._calls.by_index
         self._has_calls = self._has_text = self._has_reasoning = False
@@ -74,11 +72,6 @@ class ResponseEvents:
         self._run_by_server: set[int | str] = set()
         # Whether text or reasoning came in whole items, all of which the end of the response repeats.
         self._has_item_text = self._has_item_reasoning = False
-        self._text_delta = MadeDelta()
-        self._text_chunk = ReusedChunk(self._text_delta)
-        self._tool_call = MadeToolCall()
-        self._function = self._tool_call.function
-        self._call_chunk = ReusedChunk(MadeDelta([self._tool_call]))
 
     def feed(self, event: Any, wait_started_ns: int, received_ns: int) -> list[Notice] | None:
         """Take one event, as `Recording.feed` takes a chunk."""
@@ -97,6 +90,10 @@ class ResponseEvents:
                 self._text_delta.content = event.delta
                 self._has_text = True
                 return self._feed(self._text_chunk, wait_started_ns, received_ns)
+            elif kind in _REASONING_DELTAS and type(thought := event.delta) is str:
+                self._thought["reasoning_content"] = thought
+                self._has_reasoning = True
+                return self._feed(self._thought_chunk, wait_started_ns, received_ns)
         except Exception:  # noqa: BLE001  not an event of an SDK, or one that lacks a field of the protocol
             kind = field(event, "type")
         kind = text_of(kind) or ""
@@ -307,8 +304,7 @@ _READERS: dict[str, Callable[[ResponseEvents, Any], MadeChunk | None]] = {
     "response.custom_tool_call_input.done": ResponseEvents._arguments_done,
     "response.output_text.delta": ResponseEvents._text,
     "response.refusal.delta": ResponseEvents._text,
-    "response.reasoning_text.delta": ResponseEvents._reasoning,
-    "response.reasoning_summary_text.delta": ResponseEvents._reasoning,
+    **dict.fromkeys(_REASONING_DELTAS, ResponseEvents._reasoning),
     "response.completed": ResponseEvents._completed,
     "response.incomplete": ResponseEvents._incomplete,
     "response.failed": ResponseEvents._failed,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from otel_llm.protocol.fields import is_a, undeclared_field
+from otel_llm.protocol.fields import field, is_a, items_of, undeclared_field
 
 # Of chat completions, and of the Responses API.
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens", "input_tokens", "output_tokens")
@@ -27,3 +27,10 @@ def says_something(usage: Any) -> bool:
         if usage.prompt_tokens > 0:
             return True
     return any(count > 0 for count in token_counts(usage))
+
+
+def misplaced_usage(chunk: Any) -> Any:
+    """The usage in `x_groq` (Groq) or in the choice (Moonshot) of the chunk with the finish reason."""
+    usage = field(undeclared_field(chunk, "x_groq"), "usage")
+    choices = items_of(field(chunk, "choices"))
+    return undeclared_field(choices[-1], "usage") if usage is None and choices else usage

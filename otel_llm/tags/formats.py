@@ -8,14 +8,11 @@ Families may share a marker. Its rows are tried in the order of the table, and t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Any
 
-from otel_llm.tags.cursor import Cursor, Step, literal, one_of, run
-from otel_llm.tags.grammars import Context, Grammar, first_of, known_tools, name_before
+from otel_llm.tags.dsml import DSML, DSML_MARKS, DSML_SPACED, dsml_damaged
+from otel_llm.tags.grammars import Grammar, first_of, known_tools, name_before
 from otel_llm.tags.json_calls import (
     NamedCall,
     json_array,
@@ -25,12 +22,45 @@ from otel_llm.tags.json_calls import (
     keyed_array,
     named_json,
 )
-from otel_llm.tags.messages import header, message_of_calls, message_to_tool, recipient, undoubled
+from otel_llm.tags.named_markup import (
+    DEEPSEEK_BEGIN,
+    DEEPSEEK_CALL,
+    DEEPSEEK_END,
+    DEEPSEEK_V3,
+    DEEPSEEK_V31,
+    HARMONY,
+    HARMONY_OPENERS,
+    KIMI_K2,
+    PLAMO,
+    after_marker,
+)
 from otel_llm.tags.nested_tags import nested_tags
-from otel_llm.tags.pieces import PieceBuffer
 from otel_llm.tags.python_calls import python_calls, python_dicts, python_program
 from otel_llm.tags.quoted_calls import quoted_call
-from otel_llm.tags.xml_calls import Tags, xml_parameters
+from otel_llm.tags.xml_calls import xml_parameters
+from otel_llm.tags.xml_markup import (
+    ARG_TAGS,
+    BEAM,
+    BEAM_HEADS,
+    FUNCTION,
+    GLM,
+    K2_HORIZON,
+    LONE_INVOKE,
+    LONGCAT,
+    MINICPM,
+    MUSE,
+    MUSE_ANSWER,
+    MUSE_MESSAGE,
+    NAMED_TAG,
+    OWN_LINES,
+    QWEN3_CODER,
+    SOLAR,
+    STEP3,
+    STEP3_INVOKE,
+    hunyuan,
+    hunyuan_suffixed,
+    invoke,
+)
 from otel_llm.tags.xtml_calls import OPENERS as OPENERS_OF_XTML
 from otel_llm.tags.xtml_calls import xtml_calls
 
@@ -58,268 +88,13 @@ class Format:
         return ("a" if is_of_name else character) in self.first if character else False
 
 
-def _functions_name(name: str) -> str:
-    """`functions.NAME:3` is NAME."""
-    name = name.removeprefix("functions.")
-    head, colon, number = name.rpartition(":")
-    return head if colon and number.isdigit() else name
-
-
-_ARG_TAGS = Tags(key="<arg_key>", key_end="</arg_key>", value="<arg_value>", value_end="</arg_value>")
-_GLM = xml_parameters(replace(_ARG_TAGS, closers=("</tool_call>",)))
-_LONGCAT = Tags(
-    key="<longcat_arg_key>",
-    key_end="</longcat_arg_key>",
-    value="<longcat_arg_value>",
-    value_end="</longcat_arg_value>",
-    closers=("</longcat_tool_call>",),
-    name_of=_functions_name,
-)
-_FUNCTION = Tags(
-    key="<parameter=",
-    key_end=">",
-    value_end="</parameter>",
-    call_open=("<function=",),
-    name_end=(">",),
-    closers=("</function>",),
-    quotable=True,
-)
-_OWN_LINES = replace(_FUNCTION, own_lines=True, block_closers=("</tool_call>",))
-_QWEN3_CODER = xml_parameters(_OWN_LINES)
-_TAG_NAMES = frozenset({"function", "invoke", "parameter", "parameters", "tool", "tool_call"})
-
-
-def _name_of_tag(tag: str) -> str:
-    """The tool that a tag is named after. One that lost its name (`<function>`) is no tool's."""
-    return "" if tag in _TAG_NAMES else tag
-
-
-_NAMED_TAG = replace(_OWN_LINES, call_open=("<",), name_of=_name_of_tag)
-_INVOKE = Tags(
-    key="<parameter name=",
-    key_end="",
-    value=">",
-    attributes=True,
-    value_end="</parameter>",
-    call_open=("<invoke name=",),
-    name_end=(">",),
-    empty_end=("/>",),
-    closers=("</invoke>",),
-    quotable=True,
-    json_body=True,
-)
-
-
-def _invoke(prefix: str, *ends: str, **more: Any) -> Grammar:
-    """The `<invoke>` and `<parameter>` tags, each with a prefix."""
-
-    def prefixed(tag: str) -> str:
-        return tag.replace("</", f"</{prefix}") if tag.startswith("</") else tag.replace("<", f"<{prefix}")
-
-    tags = replace(
-        _INVOKE,
-        key=prefixed(_INVOKE.key),
-        value_end=prefixed(_INVOKE.value_end),
-        call_open=[prefixed(tag) for tag in _INVOKE.call_open],
-        closers=[prefixed(tag) for tag in _INVOKE.closers],
-        block_closers=ends,
-        **more,
-    )
-    return xml_parameters(tags)
-
-
-_LONE_INVOKE = _invoke(
-    "",
-    *("</minimax:tool_call>", "</dots_function_call>", "</function_calls>", "</tool_calls>"),
-    marker_opens_call=True,
-    declared=True,
-)
-# Wrappers of DeepSeek V3.2 and V4. V4.1 has a space before the name of each tag.
-_DSML_BLOCKS = ("function_calls", "tool_calls", "calls", "function_call", "tool_call", "call")
-_DSML_NAME = re.compile(r"[\w ]*")
-
-
-def _dsml(prefix: str, *, marker_opens_call: bool = False) -> Grammar:
-    """DeepSeek's invokes. Any of the wrappers may close the block."""
-    mark = prefix.rstrip()
-    ends = [f"</{mark}{space}{block}>" for block in _DSML_BLOCKS for space in ("", " ")]
-    return _invoke(prefix, *ends, unmistakable=True, marker_opens_call=marker_opens_call)
-
-
-_DSML, _DSML_SPACED = _dsml("｜DSML｜"), _dsml("｜DSML｜ ")
-# With one bar or two, of Unicode or of ASCII.
-_DSML_PREFIXES = ("｜DSML｜", "|DSML|", "｜｜DSML｜｜", "||DSML||")
-_DSML_BY_MARK = {
-    f"<{prefix}": (
-        first_of(_dsml(prefix), _dsml(f"{prefix} ")),
-        {f"{space}invoke name=": _dsml(f"{prefix}{space}", marker_opens_call=True) for space in ("", " ")},
-    )
-    for prefix in _DSML_PREFIXES
-}
-
-
-def _dsml_damaged(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[bool]:
-    """Invokes whose wrapper is lost, is none of those known, or is not closed."""
-    in_wrapper, alone = _DSML_BY_MARK[context.opening]
-    place = cursor.mark()
-    opening = yield from one_of(cursor, (*alone,))
-    if opening is not None:
-        if (yield from alone[opening](cursor, out, context)):
-            return True
-        out.discard()
-        cursor.rewind(place)
-    yield from run(cursor, _DSML_NAME, 32)
-    yield from literal(cursor, ">")
-    return (yield from in_wrapper(cursor, out, context))
-
-
-@lru_cache(maxsize=16)
-def _hy(suffix: str = "") -> Grammar:
-    """Hunyuan's tags; each checkpoint may add a suffix to all of them. V3 ends the name with a tag, V4 does not."""
-    tags = Tags(
-        key=f"<arg_key{suffix}>",
-        key_end=f"</arg_key{suffix}>",
-        value=f"<arg_value{suffix}>",
-        value_end=f"</arg_value{suffix}>",
-        call_open=(f"<tool_call{suffix}>",),
-        closers=(f"</tool_call{suffix}>",),
-        block_closers=(f"</tool_calls{suffix}>",),
-    )
-    return first_of(xml_parameters(replace(tags, name_end=(f"<tool_sep{suffix}>",))), xml_parameters(tags))
-
-
-_SUFFIX = re.compile(r"[\w.\-]*")
-
-
-def _hy_suffixed(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[bool]:
-    suffix = yield from run(cursor, _SUFFIX, 32)
-    if not (yield from literal(cursor, ">")):
-        return False
-    return (yield from _hy(f":{suffix}")(cursor, out, context))
-
-
-_DEEPSEEK_BEGIN, _DEEPSEEK_END = "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"
-_DEEPSEEK_CALL = "<｜tool▁call▁begin｜>"
-_DEEPSEEK_V3 = NamedCall(
-    before=(f"{_DEEPSEEK_CALL}function<｜tool▁sep｜>", f"{_DEEPSEEK_CALL}<｜tool▁sep｜>"),
-    after=("```json", "```", ""),
-    closers=("```<｜tool▁call▁end｜>", "```\n<｜tool▁call▁end｜>", "```", "<｜tool▁call▁end｜>"),
-    block_closers=(_DEEPSEEK_END,),
-    several=True,
-    has_tokens=True,
-)
-_DEEPSEEK_V31 = NamedCall(
-    before=(_DEEPSEEK_CALL,),
-    after=("<｜tool▁sep｜>", "<｜tool▁sep｜>```json", "<｜tool▁sep｜>\n```json", "```json"),
-    closers=("<｜tool▁call▁end｜>", "```<｜tool▁call▁end｜>", "```\n<｜tool▁call▁end｜>", "```"),
-    block_closers=(_DEEPSEEK_END,),
-    several=True,
-    has_tokens=True,
-)
-
-
-def _after_marker(markup: NamedCall) -> NamedCall:
-    """The same calls, where the marker is the tag that begins the first one."""
-    rest = [word.removeprefix(_DEEPSEEK_CALL) for word in markup.before]
-    return replace(markup, before=tuple(dict.fromkeys((*markup.before, *rest))), has_tokens=False)
-
-
-_KIMI_K2 = NamedCall(
-    before=("<|tool_call_begin|>",),
-    after=("<|tool_call_argument_begin|>",),
-    closers=("<|tool_call_end|>",),
-    block_closers=("<|tool_calls_section_end|>",),
-    several=True,
-    has_tokens=True,
-    name_of=_functions_name,
-)
-_HARMONY_OPENERS = (
-    *(f"<|channel|>{channel} to=" for channel in ("commentary", "analysis", "final")),
-    *(f"<|start|>assistant<|channel|>{channel} to=" for channel in ("commentary", "analysis", "final")),
-    "<|start|>assistant to=",
-)
-_HARMONY = NamedCall(read_after=header, closers=("<|call|>", "<|end|>"), name_of=recipient)
-_PLAMO = NamedCall(
-    before=("<|plamo:begin_tool_request:plamo|><|plamo:begin_tool_name:plamo|>",),
-    after=(
-        "<|plamo:end_tool_name:plamo|><|plamo:begin_tool_arguments:plamo|><|plamo:constrain|>json<|plamo:msg|>",
-        "<|plamo:end_tool_name:plamo|><|plamo:begin_tool_arguments:plamo|>",
-    ),
-    closers=("<|plamo:end_tool_arguments:plamo|><|plamo:end_tool_request:plamo|>",),
-    block_closers=("<|plamo:end_tool_requests:plamo|>",),
-    several=True,
-)
-_STEP3_INVOKE = "<steptml:invoke name="
-_STEP3_END = "<｜tool_call_end｜>"
-_STEP3 = replace(
-    _INVOKE,
-    key="<steptml:parameter name=",
-    value_end="</steptml:parameter>",
-    call_open=tuple(
-        f"{begin}{kind}{line}{_STEP3_INVOKE}"
-        for begin in ("<｜tool_call_begin｜>", "<｜tool_call_begin｜>\n", "")
-        for kind in ("function<｜tool_sep｜>", "<｜tool_sep｜>", "")
-        for line in ("", "\n")
-    ),
-    closers=(f"</steptml:invoke>{_STEP3_END}", f"</steptml:invoke>\n{_STEP3_END}", "</steptml:invoke>", _STEP3_END),
-    block_closers=("<｜tool_calls_end｜>",),
-    unmistakable=True,
-)
-_MUSE = _invoke(
-    "atem:",
-    "</atem:function_calls><|eom|>",
-    "</atem:function_calls><|eot|>",
-    "</atem:function_calls>",
-    name_of=undoubled,
-)
-_MUSE_BLOCK = ("<atem:function_calls>", "</atem:function_calls>")
-_MUSE_MESSAGE = message_to_tool(f"<|message|>{_MUSE_BLOCK[0]}", _MUSE)
-_MUSE_ANSWER = message_of_calls(_MUSE_BLOCK, re.compile(r'<atem:invoke name="([^"<>]*)"'), _MUSE)
-_BEAM = Tags(
-    key="<rfl:parameter name=",
-    key_end="",
-    value=">",
-    attributes=True,
-    quotable=True,
-    value_end="</rfl:parameter>",
-    closers=("<|call|>", "<|end|>"),
-    trimmed=True,
-)
-_BEAM_HEADS = ("<|channel|>analysis <|constrain|>xml<|message|>", "<|channel|>analysis<|message|>")
-_SOLAR = Tags(
-    key="<|tool_arg:start|>",
-    key_end="<|tool_arg:value|>",
-    value_end="<|tool_arg:end|>",
-    closers=("<|tool_call:end|>",),
-)
-_K2_HORIZON = Tags(
-    key="<ifm|arg_key>",
-    key_end="</ifm|arg_key>",
-    value="<ifm|arg_value>",
-    value_end="</ifm|arg_value>",
-    call_open=("<ifm|tool_call>",),
-    closers=("</ifm|tool_call>",),
-    block_closers=("</ifm|tool_calls>",),
-)
-_MINICPM = Tags(
-    key="<param name=",
-    key_end="",
-    value=">",
-    attributes=True,
-    quotable=True,
-    value_end="</param>",
-    name_end=(">",),
-    closers=("</function>",),
-    html_escaped=True,
-    cdata=True,
-)
 _NS = "]<]minimax[>["
 _GEMMA_QUOTES = ('<|"|>', '<|"|>')
 _ESCAPES = ("<escape>", "<escape>")
 
 # Markers around calls in another syntax than JSON, in which some models write JSON all the same.
 _BLOCKS = {
-    _DEEPSEEK_BEGIN: _DEEPSEEK_END,
+    DEEPSEEK_BEGIN: DEEPSEEK_END,
     "<|tool_calls_section_begin|>": "<|tool_calls_section_end|>",
     "<|tool_call_begin|>": "<|tool_call_end|>",
     "<|plamo:begin_tool_requests:plamo|>": "<|plamo:end_tool_requests:plamo|>",
@@ -360,21 +135,21 @@ FORMATS: tuple[Format, ...] = (
     Format("granite31", "Granite 3.1 to 3.3", ("<tool_call>",),
            json_array("</tool_call>"), "granite_tool_parser.py", first="["),
     Format("qwen3_coder", "Qwen3-Coder, Qwen3.5, Nemotron 3", ("<tool_call>",),
-           _QWEN3_CODER, "qwen3coder_tool_parser.py", first="<"),
+           QWEN3_CODER, "qwen3coder_tool_parser.py", first="<"),
     Format("step3p5", "Step-3.5-Flash", ("<tool_call>",),
-           _QWEN3_CODER, "step3p5_tool_parser.py", first="<"),
+           QWEN3_CODER, "step3p5_tool_parser.py", first="<"),
     Format("qwen3_coder", "Nemotron 3, the tool's name in place of its tag", ("<tool_call>",),
-           xml_parameters(_NAMED_TAG), "ac:abstractcore/tools/parser.py", first="<"),
+           xml_parameters(NAMED_TAG), "ac:abstractcore/tools/parser.py", first="<"),
     Format("mimo", "MiMo-V2-Flash", ("<tool_call>",),
-           _QWEN3_CODER, "sgl:mimo_detector.py", first="<"),
+           QWEN3_CODER, "sgl:mimo_detector.py", first="<"),
     Format("step_audio_2", "Step-Audio 2", ("<tool_call>function\n",),
            named_json(NamedCall(closers=("</tool_call>",))), "step_audio_2_tool_parser.py"),
     Format("poolside_v1", "Poolside's Laguna, its body in JSON", ("<tool_call>",),
            named_json(NamedCall(closers=("</tool_call>",), needs_arguments=True)), "poolside_v1_tool_parser.py",
            first="a"),
-    Format("glm45", "GLM-4.5, GLM-4.6", ("<tool_call>",), _GLM, "glm4_moe_tool_parser.py", first="a"),
-    Format("glm47", "GLM-4.7, GLM-5", ("<tool_call>",), _GLM, "glm47_moe_tool_parser.py", first="a"),
-    Format("poolside_v1", "Poolside", ("<tool_call>",), _GLM, "poolside_v1_tool_parser.py", first="a"),
+    Format("glm45", "GLM-4.5, GLM-4.6", ("<tool_call>",), GLM, "glm4_moe_tool_parser.py", first="a"),
+    Format("glm47", "GLM-4.7, GLM-5", ("<tool_call>",), GLM, "glm47_moe_tool_parser.py", first="a"),
+    Format("poolside_v1", "Poolside", ("<tool_call>",), GLM, "poolside_v1_tool_parser.py", first="a"),
     # <tool_calls>
     Format("jamba", "Jamba 1.5 to 1.7", ("<tool_calls>",), _TOOL_CALLS, "jamba_tool_parser.py", first="["),
     Format("hunyuan_a13b", "Hunyuan-A13B", ("<tool_calls>",),
@@ -382,8 +157,8 @@ FORMATS: tuple[Format, ...] = (
     Format("apriel", "Apriel 1.5", ("<tool_calls>",), _TOOL_CALLS, "lcpp:unsloth-Apriel-1.5.jinja", first="["),
     Format("minimax_m1", "MiniMax-M1", ("<tool_calls>",),
            json_objects("</tool_calls>", several=True), "minimax_tool_parser.py", first="{"),
-    Format("hy_v3", "Hunyuan V3", ("<tool_calls>",), _hy(), "hy_v3_tool_parser.py", first="<"),
-    Format("hy_v4", "Hunyuan V4", ("<tool_calls:",), _hy_suffixed, "hy_v4_tool_parser.py"),
+    Format("hy_v3", "Hunyuan V3", ("<tool_calls>",), hunyuan(), "hy_v3_tool_parser.py", first="<"),
+    Format("hy_v4", "Hunyuan V4", ("<tool_calls:",), hunyuan_suffixed, "hy_v4_tool_parser.py"),
     # <|tool_call|> and its near misses
     Format("abstractcore_qwen", "Qwen under AbstractCore", ("<|tool_call|>",),
            json_objects("</|tool_call|>", "<|/tool_call|>", several=True), "ac:abstractcore/tools/parser.py"),
@@ -394,16 +169,16 @@ FORMATS: tuple[Format, ...] = (
     Format("gemma4", "Gemma 4", ("<|tool_call>",),
            quoted_call(_GEMMA_QUOTES, "<tool_call|>"), "gemma4_tool_parser.py"),
     Format("solar_open2", "Solar Open 2", ("<|tool_call:start|>",),
-           xml_parameters(_SOLAR), "solar_open2_tool_parser.py"),
+           xml_parameters(SOLAR), "solar_open2_tool_parser.py"),
     Format("openpangu", "openPangu v2", ("<|tool_call_start|>",),
            json_array_of_calls("<|tool_call_end|>"), "openpangu_v2_tool_parser.py"),
     Format("lfm2", "LFM2, LFM2.5", ("<|tool_call_start|>",),
            python_calls("<|tool_call_end|>"), "lfm2_tool_parser.py"),
     Format("sarashina", "Sarashina", ("<|tool_calls|>",), python_dicts(), "smg:tool_parser/src/parsers/sarashina.rs"),
     Format("kimi_k2", "Kimi K2, K2 Thinking, K2.5", ("<|tool_calls_section_begin|>",),
-           named_json(_KIMI_K2), "kimi_k2_tool_parser.py"),
+           named_json(KIMI_K2), "kimi_k2_tool_parser.py"),
     Format("kimi_k2", "Kimi K2, its section marker lost", ("<|tool_call_begin|>",),
-           named_json(replace(_KIMI_K2, before=("<|tool_call_begin|>", ""))), "kimi_k2_tool_parser.py"),
+           named_json(replace(KIMI_K2, before=("<|tool_call_begin|>", ""))), "kimi_k2_tool_parser.py"),
     Format("kimi_k3", "Kimi K3", OPENERS_OF_XTML, xtml_calls(), "kimi_k3_tool_parser.py"),
     # <function_call>, <function=, <function name=
     Format("llama_function_call", "Llama under AbstractCore", ("<function_call>",),
@@ -412,13 +187,13 @@ FORMATS: tuple[Format, ...] = (
            json_objects("</function_call>"), "granite_20b_fc_tool_parser.py"),
     Format("olmo3", "OLMo 3", ("<function_calls>",), python_calls("</function_calls>"), "olmo3_tool_parser.py"),
     Format("deepseek_v32", "DeepSeek V3.2, its prefix lost", ("<function_calls>",),
-           _invoke("", "</function_calls>"), "deepseekv32_tool_parser.py", first="<"),
+           invoke("", "</function_calls>"), "deepseekv32_tool_parser.py", first="<"),
     Format("llama_function_name", "Llama 3.1 user tools, Functionary v3.1", ("<function=",),
            named_json(NamedCall(after=(">",), closers=("</function>",))),
            "examples/tool_chat_template_llama3.1_usr_def_tool_call.jinja", first="a"),
     Format("qwen3_coder", "Qwen3-Coder, its outer tag lost", ("<function=",),
-           xml_parameters(replace(_OWN_LINES, marker_opens_call=True)), "qwen3coder_tool_parser.py", first="a\"'"),
-    Format("minicpm5", "MiniCPM 5", ("<function name=",), xml_parameters(_MINICPM), "sgl:minicpm5_detector.py",
+           xml_parameters(replace(OWN_LINES, marker_opens_call=True)), "qwen3coder_tool_parser.py", first="a\"'"),
+    Format("minicpm5", "MiniCPM 5", ("<function name=",), xml_parameters(MINICPM), "sgl:minicpm5_detector.py",
            first="a\"'"),
     Format("functiongemma", "FunctionGemma", ("<start_function_call>",),
            quoted_call(_ESCAPES, "<end_function_call>"), "functiongemma_tool_parser.py"),
@@ -426,58 +201,58 @@ FORMATS: tuple[Format, ...] = (
            json_calls(), "gigachat3_tool_parser.py"),
     # Invokes and parameters
     Format("deepseek_v32", "DeepSeek V3.2", ("<｜DSML｜function_calls>",),
-           first_of(_DSML, _DSML_SPACED), "deepseekv32_tool_parser.py", first="<"),
+           first_of(DSML, DSML_SPACED), "deepseekv32_tool_parser.py", first="<"),
     Format("deepseek_v4", "DeepSeek V4", ("<｜DSML｜tool_calls>",),
-           first_of(_DSML, _DSML_SPACED), "deepseekv4_tool_parser.py", first="<"),
+           first_of(DSML, DSML_SPACED), "deepseekv4_tool_parser.py", first="<"),
     Format("deepseek_v41", "DeepSeek V4.1", ("<｜DSML｜ calls>",),
-           first_of(_DSML_SPACED, _DSML), "sgl:deepseekv41_detector.py", first="<"),
-    Format("deepseek_v4", "DeepSeek V3.2 to V4.1, their wrapper lost or damaged", tuple(_DSML_BY_MARK),
-           _dsml_damaged, "deepseekv4_tool_parser.py", first="a<>"),
+           first_of(DSML_SPACED, DSML), "sgl:deepseekv41_detector.py", first="<"),
+    Format("deepseek_v4", "DeepSeek V3.2 to V4.1, their wrapper lost or damaged", DSML_MARKS,
+           dsml_damaged, "deepseekv4_tool_parser.py", first="a<>"),
     Format("gigachat35", "GigaChat 3.5", ("<｜GCML｜tool_calls>",),
-           _invoke("｜GCML｜", "</｜GCML｜tool_calls>"), "gigachat35_tool_parser.py", first="<"),
+           invoke("｜GCML｜", "</｜GCML｜tool_calls>"), "gigachat35_tool_parser.py", first="<"),
     Format("minimax_m2", "MiniMax-M2, M2.1, M2.5", ("<minimax:tool_call>",),
-           _invoke("", "</minimax:tool_call>"), "sgl:minimax_m2.py", first="<"),
+           invoke("", "</minimax:tool_call>"), "sgl:minimax_m2.py", first="<"),
     Format("minimax_m2", "MiniMax-M2, its wrapper lost", ("<invoke name=",),
-           known_tools(_LONE_INVOKE), "sgl:minimax_m2.py", first="a\"'"),
+           known_tools(LONE_INVOKE), "sgl:minimax_m2.py", first="a\"'"),
     Format("minimax_m2", "MiniMax-M2, its wrapper lost", ("<invoke name=",),
-           _LONE_INVOKE, "sgl:minimax_m2.py", at="line", first="a\"'"),
+           LONE_INVOKE, "sgl:minimax_m2.py", at="line", first="a\"'"),
     Format("minimax_m3", "MiniMax-M3", (f"{_NS}<tool_call>",),
            nested_tags(_NS, f"{_NS}</tool_call>"), "minimax_m3_tool_parser.py"),
     Format("dots", "rednote dots", ("<dots_function_call>",),
-           _invoke("", "</dots_function_call>"), "dots_tool_parser.py", first="<"),
+           invoke("", "</dots_function_call>"), "dots_tool_parser.py", first="<"),
     Format("step3", "Step-3", ("<｜tool_calls_begin｜>", "<｜tool_call_begin｜>"),
-           xml_parameters(_STEP3), "step3_tool_parser.py"),
-    Format("step3", "Step-3, its outer tags lost", (_STEP3_INVOKE,),
-           xml_parameters(replace(_STEP3, marker_opens_call=True)), "step3_tool_parser.py"),
-    Format("muse_glimmer", "Muse Glimmer", ("<|start|>assistant to=",), _MUSE_MESSAGE, "sgl:muse_glimmer_detector.py"),
-    Format("muse_glimmer", "Muse Glimmer", (" to=",), _MUSE_MESSAGE, "sgl:muse_glimmer_detector.py", at="start"),
+           xml_parameters(STEP3), "step3_tool_parser.py"),
+    Format("step3", "Step-3, its outer tags lost", (STEP3_INVOKE,),
+           xml_parameters(replace(STEP3, marker_opens_call=True)), "step3_tool_parser.py"),
+    Format("muse_glimmer", "Muse Glimmer", ("<|start|>assistant to=",), MUSE_MESSAGE, "sgl:muse_glimmer_detector.py"),
+    Format("muse_glimmer", "Muse Glimmer", (" to=",), MUSE_MESSAGE, "sgl:muse_glimmer_detector.py", at="start"),
     Format("muse_glimmer", "Muse Glimmer, its calls addressed to the user", ("<|start|>assistant to=user<|message|>",),
-           _MUSE_ANSWER, "sgl:muse_glimmer_detector.py"),
+           MUSE_ANSWER, "sgl:muse_glimmer_detector.py"),
     Format("muse_glimmer", "Muse Glimmer, its calls addressed to the user", (" to=user<|message|>",),
-           _MUSE_ANSWER, "sgl:muse_glimmer_detector.py", at="start"),
+           MUSE_ANSWER, "sgl:muse_glimmer_detector.py", at="start"),
     Format("muse_glimmer", "Muse Glimmer, its message marker lost", ("<atem:function_calls>",),
-           _MUSE, "sgl:muse_glimmer_detector.py"),
+           MUSE, "sgl:muse_glimmer_detector.py"),
     Format("seed_oss", "Seed-OSS", ("<seed:tool_call>",),
-           xml_parameters(replace(_FUNCTION, block_closers=("</seed:tool_call>",))), "seed_oss_tool_parser.py"),
-    Format("k2_horizon", "K2 Horizon", ("<ifm|tool_calls>",), xml_parameters(_K2_HORIZON), "k2_horizon_tool_parser.py"),
+           xml_parameters(replace(FUNCTION, block_closers=("</seed:tool_call>",))), "seed_oss_tool_parser.py"),
+    Format("k2_horizon", "K2 Horizon", ("<ifm|tool_calls>",), xml_parameters(K2_HORIZON), "k2_horizon_tool_parser.py"),
     # The name apart
-    Format("deepseek_v3", "DeepSeek V3, R1-0528", (_DEEPSEEK_BEGIN,),
-           named_json(_DEEPSEEK_V3), "deepseekv3_tool_parser.py"),
-    Format("deepseek_v31", "DeepSeek V3.1", (_DEEPSEEK_BEGIN,),
-           named_json(_DEEPSEEK_V31), "deepseekv31_tool_parser.py"),
-    Format("deepseek_v3", "DeepSeek V3, its section marker lost", (_DEEPSEEK_CALL,),
-           named_json(_after_marker(_DEEPSEEK_V3)), "deepseekv3_tool_parser.py"),
-    Format("deepseek_v31", "DeepSeek V3.1, its section marker lost", (_DEEPSEEK_CALL,),
-           named_json(_after_marker(_DEEPSEEK_V31)), "deepseekv31_tool_parser.py"),
-    Format("harmony", "gpt-oss", _HARMONY_OPENERS,
-           named_json(_HARMONY), "oai:docs/format.md"),
+    Format("deepseek_v3", "DeepSeek V3, R1-0528", (DEEPSEEK_BEGIN,),
+           named_json(DEEPSEEK_V3), "deepseekv3_tool_parser.py"),
+    Format("deepseek_v31", "DeepSeek V3.1", (DEEPSEEK_BEGIN,),
+           named_json(DEEPSEEK_V31), "deepseekv31_tool_parser.py"),
+    Format("deepseek_v3", "DeepSeek V3, its section marker lost", (DEEPSEEK_CALL,),
+           named_json(after_marker(DEEPSEEK_V3)), "deepseekv3_tool_parser.py"),
+    Format("deepseek_v31", "DeepSeek V3.1, its section marker lost", (DEEPSEEK_CALL,),
+           named_json(after_marker(DEEPSEEK_V31)), "deepseekv31_tool_parser.py"),
+    Format("harmony", "gpt-oss", HARMONY_OPENERS,
+           named_json(HARMONY), "oai:docs/format.md"),
     Format("harmony", "gpt-oss, its recipient at the head of the message", (" to=",),
-           named_json(_HARMONY), "oai:docs/format.md", at="start"),
+           named_json(HARMONY), "oai:docs/format.md", at="start"),
     Format("beam", "Beam", ("<|start|>assistant to=", "<|start|>assistant<|channel|>analysis to="),
-           xml_parameters(replace(_BEAM, name_end=_BEAM_HEADS)), "smg:response_template_parser"),
+           xml_parameters(replace(BEAM, name_end=BEAM_HEADS)), "smg:response_template_parser"),
     Format("beam", "Beam, its recipient at the head of the message", (" to=", "to="),
-           xml_parameters(replace(_BEAM, name_end=_BEAM_HEADS)), "smg:response_template_parser", at="start"),
-    Format("plamo3", "PLaMo 3", ("<|plamo:begin_tool_requests:plamo|>",), named_json(_PLAMO), "plamo3_tool_parser.py"),
+           xml_parameters(replace(BEAM, name_end=BEAM_HEADS)), "smg:response_template_parser", at="start"),
+    Format("plamo3", "PLaMo 3", ("<|plamo:begin_tool_requests:plamo|>",), named_json(PLAMO), "plamo3_tool_parser.py"),
     Format("inkling", "Inkling", ("<|message_model|>",),
            name_before("<|content_invoke_tool_json|>", json_objects("<|end_message|>", verbatim=False)),
            "sgl:inkling_detector.py"),
@@ -500,9 +275,9 @@ FORMATS: tuple[Format, ...] = (
     Format("longcat", "LongCat-Flash", ("<longcat_tool_call>",),
            json_calls("</longcat_tool_call>"), "longcat_tool_parser.py"),
     Format("longcat_xml", "LongCat-Flash-Lite", ("<longcat_tool_call>",),
-           xml_parameters(_LONGCAT), "mlx-lm:tool_parsers/longcat.py"),
+           xml_parameters(LONGCAT), "mlx-lm:tool_parsers/longcat.py"),
     Format("iquest_q1", "IQuest-Q1", ("<iquest_tool_call>",),
-           xml_parameters(replace(_ARG_TAGS, closers=("</iquest_tool_call>",))), "sgl:iquest_q1_detector.py"),
+           xml_parameters(replace(ARG_TAGS, closers=("</iquest_tool_call>",))), "sgl:iquest_q1_detector.py"),
     Format("nemotron", "Nemotron Nano v2", ("<TOOLCALL>",),
            json_array_of_calls("</TOOLCALL>"), "nemotron_nano_v2_tool_parser.py"),
     Format("cohere_command", "Command A, R7B", ("<|START_ACTION|>",),
@@ -514,7 +289,7 @@ FORMATS: tuple[Format, ...] = (
            json_calls("<|eom_id|>", "<|eot_id|>", separators=(";",)), "llama_tool_parser.py"),
     Format("llama4_pythonic", "Llama 4", ("<|python_start|>",),
            python_calls("<|python_end|>"), "llama4_pythonic_tool_parser.py"),
-    # Fences: see the scanner
+    # Fences: see `code_blocks.py`
     Format("gemma_tool_code", "Gemma 2, 3 (prompted)", ("```tool_code",),
            first_of(json_calls(stops=("```",)), python_program()),
            "ac:abstractcore/tools/parser.py"),

@@ -101,11 +101,14 @@ def emit_call(out: PieceBuffer, context: Context, name: str, arguments: Mapping[
     return call
 
 
-def name_before(word: str, grammar: Grammar) -> Grammar:
-    """A name, `word`, and then what `grammar` reads, which has the name in it too."""
+def name_before(word: str, grammar: Grammar, tool_of: Callable[[str], str] = str) -> Grammar:
+    """A name, `word`, and then what `grammar` reads, which has the name in it too.
+
+    `tool_of`: the tool's name in what stands in its place, empty if that is no tool.
+    """
 
     def read(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[bool]:
-        if not (yield from tool_name(cursor)):
+        if not tool_of((yield from tool_name(cursor))):
             return False
         yield from white(cursor)
         if not (yield from literal(cursor, word)):

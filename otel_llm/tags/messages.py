@@ -11,7 +11,7 @@ import re
 
 from otel_llm.tags.brackets import MOST_HELD
 from otel_llm.tags.cursor import Cursor, Step, literal, one_of, peek, run, until, white
-from otel_llm.tags.grammars import Context, Grammar, tool_name
+from otel_llm.tags.grammars import Context, Grammar
 from otel_llm.tags.pieces import PieceBuffer
 
 NEXT_MESSAGE = "<|start|>"
@@ -61,20 +61,6 @@ def header(cursor: Cursor) -> Step[bool]:
     yield from run(cursor, _WORD, 16)
     yield from white(cursor)
     return (yield from literal(cursor, "<|message|>"))
-
-
-def message_to_tool(word: str, grammar: Grammar) -> Grammar:
-    """The recipient, which is a tool, `word`, and then what `grammar` reads, which has the name in it too."""
-
-    def read(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[bool]:
-        if not recipient((yield from tool_name(cursor))):
-            return False
-        yield from white(cursor)
-        if not (yield from literal(cursor, word)):
-            return False
-        return (yield from grammar(cursor, out, context))
-
-    return read
 
 
 def message_of_calls(block: tuple[str, str], name: re.Pattern[str], grammar: Grammar) -> Grammar:

@@ -58,12 +58,14 @@ class PieceBuffer:
     """Collects the pieces that a grammar emits, and holds them back until the grammar commits to its reading."""
 
     __slots__ = (
+        "_before",
         "_cursor",
         "_opened",
         "_pending",
         "_pieces",
         "_tools",
         "at_line_start",
+        "at_start",
         "began_at",
         "committed",
         "count",
@@ -88,6 +90,8 @@ class PieceBuffer:
         """Where the last call began: how many characters of all that were fed stand before it."""
         self.is_open = False
         """Whether a call has begun and not ended."""
+        self.at_start = True
+        """Whether nothing has been read so far."""
         self.at_line_start = True
         """Whether there is only white space before the next character, in its line or since the last call."""
         self.in_line_head = True
@@ -96,8 +100,28 @@ class PieceBuffer:
         """The closing mark of thoughts whose opening mark is only mentioned in this line."""
         self.tail = ""
         """The last `TAIL` characters of text before the next one."""
+        # The place where the text before this one ended, which may turn out to go on.
+        self._before = (self.tail, self.at_line_start, self.in_line_head)
         self.unwritten: Callable[[], str] | None = None
         """Returns what was read of a value and has not been emitted yet, as it came."""
+
+    def begin_text(self) -> None:
+        """Another text begins."""
+        self._before = (self.tail, self.at_line_start, self.in_line_head)
+        self.reset()
+        self.at_start = self.at_line_start = self.in_line_head = True
+        self.tail = ""
+        self.mentioned = None
+
+    def resume_text(self) -> None:
+        """What begins is no other text: the one before it goes on."""
+        self.at_start = False
+        self.tail, self.at_line_start, self.in_line_head = self._before
+
+    @property
+    def line_before(self) -> str:
+        """The end of the line before the next character; empty if it is only white space."""
+        return "" if self.at_line_start else self.tail.rpartition("\n")[2]
 
     def begin(self, format_name: str, *, verbatim: bool = False, opening: str = "") -> ParsedCall:
         """A call begins. `opening` is the markup before it; only the first call of a block gets it."""
@@ -139,6 +163,7 @@ class PieceBuffer:
             self.at_line_start = self.in_line_head = True
             self.tail = ""
         elif piece.kind == "text":
+            self.at_start = False
             self.tail = (self.tail + piece.text)[-TAIL:]
             _, line_break, line = piece.text.rpartition("\n")
             if line_break:

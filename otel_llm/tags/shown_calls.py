@@ -1,10 +1,18 @@
-"""Tells calls that a text only shows, in quotes or within a sentence about them, from those of a model.  Pure."""
+"""Tells calls that a text only shows, in quotes or within a sentence about them, from those of a model.  Pure.
+
+What stands before a call says whether it may be shown. Only what follows it can tell, so such calls are held back, up
+to a limit.
+"""
 
 from __future__ import annotations
 
 import re
+from typing import Protocol
 
-_SENTENCE_ENDS = frozenset(".!?…。！？")
+from otel_llm.tags.cursor import Cursor, Step
+from otel_llm.tags.pieces import Piece, PieceBuffer
+
+_MOST_HELD = 65_536
 # Quotes before a call, and those behind it that close them.
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "„": "“”", "«": "»", "‹": "›", "「": "」", "『": "』"}
 # Words before a call that is only shown.
@@ -17,9 +25,11 @@ _SHOWS = re.compile(
 )
 
 
-def ends_sentence(above: str) -> bool:
-    """Whether a sentence ends with this text."""
-    return above[-1:] in _SENTENCE_ENDS
+class _Scanner(Protocol):
+    @property
+    def left(self) -> int: ...
+    def feed(self, text: str) -> list[Piece]: ...
+    def flush(self) -> list[Piece]: ...
 
 
 def may_be_shown(before: str) -> bool:
@@ -28,7 +38,7 @@ def may_be_shown(before: str) -> bool:
     return last in _QUOTES or (last.isspace() and _SHOWS.search(before) is not None)
 
 
-def is_shown(before: str, behind: str) -> bool | None:
+def _is_shown(before: str, behind: str) -> bool | None:
     """Whether calls with this before them in their line, and this behind them, stand in quotes or within a sentence.
     None: more text decides. Some models put all they write in quotes.
     """
@@ -42,3 +52,40 @@ def is_shown(before: str, behind: str) -> bool | None:
         behind = rest[1:]
     line = behind.lstrip(" \t")
     return (line[0].isalnum() or line[0] in ",;.!?)") if line else None
+
+
+def shown_calls(cursor: Cursor, out: PieceBuffer, scanner: _Scanner, start: int) -> Step[bool]:
+    """Read calls that `may_be_shown` as text, if they are shown. If not, read nothing.
+
+    `start`: where they begin, before what was read of them. `scanner`: reads them, as those of a line behind text.
+    """
+    before = out.line_before
+    place = cursor.mark()
+    cursor.rewind(start)
+    read, behind, is_over = 0, "", False
+    are_shown: bool | None = None
+    while are_shown is None and read < _MOST_HELD:
+        while not cursor.waiting and not cursor.ended:
+            yield
+        # One after the other, so that its place is known when a piece decides.
+        character = cursor.take(1)
+        read += len(character)
+        pieces = scanner.feed(character) if character else scanner.flush()
+        for kind, text, call in pieces:
+            if call is not None:
+                behind, is_over, are_shown = "", kind == "end", None
+            elif is_over and kind == "text":
+                behind += text
+                are_shown = _is_shown(before, behind)
+            else:
+                are_shown = False
+        if not character:
+            break
+    if not are_shown:
+        cursor.rewind(place)
+        return False
+    cursor.rewind(start)
+    text = cursor.take(read - scanner.left - len(behind))
+    cursor.settle()
+    out.text(text)
+    return True

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from otel_llm.protocol.json_values import parse_strictly
+from otel_llm.protocol.json_values import strict_value
 from otel_llm.tags.brackets import JSON, PYTHON, balanced, read_to_end
 from otel_llm.tags.cursor import Cursor, Step, literal, peek, run, white
 from otel_llm.tags.grammars import Context, Grammar, emit_call
@@ -216,7 +216,7 @@ def _length_of_data(cursor: Cursor) -> int:
     end = text.find("\n", start, start + _LONGEST_LINE)
     if end < 0 or text[end - 1] != "}":
         return 0
-    value = _strict_json(text[start:end])
+    value = strict_value(text[start:end])
     return end - start if isinstance(value, dict) and _calls(value) is None else 0
 
 
@@ -242,7 +242,7 @@ def _are_declared(context: Context, calls: Calls | None) -> bool:
 
 
 def _calls_in(text: str) -> Calls | None:
-    return _calls(_strict_json(text))
+    return _calls(strict_value(text))
 
 
 def _calls(value: Any) -> Calls | None:
@@ -267,15 +267,8 @@ def _call(value: Any) -> tuple[str, dict[str, Any]] | None:
     bodies = [value[key] for key in value if key in ARGUMENT_KEYS]
     if len(names) != 1 or len(bodies) != 1 or not isinstance(names[0], str) or not names[0]:
         return None
-    arguments = _strict_json(bodies[0]) if isinstance(bodies[0], str) else bodies[0]
+    arguments = strict_value(bodies[0]) if isinstance(bodies[0], str) else bodies[0]
     return (names[0], arguments) if isinstance(arguments, dict) else None
-
-
-def _strict_json(text: str) -> Any:
-    try:
-        return parse_strictly(text)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _emit_calls(

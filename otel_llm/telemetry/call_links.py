@@ -184,7 +184,9 @@ class RecentCalls:
                 certain = calls if len(calls) == 1 else [call for call in calls if call.span in spans]
                 if len(certain) == 1:
                     answered.append(_answer(call_id, certain[0], now_ns))
-            for call_id in turn.earlier:
+        # Not within the lock, because this reads the application's messages.
+        for call_id in turn.earlier:
+            with self._lock:
                 known = self._calls.get(call_id)
                 calls = [] if known is None else known.candidates(trace_id)
                 if known is not None and known.is_shared:
@@ -227,10 +229,11 @@ class RecentCalls:
         if previous is None:
             return turn
         _, calls = previous
-        return turn._replace(
-            unanswered=tuple(call for call in calls if call not in turn.results),
-            without_call=tuple(call for call in turn.results if call not in calls and call not in answered),
-        )
+        unknown = tuple(call for call in turn.results if call not in calls and call not in answered)
+        if any(call in turn.by_item for call in unknown):
+            # Which calls these answer cannot be known.
+            return turn._replace(without_call=tuple(call for call in unknown if call not in turn.by_item))
+        return turn._replace(unanswered=tuple(call for call in calls if call not in turn.results), without_call=unknown)
 
 
 def _answer(call_id: str, call: _Call, now_ns: int) -> AnsweredCall:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from otel_llm.telemetry import semconv
-from otel_llm.view.spans import number_of
+from otel_llm.view.curl import curl_command, server_of
 
 _PARAMETERS = {
     semconv.GEN_AI_REQUEST_TEMPERATURE: "temperature",
@@ -43,19 +42,14 @@ def anthropic_curl(document: Mapping[str, Any]) -> str:
     body |= {key: attributes[name] for name, key in _PARAMETERS.items() if name in attributes}
     if document["stream"]:
         body["stream"] = True
-    host, port = attributes.get(semconv.SERVER_ADDRESS), number_of(attributes, semconv.SERVER_PORT)
-    base = "https://api.anthropic.com"
-    if host and attributes.get(semconv.GEN_AI_PROVIDER_NAME) not in _ELSEWHERE:
-        is_plain = port not in {None, 443}
-        base = shlex.quote(f"{'http' if is_plain else 'https'}://{host}{f':{port}' if is_plain else ''}")
-    lines = [
-        f"curl -N {base}/v1/messages",
+    is_elsewhere = attributes.get(semconv.GEN_AI_PROVIDER_NAME) in _ELSEWHERE
+    server = (None if is_elsewhere else server_of(attributes)) or "https://api.anthropic.com"
+    headers = [
         '-H "x-api-key: $ANTHROPIC_API_KEY"',
         f"-H 'anthropic-version: {_VERSION}'",
         "-H 'content-type: application/json'",
-        f"-d {shlex.quote(json.dumps(body, ensure_ascii=False, indent=1))}",
     ]
-    return " \\\n  ".join(lines)
+    return curl_command(f"{server}/v1/messages", headers, body)
 
 
 def _messages(messages: list[Any]) -> Iterator[dict[str, Any]]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from otel_llm.telemetry import semconv
 from otel_llm.view.anthropic_copy import anthropic_curl
-from otel_llm.view.spans import number_of
+from otel_llm.view.curl import curl_command, server_of
 
 _PARAMETERS = {
     semconv.GEN_AI_REQUEST_TEMPERATURE: "temperature",
@@ -48,18 +47,9 @@ def curl(document: Mapping[str, Any]) -> str:
     body |= {key: attributes[name] for name, key in parameters.items() if name in attributes}
     if document["stream"]:
         body["stream"] = True
-    host, port = attributes.get(semconv.SERVER_ADDRESS), number_of(attributes, semconv.SERVER_PORT)
-    base = "$OPENAI_BASE_URL"
-    if host:
-        scheme = "http" if port not in {None, 443} else "https"
-        base = shlex.quote(f"{scheme}://{host}{f':{port}' if port not in {None, 443} else ''}/v1")
-    lines = [
-        f"curl -N {base}/{'responses' if is_responses else 'chat/completions'}",
-        '-H "Authorization: Bearer $OPENAI_API_KEY"',
-        "-H 'Content-Type: application/json'",
-        f"-d {shlex.quote(json.dumps(body, ensure_ascii=False, indent=1))}",
-    ]
-    return " \\\n  ".join(lines)
+    url = f"{server_of(attributes, '/v1') or '$OPENAI_BASE_URL'}/{'responses' if is_responses else 'chat/completions'}"
+    headers = ['-H "Authorization: Bearer $OPENAI_API_KEY"', "-H 'Content-Type: application/json'"]
+    return curl_command(url, headers, body)
 
 
 def _messages(messages: Mapping[str, Any] | None) -> list[Any]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from time import perf_counter_ns
 from types import CoroutineType, FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
@@ -92,22 +92,39 @@ def _is_part_of(request: _Request, resource: object) -> bool:
     return request.resource is not resource
 
 
+class Method(NamedTuple):
+    """A method of an SDK, or a function, that makes requests."""
+
+    name: str
+    streams: bool | None = None
+    """Whether its response is a stream; None if the argument `stream` says so."""
+    arguments: Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Mapping[str, Any] | None] | None = None
+    """Takes the wrapped method, and the arguments of a call; returns the request's keyword arguments, None if the call
+    is no request to a model. Without it, the request is what is passed by keyword."""
+    is_manager: bool = False
+    """It returns a context manager, which makes the request when it is entered."""
+
+
+# The text of the other APIs is not rewritten.
+_REWRITTEN: frozenset[Api] = frozenset({"chat", "responses"})
+
+
 class MethodWrapper:
-    """The wrapper around all wrapped methods of one API. While `active` is False, it passes calls through.
+    """The wrapper around one method of the classes of an API. While `active` is False, it passes calls through.
 
     It may be called after its removal, since SDKs cache `with_raw_response` with the wrapped method inside. So it can
     be switched on again.
     """
 
-    def __init__(self, telemetry: Telemetry, api: Api = "chat") -> None:
+    def __init__(self, telemetry: Telemetry, api: Api, method: Method) -> None:
         self._api: Api = api
+        self._method = method
         self.switch_on(telemetry)
 
     def switch_on(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
         config = telemetry.config
-        # Only text of OpenAI's APIs is rewritten.
-        self._config = replace(config, tool_call_tags=None) if self._api == "messages" else config
+        self._config = config if self._api in _REWRITTEN else replace(config, tool_call_tags=None)
         self.active = True
 
     def switch_off(self) -> None:
@@ -115,12 +132,10 @@ class MethodWrapper:
 
     def wrapper_for(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The wrapt wrapper for a synchronous or asynchronous method."""
+        if self._method.is_manager:
+            return self._call_manager
         # Decorators in the SDKs hide that a method is a coroutine function.
         return self._call_async if inspect.iscoroutinefunction(inspect.unwrap(function)) else self._call
-
-    def wrapper_for_manager(self, _function: Callable[..., Any]) -> Callable[..., Any]:
-        """The wrapt wrapper for a method that returns a context manager, which makes the request when it is entered."""
-        return self._call_manager
 
     def _call_manager(
         self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -128,20 +143,35 @@ class MethodWrapper:
         manager = wrapped(*args, **kwargs)
         if self.active:
             try:
-                replace_request(manager, partial(self._observed_request, instance, {**kwargs, "stream": True}))
+                requested = self._requested(wrapped, args, kwargs)
+                if requested is not None:
+                    replace_request(manager, partial(self._observed_request, instance, requested))
             except Exception as fault:  # noqa: BLE001
                 swallow("a stream's manager", fault)
         return manager
 
-    def _observed_request(self, resource: Any, kwargs: dict[str, Any], request: Any) -> Any:
+    def _observed_request(self, resource: Any, requested: Mapping[str, Any], request: Any) -> Any:
         """The request that a manager will make, observed: a function, or something to await."""
         if callable(request):
-            return lambda: self._call(lambda **_: request(), resource, (), kwargs)
-        return self._observed_coroutine(request, resource, kwargs, [])
+            return lambda: self._observed_call(request, resource, (), {}, requested) if self.active else request()
+        return self._observed_coroutine(request, resource, requested, [])
 
     def _call(self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         resource = wrapped if instance is None else instance
-        observation = self._begin(resource, kwargs) if self.active else None
+        requested = self._requested(wrapped, args, kwargs) if self.active else None
+        if requested is None:
+            return wrapped(*args, **kwargs)
+        return self._observed_call(wrapped, resource, args, kwargs, requested)
+
+    def _observed_call(
+        self,
+        wrapped: Callable[..., Any],
+        resource: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        requested: Mapping[str, Any],
+    ) -> Any:
+        observation = self._begin(resource, requested)
         if observation is None:
             return wrapped(*args, **kwargs)
         if self._config.tool_call_tags is not None:
@@ -171,7 +201,8 @@ class MethodWrapper:
         pending = wrapped(*args, **kwargs)
         if not (self.active and (type(pending) is CoroutineType or hasattr(type(pending), "__await__"))):
             return pending
-        return self._observed_coroutine(pending, resource, kwargs, begun)
+        requested = self._requested(wrapped, args, kwargs)
+        return pending if requested is None else self._observed_coroutine(pending, resource, requested, begun)
 
     def _observed_coroutine(
         self, pending: Any, resource: Any, kwargs: Mapping[str, Any], begun: list[Observation]
@@ -211,7 +242,23 @@ class MethodWrapper:
             raise
         return self._tracked(result, observation)
 
-    # The four steps around a call. None of them lets a fault of otel-llm through.
+    # The five steps around a call. None of them lets a fault of otel-llm through.
+
+    def _requested(
+        self, wrapped: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Mapping[str, Any] | None:
+        """The request's keyword arguments, None if the call makes no request to a model."""
+        method = self._method
+        if method.arguments is None and method.streams is None:
+            return kwargs
+        try:
+            requested = kwargs if method.arguments is None else method.arguments(wrapped, args, kwargs)
+            if requested is None or method.streams is None:
+                return requested
+            return {**requested, "stream": method.streams}
+        except Exception as fault:  # noqa: BLE001
+            swallow("the request's arguments", fault)
+            return kwargs
 
     def _begin(self, resource: Any, kwargs: Mapping[str, Any]) -> Observation | None:
         try:

@@ -19,45 +19,48 @@ from otel_llm.protocol.request import Api
 from otel_llm.transparency.faults import attempt
 from otel_llm.transparency.forks import renew_lock_in_children
 from otel_llm.transparency.proxies import FunctionWrapper
-from otel_llm.wrappers.method import MethodWrapper, without_inactive
+from otel_llm.wrappers.method import Method, MethodWrapper, without_inactive
 
 if TYPE_CHECKING:
     from otel_llm.telemetry.handler import Telemetry
 
 # In OpenAI's SDK, `stream()` and the raw-response variants call `create`; `parse()` does not.
-_METHODS = ("create", "parse")
+METHODS = (Method("create"), Method("parse"))
+MANAGED_METHODS = (*METHODS, Method("stream", streams=True, is_manager=True))
 
 
 class Place(NamedTuple):
-    """Where an SDK makes requests: classes of one module, as they are named in `vars(module)`, and their API."""
+    """Where an SDK makes requests: classes of one module, as they are named in `vars(module)`, and their API.
+
+    Without classes, the methods are functions of the module.
+    """
 
     module: str
     classes: tuple[str, ...]
     api: Api = "chat"
-    managers: tuple[str, ...] = ()
-    """Methods that return a context manager, which makes the request when it is entered."""
+    methods: tuple[Method, ...] = METHODS
 
 
 class RequestMethods:
     """The methods at some places, wrapped from `wrap` to `unwrap`. Both may be called repeatedly.
 
-    `make_wrapper` creates the wrapper for one API. `on_wrapped` is called with each class after it was wrapped, with
-    no lock held.
+    `make_wrapper` creates the wrapper for one method of one API. `on_wrapped` is called with each class after it was
+    wrapped, with no lock held.
     """
 
     def __init__(
         self,
         places: Sequence[Place],
-        make_wrapper: Callable[[Telemetry, Api], MethodWrapper] = MethodWrapper,
+        make_wrapper: Callable[[Telemetry, Api, Method], MethodWrapper] = MethodWrapper,
         on_wrapped: Callable[[type], object] | None = None,
     ) -> None:
         self._places = places
         self._make_wrapper = make_wrapper
         self._on_wrapped = on_wrapped
         # Kept, since a method that was wrapped may stay in use, as in an SDK's cached raw responses.
-        self._wrappers: dict[Api, MethodWrapper] = {}
+        self._wrappers: dict[tuple[Api, Method], MethodWrapper] = {}
         self._is_on = False
-        self._wrapped: list[tuple[type, str, Any, FunctionWrapper]] = []
+        self._wrapped: list[tuple[type | ModuleType, str, Any, FunctionWrapper]] = []
         # Modules with a hook. A hook cannot be removed; it stays until its module is imported, on or off.
         self._awaited: set[str] = set()
         # Held while classes are wrapped and unwrapped, never during an import, which calls the hooks.
@@ -66,9 +69,9 @@ class RequestMethods:
 
     def wrap(self, telemetry: Telemetry) -> None:
         """Observe all requests made at the places, with `telemetry`."""
-        for place in self._places:
-            if place.api not in self._wrappers:
-                self._wrappers[place.api] = self._make_wrapper(telemetry, place.api)
+        for api, method in ((place.api, method) for place in self._places for method in place.methods):
+            if (api, method) not in self._wrappers:
+                self._wrappers[api, method] = self._make_wrapper(telemetry, api, method)
         for wrapper in self._wrappers.values():
             wrapper.switch_on(telemetry)
         with self._lock:
@@ -108,22 +111,23 @@ class RequestMethods:
 
     def _wrap_classes(self, module: ModuleType, place: Place) -> list[type]:
         """Wrap the classes of a module; returns those that were not wrapped before."""
-        owners: list[type] = []
         with self._lock:
             if not self._is_on:
-                return owners
-            for class_name in place.classes:
-                # `vars`, since asking a package that loads its names lazily would load them.
-                owner = vars(module).get(class_name)
-                if not isinstance(owner, type) or any(entry[0] is owner for entry in self._wrapped):
-                    continue
-                owners.append(owner)
-                for name in (*_METHODS, *place.managers):
-                    if name in owner.__dict__:
-                        original = without_inactive(owner.__dict__[name])
-                        wrapper = self._wrappers[place.api]
-                        make = wrapper.wrapper_for_manager if name in place.managers else wrapper.wrapper_for
-                        wrapped = FunctionWrapper(original, make(original))
-                        setattr(owner, name, wrapped)
-                        self._wrapped.append((owner, name, original, wrapped))
-        return owners
+                return []
+            # `vars`, since asking a package that loads its names lazily would load them.
+            owners = [vars(module).get(name) for name in place.classes] if place.classes else [module]
+            new = [owner for owner in owners if owner is not None and not self._is_wrapped(owner)]
+            for owner in new:
+                for method in place.methods:
+                    if method.name in vars(owner):
+                        self._wrap_method(owner, method, self._wrappers[place.api, method])
+        return [owner for owner in new if isinstance(owner, type)]
+
+    def _is_wrapped(self, owner: type | ModuleType) -> bool:
+        return any(entry[0] is owner for entry in self._wrapped)
+
+    def _wrap_method(self, owner: type | ModuleType, method: Method, wrapper: MethodWrapper) -> None:
+        original = without_inactive(vars(owner)[method.name])
+        wrapped = FunctionWrapper(original, wrapper.wrapper_for(original))
+        setattr(owner, method.name, wrapped)
+        self._wrapped.append((owner, method.name, original, wrapped))

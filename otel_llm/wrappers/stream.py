@@ -7,22 +7,22 @@ is also an instance of the stream's class (`isinstance(tracker, openai.Stream)` 
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from copy import copy
-from time import perf_counter_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from otel_llm.config import read_config
-from otel_llm.observation import CollectionGuard, Observation, outcome_of
+from otel_llm.observation import CollectionGuard, Observation
 from otel_llm.protocol.call_snapshot import ToolCall, calls_in
-from otel_llm.protocol.choice import Outcome
 from otel_llm.telemetry.log_lines import are_wanted
 from otel_llm.telemetry.request_span import CurrentSpan
-from otel_llm.transparency.faults import attempt, swallow
+from otel_llm.transparency.faults import attempt
 from otel_llm.transparency.proxies import ObjectProxy
 from otel_llm.wrappers.response_body import keep_with_body
-from otel_llm.wrappers.sdk_internals import current_iterator, delegates_to_iterator, generator_of, own_generator
+from otel_llm.wrappers.sdk_internals import delegates_to_iterator, generator_of, own_generator
+from otel_llm.wrappers.stream_ends import aclose_stream, close_stream, end_observation, fail_closing, outcome_of_block
+from otel_llm.wrappers.stream_reading import AsyncChunks, AsyncReader, Reader, chunks_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -129,16 +129,16 @@ class SyncStreamingToolCallTracker(_Tracker):
     def __iter__(self) -> Iterator[Any]:
         source = self._self_source
         if delegates_to_iterator(source, "__iter__", "__iter__"):
-            return _chunks(source, generator_of, self._self_observation, self._self_guard)
+            return chunks_of(source, generator_of, self._self_observation, self._self_guard)
         iterator = iter(source)
         if iterator is source:
             return self
-        return _chunks(iterator, own_generator, self._self_observation, self._self_guard)
+        return chunks_of(iterator, own_generator, self._self_observation, self._self_guard)
 
     def __next__(self) -> Any:
         read = self._self_read
         if read is None:
-            read = self._self_read = _Reader(self._self_source, self._self_observation).next
+            read = self._self_read = Reader(self._self_source, self._self_observation).next
         return read()
 
     def __contains__(self, item: object) -> bool:
@@ -163,22 +163,22 @@ class SyncStreamingToolCallTracker(_Tracker):
         try:
             if leave is not None:
                 return leave(self.__wrapped__, exc_type, exc, traceback)
-            return _close(self.__wrapped__)
+            return close_stream(self.__wrapped__)
         except BaseException as error:
-            _fail_closing(self._self_observation, error, exc)
+            fail_closing(self._self_observation, error, exc)
             raise
         finally:
-            _end(self._self_observation, _outcome_of_block(exc))
+            end_observation(self._self_observation, outcome_of_block(exc))
 
     def close(self) -> None:
         """Close the stream and end its observation."""
         try:
-            _close(self.__wrapped__)
+            close_stream(self.__wrapped__)
         except BaseException as error:
-            _fail_closing(self._self_observation, error)
+            fail_closing(self._self_observation, error)
             raise
         finally:
-            _end(self._self_observation, "closed")
+            end_observation(self._self_observation, "closed")
 
 
 class StreamingToolCallTracker(_Tracker):
@@ -194,16 +194,16 @@ class StreamingToolCallTracker(_Tracker):
     def __aiter__(self) -> AsyncIterator[Any]:
         source = self._self_source
         if delegates_to_iterator(source, "__aiter__", "__aiter__"):
-            return _AsyncChunks(source, generator_of, self._self_observation, self._self_guard)
+            return AsyncChunks(source, generator_of, self._self_observation, self._self_guard)
         iterator = source.__aiter__() if hasattr(type(source), "__aiter__") else source
         if iterator is source:
             return self
-        return _AsyncChunks(iterator, own_generator, self._self_observation, self._self_guard)
+        return AsyncChunks(iterator, own_generator, self._self_observation, self._self_guard)
 
     def __anext__(self) -> Awaitable[Any]:
         read = self._self_read_async
         if read is None:
-            read = self._self_read_async = _AsyncReader(self._self_source, self._self_observation).__anext__
+            read = self._self_read_async = AsyncReader(self._self_source, self._self_observation).__anext__
         reading: Awaitable[Any] = read()
         return reading
 
@@ -228,22 +228,22 @@ class StreamingToolCallTracker(_Tracker):
         try:
             if leave is not None:
                 return await leave(self.__wrapped__, exc_type, exc, traceback)
-            return await _aclose(self.__wrapped__)
+            return await aclose_stream(self.__wrapped__)
         except BaseException as error:
-            _fail_closing(self._self_observation, error, exc)
+            fail_closing(self._self_observation, error, exc)
             raise
         finally:
-            _end(self._self_observation, _outcome_of_block(exc))
+            end_observation(self._self_observation, outcome_of_block(exc))
 
     async def close(self) -> None:
         """Close the stream and end its observation."""
         try:
-            await _aclose(self.__wrapped__)
+            await aclose_stream(self.__wrapped__)
         except BaseException as error:
-            _fail_closing(self._self_observation, error)
+            fail_closing(self._self_observation, error)
             raise
         finally:
-            _end(self._self_observation, "closed")
+            end_observation(self._self_observation, "closed")
 
     async def aclose(self) -> None:
         """Alias of `close`."""
@@ -263,236 +263,28 @@ class EitherWayTracker(StreamingToolCallTracker, SyncStreamingToolCallTracker):
         try:
             closing = getattr(self.__wrapped__, "close", lambda: None)()
         except BaseException as error:
-            _fail_closing(self._self_observation, error)
+            fail_closing(self._self_observation, error)
             raise
         finally:
             if not inspect.isawaitable(closing):
-                _end(self._self_observation, "closed")
+                end_observation(self._self_observation, "closed")
         return self._close_later(closing) if inspect.isawaitable(closing) else closing
 
     async def _close_later(self, closing: Awaitable[Any]) -> None:
         try:
             await closing
         except BaseException as error:
-            _fail_closing(self._self_observation, error)
+            fail_closing(self._self_observation, error)
             raise
         finally:
-            _end(self._self_observation, "closed")
+            end_observation(self._self_observation, "closed")
 
     async def aclose(self) -> None:
         """Alias of `close`."""
         try:
-            await _aclose(self.__wrapped__)
+            await aclose_stream(self.__wrapped__)
         except BaseException as error:
-            _fail_closing(self._self_observation, error)
+            fail_closing(self._self_observation, error)
             raise
         finally:
-            _end(self._self_observation, "closed")
-
-
-def _chunks(
-    stream: Any, find_generator: Callable[[Any], Any], observation: Observation, _kept: CollectionGuard
-) -> Iterator[Any]:
-    """One loop over a synchronous stream. A generator's locals are the cheapest place for what each chunk needs.
-
-    `find_generator` returns the generator to read instead of the stream, if any, when the loop starts. `_kept` lives as
-    long as the loop; the tracker may be dropped in the middle of it.
-    """
-    iterator = find_generator(stream)
-    if iterator is None:
-        iterator = iter(stream) if hasattr(type(stream), "__iter__") else stream
-    read = iterator.__next__
-    feed, clock = observation.reader.feed, perf_counter_ns
-    while True:
-        wait_started_ns = clock()
-        try:
-            chunk = read()
-        except StopIteration:
-            _end(observation, "completed")
-            return
-        except BaseException as error:
-            _fail(observation, error, wait_started_ns, iterator)
-            raise
-        try:
-            notices = feed(chunk, wait_started_ns, clock())
-            if notices is not None:
-                observation.notify(notices)
-        except Exception as fault:  # noqa: BLE001
-            swallow("a chunk", fault)
-        yield chunk
-
-
-class _Reader:
-    """Reads one chunk at a time and records it. After an error, the next read may succeed."""
-
-    __slots__ = ("_feed", "_iterator", "_observation", "_stream")
-
-    def __init__(self, stream: Any, observation: Observation) -> None:
-        self._stream = stream
-        self._observation = observation
-        self._feed = observation.reader.feed
-        self._iterator: Any = None if delegates_to_iterator(stream, "__next__", "__iter__") else _NOT_STARTED
-
-    def next(self) -> Any:
-        iterator = self._iterator
-        if iterator is None:
-            # An SDK's stream, whose iterator may have been replaced since the last chunk.
-            iterator = current_iterator(self._stream)
-        elif iterator is _NOT_STARTED:
-            stream = self._stream
-            iterator = self._iterator = stream if hasattr(type(stream), "__next__") else iter(stream)
-        wait_started_ns = perf_counter_ns()
-        try:
-            chunk = iterator.__next__()
-        except StopIteration:
-            _end(self._observation, "completed")
-            raise
-        except BaseException as error:
-            _fail(self._observation, error, wait_started_ns, iterator)
-            raise
-        try:
-            notices = self._feed(chunk, wait_started_ns, perf_counter_ns())
-            if notices is not None:
-                self._observation.notify(notices)
-        except Exception as fault:  # noqa: BLE001
-            swallow("a chunk", fault)
-        return chunk
-
-
-class _AsyncReader:
-    """The asynchronous counterpart."""
-
-    __slots__ = ("_feed", "_iterator", "_observation", "_stream")
-
-    def __init__(self, stream: Any, observation: Observation) -> None:
-        self._stream = stream
-        self._observation = observation
-        self._feed = observation.reader.feed
-        self._iterator: Any = _NOT_STARTED
-
-    async def __anext__(self) -> Any:
-        iterator = self._iterator
-        if iterator is None:
-            iterator = current_iterator(self._stream)
-        elif iterator is _NOT_STARTED:
-            iterator = self._start()
-        wait_started_ns = perf_counter_ns()
-        try:
-            chunk = await iterator.__anext__()
-        except StopAsyncIteration:
-            if iterator is not _CLOSED:
-                _end(self._observation, "completed")
-            raise
-        except BaseException as error:
-            _fail(self._observation, error, wait_started_ns, iterator)
-            raise
-        try:
-            notices = self._feed(chunk, wait_started_ns, perf_counter_ns())
-            if notices is not None:
-                self._observation.notify(notices)
-        except Exception as fault:  # noqa: BLE001
-            swallow("a chunk", fault)
-        return chunk
-
-    def _start(self) -> Any:
-        stream = self._stream
-        if delegates_to_iterator(stream, "__anext__", "__aiter__"):
-            self._iterator = None
-            return current_iterator(stream)
-        self._iterator = stream if hasattr(type(stream), "__anext__") else stream.__aiter__()
-        return self._iterator
-
-
-class _AsyncChunks(_AsyncReader):
-    """One loop over an asynchronous stream. Closing it does not close the stream.
-
-    Not an asynchronous generator: an unfinished one would leave the event loop a task to close it.
-    """
-
-    __slots__ = ("_find_generator", "_kept")
-
-    def __init__(
-        self, stream: Any, find_generator: Callable[[Any], Any], observation: Observation, kept: CollectionGuard
-    ) -> None:
-        super().__init__(stream, observation)
-        self._find_generator = find_generator
-        self._kept = kept
-
-    def __aiter__(self) -> AsyncIterator[Any]:
-        return self
-
-    def _start(self) -> Any:
-        stream = self._stream
-        iterator = self._find_generator(stream)
-        if iterator is None:
-            iterator = stream.__aiter__() if hasattr(type(stream), "__aiter__") else stream
-        self._iterator = iterator
-        return iterator
-
-    async def aclose(self) -> None:
-        """End the loop."""
-        self._iterator = _CLOSED
-
-
-class _Closed:
-    """The iterator of a closed loop."""
-
-    async def __anext__(self) -> Any:
-        raise StopAsyncIteration
-
-
-_CLOSED = _Closed()
-_NOT_STARTED = object()
-
-
-# No fault of otel-llm gets past these two into a caller that reads a stream.
-
-
-def _end(observation: Observation, outcome: Outcome) -> None:
-    try:
-        observation.end(outcome)
-    except Exception as fault:  # noqa: BLE001
-        swallow("the end of a stream", fault)
-
-
-def _fail(observation: Observation, error: BaseException, wait_started_ns: int, iterator: Any) -> None:
-    try:
-        if getattr(iterator, "gi_running", False) is True or getattr(iterator, "ag_running", False) is True:
-            # Another read is in progress, so this one was refused. The stream itself is fine.
-            return
-        observation.fail(error, wait_started_ns)
-    except Exception as fault:  # noqa: BLE001
-        swallow("the end of a stream", fault)
-
-
-def _fail_closing(observation: Observation, error: BaseException, error_of_block: BaseException | None = None) -> None:
-    """Closing the stream raised. At the end of a `with` block, the block's own error may be raised again."""
-    if error is error_of_block:
-        return
-    try:
-        observation.fail(error)
-    except Exception as fault:  # noqa: BLE001
-        swallow("the end of a stream", fault)
-
-
-def _close(stream: Any) -> None:
-    close = getattr(stream, "close", None)
-    if close is not None:
-        close()
-
-
-async def _aclose(stream: Any) -> None:
-    close = getattr(stream, "close", None) or getattr(stream, "aclose", None)
-    if close is not None:
-        closing = close()
-        if inspect.isawaitable(closing):
-            await closing
-
-
-def _outcome_of_block(error: BaseException | None) -> Outcome:
-    """How a stream ends with its `with` block: an error raised in the block is no error of the stream."""
-    try:
-        return "cancelled" if error is not None and outcome_of(error) == "cancelled" else "closed"
-    except Exception as fault:  # noqa: BLE001
-        swallow("the end of a stream", fault)
-        return "closed"
+            end_observation(self._self_observation, "closed")

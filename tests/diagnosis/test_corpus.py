@@ -29,6 +29,7 @@ from tests.helpers.plain_text import plain_text
 from tests.helpers.sdk_versions import READS_NAMED_EVENTS, known
 from tests.helpers.seen import Seen
 from tests.helpers.streams import anomalies_of, call, calls, ends, says
+from tests.helpers.thoroughness import examples
 
 PATHS = paths()
 # What chunks do not show.
@@ -129,7 +130,7 @@ def client() -> Iterator[openai.OpenAI]:
 @pytest.mark.parametrize("path", LIVE, ids=lambda path: path.stem)
 def test_the_same_anomalies_over_http(path: Path, client: openai.OpenAI, instrument: Callable[..., Seen]) -> None:
     stream = load(path)
-    seen = instrument(log=False)
+    seen = instrument(log=False, stall_seconds=600)
     request: Any = stream.request | {"model": path.stem}
     if path.stem == "healthy-framing-event-fields" and not READS_NAMED_EVENTS:
         pytest.skip("this version of the OpenAI SDK does not read chunks from events with a name")
@@ -809,7 +810,7 @@ TALK = [
     st.integers(1, 30),
     st.booleans(),
 )
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(200), deadline=None, suppress_health_check=list(HealthCheck))
 def test_a_generated_healthy_stream_has_no_anomalies(
     made: list[tuple[Any, Any]], talk: list[str], size: int, ascii_only: bool
 ) -> None:

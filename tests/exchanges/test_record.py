@@ -470,6 +470,20 @@ def test_a_server_that_compresses_anyway(tmp_path: Path, serve: Callable[..., An
     assert reads_of(path) == []
 
 
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_a_request_that_the_client_compresses(is_whole: bool, tmp_path: Path, serve: Callable[..., Any]) -> None:
+    import gzip
+
+    body = gzip.compress(json.dumps(ASK | {"api_key": "sk-in-the-body"}).encode())
+    server = serve(*STREAM)
+    with recording(server, tmp_path) as url:
+        headers = {"content-encoding": "gzip"}
+        httpx.post(f"{url}/chat/completions", content=body if is_whole else body[:-9], headers=headers)
+    (path,) = recordings(tmp_path)
+    covered = ASK | {"api_key": "*" * len("sk-in-the-body")}
+    assert head(path)["request"]["body"] == (covered if is_whole else "")
+
+
 def test_concurrent_requests_have_a_file_each(tmp_path: Path, serve: Callable[..., Any]) -> None:
     with recording(serve(*STREAM), tmp_path) as url:
         threads = [threading.Thread(target=body_of, args=(url,)) for _ in range(8)]

@@ -22,7 +22,7 @@ from otel_llm.telemetry.semconv import EVENT_TOOL_CALL_ARGUMENTS_DELTA
 from otel_llm.telemetry.timeline import build_timeline
 from tests.helpers.streams import tool, types_of
 
-MANY = 100_000
+MANY = 20_000
 MEGABYTE = 1_048_576
 REQUEST = read_request({"tools": [tool("add"), tool("add_task")]})
 
@@ -150,11 +150,11 @@ def recorded(chunks: Iterable[Any], **options: Any) -> Recording:
 @pytest.mark.parametrize(
     ("chunks", "count", "megabytes"),
     [
-        pytest.param(many_calls, MANY, 2, id="100,000-calls"),
-        pytest.param(many_calls_at_one_index, MANY, 2, id="100,000-calls-at-one-index"),
-        pytest.param(many_calls_without_an_index, MANY, 2, id="100,000-calls-without-an-index"),
-        pytest.param(many_deltas, MANY, 2, id="100,000-deltas"),
-        pytest.param(many_empty_deltas, MANY, 2, id="100,000-empty-deltas"),
+        pytest.param(many_calls, MANY, 2, id="20,000-calls"),
+        pytest.param(many_calls_at_one_index, MANY, 2, id="20,000-calls-at-one-index"),
+        pytest.param(many_calls_without_an_index, MANY, 2, id="20,000-calls-without-an-index"),
+        pytest.param(many_deltas, MANY, 2, id="20,000-deltas"),
+        pytest.param(many_empty_deltas, MANY, 2, id="20,000-empty-deltas"),
         pytest.param(long_arguments, 10 * 1024, 4, id="10-megabytes-of-arguments"),
         pytest.param(another_id_in_every_delta, 20_000, 4, id="another-id-in-every-delta"),
         pytest.param(another_name_in_every_delta, 20_000, 2, id="another-name-in-every-delta"),

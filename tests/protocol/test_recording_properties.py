@@ -35,6 +35,7 @@ from tests.helpers.streams import (
     sdk_chunk,
     tool,
 )
+from tests.helpers.thoroughness import examples
 
 OUTCOMES = ["completed", "closed", "abandoned", "cancelled", "error"]
 FEW_LIMITS = Limits(calls=3, choices=2, deltas=4, arguments=6, arguments_of_stream=12, text=3, name=3, id=2, notes=2)
@@ -217,7 +218,7 @@ nonsense_chunks = st.lists(
 
 
 @given(nonsense_chunks, one_of(*OUTCOMES), one_of(None, FEW_LIMITS))
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_no_stream_raises(chunks: list[Any], outcome: Any, limits: Limits | None) -> None:
     request_ = read_request({"tools": [tool("add")]})
     recording = Recording(declared=request_.tool_names, limits=limits)

@@ -34,6 +34,7 @@ from otel_llm.telemetry.timeline import Event, build_timeline
 from tests.helpers.nonsense import Raises, RaisesForAll, leaves, misplaced, nonsense_of, with_fields
 from tests.helpers.plain_text import PLAIN_TEXT
 from tests.helpers.sdk_versions import needs_responses
+from tests.helpers.thoroughness import examples
 
 pytestmark = needs_responses
 
@@ -230,7 +231,7 @@ UNASKABLE = [
 
 @given(nonsense_streams, st.sampled_from([ResponseEvents, EitherEvents]), OUTCOMES, LIMITS)
 @example(UNASKABLE, ResponseEvents, "completed", None)
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_no_stream_raises(events: Events, reader_of: Any, outcome: Any, limits: Limits | None) -> None:
     recording = feed(events, reader_of, limits=limits)
     assert recording.chunk_count == len(events)
@@ -246,7 +247,7 @@ def test_no_unstreamed_response_raises(whole: Any, reader_of: Any) -> None:
 
 
 @given(streams.flatmap(damaged), FORMS, OUTCOMES)
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_no_delta_of_a_damaged_stream_is_lost(events: Events, form: Any, outcome: Any) -> None:
     folded, unfolded, short = (
         feed([form(event) for event in events], limits=limits) for limits in (Limits(deltas=4), None, FEW_LIMITS)
@@ -269,7 +270,7 @@ REASONS: dict[str, set[str | None]] = {"completed": {"tool_calls", "stop"}, "inc
     st.sampled_from(sorted(REASONS)),
     FORMS,
 )
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_the_end_of_a_response_is_always_read(before: Events, output: Any, status: str, form: Any) -> None:
     """Whatever came before, and whatever its items are."""
     before = [event for event in before if not (isinstance(event, dict) and is_terminal(event))]

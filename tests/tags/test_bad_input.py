@@ -25,10 +25,11 @@ from tests.helpers.scanned import (
     rewrite_with_buffer,
     scan,
 )
+from tests.helpers.thoroughness import examples
 from tests.helpers.written_calls import FAMILIES, MARKERS, Call, calls_of, tools_for
 
 MIB = 1_048_576
-thorough = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+thorough = settings(max_examples=examples(200), deadline=None, suppress_health_check=list(HealthCheck))
 
 # Characters that occur in no marker, no bracket and no JSON.
 HAN = "一二三四五六七八九十"
@@ -48,7 +49,7 @@ broken = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(600), deadline=None, suppress_health_check=list(HealthCheck))
 @given(broken, cuts, st.sampled_from([None, [], ["f"]]))
 def test_no_character_outside_of_markup_is_lost(text: str, sizes: list[int], tools: Any) -> None:
     chunks = cut_up(text, sizes)
@@ -186,9 +187,9 @@ def test_a_passing_body_takes_no_memory() -> None:
         tracemalloc.stop()
 
 
-def test_a_hundred_thousand_calls_in_one_text() -> None:
+def test_twenty_thousand_calls_in_one_text() -> None:
     one = '<tool_call>{"name":"f"}</tool_call>\n'
-    count = 100_000
+    count = 20_000
     stream = ToolCallTagRewriter("ojlk,dfsd").stream()
     output = "".join(map(stream.feed, cut_up(one * count, [65_536]))) + stream.flush()
     assert output == '<ojlk>{"name":"f"}</dfsd>\n' * count

@@ -31,6 +31,7 @@ from tests.helpers.scanned import (
     rewrite_with_buffer,
     scan,
 )
+from tests.helpers.thoroughness import examples
 from tests.helpers.written_calls import FAMILIES, Call, Family, arguments_json, calls_of, tools_for
 
 property_of_all = settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
@@ -155,7 +156,7 @@ def responses(draw: st.DrawFn) -> list[tuple[str, Family, list[Call]]]:
     return [(draw(prose), family, draw(calls_of(family))) for family in families]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=list(HealthCheck))
 @given(responses(), prose, cuts)
 def test_mixed_formats_in_one_text(parts: list[tuple[str, Family, list[Call]]], last: str, sizes: list[int]) -> None:
     calls = [call for _, _, some in parts for call in some]

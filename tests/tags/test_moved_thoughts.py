@@ -16,9 +16,10 @@ from otel_llm.tags.thought_marks import CLOSING_MARKS, LONE_ANSWER_MARKS, THOUGH
 from otel_llm.tags.thoughts import read_layout
 from otel_llm.tags.writers import CallDelta, ThoughtDelta
 from tests.helpers.scanned import cut_up, cuts, scan
+from tests.helpers.thoroughness import examples
 
 DRAFT = '<tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>'
-thorough = settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+thorough = settings(max_examples=examples(400), deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def moved(chunks: list[str], inside: tuple[str, ...] = (), **kwargs: Any) -> tuple[str, str, int]:

@@ -504,6 +504,27 @@ async def test_a_fault_loses_nothing_wherever_it_comes(
             assert text.endswith(said[begun:]), (breaks, place, said)
 
 
+@pytest.mark.parametrize("size", [5, 1000])
+def test_a_fault_at_the_end_of_a_text_gives_back_what_was_held(size: int) -> None:
+    """A call without a marker is held back until the text ends."""
+    text = f'{{"name": "add_task", "arguments": {ARGUMENTS}}}'
+    maker = EventMaker()
+    stage = ResponseStage(Rewriter(read_target("openai")), maker)  # type: ignore[arg-type]
+    out: list[Any] = []
+    fails = False
+    for event in map(as_objects, response_events(message(text), size=size)):
+        if event.type == "response.output_text.done":
+            assert not said_in(out)
+            # The first event of the call cannot be made.
+            maker.annotation = type(None)
+            with pytest.raises(LookupError):
+                stage.take(event)
+            fails = True
+        made = stage.give_back(event) if fails else stage.take(event)
+        out += made if isinstance(made, list) else [made]
+    assert said_in([*out, *stage.give_back_rest()]) == text
+
+
 def said_in(events: list[Any]) -> str:
     return "".join(event.delta for event in events if event.type == "response.output_text.delta")
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from otel_llm.tags import ToolCallTagRewriter, ToolCallTags, UnifiedStreamProcessor
 from otel_llm.tags.custom_tags import NAMED_TAGS, read_tags
 from tests.helpers.scanned import WRITTEN_ANEW, cut_up, cuts, rewrite, rewrite_with_buffer
+from tests.helpers.thoroughness import examples
 
 BODY = '{"name": "list_files", "arguments": {"directory_path": "abstractllm/", "recursive": true}}'
 REWRITTEN = f"<ojlk>{BODY}</dfsd>"
@@ -286,7 +287,7 @@ def test_a_buffer_is_the_text_that_is_left() -> None:
     assert output + rest == "half <tool?"
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     st.sampled_from(["<tool_call>", "<function=f>", "[TOOL_CALLS]f{"]),
     st.booleans(),

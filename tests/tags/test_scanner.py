@@ -17,9 +17,10 @@ from otel_llm.tags.cursor import Cursor
 from otel_llm.tags.declared import declared_tools
 from otel_llm.tags.scanner import Scanner
 from tests.helpers.scanned import cut_up, cuts, detect, exact, prose, put_together, rewrite, scan
+from tests.helpers.thoroughness import examples
 from tests.helpers.written_calls import FAMILIES, LOOKALIKES, MARKERS, Call, tools_for
 
-thorough = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+thorough = settings(max_examples=examples(300), deadline=None, suppress_health_check=list(HealthCheck))
 
 # -- any text at all --
 
@@ -46,7 +47,7 @@ any_text = st.lists(fragments | prose, max_size=14).map("".join)
 knows = st.sampled_from([None, [], ["f"]])
 
 
-@settings(max_examples=800, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(800), deadline=None, suppress_health_check=list(HealthCheck))
 @given(any_text, cuts, knows)
 def test_any_cut_of_any_text_gives_the_same(text: str, sizes: list[int], tools: Any) -> None:
     seen = scan(text, tools)

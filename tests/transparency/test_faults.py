@@ -8,7 +8,15 @@ from fnmatch import fnmatchcase
 
 import pytest
 
-from otel_llm.diagnosis.judges import CALL_JUDGES, CALLING_CHOICE_JUDGES, CHOICE_JUDGES, STREAM_JUDGES
+from otel_llm.diagnosis.judges import (
+    ANSWER_JUDGES,
+    CALL_JUDGES,
+    CALLING_CHOICE_JUDGES,
+    CHOICE_JUDGES,
+    OUTPUT_JUDGES,
+    STREAM_JUDGES,
+    TEXT_JUDGES,
+)
 from tests.helpers.breaking.casting import Cast
 from tests.helpers.breaking.faithful import nothing_lost, same
 from tests.helpers.breaking.functions import Broken, Function, broken, functions
@@ -22,9 +30,7 @@ NEVER_CALLED = {
     "it runs when the interpreter exits": ["observation._end_open"],
     "it runs in a forked child": ["observation.Observation.drop", "observation._leave_to_parent", "*.forks._renew"],
     "it runs when its module is imported, mostly to build the table of syntaxes": [
-        "tags.formats._after_marker",
-        "tags.formats._dsml",
-        "tags.formats._invoke",
+        "tags.dsml.dsml",
         "tags.grammars.known_tools",
         "tags.grammars.name_before",
         "tags.json_calls.json_array_of_calls",
@@ -32,13 +38,15 @@ NEVER_CALLED = {
         "tags.json_calls.keyed_array",
         "tags.json_calls.named_json",
         "tags.messages.message_*",
+        "tags.named_markup.after_marker",
         "tags.nested_tags.nested_tags",
+        "tags.openings._by_first",
+        "tags.openings._openers",
         "tags.python_calls._call_in_print_begins",
         "tags.python_calls.python_*",
         "tags.quoted_calls.quoted_call",
         "tags.reasoning.KnownBeginnings.__init__",
-        "tags.scanner._by_first",
-        "tags.scanner._openers",
+        "tags.xml_markup.invoke",
         "tags.xtml_calls.xtml_calls",
         "telemetry.genai_request._number",
     ],
@@ -74,8 +82,10 @@ NEVER_CALLED = {
     ],
     "it runs after another fault, and makes the best of that": [
         "protocol.dialects.EitherEvents.read_response",
-        "tags.response_stage.ResponseStage._given_back",
-        "tags.response_stage.ResponseStage.give_back*",
+        "tags.response_items.ItemEvents.give_back",
+        "tags.response_messages.Messages.forget",
+        "tags.response_places.OutputIndexes.keep",
+        "tags.response_stage.ResponseStage.*give_back*",
         "tags.response_stage._Saved.restore",
         "tags.rewritten_text.RewrittenText.held",
         "tags.stage.Stage.give_back*",
@@ -95,7 +105,10 @@ NEVER_CALLED = {
     ],
     "it does nothing": ["tags.rewritten_text.Observer.*", "telemetry.request_span.CurrentSpan.release"],
     "it reads escapes, which no scenario's request has": ["protocol.request_text._character"],
-    "tests compare requests": ["protocol.request_text.RequestText.__eq__"],
+    "tests compare requests": [
+        "protocol.conversation._EarlierResults.__eq__",
+        "protocol.request_text.RequestText.__eq__",
+    ],
     "Python's copy and pickle call it": ["transparency.proxies.*__", "transparency.proxies._name"],
 }
 # Functions whose raising is the application's raising: they stand between the application and what it calls, and each
@@ -137,8 +150,10 @@ IN_THE_WAY = {
         "wrappers.method.MethodWrapper._begin",
         "wrappers.method.MethodWrapper._call*",
         "wrappers.method.MethodWrapper._fail",
+        "wrappers.method.MethodWrapper._observed_call",
         "wrappers.method.MethodWrapper._observed_coroutine",
         "wrappers.method.MethodWrapper._release",
+        "wrappers.method.MethodWrapper._requested",
         "wrappers.method.MethodWrapper._tracked",
         "wrappers.method._Request.__init__",
         "wrappers.method._Unawaited.__init__",
@@ -149,12 +164,14 @@ IN_THE_WAY = {
         "telemetry.request_span.CurrentSpan.event_limit",
     ],
     "the application reads or closes a stream by it": [
-        "tags.response_stage.ResponseStage._delta_event",
+        "tags.response_items.ItemEvents.delta",
         "wrappers.rewritten_stream.Rewriting.finish",
         "wrappers.rewritten_stream.Rewriting.take",
         "wrappers.rewritten_stream.RewrittenStream.__*iter__",
         "wrappers.rewritten_stream._*Chunks._*",
         "wrappers.stream.*",
+        "wrappers.stream_ends.*",
+        "wrappers.stream_reading.*",
     ],
     "the application takes a raw response or its bytes by it": [
         "wrappers.forwarded_body.ForwardedBody.fail",
@@ -280,5 +297,6 @@ def test_the_functions_that_matter_are_broken() -> None:
     assert len(names) > 550
     for room in ("protocol.responses_api", "tags.stage", "telemetry.genai_content", "tool_spans", "testing.unobserved"):
         assert len([name for name in names if name.startswith(f"{room}.")]) > 4, room
-    judges = {judge.__name__ for judge in (*STREAM_JUDGES, *CHOICE_JUDGES, *CALLING_CHOICE_JUDGES, *CALL_JUDGES)}
+    of_choices = (*CHOICE_JUDGES, *TEXT_JUDGES, *ANSWER_JUDGES, *OUTPUT_JUDGES, *CALLING_CHOICE_JUDGES)
+    judges = {judge.__name__ for judge in (*STREAM_JUDGES, *of_choices, *CALL_JUDGES)}
     assert judges <= {name.rpartition(".")[2] for name in names if name.startswith("diagnosis.")}

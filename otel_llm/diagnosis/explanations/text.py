@@ -15,7 +15,8 @@ TEXT: tuple[Explanation, ...] = (
         _GROUP,
         "The text holds a control token of a chat template (`<|im_end|>`, `<end_of_turn>`), or a lone tag of a call syntax"
         " that is no whole call, or a part of one at its end; or a string in the arguments of a call ends with one. Not"
-        " reported: a token in code, in quotes, in a sentence, or one that the request holds too.",
+        " reported: a token in code, in quotes, in a sentence, or one that the request holds too; nor a"
+        " chat template in a text about templates, or a token that the next line explains.",
         (
             Seen("Rose22/openlumara#92", "vLLM with `qwen3_coder`: closing tags behind a parsed call"),
             Seen("vllm-project/vllm#45877", "DeepSeek V4: a closing tag at the end of an argument"),

@@ -1,0 +1,49 @@
+"""DeepSeek's markup language, DSML: invokes whose tags have a prefix, in a wrapper that models damage.  Pure."""
+
+from __future__ import annotations
+
+import re
+
+from otel_llm.tags.cursor import Cursor, Step, literal, one_of, run
+from otel_llm.tags.grammars import Context, Grammar, first_of
+from otel_llm.tags.pieces import PieceBuffer
+from otel_llm.tags.xml_markup import invoke
+
+# Wrappers of DeepSeek V3.2 and V4. V4.1 has a space before the name of each tag.
+_DSML_BLOCKS = ("function_calls", "tool_calls", "calls", "function_call", "tool_call", "call")
+_DSML_NAME = re.compile(r"[\w ]*")
+
+
+def dsml(prefix: str, *, marker_opens_call: bool = False) -> Grammar:
+    """DeepSeek's invokes. Any of the wrappers may close the block."""
+    mark = prefix.rstrip()
+    ends = [f"</{mark}{space}{block}>" for block in _DSML_BLOCKS for space in ("", " ")]
+    return invoke(prefix, *ends, unmistakable=True, marker_opens_call=marker_opens_call)
+
+
+DSML, DSML_SPACED = dsml("｜DSML｜"), dsml("｜DSML｜ ")
+# With one bar or two, of Unicode or of ASCII.
+_PREFIXES = ("｜DSML｜", "|DSML|", "｜｜DSML｜｜", "||DSML||")
+_BY_MARK = {
+    f"<{prefix}": (
+        first_of(dsml(prefix), dsml(f"{prefix} ")),
+        {f"{space}invoke name=": dsml(f"{prefix}{space}", marker_opens_call=True) for space in ("", " ")},
+    )
+    for prefix in _PREFIXES
+}
+DSML_MARKS = tuple(_BY_MARK)
+
+
+def dsml_damaged(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[bool]:
+    """Invokes whose wrapper is lost, is none of those known, or is not closed."""
+    in_wrapper, alone = _BY_MARK[context.opening]
+    place = cursor.mark()
+    opening = yield from one_of(cursor, (*alone,))
+    if opening is not None:
+        if (yield from alone[opening](cursor, out, context)):
+            return True
+        out.discard()
+        cursor.rewind(place)
+    yield from run(cursor, _DSML_NAME, 32)
+    yield from literal(cursor, ">")
+    return (yield from in_wrapper(cursor, out, context))
