@@ -110,7 +110,7 @@ def _fenced_call(cursor: Cursor, out: PieceBuffer, tools: _Tools, language: str,
     """Read the calls in a fence of JSON, and its closing line. Returns whether that is all; if not, it is text."""
     is_whole = False
     if language in _CALL_FENCES and tools is not None:
-        is_whole = yield from unmarked.fenced_json(cursor, out, Context(tools), ticks)
+        is_whole = yield from unmarked.fenced_json(cursor, out, Context(tools), ticks, is_json=language == "json")
     if not is_whole:
         out.discard()
         out.text(cursor.settle())

@@ -21,7 +21,6 @@ def dsml(prefix: str, *, marker_opens_call: bool = False) -> Grammar:
     return invoke(prefix, *ends, unmistakable=True, marker_opens_call=marker_opens_call)
 
 
-DSML, DSML_SPACED = dsml("｜DSML｜"), dsml("｜DSML｜ ")
 # With one bar or two, of Unicode or of ASCII.
 _PREFIXES = ("｜DSML｜", "|DSML|", "｜｜DSML｜｜", "||DSML||")
 _BY_MARK = {
@@ -32,6 +31,9 @@ _BY_MARK = {
     for prefix in _PREFIXES
 }
 DSML_MARKS = tuple(_BY_MARK)
+# Models that know several of the prefixes mix them.
+DSML = first_of(*[in_wrapper for in_wrapper, _ in _BY_MARK.values()])
+DSML_SPACED = first_of(dsml("｜DSML｜ "), DSML)
 
 
 def dsml_damaged(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[bool]:

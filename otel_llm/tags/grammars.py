@@ -127,6 +127,17 @@ def known_tools(grammar: Grammar) -> Grammar:
     return read
 
 
+def not_indented(grammar: Grammar) -> Grammar:
+    """What `grammar` reads, unless its line is indented as code is in Markdown."""
+
+    def read(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[bool]:
+        line = out.tail.rpartition("\n")[2]
+        is_code = line.isspace() and line.startswith(("    ", "\t"))
+        return not is_code and (yield from grammar(cursor, out, context))
+
+    return read
+
+
 def first_of(*grammars: Grammar) -> Grammar:
     """The first of `grammars` that reads a call."""
 

@@ -20,7 +20,8 @@ _SHOWS = re.compile(
     r"(?i:\b(?:looks?|looked|written|formatted|something)(?: \w+){0,3} (?:like|as|so)|\b(?:such as|for example"
     r"|for instance|e\.g\.|i\.e\.|namely|the (?:form|format|syntax|shape|pattern|template)(?: \w+){0,2}"
     r"|an? (?:string|text|message|line|call) (?:like|such as|of the form)|like this|as follows"
-    r"|(?:model|models|LLM|assistant|template|it|they) (?:writes?|emits?|prints?|outputs?|generates?|produces?)"
+    r"|(?:model|models|LLM|assistant|template|it|they|you)(?: (?:can|could|may|must|should|would))?"
+    r" (?:writes?|emits?|prints?|outputs?|generates?|produces?)"
     r"|zum Beispiel|z\. ?B\.|par exemple|por ejemplo))[,:]?[ \t]+$"
 )
 

@@ -106,8 +106,11 @@ def python_list(cursor: Cursor, out: PieceBuffer, context: Context, *, at_line_s
     return True
 
 
-def fenced_json(cursor: Cursor, out: PieceBuffer, context: Context, fence: str) -> Step[bool]:
-    """What is in a `json` fence, after its opening line: a call or an array of calls, and nothing else."""
+def fenced_json(cursor: Cursor, out: PieceBuffer, context: Context, fence: str, *, is_json: bool) -> Step[bool]:
+    """What is in a fence, after its opening line: a call or an array of calls, and nothing else.
+
+    `is_json`: whether the fence is one of any JSON, and not one of calls.
+    """
     yield from white(cursor)
     opening = cursor.kept
     is_array = yield from literal(cursor, "[")
@@ -123,7 +126,7 @@ def fenced_json(cursor: Cursor, out: PieceBuffer, context: Context, fence: str) 
     if not _are_declared(context, calls) or not (yield from literal(cursor, fence)):
         return False
     out.commit()
-    _emit_calls(text, out, context, "xlam", in_fence=True)
+    _emit_calls(text, out, context, "xlam", in_fence=is_json)
     return True
 
 

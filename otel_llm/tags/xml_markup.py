@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from otel_llm.tags.cursor import Cursor, Step, literal, run
-from otel_llm.tags.grammars import Context, Grammar, first_of, name_before
+from otel_llm.tags.grammars import Context, Grammar, first_of, name_before, not_indented
 from otel_llm.tags.messages import message_of_calls, recipient, undoubled
 from otel_llm.tags.named_markup import functions_name
 from otel_llm.tags.pieces import PieceBuffer
@@ -77,11 +77,13 @@ def invoke(prefix: str, *ends: str, **more: Any) -> Grammar:
     return xml_parameters(tags)
 
 
-LONE_INVOKE = invoke(
-    "",
-    *("</minimax:tool_call>", "</dots_function_call>", "</function_calls>", "</tool_calls>"),
-    marker_opens_call=True,
-    declared=True,
+LONE_INVOKE = not_indented(
+    invoke(
+        "",
+        *("</minimax:tool_call>", "</dots_function_call>", "</function_calls>", "</tool_calls>"),
+        marker_opens_call=True,
+        declared=True,
+    )
 )
 
 

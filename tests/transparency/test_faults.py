@@ -33,6 +33,7 @@ NEVER_CALLED = {
         "tags.dsml.dsml",
         "tags.grammars.known_tools",
         "tags.grammars.name_before",
+        "tags.grammars.not_indented",
         "tags.json_calls.json_array_of_calls",
         "tags.json_calls.json_calls",
         "tags.json_calls.keyed_array",
@@ -103,6 +104,7 @@ NEVER_CALLED = {
         "tags.cursor.Cursor.fed",
         "tags.scanner.Scanner.left_since_call",
     ],
+    "it is abstract": [f"tags.keyed_arguments.KeyedArguments.{name}" for name in ("_key", "_value", "_rest")],
     "it does nothing": ["tags.rewritten_text.Observer.*", "telemetry.request_span.CurrentSpan.release"],
     "it reads escapes, which no scenario's request has": ["protocol.request_text._character"],
     "tests compare requests": [
