@@ -1,7 +1,7 @@
 """Reads code in a text that is still coming: spans in backticks, and fences.  Pure.
 
-Code is text, whatever it says, with two exceptions: a `tool_code` fence, and calls that are all there is in a `json`
-fence (see `unmarked.py`).
+Code is text, whatever it says, with two exceptions: a `tool_code` fence, and calls that are all there is in a fence of
+JSON (see `unmarked.py`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from otel_llm.tags.pieces import PieceBuffer
 _Tools = Mapping[str, Tool] | None
 
 (_TOOL_CODE,) = (entry for entry in FORMATS if entry.openers == ("```tool_code",))
+# Languages of fences whose JSON may be calls.
+_CALL_FENCES = frozenset({"json", "tool_call", "tool_calls"})
 _TICKS = {"`": re.compile(r"`*"), "~": re.compile(r"~*")}
 _WHITE = re.compile(r"\s*")
 _BEFORE_FENCE = re.compile(r"[ \t>]*")
@@ -105,10 +107,10 @@ def _tool_code(cursor: Cursor, out: PieceBuffer, tools: _Tools, ticks: str) -> S
 
 
 def _fenced_call(cursor: Cursor, out: PieceBuffer, tools: _Tools, language: str, ticks: str) -> Step[bool]:
-    """Read the calls in a `json` fence, and its closing line. Returns whether that is all; if not, it is text."""
+    """Read the calls in a fence of JSON, and its closing line. Returns whether that is all; if not, it is text."""
     is_whole = False
-    if language == "json" and tools is not None:
-        is_whole = yield from unmarked.fenced_json(cursor, out, Context(tools), ticks)
+    if language in _CALL_FENCES and tools is not None:
+        is_whole = yield from unmarked.fenced_json(cursor, out, Context(tools), ticks, is_json=language == "json")
     if not is_whole:
         out.discard()
         out.text(cursor.settle())

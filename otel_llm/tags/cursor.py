@@ -110,7 +110,11 @@ class Cursor:
         """What was read since the first mark, and may still be given back."""
         if self._marked is None:
             return ""
-        return "".join(self._kept) + self.text[max(self._marked - self._base, 0) : self.position]
+        if len(self._kept) > 1:
+            # Who asks at each chunk shall not join all of them each time.
+            self._kept = ["".join(self._kept)]
+        before = self._kept[0] if self._kept else ""
+        return before + self.text[max(self._marked - self._base, 0) : self.position]
 
     @property
     def settled(self) -> int:

@@ -7,6 +7,9 @@ from typing import Any
 
 from otel_llm.protocol.request import Tool, read_tool
 
+# Of gpt-oss and Kimi, and of Gemini and Gemma.
+_NAMESPACES = ("functions.", "default_api.")
+
 
 def declared_tools(tools: Any) -> Mapping[str, Tool] | None:
     """Tools by name, from the `tools` of a request, from functions, from names, or from a mapping by name.
@@ -31,6 +34,17 @@ def declared_tools(tools: Any) -> Mapping[str, Tool] | None:
         if tool is not None:
             found[tool.name] = tool
     return found
+
+
+def tool_named(tools: Mapping[str, Tool] | None, name: str) -> str:
+    """The tool that a model calls by `name`: models that know OpenAI's templates put their namespace before it."""
+    if tools is not None and name in tools:
+        return name
+    for namespace in _NAMESPACES:
+        bare = name.removeprefix(namespace)
+        if bare != name and bare and (bare in tools if tools is not None else namespace == _NAMESPACES[0]):
+            return bare
+    return name
 
 
 def name_of(function: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from otel_llm.tags.cursor import Cursor, Step, literal, run
+from otel_llm.tags.cursor import Cursor, Step, literal, one_of, run
 from otel_llm.tags.grammars import Context, Grammar, first_of
 from otel_llm.tags.pieces import PieceBuffer
 from otel_llm.tags.xml_markup import invoke
@@ -21,17 +21,31 @@ def dsml(prefix: str, *, marker_opens_call: bool = False) -> Grammar:
     return invoke(prefix, *ends, unmistakable=True, marker_opens_call=marker_opens_call)
 
 
-DSML, DSML_SPACED = dsml("｜DSML｜"), dsml("｜DSML｜ ")
-
-
-_DSML_BY_MARK = {
-    "<｜DSML｜": first_of(DSML, DSML_SPACED),
-    "<|DSML|": first_of(dsml("|DSML|"), dsml("|DSML| ")),
+# With one bar or two, of Unicode or of ASCII.
+_PREFIXES = ("｜DSML｜", "|DSML|", "｜｜DSML｜｜", "||DSML||")
+_BY_MARK = {
+    f"<{prefix}": (
+        first_of(dsml(prefix), dsml(f"{prefix} ")),
+        {f"{space}invoke name=": dsml(f"{prefix}{space}", marker_opens_call=True) for space in ("", " ")},
+    )
+    for prefix in _PREFIXES
 }
+DSML_MARKS = tuple(_BY_MARK)
+# Models that know several of the prefixes mix them.
+DSML = first_of(*[in_wrapper for in_wrapper, _ in _BY_MARK.values()])
+DSML_SPACED = first_of(dsml("｜DSML｜ "), DSML)
 
 
 def dsml_damaged(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[bool]:
-    """Invokes whose wrapper is none of those known, or is not closed."""
+    """Invokes whose wrapper is lost, is none of those known, or is not closed."""
+    in_wrapper, alone = _BY_MARK[context.opening]
+    place = cursor.mark()
+    opening = yield from one_of(cursor, (*alone,))
+    if opening is not None:
+        if (yield from alone[opening](cursor, out, context)):
+            return True
+        out.discard()
+        cursor.rewind(place)
     yield from run(cursor, _DSML_NAME, 32)
     yield from literal(cursor, ">")
-    return (yield from _DSML_BY_MARK[context.opening](cursor, out, context))
+    return (yield from in_wrapper(cursor, out, context))

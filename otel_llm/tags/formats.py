@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from otel_llm.tags.dsml import DSML, DSML_SPACED, dsml, dsml_damaged
-from otel_llm.tags.grammars import Grammar, first_of, name_before
+from otel_llm.tags.dsml import DSML, DSML_MARKS, DSML_SPACED, dsml_damaged
+from otel_llm.tags.grammars import Grammar, first_of, known_tools, name_before
 from otel_llm.tags.json_calls import (
     NamedCall,
     json_array,
@@ -45,6 +45,7 @@ from otel_llm.tags.xml_markup import (
     FUNCTION,
     GLM,
     K2_HORIZON,
+    LONE_INVOKE,
     LONGCAT,
     MINICPM,
     MUSE,
@@ -78,7 +79,13 @@ class Format:
     reference: str
     at: str = "anywhere"
     first: str = ""
-    """The first character behind the marker and white space; empty if there are several."""
+    """The first character behind the marker and white space, any of these; `a` stands for one of a name. Empty if it
+    may be any."""
+
+    def may_begin(self, character: str) -> bool:
+        """Whether a call may begin with this character behind the marker and white space."""
+        is_of_name = character.isalpha() or character == "_"
+        return ("a" if is_of_name else character) in self.first if character else False
 
 
 _NS = "]<]minimax[>["
@@ -115,6 +122,7 @@ _BLOCKS = {
 }
 
 _HERMES = json_objects("</tool_call>", several=True)
+_TOOL_CALLS = json_array("</tool_calls>")
 
 FORMATS: tuple[Format, ...] = (
     # <tool_call>
@@ -137,18 +145,19 @@ FORMATS: tuple[Format, ...] = (
     Format("step_audio_2", "Step-Audio 2", ("<tool_call>function\n",),
            named_json(NamedCall(closers=("</tool_call>",))), "step_audio_2_tool_parser.py"),
     Format("poolside_v1", "Poolside's Laguna, its body in JSON", ("<tool_call>",),
-           named_json(NamedCall(closers=("</tool_call>",), needs_arguments=True)), "poolside_v1_tool_parser.py"),
-    Format("glm45", "GLM-4.5, GLM-4.6", ("<tool_call>",), GLM, "glm4_moe_tool_parser.py"),
-    Format("glm47", "GLM-4.7, GLM-5", ("<tool_call>",), GLM, "glm47_moe_tool_parser.py"),
-    Format("poolside_v1", "Poolside", ("<tool_call>",), GLM, "poolside_v1_tool_parser.py"),
+           named_json(NamedCall(closers=("</tool_call>",), needs_arguments=True)), "poolside_v1_tool_parser.py",
+           first="a"),
+    Format("glm45", "GLM-4.5, GLM-4.6", ("<tool_call>",), GLM, "glm4_moe_tool_parser.py", first="a"),
+    Format("glm47", "GLM-4.7, GLM-5", ("<tool_call>",), GLM, "glm47_moe_tool_parser.py", first="a"),
+    Format("poolside_v1", "Poolside", ("<tool_call>",), GLM, "poolside_v1_tool_parser.py", first="a"),
     # <tool_calls>
-    Format("jamba", "Jamba 1.5 to 1.7", ("<tool_calls>",), json_array("</tool_calls>"), "jamba_tool_parser.py"),
+    Format("jamba", "Jamba 1.5 to 1.7", ("<tool_calls>",), _TOOL_CALLS, "jamba_tool_parser.py", first="["),
     Format("hunyuan_a13b", "Hunyuan-A13B", ("<tool_calls>",),
-           json_array("</tool_calls>"), "hunyuan_a13b_tool_parser.py"),
-    Format("apriel", "Apriel 1.5", ("<tool_calls>",), json_array("</tool_calls>"), "lcpp:unsloth-Apriel-1.5.jinja"),
+           _TOOL_CALLS, "hunyuan_a13b_tool_parser.py", first="["),
+    Format("apriel", "Apriel 1.5", ("<tool_calls>",), _TOOL_CALLS, "lcpp:unsloth-Apriel-1.5.jinja", first="["),
     Format("minimax_m1", "MiniMax-M1", ("<tool_calls>",),
-           json_objects("</tool_calls>", several=True), "minimax_tool_parser.py"),
-    Format("hy_v3", "Hunyuan V3", ("<tool_calls>",), hunyuan(), "hy_v3_tool_parser.py"),
+           json_objects("</tool_calls>", several=True), "minimax_tool_parser.py", first="{"),
+    Format("hy_v3", "Hunyuan V3", ("<tool_calls>",), hunyuan(), "hy_v3_tool_parser.py", first="<"),
     Format("hy_v4", "Hunyuan V4", ("<tool_calls:",), hunyuan_suffixed, "hy_v4_tool_parser.py"),
     # <|tool_call|> and its near misses
     Format("abstractcore_qwen", "Qwen under AbstractCore", ("<|tool_call|>",),
@@ -178,38 +187,39 @@ FORMATS: tuple[Format, ...] = (
            json_objects("</function_call>"), "granite_20b_fc_tool_parser.py"),
     Format("olmo3", "OLMo 3", ("<function_calls>",), python_calls("</function_calls>"), "olmo3_tool_parser.py"),
     Format("deepseek_v32", "DeepSeek V3.2, its prefix lost", ("<function_calls>",),
-           invoke("", "</function_calls>"), "deepseekv32_tool_parser.py"),
+           invoke("", "</function_calls>"), "deepseekv32_tool_parser.py", first="<"),
     Format("llama_function_name", "Llama 3.1 user tools, Functionary v3.1", ("<function=",),
            named_json(NamedCall(after=(">",), closers=("</function>",))),
-           "examples/tool_chat_template_llama3.1_usr_def_tool_call.jinja"),
+           "examples/tool_chat_template_llama3.1_usr_def_tool_call.jinja", first="a"),
     Format("qwen3_coder", "Qwen3-Coder, its outer tag lost", ("<function=",),
-           xml_parameters(replace(OWN_LINES, marker_opens_call=True)), "qwen3coder_tool_parser.py"),
-    Format("minicpm5", "MiniCPM 5", ('<function name="',), xml_parameters(MINICPM), "sgl:minicpm5_detector.py"),
+           xml_parameters(replace(OWN_LINES, marker_opens_call=True)), "qwen3coder_tool_parser.py", first="a\"'"),
+    Format("minicpm5", "MiniCPM 5", ("<function name=",), xml_parameters(MINICPM), "sgl:minicpm5_detector.py",
+           first="a\"'"),
     Format("functiongemma", "FunctionGemma", ("<start_function_call>",),
            quoted_call(_ESCAPES, "<end_function_call>"), "functiongemma_tool_parser.py"),
     Format("gigachat3", "GigaChat 3, 3.1", ("<|message_sep|>\n\nfunction call<|role_sep|>", "<|function_call|>"),
            json_calls(), "gigachat3_tool_parser.py"),
     # Invokes and parameters
     Format("deepseek_v32", "DeepSeek V3.2", ("<｜DSML｜function_calls>",),
-           first_of(DSML, DSML_SPACED), "deepseekv32_tool_parser.py"),
+           DSML, "deepseekv32_tool_parser.py", first="<"),
     Format("deepseek_v4", "DeepSeek V4", ("<｜DSML｜tool_calls>",),
-           first_of(DSML, DSML_SPACED), "deepseekv4_tool_parser.py"),
-    Format("deepseek_v4", "DeepSeek V4, its wrapper lost", ('<｜DSML｜invoke name="',),
-           dsml("｜DSML｜", marker_opens_call=True), "deepseekv4_tool_parser.py"),
+           DSML, "deepseekv4_tool_parser.py", first="<"),
     Format("deepseek_v41", "DeepSeek V4.1", ("<｜DSML｜ calls>",),
-           first_of(DSML_SPACED, DSML), "sgl:deepseekv41_detector.py"),
-    Format("deepseek_v41", "DeepSeek V4.1, its wrapper lost", ('<｜DSML｜ invoke name="',),
-           dsml("｜DSML｜ ", marker_opens_call=True), "sgl:deepseekv41_detector.py"),
-    Format("deepseek_v4", "DeepSeek V3.2 to V4.1, their wrapper damaged", ("<｜DSML｜", "<|DSML|"),
-           dsml_damaged, "deepseekv4_tool_parser.py"),
+           DSML_SPACED, "sgl:deepseekv41_detector.py", first="<"),
+    Format("deepseek_v4", "DeepSeek V3.2 to V4.1, their wrapper lost or damaged", DSML_MARKS,
+           dsml_damaged, "deepseekv4_tool_parser.py", first="a<>"),
     Format("gigachat35", "GigaChat 3.5", ("<｜GCML｜tool_calls>",),
-           invoke("｜GCML｜", "</｜GCML｜tool_calls>"), "gigachat35_tool_parser.py"),
+           invoke("｜GCML｜", "</｜GCML｜tool_calls>"), "gigachat35_tool_parser.py", first="<"),
     Format("minimax_m2", "MiniMax-M2, M2.1, M2.5", ("<minimax:tool_call>",),
-           invoke("", "</minimax:tool_call>"), "sgl:minimax_m2.py"),
+           invoke("", "</minimax:tool_call>"), "sgl:minimax_m2.py", first="<"),
+    Format("minimax_m2", "MiniMax-M2, its wrapper lost", ("<invoke name=",),
+           known_tools(LONE_INVOKE), "sgl:minimax_m2.py", first="a\"'"),
+    Format("minimax_m2", "MiniMax-M2, its wrapper lost", ("<invoke name=",),
+           LONE_INVOKE, "sgl:minimax_m2.py", at="line", first="a\"'"),
     Format("minimax_m3", "MiniMax-M3", (f"{_NS}<tool_call>",),
            nested_tags(_NS, f"{_NS}</tool_call>"), "minimax_m3_tool_parser.py"),
     Format("dots", "rednote dots", ("<dots_function_call>",),
-           invoke("", "</dots_function_call>"), "dots_tool_parser.py"),
+           invoke("", "</dots_function_call>"), "dots_tool_parser.py", first="<"),
     Format("step3", "Step-3", ("<｜tool_calls_begin｜>", "<｜tool_call_begin｜>"),
            xml_parameters(STEP3), "step3_tool_parser.py"),
     Format("step3", "Step-3, its outer tags lost", (STEP3_INVOKE,),
@@ -250,12 +260,12 @@ FORMATS: tuple[Format, ...] = (
            json_objects("<|end_message|>", declared=True, verbatim=False), "sgl:inkling_detector.py"),
     # Square brackets
     Format("mistral_json", "Mistral before tokenizer v11", ("[TOOL_CALLS]",),
-           json_array_of_calls("[/TOOL_CALLS]"), "mistral_tool_parser.py"),
+           json_array_of_calls("[/TOOL_CALLS]"), "mistral_tool_parser.py", first="{["),
     Format("mistral_v13", "Magistral, Ministral 3, Devstral 2, Small 3.2", ("[TOOL_CALLS]",),
            named_json(NamedCall(after=("[ARGS]",), id_marker="[CALL_ID]", may_lack_arguments=True)),
-           "sgl:mistral_detector.py"),
+           "sgl:mistral_detector.py", first="a"),
     Format("mistral_v11", "Mistral with tokenizer v11 or later, as vLLM reads it", ("[TOOL_CALLS]",),
-           named_json(NamedCall()), "mistral_tool_parser.py"),
+           named_json(NamedCall()), "mistral_tool_parser.py", first="a"),
     Format("phi4mini", "Phi-4-mini", ("functools[",), json_array(opened=True), "phi4mini_tool_parser.py", at="line"),
     Format("firefunction_v2", "FireFunction v2", ("functools[",),
            json_array(opened=True), "lcpp:fireworks-ai-llama-3-firefunction-v2.jinja", at="line"),
@@ -285,7 +295,7 @@ FORMATS: tuple[Format, ...] = (
            "ac:abstractcore/tools/parser.py"),
     # In the block of another syntax
     Format("bare_json", "any prompted model", tuple(_BLOCKS),
-           json_array_of_calls(*_BLOCKS.values()), "ac:abstractcore/tools/parser.py"),
+           json_array_of_calls(*_BLOCKS.values()), "ac:abstractcore/tools/parser.py", first="{["),
     # Without a marker: see the scanner
     Format("llama3_json", "Llama 3.1 to 3.3", (), None, "llama_tool_parser.py"),
     Format("bare_json", "any prompted model", (), None, "ac:abstractcore/tools/parser.py"),

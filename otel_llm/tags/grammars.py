@@ -22,6 +22,7 @@ from typing import Any
 
 from otel_llm.protocol.request import Tool
 from otel_llm.tags.cursor import Cursor, Step, literal, one_of, run, white
+from otel_llm.tags.declared import tool_named
 from otel_llm.tags.json_text import is_cut_word
 from otel_llm.tags.pieces import ParsedCall, PieceBuffer
 
@@ -40,7 +41,7 @@ class Context:
     opening: str = ""
 
     def may_be_tool(self, name: str) -> bool:
-        return self.tools is None or name in self.tools
+        return self.tools is None or tool_named(self.tools, name) in self.tools
 
 
 Grammar = Callable[[Cursor, PieceBuffer, Context], Step[bool]]
@@ -113,6 +114,26 @@ def name_before(word: str, grammar: Grammar, tool_of: Callable[[str], str] = str
         if not (yield from literal(cursor, word)):
             return False
         return (yield from grammar(cursor, out, context))
+
+    return read
+
+
+def known_tools(grammar: Grammar) -> Grammar:
+    """What `grammar` reads, if the tools are known."""
+
+    def read(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[bool]:
+        return context.tools is not None and (yield from grammar(cursor, out, context))
+
+    return read
+
+
+def not_indented(grammar: Grammar) -> Grammar:
+    """What `grammar` reads, unless its line is indented as code is in Markdown."""
+
+    def read(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[bool]:
+        line = out.tail.rpartition("\n")[2]
+        is_code = line.isspace() and line.startswith(("    ", "\t"))
+        return not is_code and (yield from grammar(cursor, out, context))
 
     return read
 

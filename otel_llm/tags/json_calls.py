@@ -6,13 +6,16 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from otel_llm.tags.cursor import Cursor, Step, literal, one_of, peek, run, white
+from otel_llm.tags.cursor import Cursor, Step, literal, one_of, peek, run, until, white
+from otel_llm.tags.declared import tool_named
 from otel_llm.tags.grammars import NAME, Context, Grammar, closer, end_json_call, first_of, tool_name
 from otel_llm.tags.json_body import ObjectCall, object_begins
 from otel_llm.tags.json_text import End, container
 from otel_llm.tags.pieces import ParsedCall, PieceBuffer
 from otel_llm.tags.repeated_calls import repeats_call
 
+# Most text between the markers of calls.
+_MOST_NOISE = 256
 # An object whose first key shows that it has another shape than `{"name": …, "arguments": …}`.
 _OTHER_SHAPE = re.compile(r"\{\s*[\"'](?:tool_name|tool_call_id|function|type|args)[\"']")
 
@@ -193,6 +196,8 @@ class NamedCall:
     """Behind the name, the call's id may follow this."""
     needs_arguments: bool = False
     """Whether the marker and a name are not enough: arguments must follow, and the name must be that of a tool."""
+    has_tokens: bool = False
+    """Whether the markers are control tokens: other text before the first of `before` does not hide the calls."""
     may_lack_arguments: bool = False
     """Whether a name and what comes after it are a call, if a marker or nothing follows in place of arguments."""
 
@@ -235,9 +240,13 @@ def _name_of_call(cursor: Cursor, markup: NamedCall, context: Context, *, first:
     yield from white(cursor)
     words = [word for word in markup.before if word]
     if words and (yield from one_of(cursor, words)) is None and ("" not in markup.before or not first):
-        return None
+        others = (*markup.closers, *markup.block_closers)
+        if not markup.has_tokens or (yield from peek(cursor)) == "<":
+            return None
+        if (yield from until(cursor, (*words, *others), most=_MOST_NOISE))[1] not in words:
+            return None
     yield from white(cursor)
-    name = markup.name_of((yield from tool_name(cursor)))
+    name = tool_named(context.tools, markup.name_of((yield from tool_name(cursor))))
     if not name:
         return None
     yield from white(cursor)

@@ -11,14 +11,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
+from otel_llm.tags.blocks import SECTIONS
 from otel_llm.tags.brackets import MOST_HELD
-from otel_llm.tags.cursor import Cursor, Step, literal, one_of, peek, run, until
+from otel_llm.tags.cursor import Cursor, Step, literal, one_of, peek, run, until, white
 from otel_llm.tags.messages import ANSWERS, ANSWERS_AT_START, NEXT_MESSAGE
 from otel_llm.tags.pieces import Piece, PieceBuffer
 from otel_llm.tags.thought_marks import (
     ANSWER_MARKS,
     AT_START,
     CLOSING_MARKS,
+    DETAILS,
     LONE_ANSWER_MARKS,
     MOST_SUFFIX,
     NEAR,
@@ -47,16 +49,11 @@ _ANSWERS |= {f"<|start|>assistant{header}": _ANSWERS[header] for header in ANSWE
 MARKS_AT_START = (*AT_START, *ANSWERS_AT_START)
 """Marks that count only at the start of a text."""
 _OPENING_MARKS = [mark for mark in (*THOUGHT_MARKS, *_ANSWERS, SUFFIXED) if mark not in MARKS_AT_START]
-MARKS = (*_OPENING_MARKS, *CLOSING_MARKS, SUFFIXED_CLOSING, *LONE_ANSWER_MARKS)
+MARKS = (*_OPENING_MARKS, *CLOSING_MARKS, SUFFIXED_CLOSING, *LONE_ANSWER_MARKS, *DETAILS)
 """Marks that count anywhere."""
 _LONE_MARKS = frozenset((*CLOSING_MARKS, SUFFIXED_CLOSING, *LONE_ANSWER_MARKS))
-# Blocks of calls that models write without closing their thoughts: Kimi K2 Thinking, GLM, Laguna.
-_SECTIONS = {
-    "<|tool_calls_section_begin|>": "<|tool_calls_section_end|>",
-    "<|tool_call_begin|>": "<|tool_call_end|>",
-    "<tool_call>": "</tool_call>",
-}
-_OPENS_SECTION = (*_SECTIONS,)
+_CLOSING_TAG = re.compile("|".join(re.escape(mark) for mark in CLOSING_MARKS if mark.startswith("</")))
+_OPENS_SECTION = (*SECTIONS,)
 _WHITE = re.compile(r"\s*")
 
 
@@ -74,6 +71,8 @@ class MarkReader:
         self._is_calls = is_calls
         self._sections: Sequence[str] = _OPENS_SECTION if reads_sections else ()
         self._has_thoughts = False
+        # Open `<details>` elements.
+        self._details = 0
         self.lone_closing: str | None = None
         """The first closing mark of thoughts that no mark in the text opened: the prompt did."""
         self.closed_inside = False
@@ -82,6 +81,7 @@ class MarkReader:
     def begin(self) -> None:
         """Another text begins."""
         self._has_thoughts = False
+        self._details = 0
 
     def thoughts_from_start(self, closings: Sequence[str]) -> Step[None]:
         """Read the thoughts that a text begins inside of, unless it opens thoughts or an answer itself."""
@@ -100,6 +100,11 @@ class MarkReader:
         """Read what a mark of thoughts opens or closes. False if it is none, or only mentioned."""
         cursor, out = self._cursor, self._out
         is_opening = mark in THOUGHT_MARKS or mark == SUFFIXED
+        if mark in DETAILS:
+            self._details = max(self._details + (1 if mark == DETAILS[0] else -1), 0)
+            cursor.settle()
+            out.text(mark)
+            return True
         if not is_opening and mark not in _LONE_MARKS:
             return False
         if mark in {SUFFIXED, SUFFIXED_CLOSING}:
@@ -114,7 +119,22 @@ class MarkReader:
             out.mentioned = closing
             return False
         cursor.settle()
-        yield from self._thoughts(mark, (closing,), stops_of(closing))
+        stops = stops_of(closing)
+        yield from self._thoughts(mark, (closing,), (*stops, DETAILS[1]) if self._details else stops)
+        return True
+
+    def passes_lone_mark(self) -> bool:
+        """Read a closing mark that no mark opened, if what has come decides that it counts. Else, read nothing."""
+        cursor, out = self._cursor, self._out
+        text, start = cursor.text, cursor.position
+        match = _CLOSING_TAG.match(text, start)
+        if match is None or match.group() == out.mentioned:
+            return False
+        after = text[match.end() : match.end() + NEAR]
+        if not after or not closes(out.tail, out.line_before, after, begins_line=out.at_line_start, ended=False):
+            return False
+        cursor.take(match.end() - start)
+        self._close(match.group())
         return True
 
     def answer(self, mark: str) -> Step[bool]:
@@ -135,23 +155,17 @@ class MarkReader:
 
     def _counts(self, mark: str, *, opening: bool) -> Step[bool]:
         """Whether a mark that was just read counts where it stands."""
-        cursor = self._cursor
-        before, begins_line = self._line_before()
+        cursor, out = self._cursor, self._out
+        before, begins_line = out.line_before, out.at_line_start
         while True:
             after = cursor.text[cursor.position : cursor.position + NEAR]
             if opening:
                 counts = opens(mark, before, after, begins_line=begins_line, ended=cursor.ended)
             else:
-                counts = closes(before, after, begins_line=begins_line, ended=cursor.ended)
+                counts = closes(out.tail, before, after, begins_line=begins_line, ended=cursor.ended)
             if counts is not None:
                 return counts
             yield
-
-    def _line_before(self) -> tuple[str, bool]:
-        """The end of the line before what comes, and whether it is only white space."""
-        if self._out.at_line_start:
-            return "", True
-        return self._out.tail.rpartition("\n")[2], False
 
     def _lone_mark(self, mark: str) -> Step[bool]:
         cursor, out = self._cursor, self._out
@@ -163,12 +177,17 @@ class MarkReader:
         cursor.settle()
         if mark in LONE_ANSWER_MARKS:
             out.put(Piece("frame", mark))
+            out.at_line_start = out.in_line_head = True
         else:
-            if not self._has_thoughts and self.lone_closing is None:
-                self.lone_closing = mark
-            out.text(mark)
-        out.at_line_start = out.in_line_head = True
+            self._close(mark)
         return True
+
+    def _close(self, mark: str) -> None:
+        """A closing mark that no mark opened: the prompt opened the thoughts."""
+        if not self._has_thoughts and self.lone_closing is None:
+            self.lone_closing = mark
+        self._out.text(mark)
+        self._out.at_line_start = self._out.in_line_head = True
 
     def _thoughts(self, mark: str, closings: Sequence[str], stops: Sequence[str]) -> Step[bool]:
         """Read thoughts to their end. Returns False if that is the end of the text."""
@@ -186,7 +205,7 @@ class MarkReader:
             _, word = yield from until(cursor, (*closings, *stops, *self._sections), emit, leave=True)
             if word is None:
                 break
-            if word in _SECTIONS:
+            if word in SECTIONS:
                 draft = yield from self._draft(word, closings)
                 if draft is not None:
                     emit(draft)
@@ -219,8 +238,11 @@ class MarkReader:
         while word is not None:
             cursor.take(len(word))
             if word == "<tool_call>" and not (yield from peek(cursor)).isalpha():
-                break
-            _, end = yield from until(cursor, (*closings, _SECTIONS[word]), most=MOST_HELD, leave=True)
+                # JSON is a draft: models that call so close their thoughts.
+                yield from white(cursor)
+                if not (yield from literal(cursor, "<function=")):
+                    break
+            _, end = yield from until(cursor, (*closings, SECTIONS[word]), most=MOST_HELD, leave=True)
             if end is not None and end in closings:
                 break
             cursor.take(len(end or ""))

@@ -265,12 +265,20 @@ def is_named(before: str) -> bool:
     last = before[-1:]
     if last.isascii() and last not in _BEFORE_MARK:
         return False
+    if last == ">" and not before.endswith(("->", "=>", "->>")):
+        return False
     near = before[-60:]
     if last.isspace():
         word = "".join(near.split()[-1:])
         if _WANT_OBJECTS.fullmatch(word) or _ORDERS.fullmatch(word.lower()) or " grep -" in f" {near.lower()}":
             return True
     return _LEADS.search(near) is not None or _NAMES.search(near) is not None
+
+
+def leads_to_mark(above: str) -> bool:
+    """Whether the words above a mark's line want one to follow, as in `end your thoughts with`."""
+    word = above.rsplit(maxsplit=1)[-1]
+    return above[-1:] in {":", ","} or word == "with" or _WANT_OBJECTS.fullmatch(word) is not None
 
 
 def is_labelled(text: str, start: int, end: int, before: str) -> bool:

@@ -26,6 +26,7 @@ DEEPSEEK_V3 = NamedCall(
     closers=("```<｜tool▁call▁end｜>", "```\n<｜tool▁call▁end｜>", "```", "<｜tool▁call▁end｜>"),
     block_closers=(DEEPSEEK_END,),
     several=True,
+    has_tokens=True,
 )
 DEEPSEEK_V31 = NamedCall(
     before=(DEEPSEEK_CALL,),
@@ -33,13 +34,14 @@ DEEPSEEK_V31 = NamedCall(
     closers=("<｜tool▁call▁end｜>", "```<｜tool▁call▁end｜>", "```\n<｜tool▁call▁end｜>", "```"),
     block_closers=(DEEPSEEK_END,),
     several=True,
+    has_tokens=True,
 )
 
 
 def after_marker(markup: NamedCall) -> NamedCall:
     """The same calls, where the marker is the tag that begins the first one."""
     rest = [word.removeprefix(DEEPSEEK_CALL) for word in markup.before]
-    return replace(markup, before=tuple(dict.fromkeys((*markup.before, *rest))))
+    return replace(markup, before=tuple(dict.fromkeys((*markup.before, *rest))), has_tokens=False)
 
 
 KIMI_K2 = NamedCall(
@@ -48,6 +50,7 @@ KIMI_K2 = NamedCall(
     closers=("<|tool_call_end|>",),
     block_closers=("<|tool_calls_section_end|>",),
     several=True,
+    has_tokens=True,
     name_of=functions_name,
 )
 HARMONY_OPENERS = (

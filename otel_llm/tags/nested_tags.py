@@ -1,8 +1,9 @@
 """The grammar for calls with a tag for each argument, named after it, and nested tags for objects and arrays.  Pure.
 
-`<invoke name="NAME"><city>Oslo</city><days><item>1</item></days></invoke>`, with a prefix before each tag. A call is
-held back to its end, since what a tag holds decides its type. If another call or the end of the block comes first, it
-is text.
+`<invoke name="NAME"><city>Oslo</city><days><item>1</item></days></invoke>`, with a prefix before each tag. What a tag
+holds decides its type, so a call is held back to its end, and is text if another call or the end of the block comes
+first. But where the schema of the tool says that an argument is neither an object nor an array, it is emitted as it
+comes, or as soon as it is whole: all such arguments at the beginning of a call.
 """
 
 from __future__ import annotations
@@ -15,15 +16,21 @@ from typing import Any
 
 from otel_llm.protocol.fields import field, items_of
 from otel_llm.tags.brackets import MOST_HELD
-from otel_llm.tags.cursor import Cursor, Step, literal, until, white
+from otel_llm.tags.cursor import Cursor, Step, literal, one_of, undecided, until, white
+from otel_llm.tags.declared import tool_named
 from otel_llm.tags.grammars import Context, Grammar, closer, emit_call, tool_name
-from otel_llm.tags.pieces import PieceBuffer
-from otel_llm.tags.raw_values import as_json, referred_to, schema_types
+from otel_llm.tags.json_text import in_string
+from otel_llm.tags.pieces import ParsedCall, PieceBuffer
+from otel_llm.tags.raw_values import STRING, Types, as_json, parameter_types, quoted, referred_to, schema_types
+
+_LONGEST_KEY = 256
+_LONGEST_SCALAR = 512
+_BEGUN = "."
 
 
 def nested_tags(prefix: str, end: str) -> Grammar:
     """`prefix` comes before each tag. `end` closes the block of calls."""
-    opening, closing = f'{prefix}<invoke name="', f"{prefix}</invoke>"
+    opening, closing = f"{prefix}<invoke name=", f"{prefix}</invoke>"
     others = (end, end.replace("</", "<"), opening)
 
     def read(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[bool]:
@@ -32,20 +39,24 @@ def nested_tags(prefix: str, end: str) -> Grammar:
             yield from white(cursor)
             name = ""
             if (yield from literal(cursor, opening)):
+                quote = yield from one_of(cursor, ('"', "'"))
                 name = yield from tool_name(cursor)
-            if not name or not (yield from literal(cursor, '">')):
+                if not (yield from literal(cursor, f"{quote or ''}>")):
+                    name = ""
+            if not name:
                 cursor.rewind(place)
                 break
+            call = _Call(cursor, out, context, name, prefix)
+            yield from call.read_plain()
             body, mark = yield from until(cursor, (closing, *others), most=MOST_HELD)
             if mark in others:
                 cursor.back(len(mark))
-            arguments = _nested_arguments(body, prefix, context, name) if mark == closing else None
-            if arguments is None:
+            if not call.end(body, is_closed=mark == closing):
                 out.commit_as_text()
                 return True
-            out.commit()
             cursor.settle()
-            emit_call(out, context, name, arguments)
+            if call.is_cut:
+                return True
         if not out.committed:
             return False
         cursor.settle()
@@ -53,6 +64,119 @@ def nested_tags(prefix: str, end: str) -> Grammar:
         return True
 
     return read
+
+
+class _Call:
+    """Emits one call: arguments that need no more than their own text first, as they come, and then the rest."""
+
+    def __init__(self, cursor: Cursor, out: PieceBuffer, context: Context, name: str, prefix: str) -> None:
+        self._cursor = cursor
+        self._out = out
+        self._context = context
+        self._name = name
+        self._prefix = prefix
+        self._call: ParsedCall | None = None
+        self._given: set[str] = set()
+        # The element whose text was emitted so far, without the end.
+        self._open = ""
+        self.is_cut = False
+
+    def read_plain(self) -> Step[None]:
+        """Read the elements at the beginning that hold only text, and must be neither objects nor arrays."""
+        cursor = self._cursor
+        while not self._open:
+            place = cursor.mark()
+            yield from white(cursor)
+            key = ""
+            if (yield from literal(cursor, f"{self._prefix}<")):
+                key, end = yield from until(cursor, (">", "<"), most=_LONGEST_KEY)
+                key = key if end == ">" else ""
+            types = parameter_types(self._context.tools, tool_named(self._context.tools, self._name), key)
+            if not key or key in self._given or types is None or types & {"array", "object"}:
+                cursor.rewind(place)
+                return
+            if types == STRING:
+                yield from self._string(key)
+            elif not (yield from self._scalar(key, types)):
+                cursor.rewind(place)
+                return
+
+    def _string(self, key: str) -> Step[None]:
+        """Read a string as it comes, and its closing tag. Another tag in it is left unread, and the string open."""
+        cursor, self._open = self._cursor, key
+        self._begin(key)
+        self._arguments('"')
+        prefix = (self._prefix,)
+        yield from until(cursor, prefix, lambda text: self._arguments(in_string(text)), cut=prefix, leave=True)
+        place = cursor.mark()
+        if (yield from literal(cursor, f"{self._prefix}</{key}>")):
+            cursor.settle()
+            self._open = ""
+            self._arguments('"')
+        else:
+            cursor.rewind(place)
+
+    def _scalar(self, key: str, types: Types) -> Step[bool]:
+        text, _ = yield from until(self._cursor, (self._prefix,), most=_LONGEST_SCALAR, leave=True)
+        if not (yield from literal(self._cursor, f"{self._prefix}</{key}>")):
+            return False
+        self._begin(key)
+        self._arguments(as_json(text, types))
+        return True
+
+    def _begin(self, key: str) -> None:
+        """An argument begins."""
+        if self._call is None:
+            self._call = self._out.begin(self._context.format, opening=self._context.opening)
+            self._out.name(self._call, self._name)
+            self._out.commit()
+        self._cursor.settle()
+        self._arguments(("{" if not self._given else ", ") + quoted(key) + ": ")
+        self._given.add(key)
+
+    def _arguments(self, text: str) -> None:
+        if self._call is not None:
+            self._out.arguments(self._call, text)
+
+    def end(self, body: str, *, is_closed: bool) -> bool:
+        """Emit what was not read yet, `body`. False if there is no call in it."""
+        call = self._call
+        if call is None:
+            arguments = _nested_arguments(body, self._prefix, self._context, self._name) if is_closed else None
+            if arguments is not None:
+                self._out.commit()
+                emit_call(self._out, self._context, self._name, arguments)
+            return arguments is not None
+        self.is_cut = not is_closed and self._cursor.ended and not self._cursor.waiting
+        if self.is_cut:
+            body = _without_cut_tag(body, self._prefix)
+        # Of the text that was emitted, only whether there was any matters here.
+        begun = f"{self._prefix}<{self._open}>{_BEGUN}" if self._open else ""
+        rest = _nested_arguments(begun + body, self._prefix, self._context, self._name) or {}
+        written: list[str] = []
+        if self._open:
+            value = rest.get(self._open)
+            more = value.removeprefix(_BEGUN) if isinstance(value, str) and value.startswith(_BEGUN) else ""
+            written.append(in_string(more) + '"')
+        written += (
+            f"{quoted(key)}: {json.dumps(value, ensure_ascii=False)}"
+            for key, value in rest.items()
+            if key not in self._given
+        )
+        text = ("" if self._open else ", " * bool(written)) + ", ".join(written)
+        # The end of a string that was cut off is not known.
+        self._arguments(text.removesuffix('"') if self.is_cut else text + "}")
+        self._out.end(call, complete=not self.is_cut)
+        return True
+
+
+def _without_cut_tag(text: str, prefix: str) -> str:
+    """`text` without the part of a tag at its end."""
+    last = text.rfind(prefix)
+    if last >= 0 and ">" not in text[last + len(prefix) :]:
+        return text[:last]
+    part = undecided(text, 0, (prefix,))
+    return text[: len(text) - part] if part > 1 else text
 
 
 def _nested_arguments(body: str, prefix: str, context: Context, tool: str) -> dict[str, Any] | None:
@@ -63,7 +187,7 @@ def _nested_arguments(body: str, prefix: str, context: Context, tool: str) -> di
         elements = reader.children(())
         if not elements and body.strip():
             return None
-        declared = None if context.tools is None else context.tools.get(tool)
+        declared = None if context.tools is None else context.tools.get(tool_named(context.tools, tool))
         schema = None if declared is None else declared.parameters
         return _object(schema, schema, elements)
     except RecursionError:

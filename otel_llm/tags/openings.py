@@ -12,6 +12,13 @@ from otel_llm.tags.formats import FORMATS, Format
 from otel_llm.tags.marked_thoughts import MARKS, MARKS_AT_START
 
 
+def _by_first(words: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    grouped: dict[str, tuple[str, ...]] = {}
+    for word in words:
+        grouped[word[0]] = (*grouped.get(word[0], ()), word)
+    return grouped
+
+
 def _openers(at: str) -> dict[str, list[Format]]:
     openers: dict[str, list[Format]] = {}
     for entry in FORMATS:
@@ -26,14 +33,8 @@ def _openers(at: str) -> dict[str, list[Format]]:
 
 
 _ANYWHERE, _AT_LINE, _AT_START = _openers("anywhere"), _openers("line"), _openers("start")
-
-
-def _by_first(words: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    grouped: dict[str, tuple[str, ...]] = {}
-    for word in words:
-        grouped[word[0]] = (*grouped.get(word[0], ()), word)
-    return grouped
-
+CALL_OPENERS = frozenset((*_ANYWHERE, *_AT_LINE, *_AT_START))
+"""The opening markers of calls."""
 
 WORDS = _by_first([*_ANYWHERE, *MARKS])
 """Words that count anywhere, by their first characters."""
@@ -46,15 +47,21 @@ _FIRSTS = "".join(sorted({re.escape(opener[0]) for opener in [*_ANYWHERE, *MARKS
 _LINE_FIRSTS = "".join(sorted({re.escape(opener[0]) for opener in _AT_LINE} | {"~"}))
 find_other = re.compile(rf"[{_FIRSTS}\n]").search
 """Text in which this finds nothing passes at once, unless it begins a line."""
-TRIGGER = re.compile(rf"[{_FIRSTS}]|\n[^\S\n]*[{_LINE_FIRSTS}]")
+# Each with the characters that may follow; at the end of what has come, any may.
+_PAIRS = "|".join(
+    rf"{re.escape(first)}(?:[{''.join(sorted({re.escape(word[1]) for word in words}))}]|\Z)"
+    for first, words in WORDS.items()
+    if first not in "{[`"
+)
+TRIGGER = re.compile(rf"[`\[]|\{{(?:[\s\"]|\Z)|{_PAIRS}|\n[^\S\n]*[{_LINE_FIRSTS}]")
 LINE_TRIGGER = re.compile(rf"\s*[{_LINE_FIRSTS}]")
 
 
-def formats_of(opening: str, *, at_start: bool, at_line_start: bool) -> list[Format]:
+def formats_of(opening: str, *, at_start: bool, at_line_start: bool) -> Sequence[Format]:
     """The formats of calls that an opening marker may begin, in the order in which they are tried."""
-    formats = [*_ANYWHERE.get(opening, ())]
-    if at_line_start:
-        formats += _AT_LINE.get(opening, ())
-    if at_start:
-        formats += _AT_START.get(opening, ())
+    formats = _ANYWHERE.get(opening, [])
+    if at_line_start and opening in _AT_LINE:
+        formats = [*formats, *_AT_LINE[opening]]
+    if at_start and opening in _AT_START:
+        formats = [*formats, *_AT_START[opening]]
     return formats

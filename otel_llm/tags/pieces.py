@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
+from otel_llm.protocol.request import Tool
 from otel_llm.tags.cursor import Cursor
-from otel_llm.tags.thought_marks import TAIL
+from otel_llm.tags.declared import tool_named
 
+TAIL = 64
+"""How many characters of text before a mark may have a say in what it is."""
 _LINE_HEAD = re.compile(r"(?:[ \t>*+\-]|\d+[.)])*")
 
 
@@ -55,23 +58,27 @@ class PieceBuffer:
     """Collects the pieces that a grammar emits, and holds them back until the grammar commits to its reading."""
 
     __slots__ = (
+        "_before",
         "_cursor",
         "_opened",
         "_pending",
         "_pieces",
+        "_tools",
         "at_line_start",
         "at_start",
         "began_at",
         "committed",
         "count",
         "in_line_head",
+        "is_open",
         "mentioned",
         "tail",
         "unwritten",
     )
 
-    def __init__(self, cursor: Cursor) -> None:
+    def __init__(self, cursor: Cursor, tools: Mapping[str, Tool] | None = None) -> None:
         self._cursor = cursor
+        self._tools = tools
         self._pieces: list[Piece] = []
         self._pending: list[Piece] = []
         self._opened = False
@@ -81,6 +88,8 @@ class PieceBuffer:
         """Whether what is being read is a call for sure."""
         self.began_at = 0
         """Where the last call began: how many characters of all that were fed stand before it."""
+        self.is_open = False
+        """Whether a call has begun and not ended."""
         self.at_start = True
         """Whether nothing has been read so far."""
         self.at_line_start = True
@@ -91,15 +100,28 @@ class PieceBuffer:
         """The closing mark of thoughts whose opening mark is only mentioned in this line."""
         self.tail = ""
         """The last `TAIL` characters of text before the next one."""
+        # The place where the text before this one ended, which may turn out to go on.
+        self._before = (self.tail, self.at_line_start, self.in_line_head)
         self.unwritten: Callable[[], str] | None = None
         """Returns what was read of a value and has not been emitted yet, as it came."""
 
     def begin_text(self) -> None:
         """Another text begins."""
+        self._before = (self.tail, self.at_line_start, self.in_line_head)
         self.reset()
         self.at_start = self.at_line_start = self.in_line_head = True
         self.tail = ""
         self.mentioned = None
+
+    def resume_text(self) -> None:
+        """What begins is no other text: the one before it goes on."""
+        self.at_start = False
+        self.tail, self.at_line_start, self.in_line_head = self._before
+
+    @property
+    def line_before(self) -> str:
+        """The end of the line before the next character; empty if it is only white space."""
+        return "" if self.at_line_start else self.tail.rpartition("\n")[2]
 
     def begin(self, format_name: str, *, verbatim: bool = False, opening: str = "") -> ParsedCall:
         """A call begins. `opening` is the markup before it; only the first call of a block gets it."""
@@ -116,8 +138,8 @@ class PieceBuffer:
             self._add(Piece("body", text, call))
 
     def name(self, call: ParsedCall, name: str) -> None:
-        call.name = name
-        self._add(Piece("name", name, call))
+        call.name = tool_named(self._tools, name)
+        self._add(Piece("name", call.name, call))
 
     def arguments(self, call: ParsedCall, text: str) -> None:
         if text:
@@ -134,8 +156,12 @@ class PieceBuffer:
     def put(self, piece: Piece) -> None:
         """Emit a piece that nothing can take back."""
         self._pieces.append(piece)
-        if piece.kind == "end":
+        if piece.kind == "begin":
+            self.is_open = True
+        elif piece.kind == "end":
+            self.is_open = False
             self.at_line_start = self.in_line_head = True
+            self.tail = ""
         elif piece.kind == "text":
             self.at_start = False
             self.tail = (self.tail + piece.text)[-TAIL:]

@@ -1,9 +1,7 @@
 """The grammar for calls in Python's syntax: `[name(key=value), …]`, or one call after the other.  Pure.
 
-Behind a marker a call is read argument by argument: strings as they come, other values at their end. It is a call for
-sure once its first value is whole and `,` or `)` follows, or a string gets long; what cannot be read before is text.
-From what cannot be read later on, the arguments are emitted as they came, so that nobody executes them. In a program,
-and without a marker, only the whole decides, and a call is held back to its last bracket.
+Behind a marker a call is read argument by argument (see `keyed_arguments.py`). In a program, and without a marker, only
+the whole decides, and a call is held back to its last bracket.
 """
 
 from __future__ import annotations
@@ -17,17 +15,15 @@ from otel_llm.tags.brackets import PYTHON, balanced
 from otel_llm.tags.cursor import Cursor, Step, literal, one_of, peek, run, until, white
 from otel_llm.tags.grammars import Context, Grammar, closer, emit_call, tool_name
 from otel_llm.tags.json_body import CALL_KEYS
-from otel_llm.tags.json_text import in_string
+from otel_llm.tags.keyed_arguments import KeyedArguments
 from otel_llm.tags.lenient_json import call_in
-from otel_llm.tags.pieces import ParsedCall, PieceBuffer
+from otel_llm.tags.pieces import PieceBuffer
 from otel_llm.tags.python_syntax import ENDS, NotACall, read_calls, read_literal, unescape
 
 _KEYWORD = re.compile(r"[\w.\-]*")
 _SCALAR = re.compile(r"[\w.+\-]*")
 _LONGEST_SCALAR = 512
 _LONGEST_COMMENT = 1024
-# A longer string is emitted before its end shows what follows.
-_LONG_STRING = 32
 # These take more than one character behind the backslash, and none takes more than eight.
 _LONG_ESCAPES = frozenset("xuU01234567\r")
 _LONGEST_ESCAPE = 10
@@ -67,71 +63,19 @@ def python_calls(*closers: str) -> Grammar:
     return read
 
 
-class _Arguments:
-    """Reads the arguments of one call, from its opening bracket."""
+class _Arguments(KeyedArguments):
+    opening, assignment, closing, repeats = "(", "=", ")", False
 
-    def __init__(self, cursor: Cursor, out: PieceBuffer, call: ParsedCall) -> None:
-        self._cursor = cursor
-        self._out = out
-        self._call = call
+    def _key(self) -> Step[str]:
+        return (yield from run(self._cursor, _KEYWORD))
 
-    def _emit(self, text: str) -> None:
-        self._out.arguments(self._call, text)
-        if self._out.committed:
-            # What is emitted is not given back.
-            self._cursor.settle()
-
-    def read(self) -> Step[bool]:
-        """Returns whether it is a call. If not, nothing was emitted for good."""
-        cursor, keys = self._cursor, set[str]()
-        yield from literal(cursor, "(")
-        self._emit("{")
-        while True:
-            yield from white(cursor)
-            if (yield from literal(cursor, ")")):
-                break
-            fault = cursor.mark()
-            key = yield from run(cursor, _KEYWORD)
-            yield from white(cursor)
-            if not key or key in keys or not (yield from literal(cursor, "=")):
-                return (yield from self._fails(fault))
-            yield from white(cursor)
-            self._emit(f"{', ' if keys else ''}{json.dumps(key, ensure_ascii=False)}: ")
-            keys.add(key)
-            value = cursor.mark()
-            is_read = yield from self._value()
-            if is_read is None and self._out.committed:
-                self._out.end(self._call, complete=False)
-                return True
-            if not is_read:
-                return (yield from self._fails(value))
-            yield from white(cursor)
-            mark = yield from one_of(cursor, (",", ")"))
-            if mark is None:
-                return (yield from self._fails(cursor.mark()))
-            self._out.commit()
-            cursor.settle()
-            if mark == ")":
-                break
-        self._emit("}")
-        self._out.end(self._call)
-        self._out.commit()
-        return True
-
-    def _fails(self, place: int) -> Step[bool]:
-        """The arguments cannot be read from `place` on: emit the rest of them as it is, which is no JSON."""
+    def _rest(self) -> Step[bool]:
         cursor = self._cursor
-        if not self._out.committed:
-            return False
-        cursor.rewind(place)
-        cursor.settle()
-        place = cursor.mark()
+        cursor.mark()
         rest = yield from balanced(cursor, PYTHON, depth=1)
         self._emit(cursor.kept if rest is None else rest[:-1])
         cursor.settle()
-        self._call.well_formed = False
-        self._out.end(self._call, complete=not (cursor.ended and not cursor.waiting and rest is None))
-        return True
+        return not (cursor.ended and not cursor.waiting and rest is None)
 
     def _value(self) -> Step[bool | None]:
         """Read a value. Returns whether it can be read; None if the text ended within a string."""
@@ -169,7 +113,8 @@ class _Arguments:
     def _string(self, mark: str) -> Step[bool]:
         cursor = self._cursor
         quote = yield from one_of(cursor, (mark * 3, mark))
-        ends, length = ENDS[quote or mark], 0
+        ends = ENDS[quote or mark]
+        emit = self._string_writer(lambda piece: unescape(piece) if "\\" in piece else piece)
         while True:
             text, start = cursor.text, cursor.position
             place, is_closed = start, False
@@ -186,11 +131,7 @@ class _Arguments:
                 # One or two quotes at the end may become three.
                 quotes = len(text) - len(text.rstrip(mark)) if quote != mark and not cursor.ended else 0
                 place = max(place, len(text) - min(quotes, 2))
-            piece = cursor.take(place - start)
-            length += len(piece)
-            if length > _LONG_STRING:
-                self._out.commit()
-            self._emit(in_string(unescape(piece) if "\\" in piece else piece))
+            emit(cursor.take(place - start))
             if is_closed:
                 cursor.take(len(quote or mark))
                 return True

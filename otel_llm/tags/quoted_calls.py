@@ -1,8 +1,7 @@
 """Calls with delimiters of their own around strings: `call:NAME{key:<|"|>text<|"|>,other:{n:1}}`.  Pure.
 
 Strings are raw: nothing in them is escaped. Keys are bare, and so is any other value. Some models write strings of JSON
-instead. A call is read argument by argument, strings as they come, other values at their end; see `python_calls.py`
-for when it is a call for sure, and what becomes of one that cannot be read.
+instead. A call is read argument by argument: see `keyed_arguments.py`.
 """
 
 from __future__ import annotations
@@ -13,9 +12,10 @@ import re
 from typing import Any
 
 from otel_llm.tags.brackets import MOST_HELD
-from otel_llm.tags.cursor import Cursor, Step, literal, one_of, peek, run, until, white
+from otel_llm.tags.cursor import Cursor, Step, literal, peek, run, until, white
 from otel_llm.tags.grammars import Context, Grammar, closer, tool_name
-from otel_llm.tags.json_text import in_string, string
+from otel_llm.tags.json_text import string
+from otel_llm.tags.keyed_arguments import KeyedArguments
 from otel_llm.tags.pieces import ParsedCall, PieceBuffer
 from otel_llm.tags.python_syntax import NotACall
 
@@ -25,8 +25,6 @@ _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _WORDS = {"true": True, "false": False, "null": None, "none": None}
 _DEEPEST = 100
 _LONGEST_BARE = 4096
-# As in `python_calls.py`.
-_LONG_STRING = 32
 
 
 def quoted_call(delimiters: tuple[str, str], *closers: str) -> Grammar:
@@ -57,8 +55,8 @@ def quoted_call(delimiters: tuple[str, str], *closers: str) -> Grammar:
     return read
 
 
-class _Arguments:
-    """Reads the arguments of one call, from its opening brace."""
+class _Arguments(KeyedArguments):
+    opening, assignment, closing, repeats = "{", ":", "}", True
 
     def __init__(
         self,
@@ -68,67 +66,15 @@ class _Arguments:
         delimiters: tuple[str, str],
         closers: tuple[str, ...],
     ) -> None:
-        self._cursor = cursor
-        self._out = out
-        self._call = call
+        super().__init__(cursor, out, call)
         self._delimiters = delimiters
         self._closers = closers
 
-    def _emit(self, text: str) -> None:
-        self._out.arguments(self._call, text)
-        if self._out.committed:
-            # What is emitted is not given back.
-            self._cursor.settle()
-
-    def read(self) -> Step[bool]:
-        """Returns whether it is a call. If not, nothing was emitted for good."""
-        cursor = self._cursor
-        yield from literal(cursor, "{")
-        separator = "{"
-        while True:
-            yield from white(cursor)
-            if (yield from literal(cursor, "}")):
-                break
-            fault = cursor.mark()
-            key = yield from self._key()
-            yield from white(cursor)
-            if not key or not (yield from literal(cursor, ":")):
-                return (yield from self._fails(fault))
-            yield from white(cursor)
-            self._emit(f"{separator}{json.dumps(key, ensure_ascii=False)}: ")
-            separator = ", "
-            fault = cursor.mark()
-            is_read = yield from self._value()
-            if is_read is None and self._out.committed:
-                self._out.end(self._call, complete=False)
-                return True
-            if not is_read:
-                return (yield from self._fails(fault))
-            yield from white(cursor)
-            mark = yield from one_of(cursor, (",", "}"))
-            if mark is None:
-                return (yield from self._fails(cursor.mark()))
-            self._out.commit()
-            cursor.settle()
-            if mark == "}":
-                break
-        self._emit("{}" if separator == "{" else "}")
-        self._out.end(self._call)
-        self._out.commit()
-        return True
-
-    def _fails(self, place: int) -> Step[bool]:
-        """The arguments cannot be read from `place` on: emit the rest of them as it is, up to a closing marker."""
-        cursor = self._cursor
-        if not self._out.committed:
-            return False
-        cursor.rewind(place)
-        cursor.settle()
-        self._call.well_formed = False
-        _, end = yield from until(cursor, self._closers, self._emit)
-        cursor.back(len(end or ""))
-        self._out.end(self._call, complete=end is not None)
-        return True
+    def _rest(self) -> Step[bool]:
+        """Up to a closing marker."""
+        _, end = yield from until(self._cursor, self._closers, self._emit)
+        self._cursor.back(len(end or ""))
+        return end is not None
 
     def _key(self) -> Step[str]:
         cursor = self._cursor
@@ -145,16 +91,7 @@ class _Arguments:
         cursor = self._cursor
         if (yield from literal(cursor, self._delimiters[0])):
             self._emit('"')
-            length = 0
-
-            def emit(piece: str) -> None:
-                nonlocal length
-                length += len(piece)
-                if length > _LONG_STRING:
-                    self._out.commit()
-                self._emit(in_string(piece))
-
-            if (yield from until(cursor, self._delimiters[1:], emit))[1] is None:
+            if (yield from until(cursor, self._delimiters[1:], self._string_writer()))[1] is None:
                 return None
             self._emit('"')
             return True

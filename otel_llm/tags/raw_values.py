@@ -182,7 +182,9 @@ class RawValue:
     @property
     def held(self) -> str:
         """What was fed and has not been emitted."""
-        return "".join(self._pieces) + self._held
+        if len(self._pieces) > 1:
+            self._pieces = ["".join(self._pieces)]
+        return (self._pieces[0] if self._pieces else "") + self._held
 
     def has_own_lines(self) -> bool:
         """Whether the value, as far as it came, is on lines of its own."""

@@ -6,6 +6,8 @@ The rules:
   families share a marker, what follows decides between them.
 - Markers that are only mentioned are text: in code (see `code_blocks.py`), in thoughts, and in a message that its
   header addresses to the user (see `marked_thoughts.py`). Fences that are never closed go on to the end of the text.
+  A call is mentioned in quotes, and in a sentence that shows it (see `shown_calls.py`).
+- Markup that holds no call is none of the content (see `empty_markup.py`).
 - Where the prompt opened the thoughts, the text begins inside of them. Only the caller can know; the scanner reports a
   closing mark without an opening one.
 - Calls without a marker: see `unmarked.py`.
@@ -20,39 +22,63 @@ The result does not depend on how the text is cut into chunks.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 
 from otel_llm.protocol.request import Tool
 from otel_llm.tags import unmarked
 from otel_llm.tags.code_blocks import code
 from otel_llm.tags.cursor import Cursor, Step, one_of, peek, white
+from otel_llm.tags.empty_markup import empty_markup
 from otel_llm.tags.grammars import Context
 from otel_llm.tags.marked_thoughts import MarkReader
-from otel_llm.tags.openings import LINE_TRIGGER, LINE_WORDS, START_WORDS, TRIGGER, WORDS, find_other, formats_of
-from otel_llm.tags.pieces import Piece, PieceBuffer
-from otel_llm.tags.thought_marks import TAIL
+from otel_llm.tags.openings import (
+    CALL_OPENERS,
+    LINE_TRIGGER,
+    LINE_WORDS,
+    START_WORDS,
+    TRIGGER,
+    WORDS,
+    find_other,
+    formats_of,
+)
+from otel_llm.tags.pieces import TAIL, Piece, PieceBuffer
+from otel_llm.tags.shown_calls import may_be_shown, shown_calls
 
 
 class Scanner:
     """Scans one text. `tools`: the declared tools by name, None if they are not known.
 
     `inside`: the closing marks of thoughts that the text begins inside of, if it has no opening mark itself.
+    `is_in_thoughts`, `is_in_line`: it reads calls in thoughts, or in a line behind text, for another scanner.
     """
 
     def __init__(
-        self, tools: Mapping[str, Tool] | None = None, inside: Sequence[str] = (), *, is_in_thoughts: bool = False
+        self,
+        tools: Mapping[str, Tool] | None = None,
+        inside: Sequence[str] = (),
+        *,
+        is_in_thoughts: bool = False,
+        is_in_line: bool = False,
     ) -> None:
         self._tools = tools
         self._inside = inside
         self._cursor = Cursor()
-        self._out = PieceBuffer(self._cursor)
+        self._out = PieceBuffer(self._cursor, tools)
         # Thoughts in thoughts would be read again and again.
         self._marks = MarkReader(self._cursor, self._out, self._is_calls, reads_sections=not is_in_thoughts)
         # Whether plain text needs no reading here.
         self._passes = False
-        # The last two plain chunks, for the end of the line before what comes.
-        self._before_last = self._last = ""
+        # The last plain chunks, none of them empty, for the end of the text before what comes.
+        self._recent: deque[str] = deque(maxlen=TAIL)
+        # Whether what comes behind a marker is being read, and whether the text ended while it was.
+        self._in_head = self._is_cut_in_head = False
+        # What stands before the first call decided already that it may be shown.
+        self._may_show = not is_in_line
         self._begin()
+        if is_in_line:
+            out = self._out
+            out.at_start = out.at_line_start = out.in_line_head = False
 
     @property
     def held(self) -> str:
@@ -86,13 +112,22 @@ class Scanner:
         """Calls begun so far."""
         return self._out.count
 
+    @property
+    def is_in_call(self) -> bool:
+        """Whether the text so far ends within a call, or within what may begin one."""
+        return self._in_head or self._out.is_open
+
+    def resume(self) -> None:
+        """What was flushed was not the end of the text: it goes on."""
+        self._out.resume_text()
+
     def is_plain(self, text: str) -> bool:
         """Whether `text`, as the next chunk, is plain text. If so, it counts as scanned and need not be fed.
 
         It must not be empty.
         """
         if self._passes and find_other(text) is None:
-            self._before_last, self._last = self._last, text
+            self._recent.append(text)
             return True
         return False
 
@@ -116,6 +151,7 @@ class Scanner:
     def flush(self) -> list[Piece]:
         """The text is over: the pieces that were held back. Then another text can be scanned."""
         self._note_plain()
+        self._is_cut_in_head = self._in_head and not self._out.committed
         self._cursor.ended = True
         for _ in self._steps:
             pass
@@ -124,15 +160,16 @@ class Scanner:
         return pieces
 
     def _note_plain(self) -> None:
-        if self._last:
-            self._out.tail = (self._out.tail + self._before_last + self._last)[-TAIL:]
-            self._before_last = self._last = ""
+        if self._recent:
+            self._out.tail = (self._out.tail + "".join(self._recent))[-TAIL:]
+            self._recent.clear()
 
     def _begin(self) -> None:
         self._cursor.begin()
         self._out.begin_text()
         self._marks.begin()
         self._passes = False
+        self._in_head = self._is_cut_in_head = False
         self._steps = self._scan()
         next(self._steps)
 
@@ -154,6 +191,8 @@ class Scanner:
             if place > cursor.position:
                 out.text(cursor.take(place - cursor.position))
             mark = cursor.text[cursor.position]
+            if mark == "<" and self._marks.passes_lone_mark():
+                continue
             if mark == "`" or (mark == "~" and out.at_line_start):
                 yield from code(cursor, out, self._tools, mark)
                 out.at_start = False
@@ -178,7 +217,10 @@ class Scanner:
             if match:
                 return match.end() - 1
         match = TRIGGER.search(text, position)
-        return match.end() - 1 if match else None
+        if match is None:
+            return None
+        # Its first character, or the one behind the white space of a line.
+        return match.start() if text[match.start()] != "\n" else match.end() - 1
 
     def _call(self, mark: str) -> Step[bool]:
         """Read a call, thoughts or an answer. False if none of these comes; what was read is then text."""
@@ -187,15 +229,22 @@ class Scanner:
         start = cursor.mark()
         words = START_WORDS if out.at_start else LINE_WORDS if at_line_start else WORDS
         if mark in words:
+            self._in_head = True
             opening = yield from one_of(cursor, words[mark])
+            self._in_head = False
             if opening is not None:
                 if (yield from self._marks.thoughts(opening)):
                     return True
-                if (yield from self._marked_call(opening)):
+                may_call = opening in CALL_OPENERS
+                if may_call and ((yield from self._shown_calls(start)) or (yield from self._marked_call(opening))):
                     return True
                 if (yield from self._marks.answer(opening)):
                     return True
+                if may_call and (yield from empty_markup(cursor, out, opening, is_cut=self._is_cut_in_head)):
+                    return True
             cursor.rewind(start)
+        if mark in "{[" and (yield from self._shown_calls(start)):
+            return True
         context = Context(self._tools)
         if mark == "{":
             return (yield from unmarked.json_call(cursor, out, context, at_line_start=at_line_start))
@@ -208,6 +257,12 @@ class Scanner:
 
     def _marked_call(self, opening: str) -> Step[bool]:
         """Read the call after an opening marker. False if none of its formats reads one."""
+        self._in_head = True
+        found = yield from self._read_format(opening)
+        self._in_head = False
+        return found
+
+    def _read_format(self, opening: str) -> Step[bool]:
         cursor, out = self._cursor, self._out
         place = cursor.mark()
         first: str | None = None
@@ -218,13 +273,19 @@ class Scanner:
                         yield from white(cursor)
                         first = yield from peek(cursor)
                         cursor.rewind(place)
-                    if first != entry.first:
+                    if not entry.may_begin(first):
                         continue
                 if (yield from entry.grammar(cursor, out, Context(self._tools, entry.name, opening))):
                     return True
                 out.discard()
                 cursor.rewind(place)
         return False
+
+    def _shown_calls(self, start: int) -> Step[bool]:
+        """Read calls that the text only shows as text, from where they begin. If there are none, read nothing."""
+        if not self._may_show or not may_be_shown(self._out.line_before):
+            return False
+        return (yield from shown_calls(self._cursor, self._out, Scanner(self._tools, is_in_line=True), start))
 
     def _is_calls(self, text: str) -> bool:
         """Whether a text in thoughts is calls and nothing else."""

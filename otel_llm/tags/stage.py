@@ -62,11 +62,14 @@ class Stage:
                 text = self._choices[index] = _ChoiceText(self._rewriter.begin(index, inside=self._inside))
             if server_calls is not None:
                 text.renumber(items_of(server_calls))
-            if finish_reason is not None:
-                parts = text.rewritten.feed(content or "")
-                parts += text.rewritten.flush()
+            if finish_reason:
+                parts = text.feed(content or "")
+                # Some servers name a reason in each chunk. One that did stop does so after a call.
+                if not (content and finish_reason == "stop" and text.rewritten.scanner.is_in_call):
+                    parts += text.rewritten.flush()
+                    text.is_over = True
+                    self._rewriter.thoughts.learn(text.rewritten.scanner, finish_reason)
                 text.put(chunk, delta, content, server_calls, parts)
-                self._rewriter.thoughts.learn(text.rewritten.scanner, finish_reason)
                 if text.has_calls:
                     _correct_finish_reason(choice)
             elif content and not text.is_plain(content):
@@ -183,8 +186,8 @@ class _ChoiceText:
         "_put_into",
         "_server_indexes",
         "call_of",
-        "feed",
         "has_calls",
+        "is_over",
         "is_plain",
         "last_chunk",
         "rewritten",
@@ -192,9 +195,10 @@ class _ChoiceText:
 
     def __init__(self, rewritten: RewrittenText) -> None:
         self.rewritten = rewritten
-        self.feed = rewritten.feed
         self.call_of = rewritten.call_of
         self.is_plain = rewritten.scanner.is_plain
+        self.is_over = False
+        """Whether a finish reason came."""
         self.has_calls = False
         """Whether real tool calls were made of it."""
         self._server_indexes: dict[int, int] = {}
@@ -202,6 +206,12 @@ class _ChoiceText:
         self._put_into: PutArguments
         self.last_chunk: Any = None
         """The last chunk that this choice's text was written to."""
+
+    def feed(self, content: str) -> list[Part]:
+        if self.is_over and content:
+            self.is_over = False
+            self.rewritten.scanner.resume()
+        return self.rewritten.feed(content)
 
     def put(self, chunk: Any, delta: Any, content: str | None, server_calls: Any, parts: Sequence[Part]) -> None:
         """Put what a content was rewritten to in its place."""

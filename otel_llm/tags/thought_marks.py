@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from otel_llm.tags.mentions import is_subject
+from otel_llm.tags.mentions import is_subject, leads_to_mark
 
 THOUGHT_MARKS = {
     "<think>": "</think>",  # Qwen3, DeepSeek R1, GLM, Nemotron and many others
@@ -54,6 +54,10 @@ THOUGHT_MARKS = {
 
 AT_START = frozenset({" to=self<|message|>", "Here are my reasoning steps:\n"})
 """Marks that count only at the start of a text."""
+
+
+DETAILS = ("<details", "</details>")
+"""Some front ends show thoughts in such an element; then its end is theirs."""
 
 
 class Answer(NamedTuple):
@@ -118,8 +122,9 @@ MOST_SUFFIX = 32
 
 NEAR = 400
 """How many characters behind a mark may have a say in whether it counts."""
-TAIL = 2
+ABOVE = 64
 """How many characters before it."""
+_BEFORE = 2
 _ABOUT = 32
 _QUOTES = frozenset("\"'“”‘’«»„‹›「」『』()[]{}*_`")
 _ENDS = frozenset(".!?…。！？")
@@ -145,11 +150,11 @@ def stops_of(closing: str) -> tuple[str, ...]:
 def opens(mark: str, before: str, after: str, *, begins_line: bool, ended: bool) -> bool | None:
     """Whether thoughts or an answer begin at an opening mark. None: more text decides.
 
-    `before`: the line before the mark, its last `TAIL` characters at least. `begins_line`: there is only white space in
+    `before`: the line before the mark, its last two characters at least. `begins_line`: there is only white space in
     it. `after`: the text behind the mark. `ended`: no more text comes.
     """
     closing = closing_of(mark) if mark.startswith(SUFFIXED) or mark in THOUGHT_MARKS else ""
-    before = before[-TAIL:]
+    before = before[-_BEFORE:]
     if before and before[-1] in _QUOTES:
         quoted = _is_in_quotes(closing, after, ended=ended)
         if quoted is not False:
@@ -166,9 +171,12 @@ def opens(mark: str, before: str, after: str, *, begins_line: bool, ended: bool)
     return _opens_in_line(closing, after, ended=ended)
 
 
-def closes(before: str, after: str, *, begins_line: bool, ended: bool) -> bool | None:
-    """Whether thoughts end at a closing mark without an opening one. None: more text decides. See `opens`."""
-    before = before[-TAIL:]
+def closes(above: str, before: str, after: str, *, begins_line: bool, ended: bool) -> bool | None:
+    """Whether thoughts end at a closing mark without an opening one. None: more text decides. See `opens`.
+
+    `above`: the text before the mark, its last `ABOVE` characters at least, with those of its line.
+    """
+    before = before[-_BEFORE:]
     if before and before[-1] in _QUOTES:
         if not after and not ended:
             return None
@@ -176,6 +184,11 @@ def closes(before: str, after: str, *, begins_line: bool, ended: bool) -> bool |
             return False
     said = before.rstrip()
     if begins_line:
+        above = above[-ABOVE:].rstrip()
+        if above and leads_to_mark(above):
+            sentence = _goes_on_below(after, ended=ended)
+            if sentence is not False:
+                return None if sentence is None else False
         return _closes_line(after, ended=ended)
     if not said or said == before or said[-1] in _STOP_SIGNS:
         return True
@@ -232,6 +245,19 @@ def _closes_line(after: str, *, ended: bool) -> bool | None:
     if not has_break and len(after) < _ABOUT and not ended:
         return None
     return not is_subject(line, of_cjk=True)
+
+
+def _goes_on_below(after: str, *, ended: bool) -> bool | None:
+    """Whether the sentence before a mark goes on in the line below it: `close it with ⏎ </think> ⏎ and answer`."""
+    line = after[:NEAR].lstrip(" \t\r")
+    if not line:
+        return False if ended or len(after) >= NEAR else None
+    below = line[1:].lstrip(" \t")
+    if line[0] != "\n":
+        return False
+    if not below:
+        return False if ended or len(after) >= NEAR else None
+    return below[0].islower()
 
 
 def _opens_in_line(closing: str, after: str, *, ended: bool) -> bool | None:

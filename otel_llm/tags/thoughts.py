@@ -30,8 +30,10 @@ from otel_llm.tags.mentions import (
     without_head,
 )
 from otel_llm.tags.thought_marks import (
+    ABOVE,
     AT_START,
     CLOSING_MARKS,
+    DETAILS,
     MOST_SUFFIX,
     NEAR,
     SUFFIXED,
@@ -106,6 +108,8 @@ class _Reader:
         self._mentioned = ("", 0)
         # Closing marks that do not come any more.
         self._over: set[str] = set()
+        # The open `<details>` elements, up to a place.
+        self._details = self._counted = 0
 
     @property
     def plain(self) -> str:
@@ -172,7 +176,8 @@ class _Reader:
         line = before if behind < start - len(before) else text[behind:start]
         after = text[end : end + NEAR]
         if not opening:
-            return closes(line, after, begins_line=not line.strip(), ended=True) is True
+            above = text[max(behind, start - ABOVE) : start]
+            return closes(above, line, after, begins_line=not line.strip(), ended=True) is True
         return opens(mark, line, after, begins_line=not line.strip(), ended=True) is True
 
     def _opening(self, start: int, end: int, mark: str) -> int:
@@ -182,7 +187,7 @@ class _Reader:
         if not self._counts(start, end, mark, opening=True) or self._is_subject(start, end, closing):
             self._mentioned = (closing, self._end_of_line(end))
             return end
-        words = (closing, *stops_of(closing))
+        words = (closing, *stops_of(closing), *([DETAILS[1]] if self._in_details(start) else []))
         backticks = BacktickCount()
         place = end
         while closing not in self._over:
@@ -206,6 +211,14 @@ class _Reader:
         # Thoughts that were not finished.
         self.thoughts.append(Thought(start, len(text), text[end:], mark))
         return len(text)
+
+    def _in_details(self, place: int) -> bool:
+        """Whether there is an open `<details>` element around `place`."""
+        opening, closing = DETAILS
+        before = self._text[self._counted : place]
+        self._details = max(self._details + before.count(opening) - before.count(closing), 0)
+        self._counted = place
+        return self._details > 0
 
     def _is_subject(self, start: int, end: int, closing: str) -> bool:
         """Whether the text is about an opening mark, or about it and its closing one."""

@@ -9,7 +9,7 @@ passed on as it comes, with all that is in it: a call quoted inside of data is n
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from otel_llm.protocol.json_values import strict_value
@@ -30,6 +30,11 @@ _STRING = re.compile(r'[^"\\\n]*')
 _BLANK = re.compile(r"[ \t]*")
 # An array that begins with one of these is data.
 _FIRST_OF_DATA = frozenset('"[-0123456789')
+# An object that holds an array of calls, as a message of the API does.
+_WRAPPER = "tool_calls"
+_WRAPPED = re.compile(rf'\{{\s*"{_WRAPPER}"\s*:\s*')
+_FIRST_KEYS = CALL_KEYS | {_WRAPPER}
+_AROUND_FUNCTION = frozenset({"function", "type", "id", "call_id", "index"})
 
 Calls = list[tuple[str, dict[str, Any]]]
 """Name and arguments of each call."""
@@ -48,9 +53,9 @@ def json_call(cursor: Cursor, out: PieceBuffer, context: Context, *, at_line_sta
     if not is_call or (context.tools is None and not at_line_start):
         yield from _pass_data(cursor, out)
         return True
-    text = yield from _held_calls(cursor, out, context, _call_in_object, depth=1, at_line_start=at_line_start)
+    text = yield from _held_calls(cursor, out, context, depth=1, at_line_start=at_line_start)
     if text is not None:
-        _emit_object(text, out, context)
+        _emit_calls(text, out, context)
         if context.tools is not None:
             yield from _more_objects(cursor, out, context)
     return True
@@ -71,9 +76,9 @@ def json_list(cursor: Cursor, out: PieceBuffer, context: Context, *, at_line_sta
     if not is_call or (context.tools is None and not at_line_start):
         yield from _pass_data(cursor, out, depth=2)
         return True
-    text = yield from _held_calls(cursor, out, context, _calls_in_array, depth=2, at_line_start=at_line_start)
+    text = yield from _held_calls(cursor, out, context, depth=2, at_line_start=at_line_start)
     if text is not None:
-        _emit_json(text, out, context, "xlam", json_array())
+        _emit_calls(text, out, context, "xlam")
     return True
 
 
@@ -101,8 +106,11 @@ def python_list(cursor: Cursor, out: PieceBuffer, context: Context, *, at_line_s
     return True
 
 
-def fenced_json(cursor: Cursor, out: PieceBuffer, context: Context, fence: str) -> Step[bool]:
-    """What is in a `json` fence, after its opening line: a call or an array of calls, and nothing else."""
+def fenced_json(cursor: Cursor, out: PieceBuffer, context: Context, fence: str, *, is_json: bool) -> Step[bool]:
+    """What is in a fence, after its opening line: a call or an array of calls, and nothing else.
+
+    `is_json`: whether the fence is one of any JSON, and not one of calls.
+    """
     yield from white(cursor)
     opening = cursor.kept
     is_array = yield from literal(cursor, "[")
@@ -113,12 +121,12 @@ def fenced_json(cursor: Cursor, out: PieceBuffer, context: Context, fence: str) 
     if (yield from balanced(cursor, JSON, depth=1 + is_array)) is None:
         return False
     text = cursor.kept[len(opening) :]
-    calls = _calls_in_array(text) if is_array else _call_in_object(text)
+    calls = _calls_in(text)
     yield from white(cursor)
     if not _are_declared(context, calls) or not (yield from literal(cursor, fence)):
         return False
     out.commit()
-    _emit_json(text, out, context, "xlam", json_array() if is_array else json_objects(), in_fence=True)
+    _emit_calls(text, out, context, "xlam", in_fence=is_json)
     return True
 
 
@@ -126,7 +134,6 @@ def _held_calls(
     cursor: Cursor,
     out: PieceBuffer,
     context: Context,
-    read: Callable[[str], Calls | None],
     *,
     depth: int,
     at_line_start: bool,
@@ -137,7 +144,7 @@ def _held_calls(
     """
     is_whole = (yield from balanced(cursor, JSON, depth)) is not None
     text = cursor.kept
-    if is_whole and (yield from _are_calls(cursor, context, read(text), at_line_start=at_line_start)):
+    if is_whole and (yield from _are_calls(cursor, context, _calls_in(text), at_line_start=at_line_start)):
         out.commit()
         return text
     out.commit_as_text()
@@ -162,17 +169,17 @@ def _more_objects(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[No
             return
         is_whole = is_call and (yield from balanced(cursor, JSON, depth=1)) is not None
         text = cursor.kept[len(separator) :]
-        if not is_whole or not _are_declared(context, _call_in_object(text)):
+        if not is_whole or not _are_declared(context, _calls_in(text)):
             out.commit_as_text()
             return
         cursor.settle()
-        _emit_object(text, out, context)
+        _emit_calls(text, out, context)
 
 
 def _begins_object_call(cursor: Cursor, context: Context) -> Step[bool | None]:
     """Read the beginning of an object, and leave it open. Returns whether it may be a call; None if it is no object."""
     first = _FIRST_KEY.match(cursor.text, cursor.position)
-    if first is not None and first["key"] not in CALL_KEYS:
+    if first is not None and first["key"] not in _FIRST_KEYS:
         cursor.take(first.end() - cursor.position)
         return False
     if not (yield from literal(cursor, "{")):
@@ -181,7 +188,7 @@ def _begins_object_call(cursor: Cursor, context: Context) -> Step[bool | None]:
     if not (yield from literal(cursor, '"')):
         return None
     key = yield from run(cursor, _KEY, 64)
-    if key not in CALL_KEYS:
+    if key not in _FIRST_KEYS:
         if not (yield from literal(cursor, '"')):
             return None
         yield from white(cursor)
@@ -192,7 +199,9 @@ def _begins_object_call(cursor: Cursor, context: Context) -> Step[bool | None]:
     if not (yield from literal(cursor, ":")):
         return None
     yield from white(cursor)
-    if key not in NAME_KEYS:
+    if key == _WRAPPER:
+        return (yield from peek(cursor)) == "["
+    if key not in NAME_KEYS or (key == "function" and (yield from peek(cursor)) == "{"):
         return True
     if not (yield from literal(cursor, '"')):
         return False
@@ -211,7 +220,7 @@ def _length_of_data(cursor: Cursor) -> int:
     if end < 0 or text[end - 1] != "}":
         return 0
     value = strict_value(text[start:end])
-    return end - start if isinstance(value, dict) and _call(value) is None else 0
+    return end - start if isinstance(value, dict) and _calls(value) is None else 0
 
 
 def _pass_data(cursor: Cursor, out: PieceBuffer, depth: int = 1) -> Step[bool]:
@@ -235,19 +244,26 @@ def _are_declared(context: Context, calls: Calls | None) -> bool:
     return bool(calls) and all(context.may_be_tool(name) for name, _ in calls or ())
 
 
-def _call_in_object(text: str) -> Calls | None:
-    call = _call(strict_value(text))
-    return None if call is None else [call]
+def _calls_in(text: str) -> Calls | None:
+    return _calls(strict_value(text))
 
 
-def _calls_in_array(text: str) -> Calls | None:
-    value = strict_value(text)
-    calls = [_call(element) for element in value] if isinstance(value, list) else [None]
-    return None if None in calls else [call for call in calls if call is not None]
+def _calls(value: Any) -> Calls | None:
+    """The calls that a value consists of: one, an array of them, or an object that holds such an array."""
+    if isinstance(value, Mapping) and value.keys() == {_WRAPPER}:
+        value = value[_WRAPPER]
+        value = value if isinstance(value, list) else []
+    found = [_call(element) for element in (value if isinstance(value, list) else [value])]
+    return None if None in found else [call for call in found if call is not None]
 
 
 def _call(value: Any) -> tuple[str, dict[str, Any]] | None:
     """Name and arguments of an object that has exactly the keys of a call."""
+    if isinstance(value, Mapping) and isinstance(value.get("function"), Mapping) and value.keys() <= _AROUND_FUNCTION:
+        # The shape of the API. With `parameters` it declares a tool.
+        value = value["function"]
+        if "arguments" not in value:
+            return None
     if not isinstance(value, Mapping) or not value.keys() <= CALL_KEYS:
         return None
     names = [value[key] for key in value if key in NAME_KEYS]
@@ -258,8 +274,15 @@ def _call(value: Any) -> tuple[str, dict[str, Any]] | None:
     return (names[0], arguments) if isinstance(arguments, dict) else None
 
 
-def _emit_object(text: str, out: PieceBuffer, context: Context) -> None:
-    _emit_json(text, out, context, "llama3_json" if '"parameters"' in text else "bare_json", json_objects())
+def _emit_calls(
+    text: str, out: PieceBuffer, context: Context, format_name: str = "", *, in_fence: bool = False
+) -> None:
+    """Emit the calls in an object or an array."""
+    format_name = format_name or ("llama3_json" if '"parameters"' in text else "bare_json")
+    if wrapped := _WRAPPED.match(text):
+        text = text[wrapped.end() : -1]
+    grammar = json_array() if text[:1] == "[" else json_objects()
+    _emit_json(text, out, context, format_name, grammar, in_fence=in_fence)
 
 
 def _emit_json(
@@ -269,7 +292,7 @@ def _emit_json(
     held = Cursor()
     held.feed(text)
     held.ended = True
-    inner = PieceBuffer(held)
+    inner = PieceBuffer(held, context.tools)
     inner.count = out.count
     for _ in grammar(held, inner, _with_format(context, format_name)):
         pass

@@ -3,7 +3,8 @@
 Raw text has no escape for its own tags. What decides:
 
 - A closing tag right before another element of the call, or at the end of the text, ends the value. If that is the end
-  of the call, with something else behind it than its block has, both may be part of the value.
+  of the call, with something else behind it than its block has, both may be part of the value. So it is with the head
+  of a parameter that is not the next one for sure.
 - Tags in pairs (`<parameter ...>...</parameter>`) may be part of the value. Then one more closing tag comes before the
   next element.
 - If the closing tag is missing, the value ends where the next parameter begins, or at the end of the call if that is
@@ -24,7 +25,8 @@ from otel_llm.tags.cursor import Cursor, Step, one_of, until, white
 
 # What may follow on a value: an element of the call, nothing because the text ends, or something else. In doubt: the
 # end of the call, with something else behind it than its block has.
-Next = Literal["element", "end", "doubt", "other"]
+# `key`: the head of a parameter that the call has already or should not have.
+Next = Literal["element", "end", "doubt", "key", "other"]
 _FARTHEST = 65_536
 
 
@@ -84,6 +86,8 @@ class ValueEnd:
         self._words = tags.words
         # Tags in the value whose partner has not come.
         self._open = 0
+        # The same for those that are counted only in doubt.
+        self._uncounted = 0
         self.has_tag = True
 
     def read(self, cursor: Cursor) -> Step[bool]:
@@ -105,7 +109,7 @@ class ValueEnd:
             key: str | None = None
             follows: Next = "other"
             if mark == tags.end:
-                follows = yield from self._next(cursor)
+                follows = yield from self._next(cursor, in_value=self._uncounted > 0)
                 if follows in {"element", "end"} and not self._open:
                     cursor.settle()
                     return True
@@ -125,7 +129,7 @@ class ValueEnd:
             cursor.rewind(start)
             cursor.take(len(mark))
             if may_end:
-                is_end = yield from self._ends(cursor, opened, key, may_be_doubtful=follows != "doubt")
+                is_end = yield from self._ends(cursor, opened, key, follows)
                 if is_end is None:
                     cursor.rewind(start)
                     cursor.take(len(mark))
@@ -136,11 +140,17 @@ class ValueEnd:
                     return True
                 else:
                     opened = 0
+            if mark == tags.end:
+                self._uncounted = max(self._uncounted - 1, 0)
+            self._uncounted += mark in tags.pair_open and mark not in tags.nestable
             self._open = opened if mark not in tags.pair_open or mark in tags.nestable else self._open
             feed(cursor.settle())
 
-    def _next(self, cursor: Cursor) -> Step[Next]:
-        """What comes next, which is left unread. A closing tag that is written twice counts once."""
+    def _next(self, cursor: Cursor, *, in_value: bool = False) -> Step[Next]:
+        """What comes next, which is left unread. A closing tag that is written twice counts once.
+
+        `in_value`: a parameter that comes next may be part of the value.
+        """
         tags = self._tags
         place = cursor.mark()
         yield from white(cursor)
@@ -153,6 +163,8 @@ class ValueEnd:
             yield from white(cursor)
             if (yield from one_of(cursor, tags.elements)) is None and not self._is_over(cursor):
                 found = "doubt"
+        elif word == tags.key and ((yield from self._next_key(cursor)) is None or in_value):
+            found = "key"
         elif word is None and self._is_over(cursor):
             found = "end"
         cursor.rewind(place)
@@ -163,16 +175,16 @@ class ValueEnd:
         rest = cursor.text[cursor.position :]
         return cursor.ended and any(element.startswith(rest) for element in self._tags.elements)
 
-    def _ends(self, cursor: Cursor, opened: int, key: str | None, *, may_be_doubtful: bool) -> Step[bool | None]:
+    def _ends(self, cursor: Cursor, opened: int, key: str | None, follows: Next) -> Step[bool | None]:
         """Look ahead from a tag at which the value may end. `opened`: tags before here whose partner has not come.
+        `follows`: what comes after the tag.
 
-        False if a closing tag without a partner comes before another element, which `may_be_doubtful`: the value goes
-        on to there. What is before that tag is then read. None if the tag begins a parameter, `key`, that comes again:
-        it is text.
+        False if a closing tag without a partner comes before another element: the value goes on to there. What is
+        before that tag is then read. None if the tag begins a parameter, `key`, that comes again: it is text.
         """
         tags = self._tags
         own_lines = self._has_own_lines()
-        shows = {"element", "end", "doubt"} if may_be_doubtful else {"element", "end"}
+        shows = {"element", "end"} if follows in {"doubt", "key"} else {"element", "end", "doubt", "key"}
         left = min(_FARTHEST, cursor.lookahead)
         while left > 0:
             text, word = yield from until(cursor, self._words, most=left)
@@ -183,6 +195,8 @@ class ValueEnd:
                 break
             if word in tags.call_ends:
                 key = None
+                if follows == "key" and not opened and (yield from self._next(cursor)) in {"element", "end"}:
+                    return True
             if word in tags.pair_open:
                 opened += not own_lines or text.endswith("\n")
             if word not in {tags.end, tags.key} or (word == tags.end and opened):

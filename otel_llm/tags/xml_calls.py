@@ -2,8 +2,8 @@
 
 The arguments are emitted as JSON, parameter by parameter as the text comes. Raw text has no escape for its own tags:
 see `value_ends.py` for where it ends. A key without a value is markup. A call ends at its closing tag, at that of the
-block, or where something other than a parameter follows. It is cut off only if the text ends first. It counts from its
-first value on, or from its end if it has none.
+block, or where no other tag of it follows; up to a limit, other text between its tags is dropped. It is cut off only if
+the text ends first. It counts from its first value on, or from its end if it has none.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from otel_llm.protocol.fields import field
-from otel_llm.tags.cursor import Cursor, Step, literal, one_of, peek, until, white
+from otel_llm.tags.cursor import Cursor, Step, literal, one_of, peek, run, until, white
 from otel_llm.tags.grammars import Context, Grammar, closer, end_json_call, ends_within, tool_name
 from otel_llm.tags.json_text import End, container
 from otel_llm.tags.pieces import ParsedCall, PieceBuffer
@@ -27,6 +27,9 @@ _LONGEST_KEY = 256
 # Most text in a call that belongs to no parameter.
 _MOST_JUNK = 1024
 _KEY = re.compile(r"[^\s<>\"']+")
+_BARE_KEY = re.compile(r"[^\s<>\"'=/]*")
+_QUOTES = ('"', "'")
+_ATTRIBUTE = re.compile(r"\b(string|type)\s*=\s*[\"']?(\w+)")
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Tags:
     """The tags of one family of models.
 
     A call is [`call_open`] NAME [`name_end`] parameters `closers`. A parameter is `key` KEY `key_end` `value` VALUE
-    `value_end`; `value` is empty if the value follows `key_end` directly.
+    `value_end`; `value` is empty if the value follows `key_end` directly. With `attributes`, there is no `key_end`.
     """
 
     key: str
@@ -42,7 +45,7 @@ class Tags:
     value_end: str
     value: str = ""
     attributes: bool = False
-    """Attributes may come between `key_end` and `value`. Otherwise only white space may."""
+    """Attributes may come between KEY and `value`. Otherwise only white space may."""
     call_open: Sequence[str] = ()
     """One of these comes before the name; none if the marker is all that comes before it."""
     name_end: Sequence[str] = ()
@@ -67,6 +70,10 @@ class Tags:
     """Makes the tool's name of what stands in its place."""
     json_body: bool = False
     """One JSON object may come in place of the parameters."""
+    quotable: bool = False
+    """The names of tools and parameters may stand in quotes, double or single: `name="x"`, `name='x'`, `name=x`."""
+    declared: bool = False
+    """The name must be that of a declared tool, if the tools are known."""
     unmistakable: bool = False
     """The tags are control tokens: a call with other text in place of parameters is still one."""
 
@@ -163,8 +170,11 @@ def _head(cursor: Cursor, context: Context, tags: Tags, *, first: bool) -> Step[
         and (yield from one_of(cursor, tags.call_open)) is None
     ):
         return None
+    quote = (yield from one_of(cursor, _QUOTES)) if tags.quotable else None
     name = tags.name_of((yield from tool_name(cursor)))
-    if not name:
+    if not name or not (yield from literal(cursor, quote or "")):
+        return None
+    if tags.declared and not context.may_be_tool(name):
         return None
     yield from white(cursor)
     if tags.name_end:
@@ -211,8 +221,11 @@ def _is_cut(cursor: Cursor, tags: Tags) -> bool:
 
 def _key(cursor: Cursor, tags: Tags) -> Step[_Key | None]:
     """Read the head of a parameter after its first tag. None if it is none, or if the text ends in it."""
+    quote = (yield from one_of(cursor, _QUOTES)) if tags.quotable else None
+    if quote or tags.attributes:
+        return (yield from _quotable_key(cursor, tags, quote))
     others = (tags.key, tags.value_end, *tags.ends)
-    stops = (tags.key_end, "<", "\n") if not tags.value or tags.attributes else (tags.key_end, tags.value, "<", *others)
+    stops = (tags.key_end, tags.value, "<", *others) if tags.value else (tags.key_end, "<", "\n")
     name, end = yield from until(cursor, stops, most=_LONGEST_KEY)
     name = name.strip()
     if end is None or (end in {"<", "\n"} and end != tags.key_end):
@@ -222,11 +235,6 @@ def _key(cursor: Cursor, tags: Tags) -> Step[_Key | None]:
     if end in others:
         cursor.back(len(end))
         return _Key(name, "", False)
-    if tags.attributes:
-        attributes, end = yield from until(cursor, (tags.value, "<"), most=_LONGEST_KEY)
-        if end == "<":
-            cursor.back(1)
-        return None if end is None else _Key(name, attributes, end == tags.value)
     place = cursor.mark()
     yield from white(cursor)
     has_value = yield from literal(cursor, tags.value)
@@ -235,6 +243,24 @@ def _key(cursor: Cursor, tags: Tags) -> Step[_Key | None]:
             return None
         cursor.rewind(place)
     return _Key(name, "", has_value)
+
+
+def _quotable_key(cursor: Cursor, tags: Tags, quote: str | None) -> Step[_Key | None]:
+    """Read the head of a parameter whose name may stand in quotes, the first of which was read."""
+    if quote:
+        name, end = yield from until(cursor, (quote, "<", "\n"), most=_LONGEST_KEY)
+        if end != quote:
+            return None
+    else:
+        name = yield from run(cursor, _BARE_KEY, _LONGEST_KEY)
+    if not name:
+        return None
+    if not tags.attributes:
+        return _Key(name.strip(), "", True) if (yield from literal(cursor, tags.key_end)) else None
+    attributes, end = yield from until(cursor, (tags.value, "<"), most=_LONGEST_KEY)
+    if end == "<":
+        cursor.back(1)
+    return None if end is None else _Key(name.strip(), attributes, end == tags.value)
 
 
 class _Parameters:
@@ -327,10 +353,18 @@ class _Parameters:
         """
         tags = self._tags
         words = (tags.key, tags.value_end, *tags.ends)
+        others = self._value_tags.elements
         while True:
             before = cursor.mark()
             yield from white(cursor)
             word = yield from one_of(cursor, words)
+            if word is None and (yield from peek(cursor)):
+                # Other text between two tags of the call.
+                place = cursor.mark()
+                word = (yield from until(cursor, (*words, *others), most=_MOST_JUNK))[1]
+                if word not in words:
+                    cursor.rewind(place)
+                    word = None
             if word in tags.ends:
                 cursor.settle()
                 return None, word or ""
@@ -351,10 +385,8 @@ class _Parameters:
                 return key, ""
 
     def _types(self, key: str, attributes: str) -> Types | None:
-        if 'string="true"' in attributes or 'type="string"' in attributes:
-            return STRING
-        if 'string="false"' in attributes or 'type="' in attributes:
-            return NO_STRING
+        if attribute := _ATTRIBUTE.search(attributes):
+            return STRING if attribute.groups() in {("string", "true"), ("type", "string")} else NO_STRING
         return parameter_types(self._context.tools, self._call.name or "", key)
 
     def _emit(self, text: str) -> None:

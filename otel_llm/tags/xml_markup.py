@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from otel_llm.tags.cursor import Cursor, Step, literal, run
-from otel_llm.tags.grammars import Context, Grammar, first_of, name_before
+from otel_llm.tags.grammars import Context, Grammar, first_of, name_before, not_indented
 from otel_llm.tags.messages import message_of_calls, recipient, undoubled
 from otel_llm.tags.named_markup import functions_name
 from otel_llm.tags.pieces import PieceBuffer
@@ -31,6 +31,7 @@ FUNCTION = Tags(
     call_open=("<function=",),
     name_end=(">",),
     closers=("</function>",),
+    quotable=True,
 )
 OWN_LINES = replace(FUNCTION, own_lines=True, block_closers=("</tool_call>",))
 QWEN3_CODER = xml_parameters(OWN_LINES)
@@ -44,15 +45,16 @@ def _name_of_tag(tag: str) -> str:
 
 NAMED_TAG = replace(OWN_LINES, call_open=("<",), name_of=_name_of_tag)
 INVOKE = Tags(
-    key='<parameter name="',
-    key_end='"',
+    key="<parameter name=",
+    key_end="",
     value=">",
     attributes=True,
     value_end="</parameter>",
-    call_open=('<invoke name="',),
-    name_end=('">',),
-    empty_end=('"/>', '" />'),
+    call_open=("<invoke name=",),
+    name_end=(">",),
+    empty_end=("/>",),
     closers=("</invoke>",),
+    quotable=True,
     json_body=True,
 )
 
@@ -73,6 +75,16 @@ def invoke(prefix: str, *ends: str, **more: Any) -> Grammar:
         **more,
     )
     return xml_parameters(tags)
+
+
+LONE_INVOKE = not_indented(
+    invoke(
+        "",
+        *("</minimax:tool_call>", "</dots_function_call>", "</function_calls>", "</tool_calls>"),
+        marker_opens_call=True,
+        declared=True,
+    )
+)
 
 
 @lru_cache(maxsize=16)
@@ -100,11 +112,11 @@ def hunyuan_suffixed(cursor: Cursor, out: PieceBuffer, context: Context) -> Step
     return (yield from hunyuan(f":{suffix}")(cursor, out, context))
 
 
-STEP3_INVOKE = '<steptml:invoke name="'
+STEP3_INVOKE = "<steptml:invoke name="
 _STEP3_END = "<｜tool_call_end｜>"
 STEP3 = replace(
     INVOKE,
-    key='<steptml:parameter name="',
+    key="<steptml:parameter name=",
     value_end="</steptml:parameter>",
     call_open=tuple(
         f"{begin}{kind}{line}{STEP3_INVOKE}"
@@ -127,10 +139,11 @@ _MUSE_BLOCK = ("<atem:function_calls>", "</atem:function_calls>")
 MUSE_MESSAGE = name_before(f"<|message|>{_MUSE_BLOCK[0]}", MUSE, recipient)
 MUSE_ANSWER = message_of_calls(_MUSE_BLOCK, re.compile(r'<atem:invoke name="([^"<>]*)"'), MUSE)
 BEAM = Tags(
-    key='<rfl:parameter name="',
-    key_end='"',
+    key="<rfl:parameter name=",
+    key_end="",
     value=">",
     attributes=True,
+    quotable=True,
     value_end="</rfl:parameter>",
     closers=("<|call|>", "<|end|>"),
     trimmed=True,
@@ -152,12 +165,13 @@ K2_HORIZON = Tags(
     block_closers=("</ifm|tool_calls>",),
 )
 MINICPM = Tags(
-    key='<param name="',
-    key_end='"',
+    key="<param name=",
+    key_end="",
     value=">",
     attributes=True,
+    quotable=True,
     value_end="</param>",
-    name_end=('">',),
+    name_end=(">",),
     closers=("</function>",),
     html_escaped=True,
     cdata=True,

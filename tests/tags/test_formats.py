@@ -55,7 +55,7 @@ def calls_in_deltas(chunks: Sequence[str], tools: Any) -> list[Call]:
 
 
 # In a value, only the end of the text decides whether the tag that closes this one is part of the value.
-OPENED_IN_VALUES = ("<parameter=city>", '<parameter name="city">')
+OPENED_IN_VALUES = ("<parameter=city>", '<parameter name="city">', '<parameter name=\\"city\\">')
 # Text between the calls of a response, besides white space, that belongs to none of them.
 BETWEEN = ("</think>", "<|start|>assistant")
 # The first message begins with the response.

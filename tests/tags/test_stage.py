@@ -267,6 +267,39 @@ async def test_text_in_the_chunk_that_finishes(instrument: Callable[..., Seen], 
     assert reasons(chunks) == ["tool_calls"]
 
 
+@pytest.mark.parametrize("size", [1, 2, 7, 20, 1000])
+@pytest.mark.parametrize("reason", ["stop", ""])
+@pytest.mark.parametrize("target", ["openai", "ojlk,dfsd"])
+async def test_a_finish_reason_in_every_chunk(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect, size: int, reason: str, target: str
+) -> None:
+    instrument(tool_call_tags=target)
+    steps = streamed(f"{TEXT}So {TEXT}", size)
+    for step in steps[:-1]:
+        step["choices"][0]["finish_reason"] = reason
+    chunks = await read_all(connect(serve(*steps)))
+    if target == "openai":
+        assert calls_by_index(chunks) == {0: ("add_task", ARGUMENTS), 1: ("add_task", ARGUMENTS)}
+        assert text_in(chunks).split() == ["Sure.", "So", "Sure."]
+        assert reasons(chunks)[-1] == "tool_calls"
+    else:
+        assert text_in(chunks) == f"Sure.\n<ojlk>{BODY}</dfsd>\nSo Sure.\n<ojlk>{BODY}</dfsd>\n"
+
+
+async def test_a_stream_that_stops_within_a_call(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect
+) -> None:
+    instrument(tool_call_tags="openai")
+    last = says(TEXT[9:-20])
+    last["choices"][0]["finish_reason"] = "stop"
+    chunks = await read_all(connect(serve(says(TEXT[:9]), last)))
+    name, arguments = calls_by_index(chunks)[0]
+    assert (name, ARGUMENTS.startswith(arguments)) == ("add_task", True)
+    last = says("<tool_c")
+    last["choices"][0]["finish_reason"] = "stop"
+    assert text_in(await read_all(connect(serve(says("so "), last)))) == "so <tool_c"
+
+
 async def test_a_call_that_is_cut_off(instrument: Callable[..., Seen], serve: Serve, connect: Connect) -> None:
     seen = instrument(tool_call_tags="openai")
     chunks = await read_all(connect(serve(*streamed(TEXT[:60], 4, reason="length"))))

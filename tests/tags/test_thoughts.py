@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from otel_llm.tags.scanner import Scanner
 from otel_llm.tags.thought_marks import THOUGHT_MARKS
 from otel_llm.tags.thoughts import may_hold_thoughts, read_layout
 
@@ -124,3 +125,47 @@ def test_the_layout_of_any_text(pieces: list[str]) -> None:
     assert all(thought.inner in text[thought.start : thought.end] for thought in layout.thoughts)
     # In lines of their own, so that no other text hides them.
     assert bool(read_layout(f"<think>\nhm\n</think>\n{text}").thoughts)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Close with\n</think>\non its own line.",
+        "End your thoughts with the tag:\n</think>\nand go on.",
+        "Between <think> and\n</think>\nstand the thoughts.",
+        "First the thoughts,\n</think>\nthen the answer.",
+    ],
+)
+def test_a_closing_mark_on_its_own_line_in_a_sentence_is_mentioned(text: str) -> None:
+    assert parts(text) == ([], text)
+    for chunks in ([text], [*text]):
+        scanner = Scanner()
+        for chunk in chunks:
+            scanner.feed(chunk)
+        scanner.flush()
+        assert scanner.lone_closing is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I have to\n</think>\n\nThe answer",
+        "I have to\n</think>\nThe answer",
+        "It is:\n</think>\n42",
+        "so,\n</think>\n\nyes",
+    ],
+)
+def test_a_closing_mark_behind_thoughts_that_were_cut_short(text: str) -> None:
+    assert len(parts(text)[0]) == 1
+    for chunks in ([text], [*text]):
+        scanner = Scanner()
+        for chunk in chunks:
+            scanner.feed(chunk)
+        scanner.flush()
+        assert scanner.lone_closing == "</think>"
+
+
+def test_details_end_thoughts_that_are_not_closed() -> None:
+    text = "<details><summary>x</summary>\n<think>\nhm\n</details>\nThe answer"
+    assert parts(text) == (["\nhm\n"], "<details><summary>x</summary>\n\n</details>\nThe answer")
+    assert parts(f"<details></details>\n{text[9:]}")[0] == ["\nhm\n</details>\nThe answer"]

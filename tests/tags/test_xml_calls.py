@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from otel_llm.tags.declared import declared_tools
 from otel_llm.tags.raw_values import schema_types
+from otel_llm.tags.scanner import Scanner
 from tests.helpers.scanned import scan
 
 NS = "]<]minimax[>["
@@ -295,7 +297,8 @@ M3_TOOLS = [
     [
         ([element("tags", "1"), element("tags", "2")], {"tags": [1, 2]}),
         ([element("place", element("x", "1"), element("x", "b"))], {"place": {"x": [1, "b"]}}),
-        ([element("mode", "a"), element("mode", "b")], {"mode": "b"}),
+        # The first was emitted as it came.
+        ([element("mode", "a"), element("mode", "b")], {"mode": "a"}),
         ([element("maybe", "none")], {"maybe": "none"}),
         ([element("maybe", "null")], {"maybe": None}),
         ([element("mode", "null")], {"mode": "null"}),
@@ -305,7 +308,17 @@ M3_TOOLS = [
         # A closing tag that is missing, or that of another element.
         ([f"{NS}<mode>a", element("maybe", "b")], {"mode": "a", "maybe": "b"}),
         ([element("mode", "a"), f"{NS}<maybe>b"], {"mode": "a", "maybe": "b"}),
-        ([f"{NS}<mode>a{NS}</moed>", element("maybe", "b")], {"maybe": "b"}),
+        ([f"{NS}<mode>a{NS}</moed>", element("maybe", "b")], {"mode": "a", "maybe": "b"}),
+        ([f"{NS}<tags>1{NS}</tag>", element("mode", "b")], {"mode": "b"}),
+        (
+            [element("maybe", "b"), element("mode", "a", element("b", "hi"), "c"), element("x", "1")],
+            {"maybe": "b", "mode": f"a{element('b', 'hi')}c", "x": 1},
+        ),
+        (
+            [element("mode", "a"), element("tags", "1"), element("maybe", "b"), element("tags", "2")],
+            {"mode": "a", "tags": [1, 2], "maybe": "b"},
+        ),
+        ([element("mode", "")], {"mode": ""}),
         ([element("place", f"{NS}<zip>0150"), element("mode", "a")], {"place": {"zip": "0150"}, "mode": "a"}),
         ([f"{NS}</lost>", element("mode", "a")], {"mode": "a"}),
     ],
@@ -315,8 +328,41 @@ def test_elements_of_minimax_m3(elements: list[str], wanted: dict[str, Any]) -> 
 
 
 def test_a_call_of_minimax_m3_with_nothing_to_read_is_text() -> None:
-    text = m3(f"{NS}<mode>a{NS}</moed>")
+    text = m3(f"{NS}<tags>1{NS}</tag>")
     check(text, [], text, tools=M3_TOOLS)
+
+
+def test_the_first_arguments_of_minimax_m3_are_emitted_as_they_come() -> None:
+    before, behind = m3(element("maybe", "x"), element("mode", "word " * 100)).split("word " * 100)
+    scanner = Scanner(declared_tools(M3_TOOLS))
+    assert '"maybe": "x"' in "".join(piece.text for piece in scanner.feed(before) if piece.kind == "arguments")
+    for _ in range(100):
+        pieces = scanner.feed("word ")
+        assert [piece.text for piece in pieces if piece.kind == "arguments"] == ["word "]
+    assert any(piece.kind == "end" for piece in scanner.feed(behind))
+
+
+@pytest.mark.parametrize("length", range(1, 60))
+def test_the_rest_of_a_call_of_minimax_m3_that_is_cut_off_is_not_lost(length: int) -> None:
+    elements = element("mode", "a"), element("place", element("zip", "0150"), element("x", "word"))
+    text = m3(*elements)[: -len(f"{NS}</invoke>{NS}</tool_call>") - length]
+    whole = scan(text, M3_TOOLS)
+    assert not whole.calls[0].complete
+    assert ("0150" in text) == ("0150" in whole.calls[0].arguments)
+    assert ("wor" in text) == ("wor" in whole.calls[0].arguments)
+    assert "min" not in whole.calls[0].arguments
+    assert scan([*text], M3_TOOLS) == whole
+
+
+@pytest.mark.parametrize("length", range(1, 12))
+def test_a_call_of_minimax_m3_that_is_cut_off(length: int) -> None:
+    text = m3(element("mode", "a"), element("maybe", "word"))[: -len(f"{NS}</invoke>{NS}</tool_call>") - length]
+    whole = scan(text, M3_TOOLS)
+    assert [(call.name, call.complete) for call in whole.calls] == [("f", False)]
+    assert '{"mode": "a"'.startswith(whole.calls[0].arguments[:12])
+    assert NS[:2] not in whole.calls[0].arguments
+    assert whole.text == ""
+    assert scan([*text], M3_TOOLS) == whole
 
 
 # -- families --

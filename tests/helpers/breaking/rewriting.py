@@ -111,12 +111,28 @@ BROKEN_TEXTS = {
     "a comma too many": '<tool_call>{"name": "add_task", "arguments": {"title": "x",}, }</tool_call>',
     "a word that is cut": """[TOOL_CALLS]add_task{'a': Tru""",
     "tags within tags": "<tool_call><function=add_task><parameter=a><parameter=b></parameter></function></tool_call>",
+    "shown in quotes": f'It wrote "{HERMES}" to me.',
+    "shown in a sentence": f"For example, {HERMES} calls it. </think> ends thoughts.",
+    "an empty block": "Done.\n<tool_calls>[]</tool_calls>\nClose it with\n</think>\nand go on.",
+    "a call that does not begin": "Sure.\n<tool_call>",
+    "a namespace": '{"name": "functions.add_task", "arguments": {"title": "x"}}',
+    "elements": f'{MINIMAX}<tool_call>{MINIMAX}<invoke name="add_task">{MINIMAX}<count>3{MINIMAX}</count>'
+    f"{MINIMAX}<title>a {MINIMAX}<b>x{MINIMAX}</b> y{MINIMAX}</title>{MINIMAX}<z>{MINIMAX}<x>1{MINIMAX}</x",
 }
 
 
 def spoken(said: str, size: int = 5) -> list[Any]:
     pieces = [says(said[start : start + size]) for start in range(0, len(said), size)]
     return [*pieces, ends("stop"), DONE]
+
+
+def stopping_always(run: Run) -> None:
+    """A server that names a finish reason in each chunk."""
+    steps = spoken(f"Sure. {HERMES} and {HERMES}")
+    for step in steps[:-2]:
+        step["choices"][0]["finish_reason"] = "stop"
+    run.answer(steps)
+    run.see_all(streamed(run, tools=TOOLS))
 
 
 def saying(said: str, size: int = 5) -> Callable[[Run], None]:
@@ -374,5 +390,6 @@ SCENARIOS = [
     *(rewriting(name, saying(f"Sure.\n{said}")) for name, said in BROKEN_TEXTS.items()),
     *(rewriting(name, saying(f"Sure.\n{family.write([CALL])}\nDone.", 16)) for name, family in FAMILIES.items()),
     *(Scenario(f"written, {name}", saying(f"Sure.\n{said}")) for name, said in WRITTEN.items()),
+    rewriting("a reason in each chunk", stopping_always),
     Scenario("written, a long text", saying("a <b " * 10_000, 20_000)),
 ]
