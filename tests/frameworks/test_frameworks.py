@@ -150,3 +150,12 @@ def test_litellm(both: Callable[..., tuple[Run, Run, list[Any]]], way: str) -> N
     bare, watched, asked = both("litellm_loop.py", CHAT, way)
     assert bare.told[-1] == {"answer": "It is done.", "tasks": ["buy milk"]}
     assert_a_conversation(watched, asked)
+
+
+@needs("langgraph")
+@pytest.mark.parametrize("way", ["sync", "async"])
+def test_langgraph(both: Callable[..., tuple[Run, Run, list[Any]]], way: str) -> None:
+    bare, watched, asked = both("langgraph_graph.py", CHAT, way)
+    assert bare.told[-1] == {"answer": "It is done.", "tasks": ["buy milk"]}
+    assert_a_conversation(watched, asked)
+    assert [watched.above(span) for span in watched.spans] == [["app"]] * 2

@@ -59,10 +59,23 @@ class Collector:
 
 @dataclass
 class Run:
-    """What an application told on its standard output, a JSON value a line, and the spans it sent, oldest first."""
+    """What an application told on its standard output, a JSON value a line, and the spans it sent, oldest first.
+
+    `spans` are otel-llm's, `others` those of the framework and of the application itself.
+    """
 
     told: list[Any]
     spans: list[Any] = field(default_factory=list)
+    others: list[Any] = field(default_factory=list)
+
+    def above(self, span: Any) -> list[str]:
+        """The names of the spans around `span`, innermost first."""
+        by_id = {other.span_id: other for other in [*self.spans, *self.others]}
+        names = []
+        while span.parent_span_id:
+            span = by_id[span.parent_span_id]
+            names.append(span.name)
+        return names
 
     def events(self, position: int) -> list[str]:
         return [event.name for event in self.spans[position].events]
@@ -99,8 +112,9 @@ def run_instrumented(app: str, *arguments: str) -> Run:
             "OTEL_LOGS_EXPORTER": "none",
         }
         told = _run([*command, *arguments], settings)
+    collector.spans.sort(key=lambda scoped: scoped[1].start_time_unix_nano)
     ours = [span for scope, span in collector.spans if scope == "otel_llm"]
-    return Run(told, sorted(ours, key=lambda span: span.start_time_unix_nano))
+    return Run(told, ours, [span for scope, span in collector.spans if scope != "otel_llm"])
 
 
 def _run(command: list[str], settings: dict[str, str]) -> list[Any]:
