@@ -88,6 +88,17 @@ FRAMEWORKS = {
     "pydantic-ai-slim": ("pydantic-ai-slim[openai]",),
     # Imports mcp when it streams, but does not require it.
     "litellm": ("mcp",),
+    "langgraph": ("langchain-openai",),
+    "llama-index-core": ("llama-index-llms-openai-like",),
+    "crewai": (),
+    "smolagents": ("smolagents[openai]",),
+    "agno": ("openai",),
+    "strands-agents": ("strands-agents[openai]",),
+    # As its own extra bounds LiteLLM, which imports mcp.
+    "google-adk": ("litellm<1.106.3", "mcp"),
+    "semantic-kernel": (),
+    "autogen-agentchat": ("autogen-ext[openai]",),
+    "agent-framework-openai": (),
 }
 
 

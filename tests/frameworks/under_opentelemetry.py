@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +18,15 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from typing_extensions import Self
 
 APPS = Path(__file__).with_name("apps")
+# What a library would fetch or report there is nobody to answer, and a question on the terminal neither.
+_QUIET = {
+    "CREWAI_DISABLE_TELEMETRY": "true",
+    "CREWAI_DISABLE_VERSION_CHECK": "true",
+    "CREWAI_TESTING": "true",
+    "CREWAI_TRACING_ENABLED": "false",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "OPENAI_AGENTS_DISABLE_TRACING": "1",
+}
 
 
 class Collector:
@@ -119,8 +129,11 @@ def run_instrumented(app: str, *arguments: str) -> Run:
 
 def _run(command: list[str], settings: dict[str, str]) -> list[Any]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
-    # What a library would fetch or report there is nobody to answer.
-    environment |= {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "OPENAI_AGENTS_DISABLE_TRACING": "1", **settings}
-    ended = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=120, check=False)
+    # Some keep settings and caches at home.
+    with tempfile.TemporaryDirectory() as home:
+        environment |= _QUIET | {"HOME": home} | settings
+        ended = subprocess.run(
+            command, env=environment, capture_output=True, encoding="utf-8", timeout=120, check=False
+        )
     assert ended.returncode == 0, ended.stdout[-2000:] + ended.stderr[-4000:]
     return [json.loads(line) for line in ended.stdout.splitlines()]
