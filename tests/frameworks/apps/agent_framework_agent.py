@@ -9,9 +9,12 @@ from agent_framework import Agent
 from agent_framework.openai import OpenAIChatClient, OpenAIChatCompletionClient
 from opentelemetry import trace
 
+from otel_llm import traced_tool
+
 TASKS: list[str] = []
 
 
+@traced_tool
 def add_task(title: str) -> str:
     """Put a task on the list."""
     TASKS.append(title)

@@ -9,10 +9,13 @@ from autogen_agentchat.base import TaskResult
 from autogen_ext.models.openai import OpenAIChatCompletionClient
 from opentelemetry import trace
 
+from otel_llm import traced_tool
+
 TASKS: list[str] = []
 
 
-def add_task(title: str) -> str:
+@traced_tool
+async def add_task(title: str) -> str:
     """Put a task on the list."""
     TASKS.append(title)
     return "added"

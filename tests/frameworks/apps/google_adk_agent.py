@@ -11,9 +11,12 @@ from google.adk.runners import InMemoryRunner
 from google.genai import types
 from opentelemetry import trace
 
+from otel_llm import traced_tool
+
 TASKS: list[str] = []
 
 
+@traced_tool
 def add_task(title: str) -> str:
     """Put a task on the list."""
     TASKS.append(title)

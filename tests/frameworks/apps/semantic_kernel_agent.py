@@ -11,11 +11,14 @@ from semantic_kernel.agents import ChatCompletionAgent
 from semantic_kernel.connectors.ai.open_ai import OpenAIChatCompletion
 from semantic_kernel.functions import kernel_function
 
+from otel_llm import traced_tool
+
 TASKS: list[str] = []
 
 
 class Tasks:
     @kernel_function
+    @traced_tool
     def add_task(self, title: str) -> str:
         """Put a task on the list."""
         TASKS.append(title)

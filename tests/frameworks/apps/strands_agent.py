@@ -8,10 +8,13 @@ from opentelemetry import trace
 from strands import Agent, tool
 from strands.models.openai import OpenAIModel
 
+from otel_llm import traced_tool
+
 TASKS: list[str] = []
 
 
 @tool
+@traced_tool
 def add_task(title: str) -> str:
     """Put a task on the list."""
     TASKS.append(title)
