@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -78,8 +79,42 @@ ANTHROPICS = [
     nox.param("3.12", "anthropic<2", id="1.x"),
     nox.param("3.13", "anthropic<3", id="newest"),
 ]
+# (Python, requirement): the oldest supported version of AWS's SDK, the newest, and that of aiobotocore.
+BEDROCKS = [
+    nox.param("3.10", "boto3==1.35.0 botocore==1.35.0", id="oldest"),
+    nox.param("3.13", "boto3<2", id="newest"),
+    nox.param("3.12", "aiobotocore[boto3]<4", id="aiobotocore"),
+]
+# The tests whose result depends on AWS's SDK.
+BEDROCK_TESTS = [
+    "tests/wrappers/test_bedrock.py",
+    "tests/wrappers/test_aiobotocore.py",
+    "tests/diagnosis/test_corpus_of_converse.py",
+]
 # The tests whose result depends on Anthropic's SDK.
 ANTHROPIC_TESTS = ["tests/wrappers/test_anthropic.py", "tests/diagnosis/test_corpus_of_messages.py"]
+# (Python, google-genai): the same.
+GOOGLES = [
+    nox.param("3.10", "google-genai==1.56.0", id="oldest"),
+    nox.param("3.12", "google-genai<2", id="1.x"),
+    nox.param("3.12", "google-genai<3", id="2.x"),
+    nox.param("3.13", "google-genai<4", id="newest"),
+]
+GOOGLE_TESTS = ["tests/wrappers/test_google_genai.py", "tests/diagnosis/test_corpus_of_gemini.py"]
+# (Python, requirement, tests whose result depends on it): the oldest supported version and the newest of other SDKs.
+_MISTRAL_TESTS = ["tests/wrappers/test_mistralai.py"]
+_OLLAMA_TESTS = ["tests/wrappers/test_ollama.py", "tests/diagnosis/test_corpus_of_ollama.py"]
+_HUGGING_FACE_TESTS = ["tests/wrappers/test_huggingface_hub.py"]
+OTHERS = [
+    nox.param("3.10", "mistralai==1.5.0", _MISTRAL_TESTS, id="mistralai-oldest"),
+    nox.param("3.12", "mistralai<3", _MISTRAL_TESTS, id="mistralai-2.x"),
+    nox.param("3.13", "mistralai<4", _MISTRAL_TESTS, id="mistralai-newest"),
+    nox.param("3.10", "ollama==0.5.0", _OLLAMA_TESTS, id="ollama-oldest"),
+    nox.param("3.13", "ollama<1", _OLLAMA_TESTS, id="ollama-newest"),
+    nox.param("3.10", "huggingface_hub==1.0.0", _HUGGING_FACE_TESTS, id="huggingface_hub-oldest"),
+    nox.param("3.12", "huggingface_hub<2", _HUGGING_FACE_TESTS, id="huggingface_hub-1.x"),
+    nox.param("3.13", "huggingface_hub<3", _HUGGING_FACE_TESTS, id="huggingface_hub-newest"),
+]
 FRAMEWORKS = {
     # Extra requirements of each framework; `demo` brings a real server.
     "openai-agents": ("otel-llm[demo]",),
@@ -145,6 +180,48 @@ def anthropic(session: nox.Session, requirement: str) -> None:
     tests = [part for part in group if not part.startswith(("nox", "anthropic"))]
     session.install("--constraint", str(constraints), "--editable", ".[cli,demo]", requirement, *tests)
     _test(session, "anthropic", "SDK-dependent", *IN_PARALLEL, *ANTHROPIC_TESTS)
+
+
+@nox.session(name="bedrock")
+@nox.parametrize(["python", "requirement"], BEDROCKS)
+def bedrock(session: nox.Session, requirement: str) -> None:
+    """Run the tests of Bedrock's Converse API with one version of AWS's SDK."""
+    pins = [line for line in Path("constraints.txt").read_text().splitlines() if not line.startswith(("boto", "s3tra"))]
+    constraints = Path(session.create_tmp()) / "constraints.txt"
+    constraints.write_text("\n".join(pins), encoding="utf-8")
+    group = nox.project.load_toml("pyproject.toml")["dependency-groups"]["test"]
+    tests = [part for part in group if not part.startswith(("nox", "boto3"))]
+    session.install("--constraint", str(constraints), "--editable", ".[cli,demo]", *requirement.split(), *tests)
+    _test(session, "botocore", "SDK-dependent", *IN_PARALLEL, *BEDROCK_TESTS)
+
+
+@nox.session(name="google-genai")
+@nox.parametrize(["python", "requirement"], GOOGLES)
+def google_genai(session: nox.Session, requirement: str) -> None:
+    """Run the tests of generated content with one version of Google's SDK."""
+    pins = [line for line in Path("constraints.txt").read_text().splitlines() if not line.startswith("google-genai")]
+    constraints = Path(session.create_tmp()) / "constraints.txt"
+    constraints.write_text("\n".join(pins), encoding="utf-8")
+    group = nox.project.load_toml("pyproject.toml")["dependency-groups"]["test"]
+    tests = [part for part in group if not part.startswith(("nox", "google-genai"))]
+    session.install("--constraint", str(constraints), "--editable", ".[cli,demo]", requirement, *tests)
+    _test(session, "google-genai", "SDK-dependent", *IN_PARALLEL, *GOOGLE_TESTS)
+
+
+@nox.session(name="others")
+@nox.parametrize(["python", "requirement", "tests"], OTHERS)
+def others(session: nox.Session, requirement: str, tests: list[str]) -> None:
+    """Run the tests of another SDK with one version of it."""
+    package = re.split(r"[=<]", requirement)[0]
+    # What it requires itself need not be the pinned versions of the newest one's.
+    lines = Path("constraints.txt").read_text().splitlines()
+    pins = [line for line in lines if not line.startswith((package, "httpx"))]
+    constraints = Path(session.create_tmp()) / "constraints.txt"
+    constraints.write_text("\n".join(pins), encoding="utf-8")
+    group = nox.project.load_toml("pyproject.toml")["dependency-groups"]["test"]
+    rest = [part for part in group if not part.startswith(("nox", package))]
+    session.install("--constraint", str(constraints), "--editable", ".[cli,demo]", requirement, *rest)
+    _test(session, package, "SDK-dependent", *IN_PARALLEL, *tests)
 
 
 @nox.session(name="frameworks")

@@ -13,15 +13,32 @@ from typing import TYPE_CHECKING, Any
 from otel_llm._version import __version__
 
 if TYPE_CHECKING:
-    from otel_llm.instrumentor import AnthropicInstrumentor, CerebrasInstrumentor, GroqInstrumentor, OpenAIInstrumentor
+    from otel_llm.instrumentor import (
+        AnthropicInstrumentor,
+        BedrockInstrumentor,
+        CerebrasInstrumentor,
+        GoogleGenAIInstrumentor,
+        GroqInstrumentor,
+        HuggingFaceInstrumentor,
+        LiteLLMInstrumentor,
+        MistralInstrumentor,
+        OllamaInstrumentor,
+        OpenAIInstrumentor,
+    )
     from otel_llm.intercept import intercept_llm_requests
     from otel_llm.tool_spans import tool_execution, traced_tool
     from otel_llm.wrappers.stream import StreamingToolCallTracker, SyncStreamingToolCallTracker
 
 __all__ = [
     "AnthropicInstrumentor",
+    "BedrockInstrumentor",
     "CerebrasInstrumentor",
+    "GoogleGenAIInstrumentor",
     "GroqInstrumentor",
+    "HuggingFaceInstrumentor",
+    "LiteLLMInstrumentor",
+    "MistralInstrumentor",
+    "OllamaInstrumentor",
     "OpenAIInstrumentor",
     "StreamingToolCallTracker",
     "SyncStreamingToolCallTracker",
@@ -34,8 +51,14 @@ __all__ = [
 # Loaded when they are asked for: pytest imports this package in every project that has it, for its plugin.
 _HOMES = {
     "AnthropicInstrumentor": "instrumentor",
+    "BedrockInstrumentor": "instrumentor",
     "CerebrasInstrumentor": "instrumentor",
+    "GoogleGenAIInstrumentor": "instrumentor",
     "GroqInstrumentor": "instrumentor",
+    "HuggingFaceInstrumentor": "instrumentor",
+    "LiteLLMInstrumentor": "instrumentor",
+    "MistralInstrumentor": "instrumentor",
+    "OllamaInstrumentor": "instrumentor",
     "OpenAIInstrumentor": "instrumentor",
     "StreamingToolCallTracker": "wrappers.stream",
     "SyncStreamingToolCallTracker": "wrappers.stream",

@@ -13,7 +13,19 @@ from otel_llm.config import read_config
 from otel_llm.telemetry.handler import Telemetry, reject_other_objects
 from otel_llm.transparency.faults import attempt
 from otel_llm.wrappers import other_instrumentations
-from otel_llm.wrappers.patch import MANAGED_METHODS, Place, RequestMethods
+from otel_llm.wrappers.bedrock_calls import CONVERSE
+from otel_llm.wrappers.huggingface import HUGGING_FACE_METHODS
+from otel_llm.wrappers.litellm import LITELLM_CHAT, LITELLM_RESPONSES
+from otel_llm.wrappers.mistral import MISTRAL_METHODS
+from otel_llm.wrappers.ollama import OLLAMA_METHODS
+from otel_llm.wrappers.patch import (
+    CREATE,
+    GENERATING_METHODS,
+    MANAGED_METHODS,
+    RESPONSE_METHODS,
+    Place,
+    RequestMethods,
+)
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
@@ -27,6 +39,7 @@ if TYPE_CHECKING:
 _COMPLETIONS = ("Completions", "AsyncCompletions")
 _RESPONSES = ("Responses", "AsyncResponses")
 _MESSAGES = ("Messages", "AsyncMessages")
+_EMBEDDINGS = ("Embeddings", "AsyncEmbeddings")
 
 
 class _SDKInstrumentor(BaseInstrumentor):  # type: ignore[misc]
@@ -109,7 +122,7 @@ def _warn_of_others(resource_class: type) -> None:
 
 
 class OpenAIInstrumentor(_SDKInstrumentor):
-    """Instruments chat completions and responses of the `openai` package, for sync and async clients.
+    """Instruments chat completions, responses, text completions and embeddings of the `openai` package.
 
     >>> OpenAIInstrumentor().instrument(argument_limit=500)
     """
@@ -121,16 +134,21 @@ class OpenAIInstrumentor(_SDKInstrumentor):
         Place("openai.resources.chat.completions.completions", _COMPLETIONS),
         # Where `parse()` lived before it left beta.
         Place("openai.resources.beta.chat.completions", _COMPLETIONS),
-        Place("openai.resources.responses.responses", _RESPONSES, "responses"),
-        Place("openai.resources.beta.responses.responses", _RESPONSES, "responses"),
+        Place("openai.resources.responses.responses", _RESPONSES, "responses", RESPONSE_METHODS),
+        Place("openai.resources.beta.responses.responses", _RESPONSES, "responses", RESPONSE_METHODS),
+        Place("openai.resources.completions", _COMPLETIONS, "completions", CREATE),
+        Place("openai.resources.embeddings", _EMBEDDINGS, "embeddings", CREATE),
     )
 
 
 class GroqInstrumentor(_SDKInstrumentor):
-    """Instruments chat completions of the `groq` package."""
+    """Instruments chat completions and embeddings of the `groq` package."""
 
     _VERSIONS = "groq >= 0.13, < 2"
-    PLACES = (Place("groq.resources.chat.completions", _COMPLETIONS),)
+    PLACES = (
+        Place("groq.resources.chat.completions", _COMPLETIONS),
+        Place("groq.resources.embeddings", _EMBEDDINGS, "embeddings", CREATE),
+    )
 
 
 class AnthropicInstrumentor(_SDKInstrumentor):
@@ -141,13 +159,83 @@ class AnthropicInstrumentor(_SDKInstrumentor):
         Place("anthropic.resources.messages.messages", _MESSAGES, "messages", MANAGED_METHODS),
         Place("anthropic.resources.beta.messages.messages", _MESSAGES, "messages", MANAGED_METHODS),
         # Copies of the methods above.
-        Place("anthropic.lib.bedrock._beta_messages", _MESSAGES, "messages"),
-        Place("anthropic.lib.vertex._beta_messages", _MESSAGES, "messages"),
+        Place("anthropic.lib.bedrock._beta_messages", _MESSAGES, "messages", MANAGED_METHODS),
+        Place("anthropic.lib.vertex._beta_messages", _MESSAGES, "messages", MANAGED_METHODS),
+    )
+
+
+class BedrockInstrumentor(_SDKInstrumentor):
+    """Instruments `converse` and `converse_stream` of Bedrock's clients, of `boto3`, `botocore` and `aiobotocore`."""
+
+    _VERSIONS = "botocore >= 1.35, < 2"
+    PLACES = (
+        Place("botocore.client", ("BaseClient",), "converse", CONVERSE),
+        Place("aiobotocore.client", ("AioBaseClient",), "converse", CONVERSE),
+    )
+
+
+class GoogleGenAIInstrumentor(_SDKInstrumentor):
+    """Instruments generated content of the `google-genai` package: Gemini's API and Vertex AI, chats included."""
+
+    _VERSIONS = "google-genai >= 1.56, < 4"
+    PLACES = (Place("google.genai.models", ("Models", "AsyncModels"), "gemini", GENERATING_METHODS),)
+
+
+class MistralInstrumentor(_SDKInstrumentor):
+    """Instruments chat completions of the `mistralai` package, also through Azure and Google Cloud."""
+
+    _VERSIONS = "mistralai >= 1.0, < 4"
+    PLACES = tuple(
+        Place(module, ("Chat",), "mistral", MISTRAL_METHODS)
+        for module in (
+            "mistralai.client.chat",
+            "mistralai.azure.client.chat",
+            "mistralai.gcp.client.chat",
+            # Before 2.0.
+            "mistralai.chat",
+            "mistralai_azure.chat",
+            "mistralai_gcp.chat",
+        )
+    )
+
+
+class OllamaInstrumentor(_SDKInstrumentor):
+    """Instruments `chat` of the `ollama` package, of its clients and of the module."""
+
+    _VERSIONS = "ollama >= 0.5, < 1"
+    PLACES = (Place("ollama._client", ("Client", "AsyncClient"), "ollama", OLLAMA_METHODS),)
+
+
+class HuggingFaceInstrumentor(_SDKInstrumentor):
+    """Instruments chat completions of the `InferenceClient` of the `huggingface_hub` package."""
+
+    _VERSIONS = "huggingface_hub >= 1.0, < 3"
+    PLACES = (
+        Place("huggingface_hub.inference._client", ("InferenceClient",), "huggingface", HUGGING_FACE_METHODS),
+        Place(
+            "huggingface_hub.inference._generated._async_client",
+            ("AsyncInferenceClient",),
+            "huggingface",
+            HUGGING_FACE_METHODS,
+        ),
+    )
+
+
+class LiteLLMInstrumentor(_SDKInstrumentor):
+    """Instruments completions and responses of the `litellm` package, also those of its Router."""
+
+    _VERSIONS = "litellm >= 1.80, < 2"
+    PLACES = (
+        Place("litellm.main", (), "chat", LITELLM_CHAT),
+        Place("litellm.responses.main", (), "responses", LITELLM_RESPONSES),
+        # Which has its functions from these modules.
+        Place("litellm", (), "chat", LITELLM_CHAT),
+        Place("litellm", (), "responses", LITELLM_RESPONSES),
     )
 
 
 class CerebrasInstrumentor(_SDKInstrumentor):
-    """Instruments chat completions of the `cerebras-cloud-sdk` package."""
+    """Instruments chat completions and text completions of the `cerebras-cloud-sdk` package."""
 
     _VERSIONS = "cerebras-cloud-sdk >= 1.0, < 2"
     PLACES = (
@@ -156,9 +244,26 @@ class CerebrasInstrumentor(_SDKInstrumentor):
             # The last two are their former names.
             ("CompletionsResource", "AsyncCompletionsResource", *_COMPLETIONS),
         ),
+        Place(
+            "cerebras.cloud.sdk.resources.completions",
+            ("CompletionsResource", "AsyncCompletionsResource", *_COMPLETIONS),
+            "completions",
+            CREATE,
+        ),
     )
 
 
 def instrumentors() -> tuple[BaseInstrumentor, ...]:
     """One instrumentor for each supported SDK, installed or not."""
-    return OpenAIInstrumentor(), GroqInstrumentor(), CerebrasInstrumentor(), AnthropicInstrumentor()
+    return (
+        OpenAIInstrumentor(),
+        GroqInstrumentor(),
+        CerebrasInstrumentor(),
+        AnthropicInstrumentor(),
+        BedrockInstrumentor(),
+        GoogleGenAIInstrumentor(),
+        MistralInstrumentor(),
+        OllamaInstrumentor(),
+        HuggingFaceInstrumentor(),
+        LiteLLMInstrumentor(),
+    )

@@ -13,9 +13,28 @@ from otel_llm.config import read_config, reject_unknown
 from otel_llm.telemetry.handler import Telemetry, reject_other_objects
 from otel_llm.transparency.faults import attempt
 from otel_llm.transparency.proxies import FunctionWrapper
-from otel_llm.wrappers.method import Method, MethodWrapper
-from otel_llm.wrappers.patch import MANAGED_METHODS, METHODS
-from otel_llm.wrappers.sdk_internals import beta_completions_of, forget_raw_methods, resource_of
+from otel_llm.wrappers.bedrock_calls import CONVERSE, SERVICE
+from otel_llm.wrappers.huggingface import HUGGING_FACE_METHODS
+from otel_llm.wrappers.method import Method
+from otel_llm.wrappers.mistral import MISTRAL_METHODS
+from otel_llm.wrappers.ollama import OLLAMA_METHODS
+from otel_llm.wrappers.patch import (
+    CREATE,
+    GENERATING_METHODS,
+    MANAGED_METHODS,
+    METHODS,
+    RESPONSE_METHODS,
+    wrapper_for,
+)
+from otel_llm.wrappers.sdk_internals import (
+    aws_service_of,
+    beta_completions_of,
+    forget_raw_methods,
+    generating_models_of,
+    has_method,
+    is_of_ollama,
+    resource_of,
+)
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
@@ -31,6 +50,8 @@ _Client = TypeVar("_Client")
 
 _logger = logging.getLogger("otel_llm")
 
+# Resources that only have `create`.
+_CREATING: dict[str, Api] = {"completions": "completions", "embeddings": "embeddings"}
 _PROVIDERS = ("tracer_provider", "meter_provider", "logger_provider", "completion_hook")
 
 
@@ -45,11 +66,13 @@ def intercept_llm_requests(
 ) -> _Client:
     """Observe the chat completions, responses or messages of one client, sync or async, and return the client.
 
-    Clients made by its `with_options` and `copy` are observed too; `client.beta` is not, except `parse()` of SDKs
-    before 1.92. `options` are those of `otel_llm.config.Config`. Under `OpenAIInstrumentor` a request still has one
-    span; a client that is intercepted already is returned unchanged. Raises AttributeError if the client has neither
-    `chat.completions.create` nor `messages.create`, TypeError for an unknown keyword, or for a provider or a hook that
-    is none.
+    Also its text completions and embeddings, if it has them. Of Google's SDK, it is the content that `models` and chats
+    generate, also those of `client.aio`; of an AWS client, `converse` and `converse_stream`. Clients made by
+    `with_options` and `copy` are observed too; `client.beta` is not, except `parse()` of SDKs before 1.92. `options`
+    are those of `otel_llm.config.Config`. Under an instrumentor a request still has one span; a client that is
+    intercepted already is returned unchanged. Raises AttributeError if the client has none of the methods that are
+    observed, such as `chat.completions.create`, TypeError for an unknown keyword, or for a provider or a hook that is
+    none.
     """
     reject_unknown("intercept_llm_requests", options, _PROVIDERS)
     reject_other_objects(
@@ -59,9 +82,7 @@ def intercept_llm_requests(
         logger_provider=logger_provider,
         completion_hook=completion_hook,
     )
-    messages = resource_of(client, "messages")
-    first = client.chat.completions if messages is None else messages  # type: ignore[attr-defined]
-    if first.create and isinstance(getattr(first, "__dict__", {}).get("create"), InterceptedMethod):
+    if any(isinstance(value, InterceptedMethod) for value in getattr(_first_resource(client), "__dict__", {}).values()):
         return client
     telemetry = Telemetry(
         read_config(options),
@@ -75,9 +96,50 @@ def intercept_llm_requests(
     return client
 
 
+def _first_resource(client: Any) -> Any:
+    """The resource of a client whose methods make requests, the first of them if it has several.
+
+    Raises AttributeError if it has none.
+    """
+    service = aws_service_of(client)
+    if service is not None:
+        if service != SERVICE:
+            raise AttributeError(f"a client of {service} makes no requests to a model; one of {SERVICE} does")
+        return client
+    if (models := generating_models_of(client)) is not None:
+        return models
+    if (messages := resource_of(client, "messages")) is not None:
+        messages.create  # noqa: B018
+        return messages
+    if is_of_ollama(client) or has_method(client, "chat_completion"):
+        return client
+    chat = client.chat
+    if has_method(chat, "complete"):
+        return chat
+    chat.completions.create  # noqa: B018
+    return chat.completions
+
+
 def _intercept_client(client: Any, telemetry: Telemetry) -> None:
-    messages = resource_of(client, "messages")
-    holders = _intercept_chat(client, telemetry) if messages is None else _intercept_messages(client, telemetry)
+    if aws_service_of(client) is not None:
+        _intercept(client, telemetry, "converse", CONVERSE)
+        return
+    if generating_models_of(client) is not None:
+        _intercept_models(client, telemetry)
+        return
+    if resource_of(client, "messages") is not None:
+        holders = _intercept_messages(client, telemetry)
+    elif is_of_ollama(client):
+        _intercept(client, telemetry, "ollama", OLLAMA_METHODS)
+        return
+    elif has_method(client, "chat_completion"):
+        _intercept(client, telemetry, "huggingface", HUGGING_FACE_METHODS)
+        return
+    elif has_method(client.chat, "complete"):
+        _intercept(client.chat, telemetry, "mistral", MISTRAL_METHODS)
+        return
+    else:
+        holders = _intercept_chat(client, telemetry)
     for holder in holders:
         forget_raw_methods(holder)
 
@@ -89,6 +151,13 @@ def _intercept_client(client: Any, telemetry: Telemetry) -> None:
     for name in ("copy", "with_options"):
         if hasattr(type(client), name):
             setattr(client, name, FunctionWrapper(getattr(client, name), copied))
+
+
+def _intercept_models(client: Any, telemetry: Telemetry) -> None:
+    """Observe a client of Google's SDK, and its asynchronous one. Chats use the same resources."""
+    for one in (client, resource_of(client, "aio")):
+        if one is not None and (models := generating_models_of(one)) is not None:
+            _intercept(models, telemetry, "gemini", GENERATING_METHODS)
 
 
 def _intercept_messages(client: Any, telemetry: Telemetry) -> list[Any]:
@@ -115,8 +184,13 @@ def _intercept_chat(client: Any, telemetry: Telemetry) -> list[Any]:
     holders = [client, client.chat, completions]
     responses = resource_of(client, "responses")
     if responses is not None:
-        _intercept(responses, telemetry, "responses")
+        _intercept(responses, telemetry, "responses", RESPONSE_METHODS)
         holders.append(responses)
+    for name, api in _CREATING.items():
+        resource = resource_of(client, name)
+        if resource is not None:
+            _intercept(resource, telemetry, api, CREATE)
+            holders.append(resource)
     beta = beta_completions_of(client)
     if beta is not None:
         _intercept(beta, telemetry)
@@ -129,7 +203,7 @@ def _intercept(resource: Any, telemetry: Telemetry, api: Api = "chat", methods: 
         is_there = method is methods[0] or hasattr(type(resource), method.name)
         function = getattr(resource, method.name, None) if is_there else None
         if function is not None:
-            wrapper = MethodWrapper(telemetry, api, method)
+            wrapper = wrapper_for(telemetry, api, method)
             setattr(resource, method.name, InterceptedMethod(function, wrapper.wrapper_for(function)))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import json
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -37,6 +38,7 @@ class Span(Protocol):
         """How many more events the span can hold, None if any number."""
 
     def release(self) -> None: ...
+    def enter(self) -> Callable[[], None]: ...
     def remember_calls(self, recording: Recording, /) -> None: ...
     def remember_call(self, recording: Recording, call: ToolCall, /) -> None: ...
     def finish(
@@ -62,7 +64,7 @@ _exit_hooked = False
 class Observation:
     """`request` is None if a stream is observed without its request. `logs`: whether log lines are wanted.
 
-    `provider`: who serves the request, None if that is only presumed. `server`: its address and port, as far as known.
+    `provider`: who serves the request, if that is known. `server`: its address and port, as far as known.
 
     `started_ns`: when the request started, on the clock of `perf_counter_ns`; by default, now.
     """
@@ -72,11 +74,11 @@ class Observation:
         "_ending",
         "_logs",
         "_offset_ns",
-        "_provider",
         "_span",
         "anomalies",
         "config",
         "is_rewritten",
+        "provider",
         "reader",
         "recording",
         "repeated_calls",
@@ -95,8 +97,6 @@ class Observation:
         server: tuple[str | None, int | None] = (None, None),
         started_ns: int | None = None,
     ) -> None:
-        if not _exit_hooked:
-            end_open_at_exit()
         now = perf_counter_ns()
         # Everything is measured on one clock; the offset to the time of day is only added when something is sent.
         self._offset_ns = time_ns() - now
@@ -106,7 +106,8 @@ class Observation:
         self._logs = logs
         self.request = request
         self._span = span
-        self._provider = provider
+        self.provider = provider
+        """Who serves the request, None if that is only presumed."""
         self.server = server
         self.recording = Recording(
             started_ns=now if started_ns is None else started_ns,
@@ -124,9 +125,8 @@ class Observation:
         """Empty until the observation has ended."""
         self.repeated_calls = 0
         """In so many turns in a row, counting this response, the model made the same call; 0 if there is one."""
-        # The caller that pops the one item ends the observation: `list.pop` is atomic.
         self._ending = [True]
-        _open.add(self)
+        open_until_exit(self)
         for listener in listeners:
             attempt("a listener", listener, self)
         if _deferred:
@@ -136,6 +136,16 @@ class Observation:
     def ended(self) -> bool:
         return not self._ending
 
+    def _ends_now(self) -> bool:
+        """Whether the observation ends now. False if it has ended."""
+        try:
+            # Atomic: the caller that pops the one item ends the observation.
+            self._ending.pop()
+        except IndexError:
+            return False
+        _open.discard(self)
+        return True
+
     def drop(self) -> None:
         """End without sending anything: another process ends it."""
         self._ending.clear()
@@ -144,6 +154,10 @@ class Observation:
         """The call has returned: restore the caller's context."""
         if self._span is not None:
             self._span.release()
+
+    def enter(self) -> Callable[[], None] | None:
+        """Enter the request's context once more; returns what restores the caller's, None if there is no span."""
+        return None if self._span is None else self._span.enter()
 
     def notify(self, notices: Iterable[Notice]) -> None:
         """Handle what cannot wait for the end of the stream: log lines, and calls that may be answered before it."""
@@ -168,6 +182,14 @@ class Observation:
             attempt("log lines", log_notices, self.config, self.recording, notices)
         self.end("completed")
 
+    def read_body(self, body: bytes) -> None:
+        """Read the body of a response that was not streamed, and end. Raises ValueError if it is no response."""
+        response = json.loads(body)
+        # No supported API answers with a list, or with null.
+        if response is None or isinstance(response, list):
+            raise ValueError("not a response")
+        self.read_response(response)
+
     def fail(self, error: BaseException, wait_started_ns: int | None = None) -> None:
         """End because the request, or the read that began at `wait_started_ns`, raised."""
         outcome = attempt("an error", outcome_of, error) or "error"
@@ -185,11 +207,8 @@ class Observation:
 
         `unread`: the response was not parsed here, so there is nothing to diagnose.
         """
-        try:
-            self._ending.pop()
-        except IndexError:
+        if not self._ends_now():
             return
-        _open.discard(self)
         recording = self.recording
         # The application may have added events to the span since the start.
         config, span = self.config, self._span
@@ -206,12 +225,13 @@ class Observation:
         try:
             if not unread and (error is None or recording.choices):
                 case = Case(recording, self.request, config.stall_seconds, config.loop_turns, on_fault=swallow)
+                case.api = self.reader.api
                 anomalies = diagnose(case)
                 self.repeated_calls = case.repeated_turns
         except Exception as fault:  # noqa: BLE001
             swallow("diagnosis", fault)
-        if self.request is not None and (self.request.turn is not None or self._provider is not None):
-            anomalies = [*(attempt("diagnosis", diagnose_request, self.request, self._provider) or []), *anomalies]
+        if self.request is not None and (self.request.turn is not None or self.provider is not None):
+            anomalies = [*(attempt("diagnosis", diagnose_request, self.request, self.provider) or []), *anomalies]
         redaction = None if config.redact is None else Redaction(config.redact)
         try:
             preview = config.argument_limit if config.capture_arguments else None
@@ -228,6 +248,13 @@ class Observation:
             span.finish(recording, timeline, self._offset_ns, error, redaction)
         if _deferred:
             _end_deferred()
+
+
+def open_until_exit(observation: Observation) -> None:
+    """Have an observation ended when the interpreter exits, if nothing else has ended it."""
+    if not _exit_hooked:
+        end_open_at_exit()
+    _open.add(observation)
 
 
 def _call_completed_by(notice: Notice) -> ToolCall | None:

@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from otel_llm.cli.base_url import OPENAI, SDK, SDKS, chosen_base_url
+from otel_llm.cli.base_url import OPENAI, SDK, SDKS, chosen_base_url, takes_other_urls
 from otel_llm.cli.output import say
 from otel_llm.cli.processes import NOT_FOUND, interruption, run_program, until_interrupted
 
@@ -70,19 +70,21 @@ def run(arguments: argparse.Namespace) -> int:
             Route(_prefix(sdk), given or os.environ.get(sdk.variable) or sdk.default, sdk.own_path if given else "")
             for sdk in _OTHERS
         ]
+        led = [sdk for sdk in _OTHERS if takes_other_urls(sdk, given)]
         proxy = RecordingProxy(upstream, arguments.out, _tell, routes)
         listener = listen_on(arguments.listen)
     except (OSError, ValueError) as error:
         say(f"otel-llm record: {getattr(error, 'strerror', None) or error}")
         return 2
-    return asyncio.run(_record(proxy, listener, arguments.command))
+    return asyncio.run(_record(proxy, listener, arguments.command, led))
 
 
 def _tell(sentence: str) -> None:
     say(f"otel-llm record: {sentence}")
 
 
-async def _record(proxy: RecordingProxy, listener: socket.socket, command: list[str]) -> int:
+async def _record(proxy: RecordingProxy, listener: socket.socket, command: list[str], led: list[SDK]) -> int:
+    """`led`: the SDKs, besides OpenAI's, whose requests are led to the proxy."""
     from otel_llm.serving.server import serving
     from otel_llm.serving.sockets import address_of
 
@@ -95,7 +97,7 @@ async def _record(proxy: RecordingProxy, listener: socket.socket, command: list[
                 _tell(f"listening on {address}{proxy.path}")
                 return await until_interrupted(interrupted, server.task)
             try:
-                return await run_program(command, os.environ | _base_urls(address, proxy.path), interrupted)
+                return await run_program(command, os.environ | _base_urls(address, proxy.path, led), interrupted)
             except OSError as error:
                 _tell(f"{command[0]}: {error.strerror}")
                 started = False
@@ -105,13 +107,13 @@ async def _record(proxy: RecordingProxy, listener: socket.socket, command: list[
         for sentence in proxy.unkept.told() if started else ():
             _tell(sentence)
         if command and started and not proxy.unkept.requests:
-            variables = ", ".join(sdk.variable for sdk in SDKS)
+            variables = ", ".join(sdk.variable for sdk in (SDKS[0], *led))
             _tell(f"if the command calls a model, its base URL is not taken from {variables}")
 
 
-def _base_urls(address: str, path: str) -> dict[str, str]:
+def _base_urls(address: str, path: str, led: list[SDK]) -> dict[str, str]:
     """The variables that lead each SDK to the proxy."""
-    return {SDKS[0].variable: address + path, **{sdk.variable: address + _prefix(sdk) for sdk in _OTHERS}}
+    return {SDKS[0].variable: address + path, **{sdk.variable: address + _prefix(sdk) for sdk in led}}
 
 
 def _prefix(sdk: SDK) -> str:

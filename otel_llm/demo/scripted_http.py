@@ -104,7 +104,11 @@ class Connection(BaseHTTPRequestHandler):
         if not self.is_streaming:
             self.is_streaming = True
             self.send_response(200)
-            self.send_header("Content-Type", "text/event-stream; charset=utf-8")
+            # A message of AWS's encoding begins with its length.
+            is_aws = payload.startswith(b"\0")
+            self.send_header(
+                "Content-Type", "application/vnd.amazon.eventstream" if is_aws else "text/event-stream; charset=utf-8"
+            )
             self.send_header("Cache-Control", "no-cache")
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()

@@ -18,8 +18,10 @@ from otel_llm.protocol.usage import token_counts
 
 # Nothing ----------------------------------------------------------------------------------------------------
 
-# The last three are states of a background response, which has not ended or was stopped by its user.
-_NEEDS_NO_ANSWER = frozenset({"content_filter", "error", "queued", "in_progress", "cancelled"})
+# States of a background response, which has not ended or was stopped by its user; what Ollama answers where it only
+# loads a model, or removes it from memory; and Gemini's `continuation`, whose next response has the rest.
+_NO_ANSWERS = frozenset({"queued", "in_progress", "cancelled", "load", "unload", "continuation"})
+_NEEDS_NO_ANSWER = frozenset({"content_filter", "error"}) | _NO_ANSWERS
 # The first and last characters of the marks around thoughts.
 _MARK_BEGINS, _MARK_ENDS = frozenset("<[◁"), frozenset(">]▷")
 _MAY_BE_EMPTY = _MARK_BEGINS | _MARK_ENDS | frozenset(" \t\r\n\f\v\xa0\u3000")
@@ -29,6 +31,8 @@ def empty_response(case: Case, choice: Choice) -> Iterable[Finding]:
     """Whether a choice that the server ended has no answer: nothing at all, or thoughts only."""
     reason = choice.finish_reason
     if choice.calls or reason is None or not _is_empty(case, choice):
+        return ()
+    if case.is_text_completion and (case.request is None or case.request.may_be_empty):
         return ()
     if choice.over_calls or choice.server_items or choice.has_media or reason in _NEEDS_NO_ANSWER:
         return ()
@@ -55,6 +59,8 @@ def _is_empty(case: Case, choice: Choice) -> bool:
     whole = text.whole.strip()
     if not whole:
         return True
+    if case.is_text_completion:
+        return False
     if whole[0] not in _MARK_BEGINS and whole[-1] not in _MARK_ENDS:
         return False
     answer = case.answer(choice)

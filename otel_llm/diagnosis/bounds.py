@@ -18,10 +18,11 @@ _COSTS = {
     "\n ": 4,
     # Parts of tokens and marks, which cost more than other tags.
     "<|": 40,
-    **dict.fromkeys(("</s>", "<s>", "hink", "hought", "tool", "function", "param", "invoke", "arg_"), 16),
+    **dict.fromkeys(("hink", "hought", "THINK", "easoning>"), 48),
+    **dict.fromkeys(("</s>", "<s>", "tool", "function", "param", "invoke", "arg_"), 36),
     **dict.fromkeys(("INST", "SYS>", "_of_", "os>", "pad>", "unused", "TOOL", "DSML", "escape>", "gMASK"), 16),
 }
-_MOST = 500_000
+_MOST = 330_000
 _SLICE = 4_096
 
 

@@ -57,6 +57,10 @@ class Case:
     _answers: dict[int, AnswerText] = field(default_factory=dict)
     _thought_calls: dict[int, list[tuple[str, str]]] = field(default_factory=dict)
 
+    @property
+    def is_text_completion(self) -> bool:
+        return "completions" in (self.api, None if self.request is None else self.request.api)
+
     def is_settled(self, choice: Choice) -> bool:
         """Whether nothing more can come for this choice."""
         return choice.finish_reason is not None or self.recording.outcome == "completed"

@@ -97,11 +97,16 @@ def _run(made: frozenset[Call], before: PastTurn, turns: Iterator[PastTurn]) -> 
 def _alternation(made: frozenset[Call], before: PastTurn, other: frozenset[Call], turns: Iterator[PastTurn]) -> Run:
     """The same for turns that alternate between `made` and the calls of the turn before."""
     wanted = (made, other)
-    results: list[list[Results] | None] = [None, _results(before, before.meanings(), other)]
-    if results[1] is None or not made.isdisjoint(other):
-        return Run()
+    results: list[list[Results] | None] = [None, None]
     count = 2
     for position, turn in enumerate(turns):
+        if not position:
+            # First whether there can be one at all, because reading results takes longer.
+            if not made.isdisjoint(other) or frozenset(turn.meanings()) != made:
+                return Run()
+            results[1] = _results(before, before.meanings(), other)
+            if results[1] is None:
+                return Run()
         which = position % 2
         calls = turn.meanings()
         found = _results(turn, calls, wanted[which]) if frozenset(calls) == wanted[which] else None
@@ -145,12 +150,12 @@ def id_reused(case: Case, choice: Choice) -> Iterable[Finding]:
 def unacceptable(request: ChatRequest, provider: str | None) -> Iterator[Anomaly]:
     """What the provider is documented to refuse. `provider`: None if it is only presumed."""
     rule = TOOL_NAMES.get(provider or "")
-    if rule is not None and request.tools:
+    if rule is not None and rule.is_for(request.api) and request.tools:
         refused = _refused_names(rule, tuple([name for name, tool in request.tools.items() if tool.kind == "function"]))
         if refused:
             yield Anomaly("unacceptable_name", f"{provider} takes {rule.words}, not {_shortly(refused)}")
     rule = CALL_IDS.get(provider or "")
-    if rule is not None:
+    if rule is not None and rule.is_for(request.api):
         refused = [call_id for call_id in sent_ids(request.conversation) if rule.shape.fullmatch(call_id) is None]
         if refused:
             yield Anomaly("unacceptable_id", f"{provider} takes {rule.words}, not {_shortly(refused)}")

@@ -7,13 +7,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from otel_llm.diagnosis.case import Case, Finding
 from otel_llm.diagnosis.wording import number, shown
+from otel_llm.protocol.event_stream import MEDIA_TYPE
 from otel_llm.protocol.framing import Framing
+from otel_llm.protocol.request import Api
 
 _STREAM = "text/event-stream"
+_ENDS_WITH_DONE: frozenset[Api] = frozenset({"chat", "completions"})
+_STREAMS_OF: Mapping[Api, str] = {"converse": MEDIA_TYPE}
 
 
 def framing(case: Case) -> Iterable[Finding]:
@@ -27,7 +31,7 @@ def _of_bytes(case: Case, facts: Framing) -> Iterator[Finding]:
         detail = _wrong_content_type(case, facts)
         if detail is not None:
             yield Finding("wrong_content_type", detail)
-    if facts.is_stream and not facts.is_done and case.api == "chat" and _was_finished(case):
+    if facts.is_stream and not facts.is_done and case.api in _ENDS_WITH_DONE and _was_finished(case):
         yield Finding("missing_done", "the stream ended without [DONE]")
 
 
@@ -42,10 +46,15 @@ def _wrong_content_type(case: Case, facts: Framing) -> str | None:
     named = shown(media)
     if not media:
         return None
+    if case.api == "ollama":
+        # It streams lines of JSON.
+        return None if media.endswith("json") else f"{named} instead of application/x-ndjson"
+    stream = _STREAMS_OF.get(case.api, _STREAM)
     if facts.is_stream:
-        return f"{named} instead of {_STREAM}" if media != _STREAM else None
-    if media == _STREAM:
-        return f"{_STREAM}, but the body is no stream"
+        # A model's own stream may come in AWS's encoding, too.
+        return f"{named} instead of {stream}" if media not in {stream, MEDIA_TYPE} else None
+    if media in {stream, MEDIA_TYPE}:
+        return f"{media}, but the body is no stream"
     if case.recording.outcome == "completed" and case.request is not None and case.request.stream:
         return f"{named}, though a stream was asked for"
     return f"{named} instead of application/json" if not media.endswith("json") else None

@@ -23,7 +23,7 @@ from otel_llm.diagnosis.case import Anomaly, Case, Finding
 from otel_llm.diagnosis.conversations import id_reused, repeated_call, unacceptable
 from otel_llm.diagnosis.counting import asks_for_several
 from otel_llm.diagnosis.framing import framing
-from otel_llm.diagnosis.markup import reasoning_leak, token_leak
+from otel_llm.diagnosis.markup import reasoning_leak, token_in_arguments, token_leak
 from otel_llm.diagnosis.reasoning_calls import call_in_reasoning
 from otel_llm.diagnosis.repetition import repetition
 from otel_llm.diagnosis.wording import listed, number, shown
@@ -88,18 +88,21 @@ def _anomalies(case: Case) -> Iterator[Anomaly]:
             yield Anomaly(type_, detail)
     for choice in case.recording.choices:
         index = choice.index
-        for choice_judge in CHOICE_JUDGES:
-            for type_, detail, call_index in choice_judge(case, choice):
-                yield Anomaly(type_, detail, index, call_index)
-        if not choice.call_count:
-            continue
-        for choice_judge in CALLING_CHOICE_JUDGES:
+        for choice_judge in _judges_of(choice):
             for type_, detail, call_index in choice_judge(case, choice):
                 yield Anomaly(type_, detail, index, call_index)
         for call in choice.calls:
             for call_judge in CALL_JUDGES:
                 for type_, detail, _ in call_judge(case, choice, call):
                     yield Anomaly(type_, detail, index, call.index)
+
+
+def _judges_of(choice: Choice) -> tuple[Callable[[Case, Choice], Iterable[Finding]], ...]:
+    """Those that may have something to say about a choice."""
+    judges = CHOICE_JUDGES + TEXT_JUDGES if choice.text.parts else CHOICE_JUDGES
+    if choice.calls or choice.over_calls:
+        return judges + OUTPUT_JUDGES + CALLING_CHOICE_JUDGES
+    return judges + ANSWER_JUDGES + OUTPUT_JUDGES
 
 
 def _anomalies_despite_faults(case: Case, on_fault: Callable[[str, Exception], None]) -> list[Anomaly]:
@@ -116,9 +119,9 @@ def _anomalies_despite_faults(case: Case, on_fault: Callable[[str, Exception], N
     for judge in STREAM_JUDGES:
         ask(judge, case, choice=None, call=None)
     for choice in case.recording.choices:
-        for choice_judge in (*CHOICE_JUDGES, *(CALLING_CHOICE_JUDGES if choice.call_count else ())):
+        for choice_judge in _judges_of(choice):
             ask(choice_judge, case, choice, choice=choice.index, call=None)
-        for call in choice.calls if choice.call_count else ():
+        for call in choice.calls:
             for call_judge in CALL_JUDGES:
                 ask(call_judge, case, choice, call, choice=choice.index, call=call.index)
     return found
@@ -173,7 +176,8 @@ def identity(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]:
     whole = case.is_final(choice, call)
     if call.name is None and whole:
         yield Finding("missing_name", "the call has no name")
-    if call.id is None and whole and call.kind not in {"legacy", "text"}:
+    needs_id = call.kind not in {"legacy", "text"} and not case.recording.ids_are_optional and case.api != "ollama"
+    if call.id is None and whole and needs_id:
         yield Finding("missing_id", "the call has no id")
     if call.other_names:
         yield Finding("name_changed", f"{shown(call.name)}, then {listed(call.other_names)}")
@@ -190,7 +194,14 @@ def declared(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]:
     yield Finding("unknown_tool", f"{shown(call.name)} is {_none_of(names)}")
 
 
-def unicode(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]:
+def unicode(case: Case, choice: Choice, call: ToolCall) -> Iterable[Finding]:
+    name, call_id = call.name or "", call.id or ""
+    if call.arguments.isascii() and name.isascii() and call_id.isascii() and "\\u" not in call.arguments:
+        return ()
+    return _half_characters(case, choice, call)
+
+
+def _half_characters(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]:
     fields = {"name": call.name or "", "id": call.id or "", "arguments": call.arguments}
     if not case.is_final(choice, call) or call.over_long_label:
         # The other half may have been still to come, or our limit may have cut it off.
@@ -224,7 +235,7 @@ def call_limits(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]
 def _mentions_a_call(reason: str) -> bool:
     """Also in words that are not the API's: `function_call_filter: MALFORMED_FUNCTION_CALL`, if a call was lost."""
     word = reason.lower()
-    return "tool_call" in word or "function_call" in word
+    return "tool_call" in word or "function_call" in word or "tool_use" in word
 
 
 def finish_reason(case: Case, choice: Choice) -> Iterable[Finding]:
@@ -316,6 +327,9 @@ def _leaked_calls(case: Case, choice: Choice, tools: Mapping[str, Tool]) -> Iter
     if not any(name in text for name in tools):
         return
     leaks, unread = case.answer(choice).leaks, case.answer(choice).unread
+    if any(leak.format == "action" for leak in leaks) and _asks_for_actions(case):
+        # The prompt of a ReAct agent asks for this form.
+        leaks = tuple(leak for leak in leaks if leak.format != "action")
     if leaks:
         syntaxes = listed(sorted({leak.format for leak in leaks}))
         names = listed(sorted({leak.name or "" for leak in leaks}))
@@ -323,6 +337,10 @@ def _leaked_calls(case: Case, choice: Choice, tools: Mapping[str, Tool]) -> Iter
         yield Finding("text_leak", detail)
     if unread:
         yield Finding("limit_exceeded", f"{number(unread, 'character')} of text were not searched for calls")
+
+
+def _asks_for_actions(case: Case) -> bool:
+    return case.request is None or case.request.said.holds("action_input")
 
 
 def duplicates(case: Case, choice: Choice) -> Iterable[Finding]:
@@ -411,17 +429,20 @@ CALL_JUDGES: tuple[Callable[[Case, Choice, ToolCall], Iterable[Finding]], ...] =
 CHOICE_JUDGES: tuple[Callable[[Case, Choice], Iterable[Finding]], ...] = (
     finish_reason,
     tool_choice,
-    text_leak,
-    token_leak,
-    reasoning_leak,
-    call_in_reasoning,
-    empty_response,
+)
+# Only for choices with text.
+TEXT_JUDGES: tuple[Callable[[Case, Choice], Iterable[Finding]], ...] = (text_leak, token_leak, reasoning_leak)
+# Only for choices without calls.
+ANSWER_JUDGES: tuple[Callable[[Case, Choice], Iterable[Finding]], ...] = (call_in_reasoning, empty_response)
+# Of text, thoughts and calls alike.
+OUTPUT_JUDGES: tuple[Callable[[Case, Choice], Iterable[Finding]], ...] = (
     duplicated_text,
     repetition,
     replacement_character,
 )
 # Only for choices with calls.
 CALLING_CHOICE_JUDGES: tuple[Callable[[Case, Choice], Iterable[Finding]], ...] = (
+    token_in_arguments,
     order,
     parallel,
     duplicates,

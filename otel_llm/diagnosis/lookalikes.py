@@ -8,6 +8,9 @@ declared tool, outside of code, and not inside a sentence:
 - a fence whose language says that it is a call;
 - `[Called function "…" with args: {…}]`, which agents write into a history that must not have calls;
 - Gemma 4's `call:name{…}` without its special tokens;
+- `functions.name:0{…}` (Kimi K2) and `to=functions.name{…}` (gpt-oss) without, or with some of, theirs;
+- `{"action": "name", "action_input": …}`, the JSON of ReAct agents;
+- `<tool_use>` and the like with JSON in it, or with elements for the name and the arguments;
 - a whole text that is a call, or a message with calls, as the API has it (`{"tool_calls": […]}`).
 """
 
@@ -15,6 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any, NamedTuple
 
 from otel_llm.diagnosis.declarations import is_schema
@@ -24,9 +28,10 @@ from otel_llm.tags.control_tokens import BARS
 from otel_llm.tags.cursor import Cursor
 from otel_llm.tags.grammars import Context
 from otel_llm.tags.json_body import ARGUMENT_KEYS, NAME_KEYS
-from otel_llm.tags.mentions import CODE, line_around
+from otel_llm.tags.mentions import CODE, is_example, line_around
 from otel_llm.tags.pieces import ParsedCall, PieceBuffer
 from otel_llm.tags.python_calls import calls_in
+from otel_llm.tags.python_syntax import NotACall, read_literal
 from otel_llm.tags.thoughts import read_layout
 from otel_llm.tags.xml_calls import Tags, xml_parameters
 
@@ -68,6 +73,23 @@ _CALLED = re.compile(
 )
 _GEMMA = re.compile(r"(?:^|(?<=[}\s]))[ \t]*call:(?P<name>[\w.\-]+)(?=\{)", re.MULTILINE)
 _GEMMA_BODY = re.compile(r"\{\s*(?:\}|[\"']?[\w.\-]+[\"']?\s*:)")
+_FUNCTIONS = re.compile(
+    r"(?P<to>\bto=)?\bfunctions\.(?P<name>[\w.\-]{1,128})(?P<number>:\d{1,6})?"
+    r"(?:\s{1,4}|<\|\w{1,40}\|>|(?:commentary|analysis|code|json)\b){0,8}(?=\{)"
+)
+_BEFORE_FUNCTIONS = re.compile(r"(?:<\|\w{1,40}\|>|(?:assistant|commentary|analysis|final)\b|\s)*")
+_BEHIND_FUNCTIONS = re.compile(r"(?:\s{0,4}<\|\w{1,40}\|>){1,8}")
+_ACTION_KEYS = frozenset({"action", "action_input"})
+_ACTION = re.compile(r"^[ \t]{0,16}\{(?=\s{0,64}[\"']action(?:_input)?[\"']\s{0,8}:)", re.MULTILINE)
+_USE = re.compile(r"<(?P<tag>tool_use|use_tool|use_mcp_tool|tool_invocation)(?P<attributes>\s[^<>\n]{0,200})?>")
+_NAME_ATTRIBUTE = re.compile(r"\b(?:name|tool)\s*=\s*[\"'](?P<name>[^\"'<>\n]{1,128})[\"']")
+_NAME_ELEMENT = re.compile(r"<(?P<tag>tool_name|name|tool|function)>\s*(?P<name>[\w.\-:/]{1,128})\s*</(?P=tag)>")
+_OTHER_ELEMENT = re.compile(r"<(?P<tag>server_name|id|tool_use_id|tool_call_id)>[^<>]{0,200}</(?P=tag)>")
+_ELEMENT = re.compile(r"\s*<(?P<tag>[A-Za-z_][\w.\-]{0,127})>(?P<inner>.*?)</(?P=tag)>\s*", re.DOTALL)
+_ARGUMENT_ELEMENTS = frozenset({"arguments", "parameters", "input", "args", "params", "tool_input"})
+_MOST_ELEMENTS = 64
+# Strings and braces of one object.
+_MOST_MARKS = 8_192
 _LISTS = frozenset({"tool_calls", "function_call", "tool_call", "tool_use", "calls"})
 _WRAPPERS = frozenset({"function", "function_call", "tool_call", "tool_use", "call"})
 _KINDS = frozenset({"function", "function_call", "tool_call", "tool_use", "custom"})
@@ -98,9 +120,10 @@ def find_lookalikes(text: str, tools: Mapping[str, Tool], *, marked_only: bool) 
     """The calls in `text`, and `text` with `FOUND` in place of them. `marked_only`: JSON is the answer."""
     found: list[Lookalike] = []
     if not marked_only and (names := _in_whole_text(text, tools)):
-        return [Lookalike(name, "json") for name in names], FOUND
+        form = "action" if '"action_input"' in text else "json"
+        return [Lookalike(name, form) for name in names], FOUND
     for form, hint, opening, read in _FORMS:
-        if hint not in text:
+        if hint not in text or (marked_only and read is _action):
             continue
         places = list(_places(text, tools, opening, read))
         found += [Lookalike(name, form) for place in places for name in place.names]
@@ -120,7 +143,7 @@ def _places(text: str, tools: Mapping[str, Tool], opening: re.Pattern[str], read
         place = read(match, text, tools)
         if place is None:
             failed += 1
-        else:
+        elif not is_example(text, place.start, place.end):
             end = place.end
             yield place._replace(start=max(place.start, 0))
         if tried >= _MOST or failed >= _MOST_FAILED:
@@ -231,12 +254,87 @@ def _in_fence(body: str, tools: Mapping[str, Tool]) -> list[str] | None:
 
 def _called(match: re.Match[str], text: str, tools: Mapping[str, Tool]) -> _Found | None:
     names = [word for word in re.findall(r"[\w.\-:/]+", match["head"]) if word in tools]
-    end = _end_of_object(text, match.end()) if len(names) == 1 else None
-    arguments = None if end is None else strict_value(text[match.end() : end])
-    if end is None or not isinstance(arguments, dict) or is_schema(arguments, tools[names[0]]):
+    found = _object_at(text, match.end()) if len(names) == 1 else None
+    if found is None or is_schema(found.value, tools[names[0]]):
         return None
-    closing = re.compile(r"\s*\)?\s*\]").match(text, end)
+    closing = re.compile(r"\s*\)?\s*\]").match(text, found.end)
     return None if closing is None else _Found(match.start(), closing.end(), names)
+
+
+def _functions(match: re.Match[str], text: str, tools: Mapping[str, Tool]) -> _Found | None:
+    name = match["name"]
+    if name not in tools or not (match["to"] or match["number"]):
+        return None
+    before, _ = line_around(text, match.start(), match.end())
+    if _BEFORE_FUNCTIONS.fullmatch(before) is None:
+        return None
+    found = _object_at(text, match.end())
+    if found is None or is_schema(found.value, tools[name]) or _has_words_behind(text, found.end):
+        return None
+    # The tokens behind it belong to it.
+    closing = _BEHIND_FUNCTIONS.match(text, found.end)
+    return _Found(match.start() - len(before), found.end if closing is None else closing.end(), [name])
+
+
+def _action(match: re.Match[str], text: str, tools: Mapping[str, Tool]) -> _Found | None:
+    found = _object_at(text, match.end() - 1)
+    if found is None or found.value.keys() != _ACTION_KEYS or _has_words_behind(text, found.end):
+        return None
+    names = list(_called_in(found.value, tools, 0))
+    return _Found(match.end() - 1, found.end, [name for name in names if name]) if names and names[0] in tools else None
+
+
+def _has_words_behind(text: str, end: int) -> bool:
+    """Whether words follow in the line."""
+    return any(map(str.isalnum, _ANY_TAG.sub("", line_around(text, end, end)[1])))
+
+
+def _use(match: re.Match[str], text: str, tools: Mapping[str, Tool]) -> _Found | None:
+    closing = f"</{match['tag']}>"
+    stop = text.find(closing, match.end(), match.end() + _LONGEST)
+    body = text[match.end() : stop if stop >= 0 else match.end() + _LONGEST].strip()
+    end = len(text) if stop < 0 else stop + len(closing)
+    named = _NAME_ATTRIBUTE.search(match["attributes"] or "")
+    names = _used(body, None if named is None else named["name"], tools)
+    if not names or _is_in_sentence(text, match.start(), end):
+        return None
+    return _Found(match.start(), end, names)
+
+
+def _used(body: str, name: str | None, tools: Mapping[str, Tool]) -> list[str] | None:
+    """The tools that the body of a `<tool_use>` calls. `name`: that of an attribute."""
+    if name is None and (names := _in_whole_text(body, tools)):
+        return names
+    if name is None and (element := _NAME_ELEMENT.search(body)) is not None:
+        name, body = element["name"], body[: element.start()] + body[element.end() :]
+    arguments = _arguments_in(_OTHER_ELEMENT.sub("", body))
+    if name is None and arguments is not None and len(arguments) == 1:
+        # The element of a tool, with one for each argument in it.
+        ((name, inner),) = arguments.items()
+        arguments = _arguments_in(inner) if isinstance(inner, str) else None
+    if name is None or name not in tools or arguments is None or is_schema(arguments, tools[name]):
+        return None
+    return [name]
+
+
+def _arguments_in(body: str) -> Mapping[str, Any] | None:
+    """The arguments that are an object, or elements; None for anything else."""
+    body = body.strip()
+    if not body:
+        return {}
+    if body.startswith("{"):
+        value = strict_value(body)
+        return value if isinstance(value, dict) else None
+    elements: dict[str, Any] = {}
+    place = 0
+    while place < len(body):
+        element = _ELEMENT.match(body, place)
+        if element is None or len(elements) >= _MOST_ELEMENTS:
+            return None
+        elements[element["tag"]] = element["inner"]
+        place = element.end()
+    (only, *more) = elements
+    return _arguments_in(elements[only]) if not more and only in _ARGUMENT_ELEMENTS else elements
 
 
 def _gemma(match: re.Match[str], text: str, tools: Mapping[str, Tool]) -> _Found | None:
@@ -250,10 +348,38 @@ def _gemma(match: re.Match[str], text: str, tools: Mapping[str, Tool]) -> _Found
     return _Found(match.start(), end, [match["name"]])
 
 
-def _end_of_object(text: str, start: int) -> int | None:
-    """The place behind the brace that closes the one at `start`. Braces in JSON strings do not count."""
+class _Object(NamedTuple):
+    """An object in a text, and the place behind it."""
+
+    value: Mapping[str, Any]
+    end: int
+
+
+_IN_JSON = re.compile(r'"(?:[^"\\\n]|\\.)*"|[{}]')
+_IN_PYTHON = re.compile(r"\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|[{}]")
+
+
+def _object_at(text: str, start: int) -> _Object | None:
+    """The object in JSON, or in Python's syntax, that begins at `start`."""
+    for marks, read in ((_IN_JSON, strict_value), (_IN_PYTHON, _literal)):
+        end = _end_of_object(text, start, marks)
+        value = None if end is None else read(text[start:end])
+        if end is not None and isinstance(value, dict):
+            return _Object(value, end)
+    return None
+
+
+def _literal(text: str) -> Any:
+    try:
+        return read_literal(text)
+    except (NotACall, RecursionError):
+        return None
+
+
+def _end_of_object(text: str, start: int, marks: re.Pattern[str] = _IN_JSON) -> int | None:
+    """The place behind the brace that closes the one at `start`. Braces in strings do not count."""
     depth = 0
-    for match in re.compile(r'"(?:[^"\\\n]|\\.)*"|[{}]').finditer(text, start, start + _LONGEST):
+    for match in islice(marks.finditer(text, start, start + _LONGEST), _MOST_MARKS):
         depth += {"{": 1, "}": -1}.get(match.group(), 0)
         if depth == 0 and match.group() == "}":
             return match.end()
@@ -265,6 +391,9 @@ _FORMS: tuple[tuple[str, str, re.Pattern[str], _Read], ...] = (
     ("fence", "\n", _FENCE, _fence),
     ("called", "[", _CALLED, _called),
     ("gemma4", "call:", _GEMMA, _gemma),
+    ("functions", "functions.", _FUNCTIONS, _functions),
+    ("action", "action_input", _ACTION, _action),
+    ("tool_use", "</", _USE, _use),
 )
 
 
@@ -301,6 +430,12 @@ def _called_in(value: Any, tools: Mapping[str, Tool], depth: int, within: str = 
 
 
 def _name_of(value: Mapping[str, Any], others: set[str], tools: Mapping[str, Tool], within: str) -> str | None:
+    if others == _ACTION_KEYS:
+        # The input of such an action may be text.
+        name, arguments = value["action"], value["action_input"]
+        if not isinstance(name, str) or not isinstance(arguments, (dict, str)):
+            return None
+        return None if isinstance(arguments, dict) and is_schema(arguments, tools.get(name)) else name
     names = [key for key in others if key in NAME_KEYS or key == "function"]
     bodies = [key for key in others if key in ARGUMENT_KEYS or key == "input"]
     kind = value.get("type")

@@ -1,6 +1,7 @@
 """Judges markup in a text that a server should have taken out: control tokens, lone tags, thoughts.  Pure.
 
-Both are judged only where the request is known: if it holds the token or the mark, the model repeats it.
+Both are judged only where the request is known: if it holds the token or the mark, the model repeats it. In a text
+completion both are the application's business, which writes the prompt with the marks of the model's own format.
 """
 
 from __future__ import annotations
@@ -31,27 +32,30 @@ MARKUP = re.compile("[<>\\[\\]|\uff5c\u25c1\u25b7]")
 _MAY_END = re.compile(r"[<>\[\]▷]")
 
 
+def token_in_arguments(case: Case, choice: Choice) -> Iterator[Finding]:
+    """A `token_leak` at the end of a value."""
+    for call in choice.calls if case.request is not None else ():
+        if _MAY_END.search(call.arguments) is not None:
+            token = _token_in_arguments(case, choice, call)
+            if token is not None:
+                yield Finding("token_leak", f"{shown(token)} at the end of a value in the arguments", call.index)
+
+
 def token_leak(case: Case, choice: Choice) -> Iterable[Finding]:
     request = case.request
-    if request is None:
+    if request is None or request.api == "completions":
         return ()
     for part in choice.text.parts:
         if MARKUP.search(part) is not None:
             return _leaked_tokens(case, choice, request)
-    return _leaked_tokens(case, choice, request) if choice.calls else ()
+    return ()
 
 
 def _leaked_tokens(case: Case, choice: Choice, request: ChatRequest) -> Iterator[Finding]:
-    for call in choice.calls:
-        token = _token_in_arguments(case, choice, call, request)
-        if token is not None:
-            yield Finding("token_leak", f"{shown(token)} at the end of a value in the arguments", call.index)
-    if not choice.text.parts or any(call.kind == "text" for call in choice.calls):
+    if any(call.kind == "text" for call in choice.calls):
         # Calls that were rewritten to tags are what the application wants.
         return
     text = choice.text.whole
-    if MARKUP.search(text) is None:
-        return
     from otel_llm.tags.control_tokens import may_hold_tokens  # slow to import, and rarely needed
 
     if not may_hold_tokens(judged_part(text)):
@@ -65,7 +69,7 @@ def _leaked_tokens(case: Case, choice: Choice, request: ChatRequest) -> Iterator
 
 def reasoning_leak(case: Case, choice: Choice) -> Iterable[Finding]:
     request = case.request
-    if request is None or request.wants_raw_thoughts:
+    if request is None or request.wants_raw_thoughts or request.api == "completions":
         return ()
     for part in choice.text.parts:
         if MARKUP.search(part) is not None:
@@ -122,13 +126,13 @@ class _Said:
         return self._request.said.folded()
 
 
-def _token_in_arguments(case: Case, choice: Choice, call: ToolCall, request: ChatRequest) -> str | None:
+def _token_in_arguments(case: Case, choice: Choice, call: ToolCall) -> str | None:
     """The token that a string in the arguments ends with, None if none does."""
-    if _MAY_END.search(call.arguments) is None or call.exceeds_limit or not case.is_final(choice, call):
+    if case.request is None or call.exceeds_limit or not case.is_final(choice, call):
         return None
     from otel_llm.tags.control_tokens import is_word, token_at_end
 
-    said = _Said(request)
+    said = _Said(case.request)
     pending: list[object] = [call.arguments if case.is_free_text(call) else case.reading(call).value]
     while pending:
         value = pending.pop()

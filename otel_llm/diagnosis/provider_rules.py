@@ -10,19 +10,29 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from otel_llm.protocol.request import Api
+
 
 class Rule(NamedTuple):
-    """A shape, in words for people, and where it is documented."""
+    """A shape, in words for people, and where it is documented. `api`: the only one whose requests it is for."""
 
     shape: re.Pattern[str]
     words: str
     source: str
+    api: Api | None = None
+
+    def is_for(self, api: Api) -> bool:
+        return self.api is None or self.api == api
 
 
 _SIXTY_FOUR = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _SIXTY_FOUR_WORDS = "1 to 64 of a-z, A-Z, 0-9, _ and -"
 
+# Of each field, with its pattern and its length.
+_CONVERSE = "https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_{}.html"
+
 TOOL_NAMES: Mapping[str, Rule] = {
+    "aws.bedrock": Rule(_SIXTY_FOUR, _SIXTY_FOUR_WORDS, _CONVERSE.format("ToolSpecification"), "converse"),
     "openai": Rule(
         _SIXTY_FOUR,
         _SIXTY_FOUR_WORDS,
@@ -51,6 +61,12 @@ TOOL_NAMES: Mapping[str, Rule] = {
 }
 
 CALL_IDS: Mapping[str, Rule] = {
+    "aws.bedrock": Rule(
+        re.compile(r"[a-zA-Z0-9_.:-]{1,64}"),
+        "1 to 64 of a-z, A-Z, 0-9, _, ., : and -",
+        _CONVERSE.format("ToolUseBlock"),
+        "converse",
+    ),
     "anthropic": Rule(
         re.compile(r"[a-zA-Z0-9_-]+"),
         "a-z, A-Z, 0-9, _ and -",

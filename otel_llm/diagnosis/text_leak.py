@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from otel_llm.diagnosis.lookalikes import FOUND, find_lookalikes
 from otel_llm.protocol import json_values
 from otel_llm.protocol.request import Tool
 from otel_llm.tags.formats import FORMATS
+from otel_llm.tags.mentions import is_example
 from otel_llm.tags.pieces import ParsedCall, Piece
 from otel_llm.tags.scanner import Scanner
 
@@ -35,6 +37,10 @@ _MARKS = frozenset("<[{`~|\uff5c\u25c1")
 _OPENERS = Counter(opener for entry in FORMATS for opener in entry.openers)
 # What follows the first character of an opening marker of several formats, each of which is tried.
 _SHARED = tuple({"function", *(opener[1:] for opener, count in _OPENERS.items() if count > 1 and len(opener) > 4)})
+
+# Elements that no chat template has, with a call in them (see `lookalikes.py`).
+_ELEMENTS = ("<tool_use>", "<use_tool>", "<use_mcp_tool>", "<tool_invocation>")
+_LONGEST_ELEMENT = 64
 
 
 class Leak(NamedTuple):
@@ -77,15 +83,17 @@ def find_leaks(text: str, tools: Mapping[str, Tool], *, ended: bool = True, mark
     for piece in pieces:
         if piece.kind == "arguments" and piece.call is not None and not piece.call.has_marker:
             bodies.setdefault(piece.call, []).append(piece.text)
+    rest = "".join(_left_over(pieces))
+    examples = _examples(pieces, rest)
     found = [
         Leak(call.name, call.format)
         for call in _counted(pieces, ended=ended and not unread)
         if call.name is not None
+        and call not in examples
         and call.name in tools
         and _is_whole(call)
         and (call.has_marker or not (marked_only or _declares("".join(bodies.get(call, ())), tools[call.name])))
     ]
-    rest = "".join(_left_over(pieces))
     if any(name in rest for name in tools):
         lookalikes, rest = find_lookalikes(rest, tools, marked_only=marked_only)
         found += [Leak(call.name, call.format) for call in lookalikes]
@@ -113,6 +121,17 @@ def _left_over(pieces: list[Piece]) -> Iterator[str]:
             yield piece.text
 
 
+def _examples(pieces: list[Piece], rest: str) -> set[ParsedCall]:
+    """The calls that a text shows, indented and between its words. `rest`: see `Leaks`."""
+    calls = [piece.call for piece in pieces if piece.kind == "begin" and piece.call is not None]
+    whole = [call for call in calls if call.complete and call.well_formed]
+    places = [match.start() for match in re.finditer(FOUND, rest)]
+    if len(places) != len(whole):
+        # The text itself has such characters.
+        return set()
+    return {call for call, place in zip(whole, places, strict=True) if is_example(rest, place, place + 1)}
+
+
 def _declares(arguments: str, tool: Tool) -> bool:
     """Whether the arguments are a schema, although the tool takes none."""
     value = json_values.read(arguments).value
@@ -124,13 +143,18 @@ def _is_whole(call: ParsedCall) -> bool:
 
 
 def _counted(pieces: list[Piece], *, ended: bool) -> Iterator[ParsedCall]:
-    """The calls, except those without a marker that do not have their lines to themselves."""
+    """The calls, except those without a marker that neither have their lines to themselves nor stand in an element."""
     calls: list[ParsedCall] = []
-    has_text = False
+    has_text, before = False, ""
     for piece in pieces:
         if piece.kind == "begin" and piece.call is not None:
-            calls.append(piece.call)
+            if not piece.call.has_marker and before.rstrip().endswith(_ELEMENTS):
+                yield piece.call
+            else:
+                calls.append(piece.call)
+            before = ""
         elif piece.call is None:
+            before = (before + piece.text)[-_LONGEST_ELEMENT:]
             first, line_break, rest = piece.text.partition("\n")
             has_text = has_text or bool(first.strip())
             if line_break:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import re
 from dataclasses import dataclass, field, fields
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Final
@@ -26,10 +25,11 @@ from otel_llm.doctor.destination import (
     protocol,
 )
 from otel_llm.doctor.finding import Finding, Status
+from otel_llm.doctor.sdks import installed_sdks, other_instrumentations
 from otel_llm.doctor.sending import header_findings, problem_of, tls_findings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 _SIGNALS: Final[tuple[Signal, ...]] = ("traces", "metrics")
 _ALWAYS_NEEDED: Final = ("openai", "opentelemetry.sdk", "opentelemetry.distro")
@@ -37,10 +37,8 @@ _EXPORTER_MODULES: Final = {
     GRPC: "opentelemetry.exporter.otlp.proto.grpc",
     HTTP: "opentelemetry.exporter.otlp.proto.http",
 }
-_OUR_PACKAGE: Final = "otel-llm"
 _OUR_NAME: Final = "otel_llm"
 _RATIO_SAMPLERS: Final = frozenset({"traceidratio", "parentbased_traceidratio"})
-_OPENAI_REQUIREMENT: Final = re.compile(r"openai(?![\w.-])", re.IGNORECASE)
 
 
 @dataclass
@@ -118,26 +116,28 @@ def _instrumentations(read: Environment, environ: Mapping[str, str]) -> None:
             sentence = f"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS contains {name}, which turns otel-llm off. Remove it."
             read._add("instrumentation", "failed", sentence)
             return
-    others = sorted(set(_other_instrumentations(disabled)))
+    sdks = installed_sdks()
+    for sdk in sdks:
+        if sdk.entry in disabled:
+            sentence = f"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS contains {sdk.entry}, so {sdk.package} is not observed."
+            read._add("instrumentation", "warning", sentence)
+        elif sdk.conflict:
+            sentence = f"{sdk.package} {sdk.version} is installed, and {sdk.conflict}: its requests are not observed."
+            read._add("instrumentation", "warning", sentence)
+    observed = [sdk for sdk in sdks if sdk.entry not in disabled and not sdk.conflict]
+    others = sorted(set(other_instrumentations([sdk.package for sdk in observed], disabled)))
     if others:
-        packages = " and ".join(f"{package} (as {name})" for package, name in others)
+        packages = " and ".join(dict.fromkeys(f"{package} (as {name})" for package, name, _ in others))
+        twice = " and ".join(sorted({of for _, _, of in others}))
         read._add(
             "instrumentation",
             "warning",
-            f"{packages} also instruments the OpenAI SDK, so requests may be traced twice. Keep one: list the other in "
+            f"{packages} also instruments {twice}, so requests may be traced twice. Keep one: list the other in "
             "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS, or uninstall it.",
         )
-    else:
-        read._add("instrumentation", "ok", "otel-llm is on, and nothing else instruments the OpenAI SDK.")
-
-
-def _other_instrumentations(disabled: set[str]) -> Iterator[tuple[str, str]]:
-    """The package and the entry point of each other instrumentation of the `openai` package."""
-    for entry in entry_points(group="opentelemetry_instrumentor"):
-        if entry.dist is None or entry.dist.name == _OUR_PACKAGE or entry.name in disabled:
-            continue
-        if any(_OPENAI_REQUIREMENT.match(requirement) for requirement in entry.dist.requires or ()):
-            yield entry.dist.name, entry.name
+    elif observed:
+        named = ", ".join(f"{sdk.package} {sdk.version}" for sdk in observed)
+        read._add("instrumentation", "ok", f"otel-llm observes {named}, and nothing else instruments them.")
 
 
 def _sampler(read: Environment, environ: Mapping[str, str]) -> None:

@@ -7,18 +7,19 @@ as it was live; it is a fault of the framing only if an answer, or an error, is 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from otel_llm.exchanges.entries import Chunk, Entry, ResponseEnd, ResponseStart, Unread, WholeResponse
-from otel_llm.protocol.apis import EMPTY, RESPONSES, kind_of
+from otel_llm.protocol.apis import EMPTY, OLLAMA, RESPONSES, kind_of
 from otel_llm.protocol.body import ResponseBody
 from otel_llm.protocol.choice import Outcome
 from otel_llm.protocol.errors import UnreadableError, error_in, message_in_body, message_of
-from otel_llm.protocol.fields import field
+from otel_llm.protocol.fields import field, items_of
 from otel_llm.protocol.framing import Framing
 from otel_llm.protocol.json_values import parse_json
 from otel_llm.protocol.sse import ServerSentEvent, Stray
+from otel_llm.protocol.text_completions import is_text_completion
 
 _READ_OF_AN_ERROR = 65_536  # bytes
 _SHOWN_OF_A_LINE = 200
@@ -60,11 +61,17 @@ class BodyReader:
         self._response_id: Any = None
         self._framing = Framing(content_type)
         self._first_stray = b""
+        # How many bytes had come at what time.
+        self._length = 0
+        self._arrivals: list[tuple[int, int]] = []
 
     def feed(self, data: bytes, time_ns: int | None = None) -> Iterator[Entry]:
         if self._error_status is not None:
             self._error_body += data[: max(0, _READ_OF_AN_ERROR - len(self._error_body))]
             return
+        if time_ns is not None:
+            self._length += len(data)
+            self._arrivals.append((self._length, time_ns))
         for event in self._body.feed(data):
             yield from self._strays(time_ns)
             yield from self._event(event, time_ns)
@@ -227,10 +234,12 @@ class BodyReader:
             if not lines:
                 yield from self._fail(f"the response cannot be read: {error}", time_ns, is_damaged=True)
                 return
-            # The chunks of a stream, without the framing of one.
-            self._framing.stray(0, "lines of JSON", document)
+            if kind_of(lines[0][0]) is not OLLAMA:
+                # The chunks of a stream, without the framing of one.
+                self._framing.stray(0, "lines of JSON", document)
             yield self._start()
-            yield from _entries([one for one, _ in lines], lines, time_ns, self._framing)
+            times = _times_of_lines(document, self._arrivals)
+            yield from _entries([one for one, _ in lines], lines, time_ns, self._framing, times)
             return
         yield self._start()
         yield from whole_entries(value, text, time_ns, self._framing)
@@ -251,7 +260,11 @@ def whole_entries(value: Any, text: str, time_ns: int | None = None, framing: Fr
 
 
 def _entries(
-    chunks: list[Any], lines: list[tuple[Any, str]] | None, time_ns: int | None, framing: Framing | None
+    chunks: list[Any],
+    lines: list[tuple[Any, str]] | None,
+    time_ns: int | None,
+    framing: Framing | None,
+    times: Sequence[int] = (),
 ) -> Iterator[Entry]:
     for place, chunk in enumerate(chunks):
         error = error_in(chunk)
@@ -259,7 +272,7 @@ def _entries(
             yield ResponseEnd("error", f"an error: {message_of(error)}", time_ns, framing)
             return
         raw = json.dumps(chunk)[:1000] if lines is None else lines[place][1]
-        yield Chunk(chunk, raw, place, time_ns)
+        yield Chunk(chunk, raw, place, times[place] if place < len(times) else time_ns)
     yield ResponseEnd("completed", "", time_ns, framing)
 
 
@@ -319,6 +332,20 @@ def _json_lines(text: str) -> list[tuple[Any, str]]:
     return values if len(values) > 1 and all(isinstance(value, Mapping) for value, _ in values) else []
 
 
+def _times_of_lines(document: bytes, arrivals: Sequence[tuple[int, int]]) -> list[int]:
+    """When the end of each line had come, for lines that are not blank. `arrivals`: how many bytes had come when."""
+    times: list[int] = []
+    place = at = 0
+    for line in document.split(b"\n") if arrivals else ():
+        at += len(line)
+        while place + 1 < len(arrivals) and arrivals[place][0] < at:
+            place += 1
+        if line.strip():
+            times.append(arrivals[place][1])
+        at += 1
+    return times
+
+
 def is_response(value: Any) -> bool:
     """Whether a JSON value is a response of an API, a chunk or an event of one, or an error."""
     if not isinstance(value, Mapping):
@@ -335,5 +362,14 @@ def is_whole(value: Any) -> bool:
     return (
         value.get("object") in {"chat.completion", "response"}
         or value.get("type") == "message"
+        or "stopReason" in value
         or (isinstance(first, Mapping) and "message" in first)
     )
+
+
+def is_finished_text(value: Any) -> bool:
+    """Whether a JSON value is a text completion with its end. Whole ones and the last chunks of streams look alike."""
+    if not is_text_completion(value):
+        return False
+    choices = items_of(field(value, "choices"))
+    return bool(choices) and all(field(choice, "finish_reason") for choice in choices)

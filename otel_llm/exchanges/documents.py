@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from otel_llm.exchanges.archives import archive_entries
-from otel_llm.exchanges.bodies import is_response, is_whole, whole_entries
+from otel_llm.exchanges.bodies import is_finished_text, is_response, is_whole, whole_entries
 from otel_llm.exchanges.cassettes import CASSETTE_KEYS, cassette_entries
 from otel_llm.exchanges.entries import Entry, ResponseStart
 from otel_llm.exchanges.nock import is_nock, nock_entries
@@ -49,7 +49,7 @@ def document_entries(document: Any) -> Iterator[Entry]:
 
 def _list(values: list[Any]) -> Iterator[Entry]:
     """The chunks of one response, or several whole ones."""
-    if not any(map(is_whole, values)):
+    if not any(map(is_whole, values)) and not all(map(is_finished_text, values)):
         yield ResponseStart("list of chunks")
         yield from whole_entries(values, "")
         return

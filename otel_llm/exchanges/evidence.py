@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from otel_llm.diagnosis.case import Anomaly
+from otel_llm.protocol.converse_events import kind_of_event
 from otel_llm.protocol.fields import field, index_of, items_of, text_of
+from otel_llm.protocol.gemini_fields import get, unwrapped
 from otel_llm.protocol.message_text import REASONING_FIELDS
 
 _FIRST = 4  # chunks
@@ -69,6 +71,8 @@ class Evidence:
     def __init__(self) -> None:
         self._kept: dict[tuple[Any, ...], _Kept] = {}
         self._finished: set[int] = set()
+        # How many calls each choice has so far, where calls have no index.
+        self._calls: dict[int, int] = {}
         self._count = 0
         self._longest_wait: list[Excerpt] = []
 
@@ -82,6 +86,10 @@ class Evidence:
             self._take_event(kind, chunk, excerpt)
         elif kind is not None and (kind in _MESSAGE_EVENTS or kind.startswith("message")):
             self._take_message_event(kind, chunk, excerpt)
+        elif (kind := kind_of_event(chunk)) or field(chunk, "stopReason") is not None:
+            self._take_converse_event(kind, chunk, excerpt)
+        for candidate in items_of(get(unwrapped(chunk), "candidates")):
+            self._take_candidate(candidate, excerpt)
         for choice in items_of(field(chunk, "choices")):
             index = index_of(field(choice, "index")) or 0
             body = field(choice, "delta") or field(choice, "message")
@@ -144,6 +152,50 @@ class Evidence:
                 self._add(excerpt, "text", 0)
         if field(event, "stop_reason"):
             self._add(excerpt, "finish", 0)
+
+    def _take_converse_event(self, kind: str, event: Any, excerpt: Excerpt) -> None:
+        """An event of Bedrock's Converse API, or a whole response."""
+        self._add(excerpt, "any", 0)
+        value = field(event, kind) if kind else event
+        block = field(value, "delta") or field(value, "start")
+        if field(block, "toolUse") is not None or kind == "contentBlockStop":
+            index = index_of(field(value, "contentBlockIndex"))
+            self._add(excerpt, "call", 0, index)
+            self._add(excerpt, "calls" if index is not None else "no_index", 0)
+        elif field(block, "reasoningContent") is not None:
+            self._add(excerpt, "reasoning", 0)
+        elif field(block, "text") is not None:
+            self._add(excerpt, "text", 0)
+        blocks = items_of(field(field(field(value, "output"), "message"), "content"))
+        calls = [place for place, part in enumerate(blocks) if field(part, "toolUse") is not None]
+        for place, _ in enumerate(calls):
+            self._add(excerpt, "call", 0, place)
+            self._add(excerpt, "calls", 0)
+        if len(calls) < len(blocks):
+            self._add(excerpt, "text", 0)
+        if field(value, "stopReason"):
+            self._add(excerpt, "finish", 0)
+
+    def _take_candidate(self, candidate: Any, excerpt: Excerpt) -> None:
+        """A candidate of a Gemini response, which may be one of a stream."""
+        index = index_of(get(candidate, "index")) or 0
+        self._add(excerpt, "any", index)
+        for part in items_of(field(get(candidate, "content"), "parts")):
+            call = get(part, "function_call")
+            if call is not None:
+                begins = text_of(field(call, "name")) is not None or index not in self._calls
+                if begins and len(self._calls) < _MOST_KEYS:
+                    self._calls[index] = self._calls.get(index, -1) + 1
+                self._add(excerpt, "call", index, self._calls.get(index))
+                self._add(excerpt, "calls", index)
+                if index in self._finished:
+                    self._add(excerpt, "late", index)
+            elif text_of(field(part, "text")) is not None:
+                self._add(excerpt, "reasoning" if field(part, "thought") is True else "text", index)
+        if get(candidate, "finish_reason"):
+            self._add(excerpt, "finish", index)
+            if len(self._finished) < _MOST_KEYS:
+                self._finished.add(index)
 
     def _add(self, excerpt: Excerpt, *key: Any) -> None:
         kept = self._kept.get(key)

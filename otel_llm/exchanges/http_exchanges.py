@@ -13,6 +13,7 @@ from otel_llm.exchanges.entries import Entry, Unread
 from otel_llm.protocol.apis import EMPTY, Kind, kind_of, kind_of_path
 from otel_llm.protocol.content_encoding import expanded
 from otel_llm.protocol.errors import UnreadableError
+from otel_llm.protocol.event_stream import MessageReader, begins_message
 from otel_llm.protocol.json_values import parse_json
 
 _MOST_VALUES = 200_000
@@ -90,19 +91,35 @@ class HTTPExchange(NamedTuple):
 def _asks_a_model(request: Mapping[str, Any] | None) -> bool:
     if request is None:
         return False
-    return isinstance(request.get("messages"), list) or ("input" in request and "model" in request)
+    return isinstance(request.get("messages"), list) or (
+        "model" in request and ("input" in request or isinstance(request.get("prompt"), str))
+    )
 
 
 def _kind_of_data(data: bytes) -> Kind | None:
     """What the first value of a body is."""
+    if begins_message(data):
+        event = _first_event(data)
+        return None if event is None else _kind_of_text(event)
     start = data.removeprefix(codecs.BOM_UTF8).lstrip()
     if not start.startswith((b"{", b"[")):
         first = _FIRST_DATA.search(start)
         if first is None:
             return None
         start = first.group(1)
+    return _kind_of_text(start)
+
+
+def _first_event(data: bytes) -> bytes | None:
     try:
-        value = parse_json(start.decode("utf-8", "replace"))
+        return next((event.data for event in MessageReader().feed(data)), None)
+    except UnreadableError:
+        return None
+
+
+def _kind_of_text(text: bytes) -> Kind | None:
+    try:
+        value = parse_json(text.decode("utf-8", "replace"))
     except UnreadableError:
         return None
     return kind_of(value[0] if isinstance(value, list) and value else value)

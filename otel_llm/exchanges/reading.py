@@ -18,6 +18,7 @@ from otel_llm.exchanges.recorded import LONGEST_LINE, MARK, lines_of, open_recor
 from otel_llm.exchanges.traces import trace_entries
 from otel_llm.exchanges.yaml_documents import read_yaml
 from otel_llm.protocol.errors import UnreadableError, error_in, message_of
+from otel_llm.protocol.event_stream import begins_message
 from otel_llm.protocol.fields import field, items_of
 from otel_llm.protocol.json_values import parse_json
 
@@ -67,7 +68,10 @@ def _entries_of(file: IO[bytes], title: str) -> Iterator[Entry]:
         file.seek(0)
         yield from httprr.httprr_entries(file)
         return
-    if b"\0" in head:
+    if begins_message(head):
+        yield from _body(chain([head], _blocks(file)), title)
+        return
+    if b"\0" in head and saved_head(head) is None:
         raise UnreadableError("it is not text")
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     text = start.decode("utf-8", "replace")

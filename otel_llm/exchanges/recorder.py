@@ -28,11 +28,20 @@ from otel_llm.exchanges.redaction import (
     secrets_in_response,
 )
 from otel_llm.exchanges.server_url import check_url
+from otel_llm.protocol.content_encoding import Expander
 from otel_llm.protocol.errors import UnreadableError
 from otel_llm.protocol.json_values import parse_json
 from otel_llm.serving.asgi import ConnectionDropped, Receive, Scope, Send, while_connected
 
-_RECORDED_PATHS = ("/completions", "/responses", "/v1/messages")
+_RECORDED_PATHS = (
+    "/completions",
+    "/responses",
+    "/v1/messages",
+    "/converse",
+    "/converse-stream",
+    ":generateContent",
+    ":streamGenerateContent",
+)
 _LONGEST_REQUEST = 64 * 1_048_576
 _SHOWN_OF_A_PATH = 100
 _SHOWN_OTHERS = 8
@@ -193,10 +202,7 @@ class Unkept:
         if self.others:
             shown = ", ".join(f"{one} ({count})" for one, count in self.others.most_common(_SHOWN_OTHERS))
             more = sum(self.others.values()) - sum(count for _, count in self.others.most_common(_SHOWN_OTHERS))
-            yield (
-                f"not recorded, as only chat completions, responses and messages are: {shown}"
-                + (f" and {more} more" if more else "")
-            )
+            yield (f"not recorded, as only requests to models are: {shown}" + (f" and {more} more" if more else ""))
         for count, why in (
             (self.unreached, "the server could not be reached"),
             (self.too_long, f"it was longer than {_LONGEST_REQUEST >> 20} MB"),
@@ -219,7 +225,7 @@ class _Exchange:
     def __init__(self, path: str, headers: list[tuple[str, str]], query: str, body: bytes, upstream: str) -> None:
         self._started = datetime.now(timezone.utc)
         self._clock = perf_counter()
-        self._asked = _json(body.decode("utf-8", "replace"))
+        self._asked = _json(_expanded(headers, body).decode("utf-8", "replace"))
         self._secrets = secrets_in_request(headers, query, self._asked, upstream)
         self._redactor = Redactor(self._secrets)
         self._judged: JudgedBody | None = None
@@ -297,6 +303,19 @@ class _Exchange:
             self._file.write(line)
             # Nothing that was written is lost, however this process ends.
             self._file.flush()
+
+
+def _expanded(headers: Iterable[tuple[str, str]], body: bytes) -> bytes:
+    """A request's body without compression, nothing if that fails: its secrets would not be found."""
+    encodings = [value for name, value in headers if name.lower() == "content-encoding"]
+    try:
+        for encoding in reversed([one for value in encodings for one in value.split(",")]):
+            expander = Expander(encoding, _LONGEST_REQUEST)
+            body = b"".join(expander.feed(body))
+            expander.finish()
+    except UnreadableError:
+        return b""
+    return body
 
 
 def _json(text: str) -> Any:

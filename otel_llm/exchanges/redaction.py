@@ -13,6 +13,7 @@ from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlsplit
 from otel_llm.exchanges.covered_stream import CoveredStream, pattern_of
 from otel_llm.exchanges.secret_names import (
     SHORTEST,
+    is_known_key,
     is_loopback,
     is_placeholder,
     is_plain,
@@ -20,6 +21,7 @@ from otel_llm.exchanges.secret_names import (
     is_secret_parameter,
     looks_generated,
     names_an_organisation,
+    secret_path,
     tells_about,
 )
 from otel_llm.protocol.errors import UnreadableError
@@ -64,6 +66,7 @@ _WHAT_THE_MODEL_READS = frozenset(
         "prompt_cache_key",
         "response_format",
         "system",
+        "systemInstruction",
     }
 )
 _SCHEMAS = frozenset({"$defs", "definitions", "input_schema", "json_schema", "output_schema", "properties", "schema"})
@@ -74,7 +77,9 @@ _SHORTEST_LINE = 16
 
 _HEADERS_VARIABLE = re.compile(r"OTEL_EXPORTER_OTLP_(?:\w+_)?HEADERS")
 # Without the scheme, whose beginning would be looked for at every letter of a long text.
-_URL = re.compile(r"://[^\s\"'<>\\]+")
+_URL = re.compile(r"//[^\s\"'<>\\]+")
+# URLs may be parameters of others, so deep.
+_DEEPEST_URL = 3
 _SETTING = re.compile(r"([\w .-]{2,40})=([^;&\s\"']+)")
 _USER_OF_URL = re.compile(r"://[^/\s\"']+@")
 _QUERY_OF_URL = re.compile(r"(\b[a-z][a-z0-9+.-]{1,15}://[^\s?\"']*)\?[^\s\"']+", re.IGNORECASE)
@@ -102,11 +107,12 @@ def secrets_in_request(
     for name, value in headers:
         if name.lower() in _HARMLESS:
             continue
-        if is_secret_name(name):
+        if is_secret_name(name) or _is_key(value):
             keys = _in_header(name, value)
             found.update(key for key in keys if not (is_local and is_plain(key)) or "cookie" in name.lower())
         elif names_an_organisation(name):
             found.add(value.strip())
+        found.update(_in_json(value))
     found.update(_in_query(query))
     found.update(_in_url(upstream))
     found.update(_in_body(body))
@@ -144,11 +150,27 @@ def secrets_in_environment(environ: Mapping[str, str]) -> list[bytes]:
     )
 
 
+def _is_key(value: str) -> bool:
+    """Whether a header's value is a key, whatever the name."""
+    first, *rest = value.split() or [""]
+    return is_known_key(first) or (first.lower() in _SCHEMES and len(rest) == 1)
+
+
+def _in_json(text: str) -> Iterator[str]:
+    """The secrets in a text that is a JSON document, such as the configuration that a gateway takes in a header."""
+    if text.lstrip().startswith(("{", "[")):
+        try:
+            yield from _in_body(parse_json(text))
+        except UnreadableError:
+            return
+
+
 def _in_header(name: str, value: str) -> Iterator[str]:
     """A header's value, and the keys in it: a key may itself contain a character that separates."""
     value = value.strip()
     first, *rest = value.split() or [""]
     yield value
+    yield value.strip("\"'")
     if first.lower() in _SCHEMES and len(rest) == 1:
         yield rest[0]
         yield from _user_and_password(rest[0])
@@ -190,8 +212,8 @@ def _in_query(query: str) -> Iterator[str]:
             yield from (value, unquote_plus(value))
 
 
-def _in_url(url: str, *, path: bool = False) -> Iterator[str]:
-    """The secrets in a URL. `path`: also in its path."""
+def _in_url(url: str, *, path: bool = False, depth: int = 0) -> Iterator[str]:
+    """The secrets in a URL. `path`: also in its path. `depth`: so many URLs have this one as their parameter."""
     try:
         parts = urlsplit(url)
         user, password = parts.username or "", parts.password or ""
@@ -206,8 +228,17 @@ def _in_url(url: str, *, path: bool = False) -> Iterator[str]:
     for text in (parts.query, parts.fragment):
         for part in re.split("[&;]", text):
             name, _, value = part.partition("=")
+            plain = unquote_plus(value)
             if is_secret_parameter(unquote_plus(name)):
-                yield from (value, unquote_plus(value))
+                yield from (value, plain)
+            elif "//" in plain and depth < _DEEPEST_URL:
+                yield from _in_url(plain, depth=depth + 1)
+    for parameter in parts.path.split(";")[1:]:
+        name, _, value = parameter.partition("=")
+        if is_secret_parameter(name):
+            yield value.partition("/")[0]
+    if known := secret_path(parts.netloc.rpartition("@")[2] + parts.path):
+        yield from (known, *(segment for segment in known.split("/") if looks_generated(segment)))
     for segment in parts.path.split("/") if path else ():
         if looks_generated(segment):
             yield segment
@@ -229,16 +260,17 @@ def _in_body(body: Any) -> Iterator[str]:
             pending.extend((inner, is_secret, area) for inner in value)
         elif isinstance(value, str):
             for url in _URL.finditer(value):
-                yield from _in_url(f"x{url.group()}", path=area != "text")
-            if area != "text":
-                yield from _settings(value)
+                yield from _in_url(f"x:{url.group()}", path=area != "text")
             if is_secret:
                 yield from _in_field(value)
-                if value.lstrip().startswith(("{", "[")):
-                    try:
-                        pending.append((parse_json(value), False, "fields"))
-                    except UnreadableError:
-                        continue
+            if area == "text":
+                continue
+            yield from _settings(value)
+            if value.lstrip().startswith(("{", "[")):
+                try:
+                    pending.append((parse_json(value), False, "fields"))
+                except UnreadableError:
+                    continue
 
 
 def _fields(value: Mapping[str, Any], is_secret: bool, area: _Area) -> Iterator[tuple[Any, bool, _Area]]:

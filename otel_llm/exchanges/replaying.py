@@ -15,6 +15,7 @@ from otel_llm.exchanges.opening import opened
 from otel_llm.exchanges.reading import is_stream, saved_head
 from otel_llm.exchanges.recorded import MARK, lines_of, open_recording
 from otel_llm.protocol.errors import UnreadableError
+from otel_llm.protocol.event_stream import MEDIA_TYPE, begins_message
 from otel_llm.serving.asgi import ConnectionDropped, Receive, Scope, Send, while_connected
 
 _BLOCK = 65_536
@@ -63,7 +64,9 @@ def open_replay(path: Path) -> Generator[Any, None, None]:
         file.seek(0)
         if not head.lstrip().startswith(b"{") or MARK.encode() not in head[:200]:
             saved = saved_head(head)
-            if saved is None:
+            if saved is None and begins_message(head):
+                yield 200, [(b"content-type", MEDIA_TYPE.encode("ascii"))]
+            elif saved is None:
                 if b"\0" in head or not is_stream(head.removeprefix(b"\xef\xbb\xbf").lstrip()):
                     raise UnreadableError("it is neither a recording nor a saved stream")
                 yield 200, [(b"content-type", b"text/event-stream")]

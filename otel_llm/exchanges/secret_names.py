@@ -18,35 +18,45 @@ def _words(text: str) -> frozenset[str]:
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _SECRET_WORDS = _words(
     """
-    assertion auth authentication authorization bearer cookie cookies cred creds credential credentials dpop dsn
-    hmac jwt key keys otp pass passcode passphrase passwd password passwords pat pin psk pwd sas secret secrets
-    session sid sig sign signature token tokens
+    assertion auth authentication authorization bearer cookie cookies cred creds credential credentials csrf dpop dsn
+    hmac jwt key keys kubeconfig mfa mnemonic otp pass passcode passphrase passwd password passwords pat pem pin psk
+    pwd sas secret secrets session sid sig sign signature token tokens totp xsrf
     """
 )
 # Names are also written without anything between their words.
 _SECRET_PARTS = re.compile(
-    r"secret|dpop|passw|passphrase|credential|authoriz|bearer|cookie|signature|assertion|session|conn(?:ection)?str"
+    r"secret|dpop|passw|passphrase|seedphrase|credential|authoriz|bearer|cookie|signature|assertion|session|conn(?:ection)?str"
     r"|(?:token|auth|(?<!mon)(?<!don)(?<!tur)(?<!hoc)(?<!joc)key|pwd)s?$"
 )
 # What such a name ends with if it tells about a secret, and is none itself.
 _ABOUT = _words(
     """
-    alg algorithm audience budget count endpoint expires expiry format kind length limit method mode name names
-    provider region role scheme scope scopes size style template ttl type types uri url usage
+    alg algorithm audience budget column count date description duration enabled end endpoint expires expiry field
+    file format kind label length limit method mode name names path policy provider region required role scheme scope
+    scopes size start state status style summary template timeout title ttl type types uri url usage version
     """
 )
 # Keys and tokens that open nothing.
 _HARMLESS_KEYS = _words(
     """
-    bos cache cls dedup eos idempotency image limit lookup mask max min num pad partition public ratelimit
-    remaining reset routing sep sort special stop total unk websocket
+    bos cache cls composite dedup eos foreign idempotency image limit lookup mask max min num pad partition primary
+    public ratelimit
+    remaining reset routing sep sort special stop total unique unk websocket
     """
 )
 # In a query only, where a word of a sentence cannot stand.
-_SECRET_PARAMETERS = frozenset({"ak", "code", "k", "sk", "t"})
+_SECRET_PARAMETERS = frozenset({"ak", "code", "hdnea", "hdntl", "hdnts", "k", "sk", "t"})
+# Services that take whoever knows the path for their user.
+_SECRET_PATHS = re.compile(
+    r"(?:hooks\.slack\.com/(?:services|workflows|triggers)|(?:\w+\.)?discord(?:app)?\.com/api/(?:v\d+/)?webhooks"
+    r"|[\w.\-]+\.webhook\.office\.com|hooks\.zapier\.com|maker\.ifttt\.com)(?P<path>/[^?#]*)"
+    r"|api\.telegram\.org/bot(?P<bot>[^/?#]+)",
+    re.IGNORECASE,
+)
+_JWT = re.compile(r"eyJ[\w\-]{8,}\.[\w\-]+\.[\w\-]*")
 _ORGANISATIONS = _words(
     """
-    account accounts customer org organisation organization project subscription team tenant workspace
+    account accounts billing customer org organisation organization project subscription team tenant workspace
     """
 )
 
@@ -105,6 +115,17 @@ def is_placeholder(value: str) -> bool:
 def is_plain(value: str) -> bool:
     """Whether a value looks like words, and not like the key of a service."""
     return not any(map(str.isdigit, value)) and _KEY_PREFIX.match(value) is None
+
+
+def is_known_key(value: str) -> bool:
+    """Whether a value has the form of a key or token of a service, whatever its name is."""
+    return _JWT.fullmatch(value) is not None or (_KEY_PREFIX.match(value) is not None and looks_generated(value))
+
+
+def secret_path(url: str) -> str:
+    """The part of a URL's path that opens its service, empty if none does. `url`: from the host on."""
+    found = _SECRET_PATHS.match(url)
+    return "" if found is None else (found["path"] or found["bot"] or "").strip("/")
 
 
 def looks_generated(text: str) -> bool:

@@ -6,12 +6,13 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 from otel_llm.diagnosis.case import Anomaly, Case
 from otel_llm.diagnosis.judges import diagnose, diagnose_bytes, diagnose_request
 from otel_llm.exchanges.entries import Chunk, Entry, ReportedSpan, ResponseEnd, ResponseStart, Unread, WholeResponse
 from otel_llm.exchanges.evidence import Evidence, Excerpt
-from otel_llm.protocol.apis import UNKNOWN, kind_of
+from otel_llm.protocol.apis import UNKNOWN, kind_of, model_in_path
 from otel_llm.protocol.dialects import arguments_of, reader_of
 from otel_llm.protocol.fields import field
 from otel_llm.protocol.framing import Framing
@@ -160,6 +161,8 @@ class _Reading:
     ) -> None:
         self._title = title
         self._api = api
+        if body is not None and (model := model_in_path(url.partition("?")[0])) is not None:
+            body = {"modelId" if api == "converse" else "model": unquote(model), "stream": "-stream" in url, **body}
         self._request: ChatRequest | None = (
             None if body is None else found_tools.complete(read_request(arguments_of(api, body), api))
         )

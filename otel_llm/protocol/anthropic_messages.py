@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from otel_llm.protocol.anthropic_blocks import CALL, is_of_server
 from otel_llm.protocol.choice import Notice
@@ -50,6 +50,8 @@ _COUNTS = (
 
 class MessageEvents(Translator):
     """Reads one message into `recording`: `feed` for each event, or `read_response` for an unstreamed one."""
+
+    api: Final = "messages"
 
     def __init__(self, recording: Recording, _request: ChatRequest | None = None) -> None:
         super().__init__(recording)
@@ -123,7 +125,9 @@ class MessageEvents(Translator):
         message = field(event, "message")
         self._recording.read_head(message)
         self._add_usage(field(message, "usage"))
-        return None
+        usage = self._chat_usage()
+        # Of a message that is never finished, the tokens of the input are known all the same.
+        return None if usage is None else {"choices": [], "usage": {**usage, "completion_tokens": None}}
 
     def _block_start(self, event: Any) -> MadeChunk | None:
         block, index = field(event, "content_block"), index_of(field(event, "index"))

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from otel_llm.protocol.converse_events import kind_of_event
 from otel_llm.protocol.fields import text_of
 from otel_llm.protocol.request import Api
 from otel_llm.protocol.unicode_text import one_line
@@ -25,14 +26,16 @@ class Kind(NamedTuple):
 CHAT = Kind("a chat completion", "chat")
 RESPONSES = Kind("a response of the Responses API", "responses")
 MESSAGES = Kind("an Anthropic message", "messages")
+CONVERSE = Kind("a response of Bedrock's Converse API", "converse")
+GEMINI = Kind("a Gemini response", "gemini")
 UNKNOWN = Kind("JSON of no API that is known")
 EMPTY = Kind("an empty body")
 _BEDROCK = Kind("a Bedrock response")
 _COHERE = Kind("a Cohere chat")
 _EMBEDDINGS = Kind("embeddings")
-_GEMINI = Kind("a Gemini response")
-_OLLAMA = Kind("an Ollama response")
-_TEXT = Kind("a text completion")
+TEXT = Kind("a text completion", "completions")
+OLLAMA = Kind("an Ollama chat", "ollama")
+_OLLAMA_GENERATE = Kind("an Ollama completion")
 
 _MESSAGE_TYPES = frozenset(
     {
@@ -49,9 +52,9 @@ _MESSAGE_TYPES = frozenset(
 _COHERE_TYPE = re.compile(r"(?:message|content|tool-plan|tool-call|citation)-(?:start|delta|end)")
 _OF_DATA = {"embedding": _EMBEDDINGS, "model": Kind("a list of models")}
 _OF_FIELD = (
-    ("candidates", _GEMINI),
-    ("promptFeedback", _GEMINI),
-    ("usageMetadata", _GEMINI),
+    ("candidates", GEMINI),
+    ("promptFeedback", GEMINI),
+    ("usageMetadata", GEMINI),
     ("embedding", _EMBEDDINGS),
     ("embeddings", _EMBEDDINGS),
     ("generation_id", _COHERE),
@@ -63,22 +66,35 @@ _OF_FIELD = (
 _PATHS = (
     (re.compile(r"/chat/completions$"), CHAT),
     (re.compile(r"/responses$"), RESPONSES),
-    (re.compile(r"/completions?(?:/|$)"), _TEXT),
+    (re.compile(r"/completions$"), TEXT),
+    # llama.cpp has an API of its own at /completion.
+    (re.compile(r"/completions?(?:/|$)"), Kind(TEXT.name)),
     # Assistants have messages, too.
     (re.compile(r"/v\d/messages$|:(?:streamR|r)awPredict$"), MESSAGES),
     (re.compile(r"/v\d/complete$"), Kind("an Anthropic completion")),
-    (re.compile(r":(?:streamG|g)enerateContent$"), _GEMINI),
+    (re.compile(r":(?:streamG|g)enerateContent$"), GEMINI),
     (re.compile(r"/embeddings$|:(?:batchE|e)mbedContents?$|/api/embed$"), _EMBEDDINGS),
-    (re.compile(r"/model/[^/]+/(?:converse|invoke)(?:-stream|-with-response-stream)?$"), _BEDROCK),
-    (re.compile(r"/api/(?:chat|generate)$"), _OLLAMA),
+    # An ARN has slashes, which a path may have undecoded.
+    (re.compile(r"/model/.+/converse(?:-stream)?$"), CONVERSE),
+    (re.compile(r"/model/.+/invoke(?:-with-response-stream)?$"), _BEDROCK),
+    (re.compile(r"/api/chat$"), OLLAMA),
+    (re.compile(r"/api/generate$"), _OLLAMA_GENERATE),
     (re.compile(r"/v[12]/chat$"), _COHERE),
 )
+
+_MODEL = re.compile(r"/model/(.+)/(?:converse|invoke)(?:-stream|-with-response-stream)?/?$")
 
 
 def kind_of_path(path: str) -> Kind | None:
     """What the path of a URL says about its responses."""
     path = path.rstrip("/")
     return next((kind for pattern, kind in _PATHS if pattern.search(path)), None)
+
+
+def model_in_path(path: str) -> str | None:
+    """The model that a path of Bedrock's names, with the escapes of the path; None for any other path."""
+    found = _MODEL.search(path)
+    return None if found is None else found.group(1)
 
 
 def kind_of(value: Any) -> Kind | None:
@@ -93,7 +109,7 @@ def kind_of(value: Any) -> Kind | None:
     choices = value.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
     if object_ == "text_completion" or (isinstance(first, Mapping) and "text" in first and not _has_message(first)):
-        return _TEXT
+        return TEXT
     if first is not None or object_.startswith("chat.completion"):
         return CHAT
     if isinstance(choices, list) or value.get("error"):
@@ -119,14 +135,16 @@ def _other(value: Mapping[str, Any], type_: str, object_: str) -> Kind | None:
     if object_:
         return Kind(f"an object {one_line(object_[:40])!r}")
     if isinstance(value.get("done"), bool) and ("message" in value or "response" in value):
-        return _OLLAMA
+        return OLLAMA if "message" in value else _OLLAMA_GENERATE
     if "b64_json" in of_data or ("created" in value and "url" in of_data):
         return Kind("images")
     message, inner = value.get("message"), value.get("response")
     if "stopReason" in value or (isinstance(value.get("output"), Mapping) and "message" in value["output"]):
-        return _BEDROCK
+        return CONVERSE
+    if len(value) == 1 and kind_of_event(value):
+        return CONVERSE
     if isinstance(message, Mapping) and "finish_reason" in value:
         return _COHERE
     if isinstance(inner, Mapping) and "candidates" in inner:
-        return _GEMINI
+        return GEMINI
     return next((kind for name, kind in _OF_FIELD if name in value), None)

@@ -2,7 +2,8 @@
 
 The first character decides which it is, not the request: servers answer a request for a stream with one JSON document
 too, most often with an error. A byte order mark and white space before it do not count; some servers send line feeds to
-keep the connection open until the model answers.
+keep the connection open until the model answers. The events are server-sent events, or messages of AWS's encoding,
+which begin with a null byte.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ import re
 from collections.abc import Iterator
 
 from otel_llm.protocol.errors import UnreadableError
+from otel_llm.protocol.event_stream import MessageReader, begins_message
 from otel_llm.protocol.sse import BYTE_ORDER_MARK, EventReader, ServerSentEvent, Stray
 
 _LONGEST_DOCUMENT = 32 * 1_048_576
 # A body that begins with more white space than this is a stream.
 _LONGEST_PADDING = 65_536
+# Of a message of AWS's encoding.
+_LONGEST_PRELUDE = 12
 _NOT_WHITE = re.compile(rb"[^ \t\r\n]")
 
 
@@ -30,7 +34,7 @@ class ResponseBody:
         # What came before the first character did.
         self._padding = bytearray()
         self._searched = 0
-        self._events: EventReader | None = None
+        self._events: EventReader | MessageReader | None = None
         self._document: bytearray | None = bytearray() if is_document else None
 
     def feed(self, data: bytes) -> Iterator[ServerSentEvent]:
@@ -75,6 +79,8 @@ class ResponseBody:
             return False
         if first is not None and first.group() in {b"{", b"["}:
             self._document = bytearray()
+        elif begins_message(bytes(padding[:_LONGEST_PRELUDE])):
+            self._events = MessageReader()
         else:
             self._events = EventReader()
         return True

@@ -22,8 +22,8 @@ Outcome = Literal["completed", "closed", "abandoned", "cancelled", "error"]
 """
 
 # Finish reasons that cut a choice off. Gateways send `error` if the model's server failed; `incomplete` stands for a
-# response of the Responses API that gives no reason.
-CUTTING_FINISH_REASONS = frozenset({"length", "content_filter", "error", "incomplete"})
+# response of the Responses API that gives no reason; after `continuation`, another request gets the rest (Gemini).
+CUTTING_FINISH_REASONS = frozenset({"length", "content_filter", "error", "incomplete", "continuation"})
 
 
 @dataclass(frozen=True)

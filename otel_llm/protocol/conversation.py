@@ -7,11 +7,20 @@ here reads further back than it must, and a conversation that is an iterator is 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from otel_llm.protocol.fields import field, given, items_of, text_of
-from otel_llm.protocol.item_kinds import is_call, is_part_of_answer, name_of, result_of, runs_on_server
+from otel_llm.protocol.item_kinds import (
+    calls_by_item,
+    is_call,
+    is_part_of_answer,
+    name_of,
+    named_by_item,
+    result_of,
+    runs_on_server,
+)
 
 # Most ids of each kind of fault.
 _MOST = 256
@@ -34,7 +43,7 @@ class Turn(NamedTuple):
 
     results: tuple[str, ...] = ()
     """Calls that this request answers."""
-    earlier: tuple[str, ...] = ()
+    earlier: Iterable[str] = ()
     """Calls answered before the model's last message, the last one first. New too, if no request sent them before."""
     without_call: tuple[str, ...] = ()
     """Results that belong to no call in the conversation; an empty string for a result without a call id."""
@@ -46,6 +55,8 @@ class Turn(NamedTuple):
     """(id, tool name) of each call in the model's last message, if the request has results and the call has both."""
     previous_response: str | None = None
     """`previous_response_id`, if the request itself has no messages of the model."""
+    by_item: tuple[str, ...] = ()
+    """Those of `results` that may be ids of items of the previous response, and not of calls."""
 
 
 def read_turn(
@@ -67,10 +78,12 @@ def read_turn(
     # Calls that are not in the request may be in the part of the conversation that the server holds.
     whole = previous is None and given(kwargs.get("conversation")) is None
     turn = _last_turn(items, _item, whole=whole)
+    if turn is not None and (turn.without_call or turn.unanswered) and (calls := calls_by_item(items)):
+        turn = _last_turn(items, partial(_item, calls=calls), whole=whole)
     if turn is not None and turn.unanswered and tools is not None:
         turn = _without_calls_of_server(turn, items, tools, has_server_tools=has_server_tools)
     if previous is not None and all(_item(item).kind != "model" for item in items):
-        return (turn or Turn())._replace(previous_response=previous)
+        return (turn or Turn())._replace(previous_response=previous, by_item=tuple(named_by_item(items)))
     return turn
 
 
@@ -106,32 +119,38 @@ _Reader = Callable[[Any], _Entry]
 
 
 def _message(message: Any) -> _Entry:
-    role = message.get("role") if type(message) is dict else field(message, "role")
+    # `field` would take longer than all else here, and an agent sends dozens of these with each request.
+    read = message.get if type(message) is dict else partial(field, message)
+    role = read("role")
     if type(role) is not str:
         role = text_of(role)
-    if role == "user":
-        return _OTHER
-    if role == "assistant":
-        calls = items_of(field(message, "tool_calls"))
-        if not calls:
-            return _MODEL
-        return _Entry("model", tuple(ids_of(calls)))
     if role == "tool":
-        return _Entry("result", result=text_of(field(message, "tool_call_id")) or "")
+        call_id = read("tool_call_id")
+        return _Entry("result", (), call_id if type(call_id) is str else text_of(call_id) or "")
+    if role == "assistant":
+        calls = items_of(read("tool_calls"))
+        return _Entry("model", tuple(ids_of(calls))) if calls else _MODEL
     return _OTHER
 
 
 def ids_of(calls: Sequence[Any]) -> list[str]:
     """The ids of the `tool_calls` of a message."""
-    ids = [call.get("id") if type(call) is dict else field(call, "id") for call in calls]
-    return [call_id for call_id in map(text_of, ids) if call_id is not None]
+    ids = []
+    for call in calls:
+        call_id = call.get("id") if type(call) is dict else field(call, "id")
+        if type(call_id) is not str:
+            call_id = text_of(call_id)
+        if call_id:
+            ids.append(call_id)
+    return ids
 
 
-def _item(item: Any) -> _Entry:
+def _item(item: Any, calls: Mapping[str, str] | None = None) -> _Entry:
+    """`calls`: ids of calls by the ids of their items, if results may have these."""
     kind = text_of(field(item, "type")) or ""
     result = result_of(item, kind)
     if result is not None:
-        return _Entry("result", result=result)
+        return _Entry("result", result=result if calls is None else calls.get(result, result))
     if is_part_of_answer(item, kind):
         call_id = text_of(field(item, "call_id")) if is_call(kind) else None
         if call_id is None:
@@ -188,7 +207,7 @@ def _last_turn(messages: Sequence[Any], read: _Reader, *, whole: bool) -> Turn |
             without_call = [result for result in unmatched if result not in known and result not in earlier]
     return Turn(
         results=tuple(call for call in answered if call),
-        earlier=tuple(_earlier_results(messages, start, read)),
+        earlier=_EarlierResults(messages, start, read),
         without_call=tuple(without_call[:_MOST]),
         unanswered=tuple(call for call in reversed(made) if call not in answered and call not in end.done)[:_MOST],
         repeated=tuple(repeated[:_MOST]),
@@ -260,14 +279,31 @@ def _tools_of(message: Any) -> Iterator[tuple[str, str]]:
             yield call_id, name
 
 
-def _earlier_results(messages: Sequence[Any], end: int, read: _Reader) -> Iterator[str]:
-    """Results in `messages[:end]`, the last one first, back to a message that is neither a result nor the model's."""
-    for at in range(end - 1, max(-1, end - 1 - _EARLIER), -1):
-        entry = read(messages[at])
-        if entry.kind == "other":
-            return
-        if entry.result:
-            yield entry.result
+class _EarlierResults:
+    """Results in `messages[:end]`, the last one first, back to a message that is neither a result nor the model's.
+
+    They are read as they are asked for, because mostly the first one is known already.
+    """
+
+    __slots__ = ("_end", "_messages", "_read")
+
+    def __init__(self, messages: Sequence[Any], end: int, read: _Reader) -> None:
+        self._messages = messages
+        self._end = end
+        self._read = read
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, (tuple, _EarlierResults)) and tuple(self) == tuple(other)
+
+    __hash__ = None  # type: ignore[assignment]  # the messages can change
+
+    def __iter__(self) -> Iterator[str]:
+        for at in range(self._end - 1, max(-1, self._end - 1 - _EARLIER), -1):
+            entry = self._read(self._messages[at])
+            if entry.kind == "other":
+                return
+            if entry.result:
+                yield entry.result
 
 
 def _calls_and_results(messages: Sequence[Any], read: _Reader) -> tuple[set[str] | None, set[str]]:

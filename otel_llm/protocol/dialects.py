@@ -5,27 +5,54 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from otel_llm.protocol import anthropic_request, converse_request, huggingface_chat, mistral_chat, ollama_chat
 from otel_llm.protocol.anthropic_messages import MessageEvents
-from otel_llm.protocol.anthropic_request import chat_arguments
 from otel_llm.protocol.choice import Notice
-from otel_llm.protocol.fields import field, is_empty, text_of
+from otel_llm.protocol.converse_events import ConverseEvents, kind_of_event
+from otel_llm.protocol.fetched_response import ResumedEvents
+from otel_llm.protocol.fields import field, is_empty, items_of, text_of
+from otel_llm.protocol.gemini_fields import get
+from otel_llm.protocol.gemini_request import gemini_arguments
+from otel_llm.protocol.gemini_responses import GeminiResponses
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import Api, ChatRequest
 from otel_llm.protocol.responses_api import ResponseEvents
+from otel_llm.protocol.text_completions import TextCompletionChunks, is_text_completion, text_arguments
 
 
 class Reader(Protocol):
     """Reads a response into a recording: the recording itself, or a translator in front of it."""
 
+    @property
+    def api(self) -> Api: ...
     def feed(self, chunk: Any, wait_started_ns: int, received_ns: int, /) -> list[Notice] | None: ...
     def read_response(self, response: Any, received_ns: int, /) -> list[Notice]: ...
 
 
+def _response_events(recording: Recording, request: ChatRequest | None) -> ResponseEvents:
+    fetch = None if request is None else request.fetch
+    resumes = fetch is not None and fetch.starting_after is not None
+    return (ResumedEvents if resumes else ResponseEvents)(recording, request)
+
+
 _READERS: Mapping[Api, Callable[[Recording, ChatRequest | None], Reader]] = {
-    "responses": ResponseEvents,
+    "responses": _response_events,
+    "completions": TextCompletionChunks,
     "messages": MessageEvents,
+    "converse": ConverseEvents,
+    "gemini": GeminiResponses,
+    "mistral": mistral_chat.MistralEvents,
+    "ollama": ollama_chat.OllamaChunks,
+    "huggingface": huggingface_chat.HuggingFaceChunks,
 }
-_ARGUMENTS: Mapping[Api, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {"messages": chat_arguments}
+_ARGUMENTS: Mapping[Api, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {
+    "completions": text_arguments,
+    "messages": anthropic_request.chat_arguments,
+    "converse": converse_request.chat_arguments,
+    "gemini": gemini_arguments,
+    "mistral": mistral_chat.chat_arguments,
+    "ollama": ollama_chat.chat_arguments,
+}
 
 
 def reader_of(api: Api, recording: Recording, request: ChatRequest | None = None) -> Reader:
@@ -39,13 +66,16 @@ class EitherEvents:
 
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
+        self.api: Api = "chat"
+        """The API, once a chunk or event has shown it."""
         self._read: Callable[[Any, int, int], list[Notice] | None] | None = None
 
     def feed(self, event: Any, wait_started_ns: int, received_ns: int) -> list[Notice] | None:
         """Take one chunk or event, as `Recording.feed` does."""
         read = self._read
         if read is None:
-            read = self._read = reader_of(_api_of_event(event), self._recording).feed
+            self.api = _api_of_event(event)
+            read = self._read = reader_of(self.api, self._recording).feed
         return read(event, wait_started_ns, received_ns)
 
     def read_response(self, response: Any, received_ns: int) -> list[Notice]:
@@ -55,16 +85,37 @@ class EitherEvents:
             api = "responses"
         elif text_of(field(response, "type")) == "message" and field(response, "content") is not None:
             api = "messages"
+        elif is_text_completion(response):
+            api = "completions"
+        elif field(response, "stopReason") is not None:
+            api = "converse"
+        elif items_of(get(response, "candidates")):
+            api = "gemini"
+        elif _is_of_ollama(response):
+            api = "ollama"
+        self.api = api
         return reader_of(api, self._recording).read_response(response, received_ns)
 
 
 def _api_of_event(event: Any) -> Api:
     kind = text_of(field(event, "type"))
     if kind is None:
-        return "chat"
+        if is_text_completion(event):
+            return "completions"
+        if items_of(get(event, "candidates")):
+            return "gemini"
+        if kind_of_event(event):
+            return "converse"
+        if _is_of_ollama(event):
+            return "ollama"
+        return "mistral" if field(field(event, "data"), "choices") is not None else "chat"
     if kind.startswith("response.") or (kind == "error" and is_empty(field(event, "error"))):
         return "responses"
     return "messages" if kind.startswith(("message_", "content_block_")) or kind in {"ping", "error"} else "chat"
+
+
+def _is_of_ollama(value: Any) -> bool:
+    return isinstance(field(value, "done"), bool) and field(value, "message") is not None
 
 
 def arguments_of(api: Api, kwargs: Mapping[str, Any]) -> Mapping[str, Any]:

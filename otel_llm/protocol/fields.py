@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-# The classes of the OpenAI SDK's marks for "argument not passed", by name, because the pure core imports no SDK.
-_NOT_PASSED = frozenset({"NotGiven", "Omit"})
+# The classes of SDKs' marks for "not passed", by name, because the pure core imports no SDK: OpenAI's and Mistral's.
+_NOT_PASSED = frozenset({"NotGiven", "Omit", "Unset"})
 _PLAIN = frozenset({str, int, float, bool, list, dict, type(None)})
 
 
@@ -20,7 +20,8 @@ def is_a(value: Any, kinds: type | tuple[type, ...]) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _is_mapping(kind: type) -> bool:
+def is_mapping(kind: type) -> bool:
+    """Whether objects of a class are mappings."""
     # Cached, because `issubclass` with an abstract class takes longer than reading all fields of a request.
     return issubclass(kind, Mapping)
 
@@ -31,7 +32,7 @@ def field(thing: Any, name: str) -> Any:
         return None
     kind: type = type(thing)
     try:
-        value = thing.get(name) if kind is dict or _is_mapping(kind) else getattr(thing, name, None)
+        value = thing.get(name) if kind is dict or is_mapping(kind) else getattr(thing, name, None)
         return value if type(value) in _PLAIN else given(value)
     except Exception:  # noqa: BLE001  a property of a foreign object may raise anything
         return None
@@ -50,7 +51,7 @@ def undeclared_field(thing: Any, name: str) -> Any:
 
 
 def given(value: Any) -> Any:
-    """`value`, or None if it is the OpenAI SDK's mark for an argument that was not passed."""
+    """`value`, or None if it is an SDK's mark for what was not passed."""
     kind = type(value)
     return None if kind not in _PLAIN and kind.__name__ in _NOT_PASSED else value
 

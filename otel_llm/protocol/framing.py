@@ -11,10 +11,10 @@ _SHOWN = 1000  # bytes
 class Framing:
     """What the bytes of one response were, besides what they say.
 
-    `content_type`: the header, empty if it is not known. `is_stream`: the body holds server-sent events, not one JSON
-    document. `is_done`: `[DONE]` came. `strays`: how often something was no server-sent event; `first_stray`,
-    `first_stray_is` and `first_stray_text` are the byte offset of the first, what it was if more can be said, and its
-    beginning.
+    `content_type`: the header, empty if it is not known. `is_stream`: the body holds server-sent events, or messages of
+    AWS's event stream encoding, not one JSON document. `is_done`: `[DONE]` came. `strays`: how often something was no
+    server-sent event; `first_stray`, `first_stray_is` and `first_stray_text` are the byte offset of the first, what it
+    was if more can be said, and its beginning.
     """
 
     content_type: str = ""

@@ -32,6 +32,8 @@ _ARGUMENTS_OF = {
     "apply_patch_call": "operation",
     "tool_search_call": "arguments",
 }
+# The result of a local shell has no `call_id` by the reference, but an `id`.
+_SHELL_CALL, _SHELL_OUTPUT = "local_shell_call", "local_shell_call_output"
 NAMED_CALLS = frozenset({"function_call", "custom_tool_call"})
 """Calls of tools that the application names, whose arguments are text and come in pieces."""
 # Tools of the API that the application runs, and the name that their calls have here.
@@ -91,10 +93,31 @@ def result_of(item: Any, kind: str) -> str | None:
     """The id of the call whose result an item is, empty if it has none, None if it is no result."""
     if kind in _RESULTS:
         call_id = text_of(field(item, "call_id"))
-        if call_id is None and kind == "local_shell_call_output":
+        if call_id is None and kind == _SHELL_OUTPUT:
             call_id = text_of(field(item, "id"))
         return call_id or ""
     return text_of(field(item, "call_id")) if kind == "tool_search_output" else None
+
+
+def named_by_item(items: Sequence[Any]) -> list[str]:
+    """The ids in results of local shells that have no call id: each is the id of a call, or that of its item."""
+    outputs = [
+        item
+        for item in items
+        if text_of(field(item, "type")) == _SHELL_OUTPUT and text_of(field(item, "call_id")) is None
+    ]
+    return [item_id for output in outputs if (item_id := text_of(field(output, "id"))) is not None]
+
+
+def calls_by_item(items: Sequence[Any]) -> dict[str, str]:
+    """The ids of the calls of local shells, by the ids of their items."""
+    ids = [(text_of(field(item, "id")), text_of(field(item, "call_id"))) for item in items if is_shell_call(item)]
+    return {item_id: call_id for item_id, call_id in ids if item_id is not None and call_id is not None}
+
+
+def is_shell_call(item: Any) -> bool:
+    """Whether an item is a call whose result may name the item instead."""
+    return text_of(field(item, "type")) == _SHELL_CALL
 
 
 def name_of(item: Any, kind: str) -> str | None:

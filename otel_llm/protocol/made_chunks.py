@@ -35,13 +35,20 @@ class MadeToolCall:
 class MadeDelta:
     __slots__ = ("__pydantic_extra__", "content", "function_call", "tool_calls")
 
-    def __init__(
-        self, tool_calls: list[MadeToolCall] | None = None, extra_fields: dict[str, Any] | None = None
-    ) -> None:
+    def __init__(self, tool_calls: list[MadeToolCall] | None = None) -> None:
         self.content: Any = None
         self.tool_calls = tool_calls
         self.function_call = None
-        self.__pydantic_extra__ = extra_fields
+        self.__pydantic_extra__: dict[str, Any] | None = None
+
+
+class MadeThought(MadeDelta):
+    """A delta with reasoning. It has a `__dict__`, where the recording looks if there is neither content nor a call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.extra: dict[str, Any] = {"reasoning_content": ""}
+        self.__pydantic_extra__ = self.extra
 
 
 class _MadeChoice:
@@ -76,8 +83,9 @@ class Translator:
         self._feed = recording.feed
         self._text_delta = MadeDelta()
         self._text_chunk = ReusedChunk(self._text_delta)
-        self._thought = {"reasoning_content": ""}
-        self._thought_chunk = ReusedChunk(MadeDelta(extra_fields=self._thought))
+        thought = MadeThought()
+        self._thought = thought.extra
+        self._thought_chunk = ReusedChunk(thought)
         self._tool_call = MadeToolCall()
         self._function = self._tool_call.function
         self._call_chunk = ReusedChunk(MadeDelta([self._tool_call]))

@@ -12,6 +12,7 @@ Nothing is read until a judge asks, and then one turn at a time. Nothing here ra
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache, partial
 from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
 
@@ -24,6 +25,7 @@ from otel_llm.protocol.item_kinds import (
     arguments_text,
     is_call,
     is_part_of_answer,
+    is_shell_call,
     name_of,
     result_of,
     runs_on_server,
@@ -41,6 +43,7 @@ MOST_IDS = 256
 _LONGEST_TEXT = 128
 # Longer results are compared as text: parsing them could take longer than the request.
 _LONGEST_JSON = 131_072
+_LONGEST_CACHED = 512
 # Items that stand for others, which only the server has.
 _REFERENCES = frozenset({"item_reference", "compaction"})
 # Stands for a value that has no meaning to compare.
@@ -60,6 +63,8 @@ class MadeCall(NamedTuple):
     name: str | None
     arguments: Any
     is_free_text: bool = False
+    item: str | None = None
+    """The id of its item, if its result may name that instead."""
 
 
 class PastTurn(NamedTuple):
@@ -146,6 +151,14 @@ def meaning_of_arguments(arguments: Any, *, is_free_text: bool = False) -> str |
 
 def meaning_of_json(text: str) -> str:
     """JSON in one spelling. Nothing at all counts as an empty object; a text that is no JSON is left as it is."""
+    if len(text) <= _LONGEST_CACHED:
+        return _meaning_of_short(text)
+    return meaning_of_reading(json_values.read(text), text)
+
+
+@lru_cache(maxsize=256)
+def _meaning_of_short(text: str) -> str:
+    """Cached, because an agent sends the same calls with each request of a conversation."""
     return meaning_of_reading(json_values.read(text), text)
 
 
@@ -209,13 +222,13 @@ def past_turns(conversation: Conversation) -> Iterator[PastTurn]:
             calls = (*entry.calls, *calls)
         elif entry.kind != "other":
             if calls:
-                yield PastTurn(calls, tuple(results[::-1]))
+                yield _turn_of(calls, results)
                 calls, results, has_own_turn = (), [], True
             if entry.kind != "result":
                 return
             results.append((entry.key, entry.result))
     if calls:
-        yield PastTurn(calls, tuple(results[::-1]))
+        yield _turn_of(calls, results)
         results, has_own_turn = [], True
     if conversation.unread:
         return
@@ -224,18 +237,24 @@ def past_turns(conversation: Conversation) -> Iterator[PastTurn]:
         yield turn if position or has_own_turn else turn._replace(results=tuple(results[::-1]))
 
 
+def _turn_of(calls: tuple[MadeCall, ...], results: list[tuple[str | None, Any]]) -> PastTurn:
+    """`results`: the last one first."""
+    by_item: dict[str | None, str | None] = {call.item: call.key for call in calls if call.item is not None}
+    if by_item:
+        results = [(by_item.get(key, key), result) for key, result in results]
+    return PastTurn(calls, tuple(results[::-1]))
+
+
 def past_ids(conversation: Conversation) -> set[str]:
     """The ids of the calls in the conversation, as far as it was sent or is remembered."""
     ids = set(conversation.remembered.ids)
     for message in conversation.entries:
         role = message.get("role") if type(message) is dict else None
-        if type(role) is str and role != "assistant":
-            # Most messages, which need not be read for this.
-            continue
-        if role == "assistant":
-            ids.update(ids_of(items_of(field(message, "tool_calls"))))
-        else:
+        if type(role) is not str:
             ids.update(call.id for call in _read(message).calls if call.id is not None)
+        elif role == "assistant" and (calls := items_of(message.get("tool_calls"))):
+            # Other messages, which are most, need not be read for this.
+            ids.update(ids_of(calls))
     return ids
 
 
@@ -281,22 +300,29 @@ def _brief_result(result: Any) -> Any:
 
 
 def _read(message: Any) -> _Entry:
-    role = text_of(message.get("role") if type(message) is dict else field(message, "role"))
+    # As in `conversation.py`: `field` would take longer than all else here.
+    read = message.get if type(message) is dict else partial(field, message)
+    role = text_of(read("role"))
+    if role == "tool":
+        call_id = text_of(read("tool_call_id"))
+        return _Entry("result", (), call_id, field(message, "content"), call_id)
+    if role == "assistant":
+        calls = items_of(read("tool_calls"))
+        legacy = read("function_call")
+        return _Entry("model", (*map(_call, calls), *_legacy(legacy))) if calls or legacy is not None else _MODEL
     if role == "user":
         return _USER
-    if role == "assistant":
-        calls = items_of(field(message, "tool_calls"))
-        legacy = field(message, "function_call")
-        return _Entry("model", (*map(_call, calls), *_legacy(legacy))) if calls or legacy is not None else _MODEL
-    if role == "tool":
-        call_id = text_of(field(message, "tool_call_id"))
-        return _Entry("result", (), call_id, field(message, "content"), call_id)
     if role == "function":
         return _Entry("result", (), text_of(field(message, "name")), field(message, "content"))
     return _read_item(message) if role is None else _OTHER
 
 
 def _call(call: Any) -> MadeCall:
+    if type(call) is dict and type(function := call.get("function")) is dict:
+        # A short cut for the usual form.
+        call_id, name, arguments = call.get("id"), function.get("name"), function.get("arguments")
+        if type(call_id) is str and call_id and type(name) is str and name and type(arguments) is str:
+            return MadeCall(call_id, call_id, name, arguments)
     call_id = text_of(field(call, "id"))
     function = field(call, "function")
     if function is None and (custom := field(call, "custom")) is not None:
@@ -320,9 +346,9 @@ def _read_item(item: Any) -> _Entry:
             return _MODEL
         call_id = text_of(field(item, "call_id"))
         arguments = arguments_of(item, kind) if kind in NAMED_CALLS else arguments_text(item, kind)
-        return _Entry(
-            "model", (MadeCall(call_id, call_id, name_of(item, kind), arguments, kind == "custom_tool_call"),)
-        )
+        item_id = text_of(field(item, "id")) if is_shell_call(item) else None
+        call = MadeCall(call_id, call_id, name_of(item, kind), arguments, kind == "custom_tool_call", item_id)
+        return _Entry("model", (call,))
     if kind in _REFERENCES or (not kind and field(item, "id") is not None):
         return _HIDDEN
     return _OTHER

@@ -18,7 +18,7 @@ straight: attribute reads, one dict look-up, one append. Anything unusual leaves
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from otel_llm.protocol.call_recording import DELTA_COST, CallRecorder
 from otel_llm.protocol.choice import Choice, Failure, Limits, Notice, Outcome, TagRewrite
@@ -63,6 +63,8 @@ class Recording:
     Facts can be read at any time; they are final once `end` returned. No method raises, whatever a server sends.
     """
 
+    api: Final = "chat"
+
     __slots__ = (
         "_by_index",
         "_calls",
@@ -79,9 +81,12 @@ class Recording:
         "compacted",
         "compaction_id",
         "declared",
+        "echo",
         "ended_ns",
         "failure",
         "first_chunk_ns",
+        "ids_are_optional",
+        "is_unfinished",
         "last_chunk_ns",
         "limits",
         "max_wait_ns",
@@ -91,6 +96,7 @@ class Recording:
         "preview",
         "response_id",
         "response_model",
+        "response_status",
         "rewrites",
         "service_tier",
         "started_ns",
@@ -126,9 +132,17 @@ class Recording:
         self.service_tier: str | None = None
         self.system_fingerprint: str | None = None
         self.usage: Any = None
+        self.response_status: str | None = None
+        """The status of a response of the Responses API, as the server last told it."""
+        self.echo: Any = None
+        """A fetched response, which repeats the tools and instructions of the request that made it."""
+        self.is_unfinished = False
+        """Whether it is the state of a response that is still being made, or was cancelled: it need not be whole."""
         self.compacted = False
         """Whether the server put the conversation so far into a shorter form."""
         self.compaction_id: str | None = None
+        self.ids_are_optional = False
+        """Whether the API may leave out the ids of calls."""
         self.over_choices = 0
         """Deltas of choices beyond the limit."""
         self.rewrites: list[tuple[int, TagRewrite]] = []
@@ -327,6 +341,8 @@ class Recording:
             return []
         if self.failure is not None:
             outcome = "error"
+        elif self.is_unfinished and outcome == "completed":
+            outcome = "closed"
         self.outcome = outcome
         self.ended_ns = ended_ns
         if self._finishing_chunk is not None and (self.usage is None or not says_something(self.usage)):
@@ -377,10 +393,14 @@ class Recording:
         finishing, last = self._finishing_chunk, self._last_usage_chunk
         self._finishing_chunk = self._last_usage_chunk = None
         for chunk in (finishing, None if last is finishing else last):
-            if chunk is not None and (tier := undeclared_field(chunk, "service_tier")) is not None:
-                tier = text_of(tier)
-                if tier is not None:
-                    self.service_tier = tier[: self.limits.name]
+            if chunk is None:
+                continue
+            try:
+                tier = chunk.service_tier
+            except Exception:  # noqa: BLE001  a mapping, or a chunk of another SDK
+                tier = undeclared_field(chunk, "service_tier")
+            if tier is not None and (text := text_of(tier)) is not None:
+                self.service_tier = text[: self.limits.name]
 
     def _choice(self, index: Any) -> Choice | None:
         # A choice without a usable index counts as the only one.

@@ -10,13 +10,25 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from otel_llm.protocol.conversation import Turn, holds_conversation, read_turn
-from otel_llm.protocol.fields import arguments_given, field, given, is_a, items_of, text_of
+from otel_llm.protocol.fields import arguments_given, field, given, is_a, is_empty, items_of, text_of
 from otel_llm.protocol.item_kinds import is_left_to_server, is_tool_search, tool_named_by, tools_in
 from otel_llm.protocol.past_calls import Conversation, read_conversation
 from otel_llm.protocol.request_text import RequestText
 
-Api = Literal["chat", "responses", "messages"]
-"""OpenAI's chat completions and responses, and Anthropic's messages."""
+Api = Literal[
+    "chat",
+    "responses",
+    "completions",
+    "embeddings",
+    "messages",
+    "converse",
+    "gemini",
+    "mistral",
+    "ollama",
+    "huggingface",
+]
+"""OpenAI's chat completions, responses, text completions and embeddings, Anthropic's messages, Bedrock's Converse API,
+Google's generated content, Ollama's chats, and chat completions in the classes of Mistral's and Hugging Face's SDKs."""
 ToolChoiceMode = Literal["auto", "none", "required", "named"]
 
 
@@ -47,6 +59,13 @@ class ToolChoice(NamedTuple):
 
     mode: ToolChoiceMode = "auto"
     names: frozenset[str] | None = None
+
+
+class Fetch(NamedTuple):
+    """A request for a response that was made before. `starting_after`: the number of the event to resume behind."""
+
+    response_id: str
+    starting_after: int | None = None
 
 
 class ChatRequest(NamedTuple):
@@ -85,6 +104,10 @@ class ChatRequest(NamedTuple):
     """Whether the application may have to answer a search for tools, and so to find any."""
     has_unseen_tools: bool = False
     """Whether it may have found some in a part of the conversation that only the server has."""
+    may_be_empty: bool = False
+    """Whether an answer without text may be right: the prompt of a text completion may lack nothing."""
+    fetch: Fetch | None = None
+    """What it fetches, if it asks no model."""
 
     @property
     def tool_names(self) -> frozenset[str] | None:
@@ -184,6 +207,7 @@ def read_request(kwargs: Mapping[str, Any], api: Api = "chat") -> ChatRequest:
         in_items.tools,
         leaves_searches,
         leaves_searches and holds_conversation(kwargs),
+        api == "completions" and _may_be_empty(kwargs),
     )
 
 
@@ -195,7 +219,23 @@ def with_extra_body(kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def api_of_request(body: Mapping[str, Any]) -> Api:
     """The API that a request's JSON body is for."""
-    return "responses" if "messages" not in body and "input" in body else "chat"
+    if "messages" in body:
+        return "chat"
+    if "input" in body:
+        return "responses"
+    if "contents" in body:
+        return "gemini"
+    # The prompt of the Responses API is an object.
+    return "completions" if isinstance(body.get("prompt"), (str, list)) else "chat"
+
+
+def _may_be_empty(kwargs: Mapping[str, Any]) -> bool:
+    """Whether a text completion may stop at once, fills a gap, or only scores its prompt."""
+    return (
+        not is_empty(given(kwargs.get("stop")))
+        or not is_empty(given(kwargs.get("suffix")))
+        or given(kwargs.get("max_tokens")) == 0
+    )
 
 
 def _wants_raw(reasoning_format: Any, separate_reasoning: Any) -> bool:

@@ -11,12 +11,14 @@ Events and their fields: the OpenAI API reference, "Responses: streaming events"
 - Later events repeat earlier ones (`…done`, the items of `response.completed`); only what is new in them counts. Some
   servers send no deltas, some send them without an index, and some name a call only at its end.
 - `response.failed` and `error` report an error of the server.
+- A response in the background is first told in states that have no end: `queued`, `in_progress`, `cancelled`.
+- A compaction holds messages of the user's and an item in place of the rest: there is no answer in it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from otel_llm.protocol.choice import Notice
 from otel_llm.protocol.fields import field, index_of, is_a, is_empty, items_of, text_of
@@ -52,6 +54,8 @@ _ITEM_DONE = "response.output_item.done"
 _ARGUMENTS_DELTAS = frozenset({"response.function_call_arguments.delta", "response.custom_tool_call_input.delta"})
 # Calls that are the server's where the request declares no such tool, but others that the server runs.
 _OF_EITHER = frozenset({"custom_tool_call", "shell_call"})
+_UNFINISHED = frozenset({"queued", "in_progress", "cancelled"})
+_COMPACTION = "response.compaction"
 _FINISH_REASONS = {"max_output_tokens": "length", "max_tokens": "length"}
 
 
@@ -61,9 +65,12 @@ class ResponseEvents(Translator):
     `request`: says which tools are the application's. None if it is not known.
     """
 
+    api: Final = "responses"
+
     def __init__(self, recording: Recording, request: ChatRequest | None = None) -> None:
         super().__init__(recording)
         self._request = request
+        self._is_fetched = request is not None and request.fetch is not None
         self._calls = ItemCalls(recording.limits)
         self._by_index = self._calls.by_index
         self._has_calls = self._has_text = self._has_reasoning = False
@@ -105,6 +112,8 @@ class ResponseEvents(Translator):
     def read_response(self, response: Any, received_ns: int) -> list[Notice]:
         """Take an unstreamed response (a `response` object)."""
         self._recording.streamed = False
+        if text_of(field(response, "object")) == _COMPACTION:
+            return self._feed(self._compaction(response), received_ns, received_ns) or []
         status = field(response, "status")
         if status is None and field(response, "error") is not None:
             # Nothing but an error, which gateways send with HTTP status 200.
@@ -116,7 +125,9 @@ class ResponseEvents(Translator):
     # Each event as a chunk --------------------------------------------------------------------------------
 
     def _begun(self, event: Any) -> MadeChunk | None:
-        self._recording.read_head(field(event, "response"))
+        response = field(event, "response")
+        self._recording.read_head(response)
+        self._set_status(response, text_of(field(response, "status")))
         return None
 
     def _completed(self, event: Any) -> MadeChunk:
@@ -177,6 +188,15 @@ class ResponseEvents(Translator):
         rest = call.new_arguments(field(event, "input") if whole is None else whole)
         return None if rest is None else made_chunk([made_tool_call(call.index, call.id, arguments=rest)])
 
+    def _compaction(self, response: Any) -> MadeChunk:
+        recording = self._recording
+        recording.read_head(response)
+        recording.is_unfinished = True
+        for item in items_of(field(response, "output")):
+            if text_of(field(item, "type")) == "compaction":
+                recording.was_compacted(item)
+        return {"choices": [], "usage": field(response, "usage")}
+
     # Parts of them ----------------------------------------------------------------------------------------
 
     def _completed_call(self, event: Any) -> Iterator[Notice]:
@@ -187,15 +207,27 @@ class ResponseEvents(Translator):
             if call is not None:
                 yield Notice("completed", choice, call)
 
+    def _set_status(self, response: Any, status: str | None) -> None:
+        if status is not None:
+            self._recording.response_status = status[: self._recording.limits.name]
+        if self._is_fetched:
+            self._recording.echo = response
+
     def _ended(self, response: Any, status: str | None) -> MadeChunk:
         """The end of a response, with everything in it that no event said before."""
         self._recording.read_head(response)
+        self._set_status(response, status)
         items = items_of(field(response, "output"))
         self._count_server_items(sum(self._is_of_server(item, index) for index, item in enumerate(items)))
         chunk = self._new_in(enumerate(items), at_end=True)
         finish_reason: Any = status
-        if status == "failed":
+        if status == "failed" and self._is_fetched:
+            finish_reason = "error"
+        elif status == "failed":
             self._fail(field(response, "error"), "failed")
+            finish_reason = None
+        elif status in _UNFINISHED:
+            self._recording.is_unfinished = True
             finish_reason = None
         elif status == "incomplete":
             reason = text_of(field(field(response, "incomplete_details"), "reason"))

@@ -25,6 +25,9 @@ from otel_llm.protocol.message_text import (
     reasoning_text,
 )
 
+# The fields that are read besides those that OpenAI's SDK declares.
+_READ_BESIDE = frozenset({*REASONING_FIELDS, "images", EXECUTED_TOOLS})
+
 
 class TextRecorder:
     """Reads the text and reasoning of all choices of a recording.
@@ -76,8 +79,8 @@ class TextRecorder:
         refusal = fields.get("refusal")
         if refusal is not None:
             self.content(choice, refusal, time_ns)
-        if fields is delta:
-            # Its other fields are read as extra ones.
+        if fields is delta or (fields.get("audio") is None and _READ_BESIDE.isdisjoint(fields)):
+            # The other fields of a plain mapping are read as extra ones.
             return
         name = choice.reasoning_field
         if name is None:
@@ -95,19 +98,20 @@ class TextRecorder:
         """Fields besides those of the protocol: reasoning, or a spoken answer."""
         if type(extra) is not dict:
             return
-        for name, value in extra.items():
-            if value is None:
-                # As in every chunk of some servers.
-                continue
-            if name in REASONING_FIELDS:
-                text = value if type(value) is str else reasoning_text(value)
-                if text:
-                    choice.reasoning_field = name
-                    self._reasoning(choice, text, time_ns)
-                    break
-            elif name == "audio":
-                self.content(choice, field(value, "transcript"), time_ns)
-                choice.has_media = choice.has_media or bool(text_of(field(value, "data")))
+        get = extra.get
+        audio = get("audio")
+        if audio is None and _READ_BESIDE.isdisjoint(extra):
+            return
+        for name in REASONING_FIELDS:
+            value = get(name)
+            # It is null in every chunk of some servers.
+            if value is not None and (text := value if type(value) is str else reasoning_text(value)):
+                choice.reasoning_field = name
+                self._reasoning(choice, text, time_ns)
+                break
+        if audio is not None:
+            self.content(choice, field(audio, "transcript"), time_ns)
+            choice.has_media = choice.has_media or bool(text_of(field(audio, "data")))
         if "images" in extra and items_of(extra["images"]):
             # OpenRouter, and others that it stands for.
             choice.has_media = True

@@ -20,12 +20,15 @@ from typing import NamedTuple
 from otel_llm.tags.mentions import (
     CODE,
     is_about_marks,
+    is_answer,
+    is_dotted,
     is_explained,
     is_explained_below,
     is_labelled,
     is_named,
     is_set_apart,
     is_subject,
+    is_told_below,
     is_type_argument,
     joins_texts,
     line_around,
@@ -288,6 +291,8 @@ def _not_mentioned(text: str, tokens: list[Token], *, ended: bool) -> list[Token
     def is_about_marks_itself() -> bool:
         return is_about_marks(_MARKUP.sub("", text))
 
+    if len(tokens) > 1 and _shows_template(text, tokens) and is_about_marks_itself():
+        return []
     while place < len(tokens):
         # Tokens one after the other are judged together.
         last = place
@@ -301,6 +306,14 @@ def _not_mentioned(text: str, tokens: list[Token], *, ended: bool) -> list[Token
     return found
 
 
+def _shows_template(text: str, tokens: list[Token]) -> bool:
+    """Whether words lead to the first token, which begins a line, or follow the last one in another paragraph."""
+    first, last = tokens[0].start, tokens[-1].end
+    if line_around(text, first, first)[0].strip() or not text[:first].strip():
+        return False
+    return text[:first].rstrip().endswith((":", "：")) or _WORD.search(text[last:].partition("\n\n")[2]) is not None
+
+
 def _is_mentioned(text: str, start: int, end: int, *, ended: bool) -> bool:
     before, after = line_around(text, start, end)
     if is_set_apart(text, start, end, before, after) or is_type_argument(text, start, end):
@@ -310,13 +323,17 @@ def _is_mentioned(text: str, start: int, end: int, *, ended: bool) -> bool:
         return True
     if "\n" in text[start:end]:
         return False
-    if is_labelled(text, start, end, before):
+    if is_labelled(text, start, end, before) or is_dotted(text, start, end, before, after):
+        return True
+    if is_answer(before) and not text[end:].strip():
         return True
     said, is_item = without_head(before)
     if _WORD.search(said):
         return _WORD.search(after) is not None or _ENDS_SENTENCE.match(after) is not None or is_named(before)
     if not after.strip():
-        return is_item or (is_explained_below(text, end) and not said.strip())
+        if is_item:
+            return True
+        return not said.strip() and (is_explained_below(text, end) or is_told_below(text, end))
     return is_explained(after) or is_subject(after, of_cjk=True)
 
 

@@ -13,6 +13,9 @@ CODE = "\N{OBJECT REPLACEMENT CHARACTER}"
 """Stands for each character of code."""
 
 _NEAR = 400
+_FAR = 600
+_WORD = re.compile(r"[^\W\d_]{2}")
+_INDENTATION = re.compile(r"[ \t]{1,64}(?:<[\w|:]{1,60}>)?")
 _QUOTES = frozenset("\"'“”‘’«»„‹›「」『』()[]{}*_")
 _LIST_HEAD = re.compile(
     r"[ \t]*(?:(?:[-*+>#•‣◦·–—●▪✅❌✓✔✗✘☑☐➜➤]+\ufe0f?|\[[ xX]\]|\(?(?:\d+|[A-Za-z])[.):])[ \t]+)+"
@@ -104,7 +107,8 @@ _NAMES = re.compile(
 _LEADS = re.compile(r"(?:-+>+|=>|[→⇒⟶])[ \t]*(?:\w[\w ]{0,20}:[ \t]+)?$|\w[ \t]*(?:\.{4,}|…{2,}|·{3,})[ \t]*$")
 _BEFORE_MARK = frozenset(" \t:=/,+&>.}")
 # A line with a label and a mark: `Qwen: <|im_end|>`.
-_LABEL = r"[ \t]*(?:[-*+•][ \t]+|\d+[.)][ \t]+)?[^\s:：|<>][^:：|<>\n]{0,30}[:：=][ \t]+"
+_DOTS = r"(?:\.{2,}|…+|·{2,})"
+_LABEL = rf"[ \t]*(?:[-*+•][ \t]+|\d+[.)][ \t]+)?[^\s:：|<>][^:：|<>\n]{{0,30}}(?:[:：=]|[ \t]{_DOTS})[ \t]+"
 _LABEL_BEFORE = re.compile(_LABEL)
 _LABELLED_BELOW = re.compile(rf"[ \t]*\r?\n{_LABEL}[<\[]\S{{1,40}}[ \t]*(?:\n|$)")
 # One that is about the mark, as `meaning: end of a turn`. The roles of a conversation are no labels.
@@ -116,6 +120,24 @@ _PAIR = re.compile(_PAIR_LABEL)
 _PAIR_BELOW = re.compile(rf"[ \t]*\r?\n{_PAIR_LABEL}\S")
 _PAIR_ABOVE = re.compile(rf"(?:^|\n){_PAIR_LABEL}\S[^\n]{{0,60}}\r?\n$")
 _LABELLED_ABOVE = re.compile(rf"(?:^|\n){_LABEL}[<\[]\S{{1,40}}[ \t]*\r?\n$")
+# The answer to a question for a mark: `A: <|im_end|>`.
+_ANSWER = re.compile(
+    r"[ \t>]*[*_]{0,3}(?i:a|ans|answer|antwort|réponse|respuesta|resposta|risposta|ответ|答案?|回答|정답|답)"
+    r"[*_]{0,3}[ \t]*[:：][*_]{0,3}[ \t]*"
+)
+# Marks with dots behind them, one below the other.
+_TRAILING_DOTS = re.compile(rf"[ \t]*{_DOTS}[ \t]*")
+_DOTTED_BELOW = re.compile(rf"[ \t]*\r?\n[ \t]*[<\[]\S{{1,40}}?[ \t]*{_DOTS}[ \t]*(?:\r?\n|$)")
+_DOTTED_ABOVE = re.compile(rf"(?:^|\n)[ \t]*[<\[]\S{{1,40}}?[ \t]*{_DOTS}[ \t]*\r?\n$")
+# The line below says what the mark is. Few words, because thoughts are followed by an answer.
+_TAGS = r"(?i:tags?|tokens?|markers?|delimiters?|balises?|jetons?|etiquetas?|steuerzeichen|marke|тег|токен)"
+_TOLD_BELOW = re.compile(
+    rf"[ \t]*\r?\n[ \t]*(?:(?i:it|this|that|the|dies(?:e[rs]?)?|das|der|die|cette|este|esta|questo)[ \t]+"
+    rf"(?:\w+[ \t]+)?{_TAGS}[ \t]+(?:{_VERBS}|{_COPULAS})\b"
+    rf"|(?i:it|this|that|dies|das|es)[ \t]+(?:{_VERBS})\b[^\n]{{0,60}}"
+    rf"\b(?:(?i:reasoning|thoughts?|thinking|turn)|{_TAGS})\b"
+    rf"|(?:(?i:it|this|that|dies|das|es)[ \t]+)?(?:is|ist|est|es)[ \t]+(?:[\w'\-]+[ \t]+){{0,4}}{_TAGS}\b)"
+)
 _BAR = "|│┃｜"
 _CELL_BEHIND = re.compile(rf"[ \t]*[{_BAR}]|\t[ \t]*\S")
 _CELL_BEFORE = re.compile(rf"\S[ \t]+[{_BAR}][ \t]*$|\S[ \t]*\t$")
@@ -174,6 +196,39 @@ def is_subject(after: str, *, of_cjk: bool = False) -> bool:
 def is_defined_below(text: str, end: int) -> bool:
     """Whether the next line begins as a definition of the mark that ends at `end`."""
     return _DEFINED_BELOW.match(text, end, end + _NEAR) is not None
+
+
+def is_told_below(text: str, end: int) -> bool:
+    """Whether the next line says what the mark that ends at `end` is: `This tag closes the reasoning.`"""
+    return _TOLD_BELOW.match(text, end, end + _NEAR) is not None
+
+
+def is_answer(before: str) -> bool:
+    """Whether there is a label in front of a mark that makes it the answer to a question."""
+    return _ANSWER.fullmatch(before) is not None
+
+
+def is_dotted(text: str, start: int, end: int, before: str, after: str) -> bool:
+    """Whether the mark has a line with dots behind it, and so has the one above or below."""
+    if before.strip() or _TRAILING_DOTS.fullmatch(after) is None:
+        return False
+    line = start - len(before)
+    if _DOTTED_BELOW.match(text, end + len(after), end + len(after) + _NEAR):
+        return True
+    return _DOTTED_ABOVE.search(text[max(line - 120, 0) : line]) is not None
+
+
+def is_example(text: str, start: int, end: int) -> bool:
+    """Whether a call is indented and stands between words: behind a colon or an empty line, with more text behind."""
+    before, _ = line_around(text, start, start)
+    if _INDENTATION.fullmatch(before) is None or _WORD.search(text, end, end + _FAR) is None:
+        return False
+    above = text[max(start - len(before) - _NEAR, 0) : start - len(before)]
+    said = above.rstrip()
+    if said.endswith((":", "：")):
+        return True
+    is_block = before.startswith(("    ", "\t")) and above[len(said) :].count("\n") > 1
+    return bool(said) and is_block
 
 
 def is_explained_below(text: str, end: int) -> bool:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Literal
 
+from otel_llm.protocol.fields import text_of
 from otel_llm.protocol.request import Tool
 from otel_llm.tags.scanner import Scanner
 from otel_llm.tags.thought_marks import CLOSING_MARKS, SUFFIXED_CLOSING
@@ -94,7 +95,10 @@ class ThoughtReading:
             return
         if scanner.lone_closing is not None:
             self._beginnings.learn(self._key, scanner.lone_closing)
-        elif scanner.lacks_thoughts and finish_reason not in {None, "length"}:
+            return
+        # A server may send anything in its place.
+        is_whole = finish_reason is not None and text_of(finish_reason) != "length"
+        if is_whole and scanner.lacks_thoughts:
             self._beginnings.learn(self._key, None)
 
 

@@ -6,11 +6,12 @@ their API has them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import perf_counter_ns
 
 from otel_llm.protocol.choice import TagRewrite
 from otel_llm.protocol.request import Tool
+from otel_llm.tags.ids import new_call_id
 from otel_llm.tags.pieces import Piece
 from otel_llm.tags.reasoning import ThoughtReading
 from otel_llm.tags.rewriter import ToolCallTagRewriter
@@ -35,7 +36,8 @@ class Observer:
 class Rewriter:
     """Begins the rewriting of each text of a response.
 
-    `tools`: the declared tools by name, None if they are not known. `thoughts`: how thoughts are read.
+    `tools`: the declared tools by name, None if they are not known. `thoughts`: how thoughts are read. `new_id`: makes
+    the id of a call.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Rewriter:
         tools: Mapping[str, Tool] | None = None,
         observer: Observer | None = None,
         thoughts: ThoughtReading | None = None,
+        new_id: Callable[[], str] = new_call_id,
     ) -> None:
         self.target = target
         self.described = described(target)
@@ -52,6 +55,7 @@ class Rewriter:
         self.tools = tools if own is None else own
         self.observer = observer or Observer()
         self.thoughts = thoughts or ThoughtReading()
+        self._new_id = new_id
 
     @property
     def makes_calls(self) -> bool:
@@ -65,7 +69,7 @@ class Rewriter:
         if isinstance(target, ToolCallTagRewriter):
             writer = TagWriter(target.target_tags)
         else:
-            writer = OpenAIWriter(moves_thoughts=self.thoughts.moves)
+            writer = OpenAIWriter(moves_thoughts=self.thoughts.moves, new_id=self._new_id)
         return RewrittenText(self, choice_index, calls_before, Scanner(self.tools, inside), writer)
 
 

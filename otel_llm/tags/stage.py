@@ -10,7 +10,7 @@ was.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from otel_llm.protocol.fields import index_of, items_of
@@ -24,6 +24,9 @@ from otel_llm.tags.writers import CallDelta, OpenAIWriter, Part, ThoughtDelta, t
 
 class Stage:
     """Rewrites one stream, or one response."""
+
+    # Makes a copy of a chunk or a choice.
+    _copied: Callable[[Any], Any] = staticmethod(copy.deepcopy)
 
     def __init__(self, rewriter: Rewriter) -> None:
         self._rewriter = rewriter
@@ -104,17 +107,17 @@ class Stage:
         }
         if not rest or self._last is None:
             return None
-        chunk = copy.deepcopy(self._last)
+        chunk = self._copied(self._last)
         choices = [one for one in chunk.choices if getattr(one, "delta", None) is not None]
         made = []
         for index, parts in rest.items():
-            choice = next((copy.deepcopy(one) for one in choices if getattr(one, "index", None) == index), None)
+            choice = next((self._copied(one) for one in choices if getattr(one, "index", None) == index), None)
             if choice is None:
-                choice = copy.deepcopy(choices[0])
+                choice = self._copied(choices[0])
                 choice.index = index
             choice.finish_reason = None
             delta = choice.delta
-            for name in ("role", "tool_calls", "function_call", "refusal", "reasoning_content"):
+            for name in ("role", "tool_calls", "function_call", "refusal", "reasoning_content", "reasoning"):
                 if getattr(delta, name, None) is not None:
                     setattr(delta, name, None)
             calls = _tool_calls(delta, parts)
@@ -122,7 +125,7 @@ class Stage:
             if calls:
                 delta.tool_calls = calls
             if thoughts := _thoughts_in(parts):
-                delta.reasoning_content = thoughts
+                setattr(delta, _field_of_thoughts(delta), thoughts)
             made.append(choice)
         chunk.choices = made
         if getattr(chunk, "usage", None) is not None:
@@ -150,7 +153,8 @@ class Stage:
             if calls:
                 new["tool_calls"] = [*server_calls, *calls]
             if thoughts := _thoughts_in(parts):
-                new["reasoning_content"] = (getattr(message, "reasoning_content", None) or "") + thoughts
+                name = _field_of_thoughts(message)
+                new[name] = (getattr(message, name, None) or "") + thoughts
             left = text_in(parts)
             if left != content:
                 new["content"] = with_text(message.content, left) or None
@@ -225,7 +229,8 @@ class _ChoiceText:
         if calls:
             new["tool_calls"] = [*items_of(server_calls), *calls]
         if thoughts:
-            new["reasoning_content"] = (getattr(delta, "reasoning_content", None) or "") + thoughts
+            name = _field_of_thoughts(delta)
+            new[name] = (getattr(delta, name, None) or "") + thoughts
         if written != (content or ""):
             # A chunk that held only markup now has empty content; one with a call has none, as servers send it.
             new["content"] = with_text(delta.content, written) or (None if calls or content is None else "")
@@ -283,6 +288,11 @@ def _says_something(part: Part) -> bool:
 def _has_thoughts(thing: Any) -> bool:
     """Whether the server put thoughts into a field of a delta or a message."""
     return any(getattr(thing, name, None) for name in REASONING_FIELDS)
+
+
+def _field_of_thoughts(thing: Any) -> str:
+    """Hugging Face's classes have a field of their own for them."""
+    return "reasoning" if "reasoning" in getattr(type(thing), "__dataclass_fields__", ()) else "reasoning_content"
 
 
 def _thoughts_in(parts: Iterable[Part]) -> str:

@@ -24,6 +24,7 @@ from otel_llm.tags.mentions import (
     is_named,
     is_set_apart,
     is_subject,
+    is_told_below,
     is_type_argument,
     line_around,
     without_head,
@@ -52,6 +53,10 @@ _HEAD = re.compile(r"[ \t>*+\-#]*(?:\d+[.)][ \t]*)?")
 _INDENTED = re.compile(r"(?:(?: {4}|\t)[^\n]*\n?|[ \t]*\n)+")
 # Two marks that are items of a list, one below the other.
 _NEXT_ITEM = re.compile(r"[ \t]*\n[ \t]*(?:[-*+•–]|\d+[.)])[ \t]+")
+
+
+# Marks that are words in brackets, as a label may be.
+_WORDS = frozenset({"[THINK]"})
 
 
 class Thought(NamedTuple):
@@ -195,6 +200,9 @@ class _Reader:
                 return match.end()
             backticks.add(closing)
             place = match.end()
+        if mark in _WORDS and text[end : end + 1] == " ":
+            # Models write their thoughts right behind this one, and people write it too: `[THINK] about it.`
+            return end
         # Thoughts that were not finished.
         self.thoughts.append(Thought(start, len(text), text[end:], mark))
         return len(text)
@@ -226,7 +234,9 @@ class _Reader:
         said, is_item = without_head(before)
         if said.strip():
             return False
-        return is_explained(after) if after.strip() else is_item or is_defined_below(text, end)
+        if after.strip():
+            return is_explained(after)
+        return is_item or is_defined_below(text, end) or is_told_below(text, end)
 
     def _closing(self, start: int, end: int, mark: str) -> None:
         mentioned, line_end = self._mentioned

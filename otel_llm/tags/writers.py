@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from otel_llm.tags.custom_tags import ToolCallTags
-from otel_llm.tags.ids import new_id
+from otel_llm.tags.ids import new_call_id
 from otel_llm.tags.json_body import ARGUMENT_KEYS
 from otel_llm.tags.lenient_json import call_in, parse_leniently
 from otel_llm.tags.pieces import ParsedCall, Piece
@@ -169,10 +169,13 @@ class OpenAIWriter:
     `moves_thoughts`: thoughts are parts of their own, without their marks and the white space inside of these, and
     answers lose the marks around them. White space between the marks and the first word of an answer is dropped, but
     not the indentation of its line. Otherwise all of this is text.
+
+    `new_id`: makes the id of a call.
     """
 
-    def __init__(self, *, moves_thoughts: bool = False) -> None:
+    def __init__(self, *, moves_thoughts: bool = False, new_id: Callable[[], str] = new_call_id) -> None:
         self._moves_thoughts = moves_thoughts
+        self._new_id = new_id
         self._in_thoughts = self._had_thoughts = self._had_text = False
         self._behind_mark = False
         self._white_in_thoughts = ""
@@ -235,7 +238,7 @@ class OpenAIWriter:
         self._index = self.next_index
         self.next_index += 1
         self.calls += 1
-        parts.append(CallDelta(self._index, new_id("call"), name))
+        parts.append(CallDelta(self._index, self._new_id(), name))
 
     def _arguments(self, parts: list[Part], text: str) -> CallDelta:
         last = parts[-1] if parts else None

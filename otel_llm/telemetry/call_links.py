@@ -144,6 +144,16 @@ class RecentCalls:
         for _ in range(forgotten):
             self._on_forgotten()
 
+    def remember_fetched(
+        self, calls: Iterable[tuple[str, str]], span: SpanContext, completed_ns: int, response_id: str
+    ) -> None:
+        """Remember the calls of a response that the request of `span` fetched, if none of them was observed before."""
+        calls = [(call_id, tool) for call_id, tool in calls if len(call_id) <= _LONGEST_ID]
+        with self._lock:
+            is_known = response_id in self._of_response or any(call_id in self._calls for call_id, _ in calls)
+        if not is_known:
+            self.remember(calls, span, completed_ns, response_id)
+
     def remember_results(self, turn: Turn, span: SpanContext, response_id: str) -> None:
         """Remember that the server accepted the results of `turn`: it answered with this response.
 
@@ -184,7 +194,9 @@ class RecentCalls:
                 certain = calls if len(calls) == 1 else [call for call in calls if call.span in spans]
                 if len(certain) == 1:
                     answered.append(_answer(call_id, certain[0], now_ns))
-            for call_id in turn.earlier:
+        # Not within the lock, because this reads the application's messages.
+        for call_id in turn.earlier:
+            with self._lock:
                 known = self._calls.get(call_id)
                 calls = [] if known is None else known.candidates(trace_id)
                 if known is not None and known.is_shared:
@@ -227,10 +239,11 @@ class RecentCalls:
         if previous is None:
             return turn
         _, calls = previous
-        return turn._replace(
-            unanswered=tuple(call for call in calls if call not in turn.results),
-            without_call=tuple(call for call in turn.results if call not in calls and call not in answered),
-        )
+        unknown = tuple(call for call in turn.results if call not in calls and call not in answered)
+        if any(call in turn.by_item for call in unknown):
+            # Which calls these answer cannot be known.
+            return turn._replace(without_call=tuple(call for call in unknown if call not in turn.by_item))
+        return turn._replace(unanswered=tuple(call for call in calls if call not in turn.results), without_call=unknown)
 
 
 def _answer(call_id: str, call: _Call, now_ns: int) -> AnsweredCall:

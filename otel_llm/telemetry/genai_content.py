@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from opentelemetry.util.genai.invocation import InferenceInvocation
+from opentelemetry.util.genai.invocation import FetchResponseInvocation, InferenceInvocation
 from opentelemetry.util.genai.types import (
     CompactionPart,
     FilePart,
@@ -29,6 +29,7 @@ from opentelemetry.util.genai.types import (
 
 from otel_llm.protocol.choice import Choice
 from otel_llm.protocol.fields import field, given, is_a, is_empty, items_of, text_of
+from otel_llm.protocol.implied_ids import real_id
 from otel_llm.protocol.item_kinds import arguments_of, is_call, name_of, result_of, runs_on_server, tools_in
 from otel_llm.protocol.message_text import REASONING_FIELDS, part_texts, reasoning_text
 from otel_llm.protocol.recording import Recording
@@ -48,6 +49,14 @@ def request_content(invocation: InferenceInvocation, kwargs: Mapping[str, Any]) 
     if not is_empty(instructions):
         invocation.system_instruction = list(content_parts(instructions, Blobs()))
     invocation.tool_definitions = list(_tool_definitions(kwargs)) or None
+
+
+def echoed_content(invocation: FetchResponseInvocation, response: Any) -> None:
+    """Set the instructions and tool definitions of the request that a response repeats."""
+    instructions = text_of(field(response, "instructions"))
+    if instructions is not None:
+        invocation.system_instruction = list(content_parts(instructions, Blobs()))
+    invocation.tool_definitions = list(_tool_definitions({"tools": field(response, "tools")})) or None
 
 
 def output_messages(recording: Recording) -> list[OutputMessage]:
@@ -95,7 +104,7 @@ def _call(name: Any, arguments: Any, call_id: Any, *, is_free_text: bool = False
     return ToolCallRequestPart(
         plain_arguments(arguments) if text is None else exportable(text),
         exportable(text_of(name) or ""),
-        _text(call_id),
+        _text(real_id(call_id)),
     )
 
 
@@ -179,7 +188,7 @@ def _result(content: Any, call_id: Any, blobs: Blobs) -> ToolCallResponsePart:
         response = text if text or content is None else plain_value(content)
     else:
         response = parts
-    return ToolCallResponsePart(response, _text(call_id))
+    return ToolCallResponsePart(response, _text(real_id(call_id)))
 
 
 def _tool_definitions(kwargs: Mapping[str, Any]) -> Iterator[ToolDefinition]:

@@ -9,7 +9,7 @@ from opentelemetry.util.genai.invocation import InferenceInvocation
 
 from otel_llm.protocol.fields import field, given, items_of, text_of
 from otel_llm.protocol.unicode_text import exportable
-from otel_llm.telemetry.semconv import OPENAI_REQUEST_SERVICE_TIER
+from otel_llm.telemetry.semconv import AWS_BEDROCK_GUARDRAIL_ID, OPENAI_REQUEST_SERVICE_TIER
 
 _OUTPUT_TYPES = {"json_object": "json", "json_schema": "json", "text": "text"}
 
@@ -92,6 +92,11 @@ def _service_tier(invocation: InferenceInvocation, value: Any) -> None:
         invocation.attributes[OPENAI_REQUEST_SERVICE_TIER] = exportable(value)
 
 
+def _guardrail(invocation: InferenceInvocation, value: Any) -> None:
+    if isinstance(value, str):
+        invocation.attributes[AWS_BEDROCK_GUARDRAIL_ID] = exportable(value)
+
+
 _PARAMETERS: dict[str, Callable[[InferenceInvocation, Any], None]] = {
     "temperature": _number("temperature"),
     "top_p": _number("top_p"),
@@ -106,6 +111,8 @@ _PARAMETERS: dict[str, Callable[[InferenceInvocation, Any], None]] = {
     "response_format": _response_format,
     "reasoning_effort": _reasoning_effort,
     "service_tier": _service_tier,
+    # Of Bedrock, which has no name for it in OpenAI's APIs.
+    "guardrail": _guardrail,
     # Names of the Responses API.
     "input": _input,
     "max_output_tokens": _max_tokens,

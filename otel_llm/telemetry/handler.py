@@ -14,6 +14,7 @@ from opentelemetry.util.genai.handler import TelemetryHandler
 from otel_llm._version import __version__
 from otel_llm.config import Config
 from otel_llm.telemetry.call_links import RecentCalls
+from otel_llm.telemetry.counted_responses import CountedResponses
 from otel_llm.telemetry.instruments import Instruments
 from otel_llm.telemetry.opentelemetry_internals import is_proxy_provider
 from otel_llm.telemetry.past_turns import PastTurns
@@ -76,6 +77,7 @@ class Telemetry:
         forgotten = instruments.forgotten_calls
         self.recent_calls = RecentCalls(lambda: forgotten.add(1, ()))
         self.past_turns = PastTurns()
+        self.counted_responses = CountedResponses()
         self.handler = TelemetryHandler(
             tracer_provider=tracer_provider,
             meter_provider=meter_source,

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import os
 
-from opentelemetry.context import Context, set_value
+from opentelemetry.context import Context, get_current, set_value
 from opentelemetry.trace import Span
 from opentelemetry.util.genai.invocation import InferenceInvocation
 
 _DEFAULT_EVENT_LIMIT = 128
-# The context key under which util-genai keeps the current request. It has no public name.
-_REQUEST_KEY = "opentelemetry.genai.client.inference.context"
+# The context keys under which util-genai keeps the current request. They have no public names.
+_REQUEST_KEYS = (
+    "opentelemetry.genai.client.inference.context",
+    "opentelemetry.genai.client.embedding.context",
+    "opentelemetry.genai.client.fetch_response.context",
+)
 
 LOCKING_MODULES = ("opentelemetry.sdk", "opentelemetry.exporter", "opentelemetry.util.genai")
 """Packages whose frames may hold a lock that is needed to end a span, record a metric or emit a log record."""
@@ -26,7 +30,10 @@ def is_proxy_provider(provider: object) -> bool:
 
 def context_outside_request() -> Context:
     """The current context without its current request: util-genai takes a request within another for the same one."""
-    return set_value(_REQUEST_KEY, None)
+    context = get_current()
+    for key in _REQUEST_KEYS:
+        context = set_value(key, None, context)
+    return context
 
 
 def first_chunk_came(invocation: InferenceInvocation, time_ns: int) -> None:

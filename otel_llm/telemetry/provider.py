@@ -53,6 +53,8 @@ _PROVIDER_BY_CLASS = {
     "AsyncAnthropicFoundry": "azure.ai.inference",
     "AnthropicBedrockMantle": "aws.bedrock",
     "AsyncAnthropicBedrockMantle": "aws.bedrock",
+    "GeminiAddress": "gcp.gemini",
+    "VertexAIAddress": "gcp.vertex_ai",
 }
 _PROVIDER_BY_PACKAGE = {"groq": "groq", "cerebras": "cerebras", "anthropic": "anthropic"}
 # Self-hosted servers are often named after the program (`http://ollama:11434`, `http://vllm-0.models.svc:8000`).
@@ -63,7 +65,7 @@ _OLLAMA_PORT = 11434
 _PROVIDER_BY_FINGERPRINT = ((re.compile(r"b\d+-\w+"), "llama_cpp"), (re.compile(r"fp_ollama"), "ollama"))
 _DEFAULT_PROVIDER = "openai"
 # Their APIs are spoken by many servers, so an SDK for one of them does not tell whose server it is.
-_OFTEN_IMITATED = frozenset({_DEFAULT_PROVIDER, "anthropic"})
+_OFTEN_IMITATED = frozenset({_DEFAULT_PROVIDER, "anthropic", "gcp.gemini", "gcp.vertex_ai"})
 
 
 class Server(NamedTuple):
@@ -75,7 +77,7 @@ class Server(NamedTuple):
 
 
 # Most applications have one client, and converting its URL to text takes longer than everything else here.
-_last: tuple[Any, Server] = (None, Server(_DEFAULT_PROVIDER))
+_last: tuple[Any, type, Server] = (None, object, Server(_DEFAULT_PROVIDER))
 # Providers inferred from responses, by address and port, if URL and client do not reveal them.
 _inferred: dict[tuple[str | None, int | None], str] = {}
 _MOST_INFERRED = 256
@@ -87,14 +89,19 @@ def server_of(client: Any) -> Server:
     if base_url is None:
         return Server(_DEFAULT_PROVIDER)
     global _last  # noqa: PLW0603
-    known, server = _last
-    if known is not base_url:
-        kind: type = type(client)
+    known, known_kind, server = _last
+    kind: type = type(client)
+    if known is not base_url or kind is not known_kind:
         server = _server_at(str(base_url), _provider_of_class(kind))
-        _last = (base_url, server)
+        _last = (base_url, kind, server)
     if _inferred and server.provider == _DEFAULT_PROVIDER:
         return server._replace(provider=_inferred.get(server[1:], _DEFAULT_PROVIDER))
     return server
+
+
+def server_at(base_url: str | None, provider: str) -> Server:
+    """The server at a URL; `provider`: whose it is if its address does not tell."""
+    return Server(provider) if base_url is None else _server_at(base_url, provider)
 
 
 @lru_cache(maxsize=64)

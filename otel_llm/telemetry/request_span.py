@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from time import perf_counter_ns
 from typing import Any
 
 from opentelemetry import trace
 from opentelemetry._logs import LogRecord, SeverityNumber
-from opentelemetry.context import Context
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import Span
 from opentelemetry.util.genai.invocation import InferenceInvocation
 from opentelemetry.util.genai.types import Error
@@ -16,8 +17,9 @@ from opentelemetry.util.genai.types import Error
 from otel_llm.config import Config
 from otel_llm.diagnosis.case import Anomaly
 from otel_llm.protocol.conversation import Turn
+from otel_llm.protocol.implied_ids import real_id, with_ids
 from otel_llm.protocol.recording import Recording
-from otel_llm.protocol.request import ChatRequest, with_extra_body
+from otel_llm.protocol.request import Api, ChatRequest, with_extra_body
 from otel_llm.protocol.tool_call import ToolCall
 from otel_llm.protocol.unicode_text import exportable
 from otel_llm.telemetry.counters import Attributes
@@ -37,6 +39,8 @@ from otel_llm.telemetry.semconv import (
     OPENAI_API_TYPE,
     OPENAI_RESPONSE_SERVICE_TIER,
     OPENAI_RESPONSE_SYSTEM_FINGERPRINT,
+    OPERATION_GENERATE_CONTENT,
+    OPERATION_TEXT_COMPLETION,
     OTEL_LLM_ANOMALY_TYPE,
     OTEL_LLM_API,
     OTEL_LLM_CONVERSATION_REPEATED_CALLS,
@@ -57,6 +61,11 @@ from otel_llm.telemetry.span_errors import LONGEST_MESSAGE, error_of
 from otel_llm.telemetry.timeline import Event, Timeline
 from otel_llm.transparency.faults import attempt, swallow
 
+# APIs that are none of OpenAI's chat completions and responses, in whatever classes.
+_OTHER_APIS: frozenset[Api] = frozenset({"completions", "messages", "converse", "gemini", "ollama"})
+# The conventions have a name of their own for the operations of these APIs.
+_OPERATIONS: Mapping[Api, str] = {"completions": OPERATION_TEXT_COMPLETION, "gemini": OPERATION_GENERATE_CONTENT}
+
 
 def start_request_span(
     telemetry: Telemetry, request: ChatRequest, kwargs: Mapping[str, Any], server: Server, within_another: bool = False
@@ -72,6 +81,7 @@ def start_request_span(
         request_model=model,
         server_address=server.address,
         server_port=server.port,
+        operation_name=_OPERATIONS.get(request.api),
         context=context_outside_request() if within_another else None,
     )
     common: Attributes = ((GEN_AI_PROVIDER_NAME, server.provider),)
@@ -134,8 +144,8 @@ class RequestSpan:
             self._redact_request(Redaction(redact))
         if self._request.api == "responses":
             self._invocation.attributes[OPENAI_API_TYPE] = "responses"
-        elif self._request.api == "messages":
-            self._invocation.attributes[OTEL_LLM_API] = "messages"
+        elif self._request.api in _OTHER_APIS:
+            self._invocation.attributes[OTEL_LLM_API] = self._request.api
         if self._request.stream:
             self._invocation.request_stream = True
 
@@ -153,7 +163,9 @@ class RequestSpan:
         span, telemetry = self._invocation.span, self._telemetry
         answered = telemetry.recent_calls.match_results(turn, span.get_span_context().trace_id, perf_counter_ns())
         for call_id, tool, request_span, turnaround_ns in answered:
-            attributes = {GEN_AI_TOOL_CALL_ID: exportable(call_id), GEN_AI_TOOL_NAME: tool}
+            attributes = {GEN_AI_TOOL_NAME: tool}
+            if real_id(call_id) is not None:
+                attributes[GEN_AI_TOOL_CALL_ID] = exportable(call_id)
             span.add_link(request_span, attributes)
             if turnaround_ns is not None:
                 measured = dict((*self._common, (GEN_AI_TOOL_NAME, tool)))
@@ -167,10 +179,15 @@ class RequestSpan:
             return
         self._remembered = len(calls)
         completed_ns = recording.ended_ns or perf_counter_ns()
-        tools = [(call.id, self._tool_label(recording, call)) for call in calls if call.id is not None]
+        tools = [(call_id, self._tool_label(recording, call)) for call, call_id in _with_ids(recording)]
         span = self._invocation.span.get_span_context()
         response_id = recording.response_id if self._request.api == "responses" else None
         self._telemetry.recent_calls.remember(tools, span, completed_ns, response_id)
+
+    def _remember_response(self, recording: Recording) -> None:
+        """Remember what a request that continues from this response does not send."""
+        attempt("the calls answered", self._remember_results, recording)
+        attempt("the turns so far", self._telemetry.past_turns.remember, self._request, recording)
 
     def _remember_results(self, recording: Recording) -> None:
         """Remember which calls are answered before this response, because later requests must not repeat results."""
@@ -183,10 +200,13 @@ class RequestSpan:
 
     def remember_call(self, recording: Recording, call: ToolCall) -> None:
         """Remember one complete call while the response continues."""
-        if call.id is not None:
+        call_id = call.id
+        if call_id is None and recording.ids_are_optional:
+            call_id = next((known for other, known in _with_ids(recording) if other is call), None)
+        if call_id is not None:
             span = self._invocation.span.get_span_context()
             tool = self._tool_label(recording, call)
-            self._telemetry.recent_calls.remember([(call.id, tool)], span, perf_counter_ns())
+            self._telemetry.recent_calls.remember([(call_id, tool)], span, perf_counter_ns())
 
     @property
     def event_limit(self) -> int | None:
@@ -195,6 +215,10 @@ class RequestSpan:
     def release(self) -> None:
         """Restore the caller's context: spans that the caller starts between chunks are not children of this one."""
         self._invocation.suspend()
+
+    def enter(self) -> Callable[[], None]:
+        """Make the span current once more; returns what restores the caller's context."""
+        return partial(detach, attach(self._invocation.context))
 
     def finish(
         self,
@@ -231,8 +255,7 @@ class RequestSpan:
         if recording.outcome == "completed" and recording.first_tool_call_ns is not None:
             attempt("the calls made", self.remember_calls, recording)
         if recording.outcome == "completed" and self._request.api == "responses":
-            attempt("the calls answered", self._remember_results, recording)
-            attempt("the turns so far", self._telemetry.past_turns.remember, self._request, recording)
+            self._remember_response(recording)
         if error is not None or recording.failure is not None:
             attempt("the end of the span", self._fail, recording, error, redaction)
             return
@@ -273,7 +296,7 @@ class RequestSpan:
         if reasons:
             invocation.finish_reasons = reasons
         served_by = _served_by(recording)
-        invocation.attributes.update(_response_attributes(recording, timeline))
+        invocation.attributes.update(response_attributes(recording, timeline))
         invocation.attributes.update(served_by)
         invocation.metric_attributes.update(served_by)
         if recording.compacted:
@@ -299,13 +322,7 @@ class RequestSpan:
             seconds = self._time_per_output_token
             if seconds is not None:
                 instruments.time_per_output_token.record(seconds, dict(common), context)
-        for call in recording.calls:
-            attributes = (*common, (GEN_AI_TOOL_NAME, self._tool_label(recording, call)))
-            instruments.tool_calls.add(1, attributes)
-            instruments.arguments_size.record(call.length, dict(attributes), context)
-            if recording.streamed:
-                lasted = (call.last_delta_ns - call.first_delta_ns) / 1e9
-                instruments.tool_call_duration.record(lasted, dict(attributes), context)
+        self._measure_calls(recording, recording.calls, context)
         if recording.over_calls:
             instruments.tool_calls.add(recording.over_calls, (*common, (GEN_AI_TOOL_NAME, OTHER)))
         for _, rewrite in recording.rewrites:
@@ -314,8 +331,24 @@ class RequestSpan:
             instruments.tag_rewrite_duration.record(rewrite.duration_ns / 1e9, dict(attributes), context)
         if recording.over_rewrites:
             instruments.tag_rewrites.add(recording.over_rewrites, (*common, (OTEL_LLM_TAG_REWRITE_FORMAT, OTHER)))
+        self._measure_anomalies(timeline)
+        if self._request.api == "responses" and (recording.calls or timeline.anomalies):
+            # The response may be fetched later.
+            self._telemetry.counted_responses.count(recording)
+
+    def _measure_calls(self, recording: Recording, calls: Iterable[ToolCall], context: Context) -> None:
+        instruments = self._telemetry.instruments
+        for call in calls:
+            attributes = (*self._common, (GEN_AI_TOOL_NAME, self._tool_label(recording, call)))
+            instruments.tool_calls.add(1, attributes)
+            instruments.arguments_size.record(call.length, dict(attributes), context)
+            if recording.streamed:
+                lasted = (call.last_delta_ns - call.first_delta_ns) / 1e9
+                instruments.tool_call_duration.record(lasted, dict(attributes), context)
+
+    def _measure_anomalies(self, timeline: Timeline) -> None:
         for anomaly in timeline.anomalies:
-            instruments.anomalies.add(1, (*common, (OTEL_LLM_ANOMALY_TYPE, anomaly.type)))
+            self._telemetry.instruments.anomalies.add(1, (*self._common, (OTEL_LLM_ANOMALY_TYPE, anomaly.type)))
 
     def _tool_label(self, recording: Recording, call: ToolCall) -> str:
         """A tool's name for metrics. A model can invent any number of names, so undeclared ones are `OTHER`."""
@@ -323,6 +356,14 @@ class RequestSpan:
         declared = self._request.tools or ()
         is_known = name is not None and (name in declared or name in (recording.declared or ()))
         return exportable(name) if name is not None and is_known else OTHER
+
+
+def _with_ids(recording: Recording) -> Iterator[tuple[ToolCall, str]]:
+    """The calls whose results can be recognized, by their ids or, where these are optional, by implied ones."""
+    for choice in recording.choices:
+        for call, call_id in with_ids(choice.calls):
+            if call.id is not None or recording.ids_are_optional:
+                yield call, call_id
 
 
 class CurrentSpan:
@@ -338,6 +379,10 @@ class CurrentSpan:
 
     def release(self) -> None:
         """Nothing: no span was made current."""
+
+    def enter(self) -> Callable[[], None]:
+        """Nothing, as above."""
+        return lambda: None
 
     def remember_calls(self, _recording: Recording) -> None:
         """Nothing: later requests are not observed."""
@@ -381,7 +426,7 @@ def _add_span_events(span: Span, events: Sequence[Event], offset_ns: int) -> Non
         span.add_event(event.name, event.attributes, event.time_ns + offset_ns)
 
 
-def _response_attributes(recording: Recording, timeline: Timeline) -> dict[str, Any]:
+def response_attributes(recording: Recording, timeline: Timeline) -> dict[str, Any]:
     tool_calls = recording.tool_call_count
     attributes: dict[str, Any] = {
         OTEL_LLM_STREAM_TOOL_CALL_COUNT: tool_calls,

@@ -27,7 +27,18 @@ def error_of(error: BaseException, redaction: Redaction | None = None) -> Error:
     # This reads the exception's message too, which may raise.
     known = attempt("an error's type", Error.from_exception, error)
     kind = type(error).__qualname__ if known is None else known.type
+    if (status := _status_of(error)) is not None:
+        kind = status
     return Error(message=text, type=exportable(kind), exception=error)
+
+
+def _status_of(error: BaseException) -> str | None:
+    """The HTTP status of an error of Google's SDK, whose two classes say no more than whose fault it is."""
+    for base in type(error).__mro__:
+        if base.__name__ == "APIError" and base.__module__ == "google.genai.errors":
+            code = getattr(error, "code", None)
+            return str(code) if isinstance(code, int) else None
+    return None
 
 
 def _message(error: BaseException, longest: int | None) -> str:

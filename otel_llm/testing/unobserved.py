@@ -65,6 +65,9 @@ class _NoSpan:
         self._recent_calls = telemetry.recent_calls
         self._past_turns = telemetry.past_turns
 
+    def enter(self) -> Callable[[], None]:
+        return lambda: None
+
     def release(self) -> None:
         pass
 
@@ -86,7 +89,7 @@ class _NoSpan:
     ) -> None:
         if recording.outcome == "completed":
             self.remember_calls(recording)
-            if self._request.api == "responses":
+            if self._request.api == "responses" and self._request.fetch is None:
                 attempt("the turns so far", self._past_turns.remember, self._request, recording)
 
 
@@ -131,7 +134,9 @@ class _UnobservedMethodWrapper(MethodWrapper):
             checked.discard(kind)
 
 
-_methods = RequestMethods([place for one in instrumentors() for place in one.PLACES], _UnobservedMethodWrapper)
+# Embeddings are no streams, and no model says anything in them.
+_PLACES = [place for one in instrumentors() for place in one.PLACES if place.api != "embeddings"]
+_methods = RequestMethods(_PLACES, _UnobservedMethodWrapper)
 
 
 def _is_observed(method: Any) -> bool:

@@ -20,12 +20,21 @@ else:
     _FunctionWrapper = wrapt.FunctionWrapper
     _BoundFunctionWrapper = wrapt.BoundFunctionWrapper
 
-__all__ = ["FunctionWrapper", "ObjectProxy", "wrapper_of"]
+__all__ = ["FunctionWrapper", "ObjectProxy", "object_of", "wrapper_of"]
 
 
 def wrapper_of(function: Any) -> Any:
     """The wrapper of a function that wrapt wrapped, None for other functions. wrapt has no public name for it."""
     return getattr(function, "_self_wrapper", None)
+
+
+def object_of(method: Any) -> Any:
+    """The object whose method a wrapper is given, also where the function was called with its object as an argument."""
+    bound = getattr(method, "__self__", None)
+    if bound is None:
+        # wrapt's own way to bind a function, which has no public name either.
+        bound = next(iter(getattr(method, "_self_args", ())), None)
+    return bound
 
 
 class ObjectProxy(_ObjectProxy):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from time import perf_counter_ns
 
 from otel_llm.observation import Observation
@@ -95,12 +96,7 @@ class ForwardedBody:
             self._event(event.data, now, now)
         document = self._body.document
         if self._is_readable and document is not None:
-            try:
-                response = json.loads(document)
-            except ValueError:
-                # The caller finds out when parsing it.
-                response = None
-            # No supported API answers with a list.
-            if response is not None and not isinstance(response, list):
-                observation.read_response(response)
+            # The caller finds out when parsing it.
+            with suppress(ValueError):
+                observation.read_body(document)
         observation.end("completed", unread=self.is_unread)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
 from contextvars import ContextVar, Token
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from time import perf_counter_ns
-from types import CoroutineType, FrameType
+from types import CoroutineType, FrameType, GeneratorType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from otel_llm.observation import Observation, Span, end_open_at_exit
 from otel_llm.protocol.dialects import arguments_of
+from otel_llm.protocol.fetched_response import read_fetch
+from otel_llm.protocol.fields import field
 from otel_llm.protocol.request import Api, ChatRequest, read_request
+from otel_llm.telemetry.fetch_span import start_fetch_span
 from otel_llm.telemetry.handler import Telemetry
 from otel_llm.telemetry.log_lines import are_wanted, log_request
 from otel_llm.telemetry.provider import Server, known_provider, server_of
@@ -92,6 +96,12 @@ def _is_part_of(request: _Request, resource: object) -> bool:
     return request.resource is not resource
 
 
+@lru_cache(maxsize=256)
+def _is_awaitable(kind: type) -> bool:
+    # Cached, as in `is_raw_response`.
+    return hasattr(kind, "__await__")
+
+
 class Method(NamedTuple):
     """A method of an SDK, or a function, that makes requests."""
 
@@ -101,12 +111,21 @@ class Method(NamedTuple):
     arguments: Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Mapping[str, Any] | None] | None = None
     """Takes the wrapped method, and the arguments of a call; returns the request's keyword arguments, None if the call
     is no request to a model. Without it, the request is what is passed by keyword."""
+    fetches: bool = False
+    """It asks no model, but for a response that was made before."""
     is_manager: bool = False
     """It returns a context manager, which makes the request when it is entered."""
+    stream_key: str | None = None
+    """Where the stream is in its response, a mapping. Without it, the response is the stream."""
+    server: Callable[[Any, Mapping[str, Any]], Server] | None = None
+    """Takes the resource, and the request's keyword arguments; returns the server that gets the request. Without it,
+    the resource's client has its URL."""
+    is_lazy: bool = False
+    """If it is synchronous, it returns a generator, which makes the request when it is first read."""
 
 
 # The text of the other APIs is not rewritten.
-_REWRITTEN: frozenset[Api] = frozenset({"chat", "responses"})
+_REWRITTEN: frozenset[Api] = frozenset({"chat", "responses", "mistral", "ollama", "huggingface"})
 
 
 class MethodWrapper:
@@ -124,7 +143,8 @@ class MethodWrapper:
     def switch_on(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
         config = telemetry.config
-        self._config = config if self._api in _REWRITTEN else replace(config, tool_call_tags=None)
+        rewrites = self._api in _REWRITTEN and not self._method.fetches
+        self._config = config if rewrites else replace(config, tool_call_tags=None)
         self.active = True
 
     def switch_off(self) -> None:
@@ -186,8 +206,11 @@ class MethodWrapper:
         finally:
             request.is_over = True
             self._release(observation, token)
-        if hasattr(type(result), "__await__"):
+        kind: type = type(result)
+        if _is_awaitable(kind):
             return self._await_result(result, observation)
+        if self._method.is_lazy and type(result) is GeneratorType:
+            result = _requesting(result, resource, observation)
         return self._tracked(result, observation)
 
     def _call_async(
@@ -296,20 +319,30 @@ class MethodWrapper:
             swallow("the end of a request", fault)
         return result
 
-    def _observe(self, resource: Any, kwargs: Mapping[str, Any]) -> Observation | None:
+    def _is_within_another(self, resource: Any) -> bool | None:
+        """Whether the request is made while another observed one is. None if it is not to be observed."""
         if not is_instrumentation_enabled():
             return None
         around = _current_request.get()
-        within_another = around is not None and not _is_part_of(around, resource)
-        if around is not None and not within_another:
+        if around is not None and _is_part_of(around, resource):
             return None
         if type(resource) not in checked:
             attempt("other instrumentations", warn_of_others_once, type(resource))
+        telemetry = self._telemetry
+        if not telemetry.is_settled and attempt("exit", telemetry.has_other_providers):
+            attempt("exit", end_open_at_exit)
+        return around is not None
+
+    def _observe(self, resource: Any, kwargs: Mapping[str, Any]) -> Observation | None:
+        within_another = self._is_within_another(resource)
+        if within_another is None:
+            return None
         # A step that fails is left out. Each has its own `try`: calling `attempt` costs as much as some of them.
         request = span = None
+        requested, find_server = kwargs, self._method.server
         try:
             kwargs = arguments_of(self._api, kwargs)
-            request = read_request(kwargs, self._api)
+            request = read_fetch(kwargs) if self._method.fetches else read_request(kwargs, self._api)
         except Exception as fault:  # noqa: BLE001
             swallow("the request's arguments", fault)
         telemetry = self._telemetry
@@ -317,15 +350,13 @@ class MethodWrapper:
             request = attempt("the calls before", _continued, request, telemetry) or request
         described = request or ChatRequest(stream=bool(kwargs.get("stream")), api=self._api)
         logs = attempt("log lines", are_wanted, telemetry.config) or False
-        if logs:
+        if logs and not self._method.fetches:
             attempt("log lines", log_request, described)
         try:
-            server = server_of(client_of(resource))
+            server = server_of(client_of(resource)) if find_server is None else find_server(resource, requested)
         except Exception as fault:  # noqa: BLE001
             swallow("the server's address", fault)
             server = Server("openai")
-        if not telemetry.is_settled and attempt("exit", telemetry.has_other_providers):
-            attempt("exit", end_open_at_exit)
         started_ns = perf_counter_ns()
         try:
             span = self._start_span(described, kwargs, server, within_another)
@@ -351,9 +382,20 @@ class MethodWrapper:
     def _start_span(
         self, request: ChatRequest, kwargs: Mapping[str, Any], server: Server, within_another: bool
     ) -> Span:
+        if request.fetch is not None:
+            return start_fetch_span(self._telemetry, request, request.fetch, server, within_another)
         return start_request_span(self._telemetry, request, kwargs, server, within_another)
 
     def _track_result(self, result: Any, observation: Observation) -> Any:
+        key = self._method.stream_key
+        if key is not None and _streams(observation):
+            stream = field(result, key)
+            if stream is None:
+                observation.end("completed", unread=True)
+            else:
+                # The same mapping, since hooks of the SDK may have kept it.
+                result[key] = _track(stream, observation, BodyObserver(observation))
+            return result
         if not is_raw_response(result):
             return _track(result, observation, BodyObserver(observation))
         if _streams(observation):
@@ -366,6 +408,25 @@ class MethodWrapper:
         # The OpenAI SDK's `with_raw_response` has properties instead of the methods `read`, `text` and `json`.
         has_methods = callable(getattr(type(result), "text", None))
         return (UnreadRawResponse if has_methods else RawResponse)(result, observation, _track)
+
+
+def _requesting(stream: Iterator[Any], resource: object, observation: Observation) -> Iterator[Any]:
+    """What `stream` yields. Its first read, which makes the request, is done inside the request's span."""
+    request = _Request(resource, sys._getframe())
+    token = _current_request.set(request)
+    leave = attempt("the request's context", observation.enter)
+    try:
+        first = next(stream)
+    except StopIteration:
+        return
+    finally:
+        request.is_over = True
+        if leave is not None:
+            attempt("the caller's context", leave)
+        with suppress(ValueError):
+            _current_request.reset(token)
+    yield first
+    yield from stream
 
 
 def method_wrapper_of(method: Any) -> MethodWrapper | None:

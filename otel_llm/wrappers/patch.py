@@ -7,7 +7,7 @@ So nothing is imported here: a hook wraps a class whenever its module is importe
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from importlib import import_module
 from types import ModuleType
@@ -15,17 +15,28 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import wrapt
 
+from otel_llm.protocol.fetched_response import fetch_arguments
 from otel_llm.protocol.request import Api
 from otel_llm.transparency.faults import attempt
 from otel_llm.transparency.forks import renew_lock_in_children
 from otel_llm.transparency.proxies import FunctionWrapper
-from otel_llm.wrappers.method import Method, MethodWrapper, without_inactive
+from otel_llm.wrappers.embeddings import EmbeddingsWrapper
+from otel_llm.wrappers.method import Method, MethodWrapper, method_wrapper_of, without_inactive
+from otel_llm.wrappers.sdk_internals import GENERATE, GENERATE_STREAM
 
 if TYPE_CHECKING:
     from otel_llm.telemetry.handler import Telemetry
 
 # In OpenAI's SDK, `stream()` and the raw-response variants call `create`; `parse()` does not.
 METHODS = (Method("create"), Method("parse"))
+CREATE = (Method("create"),)
+RESPONSE_METHODS = (
+    *METHODS,
+    Method("retrieve", arguments=fetch_arguments, fetches=True),
+    Method("cancel", streams=False, arguments=fetch_arguments, fetches=True),
+    Method("compact", streams=False),
+)
+GENERATING_METHODS = (Method(GENERATE, streams=False), Method(GENERATE_STREAM, streams=True, is_lazy=True))
 MANAGED_METHODS = (*METHODS, Method("stream", streams=True, is_manager=True))
 
 
@@ -41,6 +52,11 @@ class Place(NamedTuple):
     methods: tuple[Method, ...] = METHODS
 
 
+def wrapper_for(telemetry: Telemetry, api: Api, method: Method) -> MethodWrapper:
+    """The wrapper around a method of an API."""
+    return (EmbeddingsWrapper if api == "embeddings" else MethodWrapper)(telemetry, api, method)
+
+
 class RequestMethods:
     """The methods at some places, wrapped from `wrap` to `unwrap`. Both may be called repeatedly.
 
@@ -51,7 +67,7 @@ class RequestMethods:
     def __init__(
         self,
         places: Sequence[Place],
-        make_wrapper: Callable[[Telemetry, Api, Method], MethodWrapper] = MethodWrapper,
+        make_wrapper: Callable[[Telemetry, Api, Method], MethodWrapper] = wrapper_for,
         on_wrapped: Callable[[type], object] | None = None,
     ) -> None:
         self._places = places
@@ -116,18 +132,23 @@ class RequestMethods:
                 return []
             # `vars`, since asking a package that loads its names lazily would load them.
             owners = [vars(module).get(name) for name in place.classes] if place.classes else [module]
-            new = [owner for owner in owners if owner is not None and not self._is_wrapped(owner)]
+            names = {method.name for method in place.methods}
+            new = [owner for owner in owners if owner is not None and not self._is_wrapped(owner, names)]
             for owner in new:
                 for method in place.methods:
                     if method.name in vars(owner):
                         self._wrap_method(owner, method, self._wrappers[place.api, method])
         return [owner for owner in new if isinstance(owner, type)]
 
-    def _is_wrapped(self, owner: type | ModuleType) -> bool:
-        return any(entry[0] is owner for entry in self._wrapped)
+    def _is_wrapped(self, owner: type | ModuleType, names: Collection[str]) -> bool:
+        return any(entry[0] is owner and entry[1] in names for entry in self._wrapped)
 
     def _wrap_method(self, owner: type | ModuleType, method: Method, wrapper: MethodWrapper) -> None:
         original = without_inactive(vars(owner)[method.name])
+        if method_wrapper_of(original) is wrapper:
+            # A module that has the function from another one, where it is wrapped.
+            self._wrapped.append((owner, method.name, original.__wrapped__, original))
+            return
         wrapped = FunctionWrapper(original, wrapper.wrapper_for(original))
         setattr(owner, method.name, wrapped)
         self._wrapped.append((owner, method.name, original, wrapped))

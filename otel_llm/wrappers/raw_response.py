@@ -8,8 +8,8 @@ the response itself is wrapped, and the result of `parse()` is observed; if a ca
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import Any
 
 from otel_llm.observation import CollectionGuard, Observation
@@ -25,7 +25,14 @@ _GIVE_BYTES = frozenset({"http_response", "iter_bytes", "iter_lines", "iter_text
 
 def is_raw_response(result: Any) -> bool:
     """Whether `result` has the shape of an SDK's raw response."""
-    return callable(getattr(result, "parse", None)) and hasattr(type(result), "http_request")
+    kind: type = type(result)
+    return _has_request(kind) and callable(getattr(result, "parse", None))
+
+
+@lru_cache(maxsize=256)
+def _has_request(kind: type) -> bool:
+    # Cached, since the classes of pydantic's models are slow to say what they lack.
+    return hasattr(kind, "http_request")
 
 
 class RawResponse(ObjectProxy):
@@ -158,9 +165,7 @@ def rewrite_body(response: Any, observation: Observation) -> None:
 def record_body(response: Any, observation: Observation) -> None:
     """Record the body of a raw response that was read, as the server sent it, and end the observation."""
     try:
-        completion = json.loads(response.http_response.content)
+        observation.read_body(response.http_response.content)
     except ValueError:
         # The caller finds out when parsing it.
         observation.end("completed", unread=True)
-    else:
-        observation.read_response(completion)

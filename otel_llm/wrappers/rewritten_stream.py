@@ -7,13 +7,18 @@ stream: the text that it held back and all further chunks reach the application 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from time import perf_counter_ns
 from types import AsyncGeneratorType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from otel_llm.observation import Observation
 from otel_llm.protocol.choice import TagRewrite
+from otel_llm.protocol.request import Api
+from otel_llm.tags.event_stage import EventStage
+from otel_llm.tags.huggingface_stage import HuggingFaceStage
+from otel_llm.tags.ids import new_call_id, new_short_id
+from otel_llm.tags.ollama_stage import OllamaStage
 from otel_llm.tags.pieces import Piece
 from otel_llm.tags.reasoning import KnownBeginnings, ThoughtReading
 from otel_llm.tags.response_objects import EventMaker
@@ -27,6 +32,13 @@ if TYPE_CHECKING:
     from otel_llm.protocol.recording import Recording
 
 
+_STAGES: Mapping[Api, type[Stage | OllamaStage]] = {
+    "mistral": EventStage,
+    "ollama": OllamaStage,
+    "huggingface": HuggingFaceStage,
+}
+# The SDK has no field that thoughts could move to.
+_WITHOUT_THOUGHTS: frozenset[Api] = frozenset({"mistral"})
 # What the responses of each model showed, for all clients together.
 _beginnings = KnownBeginnings()
 
@@ -39,13 +51,15 @@ class Rewriting:
         # If the request declares no tools, the prompt may.
         tools = None if request is None else request.tools or None
         observer = _RecordingObserver(observation.recording)
-        rewriter = Rewriter(observation.config.tool_call_tags, tools, observer, _thought_reading(observation))
-        self._stage: Stage | ResponseStage
+        new_id = new_short_id if observation.provider == "mistral_ai" else new_call_id
+        rewriter = Rewriter(observation.config.tool_call_tags, tools, observer, _thought_reading(observation), new_id)
+        self._stage: Stage | ResponseStage | OllamaStage
         if request is not None and request.api == "responses":
             self._events = EventMaker(None)
             self._stage = ResponseStage(rewriter, self._events)
         else:
-            self._stage = Stage(rewriter)
+            api = "chat" if request is None else request.api
+            self._stage = _STAGES.get(api, Stage)(rewriter)
         self._works = True
 
     def rewrite_response(self, response: Any) -> None:
@@ -91,7 +105,8 @@ def _thought_reading(observation: Observation) -> ThoughtReading:
         return ThoughtReading(option)
     key = (observation.server, request.model, request.thinking)
     # An application that asks the server for thoughts in the text reads them there.
-    return ThoughtReading(option, _beginnings, key, may_move=not request.wants_raw_thoughts)
+    may_move = not request.wants_raw_thoughts and request.api not in _WITHOUT_THOUGHTS
+    return ThoughtReading(option, _beginnings, key, may_move=may_move)
 
 
 class _RecordingObserver(Observer):

@@ -1,8 +1,8 @@
 """The private parts of SDKs that this package relies on. Each is read here and nowhere else.
 
-The SDKs of OpenAI, Groq and Cerebras are generated from one template and share names of modules and fields. The
-attributes of httpx used here are public, but not meant for this use. `tests/wrappers/test_sdk_internals.py` fails, and
-says what users lose, when an upgrade removes one of these.
+The SDKs of OpenAI, Groq, Cerebras and Anthropic are generated from one template and share names of modules and fields.
+The attributes of httpx used here are public, but not meant for this use. `tests/wrappers/test_sdk_internals.py` fails,
+and says what users lose, when an upgrade removes one of these.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from operator import attrgetter
 from types import AsyncGeneratorType, FrameType, GeneratorType, MethodType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 # Clients, and resources such as `client.chat.completions` ----------------------------------------------------------
 
@@ -22,9 +22,47 @@ _RAW_METHODS: Final = ("with_raw_response", "with_streaming_response")
 _BETA: Final = "openai.resources.beta"
 
 
+# The method of a client of Ollama's that sends all requests, whose arguments are the request's path and body.
+OLLAMA_SENDER: Final = "_request"
+
+
 def client_of(resource: object) -> Any:
-    """The client that sends the requests of a resource, None if it has none."""
-    return getattr(resource, "_client", None)
+    """The client that sends the requests of a resource, or its address; None if it has none."""
+    client = getattr(resource, "_client", None)
+    if client is None and (google := getattr(resource, "_api_client", None)) is not None:
+        base_url = getattr(getattr(google, "_http_options", None), "base_url", None) or ""
+        return (VertexAIAddress if getattr(google, "vertexai", False) is True else GeminiAddress)(base_url)
+    return client
+
+
+def generating_models_of(client: Any) -> Any:
+    """`client.models` of Google's SDK, None for any other client."""
+    models = resource_of(client, "models")
+    return models if hasattr(type(models), GENERATE) else None
+
+
+class GeminiAddress(NamedTuple):
+    """Where a client of Google's SDK sends its requests."""
+
+    base_url: str
+
+
+class VertexAIAddress(NamedTuple):
+    """The same for a client of Vertex AI."""
+
+    base_url: str
+
+
+# The methods of Google's `Models` that make one request each. The public ones call them again and again, to execute
+# functions by themselves, and to have an answer continued.
+GENERATE: Final = "_generate_content"
+GENERATE_STREAM: Final = "_generate_content_stream"
+
+
+def configured_url(resource: Any) -> str | None:
+    """The base URL that a resource of Mistral's SDK sends its requests to, None if that is not known."""
+    url, variables = resource.sdk_configuration.get_server_details()
+    return url.format(**variables) if isinstance(url, str) else None
 
 
 def forget_raw_methods(holder: object) -> None:
@@ -42,6 +80,28 @@ def resource_of(client: Any, name: str) -> Any:
     if name in getattr(client, "__dict__", ()) or hasattr(type(client), name):
         return getattr(client, name, None)
     return None
+
+
+def is_of_ollama(client: object) -> bool:
+    """Whether a client is one of Ollama's SDK, or derived from one."""
+    return any(kind.__module__ == "ollama._client" for kind in type(client).__mro__) and has_method(
+        client, OLLAMA_SENDER
+    )
+
+
+def traces_itself(resource: Any) -> bool:
+    """Whether Mistral's SDK makes spans of its own for the requests of a resource."""
+    hooks = getattr(getattr(resource.sdk_configuration, "_hooks", None), "before_request_hooks", ())
+    for hook in hooks:
+        if type(hook).__name__ == "TracingHook":
+            is_configured = getattr(hook, "tracer_provider", None) is not None
+            return is_configured or getattr(hook, "_telemetry_use_global_provider", hook.tracing_enabled) is True
+    return False
+
+
+def has_method(resource: object, name: str) -> bool:
+    """Whether the class of a resource has a method of this name. A mock has any attribute."""
+    return callable(getattr(type(resource), name, None))
 
 
 def beta_completions_of(client: Any) -> Any:
@@ -69,10 +129,27 @@ def replace_request(manager: Any, observed: Callable[[Any], Any]) -> None:
 
 # Requests ----------------------------------------------------------------------------------------------------------
 
+# Calls what an application registered for the events of an AWS client.
+_HOOKS: Final = ("botocore.hooks", "aiobotocore.hooks")
+
 
 def sends_requests(frame: FrameType) -> bool:
-    """Whether a frame belongs to the module of an SDK that sends the requests of all resources."""
-    return str(frame.f_globals.get("__name__")).endswith("._base_client")
+    """Whether a frame belongs to the module of an SDK that sends the requests of all resources, or calls its hooks."""
+    name = str(frame.f_globals.get("__name__"))
+    return name.endswith(("._base_client", "._api_client")) or name in _HOOKS
+
+
+# Clients of AWS ----------------------------------------------------------------------------------------------------
+
+AWS_CALL: Final = "_make_api_call"
+"""The method through which every client of botocore makes every call: `(operation, arguments)`."""
+
+
+def aws_service_of(client: Any) -> str | None:
+    """The service that an AWS client calls, None for any other object."""
+    if not hasattr(type(client), AWS_CALL):
+        return None
+    return str(client.meta.service_model.service_name)
 
 
 # Streams -----------------------------------------------------------------------------------------------------------
@@ -113,11 +190,24 @@ def own_generator(stream: object) -> Any:
     return generator_of(stream) if delegates_to_iterator(stream, "__iter__", "__aiter__") else None
 
 
+# The generators that read the streams of SDKs: the names of their functions, and how those of their modules end.
+_READS: Final = {
+    "__stream__": "._streaming",
+    # Mistral's.
+    "stream_events": ".eventstreaming",
+    "stream_events_async": ".eventstreaming",
+    # Of LiteLLM's responses.
+    "__next__": ".streaming_iterator",
+    "__anext__": ".streaming_iterator",
+}
+
+
 def is_called_by_stream() -> bool:
     """Whether the caller runs inside a read by an SDK's stream."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        if frame.f_code.co_name == "__stream__" and str(frame.f_globals.get("__name__")).endswith("._streaming"):
+        module = _READS.get(frame.f_code.co_name)
+        if module is not None and str(frame.f_globals.get("__name__")).endswith(module):
             return True
         frame = frame.f_back
     return False

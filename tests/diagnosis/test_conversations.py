@@ -358,6 +358,12 @@ def test_items_of_other_kinds() -> None:
     assert responds({"input": [USER, *items(1, *LIST), *items(2, *LIST), *computer]}, *AGAIN) == ([], 0)
     request = read_request({"input": [USER, *computer, *computer]}, "responses")
     assert [len(one.calls) for one in past_turns(request.conversation)] == [1, 1]
+    shell = [
+        {"type": "local_shell_call", "id": "lsh_1", "call_id": "c", "action": {"command": ["ls"]}},
+        {"type": "local_shell_call_output", "id": "lsh_1", "output": "a.py"},
+    ]
+    request = read_request({"input": [USER, *shell, *shell]}, "responses")
+    assert [turn.results for turn in past_turns(request.conversation)] == [(("c", "a.py"),)] * 2
     search = {"type": "web_search_call", "id": "ws_1", "status": "completed"}
     asked = [USER, *items(1, *LIST), search, *items(2, *LIST)]
     assert responds({"input": asked}, *AGAIN)[1] == 3

@@ -130,7 +130,7 @@ def client() -> Iterator[openai.OpenAI]:
 @pytest.mark.parametrize("path", LIVE, ids=lambda path: path.stem)
 def test_the_same_anomalies_over_http(path: Path, client: openai.OpenAI, instrument: Callable[..., Seen]) -> None:
     stream = load(path)
-    seen = instrument(log=False)
+    seen = instrument(log=False, stall_seconds=600)
     request: Any = stream.request | {"model": path.stem}
     if path.stem == "healthy-framing-event-fields" and not READS_NAMED_EVENTS:
         pytest.skip("this version of the OpenAI SDK does not read chunks from events with a name")

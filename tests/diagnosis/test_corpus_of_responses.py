@@ -47,7 +47,7 @@ def client() -> Iterator[openai.OpenAI]:
 @needs_responses
 @every
 def test_live(path: Path, client: openai.OpenAI, instrument: Callable[..., Seen]) -> None:
-    seen = instrument(log=False)
+    seen = instrument(log=False, stall_seconds=600)
     labelled = load_request(path)
     result: Any = client.responses.create(**labelled.request | {"model": path.stem})
     if labelled.request["stream"]:

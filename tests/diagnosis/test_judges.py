@@ -1152,7 +1152,15 @@ def test_a_detail_is_one_short_line_whatever_a_server_sends() -> None:
 
 # -- judges that raise --
 
-TUPLES_OF_JUDGES = ("STREAM_JUDGES", "CHOICE_JUDGES", "CALLING_CHOICE_JUDGES", "CALL_JUDGES")
+TUPLES_OF_JUDGES = (
+    "STREAM_JUDGES",
+    "CHOICE_JUDGES",
+    "TEXT_JUDGES",
+    "ANSWER_JUDGES",
+    "OUTPUT_JUDGES",
+    "CALLING_CHOICE_JUDGES",
+    "CALL_JUDGES",
+)
 JUDGES = [judge for name in TUPLES_OF_JUDGES for judge in getattr(judges, name)]
 MUCH_IS_WRONG = [
     says('<tool_call>{"name": "list_tasks", "arguments": {}}</tool_call>'),
@@ -1161,6 +1169,9 @@ MUCH_IS_WRONG = [
     ends("stop"),
     calls(call(1, "call_1", "add_task", "{}")),
     calls(call(2, "call_1", "add_task", "{}")),
+    # A choice without calls.
+    says("", choice=1),
+    ends("stop", choice=1),
 ]
 
 

@@ -52,6 +52,25 @@ CALLS = [
     "call:add{}",
     'I add it.\ncall:add{title: "buy milk, eggs", n: {a:1}}',
     "call:get-it{title:x}call:add{title:y}",
+    "[Called function \"add\" with args: {'title': 'x'}]",
+    "[Called function add with args: {'title': None, 'n': [1, True], \"o\": '}'}]",
+    'functions.add:0{"title": "x"}',
+    'functions.add:12 {"title": "x"}<|tool_call_end|>',
+    'I add it.\nfunctions.get-it:1<|tool_call_argument_begin|>{"title": "x"}',
+    'to=functions.add\n{"title": "x"}',
+    'commentary to=functions.add json{"title": "x"}',
+    'assistant to=functions.add<|channel|>commentary json<|message|>{"title": "x"}<|call|>',
+    '{"action": "add", "action_input": {"title": "x"}}',
+    '{"action": "add", "action_input": "x"}',
+    'I add it.\n{"action_input": {"title": "x"}, "action": "add"}\nDone.',
+    f"<tool_use>{BODY}</tool_use>",
+    f"I add it. <tool_use>{BODY}</tool_use>",
+    '<tool_use>\n{"name": "add", "input": {"title": "x"}}\n</tool_use>',
+    '<tool_use name="add">{"title": "x"}</tool_use>',
+    f"<tool_use>\n  <name>add</name>\n  <arguments>{ARGUMENTS}</arguments>\n</tool_use>",
+    "<tool_use><tool_name>add</tool_name><parameters><title>x</title></parameters></tool_use>",
+    f"<use_mcp_tool>\n<server_name>s</server_name>\n<tool_name>add</tool_name>\n{ARGUMENTS}</use_mcp_tool>",
+    "<tool_use>\n<add>\n<title>x</title>\n</add>\n</tool_use>",
     f'{{"type": "function", "function": {BODY}}}',
     f'{{"type": "function", "function": {json.dumps({"name": "add", "arguments": ARGUMENTS})}}}',
     f'[{{"id": "call_1", "type": "function", "function": {BODY}}}]',
@@ -91,6 +110,21 @@ TALK = [
     "call:add{one day}",
     "recall:add{title:x}",
     f'Here: {{"tool_calls": [{BODY}]}}',
+    "[Called function add with args: {x, y}]",
+    'In TypeScript it is functions.add({"title": "x"}).',
+    'functions.add {"title": "x"}',
+    'functions.other:0{"title": "x"}',
+    'Send it to=functions.add {"title": "x"} and wait.',
+    '`functions.add:0{"title": "x"}`',
+    '{"action": "add"}',
+    '{"action": "add", "action_input": {"title": "x"}, "score": 1}',
+    '{"action": "other", "action_input": "x"}',
+    '{"action": "add", "action_input": "x"} is what it wrote.',
+    "<tool_use>add</tool_use>",
+    "<tool_use><name>other</name><arguments>{}</arguments></tool_use>",
+    "Write <tool_use><name>add</name></tool_use> to call it.",
+    f"```xml\n<tool_use>{BODY}</tool_use>\n```",
+    f"It writes:\n\n  <tool_use>{BODY}</tool_use>\n\nThe server reads that.",
     f'{{"type": "function", "function": {json.dumps({"name": "add", "parameters": PARAMETERS})}}}',
     json.dumps(DECLARED),
     json.dumps({"tools": DECLARED}),
@@ -189,6 +223,13 @@ def test_json_is_the_answer_if_the_request_asks_for_it() -> None:
     assert leaks(invoke(), **wanted) == ["text_leak"]
 
 
+def test_an_agent_that_asks_for_actions() -> None:
+    action = '{"action": "add", "action_input": "x"}'
+    prompt = [{"role": "system", "content": 'Answer with {"action": tool, "action_input": its input}.'}]
+    assert leaks(action, messages=prompt) == []
+    assert leaks(action, response_format={"type": "json_object"}) == []
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -196,6 +237,11 @@ def test_json_is_the_answer_if_the_request_asks_for_it() -> None:
         '<invoke name="add"><parameter name="title">' * 10_000,
         "call:add{" * 50_000,
         "[Called function add {" * 30_000,
+        "functions.add:0{" * 30_000,
+        "functions.add:0{" + "'" * 200_000,
+        '{"action": "add", "action_input": ' * 10_000,
+        "<tool_use><name>add</name>" * 10_000,
+        "<tool_use><name>add</name>" + "<a></a>" * 30_000,
         "```tool_call\nadd\n" * 30_000,
         "{" * 200_000 + "add",
         f"[{', '.join([BODY] * 3000)}]",

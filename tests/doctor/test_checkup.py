@@ -11,12 +11,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from otel_llm import AnthropicInstrumentor
 from otel_llm.cli import main
 from otel_llm.doctor import collector
 from otel_llm.doctor.destination import Destination
@@ -25,7 +26,8 @@ from otel_llm.doctor.exports import export_findings, read_failures
 from otel_llm.exchanges.redaction import masked, secrets_in_environment
 
 SECRET = "s3cret-token-of-the-test"
-OTHERS = ",".join(sorted({entry.name for entry in entry_points(group="opentelemetry_instrumentor")} - {"otel_llm"}))
+INSTRUMENTATIONS = {entry.name for entry in entry_points(group="opentelemetry_instrumentor")}
+OTHERS = ",".join(sorted(name for name in INSTRUMENTATIONS if not name.startswith("otel_llm")))
 
 
 def found(**variables: str) -> dict[str, tuple[str, str]]:
@@ -33,6 +35,23 @@ def found(**variables: str) -> dict[str, tuple[str, str]]:
     variables = {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": OTHERS, **variables}
     findings = sorted(read_environment(variables).findings, key=lambda finding: finding.status != "ok")
     return {finding.check: (finding.status, finding.sentence) for finding in findings}
+
+
+def test_an_sdk_that_is_turned_off() -> None:
+    read = read_environment({"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "openai,otel_llm_anthropic"})
+    told = [finding for finding in read.findings if finding.check == "instrumentation"]
+    assert [finding.status for finding in told] == ["warning", "ok"]
+    assert "contains otel_llm_anthropic, so anthropic is not observed" in told[0].sentence
+    assert "anthropic" not in told[1].sentence
+    assert read.makes_spans
+
+
+def test_an_sdk_of_a_version_that_is_not_observed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AnthropicInstrumentor, "_VERSIONS", "anthropic >= 99")
+    read = read_environment({"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "openai"})
+    told = [finding for finding in read.findings if finding.check == "instrumentation"]
+    assert [finding.status for finding in told] == ["warning", "ok"]
+    assert told[0].sentence.startswith(f"anthropic {version('anthropic')} is installed")
 
 
 def test_an_empty_environment_has_no_problem() -> None:
@@ -51,6 +70,18 @@ def test_an_empty_environment_has_no_problem() -> None:
             "instrumentation",
             "warning",
             "opentelemetry-instrumentation-genai-openai (as openai)",
+        ),
+        (
+            {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "openai"},
+            "instrumentation",
+            "ok",
+            f"openai {version('openai')}, and nothing else instruments them",
+        ),
+        (
+            {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "openai"},
+            "instrumentation",
+            "ok",
+            f"otel-llm observes anthropic {version('anthropic')}",
         ),
         ({"OTEL_TRACES_SAMPLER": "always_off"}, "sampler", "failed", "drops every trace"),
         (

@@ -24,6 +24,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from otel_llm.cli import main
+from otel_llm.demo.scripted_converse import converse_events
+from otel_llm.demo.scripted_converse import text_block as converse_text
+from otel_llm.demo.scripted_converse import tool_use as converse_call
+from otel_llm.demo.scripted_gemini import call_part, responses
 from otel_llm.demo.scripted_messages import message_events, text_block, tool_use
 from otel_llm.demo.scripted_responses import function_call, response_events
 from otel_llm.demo.scripted_server import (
@@ -470,6 +474,20 @@ def test_a_server_that_compresses_anyway(tmp_path: Path, serve: Callable[..., An
     assert reads_of(path) == []
 
 
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_a_request_that_the_client_compresses(is_whole: bool, tmp_path: Path, serve: Callable[..., Any]) -> None:
+    import gzip
+
+    body = gzip.compress(json.dumps(ASK | {"api_key": "sk-in-the-body"}).encode())
+    server = serve(*STREAM)
+    with recording(server, tmp_path) as url:
+        headers = {"content-encoding": "gzip"}
+        httpx.post(f"{url}/chat/completions", content=body if is_whole else body[:-9], headers=headers)
+    (path,) = recordings(tmp_path)
+    covered = ASK | {"api_key": "*" * len("sk-in-the-body")}
+    assert head(path)["request"]["body"] == (covered if is_whole else "")
+
+
 def test_concurrent_requests_have_a_file_each(tmp_path: Path, serve: Callable[..., Any]) -> None:
     with recording(serve(*STREAM), tmp_path) as url:
         threads = [threading.Thread(target=body_of, args=(url,)) for _ in range(8)]
@@ -634,6 +652,18 @@ asked = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content":
 with anthropic.Anthropic(api_key="unused", max_retries=0).messages.stream(**asked) as stream:
     assert stream.get_final_message().content[1].input == {"title": 1}
 """
+BEDROCK = """
+import botocore.session
+client = botocore.session.get_session().create_client("bedrock-runtime", region_name="us-east-1")
+asked = {"modelId": "amazon.nova-pro-v1:0", "messages": [{"role": "user", "content": [{"text": "hi"}]}]}
+print(len(list(client.converse_stream(**asked)["stream"])))
+"""
+GOOGLE = """
+from google import genai
+client = genai.Client(api_key="AIzaSyA-very-secret-key-0123456789abcdef")
+(answer,) = client.models.generate_content_stream(model="m", contents="hi")
+assert answer.function_calls[0].args == {"title": 1}
+"""
 GROQ = """
 import groq
 client = groq.Groq(api_key="unused-key", max_retries=0)
@@ -698,6 +728,53 @@ def test_anthropic_s_sdk(tmp_path: Path, serve: Callable[..., Any], capsys: pyte
     assert anomaly["chunks"]
 
 
+def test_bedrock(tmp_path: Path, serve: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """At a server that takes any signature."""
+    pytest.importorskip("botocore")
+    server = serve(*converse_events(converse_text("Sure."), converse_call("add_task", {"title": 1})))
+    own = server.base_url.removesuffix("/v1")
+    keys = {"AWS_ACCESS_KEY_ID": "AKIAUNUSED7EXAMPLE42", "AWS_SECRET_ACCESS_KEY": "a-key-that-is-long-enough"}
+    done = recorded_run(tmp_path, BEDROCK, AWS_ENDPOINT_URL_BEDROCK_RUNTIME=own, **keys)
+    assert done.returncode == 0, done.stderr
+    (recorded,) = recordings(tmp_path)
+    assert head(recorded)["request"]["path"] == "/model/amazon.nova-pro-v1:0/converse-stream"
+    assert f"{recorded}: completed\notel-llm record: {recorded}: unknown_tool\n" in done.stderr
+    assert "AKIAUNUSED" not in recorded.read_text()
+    assert main(["inspect", "--json", str(recorded)]) == 1
+    printed = json.loads(capsys.readouterr().out)
+    assert [anomaly["type"] for anomaly in printed["anomalies"]] == ["unknown_tool"]
+    assert printed["attributes"]["gen_ai.request.model"] == "amazon.nova-pro-v1:0"
+
+
+BEDROCK_S_URL = "import os; print(os.environ.get('AWS_ENDPOINT_URL_BEDROCK_RUNTIME'))"
+
+
+def test_signed_requests_are_left_alone(
+    tmp_path: Path, serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_BEARER_TOKEN_BEDROCK", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME"):
+        monkeypatch.delenv(name, raising=False)
+    assert recorded_run(tmp_path, BEDROCK_S_URL).stdout == "None\n"
+    key = {"AWS_BEARER_TOKEN_BEDROCK": "key", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": "https://gateway.example"}
+    assert recorded_run(tmp_path, BEDROCK_S_URL, **key).stdout == "https://gateway.example\n"
+    given = recorded_run(tmp_path, BEDROCK_S_URL, "--upstream", serve(*STREAM).base_url)
+    assert given.stdout.endswith("/otel-llm-sdk/bedrock\n")
+
+
+def test_google_s_sdk(tmp_path: Path, serve: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
+    server = serve(*responses([call_part("add_task", {"title": 1})]))
+    own = recorded_run(tmp_path, GOOGLE, GOOGLE_GEMINI_BASE_URL=server.base_url.removesuffix("/v1"))
+    assert own.returncode == 0, own.stderr
+    (recorded,) = recordings(tmp_path)
+    assert head(recorded)["request"]["path"].partition("?")[0].endswith("/models/m:streamGenerateContent")
+    assert "very-secret" not in recorded.read_text()
+    assert f"{recorded}: completed\notel-llm record: {recorded}: unknown_tool\n" in own.stderr
+    assert main(["inspect", "--json", str(recorded)]) == 1
+    (anomaly,) = json.loads(capsys.readouterr().out)["anomalies"]
+    assert anomaly["type"] == "unknown_tool"
+    assert anomaly["chunks"]
+
+
 @pytest.mark.skipif(not HAS_RESPONSES, reason="this SDK has no Responses API")
 def test_the_responses_api(tmp_path: Path, serve: Callable[..., Any]) -> None:
     events = response_events(function_call("add_task", '{"title": 1}'))
@@ -731,7 +808,7 @@ def test_it_says_what_it_did_not_record(tmp_path: Path, serve: Callable[..., Any
     done = recorded_run(tmp_path, OTHERS, "--upstream", serve(*STREAM).base_url)
     hidden = "*" * len(KEY)
     assert done.stderr == (
-        "otel-llm record: not recorded, as only chat completions, responses and messages are: GET /v1/models (2),"
+        "otel-llm record: not recorded, as only requests to models are: GET /v1/models (2),"
         f" POST /v1/embeddings (1), POST /v1/{hidden}/messages (1)\n"
     )
     assert recordings(tmp_path) == []

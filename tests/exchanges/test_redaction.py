@@ -22,6 +22,7 @@ from tests.helpers.corpus_streams import CORPUS, reads_of
 from tests.helpers.thoroughness import examples
 
 KEY = "sk-secret-0123456789abcdef"
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
 KEYS = secrets_in_request([("authorization", f"Bearer {KEY}")], "")
 
 
@@ -113,6 +114,11 @@ def test_fields_whose_names_only_sound_secret() -> None:
         "keywords": "observability",
         "authentication": {"type": "system_assigned_managed_identity"},
         "tags": [{"key": "environment", "value": "production-eu"}],
+        "session_title": "A long evening in Paris",
+        "primary_key": "customer_number_column",
+        "password_policy": "twelve characters and a digit",
+        "callback": "https://a.b/c?next=https%3A%2F%2Fc.d%2Fpage%3Flang%3Den",
+        "code": "x = 1  //user:comment",
         "response_format": {"json_schema": {"schema": {"properties": {"api_key": {"description": "the key to use"}}}}},
         "tools": [
             {
@@ -133,6 +139,13 @@ SECRETS: list[tuple[str, dict[str, Any]]] = [
         "a signed URL in a message",
         {"messages": [{"content": [{"image_url": {"url": f"https://a.b/c?w=1&sig={KEY}"}}]}]},
     ),
+    ("a URL in a URL", {"messages": [{"content": f"see https://a.b/c?next=https%3A%2F%2Fu%3A{KEY}%40c.d"}]}),
+    ("a URL without a scheme", {"messages": [{"content": f"see //u:{KEY}@a.b/c"}]}),
+    ("a session in a path", {"messages": [{"content": f"see https://a.b/c;jsessionid={KEY}"}]}),
+    ("a webhook", {"messages": [{"content": f"post to https://hooks.slack.com/services/T00/B00/{KEY}"}]}),
+    ("a bot", {"messages": [{"content": f"https://api.telegram.org/bot{KEY}/sendMessage"}]}),
+    ("JSON in a field", {"metadata": {"config": json.dumps({"client": {"private_key": KEY}})}}),
+    ("a phrase", {"metadata": {"seed_phrase": KEY, "csrf": KEY, "totp": KEY}}),
     ("a URL's fragment", {"callback": f"https://a.b/#access_token={KEY}&x=1"}),
     ("a URL's password", {"data_source": f"postgres://user:{KEY}@db/x"}),
     ("a URL's user", {"repository": f"see https://{KEY}@git.example/x.git"}),
@@ -176,6 +189,12 @@ def test_secrets_in_a_body(name: str, body: dict[str, Any]) -> None:
         ("proxy-authorization", f"Bearer {KEY}", KEY),
         ("ocp-apim-subscription-key", KEY, KEY),
         ("cookie", f"a=b; sid={KEY}", KEY),
+        ("x-gateway", f"Bearer {KEY}", KEY),
+        ("x-gateway", KEY, KEY),
+        ("x-user-data", JWT, JWT),
+        ("x-gateway-config", json.dumps({"provider": {"api_key": KEY}}), KEY),
+        ("x-api-token", f'"{KEY}"', KEY),
+        ("x-billing-id", "acme-4711abcd", "acme-4711abcd"),
     ],
 )
 def test_secrets_in_headers(header: str, value: str, secret: str) -> None:

@@ -20,37 +20,22 @@ def events(*values: dict[str, Any], named: bool = True) -> str:
     )
 
 
-GEMINI = {"candidates": [{"content": {"parts": [{"text": "Hi"}], "role": "model"}, "finishReason": "STOP"}]}
-TEXT = {"id": "c", "object": "text_completion", "model": "m", "choices": [{"text": "Hi", "index": 0}]}
-OLLAMA = {"model": "m", "created_at": "2026", "message": {"role": "assistant", "content": "Hi"}, "done": False}
+OLLAMA = {"model": "m", "created_at": "2026", "response": "Hi", "done": False}
 COHERE = {"id": "x", "message": {"role": "assistant", "content": [{"type": "text", "text": "Hi"}]}}
 BODIES: dict[str, tuple[str, str]] = {
     "an Anthropic completion": (
         json.dumps({"type": "completion", "id": "compl_1", "completion": "Hi", "stop_reason": "stop_sequence"}),
         "an Anthropic completion",
     ),
-    "a Gemini stream": (events(GEMINI, GEMINI), "a Gemini response"),
-    "a Gemini list": (json.dumps([GEMINI, GEMINI]), "a Gemini response"),
-    "a Gemini response": (json.dumps(GEMINI), "a Gemini response"),
-    "a blocked prompt of Gemini": (
-        json.dumps({"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {}}),
-        "a Gemini response",
-    ),
-    "a text completion": (json.dumps(TEXT), "a text completion"),
-    "a text completion, streamed": (events(TEXT, TEXT) + "data: [DONE]\n\n", "a text completion"),
     "embeddings": (
         json.dumps({"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.1]}]}),
         "embeddings",
     ),
     "a list of models": (json.dumps({"object": "list", "data": [{"object": "model"}]}), "a list of models"),
-    "Ollama's lines": ("\n".join(map(json.dumps, [OLLAMA, {**OLLAMA, "done": True}])), "an Ollama response"),
-    "an Ollama response": (json.dumps({**OLLAMA, "done": True}), "an Ollama response"),
+    "Ollama's lines": ("\n".join(map(json.dumps, [OLLAMA, {**OLLAMA, "done": True}])), "an Ollama completion"),
+    "an Ollama completion": (json.dumps({**OLLAMA, "done": True}), "an Ollama completion"),
     "a Cohere chat": (json.dumps({**COHERE, "finish_reason": "COMPLETE"}), "a Cohere chat"),
     "a Cohere stream": (events({"type": "message-start"}, {"type": "content-delta"}), "a Cohere chat"),
-    "a Bedrock response": (
-        json.dumps({"output": {"message": {"role": "assistant"}}, "stopReason": "end_turn"}),
-        "a Bedrock response",
-    ),
     "images": (json.dumps({"created": 1, "data": [{"b64_json": "x"}]}), "images"),
     "a run of an assistant": (events({"object": "thread.run", "id": "x"}), "an object 'thread.run'"),
     "any JSON": ('{"hello": "world"}', "JSON of no API that is known"),
@@ -117,11 +102,10 @@ def test_an_empty_response_that_was_recorded_is_judged(tmp_path: Path, capsys: p
 
 PATHS = {
     "https://api.anthropic.com/v1/complete": "an Anthropic completion",
-    "https://x/v1beta/models/m:streamGenerateContent?alt=sse": "a Gemini response",
     "https://x/v1/embeddings": "embeddings",
-    "https://bedrock/model/m/converse-stream": "a Bedrock response",
-    "http://localhost:11434/api/chat": "an Ollama response",
-    "https://x/v1/engines/davinci/completions": "a text completion",
+    "https://bedrock/model/m/invoke-with-response-stream": "a Bedrock response",
+    "http://localhost:11434/api/generate": "an Ollama completion",
+    "http://localhost:8080/completion": "a text completion",
 }
 
 
@@ -142,9 +126,9 @@ def test_an_error_of_another_api(uri: str, tmp_path: Path, capsys: pytest.Captur
 
 def test_it_is_named_in_the_text_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "file"
-    path.write_text(json.dumps(GEMINI))
+    path.write_text(json.dumps(OLLAMA))
     assert main(["inspect", str(path)]) == 0
-    assert capsys.readouterr().out.replace("\n", "") == f"{path}: response: a Gemini response; not read"
+    assert capsys.readouterr().out.replace("\n", "") == f"{path}: response: an Ollama completion; not read"
 
 
 # -- failures in place of a stream, which are told --

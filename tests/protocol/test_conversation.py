@@ -148,12 +148,18 @@ def test_a_call_of_a_tool_of_the_api(kind: str, name: str) -> None:
     assert faults(read_turn({"input": [USER, call, answer, answer]})) == ((), (), ("a",))
 
 
-def test_the_result_of_a_local_shell_has_the_id_of_its_call() -> None:
-    items = [
-        {"type": "local_shell_call", "id": "lsh_1", "call_id": "a"},
-        {"type": "local_shell_call_output", "id": "a"},
-    ]
-    assert read_turn({"input": items}) == Turn(("a",), tools=(("a", "local_shell"),))
+@pytest.mark.parametrize("named", [{"id": "a"}, {"id": "lsh_1"}, {"id": "other", "call_id": "a"}])
+def test_the_result_of_a_local_shell_names_its_call_or_the_item(named: dict[str, str]) -> None:
+    call = {"type": "local_shell_call", "id": "lsh_1", "call_id": "a"}
+    answer = {"type": "local_shell_call_output", "output": "done", **named}
+    assert read_turn({"input": [USER, call, answer]}) == Turn(("a",), tools=(("a", "local_shell"),))
+    other = {"type": "local_shell_call", "id": "lsh_2", "call_id": "b"}
+    assert faults(read_turn({"input": [USER, call, other, answer]})) == (("b",), (), ())
+    assert faults(read_turn({"input": [USER, call, answer, answer]})) == ((), (), ("a",))
+    assert faults(read_turn({"input": [USER, other, answer]})) == (("b",), (named.get("call_id") or named["id"],), ())
+    hidden = read_turn({"input": [answer], "previous_response_id": "resp_1"})
+    assert hidden is not None
+    assert hidden.by_item == (() if "call_id" in named else (named["id"],))
 
 
 @pytest.mark.parametrize("kind", ["tool_search_output", "function_call_output"])

@@ -36,7 +36,7 @@ def _forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rewritten_stream, "_beginnings", KnownBeginnings())
 
 
-def streamed(text: str, size: int, *, choice: int = 0, reason: str | None = "stop") -> list[Any]:
+def streamed(text: str, size: int, *, choice: int = 0, reason: Any = "stop") -> list[Any]:
     pieces = [says(text[start : start + size], choice=choice) for start in range(0, len(text), size)]
     return pieces if reason is None else [*pieces, ends(reason, choice=choice)]
 
@@ -165,6 +165,16 @@ async def test_choices_apart(instrument: Instrument, serve: Serve, connect: Conn
     chunks = await read(connect(serve(*steps)))
     assert said(chunks) == ("a", "b")
     assert said(chunks, 1) == ("c", "d")
+
+
+@pytest.mark.parametrize("reason", [["stop"], {"a": 1}, 7])
+async def test_a_finish_reason_that_is_no_text(
+    reason: Any, instrument: Instrument, serve: Serve, connect: Connect
+) -> None:
+    instrument(tool_call_tags="openai", log=False)
+    caller = connect(serve(streamed(OPENED, 7), streamed("Sure.", 7, reason=reason)))
+    await read(caller)
+    assert said(await read(caller)) == ("Sure.", "")
 
 
 async def test_a_stream_without_an_end(instrument: Instrument, serve: Serve, connect: Connect) -> None:

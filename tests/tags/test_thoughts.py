@@ -89,10 +89,28 @@ def test_each_pair_of_marks(opening: str) -> None:
         "- </think> : ferme la pensée",
         "<think>标签表示思考开始，</think>表示结束。",
         "Option<think>\nand\n",
+        "</think>\nThis tag closes the reasoning.",
+        "<think>\nThe tag opens it.",
+        "</think>\nIt is the closing tag.",
+        "[THINK] about it.",
+        "Three steps:\n[THINK] about it.\n[DO] it.",
     ],
 )
 def test_mentioned_marks(text: str) -> None:
     assert parts(text) == ([], text)
+
+
+@pytest.mark.parametrize(
+    ("text", "thought"),
+    [
+        ("[THINK]hm", "hm"),
+        ("[THINK] hm [/THINK]Hi", " hm "),
+        ("</think>\nThis is the answer: 4.", ""),
+        ("hm</think>\nThe box is open.", "hm"),
+    ],
+)
+def test_marks_that_are_not_mentioned(text: str, thought: str) -> None:
+    assert parts(text)[0] == [thought]
 
 
 @given(st.lists(st.sampled_from([*THOUGHT_MARKS, *THOUGHT_MARKS.values(), "`", "```", "~~~", "\n", "    ", "a", ". "])))

@@ -468,6 +468,18 @@ async def test_a_result_with_a_reused_id(instrumented: Seen, serve: Serve, conne
     assert [anomalies(span) for span in instrumented.spans] == [[]] * 4
 
 
+@needs_responses
+async def test_the_result_of_a_local_shell_may_name_an_item(instrumented: Seen, serve: Serve, connect: Connect) -> None:
+    """Only the server has the item, so which call this answers is unknown."""
+    shells = [{"type": "local_shell_call", "id": f"i{n}", "call_id": f"c{n}", "action": {"env": n}} for n in (1, 2)]
+    caller = connect(serve(answered_with(*shells, id_="r1"), answered_with(message("Hm."), id_="r2")))
+    tools = [{"type": "local_shell"}]
+    await caller.respond(tools=tools)
+    results = [{"type": "local_shell_call_output", "id": one, "output": "done"} for one in ("i1", "c2")]
+    await caller.respond(tools=tools, input=[*results, output("c9")], previous_response_id="r1")
+    assert [anomalies(span) for span in instrumented.spans] == [[], ["result_without_call"]]
+
+
 def test_remembered_results_are_bounded() -> None:
     span = Seen().tracer_provider.get_tracer("t").start_span("s").get_span_context()
     recent = RecentCalls(lambda: None, most=2)

@@ -43,8 +43,8 @@ def test_a_request_within_a_request_has_a_span_of_its_own(seen: Seen) -> None:
         "util-genai gives every request within another one a span: `context_outside_request` can go"
     )
     assert names == ["chat inner", "chat outer"], (
-        "util-genai keeps the current request under another key than `_REQUEST_KEY`: a request that an event hook or an"
-        " API-key function makes, or a task started during a request, has no span"
+        "util-genai keeps the current request under another key than `_REQUEST_KEYS`: a request that an event hook or"
+        " an API-key function makes, or a task started during a request, has no span"
     )
     assert seen.spans[0].parent is not None, "the context without the request has lost its span: traces fall apart"
 

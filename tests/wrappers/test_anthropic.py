@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -10,7 +12,16 @@ import anthropic
 import pytest
 
 from otel_llm import AnthropicInstrumentor, intercept_llm_requests
-from otel_llm.demo.scripted_messages import event, message, message_events, text_block, thinking, tool_use
+from otel_llm.demo.scripted_converse import event as event_message
+from otel_llm.demo.scripted_messages import (
+    event,
+    event_values,
+    message,
+    message_events,
+    text_block,
+    thinking,
+    tool_use,
+)
 from otel_llm.demo.scripted_server import Answer, Drop, ScriptedServer, Sleep
 from tests.helpers.anthropic_callers import MESSAGES, REQUEST, AsyncCaller, Caller
 from tests.helpers.seen import Seen
@@ -195,6 +206,9 @@ async def test_a_stream_that_is_closed(connect: Any, serve: Serve, instrument: C
     await caller.read(stream, 4)
     await caller.close(stream)
     assert seen.outcome == "closed"
+    # The first event says how long the input is; how long the answer would have been, nobody knows.
+    assert seen.attributes["gen_ai.usage.input_tokens"] == 3
+    assert "gen_ai.usage.output_tokens" not in seen.attributes
 
 
 async def test_a_task_that_is_cancelled(serve: Serve, instrument: Callable[..., Seen]) -> None:
@@ -338,7 +352,36 @@ async def test_vertex_ai(serve: Serve, instrument: Callable[..., Seen]) -> None:
     with client:
         for messages in (client.messages, client.beta.messages):
             assert list(messages.create(**REQUEST, stream=True))
-    assert [dict(span.attributes or {})["gen_ai.provider.name"] for span in seen.spans] == ["gcp.vertex_ai"] * 2
+            with messages.stream(**REQUEST) as stream:
+                assert stream.get_final_message().content[2].input == {"title": "a"}
+    assert [dict(span.attributes or {})["gen_ai.provider.name"] for span in seen.spans] == ["gcp.vertex_ai"] * 4
+
+
+async def test_bedrock(serve: Serve, instrument: Callable[..., Seen]) -> None:
+    """Its streams come in AWS's encoding, and its beta resources are classes of their own."""
+    pytest.importorskip("botocore")
+    seen = instrument()
+    values = event_values(*BLOCKS)
+    wrapped = [{"bytes": base64.b64encode(json.dumps(value).encode()).decode()} for value in values]
+    server = serve(*(event_message({"chunk": one}) for one in wrapped))
+    client: Any = anthropic.AnthropicBedrock(
+        aws_access_key="unused",
+        aws_secret_key="unused",
+        aws_region="us-east-1",
+        base_url=server.base_url.removesuffix("/v1"),
+    )
+    with client:
+        for messages in (client.messages, client.beta.messages):
+            assert list(messages.create(**REQUEST, stream=True))
+            with messages.stream(**REQUEST) as stream:
+                assert stream.get_final_message().content[2].input == {"title": "a"}
+            with messages.with_streaming_response.create(**REQUEST, stream=True) as response:
+                assert b"".join(response.iter_bytes()).startswith(b"\0")
+    assert len(seen.spans) == 6
+    for span in seen.spans:
+        told = dict(span.attributes or {})
+        assert told["gen_ai.provider.name"] == "aws.bedrock"
+        assert (told["otel_llm.stream.tool_call_count"], told["otel_llm.stream.anomaly_count"]) == (1, 0)
 
 
 def told_by(span: Any) -> dict[str, Any]:

@@ -182,7 +182,8 @@ async def test_a_call_that_the_application_answers(
     await answered(connect, serve, item, streamed=streamed, **kwargs)
     result = {"type": RESULTS[item["type"]], "output": "done", "call_id": "c"}
     if item["type"] == "local_shell_call":
-        result["id"] = result.pop("call_id")
+        del result["call_id"]
+        result["id"] = item["id"]
     await answered(connect, serve, message("Done."), streamed=streamed, **kwargs, input=[item, result])
     made, answering = instrumented.spans
     assert (made.attributes or {})["gen_ai.response.finish_reasons"] == ("tool_calls",)

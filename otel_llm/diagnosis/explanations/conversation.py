@@ -69,7 +69,7 @@ CONVERSATION: tuple[Explanation, ...] = (
         "unacceptable_id",
         _GROUP,
         "The request sends the id of a call in a shape that its provider is documented to refuse: Mistral takes nine letters"
-        " or digits, and Anthropic only `a-zA-Z0-9_-`. Only where the provider is known by its address or by the client's class.",
+        " or digits, Anthropic only `a-zA-Z0-9_-`, and Bedrock's Converse API at most 64 of these, dots and colons. Only where the provider is known by its address or by the client's class.",
         (
             Seen("langchain-ai/langchain#24668", "ids of other providers sent to Mistral"),
             Seen("jackmpcollins/magentic#276", "ids that the client made"),
@@ -88,7 +88,7 @@ CONVERSATION: tuple[Explanation, ...] = (
     Explanation(
         "unacceptable_name",
         _GROUP,
-        "The request declares a tool whose name its provider is documented to refuse. OpenAI, Azure and Mistral take 1 to 64"
+        "The request declares a tool whose name its provider is documented to refuse. OpenAI, Azure, Mistral and Bedrock take 1 to 64"
         " of `a-zA-Z0-9_-`, Anthropic 1 to 128; Gemini takes dots and colons as well, and a letter or an underscore at the beginning. Only where"
         " the provider is known by its address or by the client's class.",
         (

@@ -12,8 +12,8 @@ FRAMING: tuple[Explanation, ...] = (
     Explanation(
         "missing_done",
         _GROUP,
-        "A stream of chat completions ended with a finish reason, but without `data: [DONE]`. Other APIs do not end so, the"
-        " Responses API among them. A stream that the caller stopped, or that broke off, is not judged.",
+        "A stream of chat completions, or of text completions, ended with a finish reason, but without `data: [DONE]`. Other"
+        " APIs do not end so, the Responses API among them. A stream that the caller stopped, or that broke off, is not judged.",
         (
             Seen("huggingface/text-generation-inference#2221", "TGI before July 2024"),
             Seen("ikawrakow/ik_llama.cpp#467", "unless the server is started with `--send-done`"),

@@ -50,10 +50,12 @@ REQUEST: tuple[Explanation, ...] = (
         "The text contains a complete call to a declared tool, in one of the syntaxes that models use: with markup, or as a"
         " JSON object, a list in Python syntax or a `tool_code` fence on lines of its own. Forms that no model is trained"
         " on count too, which `tool_call_tags` does not rewrite: DeepSeek's tags with other bars or without the outer one,"
-        " a bare `<invoke>`, `<function name=…>` around JSON, a `tool_call` fence, `[Called function …]`, Gemma 4's"
-        " `call:name{…}` without its tokens, and a whole text that is a call as the API has it. Not reported: calls in"
-        " reasoning, in backticks or in any other code fence, calls that `tool_call_tags` rewrote, and objects where the"
-        " request's `response_format` asks for JSON.",
+        " a bare `<invoke>`, `<function name=…>` around JSON, `<tool_use>` with JSON or elements in it, a `tool_call` fence,"
+        " `[Called function …]`, Gemma 4's `call:name{…}`, Kimi's `functions.name:0{…}` and gpt-oss's `to=functions.name{…}`"
+        ' without their tokens, `{"action": …, "action_input": …}` unless the request asks for it, and a whole text that'
+        " is a call as the API has it. Not reported: calls in reasoning, in backticks or in any other code fence, indented"
+        " examples with words before and after them, calls that `tool_call_tags` rewrote, and objects where the request's"
+        " `response_format` asks for JSON.",
         (
             Seen("vllm-project/vllm#21571", "Qwen3-Coder with the hermes parser"),
             Seen("vllm-project/vllm#25560", "gpt-oss"),

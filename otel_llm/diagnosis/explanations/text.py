@@ -15,7 +15,9 @@ TEXT: tuple[Explanation, ...] = (
         _GROUP,
         "The text holds a control token of a chat template (`<|im_end|>`, `<end_of_turn>`), or a lone tag of a call syntax"
         " that is no whole call, or a part of one at its end; or a string in the arguments of a call ends with one. Not"
-        " reported: a token in code, in quotes, in a sentence, or one that the request holds too.",
+        " reported: a token in code, in quotes, in a sentence, or one that the request holds too; nor a"
+        " chat template in a text about templates, or a token that the next line explains; nor any in a text completion,"
+        " whose prompt the application writes with such tokens.",
         (
             Seen("Rose22/openlumara#92", "vLLM with `qwen3_coder`: closing tags behind a parsed call"),
             Seen("vllm-project/vllm#45877", "DeepSeek V4: a closing tag at the end of an argument"),
@@ -33,7 +35,8 @@ TEXT: tuple[Explanation, ...] = (
         _GROUP,
         "The text holds the model's thoughts with their marks (`<think>…</think>`), or only their closing mark, because the"
         " chat template wrote the opening one. Not reported where the request holds the marks or asks for them"
-        " (`reasoning_format`), nor for models whose provider documents this form (MiniMax, Sonar).",
+        " (`reasoning_format`), nor for models whose provider documents this form (MiniMax, Sonar); nor in a"
+        " text completion, whose prompt the application writes with such marks.",
         (
             Seen("vllm-project/vllm#46042", "MiniMax M3: all thoughts in the content of streams"),
             Seen("vllm-project/vllm-ascend#12398", "GLM-5.1: marks in front of calls"),
@@ -73,7 +76,8 @@ TEXT: tuple[Explanation, ...] = (
         "The server ended a choice that has no answer: no text, refusal, speech, image, call or item that the server made"
         " itself. White space, and thoughts in marks with nothing behind them, are no answer either. The detail says whether"
         " there were thoughts, and the finish reason. A choice that the content filter or an error ended is not meant, nor one"
-        " that `length` ended before the call that was asked for.",
+        " that `length` ended before the call that was asked for; nor a text completion whose request has `stop`, `suffix` or"
+        " `max_tokens=0`, since it may be complete at once.",
         (
             Seen("vllm-project/vllm#49717", "the parser of the reasoning keeps the whole answer"),
             Seen("earendil-works/pi#8462", "through OpenRouter: `stop` and nothing else after a tool's result"),

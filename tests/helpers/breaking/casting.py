@@ -11,15 +11,21 @@ import pytest
 from otel_llm.transparency import faults
 from tests.helpers.breaking import (
     anthropic_messages,
+    bedrock,
     chat,
     conversations,
+    embeddings,
+    fetched_responses,
+    google_genai,
     marked_texts,
+    other_sdks,
     other_streams,
     raw_responses,
     refusals,
     responses_api,
     rewriting,
     starting,
+    text_completions,
     verdicts,
 )
 from tests.helpers.breaking.functions import Function, functions
@@ -27,14 +33,20 @@ from tests.helpers.breaking.world import Calls, Scenario, World
 
 SCENARIOS: list[Scenario] = [
     *anthropic_messages.SCENARIOS,
+    *bedrock.SCENARIOS,
+    *google_genai.SCENARIOS,
     *chat.SCENARIOS,
     *refusals.SCENARIOS,
     *raw_responses.SCENARIOS,
     *responses_api.SCENARIOS,
     *other_streams.SCENARIOS,
+    *other_sdks.SCENARIOS,
     *starting.SCENARIOS,
+    *text_completions.SCENARIOS,
     *rewriting.SCENARIOS,
     *conversations.SCENARIOS,
+    *embeddings.SCENARIOS,
+    *fetched_responses.SCENARIOS,
     *marked_texts.SCENARIOS,
     *verdicts.SCENARIOS,
 ]

@@ -120,9 +120,11 @@ def responses(run: Run) -> None:
         {"type": "function_call", "call_id": "call_1", "name": "add_task", "arguments": "{}"},
         {"type": "custom_tool_call", "call_id": "call_2", "name": "write", "input": "x"},
         {"type": "computer_call", "call_id": "call_3", "action": {"type": "click"}},
+        {"type": "local_shell_call", "id": "lsh_4", "call_id": "call_4", "action": {"command": ["ls"]}},
         {"type": "item_reference", "id": "x"},
         {"type": "compaction", "encrypted_content": "x"},
         output,
+        {"type": "local_shell_call_output", "id": "lsh_4", "output": "a.py"},
         {"type": "custom_tool_call_output", "call_id": "call_2", "output": [{"type": "input_text", "text": "x"}]},
         {
             "type": "computer_call_output",

@@ -12,7 +12,16 @@ from tests.helpers.streams import tool
 
 DECLARATION = {"name": "add_task", "parameters": {"title": {"type": "string"}}}
 LINES = '{"id": 1, "tool": "add_task"}\n' * 3
+CALL = '{"name": "add_task", "arguments": {"title": "x"}}'
 TEXTS = {
+    "an example": f"The model writes:\n\n    <tool_call>{CALL}</tool_call>\n\nThe server reads it.",
+    "a template": "A chat in its template:\n<|im_start|>system\nHi<|im_end|>\n<|im_start|>user\nHi<|im_end|>",
+    "an answer": "Q: Which token?\nA: <|im_end|>",
+    "told below": "<|eot_id|>\nIt is the stop token of Llama 3.",
+    "a call of Kimi's": 'functions.add_task:0{"title": "x"}<|tool_call_end|>',
+    "an action": 'I do.\n{"action": "add_task", "action_input": "x"}\nDone.',
+    "a use": "<tool_use><name>add_task</name><parameters><title>x</title></parameters></tool_use>",
+    "a dict of Python's": "[Called function add_task with {'title': 'x'}]",
     "two texts joined": "Yes<|im_end|>No",
     "a table of tokens": "151645 <|im_end|>\nterm: <|im_start|>\nmeaning: start of a turn\nMissing: </tool_call>",
     "a declaration": json.dumps(DECLARATION),

@@ -15,12 +15,26 @@ import anthropic
 import openai
 import pytest
 
-from otel_llm import AnthropicInstrumentor, OpenAIInstrumentor, intercept_llm_requests, observation
+from otel_llm import (
+    AnthropicInstrumentor,
+    BedrockInstrumentor,
+    GoogleGenAIInstrumentor,
+    HuggingFaceInstrumentor,
+    MistralInstrumentor,
+    OllamaInstrumentor,
+    OpenAIInstrumentor,
+    intercept_llm_requests,
+    observation,
+)
 from otel_llm.demo.scripted_server import ScriptedServer
+from otel_llm.intercept import InterceptedMethod
 from otel_llm.tags.reasoning import KnownBeginnings
 from otel_llm.telemetry import provider
 from otel_llm.testing.unobserved import listening
 from otel_llm.wrappers import other_instrumentations, rewritten_stream
+from tests.helpers import huggingface_callers, mistral_callers, ollama_callers
+from tests.helpers.bedrock_callers import client_of as bedrock_client_of
+from tests.helpers.gemini_callers import client_of, copied
 from tests.helpers.seen import Seen
 
 if TYPE_CHECKING:
@@ -61,6 +75,14 @@ class Run:
         self.async_client: Any = world.async_client.copy()
         self.anthropic: Any = world.anthropic.copy()
         self.async_anthropic: Any = world.async_anthropic.copy()
+        # An intercepted one has its method in its own dictionary, which is emptied again after the run.
+        self.bedrock: Any = world.bedrock
+        self.google: Any = copied(world.google)
+        # These have no copies, and nothing that they cache.
+        self.mistral = world.mistral.client
+        self.ollama = world.ollama.client
+        self.async_ollama = world.async_ollama.client
+        self.hugging_face = world.hugging_face.client
 
     @property
     def seen(self) -> Seen:
@@ -110,14 +132,26 @@ class World:
         options["base_url"] = self._server.base_url.removesuffix("/v1")
         self.anthropic = anthropic.Anthropic(api_key="unused", **options)
         self.async_anthropic = anthropic.AsyncAnthropic(api_key="unused", **options)
+        self.bedrock = bedrock_client_of(self._server)
+        self.google = client_of(self._server)
+        self.mistral = mistral_callers.Caller(self._server)
+        self.ollama = ollama_callers.Caller(self._server)
+        self.async_ollama = ollama_callers.AsyncCaller(self._server)
+        self.hugging_face = huggingface_callers.Caller(self._server)
         self.loop = asyncio.new_event_loop()
         self.seen = Seen()
 
     def close(self) -> None:
         self.client.close()
         self.anthropic.close()
+        self.bedrock.close()
+        self.google.close()
+        self.loop.run_until_complete(self.google.aio.aclose())
         self.loop.run_until_complete(self.async_client.close())
         self.loop.run_until_complete(self.async_anthropic.close())
+        for caller in (self.mistral, self.ollama, self.async_ollama, self.hugging_face):
+            self.loop.run_until_complete(caller.close())
+        self.loop.run_until_complete(self.mistral.client.sdk_configuration.async_client.aclose())
         self.loop.close()
         self._server.close()
 
@@ -135,7 +169,7 @@ class World:
             # What is known of servers lasts for the process.
             patch.setattr(provider, "_inferred", {})
             patch.setattr(rewritten_stream, "_beginnings", KnownBeginnings())
-            patch.setattr(provider, "_last", (None, provider.Server("openai")))
+            patch.setattr(provider, "_last", (None, object, provider.Server("openai")))
             for name, value in scenario.environment.items():
                 patch.setenv(name, value)
             for forget in (*self._caches, other_instrumentations.forget):
@@ -153,7 +187,15 @@ class World:
     def _observing(self, scenario: Scenario, run: Run) -> Iterator[None]:
         match scenario.by:
             case "instrumentor":
-                instrumentors = OpenAIInstrumentor(), AnthropicInstrumentor()
+                instrumentors = (
+                    OpenAIInstrumentor(),
+                    AnthropicInstrumentor(),
+                    BedrockInstrumentor(),
+                    GoogleGenAIInstrumentor(),
+                    MistralInstrumentor(),
+                    OllamaInstrumentor(),
+                    HuggingFaceInstrumentor(),
+                )
                 for instrumentor in instrumentors:
                     instrumentor.instrument(**self.seen.providers, **scenario.options, skip_dep_check=True)
                 try:
@@ -165,9 +207,18 @@ class World:
                 with listening(lambda _observation: None):
                     yield
             case "client":
-                for client in (run.client, run.async_client, run.anthropic, run.async_anthropic):
+                clients = (run.client, run.async_client, run.anthropic, run.async_anthropic, run.google)
+                others = (run.bedrock, run.mistral, run.ollama, run.async_ollama, run.hugging_face)
+                for client in (*clients, *others):
                     intercept_llm_requests(client, **self.seen.providers, **scenario.options)
-                yield
+                try:
+                    yield
+                finally:
+                    for owner in (run.mistral.chat, *others):
+                        for name in [
+                            name for name, value in vars(owner).items() if isinstance(value, InterceptedMethod)
+                        ]:
+                            delattr(owner, name)
             case "itself":
                 yield
 
