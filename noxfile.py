@@ -129,8 +129,8 @@ FRAMEWORKS = {
     "smolagents": ("smolagents[openai]",),
     "agno": ("openai",),
     "strands-agents": ("strands-agents[openai]",),
-    # As its own extra bounds LiteLLM, which imports mcp.
-    "google-adk": ("litellm<1.106.3", "mcp"),
+    # Its models but Gemini are LiteLLM's.
+    "google-adk": ("litellm", "mcp"),
     "semantic-kernel": (),
     "autogen-agentchat": ("autogen-ext[openai]",),
     "agent-framework-openai": (),

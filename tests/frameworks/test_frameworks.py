@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from otel_llm.demo.llama_server import WELL_FORMED_CALLS
+from otel_llm.demo.scripted_gemini import call_part, responses, text_part
 from otel_llm.demo.scripted_responses import function_call, message, response_events
 from otel_llm.demo.scripted_server import DONE, ScriptedServer, chunk, text, tool_call_chunks, usage_chunk
 from tests.frameworks.under_opentelemetry import Run, run_bare, run_instrumented
@@ -39,6 +40,10 @@ FINAL_ANSWER = [
         usage_chunk(160, 12),
         DONE,
     ],
+]
+GEMINI = [
+    responses([call_part("add_task", {"title": "buy milk"}, id="call_1"), call_part("list_tasks", {}, id="call_2")]),
+    responses(*([text_part(word)] for word in ("It ", "is ", "done."))),
 ]
 SCRIPTS: dict[str, Any] = {"chat": CHAT, "responses": RESPONSES}
 
@@ -83,11 +88,11 @@ def without_chance(told: Any) -> Any:
     return told
 
 
-def assert_a_conversation(watched: Run, asked: list[Any]) -> None:
+def assert_a_conversation(watched: Run, asked: list[Any], name: str = "chat tiny") -> None:
     """Two requests, two spans: two calls, then the answer; the second is linked to the first."""
     assert len(watched.spans) == len(asked) == 2
     first, second = watched.spans
-    assert first.name == second.name == "chat tiny"
+    assert first.name == second.name == name
     assert watched.events(0).count("otel_llm.tool_call.completed") == 2
     assert watched.events(1).count("otel_llm.text.started") == 1
     assert watched.attribute(0, "otel_llm.stream.outcome") == "completed"
@@ -237,12 +242,14 @@ def test_strands_agents(both: Callable[..., tuple[Run, Run, list[Any]]]) -> None
 
 
 @needs("google.adk")
-def test_google_adk(both: Callable[..., tuple[Run, Run, list[Any]]]) -> None:
-    bare, watched, asked = both("google_adk_agent.py", CHAT)
+@pytest.mark.parametrize("sdk", ["litellm", "gemini"])
+def test_google_adk(both: Callable[..., tuple[Run, Run, list[Any]]], sdk: str) -> None:
+    bare, watched, asked = both("google_adk_agent.py", {"litellm": CHAT, "gemini": GEMINI}[sdk], sdk)
     assert bare.told[-1] == {"answer": "It is done.", "tasks": ["buy milk"]}
-    assert_a_conversation(watched, asked)
+    assert_a_conversation(watched, asked, {"litellm": "chat tiny", "gemini": "generate_content tiny"}[sdk])
+    request = {"litellm": "generate_content openai/tiny", "gemini": "generate_content tiny"}[sdk]
     agent = ["invoke_agent keeper", "invoke_workflow keeper", "app"]
-    assert [watched.above(span) for span in watched.spans] == [["generate_content openai/tiny", *agent]] * 2
+    assert [watched.above(span) for span in watched.spans] == [[request, *agent]] * 2
     # It makes another one where several tools ran.
     named = dict.fromkeys(["execute_tool add_task", "execute_tool list_tasks", "execute_tool (merged)"], agent)
     assert tool_spans(watched) == named

@@ -1,11 +1,13 @@
-"""An agent of Google's ADK over LiteLLM. usage: BASE_URL"""
+"""An agent of Google's ADK, over LiteLLM or over Google's SDK. usage: BASE_URL {litellm,gemini}"""
 
 import asyncio
 import json
+import os
 import sys
 
 from google.adk.agents import Agent
 from google.adk.agents.run_config import RunConfig, StreamingMode
+from google.adk.models import BaseLlm, Gemini
 from google.adk.models.lite_llm import LiteLlm
 from google.adk.runners import InMemoryRunner
 from google.genai import types
@@ -29,8 +31,15 @@ def list_tasks() -> str:
     return json.dumps(["write code"])
 
 
-async def main(base_url: str) -> None:
-    model = LiteLlm(model="openai/tiny", api_base=base_url, api_key="unused", max_retries=0)
+def model_of(base_url: str, sdk: str) -> BaseLlm:
+    if sdk == "litellm":
+        return LiteLlm(model="openai/tiny", api_base=base_url, api_key="unused", max_retries=0)
+    os.environ["GOOGLE_API_KEY"] = "unused"
+    return Gemini(model="tiny", base_url=base_url.removesuffix("/v1"))
+
+
+async def main(base_url: str, sdk: str) -> None:
+    model = model_of(base_url, sdk)
     agent = Agent(name="keeper", model=model, instruction="Keep the list.", tools=[add_task, list_tasks])
     runner = InMemoryRunner(agent=agent, app_name="tasks")
     session = await runner.session_service.create_session(app_name="tasks", user_id="u")
