@@ -123,6 +123,17 @@ FRAMEWORKS = {
     "pydantic-ai-slim": ("pydantic-ai-slim[openai]",),
     # Imports mcp when it streams, but does not require it.
     "litellm": ("mcp",),
+    "langgraph": ("langchain-openai",),
+    "llama-index-core": ("llama-index-llms-openai-like",),
+    "crewai": (),
+    "smolagents": ("smolagents[openai]",),
+    "agno": ("openai",),
+    "strands-agents": ("strands-agents[openai]",),
+    # Its models but Gemini are LiteLLM's.
+    "google-adk": ("litellm", "mcp"),
+    "semantic-kernel": (),
+    "autogen-agentchat": ("autogen-ext[openai]",),
+    "agent-framework-openai": (),
 }
 
 

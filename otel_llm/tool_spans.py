@@ -25,12 +25,12 @@ from otel_llm.protocol.choice import Limits
 from otel_llm.protocol.unicode_text import exportable
 from otel_llm.telemetry.plain_values import plain_value
 from otel_llm.telemetry.redaction import Redaction
-from otel_llm.telemetry.semconv import GEN_AI_TOOL_CALL_ID, SCOPE
+from otel_llm.telemetry.semconv import GEN_AI_TOOL_CALL_ID, OPERATION_EXECUTE_TOOL, SCOPE
 from otel_llm.telemetry.span_errors import error_of
 from otel_llm.transparency.faults import attempt
 
 if TYPE_CHECKING:
-    from opentelemetry.trace import SpanContext
+    from opentelemetry.trace import Span, SpanContext
     from typing_extensions import ParamSpec, Self
 
     from otel_llm.telemetry.handler import Telemetry
@@ -56,6 +56,8 @@ class tool_execution:  # noqa: N801  it reads as a function
     the call. `arguments`, and what is assigned to `result`, are recorded only if message content is captured (see the
     README). An exception of the body is the span's error, and passes through. The block may be entered again while it
     runs, as in a recursion.
+
+    If the current span is a framework's `execute_tool` of the same tool, that one gets the link, and there is no other.
 
     >>> with tool_execution("add_task", call_id=call.id, arguments=call.function.arguments) as execution:
     ...     execution.result = add_task(**json.loads(call.function.arguments))
@@ -95,9 +97,14 @@ class tool_execution:  # noqa: N801  it reads as a function
         if not is_instrumentation_enabled():
             return None
         call_id = None if self._call_id is None else attempt("a tool's call", str, self._call_id)
+        around = attempt("a tool's span", _framework_span, str(self._name))
+        if around is not None:
+            if call_id is not None:
+                attempt("a tool's call", _link, around, call_id)
+            return None
         invocation = _handler(call_id).tool(exportable(str(self._name)), tool_type="function")
         if call_id is not None:
-            attempt("a tool's call", _link, invocation, call_id)
+            attempt("a tool's call", _tell_call, invocation, call_id)
         return invocation
 
     def _end(self, invocation: ToolInvocation, error: BaseException | None) -> None:
@@ -166,16 +173,33 @@ def _clients() -> list[Telemetry]:
     return [client for reference in client_telemetries.keyrefs() if (client := reference()) is not None]
 
 
-def _link(invocation: ToolInvocation, call_id: str) -> None:
-    """Link a tool's span to the request that made the call."""
+def _framework_span(name: str) -> Span | None:
+    """The current span, if a framework made it for this execution of the tool. It then has no span of ours as well."""
+    span = trace.get_current_span()
+    scope = getattr(span, "instrumentation_scope", None)
+    if scope is None or scope.name == SCOPE:
+        return None
+    # Some frameworks set the attributes when the tool has run. The name is there from the beginning.
+    operation, _, tool = str(getattr(span, "name", "")).partition(" ")
+    # Semantic Kernel names the plugin before the tool.
+    is_same = operation == OPERATION_EXECUTE_TOOL and (tool == name or tool.endswith(f"-{name}"))
+    return span if is_same else None
+
+
+def _tell_call(invocation: ToolInvocation, call_id: str) -> None:
     invocation.tool_call_id = exportable(call_id)
-    trace_id = invocation.span.get_span_context().trace_id
+    _link(invocation.span, call_id)
+
+
+def _link(span: Span, call_id: str) -> None:
+    """Link a tool's span to the request that made the call."""
+    trace_id = span.get_span_context().trace_id
     requests = _spans_of(call_id, trace_id, telemetries) or _spans_of(call_id, trace_id, _clients())
     if len(requests) > 1:
         # Several servers use the same id; only the trace can tell which call is meant.
         requests = [request for request in requests if request.trace_id == trace_id]
     for request in requests:
-        invocation.span.add_link(request, {GEN_AI_TOOL_CALL_ID: exportable(call_id)})
+        span.add_link(request, {GEN_AI_TOOL_CALL_ID: exportable(call_id)})
 
 
 def _spans_of(call_id: str, trace_id: int, among: Iterable[Telemetry]) -> list[SpanContext]:

@@ -245,6 +245,32 @@ async def test_a_link_to_the_call(instrumented: Seen, serve: Serve, connect: Con
     assert other.links == ()
 
 
+async def test_a_framework_s_span_of_the_same_tool_gets_the_link(
+    instrumented: Seen, serve: Serve, connect: Connect
+) -> None:
+    """It says what ours would say. Another tool that this one runs has a span of its own."""
+    caller = connect(serve(*CALLING))
+    await caller.read(await caller.stream())
+    request = instrumented.span.context
+    for name in ("execute_tool add_task", "execute_tool Tasks-add_task"):
+        with trace.get_tracer("framework", tracer_provider=instrumented.tracer_provider).start_as_current_span(name):
+            with tool_execution("add_task", call_id="call_1"):
+                assert await listed(1) == [0]
+            assert add_task("milk") == "added milk False True"
+    inner, around = instrumented.spans[1::2], instrumented.spans[2::2]
+    assert [span.name for span in inner] == ["execute_tool list_tasks"] * 2
+    assert [span.name for span in around] == ["execute_tool add_task", "execute_tool Tasks-add_task"]
+    assert [span.parent for span in inner] == [span.context for span in around]
+    assert [[link.context for link in span.links] for span in around] == [[request]] * 2
+
+
+def test_other_spans_around_a_tool_do_not_replace_its_own(instrumented: Seen) -> None:
+    for name in ("execute_tool readd_task", "invoke_agent add_task", "add_task"):
+        with trace.get_tracer("framework", tracer_provider=instrumented.tracer_provider).start_as_current_span(name):
+            add_task("milk")
+    assert [span.name for span in instrumented.spans[::2]] == ["execute_tool add_task"] * 3
+
+
 async def test_a_link_to_the_call_of_an_intercepted_client(
     seen: Seen, serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +18,15 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from typing_extensions import Self
 
 APPS = Path(__file__).with_name("apps")
+# What a library would fetch or report there is nobody to answer, and a question on the terminal neither.
+_QUIET = {
+    "CREWAI_DISABLE_TELEMETRY": "true",
+    "CREWAI_DISABLE_VERSION_CHECK": "true",
+    "CREWAI_TESTING": "true",
+    "CREWAI_TRACING_ENABLED": "false",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "OPENAI_AGENTS_DISABLE_TRACING": "1",
+}
 
 
 class Collector:
@@ -59,10 +69,23 @@ class Collector:
 
 @dataclass
 class Run:
-    """What an application told on its standard output, a JSON value a line, and the spans it sent, oldest first."""
+    """What an application told on its standard output, a JSON value a line, and the spans it sent, oldest first.
+
+    `spans` are otel-llm's, `others` those of the framework and of the application itself.
+    """
 
     told: list[Any]
     spans: list[Any] = field(default_factory=list)
+    others: list[Any] = field(default_factory=list)
+
+    def above(self, span: Any) -> list[str]:
+        """The names of the spans around `span`, innermost first."""
+        by_id = {other.span_id: other for other in [*self.spans, *self.others]}
+        names = []
+        while span.parent_span_id:
+            span = by_id[span.parent_span_id]
+            names.append(span.name)
+        return names
 
     def events(self, position: int) -> list[str]:
         return [event.name for event in self.spans[position].events]
@@ -99,14 +122,18 @@ def run_instrumented(app: str, *arguments: str) -> Run:
             "OTEL_LOGS_EXPORTER": "none",
         }
         told = _run([*command, *arguments], settings)
+    collector.spans.sort(key=lambda scoped: scoped[1].start_time_unix_nano)
     ours = [span for scope, span in collector.spans if scope == "otel_llm"]
-    return Run(told, sorted(ours, key=lambda span: span.start_time_unix_nano))
+    return Run(told, ours, [span for scope, span in collector.spans if scope != "otel_llm"])
 
 
 def _run(command: list[str], settings: dict[str, str]) -> list[Any]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
-    # What a library would fetch or report there is nobody to answer.
-    environment |= {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "OPENAI_AGENTS_DISABLE_TRACING": "1", **settings}
-    ended = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=120, check=False)
+    # Some keep settings and caches at home.
+    with tempfile.TemporaryDirectory() as home:
+        environment |= _QUIET | {"HOME": home} | settings
+        ended = subprocess.run(
+            command, env=environment, capture_output=True, encoding="utf-8", timeout=120, check=False
+        )
     assert ended.returncode == 0, ended.stdout[-2000:] + ended.stderr[-4000:]
     return [json.loads(line) for line in ended.stdout.splitlines()]
