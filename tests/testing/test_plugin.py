@@ -7,17 +7,14 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import anthropic
 import pytest
 from opentelemetry import trace
 
 import otel_llm
 from otel_llm import OpenAIInstrumentor, intercept_llm_requests
-from otel_llm.demo.scripted_messages import message, message_events, text_block, thinking, tool_use
 from otel_llm.demo.scripted_responses import RESPONSE_ID, function_call, response_events
 from otel_llm.demo.scripted_server import DONE, Answer, ScriptedServer, chunk, completion, text, tool_call_chunks
 from otel_llm.testing import Streams, ToolCall, watch_streams
-from tests.helpers.anthropic_callers import REQUEST as MESSAGE_REQUEST
 from tests.helpers.callers import REQUEST, AsyncCaller, SyncCaller
 from tests.helpers.sdk_versions import needs_responses
 from tests.helpers.seen import Seen
@@ -33,23 +30,6 @@ STEPS = [
     chunk(finish_reason="tool_calls"),
     DONE,
 ]
-
-
-def test_messages_of_anthropic(llm_streams: Streams, serve: Serve) -> None:
-    blocks = (thinking("hm"), text_block("Sure."), tool_use("add_task", {"title": "a"}))
-    server = serve(message_events(*blocks), [Answer(message(*blocks))], message_events(*blocks))
-    with anthropic.Anthropic(api_key="unused", base_url=server.base_url.removesuffix("/v1"), max_retries=0) as client:
-        with client.messages.create(**MESSAGE_REQUEST, stream=True) as events:
-            assert list(events)
-        client.messages.create(**MESSAGE_REQUEST)
-        with client.messages.stream(**MESSAGE_REQUEST) as stream:
-            stream.until_done()
-    assert [one.streamed for one in llm_streams] == [True, False, True]
-    for one in llm_streams:
-        (call,) = one.tool_calls
-        assert (call.name, call.arguments, call.id) == ("add_task", '{"title": "a"}', "toolu_1")
-        assert (one.text, one.reasoning, one.finish_reason) == ("Sure.", "hm", "tool_calls")
-        assert (one.model, one.outcome, one.anomalies) == (MESSAGE_REQUEST["model"], "completed", [])
 
 
 async def test_streams(llm_streams: Streams, serve: Serve, connect: Connect) -> None:
