@@ -12,33 +12,30 @@ from otel_llm.tags.xml_markup import invoke
 # Wrappers of DeepSeek V3.2 and V4. V4.1 has a space before the name of each tag.
 _DSML_BLOCKS = ("function_calls", "tool_calls", "calls", "function_call", "tool_call", "call")
 _DSML_NAME = re.compile(r"[\w ]*")
+# With one bar or two, of Unicode or of ASCII.
+_PREFIXES = ("｜DSML｜", "|DSML|", "｜｜DSML｜｜", "||DSML||")
+# A model may close a block with another prefix than that of its invokes.
+_ENDS = [f"</{prefix}{space}{block}>" for prefix in _PREFIXES for block in _DSML_BLOCKS for space in ("", " ")]
 
 
 def dsml(prefix: str, *, marker_opens_call: bool = False) -> Grammar:
     """DeepSeek's invokes. Any of the wrappers may close the block."""
-    mark = prefix.rstrip()
-    ends = [f"</{mark}{space}{block}>" for block in _DSML_BLOCKS for space in ("", " ")]
-    return invoke(prefix, *ends, unmistakable=True, marker_opens_call=marker_opens_call)
+    return invoke(prefix, *_ENDS, unmistakable=True, marker_opens_call=marker_opens_call)
 
 
-# With one bar or two, of Unicode or of ASCII.
-_PREFIXES = ("｜DSML｜", "|DSML|", "｜｜DSML｜｜", "||DSML||")
-_BY_MARK = {
-    f"<{prefix}": (
-        first_of(dsml(prefix), dsml(f"{prefix} ")),
-        {f"{space}invoke name=": dsml(f"{prefix}{space}", marker_opens_call=True) for space in ("", " ")},
-    )
+_ALONE = {
+    f"<{prefix}": {f"{space}invoke name=": dsml(f"{prefix}{space}", marker_opens_call=True) for space in ("", " ")}
     for prefix in _PREFIXES
 }
-DSML_MARKS = tuple(_BY_MARK)
+DSML_MARKS = tuple(_ALONE)
 # Models that know several of the prefixes mix them.
-DSML = first_of(*[in_wrapper for in_wrapper, _ in _BY_MARK.values()])
+DSML = first_of(*[dsml(f"{prefix}{space}") for prefix in _PREFIXES for space in ("", " ")])
 DSML_SPACED = first_of(dsml("｜DSML｜ "), DSML)
 
 
 def dsml_damaged(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[bool]:
     """Invokes whose wrapper is lost, is none of those known, or is not closed."""
-    in_wrapper, alone = _BY_MARK[context.opening]
+    alone = _ALONE[context.opening]
     place = cursor.mark()
     opening = yield from one_of(cursor, (*alone,))
     if opening is not None:
@@ -48,4 +45,4 @@ def dsml_damaged(cursor: Cursor, out: PieceBuffer, context: Context) -> Step[boo
         cursor.rewind(place)
     yield from run(cursor, _DSML_NAME, 32)
     yield from literal(cursor, ">")
-    return (yield from in_wrapper(cursor, out, context))
+    return (yield from DSML(cursor, out, context))

@@ -64,6 +64,16 @@ def test_one_object_or_an_array_of_them(opening: str, closing: str) -> None:
             )
 
 
+@pytest.mark.parametrize("block", ["tool_calls", "function_calls"])
+@pytest.mark.parametrize(("outer", "inner"), [("｜DSML｜", "|DSML|"), ("|DSML|", "｜DSML｜"), ("｜DSML｜", "||DSML||")])
+def test_invokes_with_another_prefix_than_their_wrapper(block: str, outer: str, inner: str) -> None:
+    one = f'<{inner}invoke name="f">\n<{inner}parameter name="a" string="true">x</{inner}parameter>\n</{inner}invoke>\n'
+    assert read(f"Well: <{outer}{block}>\n{one}{one}</{outer}{block}>", ["f"]) == (
+        [Call("f", {"a": "x"})] * 2,
+        "Well: ",
+    )
+
+
 def test_an_object_in_place_of_an_array_must_come_to_its_end() -> None:
     for text in (f"<|START_ACTION|>{BODY[:-2]}", '<|START_ACTION|>{"name": "f", "arguments": {"a": "x<|END_ACTION|>'):
         assert read(text) == ([], text)

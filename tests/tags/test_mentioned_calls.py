@@ -47,6 +47,7 @@ def test_a_call_in_quotes_is_text(call: str, quotes: str) -> None:
         "In this syntax, a call looks like {} in the text.",
         "For example, {} calls f.",
         "The model writes {} when it wants to call.",
+        "To call f, you can write {} and wait.",
         "A text such as {}, if it is complete, is a call.",
     ],
 )
@@ -91,6 +92,15 @@ def test_a_quote_that_is_never_closed_holds_back_only_so_much() -> None:
     text = 'It wrote "' + '<tool_call>{"name": "f", "arguments": {"a": "' + "x" * 70_000
     seen = scan([text[place : place + 997] for place in range(0, len(text), 997)], ["f"])
     assert seen.calls[0].arguments.endswith("x" * 100)
+
+
+def test_an_indented_invoke_without_its_wrapper_is_code() -> None:
+    invoke = '<invoke name="f">\n<parameter name="a">1</parameter>\n</invoke>'
+    assert [one.name for one in read(invoke).calls] == ["f"]
+    text = "Like this:\n\n    " + invoke.replace("\n", "\n    ")
+    seen = read(text)
+    assert not seen.calls
+    assert seen.text == text
 
 
 # -- markup without a call --
