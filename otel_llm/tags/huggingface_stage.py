@@ -14,11 +14,6 @@ from otel_llm.tags.stage import Stage
 from otel_llm.tags.writers import Part
 
 
-def _parsed_again(thing: Any) -> Any:
-    """A copy of a chunk or a choice. A deep copy would have mappings where the attributes had objects."""
-    return type(thing).parse_obj_as_instance(asdict(thing))
-
-
 class HuggingFaceStage(Stage):
     """Rewrites one stream, or one response."""
 
@@ -35,7 +30,9 @@ class HuggingFaceStage(Stage):
         super().rewrite_response(response)
         _agreeing(response, "message")
 
-    _copied = staticmethod(_parsed_again)
+    def _copied(self, thing: Any) -> Any:
+        """A copy of a chunk or a choice. A deep copy would have mappings where the attributes had objects."""
+        return type(thing).parse_obj_as_instance(asdict(thing))
 
     def _one_more(self, parts_of: Mapping[int, Sequence[Part]]) -> Any:
         chunk = super()._one_more(parts_of)

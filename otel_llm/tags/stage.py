@@ -10,7 +10,7 @@ was.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from otel_llm.protocol.fields import index_of, items_of
@@ -24,9 +24,6 @@ from otel_llm.tags.writers import CallDelta, OpenAIWriter, Part, ThoughtDelta, t
 
 class Stage:
     """Rewrites one stream, or one response."""
-
-    # Makes a copy of a chunk or a choice.
-    _copied: Callable[[Any], Any] = staticmethod(copy.deepcopy)
 
     def __init__(self, rewriter: Rewriter) -> None:
         self._rewriter = rewriter
@@ -101,6 +98,10 @@ class Stage:
         """After a failure, at the end of the stream: one more chunk with the text that is still held back, if any."""
         chunk = self._one_more({index: [text.rewritten.held] for index, text in self._choices.items()})
         return [] if chunk is None else [chunk]
+
+    def _copied(self, thing: Any) -> Any:
+        """A copy of a chunk or a choice."""
+        return copy.deepcopy(thing)
 
     def _one_more(self, parts_of: Mapping[int, Sequence[Part]]) -> Any:
         rest = {

@@ -178,9 +178,15 @@ IN_THE_WAY = {
         "telemetry.request_span.CurrentSpan.__init__",
         "telemetry.request_span.CurrentSpan.event_limit",
     ],
+    "it gives back the text that is held at the end of a stream, also after a failure": [
+        "tags.event_stage.EventStage._one_more",
+        "tags.huggingface_stage.HuggingFaceStage._*",
+        "tags.huggingface_stage._agree*",
+        "tags.stage.Stage._copied",
+        "tags.stage.Stage._one_more",
+    ],
     "the application reads or closes a stream by it": [
         "tags.response_items.ItemEvents.delta",
-        "tags.event_stage.EventStage._one_more",
         "wrappers.rewritten_stream.Rewriting.finish",
         "wrappers.rewritten_stream.Rewriting.take",
         "wrappers.rewritten_stream.RewrittenStream.__*iter__",

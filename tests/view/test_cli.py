@@ -140,13 +140,13 @@ def test_recorded_responses(tmp_path: Path) -> None:
     compressed = tmp_path / "call.jsonl.gz"
     compressed.write_bytes(gzip.compress(RECORDED[1].read_bytes()))
     other = tmp_path / "other"
-    other.write_text('{"candidates": []}')
+    other.write_text('{"generation_id": "x"}')
     db = str(tmp_path / "v.db")
     files = [str(RECORDED[0]), str(compressed), str(compressed), str(other)]
     done = run("view", *FREE, "--db", db, *files, "--run", sys.executable, "-c", "pass")
     assert done.returncode == 0, done.stderr
     assert f"{RECORDED[0]}: 1 request\n" in done.stderr
-    assert f"{other}: response: a Gemini response; not read\n" in done.stderr
+    assert f"{other}: response: a Cohere chat; not read\n" in done.stderr
     first, second = sorted(lines_of(run("show", "--db", db, "--json").stdout), key=lambda one: str(one["service"]))
     assert (first["service"], second["service"]) == ("broken-leak-hermes.jsonl", "call.jsonl.gz")
     assert first["anomalies"] == ["text_leak"]

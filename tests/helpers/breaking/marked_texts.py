@@ -21,6 +21,7 @@ TEXTS = {
     "a call of Kimi's": 'functions.add_task:0{"title": "x"}<|tool_call_end|>',
     "an action": 'I do.\n{"action": "add_task", "action_input": "x"}\nDone.',
     "a use": "<tool_use><name>add_task</name><parameters><title>x</title></parameters></tool_use>",
+    "a call in a fence": 'I do.\n```tool_call\nadd_task\n{"title": "x"}\n```\nDone.',
     "a dict of Python's": "[Called function add_task with {'title': 'x'}]",
     "two texts joined": "Yes<|im_end|>No",
     "a table of tokens": "151645 <|im_end|>\nterm: <|im_start|>\nmeaning: start of a turn\nMissing: </tool_call>",

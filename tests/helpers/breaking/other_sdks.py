@@ -31,7 +31,14 @@ WHOLE = Answer(completion({"content": "Sure.", "tool_calls": [CALLED]}, "tool_ca
 LEAKED = f'<think>hm</think>Sure.<tool_call>\n{{"name": "add_task", "arguments": {ARGUMENTS}}}\n</tool_call> Done.'
 PIECES = [LEAKED[at : at + 7] for at in range(0, len(LEAKED), 7)]
 LEAKING = [*(chunk(text(piece)) for piece in PIECES), chunk(text(""), "stop"), DONE]
-BROKEN_OFF = [*(chunk(text(piece)) for piece in PIECES[:5]), DONE]
+# What may begin a call without a marker is held back to the end of the text.
+BROKEN_OFF = [
+    chunk(text("<think>hm</think>")),
+    chunk(text("Sure.")),
+    chunk(text('\n{"name": ')),
+    chunk(text('"add')),
+    DONE,
+]
 # A call that is cut off within its arguments.
 CUT_OFF = LEAKED[: LEAKED.index('"a"')]
 LEAKING_LINES = answer_lines(*map(says, PIECES))

@@ -51,6 +51,8 @@ TYPES: dict[str, Any] = {
 TOOLS = [tool("add_task", "title", **TYPES), tool("list_tasks")]
 CALL = Call("add_task", ARGUMENTS)
 HERMES = '<tool_call>\n{"name": "add_task", "arguments": {"title": "buy milk"}}\n</tool_call>'
+# What may begin a call without a marker is held back to the end of the text.
+HELD = 'Sure.\n{"name": "add'
 ARGUMENTS_TEXT = '{"title": "x"}'
 BARE = '{"name": "add_task", "arguments": {"title": "x"}}'
 DECLARED = '{"name": "add_task", "parameters": {"type": "object", "properties": {"name": {"type": "string"}}}}'
@@ -84,7 +86,7 @@ BROKEN_TEXTS = {
     "with marks mentioned": "The <think> and </think> tags",
     "an answer of its own": "<|channel|>final<|message|>Hi.<|return|>[END FINAL RESPONSE]",
     "cut in a tag": "<function=add_task><parameter=title>buy mi",
-    "cut in a marker": "Sure. <tool_ca",
+    "cut in a marker": HELD,
     "cut in a closing tag": "<function=add_task><parameter=title>x</parameter></fun",
     "no closing tag": "<function=add_task>\n<parameter=title>\nbuy\n<parameter=count>\n3\n</parameter>\n</function>",
     "a marker in a value": "<|tool_call>call:add_task{title:<tool_call|>}<tool_call|>",
@@ -184,7 +186,7 @@ def beside_calls(run: Run) -> None:
 
 
 def held_to_the_end(run: Run) -> None:
-    run.answer([*spoken("Sure. <tool_ca")[:-2]], [*spoken("Sure. <tool_ca")[:-2], Drop()])
+    run.answer([*spoken(HELD)[:-2]], [*spoken(HELD)[:-2], Drop()])
     run.see_all(streamed(run))
     with run.see_error():
         run.see_all(streamed(run))
@@ -213,7 +215,7 @@ def held_to_the_end_async(run: Run) -> None:
     async def play() -> None:
         await run.see_all_async(await streamed_async(run))
 
-    run.answer([*spoken("Sure. <tool_ca")[:-2]])
+    run.answer([*spoken(HELD)[:-2]])
     run.wait(play())
 
 
@@ -349,7 +351,7 @@ SCENARIOS = [
     rewriting("error in a call", error_in_a_call),
     rewriting("error in a call, async", error_in_a_call_async),
     rewriting("as bytes", as_bytes(*spoken(RESPONSE_TEXT))),
-    rewriting("as bytes, held to the end", as_bytes(*spoken("so <tool_ca")[:-2])),
+    rewriting("as bytes, held to the end", as_bytes(*spoken(HELD)[:-2])),
     rewriting("as bytes, whole", as_bytes(Answer(completion(text(RESPONSE_TEXT))), stream=False)),
     rewriting("as bytes, compressed", as_bytes(squeezed())),
     rewriting("as bytes, async", as_bytes_async),
@@ -362,8 +364,8 @@ SCENARIOS = [
             ("responses, custom tags", responses, TAGS),
             ("responses, whole", whole_response, OPENAI),
             ("responses, thoughts", responses_of(f"<think>hm</think>{HERMES}"), OPENAI),
-            ("responses, held to the end", responses_of("so <tool_ca", "done", "completed"), OPENAI),
-            ("responses, not announced", responses_of("so <tool_ca", "done", "added", "completed"), OPENAI),
+            ("responses, held to the end", responses_of(HELD, "done", "completed"), OPENAI),
+            ("responses, not announced", responses_of(HELD, "done", "added", "completed"), OPENAI),
             ("responses, half announced", responses_of(RESPONSE_TEXT, "item.added", "item.done"), OPENAI),
             ("responses, without deltas", responses_of(RESPONSE_TEXT, "delta"), OPENAI),
             ("responses, as bytes", responses_as_bytes(*response_events(message(RESPONSE_TEXT))), OPENAI),
