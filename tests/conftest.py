@@ -2,6 +2,9 @@
 
 import signal
 import sys
+
+# `warnings` imports it when it shows a leaked resource, which a garbage collection may do in the middle of that import.
+import tracemalloc  # noqa: F401
 from collections.abc import Callable
 
 import pytest
