@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import anthropic
@@ -24,6 +24,7 @@ from otel_llm.demo.scripted_messages import (
 )
 from otel_llm.demo.scripted_server import Answer, Drop, ScriptedServer, Sleep
 from tests.helpers.anthropic_callers import MESSAGES, REQUEST, AsyncCaller, Caller
+from tests.helpers.sdk_fixtures import connecting, instrumenting
 from tests.helpers.seen import Seen
 
 Serve = Callable[..., ScriptedServer]
@@ -33,30 +34,8 @@ HEALTHY = message_events(*BLOCKS)
 ERROR = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
 
 
-@pytest.fixture(params=[Caller, AsyncCaller], ids=["sync", "async"])
-async def connect(request: pytest.FixtureRequest) -> AsyncIterator[Callable[[ScriptedServer], Caller]]:
-    made: list[Caller] = []
-
-    def start(server: ScriptedServer, **options: Any) -> Caller:
-        made.append(request.param(server, **options))
-        return made[-1]
-
-    yield start
-    for caller in made:
-        await caller.close_client()
-
-
-@pytest.fixture
-def instrument(seen: Seen) -> Iterator[Callable[..., Seen]]:
-    instrumentor = AnthropicInstrumentor()
-
-    def start(**options: Any) -> Seen:
-        instrumentor.instrument(**seen.providers, **options)
-        return seen
-
-    yield start
-    if instrumentor.is_instrumented_by_opentelemetry:
-        instrumentor.uninstrument()
+connect = connecting(Caller, AsyncCaller, close="close_client")
+instrument = instrumenting(AnthropicInstrumentor)
 
 
 def dumped(events: list[Any]) -> list[Any]:

@@ -8,7 +8,7 @@ import gc
 import inspect
 import json
 import pickle
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from unittest.mock import MagicMock
@@ -39,6 +39,7 @@ from otel_llm.wrappers.sdk_internals import (
     generating_models_of,
 )
 from tests.helpers.gemini_callers import DECLARATION, REQUEST, AsyncCaller, Caller
+from tests.helpers.sdk_fixtures import connecting, instrumenting
 from tests.helpers.seen import Seen
 
 Serve = Callable[..., ScriptedServer]
@@ -48,30 +49,8 @@ THOUGHT, SAID, CALL = text_part("hm", thought=True), text_part("Sure."), call_pa
 HEALTHY = responses([THOUGHT], [text_part("Su")], [text_part("re.")], [CALL], [text_part("")])
 
 
-@pytest.fixture(params=[Caller, AsyncCaller], ids=["sync", "async"])
-async def connect(request: pytest.FixtureRequest) -> AsyncIterator[Connect]:
-    made: list[Caller] = []
-
-    def start(server: ScriptedServer, **options: Any) -> Caller:
-        made.append(request.param(server, **options))
-        return made[-1]
-
-    yield start
-    for caller in made:
-        await caller.close_client()
-
-
-@pytest.fixture
-def instrument(seen: Seen) -> Iterator[Callable[..., Seen]]:
-    instrumentor = GoogleGenAIInstrumentor()
-
-    def start(**options: Any) -> Seen:
-        instrumentor.instrument(**seen.providers, **options)
-        return seen
-
-    yield start
-    if instrumentor.is_instrumented_by_opentelemetry:
-        instrumentor.uninstrument()
+connect = connecting(Caller, AsyncCaller, close="close_client")
+instrument = instrumenting(GoogleGenAIInstrumentor)
 
 
 def dumped(answers: list[Any]) -> list[Any]:

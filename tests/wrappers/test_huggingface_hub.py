@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
@@ -28,6 +28,7 @@ from otel_llm.demo.scripted_server import (
 )
 from otel_llm.wrappers.huggingface import HUGGING_FACE_METHODS
 from tests.helpers.huggingface_callers import MESSAGES, AsyncCaller, Caller
+from tests.helpers.sdk_fixtures import connecting, instrumenting
 from tests.helpers.seen import Seen
 
 Serve = Callable[..., ScriptedServer]
@@ -46,30 +47,8 @@ HEALTHY = [
 LEAKED = f'Sure.<tool_call>\n{{"name": "add_task", "arguments": {ARGUMENTS}}}\n</tool_call>'
 
 
-@pytest.fixture(params=[Caller, AsyncCaller], ids=["sync", "async"])
-async def connect(request: pytest.FixtureRequest) -> AsyncIterator[Callable[..., Caller]]:
-    made: list[Caller] = []
-
-    def start(server: ScriptedServer, **options: Any) -> Caller:
-        made.append(request.param(server, **options))
-        return made[-1]
-
-    yield start
-    for caller in made:
-        await caller.close()
-
-
-@pytest.fixture
-def instrument(seen: Seen) -> Iterator[Callable[..., Seen]]:
-    instrumentor = HuggingFaceInstrumentor()
-
-    def start(**options: Any) -> Seen:
-        instrumentor.instrument(**seen.providers, **options)
-        return seen
-
-    yield start
-    if instrumentor.is_instrumented_by_opentelemetry:
-        instrumentor.uninstrument()
+connect = connecting(Caller, AsyncCaller)
+instrument = instrumenting(HuggingFaceInstrumentor)
 
 
 def dumped(parts: list[Any]) -> list[Any]:

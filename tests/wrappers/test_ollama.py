@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
@@ -16,6 +16,7 @@ from otel_llm import OllamaInstrumentor, intercept_llm_requests
 from otel_llm.demo.scripted_ollama import answer_lines, call, line, response, says
 from otel_llm.demo.scripted_server import Answer, Drop, ScriptedServer, Sleep
 from tests.helpers.ollama_callers import MESSAGES, REQUEST, AsyncCaller, Caller, client_at
+from tests.helpers.sdk_fixtures import connecting, instrumenting
 from tests.helpers.seen import Seen
 
 Serve = Callable[..., ScriptedServer]
@@ -26,30 +27,8 @@ HEALTHY = answer_lines(*PIECES)
 LEAKED = 'Sure.<tool_call>\n{"name": "add_task", "arguments": {"title": "a"}}\n</tool_call>'
 
 
-@pytest.fixture(params=[Caller, AsyncCaller], ids=["sync", "async"])
-async def connect(request: pytest.FixtureRequest) -> AsyncIterator[Callable[[ScriptedServer], Caller]]:
-    made: list[Caller] = []
-
-    def start(server: ScriptedServer) -> Caller:
-        made.append(request.param(server))
-        return made[-1]
-
-    yield start
-    for caller in made:
-        await caller.close()
-
-
-@pytest.fixture
-def instrument(seen: Seen) -> Iterator[Callable[..., Seen]]:
-    instrumentor = OllamaInstrumentor()
-
-    def start(**options: Any) -> Seen:
-        instrumentor.instrument(**seen.providers, **options)
-        return seen
-
-    yield start
-    if instrumentor.is_instrumented_by_opentelemetry:
-        instrumentor.uninstrument()
+connect = connecting(Caller, AsyncCaller)
+instrument = instrumenting(OllamaInstrumentor)
 
 
 def dumped(parts: list[Any]) -> list[Any]:
