@@ -127,12 +127,13 @@ def _instrumentations(read: Environment, environ: Mapping[str, str]) -> None:
     observed = [sdk for sdk in sdks if sdk.entry not in disabled and not sdk.conflict]
     others = sorted(set(other_instrumentations([sdk.package for sdk in observed], disabled)))
     if others:
-        packages = " and ".join(dict.fromkeys(f"{package} (as {name})" for package, name, _ in others))
+        found = dict.fromkeys(f"{package} (as {name})" for package, name, _ in others)
+        packages, verb = " and ".join(found), "instruments" if len(found) == 1 else "instrument"
         twice = " and ".join(sorted({of for _, _, of in others}))
         read._add(
             "instrumentation",
             "warning",
-            f"{packages} also instruments {twice}, so requests may be traced twice. Keep one: list the other in "
+            f"{packages} also {verb} {twice}, so requests may be traced twice. Keep one: list the other in "
             "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS, or uninstall it.",
         )
     elif observed:

@@ -32,7 +32,8 @@ def run_instrumented(*command: str, otlp_port: int, service: str = "app", **vari
 
 def environment(otlp_port: int, service: str) -> dict[str, str]:
     """This process's environment, with its telemetry variables replaced by the test's."""
-    others = {entry.name for entry in entry_points(group="opentelemetry_instrumentor")} - {"otel_llm"}
+    names = {entry.name for entry in entry_points(group="opentelemetry_instrumentor")}
+    others = {name for name in names if not name.startswith("otel_llm")}
     return {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")} | {
         "OTEL_SERVICE_NAME": service,
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{otlp_port}",
