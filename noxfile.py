@@ -169,17 +169,9 @@ _add_pyenvs_interpreters()
 @nox.parametrize(["python", "openai", "beside", "whole"], SDKS)
 def sdk(session: nox.Session, openai: str, beside: str | None, whole: bool) -> None:
     """Run the package's tests with one version of the OpenAI SDK on one Python."""
-    pins = [
-        line for line in Path("constraints.txt").read_text().splitlines() if not line.startswith(("openai", "httpx"))
-    ]
-    constraints = Path(session.create_tmp()) / "constraints.txt"
-    constraints.write_text("\n".join(pins), encoding="utf-8")
     wanted = [openai] if beside is None else [openai, beside]
-    group = nox.project.load_toml("pyproject.toml")["dependency-groups"]["test"]
     # Some of the other SDKs need a newer httpx than the oldest OpenAI SDK can use; only the whole suite needs them.
-    unwanted = "nox" if whole else ("nox", *OTHER_SDKS)
-    tests = [part for part in group if not part.startswith(unwanted)]
-    session.install("--constraint", str(constraints), "--editable", ".[cli,demo]", *wanted, *tests)
+    _install(session, wanted, unpinned=("openai", "httpx"), left_out=() if whole else OTHER_SDKS)
     if "--quick" in session.posargs:
         _test(session, "openai", "a few", *IN_PARALLEL, *QUICK_TESTS)
     elif whole:
@@ -192,12 +184,7 @@ def sdk(session: nox.Session, openai: str, beside: str | None, whole: bool) -> N
 @nox.parametrize(["python", "requirement"], ANTHROPICS)
 def anthropic(session: nox.Session, requirement: str) -> None:
     """Run the tests of Anthropic's messages with one version of its SDK."""
-    pins = [line for line in Path("constraints.txt").read_text().splitlines() if not line.startswith("anthropic")]
-    constraints = Path(session.create_tmp()) / "constraints.txt"
-    constraints.write_text("\n".join(pins), encoding="utf-8")
-    group = nox.project.load_toml("pyproject.toml")["dependency-groups"]["test"]
-    tests = [part for part in group if not part.startswith(("nox", "anthropic"))]
-    session.install("--constraint", str(constraints), "--editable", ".[cli,demo]", requirement, *tests)
+    _install(session, [requirement], unpinned=("anthropic",), left_out=("anthropic",))
     _test(session, "anthropic", "SDK-dependent", *IN_PARALLEL, *ANTHROPIC_TESTS)
 
 
@@ -205,12 +192,7 @@ def anthropic(session: nox.Session, requirement: str) -> None:
 @nox.parametrize(["python", "requirement"], BEDROCKS)
 def bedrock(session: nox.Session, requirement: str) -> None:
     """Run the tests of Bedrock's Converse API with one version of AWS's SDK."""
-    pins = [line for line in Path("constraints.txt").read_text().splitlines() if not line.startswith(("boto", "s3tra"))]
-    constraints = Path(session.create_tmp()) / "constraints.txt"
-    constraints.write_text("\n".join(pins), encoding="utf-8")
-    group = nox.project.load_toml("pyproject.toml")["dependency-groups"]["test"]
-    tests = [part for part in group if not part.startswith(("nox", "boto3"))]
-    session.install("--constraint", str(constraints), "--editable", ".[cli,demo]", *requirement.split(), *tests)
+    _install(session, requirement.split(), unpinned=("boto", "s3tra"), left_out=("boto3",))
     _test(session, "botocore", "SDK-dependent", *IN_PARALLEL, *BEDROCK_TESTS)
 
 
@@ -218,12 +200,7 @@ def bedrock(session: nox.Session, requirement: str) -> None:
 @nox.parametrize(["python", "requirement"], GOOGLES)
 def google_genai(session: nox.Session, requirement: str) -> None:
     """Run the tests of generated content with one version of Google's SDK."""
-    pins = [line for line in Path("constraints.txt").read_text().splitlines() if not line.startswith("google-genai")]
-    constraints = Path(session.create_tmp()) / "constraints.txt"
-    constraints.write_text("\n".join(pins), encoding="utf-8")
-    group = nox.project.load_toml("pyproject.toml")["dependency-groups"]["test"]
-    tests = [part for part in group if not part.startswith(("nox", "google-genai"))]
-    session.install("--constraint", str(constraints), "--editable", ".[cli,demo]", requirement, *tests)
+    _install(session, [requirement], unpinned=("google-genai",), left_out=("google-genai",))
     _test(session, "google-genai", "SDK-dependent", *IN_PARALLEL, *GOOGLE_TESTS)
 
 
@@ -233,13 +210,7 @@ def others(session: nox.Session, requirement: str, tests: list[str]) -> None:
     """Run the tests of another SDK with one version of it."""
     package = re.split(r"[=<]", requirement)[0]
     # What it requires itself need not be the pinned versions of the newest one's.
-    lines = Path("constraints.txt").read_text().splitlines()
-    pins = [line for line in lines if not line.startswith((package, "httpx"))]
-    constraints = Path(session.create_tmp()) / "constraints.txt"
-    constraints.write_text("\n".join(pins), encoding="utf-8")
-    group = nox.project.load_toml("pyproject.toml")["dependency-groups"]["test"]
-    rest = [part for part in group if not part.startswith(("nox", package))]
-    session.install("--constraint", str(constraints), "--editable", ".[cli,demo]", requirement, *rest)
+    _install(session, [requirement], unpinned=(package, "httpx"), left_out=(package,))
     _test(session, package, "SDK-dependent", *IN_PARALLEL, *tests)
 
 
@@ -289,6 +260,20 @@ def table(session: nox.Session) -> None:
 
 def _number(version: str) -> list[int]:
     return [int(part) for part in version.split(".") if part.isdigit()]
+
+
+def _install(session: nox.Session, wanted: list[str], *, unpinned: tuple[str, ...], left_out: tuple[str, ...]) -> None:
+    """Install the package, `wanted`, and what its tests need; both tuples have beginnings of requirements.
+
+    The pins of `constraints.txt` hold except those that are `unpinned`; of the tests' requirements, nox and those that
+    are `left_out` are not installed.
+    """
+    pins = [line for line in Path("constraints.txt").read_text().splitlines() if not line.startswith(unpinned)]
+    constraints = Path(session.create_tmp()) / "constraints.txt"
+    constraints.write_text("\n".join(pins), encoding="utf-8")
+    group = nox.project.load_toml("pyproject.toml")["dependency-groups"]["test"]
+    tests = [part for part in group if not part.startswith(("nox", *left_out))]
+    session.install("--constraint", str(constraints), "--editable", ".[cli,demo]", *wanted, *tests)
 
 
 def _test(session: nox.Session, package: str, what: str, *tests: str) -> None:
