@@ -24,7 +24,7 @@ FLOORS = (
     ("tool_spans",),
     ("instrumentor", "intercept"),
     ("demo", "exchanges", "serving", "terminal", "testing"),
-    ("doctor", "probe", "view"),
+    ("doctor", "probe", "proxy", "view"),
     ("cli",),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

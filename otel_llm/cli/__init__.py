@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
 from otel_llm._version import __version__
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    from otel_llm.cli import chat, demo, doctor, explain, inspect, probe, record, replay, show, view
+    from otel_llm.cli import chat, demo, doctor, explain, inspect, probe, proxy, record, replay, show, view
 
     parser = argparse.ArgumentParser(
         prog="otel-llm",
@@ -43,10 +44,12 @@ def _run(argv: Sequence[str] | None) -> int:
     record.add_parser(commands)
     replay.add_parser(commands)
     probe.add_parser(commands)
+    proxy.add_parser(commands)
     explain.add_parser(commands)
     doctor.add_parser(commands)
     view.add_parser(commands)
     show.add_parser(commands)
     arguments = parser.parse_args(argv)
+    arguments.argv = sys.argv[1:] if argv is None else list(argv)
     status: int = arguments.run(arguments)
     return status

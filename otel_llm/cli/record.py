@@ -15,16 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 from otel_llm.cli.base_url import OPENAI, SDK, SDKS, chosen_base_url, takes_other_urls
 from otel_llm.cli.output import say
-from otel_llm.cli.processes import NOT_FOUND, interruption, run_program, until_interrupted
+from otel_llm.cli.processes import NOT_FOUND, interruption, run_program
+from otel_llm.serving.loopback import is_loopback
 
 if TYPE_CHECKING:
     import argparse
     import socket
 
-    from otel_llm.exchanges.recorder import RecordingProxy
+    from otel_llm.proxy.configuration import Configuration
 
 
 _OTHERS = SDKS[1:]
+_LONGEST_REQUEST = 64  # MB
 
 
 def add_parser(commands: Any) -> None:
@@ -56,59 +58,70 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Record; the command's exit status, that of the interrupt without one, or 2 if recording cannot start."""
     try:
-        from otel_llm.exchanges.recorder import RecordingProxy, Route
-        from otel_llm.serving import server as _server  # noqa: F401 - needs Hypercorn
+        from otel_llm.proxy.configuration import Configuration, ConfigurationError
+        from otel_llm.proxy.limits import MEGABYTE, Limits
+        from otel_llm.proxy.upstreams import Upstream, Upstreams
         from otel_llm.serving.sockets import listen_on
     except ImportError as error:
         say(f"otel-llm record needs {error.name}: pip install 'otel-llm[cli]'")
         return 2
-    upstream = chosen_base_url(arguments.upstream)
+    given = arguments.upstream
+    led = [sdk for sdk in _OTHERS if takes_other_urls(sdk, given)]
     try:
+        host = arguments.listen.rpartition(":")[0].strip("[]") or "127.0.0.1"
+        if not is_loopback(host.lower()):
+            raise ConfigurationError(
+                f"{host} can be reached from other machines: `otel-llm proxy --record` has a token for that"
+            )
         arguments.out.mkdir(parents=True, exist_ok=True)
-        given = arguments.upstream
-        routes = [
-            Route(_prefix(sdk), given or os.environ.get(sdk.variable) or sdk.default, sdk.own_path if given else "")
-            for sdk in _OTHERS
-        ]
-        led = [sdk for sdk in _OTHERS if takes_other_urls(sdk, given)]
-        proxy = RecordingProxy(upstream, arguments.out, _tell, routes)
+        servers = [Upstream("the server", chosen_base_url(given))]
+        for sdk in _OTHERS:
+            url = given or os.environ.get(sdk.variable) or sdk.default
+            servers.append(Upstream(sdk.name, url, _prefix(sdk).strip("/"), sdk.own_path if given else ""))
+        # A recording has the whole request.
+        limits = Limits(body_bytes=_LONGEST_REQUEST * MEGABYTE, observed_bytes=_LONGEST_REQUEST * MEGABYTE)
+        configuration = Configuration(Upstreams(servers), observes=False, record=arguments.out, limits=limits)
         listener = listen_on(arguments.listen)
     except (OSError, ValueError) as error:
         say(f"otel-llm record: {getattr(error, 'strerror', None) or error}")
         return 2
-    return asyncio.run(_record(proxy, listener, arguments.command, led))
+    return asyncio.run(_record(configuration, listener, arguments.command, led))
 
 
 def _tell(sentence: str) -> None:
     say(f"otel-llm record: {sentence}")
 
 
-async def _record(proxy: RecordingProxy, listener: socket.socket, command: list[str], led: list[SDK]) -> int:
+async def _record(configuration: Configuration, listener: socket.socket, command: list[str], led: list[SDK]) -> int:
     """`led`: the SDKs, besides OpenAI's, whose requests are led to the proxy."""
-    from otel_llm.serving.server import serving
+    from otel_llm.proxy.running import gateway_for
+    from otel_llm.proxy.server import serving
     from otel_llm.serving.sockets import address_of
 
     address = address_of(listener)
+    path = configuration.upstreams.servers[0].base_path.decode()
     interrupted = interruption()
+    gateway = gateway_for(configuration, _tell)
     started = True
     try:
-        async with serving(proxy, [listener]) as server:
+        async with serving(gateway, [listener]):
             if not command:
-                _tell(f"listening on {address}{proxy.path}")
-                return await until_interrupted(interrupted, server.task)
+                _tell(f"listening on {address}{path}")
+                return 128 + await interrupted
             try:
-                return await run_program(command, os.environ | _base_urls(address, proxy.path, led), interrupted)
+                return await run_program(command, os.environ | _base_urls(address, path, led), interrupted)
             except OSError as error:
                 _tell(f"{command[0]}: {error.strerror}")
                 started = False
                 return NOT_FOUND
     finally:
-        await proxy.aclose()
-        for sentence in proxy.unkept.told() if started else ():
-            _tell(sentence)
-        if command and started and not proxy.unkept.requests:
-            variables = ", ".join(sdk.variable for sdk in (SDKS[0], *led))
-            _tell(f"if the command calls a model, its base URL is not taken from {variables}")
+        unkept = gateway.recorder.unkept if gateway.recorder is not None else None
+        if unkept is not None and started:
+            for sentence in unkept.told():
+                _tell(sentence)
+            if command and not unkept.requests:
+                variables = ", ".join(sdk.variable for sdk in (SDKS[0], *led))
+                _tell(f"if the command calls a model, its base URL is not taken from {variables}")
 
 
 def _base_urls(address: str, path: str, led: list[SDK]) -> dict[str, str]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import socket
 
 
-def listen(host: str, port: int, *, or_any: bool = False) -> socket.socket:
+def listen(host: str, port: int, *, or_any: bool = False, reuse_port: bool = False) -> socket.socket:
     """A socket that listens on `port` (0: any free port), or on a free port if that one is taken and `or_any` is set.
 
-    Raises OSError.
+    `reuse_port`: other sockets may listen there too. Raises OSError.
     """
     is_ipv6 = ":" in host
     try:
         return socket.create_server(
             (host, port),
             family=socket.AF_INET6 if is_ipv6 else socket.AF_INET,
+            reuse_port=reuse_port,
             dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6(),
         )
     except OSError:
@@ -23,12 +24,12 @@ def listen(host: str, port: int, *, or_any: bool = False) -> socket.socket:
         return listen(host, 0)
 
 
-def listen_on(address: str) -> socket.socket:
+def listen_on(address: str, *, reuse_port: bool = False) -> socket.socket:
     """A socket that listens on `HOST:PORT`. Raises ValueError and OSError."""
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdecimal() or int(port) > 65535:
         raise ValueError(f"{address!r} is not HOST:PORT")
-    return listen(host.strip("[]") or "127.0.0.1", int(port))
+    return listen(host.strip("[]") or "127.0.0.1", int(port), reuse_port=reuse_port)
 
 
 def address_of(listener: socket.socket) -> str:

@@ -106,6 +106,16 @@ AWS_BEDROCK_GUARDRAIL_ID: Final = "aws.bedrock.guardrail.id"
 OPENAI_REQUEST_SERVICE_TIER: Final = "openai.request.service_tier"
 OPENAI_RESPONSE_SERVICE_TIER: Final = "openai.response.service_tier"
 OPENAI_RESPONSE_SYSTEM_FINGERPRINT: Final = "openai.response.system_fingerprint"
+USER_ID: Final = "user.id"
+"""Who the request is for, as its body says. Set by the proxy."""
+OTEL_LLM_REQUEST_METADATA_PREFIX: Final = "otel_llm.request.metadata."
+"""The prefix of what the request's `metadata` says. Set by the proxy."""
+HTTP_REQUEST_HEADER_PREFIX: Final = "http.request.header."
+"""The prefix of headers of the request, of those that the proxy was told to put on spans."""
+OTEL_LLM_PROXY_SIDE: Final = "otel_llm.proxy.side"
+"""`client` or `upstream`, of a metric."""
+OTEL_LLM_PROXY_DIRECTION: Final = "otel_llm.proxy.direction"
+"""`up` to the server or `down` to the client, of a metric."""
 ERROR_TYPE: Final = "error.type"
 """The name of an exception, a server's error code, or `ERROR_OF_ANOMALY`."""
 EXCEPTION_MESSAGE: Final = "exception.message"
@@ -151,7 +161,7 @@ class Metric(NamedTuple):
     """A metric. `unit` is UCUM's: `s`, or the thing counted, in braces."""
 
     name: str
-    kind: Literal["counter", "histogram"]
+    kind: Literal["counter", "histogram", "updowncounter"]
     unit: str
     description: str = ""
     """Empty for a metric that is not created here."""
@@ -196,6 +206,33 @@ METRIC_TAG_REWRITE_COUNT: Final = Metric(
 )
 METRIC_TAG_REWRITE_DURATION: Final = Metric(
     "otel_llm.tag_rewrite.duration", "histogram", "s", "Time to rewrite a tool call written as text"
+)
+METRIC_PROXY_CONNECTIONS: Final = Metric(
+    "otel_llm.proxy.connections", "updowncounter", "{connection}", "Open connections of the proxy, by side"
+)
+METRIC_PROXY_REQUESTS: Final = Metric(
+    "otel_llm.proxy.requests", "counter", "{request}", "Requests that the proxy sent to a server"
+)
+METRIC_PROXY_BYTES: Final = Metric(
+    "otel_llm.proxy.bytes", "counter", "By", "Bytes that the proxy handed on: up to servers, down to clients"
+)
+METRIC_PROXY_ADDED_LATENCY: Final = Metric(
+    "otel_llm.proxy.added_latency",
+    "histogram",
+    "s",
+    "From the end of a request, as it came, to its being sent",
+)
+METRIC_PROXY_UPSTREAM_ERRORS: Final = Metric(
+    "otel_llm.proxy.upstream.errors",
+    "counter",
+    "{error}",
+    "Failures of servers, and to reach them, by error.type",
+)
+METRIC_PROXY_REWRITE_FAILURES: Final = Metric(
+    "otel_llm.proxy.rewrite.failures",
+    "counter",
+    "{response}",
+    "Responses whose rewriting failed: they went on as they came",
 )
 METRIC_ANOMALY_EVENT_COUNT: Final = Metric("otel_llm.anomaly.event.count", "counter", "")
 """Anomaly events of spans, counted by a collector (collector-config/), also for applications that send no metrics."""

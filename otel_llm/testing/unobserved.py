@@ -118,7 +118,7 @@ class _UnobservedMethodWrapper(MethodWrapper):
             return wrapped(*args, **kwargs)
         return super()._call_async(wrapped, instance, args, kwargs)
 
-    def _start_span(self, request: ChatRequest, *_args: Any) -> _NoSpan:
+    def _start_span(self, request: ChatRequest, *_args: Any, **_options: Any) -> _NoSpan:
         # The current span stays the application's.
         return _NoSpan(request, self._telemetry)
 

@@ -12,6 +12,8 @@ from otel_llm.protocol.content_encoding import Expander
 from otel_llm.protocol.errors import UnreadableError, error_in
 from otel_llm.transparency.faults import swallow
 
+_PING = {"type": "ping"}
+
 
 class ForwardedBody:
     """Feeds the bytes of one response to its observation. Nothing here raises.
@@ -77,6 +79,9 @@ class ForwardedBody:
             value = json.loads(data)
         except Exception as fault:  # noqa: BLE001  an SDK's stream stops here too
             observation.fail(fault)
+            return
+        if value == _PING and observation.reader.api == "messages":
+            # Anthropic's SDK keeps it to itself.
             return
         error = error_in(value)
         if error is not None:

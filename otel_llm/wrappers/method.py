@@ -9,22 +9,16 @@ from contextlib import suppress
 from contextvars import ContextVar, Token
 from dataclasses import replace
 from functools import lru_cache, partial
-from time import perf_counter_ns
 from types import CoroutineType, FrameType, GeneratorType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from otel_llm.observation import Observation, Span, end_open_at_exit
-from otel_llm.protocol.dialects import arguments_of
-from otel_llm.protocol.fetched_response import read_fetch
 from otel_llm.protocol.fields import field
-from otel_llm.protocol.request import Api, ChatRequest, read_request
-from otel_llm.telemetry.fetch_span import start_fetch_span
+from otel_llm.protocol.request import Api, ChatRequest
 from otel_llm.telemetry.handler import Telemetry
-from otel_llm.telemetry.log_lines import are_wanted, log_request
-from otel_llm.telemetry.provider import Server, known_provider, server_of
-from otel_llm.telemetry.request_span import start_request_span
+from otel_llm.telemetry.provider import Server, server_of
 from otel_llm.transparency.faults import attempt, swallow
 from otel_llm.transparency.proxies import wrapper_of
 from otel_llm.wrappers.other_instrumentations import checked, warn_of_others_once
@@ -38,6 +32,7 @@ from otel_llm.wrappers.sdk_internals import (
     replace_request,
     sends_requests,
 )
+from otel_llm.wrappers.starting import start_observation, start_span
 from otel_llm.wrappers.stream import EitherWayTracker, StreamingToolCallTracker, SyncStreamingToolCallTracker
 
 if TYPE_CHECKING:
@@ -100,6 +95,10 @@ def _is_part_of(request: _Request, resource: object) -> bool:
 def _is_awaitable(kind: type) -> bool:
     # Cached, as in `is_raw_response`.
     return hasattr(kind, "__await__")
+
+
+def _server_of_resource(resource: Any) -> Server:
+    return server_of(client_of(resource))
 
 
 class Method(NamedTuple):
@@ -337,54 +336,21 @@ class MethodWrapper:
         within_another = self._is_within_another(resource)
         if within_another is None:
             return None
-        # A step that fails is left out. Each has its own `try`: calling `attempt` costs as much as some of them.
-        request = span = None
-        requested, find_server = kwargs, self._method.server
-        try:
-            kwargs = arguments_of(self._api, kwargs)
-            request = read_fetch(kwargs) if self._method.fetches else read_request(kwargs, self._api)
-        except Exception as fault:  # noqa: BLE001
-            swallow("the request's arguments", fault)
-        telemetry = self._telemetry
-        if request is not None and request.conversation.previous is not None:
-            request = attempt("the calls before", _continued, request, telemetry) or request
-        described = request or ChatRequest(stream=bool(kwargs.get("stream")), api=self._api)
-        logs = attempt("log lines", are_wanted, telemetry.config) or False
-        if logs and not self._method.fetches:
-            attempt("log lines", log_request, described)
-        try:
-            server = server_of(client_of(resource)) if find_server is None else find_server(resource, requested)
-        except Exception as fault:  # noqa: BLE001
-            swallow("the server's address", fault)
-            server = Server("openai")
-        started_ns = perf_counter_ns()
-        try:
-            span = self._start_span(described, kwargs, server, within_another)
-        except Exception as fault:  # noqa: BLE001
-            swallow("the start of a span", fault)
-        try:
-            observation = Observation(
-                self._config,
-                request,
-                span,
-                logs=logs,
-                provider=known_provider(server),
-                server=(server.address, server.port),
-                started_ns=started_ns,
-            )
-        except Exception:
-            if span is not None:
-                span.release()
-            raise
-        observation.recording.streamed = described.stream
-        return observation
+        find = self._method.server
+        return start_observation(
+            self._telemetry,
+            self._config,
+            self._api,
+            kwargs,
+            partial(_server_of_resource, resource) if find is None else partial(find, resource, kwargs),
+            partial(self._start_span, within_another=within_another),
+            fetches=self._method.fetches,
+        )
 
     def _start_span(
-        self, request: ChatRequest, kwargs: Mapping[str, Any], server: Server, within_another: bool
+        self, request: ChatRequest, kwargs: Mapping[str, Any], server: Server, *, within_another: bool
     ) -> Span:
-        if request.fetch is not None:
-            return start_fetch_span(self._telemetry, request, request.fetch, server, within_another)
-        return start_request_span(self._telemetry, request, kwargs, server, within_another)
+        return start_span(self._telemetry, request, kwargs, server, within_another)
 
     def _track_result(self, result: Any, observation: Observation) -> Any:
         key = self._method.stream_key
@@ -440,15 +406,6 @@ def without_inactive(method: Any) -> Any:
     while (wrapper := method_wrapper_of(method)) is not None and not wrapper.active:
         method = method.__wrapped__
     return method
-
-
-def _continued(request: ChatRequest, telemetry: Telemetry) -> ChatRequest:
-    """The request, with what is known of the part of its conversation that the server has."""
-    turn, known = request.turn, telemetry.recent_calls
-    if turn is not None and turn.previous_response is not None:
-        request = known.with_earlier_tools(request)
-        request = request._replace(turn=known.complete_turn(turn))
-    return request._replace(conversation=telemetry.past_turns.complete(request.conversation))
 
 
 def _streams(observation: Observation) -> bool:

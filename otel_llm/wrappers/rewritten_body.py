@@ -39,6 +39,7 @@ class RewrittenBody:
         name = encoding.strip().lower()
         is_compressed = name not in {"", "identity"}
         self._recodes = not is_compressed or name in _WINDOWS
+        self._has_failed = False
         if not self._recodes:
             _warn_once(name)
             return
@@ -53,6 +54,16 @@ class RewrittenBody:
         self._is_document: bool | None = None
         self._is_over = False
         observation.is_rewritten = True
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether the body may be changed: its encoding can be written again."""
+        return self._recodes
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the rewriting failed, and the bytes passed as they came from there on."""
+        return self._has_failed or (self._recodes and self._rewriting is not None and not self._rewriting.works)
 
     def feed(self, data: bytes) -> bytes:
         """What comes out for some bytes of the body, which may be nothing."""
@@ -86,6 +97,7 @@ class RewrittenBody:
                         ready.append(one)  # noqa: PERF402  a fault must not take what is ready
             except Exception as fault:  # noqa: BLE001
                 swallow("tag rewriting", fault)
+                self._has_failed = True
                 ready += [self._as_it_came(self._rewriting), *left]
                 self._rewriting = None
             written = b"".join(ready)

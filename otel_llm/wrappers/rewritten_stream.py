@@ -62,6 +62,11 @@ class Rewriting:
             self._stage = _STAGES.get(api, Stage)(rewriter)
         self._works = True
 
+    @property
+    def works(self) -> bool:
+        """Whether it has not failed."""
+        return self._works
+
     def rewrite_response(self, response: Any) -> None:
         """Rewrite a response that was not streamed, in place."""
         attempt("tag rewriting", self._stage.rewrite_response, response)

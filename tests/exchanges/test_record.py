@@ -529,7 +529,7 @@ def test_a_command_is_recorded(tmp_path: Path, serve: Callable[..., Any]) -> Non
         (["--upstream", "localhost:8000"], "is not the URL of a server"),
         (["--listen", "nowhere"], "'nowhere' is not HOST:PORT"),
         (["--listen", "127.0.0.1:70000"], "is not HOST:PORT"),
-        (["--listen", "192.0.2.1:0"], "assign requested address"),
+        (["--listen", "192.0.2.1:0"], "can be reached from other machines"),
     ],
 )
 def test_wrong_options_are_explained(

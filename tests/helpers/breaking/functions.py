@@ -21,6 +21,7 @@ UNREACHED = {
     "doctor": "a command of its own",
     "exchanges": "recorded files, for commands",
     "probe": "a command of its own",
+    "proxy": "a command of its own; what it shares with the wrappers is in their rooms",
     "serving": "servers of commands",
     "view": "a command of its own",
     "terminal": "a span exporter, which the OpenTelemetry SDK calls and guards",
