@@ -11,6 +11,8 @@ _HOW_TO_INSTALL: Final = {
     "promtool": "promtool checks the rules: it comes with Prometheus (on Debian: apt-get install prometheus).",
     "java": "Java 17 runs Kafka and Cassandra: install a JDK (on Debian: apt-get install openjdk-17-jdk-headless).",
     "mvn": "Maven downloads Kafka and Cassandra: install it (on Debian: apt-get install maven).",
+    "node": "Node.js 20 or newer runs clients of the proxy: install it (on Debian: apt-get install nodejs).",
+    "npm": "npm installs clients of the proxy: install it (on Debian: apt-get install npm).",
 }
 
 
