@@ -111,7 +111,7 @@ def test_the_same_outcome_as_without(agent: list[str], server: ScriptedServer, p
     proxy.settle()
     calling, finishing = seen.spans
     assert (calling.attributes or {})["otel_llm.stream.tool_call_count"] == 1
-    assert [link.context.span_id for link in finishing.links] == [calling.get_span_context().span_id]
+    assert [link.context.span_id for link in finishing.links] == [calling.context.span_id]
 
 
 @pytest.mark.parametrize("agent", CHAT_AGENTS, indirect=True)

@@ -27,7 +27,7 @@ Agent: TypeAlias = Callable[[str], Outcome]
 
 OPTIONS: dict[str, Any] = {"api_key": "k", "max_retries": 0, "timeout": 20}
 MOST_TURNS = 5
-CHAT_TOOL: dict[str, Any] = {"type": "function", "function": {"name": NAME, "parameters": SCHEMA}}
+TOOLS: Any = [{"type": "function", "function": {"name": NAME, "parameters": SCHEMA}}]
 
 
 def openai_chat(root: str) -> Outcome:
@@ -35,8 +35,9 @@ def openai_chat(root: str) -> Outcome:
     messages: list[Any] = [{"role": "user", "content": QUESTION}]
     with openai.OpenAI(base_url=f"{root}/v1", **OPTIONS) as client:
         while len(out["texts"]) < MOST_TURNS:
-            content, calls = "", {}
-            stream: Any = client.chat.completions.create(model="m", messages=messages, tools=[CHAT_TOOL], stream=True)
+            content = ""
+            calls: dict[int, dict[str, str]] = {}
+            stream: Any = client.chat.completions.create(model="m", messages=messages, tools=TOOLS, stream=True)
             for event in stream:
                 delta = event.choices[0].delta
                 content += delta.content or ""
@@ -110,7 +111,7 @@ def curl_chat(root: str) -> Outcome:
     out: Outcome = {"texts": [], "calls": [], "results": []}
     messages: list[Any] = [{"role": "user", "content": QUESTION}]
     while len(out["texts"]) < MOST_TURNS:
-        body = json.dumps({"model": "m", "messages": messages, "tools": [CHAT_TOOL], "stream": True})
+        body = json.dumps({"model": "m", "messages": messages, "tools": TOOLS, "stream": True})
         events = curl(f"{root}/v1/chat/completions", "-d", body).decode().split("\n\n")
         assert events[-2:] == ["data: [DONE]", ""]
         deltas = [json.loads(event.removeprefix("data: "))["choices"][0]["delta"] for event in events[:-2]]
@@ -175,7 +176,7 @@ def test_the_same_outcome_as_without(agent: Agent, server: ScriptedServer, proxy
     calling, finishing = seen.spans
     assert (calling.attributes or {})["otel_llm.stream.tool_call_count"] == 1
     # The request with the result leads back to the one that made the call.
-    assert [link.context.span_id for link in finishing.links] == [calling.get_span_context().span_id]
+    assert [link.context.span_id for link in finishing.links] == [calling.context.span_id]
 
 
 @pytest.mark.parametrize("agent", [openai_chat, pytest.param(curl_chat, marks=needs_curl)])

@@ -1,0 +1,414 @@
+"""Hostile requests: whatever comes, only configured servers are asked, by one request for each that is answered.
+
+Each is followed by a normal one on another connection. Nothing here waits for a time: the server that the proxy asks
+and the client run in the proxy's event loop, and when its turns bring nothing more, its clock is put forward.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from otel_llm.proxy import gateway as gateway_module
+from otel_llm.serving.sockets import listen
+from tests.helpers.proxying import RunningProxy, proxying
+from tests.helpers.strict_server import StrictServer, Taken
+from tests.helpers.thoroughness import examples
+
+SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
+NORMAL = b"GET /normal HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+MANY_SECONDS = 1e6
+QUIET_TURNS = 40
+QUIET_SECONDS = 0.01
+
+
+def get(target: bytes, *fields: bytes, version: bytes = b"1.1") -> bytes:
+    return b"GET " + target + b" HTTP/" + version + b"\r\n" + joined(b"Host: localhost", *fields) + b"\r\n"
+
+
+def post(*fields: bytes, body: bytes = b"", target: bytes = b"/v1/files") -> bytes:
+    return b"POST " + target + b" HTTP/1.1\r\n" + joined(b"Host: localhost", *fields) + b"\r\n" + body
+
+
+def joined(*lines: bytes) -> bytes:
+    return b"".join(line + b"\r\n" for line in lines)
+
+
+def chunked(body: bytes, *fields: bytes) -> bytes:
+    return post(b"Transfer-Encoding: chunked", *fields, body=body)
+
+
+# What must not be handed on in any form: the answer is an error, or the end of the connection.
+REFUSED = {
+    # Other servers.
+    "absolute form": get(b"http://other.example/"),
+    "absolute form of this server": get(b"http://localhost/v1/models"),
+    "absolute form with a user": get(b"http://localhost@other.example/"),
+    "another scheme": get(b"ftp://other.example/"),
+    "authority only": get(b"other.example:80"),
+    "at sign first": get(b"@other.example/"),
+    "asterisk": b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "CONNECT": b"CONNECT other.example:443 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "CONNECT with a path": b"CONNECT /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "no target": b"GET  HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "foreign host": b"GET /v1/models HTTP/1.1\r\nHost: other.example\r\n\r\n",
+    "foreign host behind a user": b"GET /v1/models HTTP/1.1\r\nHost: localhost@other.example\r\n\r\n",
+    "foreign host before a mark": b"GET /v1/models HTTP/1.1\r\nHost: other.example#@localhost\r\n\r\n",
+    "two hosts in one field": b"GET /v1/models HTTP/1.1\r\nHost: localhost, other.example\r\n\r\n",
+    "foreign origin": get(b"/v1/models", b"Origin: http://other.example"),
+    "two hosts": get(b"/v1/models", b"Host: other.example"),
+    "no host": b"GET /v1/models HTTP/1.1\r\n\r\n",
+    # Paths that lead elsewhere.
+    "dots": get(b"/v1/../admin"),
+    "encoded dots": get(b"/v1/%2e%2e/admin"),
+    "half encoded dots": get(b"/v1/.%2E/admin"),
+    "encoded slash and dots": get(b"/v1/x%2f..%2f..%2fadmin"),
+    "encoded backslash": get(b"/v1/..%5cadmin"),
+    "backslash": get(b"/v1/..\\admin"),
+    "dots behind a name": get(b"/named/../admin"),
+    "dots at the end": get(b"/named/.."),
+    "dots behind slashes": get(b"/v1//..//admin"),
+    "dots with an encoded parameter": get(b"/named/..%3bx/admin"),
+    "dots with a parameter": get(b"/named/..;x=1/admin"),
+    "fragment": get(b"/v1/models#@other.example/"),
+    "tab in the target": get(b"/v1/\tmodels"),
+    "space in the target": get(b"/v1/ models"),
+    "null in the target": get(b"/v1/\0models"),
+    "control character": get(b"/v1/\x7fmodels"),
+    "not ASCII": get("/v1/modèles".encode()),
+    # Lines.
+    "bare carriage return": b"GET /v1/models HTTP/1.1\rHost: localhost\r\n\r\n",
+    "bare carriage return in a value": get(b"/v1/models", b"X: a\rY: b"),
+    "bare line feeds": b"GET /v1/models HTTP/1.1\nHost: localhost\n\n",
+    "bare line feed behind a field": b"GET /v1/models HTTP/1.1\r\nHost: localhost\nX: y\r\n\r\n",
+    "folded line": get(b"/v1/models", b"X: a\r\n b"),
+    "folded first line": b"GET /v1/models HTTP/1.1\r\n X: y\r\nHost: localhost\r\n\r\n",
+    "folded coding": post(b"Transfer-Encoding:\r\n chunked", body=b"0\r\n\r\n" + SMUGGLED),
+    "null in a value": get(b"/v1/models", b"X: a\0b"),
+    "null in a name": get(b"/v1/models", b"X\0: a"),
+    "space before the colon": post(b"Content-Length : 5", body=b"hello"),
+    "tab before the colon": post(b"Transfer-Encoding\t: chunked", body=b"0\r\n\r\n" + SMUGGLED),
+    "no colon": get(b"/v1/models", b"X"),
+    "no name": get(b"/v1/models", b": x"),
+    "HTTP/0.9": b"GET /v1/models\r\n\r\n",
+    "HTTP/2": get(b"/v1/models", version=b"2.0"),
+    "HTTP/1.2": get(b"/v1/models", version=b"1.2"),
+    "HTTP/11": get(b"/v1/models", version=b"11"),
+    "preface of HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    "lower case": b"get /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "unknown method": b"SMUGGLE /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    # Lengths.
+    "both lengths": post(b"Content-Length: 4", b"Transfer-Encoding: chunked", body=b"0\r\n\r\n" + SMUGGLED),
+    "both lengths, other order": post(b"Transfer-Encoding: chunked", b"Content-Length: 5", body=b"0\r\n\r\n"),
+    "two lengths": post(b"Content-Length: 0", b"Content-Length: 44", body=SMUGGLED),
+    "two equal lengths": post(b"Content-Length: 5", b"Content-Length: 5", body=b"hello"),
+    "list of lengths": post(b"Content-Length: 5, 5", body=b"hello"),
+    "plus": post(b"Content-Length: +5", body=b"hello"),
+    "minus": post(b"Content-Length: -5", body=b"hello"),
+    "hexadecimal length": post(b"Content-Length: 0x5", body=b"hello"),
+    "fraction": post(b"Content-Length: 5.0", body=b"hello"),
+    "underscore": post(b"Content-Length: 4_4", body=SMUGGLED),
+    "two numbers": post(b"Content-Length: 0 44", body=SMUGGLED),
+    "no number": post(b"Content-Length: five", body=b"hello"),
+    "too large": post(b"Content-Length: 99999999999999999999999999", body=b"hello"),
+    "unknown coding": post(b"Transfer-Encoding: xchunked", body=b"0\r\n\r\n" + SMUGGLED),
+    "identity": post(b"Transfer-Encoding: identity", b"Content-Length: 5", body=b"hello"),
+    "two codings": post(b"Transfer-Encoding: gzip, chunked", body=b"0\r\n\r\n"),
+    "chunked twice": post(b"Transfer-Encoding: chunked, chunked", body=b"0\r\n\r\n"),
+    "chunked first": post(b"Transfer-Encoding: chunked, identity", body=b"0\r\n\r\n"),
+    "two fields of coding": chunked(b"0\r\n\r\n", b"Transfer-Encoding: identity"),
+    "quoted coding": post(b'Transfer-Encoding: "chunked"', body=b"0\r\n\r\n" + SMUGGLED),
+    "vertical tab before the coding": post(b"Transfer-Encoding: \x0bchunked", body=b"0\r\n\r\n" + SMUGGLED),
+    "empty coding": post(b"Transfer-Encoding:", b"Content-Length: 5", body=b"hello"),
+    "chunked in HTTP/1.0": b"POST /v1/files HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    # Sizes.
+    "long head": get(b"/v1/models", b"X: " + b"a" * 100_000),
+    "long target": get(b"/v1/" + b"a" * 100_000),
+    "long name": get(b"/v1/models", b"X" * 100_000 + b": a"),
+    "many fields": get(b"/v1/models", *[b"X: y"] * 1000),
+}
+
+# A body that cannot be read ends the connection: the server may have got its beginning, but no request that is whole.
+BROKEN_BODIES = {
+    "no size": chunked(b"\r\nhello\r\n0\r\n\r\n"),
+    "no number": chunked(b"xyz\r\nhello\r\n0\r\n\r\n"),
+    "0x": chunked(b"0x5\r\nhello\r\n0\r\n\r\n"),
+    "plus": chunked(b"+5\r\nhello\r\n0\r\n\r\n"),
+    "minus": chunked(b"-1\r\nhello\r\n0\r\n\r\n"),
+    "space before": chunked(b" 5\r\nhello\r\n0\r\n\r\n"),
+    "space behind": chunked(b"5 \r\nhello\r\n0\r\n\r\n"),
+    "underscore": chunked(b"1_0\r\nhello\r\n0\r\n\r\n"),
+    "overflow": chunked(b"10000000000000005\r\nhello\r\n0\r\n\r\n" + SMUGGLED),
+    "too short": chunked(b"4\r\nhello\r\n0\r\n\r\n"),
+    "too long": chunked(b"6\r\nhello\r\n0\r\n\r\n" + SMUGGLED),
+    "bare line feed": chunked(b"5\nhello\n0\n\n"),
+    "bare line feed behind the data": chunked(b"5\r\nhello\n0\r\n\r\n"),
+    "bare carriage return": chunked(b"5\rhello\r\n0\r\n\r\n"),
+    "line feed in an extension": chunked(b"5;a\nb\r\nhello\r\n0\r\n\r\n" + SMUGGLED),
+    "carriage return in an extension": chunked(b"5;a\rb\r\nhello\r\n0\r\n\r\n" + SMUGGLED),
+    "length in a trailer": chunked(b"5\r\nhello\r\n0\r\nContent-Length: 3\r\n\r\n"),
+    "coding in a trailer": chunked(b"5\r\nhello\r\n0\r\nTransfer-Encoding: chunked\r\n\r\n"),
+    "folded trailer": chunked(b"5\r\nhello\r\n0\r\nX: a\r\n b\r\n\r\n"),
+    "trailer without a colon": chunked(b"5\r\nhello\r\n0\r\nX\r\n\r\n"),
+    "null in a trailer": chunked(b"5\r\nhello\r\n0\r\nX: \0\r\n\r\n"),
+    "nothing behind the size": chunked(b"5"),
+    "no end": chunked(b"5\r\nhello\r\n"),
+    "not whole": post(b"Content-Length: 50", body=b"hello"),
+}
+
+# What is right, however odd, is one request.
+TAKEN = {
+    "encoded slash": get(b"/v1/models/org%2Fname"),
+    "two slashes": get(b"//other.example/v1"),
+    "at sign in a path": get(b"/v1/@other.example/x"),
+    "colon in a path": get(b"/v1/http://other.example/"),
+    "dots in a query": get(b"/v1/models?next=../../admin"),
+    "at sign in a query": get(b"/v1/models?@other.example"),
+    "three dots": get(b"/v1/.../models"),
+    "encoded line": get(b"/v1/models%0d%0aX:%20y"),
+    "percent signs": get(b"/v1/%2/%zz/%"),
+    "encoded percent": get(b"/v1/%252e%252e/models"),
+    "a URL as another's host": get(b"/v1/models", b"X-Forwarded-Host: other.example", b"Forwarded: host=other.example"),
+    "a field of the connection": get(b"/v1/models", b"Connection: host, content-length, x", b"X: y"),
+    "other protocol": get(b"/v1/models", b"Connection: Upgrade", b"Upgrade: h2c, other"),
+    "upper case coding": post(b"Transfer-Encoding: CHUNKED", body=b"5\r\nhello\r\n0\r\n\r\n"),
+    "extension": chunked(b"5;a=b;c\r\nhello\r\n0;d\r\n\r\n"),
+    "quoted extension": chunked(b'5;a="b;c"\r\nhello\r\n0\r\n\r\n'),
+    "leading zeros": chunked(b"0005\r\nhello\r\n000\r\n\r\n"),
+    "trailer": chunked(b"5\r\nhello\r\n0\r\nX: y\r\n\r\n"),
+    "long extension": chunked(b"5;" + b"a" * 50_000 + b"\r\nhello\r\n0\r\n\r\n"),
+    "another expectation": post(b"Content-Length: 5", b"Expect: other", body=b"hello"),
+    "request in a body": post(b"Content-Length: %d" % len(SMUGGLED), body=SMUGGLED),
+    "request in a chunk": chunked(b"%x\r\n" % len(SMUGGLED) + SMUGGLED + b"\r\n0\r\n\r\n"),
+    "body of GET": get(b"/v1/models", b"Content-Length: %d" % len(SMUGGLED)) + SMUGGLED,
+    "empty lines first": b"\r\n\r\n" + get(b"/v1/models"),
+    "observed": post(
+        b"Content-Length: 13", b"Content-Type: application/json", body=b'{"model":"m"}', target=b"/v1/chat/completions"
+    ),
+    "observed in chunks": post(
+        b"Transfer-Encoding: chunked", body=b'd\r\n{"model":"m"}\r\n0\r\n\r\n', target=b"/v1/chat/completions"
+    ),
+    "HTTP/1.0": b"GET /v1/models HTTP/1.0\r\n\r\n",
+}
+
+
+class Client(asyncio.Protocol):
+    def __init__(self) -> None:
+        self.got = b""
+        self.is_closed = False
+
+    def data_received(self, data: bytes) -> None:
+        self.got += data
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.is_closed = True
+
+
+class Place:
+    """A proxy, and the one server behind it, in one event loop."""
+
+    def __init__(self, proxy: RunningProxy, taken: list[Taken], faults: list[str]) -> None:
+        self.proxy, self.taken, self.faults = proxy, taken, faults
+        self.asked: set[tuple[Any, Any]] = set()
+        self._connect: Any = proxy.loop.create_connection
+
+        def noted(factory: Any, host: Any = None, port: Any = None, **options: Any) -> Any:
+            self.asked.add((host, port))
+            return self._connect(factory, host, port, **options)
+
+        proxy.loop.create_connection = noted  # type: ignore[method-assign, assignment]
+
+    def send(self, *pieces: bytes) -> tuple[list[bytes], list[Taken]]:
+        """The heads of the answers that a client gets that sends this, and the requests that the server gets.
+
+        Fails if anything is amiss on the way.
+        """
+        self.taken.clear()
+        self.faults.clear()
+        got: bytes = self.proxy.call(lambda: self._send(pieces))
+        answers = heads(got)
+        handed_on = [answer for answer in answers if b"\r\nX-Number: " in answer]
+        came = self.taken.copy()
+        assert self.faults == []
+        assert len(self.asked) <= 1
+        # Each request that the server got is one that the client gets an answer to, or the end of its connection.
+        assert len(handed_on) <= len(came) <= len(answers) + 1, (answers, came)
+        assert not any(b"/smuggled" in taken.path for taken in came)
+        self.taken.clear()
+        (answer,) = heads(self.proxy.call(lambda: self._send([NORMAL])))
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert [taken.path for taken in self.taken] == [b"/v1/normal"]
+        assert self.proxy.gateway.is_idle
+        return answers, came
+
+    async def _send(self, pieces: Sequence[bytes]) -> bytes:
+        transport, client = await self._connect(Client, "127.0.0.1", self.proxy.port)
+        for piece in pieces:
+            if not client.is_closed:
+                transport.write(piece)
+            await turns(3)
+        for _ in range(4):
+            await self._until_quiet(client)
+            if client.is_closed:
+                break
+            # Whatever it still waits for takes too long.
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(gateway_module, "perf_counter", lambda: time.perf_counter() + MANY_SECONDS)
+                self.proxy.gateway.sweep()
+        assert client.is_closed, "the connection stays"
+        await turns(3)
+        return client.got
+
+    async def _until_quiet(self, client: Client) -> None:
+        since, length, turns_since = time.perf_counter(), -1, 0
+        while not client.is_closed and (turns_since < QUIET_TURNS or time.perf_counter() - since < QUIET_SECONDS):
+            await asyncio.sleep(0)
+            turns_since += 1
+            state = len(client.got) + len(self.taken)
+            if state != length:
+                since, length, turns_since = time.perf_counter(), state, 0
+
+
+async def turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def heads(got: bytes) -> list[bytes]:
+    """The heads of the answers, without those that only go before another."""
+    found = []
+    while got:
+        head, end, got = got.partition(b"\r\n\r\n")
+        assert end, "an answer is cut off"
+        assert head.startswith(b"HTTP/1.1 "), head
+        if head.startswith(b"HTTP/1.1 1"):
+            continue
+        found.append(head + end)
+        got = got[int(head.lower().split(b"\r\ncontent-length: ")[1].split(b"\r\n")[0]) :]
+    return found
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Place]:
+    taken: list[Taken] = []
+    faults: list[str] = []
+    # It is started in the proxy's loop, so its port is found before.
+    with listen("127.0.0.1", 0) as listener:
+        authority = b"127.0.0.1:%d" % listener.getsockname()[1]
+        url = f"http://{authority.decode()}"
+        with proxying(f"{url}/v1", f"named={url}/base") as proxy:
+            bases = (b"/v1", b"/base")
+            make = partial(StrictServer, authority, bases, taken, faults)
+            server = proxy.call(lambda: proxy.loop.create_server(make, sock=listener))
+            yield Place(proxy, taken, faults)
+            proxy.call(server.close)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name: str, place: Place) -> None:
+    answers, taken = place.send(REFUSED[name])
+    assert taken == []
+    assert all(b" 4" in answer[:12] or b" 5" in answer[:12] for answer in answers)
+    # Nothing that stands behind is read as a request.
+    assert len(answers) <= 1
+
+
+@pytest.mark.parametrize("name", BROKEN_BODIES)
+@pytest.mark.parametrize("target", [b"/v1/files", b"/v1/chat/completions"])
+def test_broken_bodies(name: str, target: bytes, place: Place) -> None:
+    answers, taken = place.send(BROKEN_BODIES[name].replace(b"/v1/files", target))
+    assert taken == []
+    assert all(b" 4" in answer[:12] for answer in answers)
+    assert len(answers) <= 1
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_taken(name: str, place: Place) -> None:
+    (answer,), taken = place.send(TAKEN[name])
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert len(taken) == 1
+
+
+def test_one_after_the_other(place: Place) -> None:
+    """What stands behind a request that is whole is the next one, up to one that is refused."""
+    whole = [TAKEN["request in a body"], TAKEN["extension"], get(b"/v1/last")]
+    answers, taken = place.send(b"".join(whole) + REFUSED["both lengths"] + SMUGGLED)
+    assert [answer[9:12] for answer in answers] == [b"200", b"200", b"200", b"400"]
+    assert [one.path for one in taken] == [b"/v1/files", b"/v1/files", b"/v1/last"]
+
+
+LINES = st.sampled_from([b"\r\n"] * 12 + [b"\n", b"\r", b"\r\n ", b"\r\r\n", b"\n\r\n"])
+TARGETS = st.lists(
+    st.sampled_from(
+        [
+            *(b"/", b"//", b"/v1", b"/named", b"models", b".", b"..", b"%2e", b"%2f", b"%5c", b"\\", b"%00", b"%"),
+            *(b"@", b"http://", b"other.example", b":80", b"?", b"#", b";", b"*", b"/v1/chat/completions"),
+            *(b"\t", b" ", b"\0", b"\xc3"),
+        ]
+    ),
+    min_size=1,
+    max_size=6,
+).map(b"".join)
+FIELDS = st.sampled_from(
+    [
+        *(b"Content-Length:" + value for value in (b" 0", b" 5", b" 44", b"", b" 5,5")),
+        *(
+            b"Transfer-Encoding:" + value
+            for value in (b" chunked", b" chunked ", b"chunked", b" gzip", b" chunked, identity")
+        ),
+        *(
+            b"Connection: " + value
+            for value in (b"close", b"keep-alive", b"Upgrade", b"content-length, transfer-encoding")
+        ),
+        *(b"Transfer-Encoding : chunked", b"Host: other.example", b"Host:", b"Expect: 100-continue", b"TE: trailers"),
+        *(b"Upgrade: websocket", b"Upgrade: h2c", b"Trailer: Content-Length", b"Content-Encoding: gzip"),
+        *(b"X: y", b"X\xe9: \xe9", b"X: \xe9\x80", b"X: \x01", b"Cookie: " + b"a" * 5000),
+    ]
+)
+BODIES = st.sampled_from(
+    [
+        *(b"", b"hello", b"\r\n", b'{"model":"m"}', b"\0" * 50, SMUGGLED),
+        *(b"0\r\n\r\n", b"-1\r\n", b"fffffffffffffffff\r\n", b"5\r\nhello\r\n", b"5\r\nhello\r\n0\r\n\r\n"),
+        *(b"5;x\r\nhello\r\n0\r\nX: y\r\n\r\n", b"%x\r\n%b\r\n0\r\n\r\n" % (len(SMUGGLED), SMUGGLED)),
+    ]
+)
+METHODS = st.sampled_from([b"GET", b"POST", b"POST", b"PUT", b"OPTIONS", b"CONNECT", b"TRACE", b"PURGE", b"get", b"X"])
+VERSIONS = st.sampled_from([b"HTTP/1.1"] * 8 + [b"HTTP/1.0", b"HTTP/2.0", b"HTTP/0.9", b"http/1.1", b"", b"ICE/1.0"])
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> bytes:
+    end = draw(LINES)
+    fields = draw(st.lists(FIELDS, max_size=5))
+    if draw(st.integers(0, 9)):
+        fields.insert(0, b"Host: localhost")
+    target = draw(st.one_of(st.just(b"/v1/models"), TARGETS))
+    lines = [draw(METHODS) + b" " + target + b" " + draw(VERSIONS), *fields]
+    return b"".join(line + (end if draw(st.booleans()) else b"\r\n") for line in lines) + b"\r\n" + draw(BODIES)
+
+
+@st.composite
+def connections(draw: st.DrawFn) -> list[bytes]:
+    """What a client sends, and in which pieces."""
+    data = b"".join(draw(st.lists(requests(), min_size=1, max_size=3)))
+    for _ in range(draw(st.integers(0, 2))):
+        at = draw(st.integers(0, len(data)))
+        nasty = draw(st.sampled_from([b"\r", b"\n", b"\r\n", b"\0", b" ", b"\t", b":", b"\x80", b""]))
+        data = data[:at] + nasty + data[at + draw(st.integers(0, 2)) :]
+    cuts = sorted(draw(st.lists(st.integers(0, len(data)), max_size=3)))
+    return [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
+
+
+@settings(max_examples=examples(400))
+@given(connections())
+def test_anything(place: Place, pieces: list[bytes]) -> None:
+    # What is taken for a request behind another one is up to the lengths; that both sides agree is what is asked here.
+    place.send(*[piece.replace(b"/smuggled", b"/v1/behind") for piece in pieces])
