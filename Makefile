@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all test-stack test-browser stack lint changelog dist bench bench-parsers bench-stack bench-view clean
+.PHONY: help demo test test-all test-stack test-browser stack lint changelog dist bench bench-parsers bench-proxy bench-stack bench-view clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -87,6 +87,9 @@ bench-stack: $(VENV)/.test-stack ## measure the throughput of the pipeline and t
 
 bench-view: $(VENV)/.test-stack ## measure what the local view costs and how fast it answers
 	$(BIN)/python -m benchmarks.view
+
+bench-proxy: $(VENV)/.bench ## measure the proxy beside nginx and LiteLLM's, where these are installed
+	$(BIN)/python -m benchmarks.proxy
 
 bench: $(VENV)/.bench ## measure what the instrumentation costs, compared with others
 	$(BIN)/python -m benchmarks

@@ -27,9 +27,9 @@ def refusal(fields: Fields, token: str | None, *, replaces_credentials: bool, ap
             return None
         sent_in = "x-otel-llm-token" + (" or as API key" if replaces_credentials else "")
         return error_answer(401, f"a token is needed, in the header {sent_in}", "unauthorized", api)
-    host = urlsplit("//" + (value_of(fields, b"host") or b"localhost").decode("latin-1"))
     origin = value_of(fields, b"origin")
     try:
+        host = urlsplit("//" + (value_of(fields, b"host") or b"localhost").decode("latin-1"))
         is_local = is_loopback((host.hostname or "").lower())
         is_ours = origin is None or is_loopback((urlsplit(origin.decode("latin-1")).hostname or "").lower())
     except ValueError:

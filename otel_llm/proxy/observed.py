@@ -29,7 +29,7 @@ from otel_llm.telemetry.embedding_span import EmbeddingSpan
 from otel_llm.telemetry.handler import Telemetry
 from otel_llm.telemetry.provider import Server, server_at
 from otel_llm.telemetry.redaction import Redaction
-from otel_llm.telemetry.semconv import HTTP_REQUEST_HEADER_PREFIX, OTEL_LLM_REQUEST_METADATA_PREFIX, USER_ID
+from otel_llm.telemetry.semconv import HTTP_REQUEST_HEADER, OTEL_LLM_REQUEST_METADATA, USER_ID
 from otel_llm.transparency.faults import swallow
 from otel_llm.wrappers.embeddings import EmbeddingObservation
 from otel_llm.wrappers.starting import start_observation, start_span
@@ -151,10 +151,10 @@ class Observing:
         if isinstance(metadata, Mapping):
             for name, value in list(metadata.items())[:_MOST_METADATA]:
                 if (text := text_of(value)) is not None:
-                    said[OTEL_LLM_REQUEST_METADATA_PREFIX + str(name)[:_LONGEST_NAME]] = text
+                    said[f"{OTEL_LLM_REQUEST_METADATA}.{str(name)[:_LONGEST_NAME]}"] = text
         for name in self._header_names:
             if (value := carried.get(name)) is not None:
-                said[HTTP_REQUEST_HEADER_PREFIX + name] = value
+                said[f"{HTTP_REQUEST_HEADER}.{name}"] = value
         redact = self.telemetry.config.redact
         redaction = None if redact is None else Redaction(redact)
         span = trace.get_current_span()

@@ -54,6 +54,8 @@ def run_workers(
         signal.signal(number, hand_on)
     workers += [start(listener) for listener in listeners]
     started = [time.monotonic()] * len(workers)
+    if ended_by:
+        hand_on(ended_by[-1], None)
     while not ended_by or any(worker.exitcode is None for worker in workers):
         multiprocessing.connection.wait([one.sentinel for one in workers if one.exitcode is None], timeout=1)
         for place, worker in enumerate(workers):
@@ -63,6 +65,9 @@ def run_workers(
                 time.sleep(_SECONDS_BETWEEN_STARTS)
             tell(f"a worker ended with status {worker.exitcode} and is started again")
             workers[place], started[place] = start(listeners[place]), time.monotonic()
+            if ended_by:
+                # The signal came before this worker was there to be told.
+                hand_on(ended_by[-1], None)
     return 130 if ended_by[0] == signal.SIGINT else 0
 
 

@@ -44,6 +44,8 @@ class RunningProxy:
         assert self._started.wait(10)
 
     def stop(self) -> None:
+        if not self._thread.is_alive():
+            return
         self.loop.call_soon_threadsafe(self._ending.set)
         self._thread.join(20)
         assert not self._thread.is_alive()

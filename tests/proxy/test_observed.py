@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import anthropic
@@ -146,10 +147,12 @@ def proxy(server: Server) -> Iterator[RunningProxy]:
         yield proxy
 
 
-def span_of(proxy: RunningProxy, run: Callable[[], None]) -> ReadableSpan:
+def span_of(proxy: RunningProxy, run: Callable[[], object]) -> ReadableSpan:
     """The one span of what `run` sends through the proxy."""
     seen = proxy.seen
     assert seen is not None
+    # Spans of earlier requests may still be ending.
+    proxy.settle()
     seen._spans.clear()
     run()
     proxy.settle()
@@ -208,12 +211,13 @@ def test_the_trace_goes_on_through_the_proxy() -> None:
         }
         span = span_of(
             proxy,
-            lambda: httpx.post(f"{proxy.url}/v1/chat/completions", json={"model": "m"}, headers=headers) and None,
+            lambda: httpx.post(f"{proxy.url}/v1/chat/completions", json={"model": "m"}, headers=headers),
         )
         assert span.parent is not None
         assert (f"{span.parent.trace_id:032x}", f"{span.parent.span_id:016x}") == (trace, parent)
         head = server.got[0][0].decode()
-        assert f"traceparent: 00-{trace}-{span.get_span_context().span_id:016x}-01\r\n" in head
+        assert span.context is not None
+        assert f"traceparent: 00-{trace}-{span.context.span_id:016x}-01\r\n" in head
         assert "tracestate: a=b\r\n" in head
         assert "baggage: user = me ;p=1,x=y\r\n" in head
         # What is not observed keeps the client's.
@@ -250,10 +254,12 @@ def test_a_server_that_drops_the_connection(steps: list[Any], server: Server, pr
 def test_a_server_that_cannot_be_reached() -> None:
     with proxying("http://127.0.0.1:1/v1") as proxy:
         answers: list[httpx.Response] = []
+
+        def post(path: str) -> None:
+            answers.append(httpx.post(f"{proxy.url}/v1/{path}", json={"model": "m"}))
+
         for path in ("chat/completions", "messages"):
-            span = span_of(
-                proxy, lambda path=path: answers.append(httpx.post(f"{proxy.url}/v1/{path}", json={"model": "m"}))
-            )
+            span = span_of(proxy, partial(post, path))
             assert str((span.attributes or {})["error.type"]).endswith("UpstreamUnreachable")
         assert [answer.status_code for answer in answers] == [502, 502]
         assert answers[0].json()["error"]["code"] == "UpstreamUnreachable"

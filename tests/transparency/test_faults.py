@@ -108,6 +108,11 @@ NEVER_CALLED = {
     "LiteLLM needs it, which has tests of its own in tests/frameworks": ["wrappers.litellm.*"],
     "the application switched the spans of its SDK on": ["wrappers.other_instrumentations.warn_of_own_spans"],
     "it makes mappings of what is no plain one": ["protocol.ollama_chat._plain_mapping"],
+    "the proxy asks it": [
+        "wrappers.rewritten_body.RewrittenBody.has_failed",
+        "wrappers.rewritten_body.RewrittenBody.is_at_work",
+        "wrappers.rewritten_stream.Rewriting.works",
+    ],
     "it does nothing": [
         "tags.rewritten_text.Observer.*",
         "telemetry.request_span.CurrentSpan.enter",
