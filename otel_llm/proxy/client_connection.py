@@ -199,7 +199,10 @@ class ClientConnection(asyncio.Protocol):
             self._parser = HttpRequestParser(self)
             again, self._without_upgrade = self._without_upgrade, None
             self._parse(again + rest)
-        elif rest:
+        elif not rest:
+            # The server may answer as if the wish had not been there, and then another request may come.
+            self._parser = HttpRequestParser(self)
+        else:
             # The client must wait for the answer before it speaks the other protocol.
             self._broken("bytes came before the protocol was switched")
 

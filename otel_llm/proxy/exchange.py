@@ -332,7 +332,7 @@ class Exchange:
         """Whether another request may follow on the client's connection."""
         return (
             self.request.keeps_alive
-            and self._request_ended
+            and (self._request_ended or not (self.request.is_chunked or self.request.length))
             and not self._ends_by_close
             and not self._is_tunnel
             and not self._gateway.is_draining

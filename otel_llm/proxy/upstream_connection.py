@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from otel_llm.proxy.headers import Fields, tokens_of, value_of
 
 if TYPE_CHECKING:
     from otel_llm.proxy.upstreams import Upstream
 
+_log = logging.getLogger("otel_llm.proxy")
 # Servers close idle connections, some after five seconds; nothing tells beforehand.
 _IDLE_SECONDS = 30.0
 _MOST_IDLE = 256  # of one server
@@ -148,6 +150,9 @@ class UpstreamConnection(asyncio.Protocol):
             rest = data[upgrade.args[0] :]
             if rest and self._receiver is not None:
                 receiver.tunnelled(rest)
+        except HttpParserCallbackError as error:
+            _log.error("a response could not be handled", exc_info=error.__context__ or error)
+            self._fail(UpstreamMisbehaved("the response could not be handled"))
         except HttpParserError as error:
             if self._receiver is not None:
                 self._fail(UpstreamMisbehaved(f"the server sent what is no HTTP: {error}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -155,7 +156,11 @@ def span_of(proxy: RunningProxy, run: Callable[[], object]) -> ReadableSpan:
     proxy.settle()
     seen._spans.clear()
     run()
-    proxy.settle()
+    deadline = time.monotonic() + 20
+    while not seen.spans and time.monotonic() < deadline:
+        # The proxy may not have learned yet that the client has gone.
+        proxy.settle()
+        time.sleep(0.005)
     return seen.span
 
 

@@ -270,7 +270,9 @@ def test_keys_come_from_the_environment(server: RawServer) -> None:
 def test_health_and_readiness(proxy: RunningProxy) -> None:
     with httpx.Client() as client:
         assert client.get(f"{proxy.url}/healthz").text == "ok\n"
-        assert client.get(f"{proxy.url}/readyz").status_code == 200
+        answer = client.get(f"{proxy.url}/readyz")
+        assert answer.status_code == 200
+        assert "connection" not in answer.headers
 
 
 def test_too_many_connections(server: RawServer) -> None:

@@ -308,6 +308,13 @@ def test_a_long_request_to_a_model_passes_too(client: RawConnection, server: Raw
     assert server.got[0][1] == body
 
 
+def test_another_protocol_that_is_refused(client: RawConnection, server: RawServer) -> None:
+    server.answer(OK)
+    for _ in range(2):
+        client.send(b"GET /v1/x HTTP/1.1\r\n%bUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n" % HOST)
+        assert body_of(client) == b"ok"
+
+
 def test_another_protocol_passes(client: RawConnection, server: RawServer) -> None:
     def script(connection: RawConnection) -> None:
         server.got.append((connection.read_until(b"\r\n\r\n"), b""))
