@@ -19,8 +19,8 @@ from tests.helpers.agent_runs import OUTCOME
 from tests.helpers.proxying import RunningProxy, proxying
 
 CLIENTS = Path(__file__).parents[1] / "helpers" / "clients"
-NODE_AGENTS = ["openai_chat", "openai_responses", "anthropic_messages", "ai_sdk"]
-CHAT_AGENTS = ["openai_chat", "ai_sdk", "go_openai"]
+NODE_AGENTS = ["openai_chat", "openai_responses", "anthropic_messages", "ai_sdk", "langchain"]
+CHAT_AGENTS = ["openai_chat", "ai_sdk", "langchain", "go_openai"]
 
 
 @pytest.fixture(scope="module")

@@ -265,7 +265,8 @@ class Place:
                 self.proxy.gateway.sweep()
         assert client.is_closed, "the connection stays"
         await turns(3)
-        return client.got
+        got: bytes = client.got
+        return got
 
     async def _until_quiet(self, client: Client) -> None:
         since, length, turns_since = time.perf_counter(), -1, 0
