@@ -60,7 +60,8 @@ def answer_in_text(body: Any) -> Iterable[Step]:
     call = json.dumps({"name": NAME, "arguments": ARGUMENTS}, ensure_ascii=False)
     written = f"Sure. <tool_call>\n{call}\n</tool_call>"
     pieces = [written[at : at + 7] for at in range(0, len(written), 7)]
-    return [*(chunk(text(piece)) for piece in pieces), chunk(finish_reason="stop"), DONE]
+    begun = chunk({"role": "assistant", **text("")})
+    return [begun, *(chunk(text(piece)) for piece in pieces), chunk(finish_reason="stop"), DONE]
 
 
 def asked(server: ScriptedServer, since: int) -> list[Any]:

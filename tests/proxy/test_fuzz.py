@@ -1,32 +1,25 @@
 """Hostile requests: whatever comes, only configured servers are asked, by one request for each that is answered.
 
-Each is followed by a normal one on another connection. Nothing here waits for a time: the server that the proxy asks
-and the client run in the proxy's event loop, and when its turns bring nothing more, its clock is put forward.
+Each is followed by a normal one on another connection.
 """
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_llm.proxy import gateway as gateway_module
 from otel_llm.serving.sockets import listen
+from tests.helpers.one_loop import OneLoop
 from tests.helpers.proxying import RunningProxy, proxying
 from tests.helpers.strict_server import StrictServer, Taken
 from tests.helpers.thoroughness import examples
 
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
 NORMAL = b"GET /normal HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-MANY_SECONDS = 1e6
-QUIET_TURNS = 40
-QUIET_SECONDS = 0.01
 
 
 def get(target: bytes, *fields: bytes, version: bytes = b"1.1") -> bytes:
@@ -200,31 +193,12 @@ TAKEN = {
 }
 
 
-class Client(asyncio.Protocol):
-    def __init__(self) -> None:
-        self.got = b""
-        self.is_closed = False
-
-    def data_received(self, data: bytes) -> None:
-        self.got += data
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self.is_closed = True
-
-
-class Place:
-    """A proxy, and the one server behind it, in one event loop."""
+class Place(OneLoop):
+    """A proxy, and the one server behind it."""
 
     def __init__(self, proxy: RunningProxy, taken: list[Taken], faults: list[str]) -> None:
-        self.proxy, self.taken, self.faults = proxy, taken, faults
-        self.asked: set[tuple[Any, Any]] = set()
-        self._connect: Any = proxy.loop.create_connection
-
-        def noted(factory: Any, host: Any = None, port: Any = None, **options: Any) -> Any:
-            self.asked.add((host, port))
-            return self._connect(factory, host, port, **options)
-
-        proxy.loop.create_connection = noted  # type: ignore[method-assign, assignment]
+        super().__init__(proxy, lambda: len(taken))
+        self.taken, self.faults = taken, faults
 
     def send(self, *pieces: bytes) -> tuple[list[bytes], list[Taken]]:
         """The heads of the answers that a client gets that sends this, and the requests that the server gets.
@@ -233,8 +207,7 @@ class Place:
         """
         self.taken.clear()
         self.faults.clear()
-        got: bytes = self.proxy.call(lambda: self._send(pieces))
-        answers = heads(got)
+        answers = heads(self.exchange(*pieces))
         handed_on = [answer for answer in answers if b"\r\nX-Number: " in answer]
         came = self.taken.copy()
         assert self.faults == []
@@ -243,44 +216,11 @@ class Place:
         assert len(handed_on) <= len(came) <= len(answers) + 1, (answers, came)
         assert not any(b"/smuggled" in taken.path for taken in came)
         self.taken.clear()
-        (answer,) = heads(self.proxy.call(lambda: self._send([NORMAL])))
+        (answer,) = heads(self.exchange(NORMAL))
         assert answer.startswith(b"HTTP/1.1 200 ")
         assert [taken.path for taken in self.taken] == [b"/v1/normal"]
         assert self.proxy.gateway.is_idle
         return answers, came
-
-    async def _send(self, pieces: Sequence[bytes]) -> bytes:
-        transport, client = await self._connect(Client, "127.0.0.1", self.proxy.port)
-        for piece in pieces:
-            if not client.is_closed:
-                transport.write(piece)
-            await turns(3)
-        for _ in range(4):
-            await self._until_quiet(client)
-            if client.is_closed:
-                break
-            # Whatever it still waits for takes too long.
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(gateway_module, "perf_counter", lambda: time.perf_counter() + MANY_SECONDS)
-                self.proxy.gateway.sweep()
-        assert client.is_closed, "the connection stays"
-        await turns(3)
-        got: bytes = client.got
-        return got
-
-    async def _until_quiet(self, client: Client) -> None:
-        since, length, turns_since = time.perf_counter(), -1, 0
-        while not client.is_closed and (turns_since < QUIET_TURNS or time.perf_counter() - since < QUIET_SECONDS):
-            await asyncio.sleep(0)
-            turns_since += 1
-            state = len(client.got) + len(self.taken)
-            if state != length:
-                since, length, turns_since = time.perf_counter(), state, 0
-
-
-async def turns(count: int) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 def heads(got: bytes) -> list[bytes]:

@@ -1,0 +1,143 @@
+"""Hostile responses: the client gets one answer that reads in one way, or one that is cut, and the next one its own."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+from typing import cast
+
+import pytest
+
+from otel_llm.serving.sockets import listen
+from tests.helpers.one_loop import OneLoop
+from tests.helpers.proxying import proxying
+
+ASK = b"GET /v1/hostile HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+NORMAL = ASK.replace(b"hostile", b"normal")
+OK = b"HTTP/1.1 200 OK\r\n"
+POISON = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"
+CHUNKS = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+def ok(*fields: bytes, body: bytes = b"") -> bytes:
+    return OK + b"".join(field + b"\r\n" for field in fields) + b"\r\n" + body
+
+
+# What is no response, or one that can be read in two ways.
+REFUSED = {
+    "both lengths": ok(b"Content-Length: 5", b"Transfer-Encoding: chunked", body=b"0\r\n\r\n"),
+    "two lengths": ok(b"Content-Length: 5", b"Content-Length: 6", body=b"hello!"),
+    "no length": ok(b"Content-Length: five", body=b"hello"),
+    "minus": ok(b"Content-Length: -5", body=b"hello"),
+    "unknown coding": ok(b"Transfer-Encoding: gzip", body=b"hello"),
+    "chunked first": ok(b"Transfer-Encoding: chunked, gzip", body=b"0\r\n\r\n"),
+    "folded line": ok(b"X: a\r\n b", b"Content-Length: 0"),
+    "space before the colon": ok(b"Content-Length : 5", body=b"hello"),
+    "null": ok(b"X: a\0b", b"Content-Length: 0"),
+    "bare carriage return": ok(b"X: a\rSet-Cookie: b", b"Content-Length: 0"),
+    "no status": b"HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+    "no HTTP": b"hello\r\n\r\n",
+    "TLS": b"\x15\x03\x01\x00\x02\x02\x46",
+    "unwanted protocol": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\nhello",
+    "long head": ok(b"X: " + b"a" * 300_000),
+}
+
+# What begins well.
+CUT = {
+    "too short": ok(b"Content-Length: 50", body=b"hello"),
+    "no size": CHUNKS + b"5\r\nhello\r\nxyz\r\n",
+    "no end": CHUNKS + b"5\r\nhello\r\n",
+    "size that is no number": CHUNKS + b"5\r\nhello\r\n-1\r\n\r\n",
+    "overflow": CHUNKS + b"5\r\nhello\r\n10000000000000005\r\nhello\r\n0\r\n\r\n",
+    "too long chunk": CHUNKS + b"5\r\nhello!\r\n0\r\n\r\n",
+    "bare line feed": CHUNKS + b"5\r\nhello\n0\n\n",
+}
+
+
+class Server(asyncio.Protocol):
+    """Answers each request at once: the hostile one with what the test says, and closes if it says so."""
+
+    hostile = b""
+    closes = False
+    count = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        Server.count += 1
+
+    def data_received(self, data: bytes) -> None:
+        # The proxy sends a head at a time.
+        if b"/v1/hostile" in data:
+            self._transport.write(Server.hostile)
+            if Server.closes:
+                self._transport.close()
+        else:
+            self._transport.write(ok(b"Content-Length: 6", body=b"normal"))
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[OneLoop]:
+    with listen("127.0.0.1", 0) as listener, proxying(f"http://127.0.0.1:{listener.getsockname()[1]}/v1") as proxy:
+        server = proxy.call(lambda: proxy.loop.create_server(Server, sock=listener))
+        yield OneLoop(proxy, lambda: Server.count)
+        proxy.call(server.close)
+
+
+def asked(loop: OneLoop, hostile: bytes, *, closes: bool = False, request: bytes = ASK) -> bytes:
+    """What a client gets; the next one gets what is for it, two times."""
+    Server.hostile, Server.closes = hostile, closes
+    got = loop.exchange(request)
+    for _ in range(2):
+        assert loop.exchange(NORMAL).endswith(b"\r\n\r\nnormal")
+    assert b"poison" not in got
+    assert loop.proxy.gateway.is_idle
+    return got
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name: str, loop: OneLoop) -> None:
+    got = asked(loop, REFUSED[name])
+    assert got.startswith(b"HTTP/1.1 502 ")
+    assert b"\r\nX:" not in got
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_a_cut_response_looks_cut(name: str, loop: OneLoop) -> None:
+    got = asked(loop, CUT[name], closes=True)
+    head, _, body = got.partition(b"\r\n\r\n")
+    assert not got or head.startswith(OK.rstrip())
+    if b"Content-Length" not in head:
+        assert not body.endswith(b"0\r\n\r\n")
+    else:
+        assert len(body) < int(re.findall(rb"Content-Length: (\d+)", head)[0])
+
+
+BEHIND = {
+    "a response": ok(b"Content-Length: 2", body=b"ok") + POISON,
+    "half a response": ok(b"Content-Length: 2", body=b"ok") + POISON[:20],
+    "a response behind chunks": CHUNKS + b"2\r\nok\r\n0\r\n\r\n" + POISON,
+    "a body of 204": b"HTTP/1.1 204 No Content\r\n\r\n" + POISON,
+}
+
+
+@pytest.mark.parametrize("name", BEHIND)
+def test_what_stands_behind_a_response_is_for_nobody(name: str, loop: OneLoop) -> None:
+    before = Server.count
+    asked(loop, BEHIND[name])
+    # The connection is given up: more of it could come when the next request is sent there.
+    assert Server.count == before + 1
+
+
+@pytest.mark.parametrize("hostile", [ok(b"Content-Length: 6", body=b"poison"), ok(b"Content-Length: 0") + POISON])
+def test_a_body_of_head(hostile: bytes, loop: OneLoop) -> None:
+    got = asked(loop, hostile, request=ASK.replace(b"GET", b"HEAD"))
+    assert got.endswith(b"\r\n\r\n")
+
+
+def test_interim_responses(loop: OneLoop) -> None:
+    early = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+    got = asked(loop, early * 3 + ok(b"Content-Length: 2", body=b"ok"))
+    assert got.count(b"103 Early Hints") == 3
+    assert got.endswith(b"ok")
+    assert asked(loop, early, closes=True).count(b"HTTP/1.1 ") == 2
