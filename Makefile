@@ -51,7 +51,7 @@ test-all: test ## run the same with every supported version, and the frameworks;
 	OTEL_LLM_THOROUGH=1 $(BIN)/python -m pytest $(IN_PARALLEL) -m hypothesis
 	$(BIN)/nox
 
-test-stack: $(VENV)/.test-stack ## test the pipeline on the real programs; needs Go, Java, Maven and Prometheus
+test-stack: $(VENV)/.test-stack ## test the pipeline on the real programs; needs Go, Java, Maven, Node.js and Prometheus
 	$(BIN)/python -m pytest tests/pipeline
 
 test-browser: $(VENV)/.test-browser ## test the page of otel-llm view in a real browser; needs Chromium
