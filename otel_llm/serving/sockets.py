@@ -12,7 +12,7 @@ def listen(host: str, port: int, *, or_any: bool = False, reuse_port: bool = Fal
     """
     is_ipv6 = ":" in host
     try:
-        return socket.create_server(
+        listener = socket.create_server(
             (host, port),
             family=socket.AF_INET6 if is_ipv6 else socket.AF_INET,
             reuse_port=reuse_port,
@@ -22,6 +22,9 @@ def listen(host: str, port: int, *, or_any: bool = False, reuse_port: bool = Fal
         if not or_any:
             raise
         return listen(host, 0)
+    # For its connections, too: each piece leaves when it is written. asyncio does not see that these are TCP's.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def listen_on(address: str, *, reuse_port: bool = False) -> socket.socket:

@@ -278,6 +278,16 @@ def test_taken(name: str, place: Place) -> None:
     assert len(taken) == 1
 
 
+@pytest.mark.parametrize("data", [*BROKEN_BODIES.values(), *TAKEN.values()])
+def test_single_bytes_are_read_like_the_whole(data: bytes, place: Place) -> None:
+    if len(data) > 1000:
+        return
+    answers, taken = place.send(data)
+    slow_answers, slow_taken = place.send(*(data[at : at + 1] for at in range(len(data))))
+    assert [answer[9:12] for answer in slow_answers] == [answer[9:12] for answer in answers]
+    assert [(one.line, one.body) for one in slow_taken] == [(one.line, one.body) for one in taken]
+
+
 def test_one_after_the_other(place: Place) -> None:
     """What stands behind a request that is whole is the next one, up to one that is refused."""
     whole = [TAKEN["request in a body"], TAKEN["extension"], get(b"/v1/last")]

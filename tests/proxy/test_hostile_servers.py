@@ -56,11 +56,12 @@ CUT = {
 
 
 class Server(asyncio.Protocol):
-    """Answers each request at once: the hostile one with what the test says, and closes if it says so."""
+    """Answers the hostile request with what the test says, whole or in single bytes, and closes if it says so."""
 
     hostile = b""
     closes = False
-    count = 0
+    in_bytes = False
+    count = sent = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -69,19 +70,33 @@ class Server(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         # The proxy sends a head at a time.
         if b"/v1/hostile" in data:
-            self._transport.write(Server.hostile)
-            if Server.closes:
-                self._transport.close()
+            size = 1 if Server.in_bytes and len(Server.hostile) < 1000 else 1_000_000
+            self._send([Server.hostile[at : at + size] for at in range(0, len(Server.hostile), size)])
         else:
             self._transport.write(ok(b"Content-Length: 6", body=b"normal"))
+
+    def _send(self, pieces: list[bytes]) -> None:
+        self._transport.write(pieces.pop(0))
+        Server.sent += 1
+        if pieces:
+            asyncio.get_running_loop().call_soon(self._send, pieces)
+        elif Server.closes:
+            self._transport.close()
 
 
 @pytest.fixture(scope="module")
 def loop() -> Iterator[OneLoop]:
     with listen("127.0.0.1", 0) as listener, proxying(f"http://127.0.0.1:{listener.getsockname()[1]}/v1") as proxy:
         server = proxy.call(lambda: proxy.loop.create_server(Server, sock=listener))
-        yield OneLoop(proxy, lambda: Server.count)
+        yield OneLoop(proxy, lambda: Server.count + Server.sent)
         proxy.call(server.close)
+
+
+@pytest.fixture(params=["whole", "in bytes"])
+def in_bytes(request: pytest.FixtureRequest) -> Iterator[None]:
+    Server.in_bytes = request.param == "in bytes"
+    yield
+    Server.in_bytes = False
 
 
 def asked(loop: OneLoop, hostile: bytes, *, closes: bool = False, request: bytes = ASK) -> bytes:
@@ -95,6 +110,7 @@ def asked(loop: OneLoop, hostile: bytes, *, closes: bool = False, request: bytes
     return got
 
 
+@pytest.mark.usefixtures("in_bytes")
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused(name: str, loop: OneLoop) -> None:
     got = asked(loop, REFUSED[name])
@@ -102,6 +118,7 @@ def test_refused(name: str, loop: OneLoop) -> None:
     assert b"\r\nX:" not in got
 
 
+@pytest.mark.usefixtures("in_bytes")
 @pytest.mark.parametrize("name", CUT)
 def test_a_cut_response_looks_cut(name: str, loop: OneLoop) -> None:
     got = asked(loop, CUT[name], closes=True)
@@ -129,6 +146,7 @@ def test_what_stands_behind_a_response_is_for_nobody(name: str, loop: OneLoop) -
     assert Server.count == before + 1
 
 
+@pytest.mark.usefixtures("in_bytes")
 @pytest.mark.parametrize("hostile", [ok(b"Content-Length: 6", body=b"poison"), ok(b"Content-Length: 0") + POISON])
 def test_a_body_of_head(hostile: bytes, loop: OneLoop) -> None:
     got = asked(loop, hostile, request=ASK.replace(b"GET", b"HEAD"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 
 import pytest
@@ -42,3 +43,16 @@ def test_a_port_that_is_taken() -> None:
             listen("127.0.0.1", port)
         with listen("127.0.0.1", port, or_any=True) as second:
             assert second.getsockname()[1] not in {0, port}
+
+
+async def test_pieces_leave_when_they_are_written() -> None:
+    """Else the kernel holds each small one back until the one before was acknowledged."""
+    accepted: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+    with listen("127.0.0.1", 0) as listener:
+        server = await asyncio.start_server(lambda _, writer: accepted.put_nowait(writer), sock=listener)
+        _, client = await asyncio.open_connection(*listener.getsockname())
+        writer = await accepted.get()
+        assert writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        client.close()
+        writer.close()
+        server.close()
