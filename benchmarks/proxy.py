@@ -30,6 +30,8 @@ from benchmarks.proxy_load import Times, connect, late, middle, short_answers, s
 from benchmarks.report import console, print_machine
 
 _IDLE_STREAMS = 1000
+# It has an environment of its own, and no table of prices to fetch.
+_OF_LITELLM = {"LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True", "PYTHONPATH": ""}
 _NO_EXPORT = {"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}
 _NGINX = """
 worker_processes 1; pid {folder}/pid; error_log {folder}/error; daemon off; worker_rlimit_nofile 20000;
@@ -89,7 +91,11 @@ def main() -> None:
             if arguments.only and arguments.only not in candidate.name:
                 continue
             with _running(theirs, candidate.command, candidate.environ) as process:
-                _await_port(candidate.port)
+                try:
+                    _await_port(candidate.port)
+                except TimeoutError:
+                    out.print(f"{candidate.name} did not start")
+                    continue
                 results[candidate.name] = uvloop.run(_measure(candidate.port, arguments.seconds, process))
     out.print(_table(results))
 
@@ -125,11 +131,11 @@ def _candidates(folder: Path, upstream: int, litellm: str | None) -> Iterator[Ca
     yield ours("sends", environ=sends)
     port = _free_port()
     yield ours("sends, --tags", "--tags", "openai", environ=sends)
-    if litellm is not None:
+    if litellm:
         port = _free_port()
         (folder / "litellm.yaml").write_text(_LITELLM.format(upstream=upstream))
         command = [litellm, "--config", str(folder / "litellm.yaml"), "--host", "127.0.0.1", "--port", str(port)]
-        yield Candidate("LiteLLM", port, [*command, "--num_workers", "1"], {"LITELLM_LOG": "ERROR"})
+        yield Candidate("LiteLLM", port, [*command, "--num_workers", "1"], _OF_LITELLM)
 
 
 async def _measure(port: int, seconds: float, process: psutil.Process | None) -> Measured:
