@@ -278,10 +278,9 @@ def test_taken(name: str, place: Place) -> None:
     assert len(taken) == 1
 
 
-@pytest.mark.parametrize("data", [*BROKEN_BODIES.values(), *TAKEN.values()])
-def test_single_bytes_are_read_like_the_whole(data: bytes, place: Place) -> None:
-    if len(data) > 1000:
-        return
+@pytest.mark.parametrize("name", [name for name, data in (BROKEN_BODIES | TAKEN).items() if len(data) < 1000])
+def test_single_bytes_are_read_like_the_whole(name: str, place: Place) -> None:
+    data = (BROKEN_BODIES | TAKEN)[name]
     answers, taken = place.send(data)
     slow_answers, slow_taken = place.send(*(data[at : at + 1] for at in range(len(data))))
     assert [answer[9:12] for answer in slow_answers] == [answer[9:12] for answer in answers]
