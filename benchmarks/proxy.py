@@ -32,6 +32,7 @@ from benchmarks.report import console, print_machine
 _IDLE_STREAMS = 1000
 # It has an environment of its own, and no table of prices to fetch.
 _OF_LITELLM = {"LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True", "PYTHONPATH": ""}
+_OF_LITELLM["LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY"] = "true"  # no token, as for the others
 _NO_EXPORT = {"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}
 _NGINX = """
 worker_processes 1; pid {folder}/pid; error_log {folder}/error; daemon off; worker_rlimit_nofile 20000;
