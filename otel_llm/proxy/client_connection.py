@@ -40,6 +40,8 @@ class ClientConnection(asyncio.Protocol):
         self._fields: Fields = []
         self._in_head = True
         self._head_bytes = 0
+        # Whether the piece that is read has the end of a message.
+        self._message_ended = False
         # The head of a request that asks for another protocol, without that wish.
         self._without_upgrade: bytes | None = None
         self._is_deaf = False
@@ -66,8 +68,10 @@ class ClientConnection(asyncio.Protocol):
         if self._exchanges and self._exchanges[0].is_tunnel:
             self._exchanges[0].tunnel_data(data)
             return
+        self._message_ended = False
         self._parse(data)
-        if self._in_head and not self._is_deaf:
+        # Where a message ended, it is not known how much is of the next head: that is measured when it is whole.
+        if self._in_head and not self._message_ended and not self._is_deaf:
             self._head_bytes += len(data)
             if self._head_bytes > self._gateway.limits.header_bytes:
                 self._refuse(error_answer(431, "the head of the request is too long", "header_too_long"))
@@ -188,7 +192,7 @@ class ClientConnection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         incoming, self._incoming = self._incoming, None
-        self._in_head, self._head_bytes = True, 0
+        self._in_head, self._head_bytes, self._message_ended = True, 0, True
         if incoming is not None and not self._is_deaf:
             incoming.request_end(self._fields)
 

@@ -287,6 +287,21 @@ def test_single_bytes_are_read_like_the_whole(name: str, place: Place) -> None:
     assert [(one.line, one.body) for one in slow_taken] == [(one.line, one.body) for one in taken]
 
 
+@pytest.mark.parametrize("length", [100_000, 200_000, 1_000_000])
+@pytest.mark.parametrize("target", [b"/v1/files", b"/v1/chat/completions"])
+def test_a_long_body_has_one_answer(length: int, target: bytes, place: Place) -> None:
+    """A body does not count as the head of the next request, however large the pieces are in which it comes."""
+    body = b"x" * length
+    for request in (
+        post(b"Content-Length: %d" % length, body=body, target=target),
+        post(b"Transfer-Encoding: chunked", body=b"%x\r\n%b\r\n0\r\n\r\n" % (length, body), target=target),
+        post(b"Upgrade: h2c", b"Connection: Upgrade", b"Content-Length: %d" % length, body=body, target=target),
+    ):
+        answers, taken = place.send(request + get(b"/v1/last"))
+        assert [answer[9:12] for answer in answers] == [b"200", b"200"]
+        assert [one.path for one in taken] == [target, b"/v1/last"]
+
+
 def test_one_after_the_other(place: Place) -> None:
     """What stands behind a request that is whole is the next one, up to one that is refused."""
     whole = [TAKEN["request in a body"], TAKEN["extension"], get(b"/v1/last")]
