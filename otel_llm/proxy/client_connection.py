@@ -17,7 +17,7 @@ from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrad
 
 from otel_llm.proxy.answers import Answer, error_answer
 from otel_llm.proxy.exchange import Exchange, Request
-from otel_llm.proxy.headers import Fields, head, tokens_of, value_of, values_of
+from otel_llm.proxy.headers import Fields, head, size_of, tokens_of, value_of, values_of
 from otel_llm.proxy.targets import RefusedTarget, checked_target
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("otel_llm.proxy")
 _SECONDS_TO_READ = 1.0  # after an answer to a client that may still be sending
 _MOST_FIELDS = 256
+_MOST_FRAMING = 8  # bytes around a byte of a body in chunks; chunks of a single byte have five
 _MOST_WAITING = 2  # requests that a client sent before it had the response
 
 
@@ -40,8 +41,11 @@ class ClientConnection(asyncio.Protocol):
         self._fields: Fields = []
         self._in_head = True
         self._head_bytes = 0
-        # Whether the piece that is read has the end of a message.
+        # Of the piece that is read: whether a message ends in it, and how much of it is of a body.
         self._message_ended = False
+        self._body_bytes = 0
+        # What frames the body that comes, beyond what its size explains.
+        self._excess = 0
         # The head of a request that asks for another protocol, without that wish.
         self._without_upgrade: bytes | None = None
         self._is_deaf = False
@@ -68,8 +72,14 @@ class ClientConnection(asyncio.Protocol):
         if self._exchanges and self._exchanges[0].is_tunnel:
             self._exchanges[0].tunnel_data(data)
             return
-        self._message_ended = False
+        is_in_body = self._incoming is not None
+        self._message_ended, self._body_bytes = False, 0
         self._parse(data)
+        if is_in_body and not self._message_ended and not self._is_deaf:
+            # Sizes of chunks with their extensions, and trailers.
+            self._excess = max(0, self._excess + len(data) - self._body_bytes * (1 + _MOST_FRAMING))
+            if self._excess > self._gateway.limits.header_bytes:
+                self._break_off(431, "the framing of the request's body is too long", "header_too_long")
         # Where a message ended, it is not known how much is of the next head: that is measured when it is whole.
         if self._in_head and not self._message_ended and not self._is_deaf:
             self._head_bytes += len(data)
@@ -86,7 +96,7 @@ class ClientConnection(asyncio.Protocol):
             self.reset()
         except HttpParserError as error:
             if not self._is_deaf:
-                self._broken(f"the request is no HTTP/1.1: {error}")
+                self._break_off(400, f"the request is no HTTP/1.1: {error}", "invalid_request")
 
     def eof_received(self) -> bool:
         return False
@@ -119,15 +129,14 @@ class ClientConnection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         self._fields.append((name, value))
         if len(self._fields) > _MOST_FIELDS and not self._is_deaf:
-            self._refuse(error_answer(431, "the request has too many header fields", "header_too_long"))
+            self._break_off(431, "the request has too many header fields", "header_too_long")
 
     def on_headers_complete(self) -> None:
         if self._is_deaf:
             return
         self._in_head, self._head_at = False, None
         fields, self._fields = self._fields, []
-        size = len(self._url) + sum(len(name) + len(value) + 4 for name, value in fields)
-        if size > self._gateway.limits.header_bytes:
+        if len(self._url) + size_of(fields) > self._gateway.limits.header_bytes:
             self._refuse(error_answer(431, "the head of the request is too long", "header_too_long"))
             return
         request = self._request(fields)
@@ -136,6 +145,7 @@ class ClientConnection(asyncio.Protocol):
             return
         if request is None:
             return
+        self._excess = 0
         self._incoming = exchange = Exchange(self._gateway, self, request)
         self._exchanges.append(exchange)
         if len(self._exchanges) == 1:
@@ -187,10 +197,13 @@ class ClientConnection(asyncio.Protocol):
         )
 
     def on_body(self, data: bytes) -> None:
+        self._body_bytes += len(data)
         if self._incoming is not None and not self._is_deaf:
             self._incoming.request_body(data)
 
     def on_message_complete(self) -> None:
+        if self._incoming is not None and size_of(self._fields) > self._gateway.limits.header_bytes:
+            self._break_off(431, "the trailers of the request are too long", "header_too_long")
         incoming, self._incoming = self._incoming, None
         self._in_head, self._head_bytes, self._message_ended = True, 0, True
         if incoming is not None and not self._is_deaf:
@@ -208,7 +221,7 @@ class ClientConnection(asyncio.Protocol):
             self._parser = HttpRequestParser(self)
         else:
             # The client must wait for the answer before it speaks the other protocol.
-            self._broken("bytes came before the protocol was switched")
+            self._break_off(400, "bytes came before the protocol was switched", "invalid_request")
 
     # -- from the exchange --
 
@@ -285,16 +298,21 @@ class ClientConnection(asyncio.Protocol):
 
     # -- the ends --
 
-    def _broken(self, message: str) -> None:
+    def _break_off(self, status: int, message: str, error_type: str) -> None:
+        """What comes cannot be read, be it a head or a body."""
         incoming = self._incoming
-        if incoming is not None and self._exchanges and self._exchanges[0] is incoming:
-            incoming.client_broke(message)
+        if incoming is not None and self._exchanges[0] is incoming:
+            incoming.client_broke(status, message, error_type)
         else:
-            self._refuse(error_answer(400, message, "invalid_request"))
+            self._refuse(error_answer(status, message, error_type))
 
     def _refuse(self, answer: Answer) -> None:
         """Answer, and read no further request. Behind a response that is under way there is no place for an answer."""
         self._is_deaf = True
+        if self._incoming is not None:
+            # It waits for its turn, which this answer takes.
+            self._exchanges.remove(self._incoming)
+            self._incoming = None
         if self._exchanges:
             self._refusal = answer
             return

@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from otel_llm.proxy.answers import Answer, error_answer
-from otel_llm.proxy.headers import Fields, end_to_end, head, set_field, tokens_of, value_of
+from otel_llm.proxy.headers import Fields, end_to_end, head, set_field, tokens_of, trailers, value_of
 from otel_llm.proxy.upstream_connection import UpstreamConnection, UpstreamError, UpstreamTimeout
 
 if TYPE_CHECKING:
@@ -127,8 +127,8 @@ class Exchange:
         elif self._held_bytes > _MOST_HELD:
             self._client.pause()
 
-    def request_end(self, trailers: Fields) -> None:
-        self._trailers = end_to_end(trailers)
+    def request_end(self, behind: Fields) -> None:
+        self._trailers = behind
         self._request_ended = True
         self._ready_at = perf_counter()
         if self._collects:
@@ -143,9 +143,9 @@ class Exchange:
         if not self._is_preparing:
             self._finish_following("closed")
 
-    def client_broke(self, message: str) -> None:
-        """The client sent what is no HTTP in the middle of its body."""
-        self._refuse(400, message, "invalid_request")
+    def client_broke(self, status: int, message: str, error_type: str) -> None:
+        """The client's body cannot be read to its end."""
+        self._refuse(status, message, error_type)
 
     def client_paused(self) -> None:
         if self._upstream is not None:
@@ -282,7 +282,8 @@ class Exchange:
 
     def _send_end(self) -> None:
         if self._upstream is not None and self.request.is_chunked:
-            self._upstream.write(head(b"0", self._trailers))
+            without = () if self._pool is None else self._gateway.stripped_fields(self._pool.upstream)
+            self._upstream.write(head(b"0", trailers(self._trailers, without)))
 
     # -- from the server's connection --
 
@@ -352,24 +353,24 @@ class Exchange:
         else:
             self._out.append(data)
 
-    def response_end(self, trailers: Fields) -> None:
+    def response_end(self, behind: Fields) -> None:
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
             upstream.release(reusable=self._request_ended)
         following = self._following
         if following is None:
-            self._finish_response(b"", trailers)
+            self._finish_response(b"", behind)
         elif following.held_bytes > INLINE_BYTES:
-            self._gateway.worker.run(following.response_end, lambda rest: self._finish_elsewhere(rest, trailers))
+            self._gateway.worker.run(following.response_end, lambda rest: self._finish_elsewhere(rest, behind))
         else:
-            self._finish_response(following.response_end(), trailers)
+            self._finish_response(following.response_end(), behind)
 
-    def _finish_elsewhere(self, rest: bytes, trailers: Fields) -> None:
+    def _finish_elsewhere(self, rest: bytes, behind: Fields) -> None:
         if not self._is_over:
-            self._finish_response(rest, trailers)
+            self._finish_response(rest, behind)
             self.flush()
 
-    def _finish_response(self, rest: bytes, trailers: Fields) -> None:
+    def _finish_response(self, rest: bytes, behind: Fields) -> None:
         if rest:
             self._hand_on(rest)
         if self._late_head is not None:
@@ -379,7 +380,7 @@ class Exchange:
             self._write_head(status, reason, fields)
             self._out.append(body)
         if self._chunks_response:
-            self._out.append(head(b"0", end_to_end(trailers)))
+            self._out.append(head(b"0", trailers(behind)))
         self._response_ended = True
 
     def switched(self, fields: Fields, reason: bytes) -> None:

@@ -89,7 +89,9 @@ class Gateway:
 
     def stripped_fields(self, upstream: Upstream) -> Collection[bytes]:
         """Names of fields that are for the proxy, or that it sets itself."""
-        return {TOKEN_FIELD} if upstream.credentials is None else {TOKEN_FIELD, *CREDENTIALS}
+        if upstream.credentials is None:
+            return {TOKEN_FIELD}
+        return {TOKEN_FIELD, upstream.credentials[0].lower(), *CREDENTIALS}
 
     # -- for clients' connections --
 

@@ -23,6 +23,16 @@ _HOP_BY_HOP = frozenset(
     }
 )
 
+# What says how a message is framed, routed, authorized and read is of its head: RFC 9110, 6.5.1.
+_NEVER_BEHIND = frozenset(
+    {
+        *(b"api-key", b"authorization", b"cookie", b"set-cookie", b"www-authenticate", b"x-api-key", b"x-goog-api-key"),
+        *(b"content-encoding", b"content-length", b"content-range", b"content-type", b"trailer"),
+        *(b"cache-control", b"expect", b"forwarded", b"host", b"location", b"max-forwards", b"origin", b"range"),
+        *(b"if-match", b"if-modified-since", b"if-none-match", b"if-range", b"if-unmodified-since", b"vary"),
+    }
+)
+
 
 def values_of(fields: Fields, name: bytes) -> list[bytes]:
     """The values of all fields of this name, which is in lower case."""
@@ -54,6 +64,16 @@ def end_to_end(fields: Fields, without: Collection[bytes] = ()) -> Fields:
     """The fields that are handed on. `without`: names, in lower case, that are not, either."""
     dropped = {*_HOP_BY_HOP, *tokens_of(fields, b"connection"), *without}
     return [field for field in fields if field[0].lower() not in dropped]
+
+
+def trailers(fields: Fields, without: Collection[bytes] = ()) -> Fields:
+    """The fields behind a body that are handed on: none that belongs in a head."""
+    return end_to_end(fields, {*_NEVER_BEHIND, *without})
+
+
+def size_of(fields: Fields) -> int:
+    """Their bytes on the wire."""
+    return sum(len(name) + len(value) + 4 for name, value in fields)
 
 
 def set_field(fields: Fields, name: bytes, value: bytes) -> None:

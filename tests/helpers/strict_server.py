@@ -13,7 +13,12 @@ from urllib.parse import unquote_to_bytes
 
 _LINE = re.compile(rb"[A-Z][A-Z-]* (/[\x21\x22\x24-\x5b\x5d-\x7e]*) HTTP/1\.1")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ?([\x20-\x7e\x80-\xff\t]*)")
-_OF_THE_HEAD = frozenset({b"authorization", b"content-length", b"host", b"te", b"trailer", b"transfer-encoding"})
+_OF_THE_HEAD = frozenset(
+    {
+        *(b"authorization", b"content-encoding", b"content-length", b"host", b"te", b"trailer", b"transfer-encoding"),
+        b"x-otel-llm-token",
+    }
+)
 
 
 class Refused(Exception):

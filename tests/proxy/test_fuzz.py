@@ -152,6 +152,15 @@ BROKEN_BODIES = {
     "folded trailer": chunked(b"5\r\nhello\r\n0\r\nX: a\r\n b\r\n\r\n"),
     "trailer without a colon": chunked(b"5\r\nhello\r\n0\r\nX\r\n\r\n"),
     "null in a trailer": chunked(b"5\r\nhello\r\n0\r\nX: \0\r\n\r\n"),
+    "long trailer": chunked(b"0\r\nX: " + b"a" * 200_000 + b"\r\n\r\n"),
+    "long trailer that does not end": chunked(b"0\r\nX: " + b"a" * 1_000_000),
+    "long trailer behind a long body": chunked(
+        b"186a0\r\n" + b"x" * 100_000 + b"\r\n0\r\nX: " + b"a" * 1_000_000 + b"\r\n\r\n"
+    ),
+    "many trailers": chunked(b"0\r\n" + b"X: y\r\n" * 1000 + b"\r\n"),
+    "long extension": chunked(b"5;" + b"a" * 1_000_000 + b"\r\nhello\r\n0\r\n\r\n"),
+    "long extensions": chunked((b"5;" + b"a" * 60_000 + b"\r\nhello\r\n") * 20 + b"0\r\n\r\n"),
+    "long extension at the end": chunked(b"5\r\nhello\r\n0;" + b"a" * 1_000_000 + b"\r\n\r\n"),
     "nothing behind the size": chunked(b"5"),
     "no end": chunked(b"5\r\nhello\r\n"),
     "not whole": post(b"Content-Length: 50", body=b"hello"),
@@ -177,7 +186,12 @@ TAKEN = {
     "quoted extension": chunked(b'5;a="b;c"\r\nhello\r\n0\r\n\r\n'),
     "leading zeros": chunked(b"0005\r\nhello\r\n000\r\n\r\n"),
     "trailer": chunked(b"5\r\nhello\r\n0\r\nX: y\r\n\r\n"),
-    "long extension": chunked(b"5;" + b"a" * 50_000 + b"\r\nhello\r\n0\r\n\r\n"),
+    "host in a trailer": chunked(b"5\r\nhello\r\n0\r\nHost: other.example\r\n\r\n"),
+    "key in a trailer": chunked(b"5\r\nhello\r\n0\r\nAuthorization: Bearer x\r\n\r\n"),
+    "token in a trailer": chunked(b"5\r\nhello\r\n0\r\nX-Otel-Llm-Token: x\r\n\r\n"),
+    "content coding in a trailer": chunked(b"5\r\nhello\r\n0\r\nContent-Encoding: gzip\r\n\r\n"),
+    "chunks of a byte": chunked(b"1\r\nx\r\n" * 20_000 + b"0\r\n\r\n"),
+    "rather long extension": chunked(b"5;" + b"a" * 50_000 + b"\r\nhello\r\n0\r\n\r\n"),
     "another expectation": post(b"Content-Length: 5", b"Expect: other", body=b"hello"),
     "request in a body": post(b"Content-Length: %d" % len(SMUGGLED), body=SMUGGLED),
     "request in a chunk": chunked(b"%x\r\n" % len(SMUGGLED) + SMUGGLED + b"\r\n0\r\n\r\n"),
@@ -269,6 +283,8 @@ def test_broken_bodies(name: str, target: bytes, place: Place) -> None:
     assert taken == []
     assert all(b" 4" in answer[:12] for answer in answers)
     assert len(answers) <= 1
+    if len(BROKEN_BODIES[name]) > 5_000:
+        assert answers[0].startswith(b"HTTP/1.1 431 ")
 
 
 @pytest.mark.parametrize("name", TAKEN)
@@ -308,6 +324,14 @@ def test_one_after_the_other(place: Place) -> None:
     answers, taken = place.send(b"".join(whole) + REFUSED["both lengths"] + SMUGGLED)
     assert [answer[9:12] for answer in answers] == [b"200", b"200", b"200", b"400"]
     assert [one.path for one in taken] == [b"/v1/files", b"/v1/files", b"/v1/last"]
+
+
+@pytest.mark.parametrize("name", ["many trailers", "long trailer", "no number"])
+def test_a_broken_body_behind_another_request(name: str, place: Place) -> None:
+    """Its answer comes in its turn, and does not wait until it took too long."""
+    answers, taken = place.send(get(b"/v1/first") + BROKEN_BODIES[name] + SMUGGLED)
+    assert [answer[9:12] for answer in answers] == [b"200", b"400" if name == "no number" else b"431"]
+    assert [one.path for one in taken] == [b"/v1/first"]
 
 
 LINES = st.sampled_from([b"\r\n"] * 12 + [b"\n", b"\r", b"\r\n ", b"\r\r\n", b"\n\r\n"])
