@@ -431,6 +431,10 @@ class Exchange:
                 self._connecting = asyncio.ensure_future(self._connect(cast("Pool", self._pool)))
                 return
         self._give_up_upstream()
+        is_cut = self._response_began and self._late_head is None
+        if is_cut and self._out:
+            out, self._out = self._out, []
+            self._client.writelines(out)
         self._gateway.metrics.failed(type(error).__name__)
         if self._following is not None:
             self._following.fail(error)
@@ -438,7 +442,7 @@ class Exchange:
             self._following = None
         else:
             api = None
-        if self._response_began and self._late_head is None:
+        if is_cut:
             if self._is_tunnel or not self._ends_by_close:
                 # What came is sent, and the framing tells that more was to come.
                 self._client.end_after_writing()

@@ -154,19 +154,20 @@ class UpstreamConnection(asyncio.Protocol):
             _log.error("a response could not be handled", exc_info=error.__context__ or error)
             self._fail(UpstreamMisbehaved("the response could not be handled"))
         except HttpParserError as error:
+            self._has_more = True
             if self._receiver is not None:
                 self._fail(UpstreamMisbehaved(f"the server sent what is no HTTP: {error}"))
         except BaseException:
             self.abort()
             raise
         else:
-            if self._receiver is None and self._has_more:
-                # Bytes behind the response would be taken for the next one.
-                self.abort()
             if self._in_head and self._receiver is not None:
                 self._head_bytes += len(data)
                 if self._head_bytes > self._pool.most_head_bytes:
                     self._fail(UpstreamMisbehaved("the head of the response is too long"))
+        if self._receiver is None and self._has_more:
+            # Bytes behind the response would be taken for the next one.
+            self.abort()
         receiver.flush()
 
     def eof_received(self) -> bool:
@@ -211,6 +212,10 @@ class UpstreamConnection(asyncio.Protocol):
         self._in_head, self._head_bytes = False, 0
         if receiver is None:
             return
+        version = self._parser.get_http_version()
+        if version not in {"1.0", "1.1"}:
+            self._fail(UpstreamMisbehaved(f"the server speaks HTTP/{version}"))
+            return
         status = self._status = self._parser.get_status_code()
         if status == 101:
             self._is_tunnel = True
@@ -230,10 +235,12 @@ class UpstreamConnection(asyncio.Protocol):
             and value_of(self._fields, b"content-length") is None
             and value_of(self._fields, b"transfer-encoding") is None
         )
+        if has_no_body and (codings or value_of(self._fields, b"content-length") not in {None, b"0"}):
+            # A server that sends the body all the same would send it to the next request.
+            self._keeps_alive = False
         receiver.response_head(status, self._reason, self._fields)
         if receiver.is_head and self._receiver is receiver:
             # The parser does not know that no body follows, so it is not asked again.
-            self._keeps_alive = b"close" not in (value_of(self._fields, b"connection") or b"").lower()
             receiver.response_end([])
 
     def on_body(self, data: bytes) -> None:

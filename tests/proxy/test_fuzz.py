@@ -303,8 +303,14 @@ def test_single_bytes_are_read_like_the_whole(name: str, place: Place) -> None:
     assert [(one.line, one.body) for one in slow_taken] == [(one.line, one.body) for one in taken]
 
 
-@pytest.mark.parametrize("length", [100_000, 200_000, 1_000_000])
-@pytest.mark.parametrize("target", [b"/v1/files", b"/v1/chat/completions"])
+# Longer ones that are observed are read in another thread, which the turns of the loop do not wait for.
+@pytest.mark.parametrize(
+    ("length", "target"),
+    [
+        *((length, b"/v1/files") for length in (100_000, 200_000, 1_000_000)),
+        *((length, b"/v1/chat/completions") for length in (100_000, 200_000)),
+    ],
+)
 def test_a_long_body_has_one_answer(length: int, target: bytes, place: Place) -> None:
     """A body does not count as the head of the next request, however large the pieces are in which it comes."""
     body = b"x" * length
