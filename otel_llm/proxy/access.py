@@ -27,6 +27,9 @@ def refusal(fields: Fields, token: str | None, *, replaces_credentials: bool, ap
             return None
         sent_in = "x-otel-llm-token" + (" or as API key" if replaces_credentials else "")
         return error_answer(401, f"a token is needed, in the header {sent_in}", "unauthorized", api)
+    if value_of(fields, b"sec-fetch-site") == b"cross-site":
+        # A page's GET without an Origin.
+        return error_answer(403, "without a token, no pages of other sites are served", "forbidden", api)
     origin = value_of(fields, b"origin")
     try:
         host = urlsplit("//" + (value_of(fields, b"host") or b"localhost").decode("latin-1"))

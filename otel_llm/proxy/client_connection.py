@@ -41,6 +41,8 @@ class ClientConnection(asyncio.Protocol):
         self._fields: Fields = []
         self._in_head = True
         self._head_bytes = 0
+        # The pieces in which the head comes.
+        self._head_pieces: list[bytes] = []
         # Of the piece that is read: whether a message ends in it, and how much of it is of a body.
         self._message_ended = False
         self._body_bytes = 0
@@ -73,6 +75,7 @@ class ClientConnection(asyncio.Protocol):
             self._exchanges[0].tunnel_data(data)
             return
         is_in_body = self._incoming is not None
+        self._head_pieces.append(data)
         self._message_ended, self._body_bytes = False, 0
         self._parse(data)
         if is_in_body and not self._message_ended and not self._is_deaf:
@@ -81,6 +84,10 @@ class ClientConnection(asyncio.Protocol):
             if self._excess > self._gateway.limits.header_bytes:
                 self._break_off(431, "the framing of the request's body is too long", "header_too_long")
         # Where a message ended, it is not known how much is of the next head: that is measured when it is whole.
+        if not self._in_head:
+            self._head_pieces = []
+        elif self._message_ended:
+            self._head_pieces = [data]
         if self._in_head and not self._message_ended and not self._is_deaf:
             self._head_bytes += len(data)
             if self._head_bytes > self._gateway.limits.header_bytes:
@@ -160,6 +167,9 @@ class ClientConnection(asyncio.Protocol):
         version = parser.get_http_version()
         if version not in {"1.0", "1.1"}:
             return error_answer(505, "only HTTP/1.0 and HTTP/1.1 are spoken here", "unsupported_version")
+        # The parser reads the protocols of streams and of cameras, too, and does not tell.
+        if b"%b %b HTTP/%b" % (method, self._url, version.encode()) not in b"".join(self._head_pieces):
+            return error_answer(400, "the request is of another protocol than HTTP", "invalid_request")
         if method == b"CONNECT":
             return error_answer(405, "this is no proxy for other servers", "unsupported_method")
         codings = list(tokens_of(fields, b"transfer-encoding"))
@@ -182,7 +192,7 @@ class ClientConnection(asyncio.Protocol):
                 # Clients that would rather speak HTTP/2 ask so, with any request. It is not taken up, and the parser,
                 # which would not read a body, gets the head again without the wish.
                 kept = [one for one in fields if one[0].lower() not in {b"upgrade", b"http2-settings"}]
-                self._without_upgrade = head(b"%b %b HTTP/1.1" % (method, self._url), kept)
+                self._without_upgrade = head(b"%b %b HTTP/%b" % (method, self._url, version.encode()), kept)
                 return None
         return Request(
             method,

@@ -14,7 +14,7 @@ class Limits:
     body_bytes: int = 256 * MEGABYTE
     """Of a request. Longer ones are refused with 413."""
     header_bytes: int = 64 * 1024
-    """Of the head of a request or a response, and of its trailers."""
+    """Of the head of a request or a response, of a request's trailers, and of the framing of its body."""
     observed_bytes: int = 16 * MEGABYTE
     """Of a request. Longer ones are forwarded and not observed."""
     connections: int = 10_000

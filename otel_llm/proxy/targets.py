@@ -11,6 +11,8 @@ from urllib.parse import unquote_to_bytes
 
 _SEPARATOR = re.compile(rb"[/\\]")
 _NOT_ALLOWED = re.compile(rb"[\x00-\x20\x7f-\xff#\\]")
+# No name has these, not even encoded: control characters, and bytes that some decoders read as a dot or a slash.
+_NOT_EVEN_ENCODED = re.compile(rb"[\x00-\x1f\x7f\xc0\xc1]")
 _DOTS = frozenset({b".", b".."})
 
 
@@ -25,8 +27,11 @@ def checked_target(target: bytes) -> tuple[bytes, bytes]:
     if _NOT_ALLOWED.search(target) is not None:
         raise RefusedTarget("the request target has a character that no URL has")
     path, mark, query = target.partition(b"?")
-    # Some servers cut a segment at a semicolon before they look for dots.
-    segments = (segment.partition(b";")[0] for segment in _SEPARATOR.split(unquote_to_bytes(path)))
+    decoded = unquote_to_bytes(path)
+    if _NOT_EVEN_ENCODED.search(decoded) is not None:
+        raise RefusedTarget("the request target has an encoded character that no path has")
+    # Some servers cut a segment at a semicolon, or spaces off it, before they look for dots.
+    segments = (segment.partition(b";")[0].strip(b" ") for segment in _SEPARATOR.split(decoded))
     if not _DOTS.isdisjoint(segments):
         raise RefusedTarget("the request target has a segment of dots")
     return path, mark + query

@@ -9,6 +9,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -77,4 +78,14 @@ def _work(
     reload: Callable[[], Configuration],
     tell: Callable[[str], None],
 ) -> None:
+    # A signal for the group, as Ctrl-C in a terminal, would come twice, and the second one ends streams at once.
+    os.setpgid(0, 0)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     raise SystemExit(run_process(configuration, [listener], reload, tell))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -49,12 +49,13 @@ class Command:
 
 
 @contextmanager
-def running(*arguments: str, environ: dict[str, str] | None = None) -> Iterator[Command]:
+def running(*arguments: str, environ: dict[str, str] | None = None, in_new_group: bool = False) -> Iterator[Command]:
     process = subprocess.Popen(
         [*OTEL_LLM, "proxy", "--listen", "127.0.0.1:0", *arguments],
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | ENVIRON | (environ or {}),
+        start_new_session=in_new_group,
     )
     assert process.stderr is not None
     too_late = threading.Timer(90, process.kill)
@@ -148,10 +149,17 @@ def test_what_does_not_finish_is_ended(server: RawServer) -> None:
         assert client.is_closed()
 
 
-def test_workers_share_the_port(server: RawServer, tmp_path: Path) -> None:
-    pids = tmp_path / "pids"
-    pids.mkdir()
-    with running("--upstream", server.url, "--workers", "2") as command:
+def test_workers_share_the_port(server: RawServer) -> None:
+    """One that dies is started again. An interrupt in a terminal goes to all of their group: streams finish even so."""
+    go_on = threading.Event()
+
+    def script(connection: RawConnection) -> None:
+        connection.request()
+        connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\na\n\r\n")
+        assert go_on.wait(20)
+        connection.send(b"2\r\nb\n\r\n0\r\n\r\n")
+
+    with running("--upstream", server.url, "--workers", "2", in_new_group=True) as command:
         until_ready(command.url)
         for _ in range(20):
             assert httpx.get(f"{command.url}/x").text == "ok"
@@ -160,9 +168,26 @@ def test_workers_share_the_port(server: RawServer, tmp_path: Path) -> None:
         assert len(workers) == 2
         os.kill(workers[0], signal.SIGKILL)
         command.says("is started again")
-        command.process.send_signal(signal.SIGTERM)
-        assert command.process.wait(30) == 0
+        server.script = script
+        with connected(command.port) as streaming:
+            streaming.send(b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            streaming.read_until(b"a\n\r\n")
+            os.killpg(command.process.pid, signal.SIGINT)
+            # Nothing tells that it was handed on; were it to end the stream, it would within this time.
+            time.sleep(0.3)
+            go_on.set()
+            assert streaming.read_until(b"0\r\n\r\n") == b"2\r\nb\n\r\n0\r\n\r\n"
+            assert streaming.is_closed()
+        assert command.process.wait(30) == 130
         assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+
+
+def test_workers_end_with_their_parent(server: RawServer) -> None:
+    with running("--upstream", server.url, "--workers", "2", in_new_group=True) as command:
+        until_ready(command.url)
+        with connected(command.port) as idle:
+            command.process.kill()
+            assert idle.is_closed()
 
 
 def test_tls(server: RawServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,6 +70,17 @@ REFUSED = {
     "dots behind slashes": get(b"/v1//..//admin"),
     "dots with an encoded parameter": get(b"/named/..%3bx/admin"),
     "dots with a parameter": get(b"/named/..;x=1/admin"),
+    "dots before an encoded null": get(b"/v1/%2e%2e%00/admin"),
+    "dots before an encoded space": get(b"/v1/..%20/admin"),
+    "dots behind an encoded space": get(b"/v1/%20../admin"),
+    "dots between an encoded space and a parameter": get(b"/v1/..%20;x/admin"),
+    "overlong dots": get(b"/v1/%c0%ae%c0%ae/admin"),
+    "overlong slash": get(b"/v1/..%c0%afadmin"),
+    "overlong dots in capitals": get(b"/v1/%C0%AE%C0%AE/admin"),
+    "encoded null": get(b"/v1/models%00.json"),
+    "encoded line": get(b"/v1/models%0d%0aX:%20y"),
+    "encoded tab": get(b"/v1/models%09"),
+    "encoded delete": get(b"/v1/models%7f"),
     "fragment": get(b"/v1/models#@other.example/"),
     "tab in the target": get(b"/v1/\tmodels"),
     "space in the target": get(b"/v1/ models"),
@@ -94,6 +105,12 @@ REFUSED = {
     "HTTP/2": get(b"/v1/models", version=b"2.0"),
     "HTTP/1.2": get(b"/v1/models", version=b"1.2"),
     "HTTP/11": get(b"/v1/models", version=b"11"),
+    "ICE": b"SOURCE /v1/models ICE/1.0\r\nHost: localhost\r\n\r\n",
+    "RTSP": b"DESCRIBE /v1/models RTSP/1.0\r\nHost: localhost\r\n\r\n",
+    "GET of RTSP": b"GET /v1/models RTSP/1.0\r\nHost: localhost\r\n\r\n",
+    "POST of RTSP/1.1": b"POST /v1/models RTSP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n",
+    "RTSP that names HTTP": b"OPTIONS /v1/models RTSP/1.0\r\nHost: localhost\r\nX: HTTP/1.0\r\n\r\n",
+    "page of another site": get(b"/v1/models", b"Sec-Fetch-Site: cross-site", b"Sec-Fetch-Mode: no-cors"),
     "preface of HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     "lower case": b"get /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n",
@@ -175,7 +192,11 @@ TAKEN = {
     "dots in a query": get(b"/v1/models?next=../../admin"),
     "at sign in a query": get(b"/v1/models?@other.example"),
     "three dots": get(b"/v1/.../models"),
-    "encoded line": get(b"/v1/models%0d%0aX:%20y"),
+    "encoded space": get(b"/v1/my%20model"),
+    "encoded space at the end": get(b"/v1/x.%20"),
+    "page of this site": get(b"/v1/models", b"Sec-Fetch-Site: same-site", b"Origin: http://localhost:3000"),
+    "no page's": get(b"/v1/models", b"Sec-Fetch-Site: none"),
+    "letters beyond ASCII": get(b"/v1/mod%C3%A8les%e4%b8%ad"),
     "percent signs": get(b"/v1/%2/%zz/%"),
     "encoded percent": get(b"/v1/%252e%252e/models"),
     "a URL as another's host": get(b"/v1/models", b"X-Forwarded-Host: other.example", b"Forwarded: host=other.example"),
@@ -291,6 +312,24 @@ def test_broken_bodies(name: str, target: bytes, place: Place) -> None:
 def test_taken(name: str, place: Place) -> None:
     (answer,), taken = place.send(TAKEN[name])
     assert answer.startswith(b"HTTP/1.1 200 ")
+    assert len(taken) == 1
+
+
+@pytest.mark.parametrize("name", [name for name in REFUSED if "RTSP" in name])
+def test_other_protocols_behind_a_request_and_in_single_bytes(name: str, place: Place) -> None:
+    for data in (TAKEN["extension"] + REFUSED[name], REFUSED[name] + SMUGGLED):
+        for pieces in ([data], [data[at : at + 1] for at in range(len(data))]):
+            answers, taken = place.send(*pieces)
+            assert [answer[9:12] for answer in answers][-1] == b"400"
+            assert len(taken) == len(answers) - 1
+
+
+def test_a_wish_of_an_older_protocol(place: Place) -> None:
+    """HTTP/1.0 stays what it is, also if it asks for another protocol: such a client knows no chunks."""
+    wish = b"GET /v1/models HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"
+    (answer,), taken = place.send(wish)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"\r\nConnection: close\r\n" in answer
     assert len(taken) == 1
 
 
