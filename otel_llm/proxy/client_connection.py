@@ -18,6 +18,7 @@ from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrad
 from otel_llm.proxy.answers import Answer, error_answer
 from otel_llm.proxy.exchange import Exchange, Request
 from otel_llm.proxy.headers import Fields, head, size_of, tokens_of, value_of, values_of
+from otel_llm.proxy.limits import MOST_FRAMING
 from otel_llm.proxy.targets import RefusedTarget, checked_target
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("otel_llm.proxy")
 _SECONDS_TO_READ = 1.0  # after an answer to a client that may still be sending
 _MOST_FIELDS = 256
-_MOST_FRAMING = 8  # bytes around a byte of a body in chunks; chunks of a single byte have five
 _MOST_WAITING = 2  # requests that a client sent before it had the response
 
 
@@ -80,7 +80,7 @@ class ClientConnection(asyncio.Protocol):
         self._parse(data)
         if is_in_body and not self._message_ended and not self._is_deaf:
             # Sizes of chunks with their extensions, and trailers.
-            self._excess = max(0, self._excess + len(data) - self._body_bytes * (1 + _MOST_FRAMING))
+            self._excess = max(0, self._excess + len(data) - self._body_bytes * (1 + MOST_FRAMING))
             if self._excess > self._gateway.limits.header_bytes:
                 self._break_off(431, "the framing of the request's body is too long", "header_too_long")
         # Where a message ended, it is not known how much is of the next head: that is measured when it is whole.

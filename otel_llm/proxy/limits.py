@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MEGABYTE = 1_048_576
+# Bytes of sizes, extensions and line ends around a byte of a body in chunks. Chunks of a single byte have five.
+MOST_FRAMING = 8
 
 
 @dataclass(frozen=True)
@@ -14,7 +16,7 @@ class Limits:
     body_bytes: int = 256 * MEGABYTE
     """Of a request. Longer ones are refused with 413."""
     header_bytes: int = 64 * 1024
-    """Of the head of a request or a response, of a request's trailers, and of the framing of its body."""
+    """Of the head of a request or a response, of its trailers, and of the framing of its body."""
     observed_bytes: int = 16 * MEGABYTE
     """Of a request. Longer ones are forwarded and not observed."""
     connections: int = 10_000

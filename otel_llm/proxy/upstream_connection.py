@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from otel_llm.proxy.headers import Fields, tokens_of, value_of
+from otel_llm.proxy.limits import MOST_FRAMING
 
 if TYPE_CHECKING:
     from otel_llm.proxy.upstreams import Upstream
@@ -74,6 +75,9 @@ class UpstreamConnection(asyncio.Protocol):
         self._fields: Fields = []
         self._trailers: Fields = []
         self._head_bytes = 0
+        # Of the piece that is read, and what frames the body beyond what its size explains.
+        self._body_bytes = 0
+        self._excess = 0
         self._in_head = True
         self._ends_at_close = False
         self._is_tunnel = False
@@ -92,7 +96,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._receiver = receiver
         self._parser = HttpResponseParser(self)
         self._is_tunnel = self.has_answered = self._ends_at_close = self._has_more = False
-        self._head_bytes, self._in_head = 0, True
+        self._head_bytes, self._excess, self._in_head = 0, 0, True
 
     def write(self, data: bytes) -> None:
         if self._transport is not None:
@@ -144,6 +148,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self._is_tunnel:
             receiver.tunnelled(data)
             return
+        is_in_body, self._body_bytes = not self._in_head, 0
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
@@ -165,6 +170,10 @@ class UpstreamConnection(asyncio.Protocol):
                 self._head_bytes += len(data)
                 if self._head_bytes > self._pool.most_head_bytes:
                     self._fail(UpstreamMisbehaved("the head of the response is too long"))
+            elif is_in_body and self._receiver is not None:
+                self._excess = max(0, self._excess + len(data) - self._body_bytes * (1 + MOST_FRAMING))
+                if self._excess > self._pool.most_head_bytes:
+                    self._fail(UpstreamMisbehaved("the framing of the response is too long"))
         if self._receiver is None and self._has_more:
             # Bytes behind the response would be taken for the next one.
             self.abort()
@@ -244,6 +253,7 @@ class UpstreamConnection(asyncio.Protocol):
             receiver.response_end([])
 
     def on_body(self, data: bytes) -> None:
+        self._body_bytes += len(data)
         if self._receiver is not None:
             self._receiver.response_body(data)
 

@@ -54,6 +54,8 @@ CUT = {
     "size that is no number": CHUNKS + b"5\r\nhello\r\n-1\r\n\r\n",
     "overflow": CHUNKS + b"5\r\nhello\r\n10000000000000005\r\nhello\r\n0\r\n\r\n",
     "too long chunk": CHUNKS + b"5\r\nhello!\r\n0\r\n\r\n",
+    "long trailer": CHUNKS + b"5\r\nhello\r\n0\r\nX: " + b"a" * 1_000_000,
+    "long extension": CHUNKS + b"5\r\nhello\r\n5;" + b"a" * 1_000_000 + b"\r\nhello\r\n0\r\n\r\n",
     "bare line feed": CHUNKS + b"5\r\nhello\n0\n\n",
 }
 
