@@ -15,6 +15,7 @@ from otel_llm.probe.expectations import (
     named_once,
     no_call,
     no_markup,
+    some_arguments,
     thoughts,
     usage,
 )
@@ -171,7 +172,7 @@ BATTERY: Sequence[Check] = (
         "empty_parameters",
         "a tool without parameters",
         {"messages": _says("List my tasks with list_tasks."), "tools": [TASKS], "tool_choice": "required"},
-        (calls(1),),
+        (calls(1), some_arguments),
     ),
     Check(
         "long_arguments",

@@ -91,6 +91,14 @@ def named_once(answer: Answer) -> Iterator[Finding]:
         yield Finding("remark", f"{answer.way}: the name comes again in later deltas; clients that join them double it")
 
 
+def some_arguments(answer: Answer) -> Iterator[Finding]:
+    """A call without arguments has an empty object: many clients parse the text as JSON."""
+    if any(not call.arguments.strip() for call in answer.calls):
+        yield Finding(
+            "remark", f"{answer.way}: the arguments are an empty text instead of {{}}; clients that parse it fail"
+        )
+
+
 def is_cut(limit: int) -> Expectation:
     """The response was cut off by max_tokens, which is `limit`, and says so."""
 

@@ -445,6 +445,15 @@ def repeats_names(body: dict[str, Any]) -> Iterator[Any]:
         yield step
 
 
+def no_arguments(body: dict[str, Any]) -> Iterator[Any]:
+    for step in answer(body):
+        if step == DONE:
+            yield step
+            continue
+        text = json.dumps(step.body if isinstance(step, Answer) else step).replace('"{}"', '""')
+        yield Answer(json.loads(text)) if isinstance(step, Answer) else json.loads(text)
+
+
 def ignores_max_tokens(body: dict[str, Any]) -> Iterator[Any]:
     return answer({**body, "max_tokens": 10_000})
 
@@ -582,6 +591,7 @@ def test_a_correct_server_has_no_fault(capsys: pytest.CaptureFixture[str]) -> No
         (not_utf8, "unicode_arguments", "fault", "not streamed: the body is not UTF-8"),
         (not_utf8, "unicode_arguments", "fault", "streamed: the body is not UTF-8"),
         (repeats_names, "one_call", "ok", "streamed: the name comes again in later deltas"),
+        (no_arguments, "empty_parameters", "ok", "not streamed: the arguments are an empty text instead of {}"),
         (ignores_max_tokens, "cut_by_max_tokens", "fault", "not streamed: max_tokens=24, but 1932 characters came"),
         (says("I call it."), "one_call", "fault", "streamed: text, get_weather("),
         (hidden_thoughts, "thoughts", "ok", "not streamed: the server counts 9 tokens of thoughts, but sends none"),
