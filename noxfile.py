@@ -96,7 +96,7 @@ ANTHROPICS = [
 BEDROCKS = [
     nox.param("3.10", "boto3==1.35.0 botocore==1.35.0", id="oldest"),
     nox.param("3.13", "boto3<2", id="newest"),
-    nox.param("3.12", "aiobotocore[boto3]<4", id="aiobotocore"),
+    nox.param("3.12", "aiobotocore<4 boto3<2", id="aiobotocore"),
 ]
 # The tests whose result depends on AWS's SDK.
 BEDROCK_TESTS = [
@@ -200,7 +200,7 @@ def bedrock(session: nox.Session, requirement: str) -> None:
 @nox.parametrize(["python", "requirement"], GOOGLES)
 def google_genai(session: nox.Session, requirement: str) -> None:
     """Run the tests of generated content with one version of Google's SDK."""
-    _install(session, [requirement], unpinned=("google-genai",), left_out=("google-genai",))
+    _install(session, [requirement], unpinned=("google-genai", "tenacity", "websockets"), left_out=("google-genai",))
     _test(session, "google-genai", "SDK-dependent", *IN_PARALLEL, *GOOGLE_TESTS)
 
 
