@@ -123,7 +123,7 @@ _MISTRAL_TESTS = ["tests/wrappers/test_mistralai.py"]
 _OLLAMA_TESTS = ["tests/wrappers/test_ollama.py", "tests/diagnosis/test_corpus_of_ollama.py"]
 _HUGGING_FACE_TESTS = ["tests/wrappers/test_huggingface_hub.py"]
 OTHERS = [
-    nox.param("3.10", "mistralai==1.5.0", _MISTRAL_TESTS, id="mistralai-oldest"),
+    nox.param("3.10", "mistralai==1.9.3", _MISTRAL_TESTS, id="mistralai-oldest"),
     nox.param("3.12", "mistralai<3", _MISTRAL_TESTS, id="mistralai-2.x"),
     nox.param("3.13", "mistralai<4", _MISTRAL_TESTS, id="mistralai-newest"),
     nox.param("3.10", "ollama==0.5.0", _OLLAMA_TESTS, id="ollama-oldest"),
