@@ -319,7 +319,7 @@ def test_work_is_linear(hostile: str, tools: Any, step: int | None) -> None:
 
         return Work().of(run)
 
-    small, large = work(1_500), work(6_000)
+    small, large = work(1_100), work(4_400)
     assert large < 6 * small + 200
 
 
