@@ -1,6 +1,8 @@
 """Fixtures for all tests. What telemetry was seen: `helpers/seen.py`."""
 
+import functools
 import signal
+import ssl
 import sys
 
 # `warnings` imports it when it shows a leaked resource, which a garbage collection may do in the middle of that import.
@@ -17,6 +19,9 @@ settings.register_profile("no deadline", deadline=None, max_examples=examples(10
 settings.load_profile("no deadline")
 
 pytest_plugins = ["pytester", "tests.helpers.seen", "tests.helpers.servers", "tests.helpers.swallowed_faults"]
+
+# Each client of an SDK would load the certificates of all authorities, which takes longer than most tests.
+ssl.create_default_context = functools.cache(ssl.create_default_context)  # type: ignore[assignment]
 
 # A shell lets what it runs in the background ignore interrupts, and so would the programs that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
