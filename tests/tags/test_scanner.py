@@ -361,7 +361,7 @@ def test_work_on_one_long_call_is_linear(name: str, cut: bool) -> None:
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_much_text_at_once(hostile: str) -> None:
     """With copies or searches that grow with the square of the size, this would run for minutes."""
-    size = 150_000
+    size = 50_000
     text = (HOSTILE[hostile] * (size // len(HOSTILE[hostile]) + 1))[:size]
     scanner = Scanner()
     pieces = scanner.feed(text) + scanner.flush()
