@@ -1,6 +1,7 @@
 """Fixtures for all tests. What telemetry was seen: `helpers/seen.py`."""
 
 import functools
+import gc
 import signal
 import ssl
 import sys
@@ -26,6 +27,12 @@ ssl.create_default_context = functools.cache(ssl.create_default_context)  # type
 # A shell lets what it runs in the background ignore interrupts, and so would the programs that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """Let no garbage collection look at all the tests again: that takes half a second, and some tests ask for it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
