@@ -119,8 +119,9 @@ GOOGLES = [
 ]
 GOOGLE_TESTS = ["tests/wrappers/test_google_genai.py", "tests/diagnosis/test_corpus_of_gemini.py"]
 # (Python, requirement, tests whose result depends on it): the oldest supported version and the newest of other SDKs.
-_MISTRAL_TESTS = ["tests/wrappers/test_mistralai.py"]
-_OLLAMA_TESTS = ["tests/wrappers/test_ollama.py", "tests/diagnosis/test_corpus_of_ollama.py"]
+_INTERNALS = "tests/wrappers/test_internals_of_other_sdks.py"
+_MISTRAL_TESTS = ["tests/wrappers/test_mistralai.py", _INTERNALS]
+_OLLAMA_TESTS = ["tests/wrappers/test_ollama.py", "tests/diagnosis/test_corpus_of_ollama.py", _INTERNALS]
 _HUGGING_FACE_TESTS = ["tests/wrappers/test_huggingface_hub.py"]
 OTHERS = [
     nox.param("3.10", "mistralai==1.9.3", _MISTRAL_TESTS, id="mistralai-oldest"),
