@@ -56,6 +56,7 @@ class Case:
     _readings: dict[int, Reading] = field(default_factory=dict)
     _answers: dict[int, AnswerText] = field(default_factory=dict)
     _thought_calls: dict[int, list[tuple[str, str]]] = field(default_factory=dict)
+    _naming: dict[int, bool] = field(default_factory=dict)
 
     @property
     def is_text_completion(self) -> bool:
@@ -79,6 +80,15 @@ class Case:
     def meaning(self, call: ToolCall) -> str:
         """The arguments in one spelling for all texts with the same meaning."""
         return call.arguments if self.is_free_text(call) else meaning_of_reading(self.reading(call), call.arguments)
+
+    def names_tool(self, choice: Choice) -> bool:
+        """Whether the text or the thoughts of the choice hold the name of a declared tool. Looked for once."""
+        known = self._naming.get(choice.index)
+        if known is None:
+            tools = (self.request.tools if self.request is not None else None) or ()
+            text, thoughts = choice.text.whole, choice.reasoning.whole
+            known = self._naming[choice.index] = any(name in text or name in thoughts for name in tools)
+        return known
 
     def answer(self, choice: Choice) -> AnswerText:
         """The text of the choice by its parts, read once for all judges."""
