@@ -43,6 +43,7 @@ class ToolCall:
         "_received",
         "_scanned",
         "_scanner",
+        "_settled",
         "announced",
         "arguments",
         "arguments_not_string",
@@ -97,6 +98,7 @@ class ToolCall:
         """Whether its id or name was longer than what is kept."""
         self._parts: list[str] = []
         self._received = 0
+        self._settled = 0
         self._kept_length = 0
         self._ends_with_half = False
         self._scanner: GrowingText | None = None
@@ -104,7 +106,7 @@ class ToolCall:
 
     @property
     def delta_count(self) -> int:
-        return len(self.fresh) + sum(delta.stands_for for delta in self.deltas)
+        return len(self.fresh) + self._settled
 
     @property
     def kept_length(self) -> int:
@@ -150,6 +152,7 @@ class ToolCall:
         length = self.length
         append = self.deltas.append
         count, start = len(fresh), 0
+        self._settled += count
         for number in range(1, groups + 1):
             end = count * number // groups
             text = texts[start] if end - start == 1 else "".join(texts[start:end])
