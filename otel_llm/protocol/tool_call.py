@@ -153,18 +153,24 @@ class ToolCall:
         append = self.deltas.append
         count, start = len(fresh), 0
         self._settled += count
-        for number in range(1, groups + 1):
-            end = count * number // groups
-            text = texts[start] if end - start == 1 else "".join(texts[start:end])
-            if plain:
+        if plain and groups == count:
+            # Nothing is joined or folded, as in most calls.
+            for time_ns, text in fresh:
                 length += len(text)
-            elif text:
-                joins = self._ends_with_half and starts_with_half(text)
-                self._ends_with_half = ends_with_half(text)
-                text = join_surrogates(text)
-                length += len(text) - joins
-            append(_new(Delta, (fresh[start][0], end - start, text[:preview], length)))
-            start = end
+                append(_new(Delta, (time_ns, 1, text[:preview], length)))
+        else:
+            for number in range(1, groups + 1):
+                end = count * number // groups
+                text = texts[start] if end - start == 1 else "".join(texts[start:end])
+                if plain:
+                    length += len(text)
+                elif text:
+                    joins = self._ends_with_half and starts_with_half(text)
+                    self._ends_with_half = ends_with_half(text)
+                    text = join_surrogates(text)
+                    length += len(text) - joins
+                append(_new(Delta, (fresh[start][0], end - start, text[:preview], length)))
+                start = end
         self.length = length
         self._received += len(part)
         if room > 0 and part:
