@@ -272,7 +272,7 @@ def _install(session: nox.Session, wanted: list[str], *, unpinned: tuple[str, ..
     pins = [line for line in Path("constraints.txt").read_text().splitlines() if not line.startswith(unpinned)]
     constraints = Path(session.create_tmp()) / "constraints.txt"
     constraints.write_text("\n".join(pins), encoding="utf-8")
-    group = nox.project.load_toml("pyproject.toml")["dependency-groups"]["test"]
+    group = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "test")
     tests = [part for part in group if not part.startswith(("nox", *left_out))]
     session.install("--constraint", str(constraints), "--editable", ".[cli,demo]", *wanted, *tests)
 

@@ -14,7 +14,7 @@ from otel_llm.protocol.choice import Choice
 from otel_llm.protocol.json_values import Shape, strings_in
 from otel_llm.protocol.kept_text import KeptText
 from otel_llm.protocol.tool_call import ToolCall
-from otel_llm.protocol.usage import reasoning_tokens, token_counts
+from otel_llm.protocol.usage import reasoning_tokens, says_something, token_counts
 
 # Nothing ----------------------------------------------------------------------------------------------------
 
@@ -259,11 +259,8 @@ def missing_usage(case: Case) -> Iterable[Finding]:
         return ()
     if not recording.streamed or recording.outcome != "completed" or not recording.choices:
         return ()
-    # The first one usually is more than zero.
-    came = False
-    for count in token_counts(recording.usage):
-        if count > 0:
-            return ()
-        came = True
+    if recording.usage is not None and says_something(recording.usage):
+        return ()
+    came = any(True for _ in token_counts(recording.usage))
     what = "all of it is zero" if came else "none came"
     return (Finding("missing_usage", f"`include_usage` asked for it, and {what}"),)

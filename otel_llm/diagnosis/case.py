@@ -58,6 +58,7 @@ class Case:
     _readings: dict[int, Reading] = field(default_factory=dict)
     _answers: dict[int, AnswerText] = field(default_factory=dict)
     _thought_calls: dict[int, list[tuple[str, str]]] = field(default_factory=dict)
+    _naming: dict[int, bool] = field(default_factory=dict)
 
     @property
     def is_text_completion(self) -> bool:
@@ -88,6 +89,15 @@ class Case:
         if self._budget is None:
             self._budget = Budget()
         return self._budget
+
+    def names_tool(self, choice: Choice) -> bool:
+        """Whether the text or the thoughts of the choice hold the name of a declared tool. Looked for once."""
+        known = self._naming.get(choice.index)
+        if known is None:
+            tools = (self.request.tools if self.request is not None else None) or ()
+            text, thoughts = choice.text.whole, choice.reasoning.whole
+            known = self._naming[choice.index] = any(name in text or name in thoughts for name in tools)
+        return known
 
     def answer(self, choice: Choice) -> AnswerText:
         """The text of the choice by its parts, read once for all judges."""

@@ -394,10 +394,10 @@ class MethodWrapper:
                 observation.end("completed", unread=True)
             else:
                 # The same mapping, since hooks of the SDK may have kept it.
-                result[key] = _track(stream, observation, BodyObserver(observation))
+                result[key] = _track(stream, observation)
             return result
         if not is_raw_response(result):
-            return _track(result, observation, BodyObserver(observation))
+            return _track(result, observation)
         if _streams(observation):
             return RawResponse(result, observation, _track)
         if has_whole_body(result):
@@ -486,8 +486,11 @@ def _rewriting(observation: Observation) -> Rewriting | None:
     return attempt("tag rewriting", Rewriting, observation)
 
 
-def _track(result: Any, observation: Observation, body: BodyObserver) -> Any:
-    """A stream inside its tracker; any other response unchanged, after it was read."""
+def _track(result: Any, observation: Observation, body: BodyObserver | None = None) -> Any:
+    """A stream inside its tracker; any other response unchanged, after it was read.
+
+    `body`: what observes the body behind it already, if anything does.
+    """
     if observation.request is not None and not observation.request.stream:
         # First, since a mock can be iterated too.
         _rewrite_response(result, observation)
@@ -511,6 +514,8 @@ def _track(result: Any, observation: Observation, body: BodyObserver) -> Any:
         _rewrite_response(result, observation)
         observation.read_response(result)
         return result
+    if body is None:
+        body = BodyObserver(observation)
     body.set_stream(result)
     attempt("a response's body", observe_body, getattr(result, "response", None), body)
     return tracker
