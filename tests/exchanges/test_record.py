@@ -45,11 +45,11 @@ from otel_llm.demo.scripted_server import (
 )
 from otel_llm.diagnosis.explanations.model import TOOLS
 from otel_llm.exchanges.redaction import Redactor, secrets_in_request
+from tests.helpers.commands import OTEL_LLM, running
 from tests.helpers.corpus_streams import CORPUS, load, reads_of
 from tests.helpers.sdk_versions import HAS_RESPONSES
 from tests.helpers.seen import Seen
 
-OTEL_LLM = str(Path(sys.executable).with_name("otel-llm"))
 KEY = "sk-secret-0123456789abcdef"
 STREAM = [
     comment(),
@@ -59,27 +59,6 @@ STREAM = [
     DONE,
 ]
 ASK: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "a"}], "tools": list(TOOLS)}
-
-
-@contextmanager
-def running(*command: str) -> Iterator[str]:
-    """A subcommand that listens; the value is the URL that it prints."""
-    process = subprocess.Popen([OTEL_LLM, *command], stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    too_late = threading.Timer(60, process.kill)
-    too_late.start()
-    try:
-        line = process.stderr.readline()
-        found = re.search(r"listening on (\S+)", line)
-        assert found, line + process.stderr.read()
-        # Its output must not fill the pipe.
-        threading.Thread(target=process.stderr.read, daemon=True).start()
-        yield found.group(1)
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(30)
-        too_late.cancel()
-        process.stderr.close()
 
 
 @pytest.fixture
