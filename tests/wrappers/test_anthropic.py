@@ -349,14 +349,19 @@ async def test_bedrock(serve: Serve, instrument: Callable[..., Seen]) -> None:
         aws_region="us-east-1",
         base_url=server.base_url.removesuffix("/v1"),
     )
+    requests = 0
     with client:
         for messages in (client.messages, client.beta.messages):
             assert list(messages.create(**REQUEST, stream=True))
-            with messages.stream(**REQUEST) as stream:
-                assert stream.get_final_message().content[2].input == {"title": "a"}
             with messages.with_streaming_response.create(**REQUEST, stream=True) as response:
                 assert b"".join(response.iter_bytes()).startswith(b"\0")
-    assert len(seen.spans) == 6
+            requests += 2
+            # Old versions of the SDK have no helper here.
+            if hasattr(messages, "stream"):
+                with messages.stream(**REQUEST) as stream:
+                    assert stream.get_final_message().content[2].input == {"title": "a"}
+                requests += 1
+    assert len(seen.spans) == requests
     for span in seen.spans:
         told = dict(span.attributes or {})
         assert told["gen_ai.provider.name"] == "aws.bedrock"
