@@ -228,7 +228,7 @@ def frameworks(session: nox.Session, framework: str) -> None:
 
 @nox.session(python=False)
 def table(session: nox.Session) -> None:
-    """Write docs/versions.md from the latest results."""
+    """Write docs/versions.md and README's table from the latest results."""
     results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
     if not results:
         session.error("no results yet: run the other sessions first")
@@ -257,6 +257,8 @@ def table(session: nox.Session) -> None:
         "Skipped: tests of features that a version lacks (the Responses API before 1.66), and of other frameworks.",
     ]
     TABLE.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    # README's table is made of it.
+    session.run(sys.executable, "-m", "tests.helpers.supported_versions", external=True)
 
 
 def _number(version: str) -> list[int]:

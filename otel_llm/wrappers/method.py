@@ -31,10 +31,12 @@ from otel_llm.wrappers.other_instrumentations import checked, warn_of_others_onc
 from otel_llm.wrappers.raw_response import RawResponse, UnreadRawResponse, is_raw_response, record_body, rewrite_body
 from otel_llm.wrappers.refused_response import fail_with_response
 from otel_llm.wrappers.response_body import BodyObserver, observe_body
+from otel_llm.wrappers.response_socket import observed_socket
 from otel_llm.wrappers.sdk_internals import (
     before_parsing,
     client_of,
     has_whole_body,
+    observe_sockets,
     replace_request,
     sends_requests,
 )
@@ -115,6 +117,8 @@ class Method(NamedTuple):
     """It asks no model, but for a response that was made before."""
     is_manager: bool = False
     """It returns a context manager, which makes the request when it is entered."""
+    opens_socket: bool = False
+    """It returns a context manager, which opens a WebSocket. Requests are messages that the application sends."""
     stream_key: str | None = None
     """Where the stream is in its response, a mapping. Without it, the response is the stream."""
     server: Callable[[Any, Mapping[str, Any]], Server] | None = None
@@ -143,7 +147,7 @@ class MethodWrapper:
     def switch_on(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
         config = telemetry.config
-        rewrites = self._api in _REWRITTEN and not self._method.fetches
+        rewrites = self._api in _REWRITTEN and not self._method.fetches and not self._method.opens_socket
         self._config = config if rewrites else replace(config, tool_call_tags=None)
         self.active = True
 
@@ -154,6 +158,8 @@ class MethodWrapper:
         """The wrapt wrapper for a synchronous or asynchronous method."""
         if self._method.is_manager:
             return self._call_manager
+        if self._method.opens_socket:
+            return self._call_socket
         # Decorators in the SDKs hide that a method is a coroutine function.
         return self._call_async if inspect.iscoroutinefunction(inspect.unwrap(function)) else self._call
 
@@ -169,6 +175,22 @@ class MethodWrapper:
             except Exception as fault:  # noqa: BLE001
                 swallow("a stream's manager", fault)
         return manager
+
+    def _call_socket(
+        self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        manager = wrapped(*args, **kwargs)
+        if self.active:
+            begin = partial(self._asked, instance)
+            attempt("a WebSocket", observe_sockets, manager, partial(observed_socket, begin))
+        return manager
+
+    def _asked(self, resource: Any, requested: Mapping[str, Any]) -> Observation | None:
+        """A request has been sent over a WebSocket of `resource`."""
+        observation = self._begin(resource, requested) if self.active else None
+        if observation is not None:
+            observation.release()
+        return observation
 
     def _observed_request(self, resource: Any, requested: Mapping[str, Any], request: Any) -> Any:
         """The request that a manager will make, observed: a function, or something to await."""

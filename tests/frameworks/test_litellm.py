@@ -27,6 +27,7 @@ from otel_llm.demo.scripted_server import (
     text,
     tool_call_chunks,
 )
+from otel_llm.testing import Streams
 from tests.helpers.reading import AsyncReading, Reading
 from tests.helpers.same_in_all_sdks import fails_alike, tells_of_a_cancelled_task
 from tests.helpers.seen import Seen
@@ -287,3 +288,13 @@ def test_it_is_restored(litellm: Any, instrument: Callable[..., Seen]) -> None:
         LiteLLMInstrumentor().uninstrument()
         OpenAIInstrumentor().uninstrument()
         assert all(getattr(owner, name) is old for (owner, name), old in zip(names, before, strict=True))
+
+
+async def test_the_fixture(connect: Any, serve: Serve, llm_streams: Streams) -> None:
+    caller = connect(serve(*HEALTHY))
+    await caller.read(await caller.complete(stream=True))
+    # LiteLLM calls the SDK of OpenAI, which the fixture sees too.
+    (stream,) = llm_streams
+    assert [(call.name, call.arguments) for call in stream.tool_calls] == [("add_task", ARGUMENTS)]
+    assert (stream.model, stream.text, stream.reasoning) == ("tiny", "Sure.", "hm")
+    assert (stream.outcome, stream.finish_reason, stream.anomalies) == ("completed", "tool_calls", [])

@@ -217,6 +217,14 @@ IN_THE_WAY = {
         "wrappers.rewritten_body.RewrittenBody._written",
         "wrappers.response_body._closed",
     ],
+    "the application sends and receives by it": [
+        "wrappers.response_socket._*Socket.[a-z]*",
+        "wrappers.response_socket._Responses.[a-z]*",
+        "wrappers.response_socket._Responses._attempt",
+        "wrappers.response_socket.observed_socket",
+        "wrappers.sdk_internals._ObservedOpening.__call__",
+        "wrappers.sdk_internals._ObservedOpening._opened_later",
+    ],
     "the application runs its tool by it": [
         "tool_spans._Steps.*",
         "tool_spans._finish",

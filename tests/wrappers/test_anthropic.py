@@ -162,6 +162,38 @@ async def test_an_error_in_the_stream(connect: Any, serve: Serve, instrument: Ca
     assert not seen.span.status.is_ok
 
 
+HOSTILE: dict[str, dict[str, Any]] = {
+    "a null block": {"type": "content_block_start", "index": 0, "content_block": None},
+    "no delta": {"type": "content_block_delta", "index": 2},
+    "an unknown event": {"type": "content_block_glow", "index": 0},
+    "a type that is a list": {"type": ["content_block_delta"]},
+    "a huge index": {"type": "content_block_start", "index": 2**70, "content_block": {"type": "tool_use", "name": "x"}},
+    "half a character": {"type": "content_block_delta", "index": 1, "delta": {"type": "text_delta", "text": "\ud800"}},
+    "text that is a number": {"type": "content_block_delta", "index": 1, "delta": {"type": "text_delta", "text": 5}},
+    "a message that is a text": {"type": "message_start", "message": "x"},
+    "usage that is a list": {"type": "message_delta", "delta": {"stop_reason": 5}, "usage": [None]},
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_hostile_events(connect: Any, serve: Serve, instrument: Callable[..., Seen], name: str) -> None:
+    """Whatever the SDK makes of them: an event, or an error."""
+    caller = connect(serve(*HEALTHY[:4], event(HOSTILE[name]), *HEALTHY[4:]))
+
+    async def play() -> Any:
+        try:
+            read = await caller.read(await caller.create(stream=True))
+        except Exception as error:
+            return type(error), str(error)
+        return [(type(one), repr(one)) for one in read]
+
+    bare = await play()
+    seen = instrument()
+    assert await play() == bare
+    assert len(seen.spans) == 1
+    seen.encode()
+
+
 async def test_a_dropped_connection(connect: Any, serve: Serve, instrument: Callable[..., Seen]) -> None:
     seen = instrument()
     caller = connect(serve(*HEALTHY[:8], Drop()))
