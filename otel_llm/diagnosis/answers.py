@@ -9,12 +9,12 @@ from unicodedata import category
 
 from otel_llm.diagnosis.bounds import judged_part
 from otel_llm.diagnosis.case import Case, Finding
-from otel_llm.diagnosis.wording import shown
+from otel_llm.diagnosis.wording import number, shown
 from otel_llm.protocol.choice import Choice
 from otel_llm.protocol.json_values import Shape, strings_in
 from otel_llm.protocol.kept_text import KeptText
 from otel_llm.protocol.tool_call import ToolCall
-from otel_llm.protocol.usage import token_counts
+from otel_llm.protocol.usage import reasoning_tokens, token_counts
 
 # Nothing ----------------------------------------------------------------------------------------------------
 
@@ -43,7 +43,12 @@ def empty_response(case: Case, choice: Choice) -> Iterable[Finding]:
         # `call_in_reasoning` says more.
         return ()
     has_thoughts = choice.reasoning_started_ns is not None or any(part.strip() for part in choice.text.parts)
-    what = "thoughts only" if has_thoughts else "nothing at all"
+    if has_thoughts:
+        what = "thoughts only"
+    elif len(case.recording.choices) == 1 and (hidden := reasoning_tokens(case.recording.usage)):
+        what = f"thoughts only, which are not shown ({number(hidden, 'token')})"
+    else:
+        what = "nothing at all"
     return (Finding("empty_response", f"{what}, and the finish reason {shown(reason)}"),)
 
 

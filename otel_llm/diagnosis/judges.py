@@ -176,7 +176,7 @@ def identity(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]:
     whole = case.is_final(choice, call)
     if call.name is None and whole:
         yield Finding("missing_name", "the call has no name")
-    needs_id = call.kind not in {"legacy", "text"} and not case.recording.ids_are_optional and case.api != "ollama"
+    needs_id = call.kind not in {"legacy", "text"} and not case.recording.ids_are_optional
     if call.id is None and whole and needs_id:
         yield Finding("missing_id", "the call has no id")
     if call.other_names:

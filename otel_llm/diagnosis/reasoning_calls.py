@@ -45,9 +45,9 @@ def calls_in_thoughts(case: Case, choice: Choice) -> list[tuple[str, str]]:
     found = []
     for thought in (thoughts, *marked):
         if any(name in thought for name in tools):
-            read = read_answer(thought, tools, marked_only=request.wants_json)
+            read = read_answer(thought, tools, case.budget, marked_only=request.wants_json)
             # Thoughts may have marks of their own.
-            inner = [leak for one in read.thoughts for leak in find_leaks(one.inner, tools).found]
+            inner = [leak for one in read.thoughts for leak in find_leaks(one.inner, tools, case.budget).found]
             found += [(leak.name or "", leak.format) for leak in (*read.leaks, *inner)]
     return found
 

@@ -143,6 +143,7 @@ IN_THE_WAY = {
         "testing.unobserved._unsent",
         "testing.unobserved.listening",
         "transparency.forks.renew_lock_in_children",
+        "wrappers.client_kinds.*",
         "wrappers.method.MethodWrapper.__init__",
         "wrappers.method.MethodWrapper.switch_*",
         "wrappers.method.MethodWrapper.wrapper_for",
