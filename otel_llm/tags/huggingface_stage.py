@@ -33,6 +33,15 @@ class HuggingFaceStage(Stage):
         super().rewrite_response(response)
         _agreeing(response, "message")
 
+    def _plain_chunk(self, index: int, text: str) -> Any:
+        """As JSON has it, which is what both forms are made of."""
+        fields = asdict(self._last)
+        choice = next(one for one in fields["choices"] if one.get("delta") is not None)
+        delta = {"role": None, "content": text}
+        fields["choices"] = [{**choice, "index": index, "finish_reason": None, "delta": delta}]
+        fields["usage"] = None
+        return type(self._last).parse_obj_as_instance(fields)
+
     def _copied(self, thing: Any) -> Any:
         """A copy of a chunk or a choice. A deep copy would have mappings where the attributes had objects."""
         return type(thing).parse_obj_as_instance(asdict(thing))

@@ -478,10 +478,10 @@ def _streams(observation: Observation) -> bool:
     return observation.recording.streamed
 
 
-def _rewrite_response(response: Any, observation: Observation) -> None:
+def _rewrite_response(response: Any, observation: Observation, is_parsed: bool = False) -> None:
     rewriting = _rewriting(observation)
     if rewriting is not None:
-        rewriting.rewrite_response(response)
+        rewriting.rewrite_response(response, is_parsed=is_parsed)
 
 
 def _rewriting_parser(method: Callable[..., Any], begun: list[Observation]) -> Callable[..., Any]:
@@ -492,7 +492,7 @@ def _rewriting_parser(method: Callable[..., Any], begun: list[Observation]) -> C
 
     def rewrite(response: Any) -> None:
         for observation in begun:
-            attempt("tag rewriting", _rewrite_response, response, observation)
+            attempt("tag rewriting", _rewrite_response, response, observation, True)
             observation.is_rewritten = True
 
     parsing: Callable[..., Any] = before_parsing(method, rewrite)

@@ -529,6 +529,21 @@ def test_a_fault_at_the_end_of_a_text_gives_back_what_was_held(size: int) -> Non
     assert said_in([*out, *stage.give_back_rest()]) == text
 
 
+def test_what_is_given_back_at_the_end_of_a_stream_counts_on() -> None:
+    text = 'Sure.\n{"name": "add_task", "arg'
+    stage = ResponseStage(Rewriter(read_target("openai")), EventMaker())  # type: ignore[arg-type]
+    out: list[Any] = []
+    for event in map(as_objects, response_events(message(text), size=5)):
+        if event.type == "response.output_text.done":
+            break
+        made = stage.take(event)
+        out += made if isinstance(made, list) else [made]
+    plainly_said = "".join(event.delta for event in stage.give_back_plainly())
+    out += stage.give_back_rest()
+    assert said_in(out) == text == "Sure.\n" + plainly_said
+    assert [event.sequence_number for event in out] == list(range(len(out)))
+
+
 def said_in(events: list[Any]) -> str:
     return "".join(event.delta for event in events if event.type == "response.output_text.delta")
 

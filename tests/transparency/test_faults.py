@@ -91,6 +91,8 @@ NEVER_CALLED = {
         "tags.response_stage._Saved.restore",
         "tags.rewritten_text.RewrittenText.held",
         "tags.stage.Stage.give_back*",
+        "tags.stage.Stage._plain_chunk",
+        "tags.*_stage.*Stage._plain_chunk",
         "tags.event_stage.EventStage.give_back*",
         "tags.huggingface_stage.HuggingFaceStage.give_back*",
         "tags.ollama_stage.OllamaStage.give_back*",
@@ -179,13 +181,7 @@ IN_THE_WAY = {
         "telemetry.request_span.CurrentSpan.__init__",
         "telemetry.request_span.CurrentSpan.event_limit",
     ],
-    "it gives back the text that is held at the end of a stream, also after a failure": [
-        "tags.event_stage.EventStage._one_more",
-        "tags.huggingface_stage.HuggingFaceStage._*",
-        "tags.huggingface_stage._agree*",
-        "tags.stage.Stage._copied",
-        "tags.stage.Stage._one_more",
-    ],
+    "it makes the items of a chunk of Hugging Face say what its attributes say": ["tags.huggingface_stage._agree*"],
     "the application reads or closes a stream by it": [
         "tags.response_items.ItemEvents.delta",
         "wrappers.rewritten_stream.Rewriting.finish",
