@@ -25,6 +25,7 @@ from tests.helpers import (
     mistral_callers,
     ollama_callers,
 )
+from tests.helpers.chat_request import REQUEST
 from tests.helpers.commands import replaying
 from tests.helpers.corpus_streams import CORPUS
 
@@ -57,20 +58,20 @@ def ask_bedrock(server: Any) -> list[Any]:
 
 def ask_mistral(server: Any) -> list[Any]:
     with mistral_callers.client_at(server) as client:
-        return list(client.chat.stream(**mistral_callers.REQUEST))
+        return list(client.chat.stream(**REQUEST))
 
 
 def ask_ollama(server: Any) -> list[Any]:
     client = ollama_callers.client_at(server)
     try:
-        return list(client.chat(**ollama_callers.REQUEST, stream=True))
+        return list(client.chat(**REQUEST, stream=True))
     finally:
         client._client.close()
 
 
 def ask_hugging_face(server: Any) -> list[Any]:
     caller = huggingface_callers.Caller(server)
-    parts = list(caller.client.chat_completion(**huggingface_callers.REQUEST, stream=True))
+    parts = list(caller.client.chat_completion(**REQUEST, stream=True))
     asyncio.run(caller.close())
     return parts
 
@@ -110,7 +111,7 @@ def test_lines_that_were_saved_of_ollama(tmp_path: Path, llm_streams: Streams) -
     path.write_bytes(b"".join(answer_lines(says("Sure."), says(calls=[call("add_task", {"title": "a"})]))))
     with replaying(path) as url:
         client = ollama.Client(host=url.removesuffix("/v1"))
-        list(client.chat(**ollama_callers.REQUEST, stream=True))
+        list(client.chat(**REQUEST, stream=True))
         client._client.close()
     assert [one.name for one in llm_streams.tool_calls] == ["add_task"]
     assert llm_streams.anomalies == []

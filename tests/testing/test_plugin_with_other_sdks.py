@@ -22,6 +22,7 @@ from otel_llm.demo.scripted_server import (
 )
 from otel_llm.testing import Streams
 from tests.helpers import bedrock_callers, gemini_callers, huggingface_callers, mistral_callers, ollama_callers
+from tests.helpers.chat_request import REQUEST
 
 Serve = Callable[..., ScriptedServer]
 TITLE = {"title": "a"}
@@ -53,8 +54,8 @@ def bedrock(serve: Serve) -> None:
 
 def mistral(serve: Serve) -> None:
     with mistral_callers.client_at(serve(MISTRAL, [COMPLETION])) as client:
-        list(client.chat.stream(**mistral_callers.REQUEST))
-        client.chat.complete(**mistral_callers.REQUEST)
+        list(client.chat.stream(**REQUEST))
+        client.chat.complete(**REQUEST)
 
 
 def ollama(serve: Serve) -> None:
@@ -62,15 +63,15 @@ def ollama(serve: Serve) -> None:
     called = scripted_ollama.says(calls=[scripted_ollama.call("add_task", TITLE)])
     whole = scripted_ollama.response({**said, **called, "content": "Sure."})
     client = ollama_callers.client_at(serve(scripted_ollama.answer_lines(said, called), [Answer(whole)]))
-    list(client.chat(**ollama_callers.REQUEST, stream=True))
-    client.chat(**ollama_callers.REQUEST)
+    list(client.chat(**REQUEST, stream=True))
+    client.chat(**REQUEST)
     client._client.close()
 
 
 def hugging_face(serve: Serve) -> None:
     caller = huggingface_callers.Caller(serve(CHUNKS, [COMPLETION]))
-    list(caller.client.chat_completion(**huggingface_callers.REQUEST, stream=True))
-    caller.client.chat_completion(**huggingface_callers.REQUEST)
+    list(caller.client.chat_completion(**REQUEST, stream=True))
+    caller.client.chat_completion(**REQUEST)
     asyncio.run(caller.close())
 
 
