@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all test-stack test-browser stack lint changelog dist bench bench-parsers bench-proxy bench-stack bench-view clean
+.PHONY: help demo test test-all test-stack test-browser stack programs lint changelog dist bench bench-parsers bench-proxy bench-stack bench-view clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,6 +12,8 @@ CANDIDATES := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11
 UV := $(shell command -v uv 2>/dev/null)
 
 IN_PARALLEL := --numprocesses auto --maxprocesses 4 --dist worksteal
+# Whose tests share what a module starts, in the order of their names.
+IN_FILES := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 ifeq ($(UV),)
@@ -52,13 +54,16 @@ test-all: test ## run the same with every supported version, and the frameworks;
 	$(BIN)/nox
 
 test-stack: $(VENV)/.test-stack ## test the pipeline on the real programs; needs Go, Java, Maven, Node.js and Prometheus
-	$(BIN)/python -m pytest tests/pipeline
+	$(BIN)/python -m pytest $(IN_FILES) tests/pipeline
 
 test-browser: $(VENV)/.test-browser ## test the page of otel-llm view in a real browser; needs Chromium
 	$(BIN)/python -m pytest $(IN_PARALLEL) tests/browser
 
 stack: $(VENV)/.stack ## start the collector, Jaeger and Prometheus on this machine; needs Go and Prometheus
 	@$(BIN)/python -m stack
+
+programs: $(VENV)/.made ## build and download the programs of test-stack, which it does itself where they are missing
+	@$(BIN)/python -m stack.prepare
 
 lint: $(VENV)/.test $(PAGE_TOOLS) ## check style and types only
 	$(BIN)/ruff check

@@ -96,7 +96,7 @@ ANTHROPICS = [
 BEDROCKS = [
     nox.param("3.10", "boto3==1.35.0 botocore==1.35.0", id="oldest"),
     nox.param("3.13", "boto3<2", id="newest"),
-    nox.param("3.12", "aiobotocore[boto3]<4", id="aiobotocore"),
+    nox.param("3.12", "aiobotocore<4 boto3<2", id="aiobotocore"),
 ]
 # The tests whose result depends on AWS's SDK.
 BEDROCK_TESTS = [
@@ -119,11 +119,12 @@ GOOGLES = [
 ]
 GOOGLE_TESTS = ["tests/wrappers/test_google_genai.py", "tests/diagnosis/test_corpus_of_gemini.py"]
 # (Python, requirement, tests whose result depends on it): the oldest supported version and the newest of other SDKs.
-_MISTRAL_TESTS = ["tests/wrappers/test_mistralai.py"]
-_OLLAMA_TESTS = ["tests/wrappers/test_ollama.py", "tests/diagnosis/test_corpus_of_ollama.py"]
+_INTERNALS = "tests/wrappers/test_internals_of_other_sdks.py"
+_MISTRAL_TESTS = ["tests/wrappers/test_mistralai.py", _INTERNALS]
+_OLLAMA_TESTS = ["tests/wrappers/test_ollama.py", "tests/diagnosis/test_corpus_of_ollama.py", _INTERNALS]
 _HUGGING_FACE_TESTS = ["tests/wrappers/test_huggingface_hub.py"]
 OTHERS = [
-    nox.param("3.10", "mistralai==1.5.0", _MISTRAL_TESTS, id="mistralai-oldest"),
+    nox.param("3.10", "mistralai==1.9.3", _MISTRAL_TESTS, id="mistralai-oldest"),
     nox.param("3.12", "mistralai<3", _MISTRAL_TESTS, id="mistralai-2.x"),
     nox.param("3.13", "mistralai<4", _MISTRAL_TESTS, id="mistralai-newest"),
     nox.param("3.10", "ollama==0.5.0", _OLLAMA_TESTS, id="ollama-oldest"),
@@ -200,7 +201,7 @@ def bedrock(session: nox.Session, requirement: str) -> None:
 @nox.parametrize(["python", "requirement"], GOOGLES)
 def google_genai(session: nox.Session, requirement: str) -> None:
     """Run the tests of generated content with one version of Google's SDK."""
-    _install(session, [requirement], unpinned=("google-genai",), left_out=("google-genai",))
+    _install(session, [requirement], unpinned=("google-genai", "tenacity", "websockets"), left_out=("google-genai",))
     _test(session, "google-genai", "SDK-dependent", *IN_PARALLEL, *GOOGLE_TESTS)
 
 
@@ -227,7 +228,7 @@ def frameworks(session: nox.Session, framework: str) -> None:
 
 @nox.session(python=False)
 def table(session: nox.Session) -> None:
-    """Write docs/versions.md from the latest results."""
+    """Write docs/versions.md and README's table from the latest results."""
     results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
     if not results:
         session.error("no results yet: run the other sessions first")
@@ -256,6 +257,8 @@ def table(session: nox.Session) -> None:
         "Skipped: tests of features that a version lacks (the Responses API before 1.66), and of other frameworks.",
     ]
     TABLE.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    # README's table is made of it.
+    session.run(sys.executable, "-m", "tests.helpers.supported_versions", external=True)
 
 
 def _number(version: str) -> list[int]:
@@ -265,14 +268,14 @@ def _number(version: str) -> list[int]:
 def _install(session: nox.Session, wanted: list[str], *, unpinned: tuple[str, ...], left_out: tuple[str, ...]) -> None:
     """Install the package, `wanted`, and what its tests need; both tuples have beginnings of requirements.
 
-    The pins of `constraints.txt` hold except those that are `unpinned`; of the tests' requirements, nox and those that
-    are `left_out` are not installed.
+    The pins of `constraints.txt` hold except those that are `unpinned`; of the tests' requirements, nox, the schemas
+    of Kubernetes (100 MB, whose tests no version changes) and those that are `left_out` are not installed.
     """
     pins = [line for line in Path("constraints.txt").read_text().splitlines() if not line.startswith(unpinned)]
     constraints = Path(session.create_tmp()) / "constraints.txt"
     constraints.write_text("\n".join(pins), encoding="utf-8")
-    group = nox.project.load_toml("pyproject.toml")["dependency-groups"]["test"]
-    tests = [part for part in group if not part.startswith(("nox", *left_out))]
+    group = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "test")
+    tests = [part for part in group if not part.startswith(("nox", "kubernetes-validate", *left_out))]
     session.install("--constraint", str(constraints), "--editable", ".[cli,demo]", *wanted, *tests)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import report, targets
+from benchmarks import readers, report, targets
 from benchmarks.figures import LENGTH, Costs, TagCosts, Times, least, least_tag_costs
 from benchmarks.libraries import ABSTRACTCORE, BARE, FORWARDING, OFFICIAL, OURS, PEERS, REWRITERS, Library
 
@@ -29,6 +29,8 @@ class Plan:
     seconds: float = 1.5
     length_rounds: int = 2
     length_seconds: float = 6.0
+    reader_rounds: int = 3
+    reader_seconds: float = 3.0
     seed_repeats: int = 200
     streams: int = 10_000
     shorter_stream: int = 30_000
@@ -44,6 +46,8 @@ _QUICK = Plan(
     seconds=0.8,
     length_rounds=1,
     length_seconds=3.0,
+    reader_rounds=2,
+    reader_seconds=2.0,
     seed_repeats=50,
     streams=4000,
     tag_rounds=1,
@@ -111,6 +115,9 @@ def main() -> int:
     by_length = Costs(times[OURS], times[BARE])
     report.print_lengths(out, by_length, lengths)
 
+    read = readers.least([_run("readers", "--seconds", plan.reader_seconds) for _ in range(plan.reader_rounds)])
+    report.print_readers(out, read)
+
     # The first start writes the bytecode that the others read.
     start = min([_run("startup") for _ in range(1 + plan.starts)][1:])
     tag_costs = _time_tags(rewriters, plan.tag_rounds, plan.tag_seconds)
@@ -136,6 +143,7 @@ def main() -> int:
     judged = [
         *targets.against_official(costs[OURS], costs.get(OFFICIAL)),
         *targets.flatness(by_length, lengths),
+        *targets.readers(read),
         *targets.memory(rss, traced, shorter, longer),
         *targets.seed_limits(seed, rss, traced),
         *targets.tags(tag_costs[OURS], tag_behaviour[OURS]),

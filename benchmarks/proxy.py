@@ -211,7 +211,7 @@ def _table(results: Mapping[str, Measured]) -> Table:
         "first byte, added\np50 / p99, 100 streams", "chunk, added\np50 / p99, 100 streams",
         f"MB with\n{_IDLE_STREAMS} streams", "failed",
     ):  # fmt: skip
-        table.add_column(column, justify="right" if column else "left", no_wrap=True)
+        table.add_column(column, justify="right" if column else "left")
     base = results["no proxy"]
     for name, one in results.items():
         failed = sum(times.failed for times in (one.one, one.many, one.flat, one.paced))

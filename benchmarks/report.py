@@ -12,6 +12,7 @@ from rich.table import Table
 
 from benchmarks.figures import ALL, Costs, TagCosts, tags_key
 from benchmarks.libraries import FORWARDING, OURS, Library
+from benchmarks.readers import OPENAI, Readings
 from benchmarks.tags import CALLS, CHUNK, KINDS_OF_CALLS, PROSE
 from benchmarks.targets import Target
 from benchmarks.workload import MODES
@@ -78,6 +79,21 @@ def print_lengths(out: Console, ours: Costs, lengths: list[int]) -> None:
     for deltas in lengths:
         table.add_row(f"{deltas:,}", *(f"{ours.chunk(kind, mode, deltas):.2f}" for kind, mode in ALL))
     out.print(table)
+
+
+def print_readers(out: Console, read: Readings) -> None:
+    table = Table(title="Reading a delta of each SDK's stream, nanoseconds (and times that of the openai SDK)")
+    table.add_column("SDK")
+    kinds = list(read["times"][OPENAI])
+    for kind in kinds:
+        table.add_column(kind, justify="right")
+    base = read["times"][OPENAI]
+    for sdk, times in read["times"].items():
+        cells = (f"{times[kind]:.0f} ({times[kind] / base[kind]:.2f}x)" if kind in times else "-" for kind in kinds)
+        table.add_row(sdk, *cells)
+    out.print(table)
+    for sdk in read["left_out"]:
+        out.print(f"{sdk} is not installed, so it is left out")
 
 
 def print_tags(

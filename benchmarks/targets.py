@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from benchmarks.figures import ALL, LENGTH, Costs, TagCosts
+from benchmarks.readers import OPENAI, Readings
 from benchmarks.tags import CALLS, CHUNK, KINDS_OF_CALLS, PROSE
 from benchmarks.workload import MODES, Kind
 
@@ -51,6 +52,16 @@ def flatness(ours: Costs, lengths: list[int]) -> Iterator[Target]:
             f"{growth:.2f} times",
             growth <= _FLAT_WITHIN,
         )
+
+
+def readers(read: Readings) -> Iterator[Target]:
+    base = read["times"][OPENAI]
+    for sdk, times in read["times"].items():
+        for kind, taken in times.items():
+            if sdk != OPENAI:
+                ratio = taken / base[kind]
+                subject = f"a delta of {kind}, {sdk}"
+                yield Target(subject, "at most 2 times the openai SDK's", f"{ratio:.2f} times", ratio <= 2)
 
 
 def memory(

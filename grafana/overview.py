@@ -9,7 +9,7 @@ from grafana_foundation_sdk.models import units
 from grafana import limits
 from grafana.board import OVERVIEW, board
 from grafana.panels import Panel, Query, graph, number
-from grafana.promql import MODEL, chosen, or_zero, quantile, rate, share, total, value_of
+from grafana.promql import MODEL, chosen, diagnosed, or_zero, quantile, rate, share, total, value_of
 from otel_llm.telemetry import semconv
 from otel_llm.telemetry.prometheus_names import prometheus_label, prometheus_metric
 
@@ -30,6 +30,7 @@ _REQUESTS: Final = rate(chosen(f"{_DURATION}_count"))
 _FAILURES: Final = rate(chosen(f"{_DURATION}_count", _FAILED))
 _TOKENS: Final = rate(chosen(f"{_TOKEN_USAGE}_sum"))
 _STREAMS: Final = rate(chosen(prometheus_metric(semconv.METRIC_STREAM_COUNT)))
+_DIAGNOSED: Final = rate(diagnosed())
 _ANOMALIES: Final = rate(chosen(prometheus_metric(semconv.METRIC_ANOMALY_COUNT)))
 _LOST: Final = "otel_llm:collector_loss:increase5m"  # recorded by prometheus/rules.yaml
 
@@ -86,12 +87,12 @@ def _now() -> list[Panel]:
             red_above=limits.FIRST_CHUNK_SECONDS,
         ),
         number(
-            "Anomalies per stream",
-            "Tool-call anomalies per stream; one stream can have several. Red above "
-            f"{limits.ANOMALIES_PER_STREAM:.0%}: see the dashboard LLM tool calls, which shows them by type and model.",
-            Query(or_zero(share(_ANOMALIES, _STREAMS)), "anomalies"),
+            "Anomalies per request",
+            "Anomalies of requests, answers and conversations per request; one request can have several. Red above "
+            f"{limits.ANOMALIES_PER_REQUEST:.0%}: see the dashboard LLM tool calls, which has them by type and model.",
+            Query(or_zero(share(_ANOMALIES, _DIAGNOSED)), "anomalies"),
             unit=units.PercentUnit,
-            red_above=limits.ANOMALIES_PER_STREAM,
+            red_above=limits.ANOMALIES_PER_REQUEST,
         ),
         number(
             "Telemetry lost",
@@ -109,7 +110,8 @@ def _requests() -> list[Panel]:
         graph(
             "Requests by model",
             "Requests per second, by requested model. If one model suddenly disappears, its application has stopped or "
-            "its telemetry does not arrive (alert TelemetryStopped). A sudden rise can be an agent in a loop.",
+            "its telemetry does not arrive (alert TelemetryStopped). A sudden rise can be an agent in a loop "
+            "(anomaly repeated_call, alert AgentLoops).",
             Query(total(_REQUESTS, MODEL), value_of(MODEL)),
             unit=units.RequestsPerSecond,
             stacked=True,
@@ -118,8 +120,9 @@ def _requests() -> list[Panel]:
             "Errors by type",
             f"Failed requests per second by {semconv.ERROR_TYPE}, which is mostly the OpenAI SDK's exception. "
             "RateLimitError: send fewer requests, or get a higher limit. AuthenticationError and "
-            "PermissionDeniedError: check the key. BadRequestError: the application made a mistake, or the prompt is "
-            "too long. InternalServerError and APIConnectionError: check the server and any proxy in front of it. "
+            "PermissionDeniedError: check the key. BadRequestError: the application made a mistake (anomaly "
+            "unacceptable_id, anomaly unacceptable_name, anomaly unanswered_call), or the prompt is too long. "
+            "InternalServerError and APIConnectionError: check the server and any proxy in front of it. "
             "APITimeoutError: compare with the latency below.",
             Query(total(_FAILURES, _ERROR), value_of(_ERROR)),
             unit=units.RequestsPerSecond,
@@ -139,7 +142,7 @@ def _requests() -> list[Panel]:
             "Latency",
             f"Duration of requests, up to the last chunk. {_EXEMPLARS} Red above {limits.SLOW_SECONDS:.0f} s (alert "
             "RequestsSlow): open the slowest request. Its events show whether it waited for the first chunk or between "
-            f"two chunks ({semconv.OTEL_LLM_STREAM_MAX_CHUNK_GAP}), or whether the answer was long.",
+            f"two chunks ({semconv.OTEL_LLM_STREAM_MAX_CHUNK_GAP}, anomaly stalled), or whether the answer was long.",
             Query(quantile(0.5, _DURATION), "p50"),
             Query(quantile(0.95, _DURATION), "p95", exemplars=True),
             Query(quantile(0.99, _DURATION), "p99"),
@@ -174,8 +177,8 @@ def _tokens_and_streams() -> list[Panel]:
         graph(
             "Tokens",
             "Input and output tokens per second, as the server reports them. If there is no value, the server sends no "
-            "usage: request it (stream_options include_usage). If input grows but requests do not, conversations are "
-            "not trimmed.",
+            "usage: request it (stream_options include_usage); if it was requested, see the "
+            "anomaly missing_usage. If input grows but requests do not, conversations are not trimmed.",
             Query(total(_TOKENS, _IN_OR_OUT), value_of(_IN_OR_OUT)),
             unit=units.Short,
             axis="tokens/s",
@@ -184,7 +187,8 @@ def _tokens_and_streams() -> list[Panel]:
         graph(
             "Tokens per request",
             "Mean input and output tokens of a request. Input near the model's context window: requests will soon be "
-            "rejected or truncated. Output at max_tokens: answers are cut (anomaly truncated).",
+            "rejected or truncated. Output at max_tokens: answers are cut (anomaly truncated), "
+            "empty (anomaly empty_response) or do not end (anomaly repetition).",
             Query(
                 share(_TOKENS, rate(chosen(f"{_TOKEN_USAGE}_count")), MODEL, _IN_OR_OUT),
                 f"{value_of(MODEL)} {value_of(_IN_OR_OUT)}",

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from otel_llm.telemetry.prometheus_names import prometheus_label
-from otel_llm.telemetry.semconv import GEN_AI_PROVIDER_NAME, GEN_AI_REQUEST_MODEL
+from otel_llm.telemetry.prometheus_names import prometheus_label, prometheus_metric
+from otel_llm.telemetry.semconv import (
+    GEN_AI_OPERATION_NAME,
+    GEN_AI_PROVIDER_NAME,
+    GEN_AI_REQUEST_MODEL,
+    METRIC_GEN_AI_CLIENT_OPERATION_DURATION,
+)
 
 PROVIDER: Final = prometheus_label(GEN_AI_PROVIDER_NAME)
 MODEL: Final = prometheus_label(GEN_AI_REQUEST_MODEL)
@@ -17,6 +22,12 @@ _CHOSEN: Final = ('job=~"$service"', f'{PROVIDER}=~"$provider"', f'{MODEL}=~"$mo
 def chosen(metric: str, *conditions: str) -> str:
     """Return the series of ``metric`` selected by the dashboard's variables and by further ``conditions``."""
     return f"{metric}{{{', '.join((*_CHOSEN, *conditions))}}}"
+
+
+def diagnosed() -> str:
+    """Return the series of the requests that are diagnosed, streamed or not, answered or refused: no embeddings."""
+    requests = f"{prometheus_metric(METRIC_GEN_AI_CLIENT_OPERATION_DURATION)}_count"
+    return chosen(requests, f'{prometheus_label(GEN_AI_OPERATION_NAME)}!="embeddings"')
 
 
 def rate(series: str) -> str:

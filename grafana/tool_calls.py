@@ -9,7 +9,7 @@ from grafana_foundation_sdk.models import units
 from grafana import limits
 from grafana.board import TOOL_CALLS, board
 from grafana.panels import Panel, Query, bars, graph, number
-from grafana.promql import MODEL, chosen, increase, or_zero, quantile, rate, share, total, value_of
+from grafana.promql import MODEL, chosen, diagnosed, increase, or_zero, quantile, rate, share, total, value_of
 from otel_llm.telemetry import semconv
 from otel_llm.telemetry.prometheus_names import prometheus_label, prometheus_metric
 
@@ -20,7 +20,7 @@ _CALLS: Final = chosen(prometheus_metric(semconv.METRIC_TOOL_CALL_COUNT))
 _DURATION: Final = prometheus_metric(semconv.METRIC_TOOL_CALL_DURATION)
 _SIZE: Final = prometheus_metric(semconv.METRIC_TOOL_CALL_ARGUMENTS_SIZE)
 _ANOMALIES: Final = chosen(prometheus_metric(semconv.METRIC_ANOMALY_COUNT))
-_STREAMS: Final = chosen(prometheus_metric(semconv.METRIC_STREAM_COUNT))
+_REQUESTS: Final = diagnosed()
 _REWRITES: Final = chosen(prometheus_metric(semconv.METRIC_TAG_REWRITE_COUNT))
 _REWRITE_DURATION: Final = prometheus_metric(semconv.METRIC_TAG_REWRITE_DURATION)
 _TOOL: Final = prometheus_label(semconv.GEN_AI_TOOL_NAME)
@@ -50,7 +50,8 @@ def _now() -> list[Panel]:
         number(
             "Tool calls",
             "Tool calls per second, for the services and models selected above. If there are none although the agent "
-            "has tools: the model answers in text, or writes its calls as text that is not parsed (anomaly text_leak).",
+            "has tools: the model answers in text, or writes its calls as text that is not parsed (anomaly text_leak), "
+            "or within its thoughts (anomaly call_in_reasoning).",
             Query(total(rate(_CALLS)), "calls"),
             unit=units.CountsPerSecond,
             width=6,
@@ -66,13 +67,13 @@ def _now() -> list[Panel]:
             red_above=limits.GENERATION_SECONDS,
         ),
         number(
-            "Anomalies per stream",
-            "Anomalies per stream; one stream can have several. Red above "
-            f"{limits.ANOMALIES_PER_STREAM:.0%}: the panels below show their types and models.",
-            Query(or_zero(share(rate(_ANOMALIES), rate(_STREAMS))), "anomalies"),
+            "Anomalies per request",
+            "Anomalies per request; one request can have several. Red above "
+            f"{limits.ANOMALIES_PER_REQUEST:.0%}: the panels below show their types and models.",
+            Query(or_zero(share(rate(_ANOMALIES), rate(_REQUESTS))), "anomalies"),
             unit=units.PercentUnit,
             width=6,
-            red_above=limits.ANOMALIES_PER_STREAM,
+            red_above=limits.ANOMALIES_PER_REQUEST,
         ),
         number(
             "Rewritten calls",
@@ -90,7 +91,7 @@ def _calls() -> list[Panel]:
         graph(
             "Calls by tool",
             "Tool calls per second. _OTHER: names that the request did not declare; see the anomaly unknown_tool. If "
-            "only one tool rises, an agent may be in a loop.",
+            "only one tool rises, an agent may be in a loop: see the anomaly repeated_call.",
             Query(total(rate(_CALLS), _TOOL), value_of(_TOOL)),
             unit=units.CountsPerSecond,
             stacked=True,
@@ -126,28 +127,28 @@ def _calls() -> list[Panel]:
 def _anomalies() -> list[Panel]:
     return [
         graph(
-            "Anomalies per stream, by type",
-            f"Red above {limits.ANOMALIES_PER_STREAM:.0%} (alert ToolCallAnomalies). {_WHAT_TO_DO} To see one, search "
+            "Anomalies per request, by type",
+            f"Red above {limits.ANOMALIES_PER_REQUEST:.0%} (alert ToolCallAnomalies). {_WHAT_TO_DO} To see one, search "
             f"Jaeger for the tag {semconv.OTEL_LLM_ANOMALY_TYPE}=TYPE.",
             Query(
-                f"{total(rate(_ANOMALIES), _TYPE)} / scalar({total(rate(_STREAMS))})",
+                f"{total(rate(_ANOMALIES), _TYPE)} / scalar({total(rate(_REQUESTS))})",
                 value_of(_TYPE),
             ),
             unit=units.PercentUnit,
-            red_above=limits.ANOMALIES_PER_STREAM,
+            red_above=limits.ANOMALIES_PER_REQUEST,
             empty="no anomalies",
         ),
         graph(
-            "Anomalies per stream, by model",
-            f"Red above {limits.ANOMALIES_PER_STREAM:.0%}. If one model is red, the cause is the model or its server's "
-            "parser: compare with another server of the same model. If all are red, check the tools' schemas and any "
-            "proxy.",
+            "Anomalies per request, by model",
+            f"Red above {limits.ANOMALIES_PER_REQUEST:.0%}. If one model is red, the cause is the model or its "
+            "server's parser: compare with another server of the same model. If all are red, check the tools' schemas "
+            "and any proxy.",
             Query(
-                share(rate(_ANOMALIES), rate(_STREAMS), MODEL),
+                share(rate(_ANOMALIES), rate(_REQUESTS), MODEL),
                 value_of(MODEL),
             ),
             unit=units.PercentUnit,
-            red_above=limits.ANOMALIES_PER_STREAM,
+            red_above=limits.ANOMALIES_PER_REQUEST,
             empty="no anomalies",
         ),
         bars(

@@ -184,7 +184,7 @@ class GoogleGenAIInstrumentor(_SDKInstrumentor):
 class MistralInstrumentor(_SDKInstrumentor):
     """Instruments chat completions of the `mistralai` package, also through Azure and Google Cloud."""
 
-    _VERSIONS = "mistralai >= 1.0, < 4"
+    _VERSIONS = "mistralai >= 1.9.3, < 4"
     PLACES = tuple(
         Place(module, ("Chat",), "mistral", MISTRAL_METHODS)
         for module in (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from opentelemetry.util.genai.completion_hook import load_completion_hook
@@ -13,28 +13,9 @@ from otel_llm.config import read_config, reject_unknown
 from otel_llm.telemetry.handler import Telemetry, reject_other_objects
 from otel_llm.transparency.faults import attempt
 from otel_llm.transparency.proxies import FunctionWrapper
-from otel_llm.wrappers.bedrock_calls import CONVERSE, SERVICE
-from otel_llm.wrappers.huggingface import HUGGING_FACE_METHODS
-from otel_llm.wrappers.method import Method
-from otel_llm.wrappers.mistral import MISTRAL_METHODS
-from otel_llm.wrappers.ollama import OLLAMA_METHODS
-from otel_llm.wrappers.patch import (
-    CREATE,
-    GENERATING_METHODS,
-    MANAGED_METHODS,
-    METHODS,
-    RESPONSE_METHODS,
-    wrapper_for,
-)
-from otel_llm.wrappers.sdk_internals import (
-    aws_service_of,
-    beta_completions_of,
-    forget_raw_methods,
-    generating_models_of,
-    has_method,
-    is_of_ollama,
-    resource_of,
-)
+from otel_llm.wrappers.client_kinds import ClientKind, Resource, kind_of_client
+from otel_llm.wrappers.patch import wrapper_for
+from otel_llm.wrappers.sdk_internals import forget_raw_methods, resource_of
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
@@ -44,14 +25,11 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from otel_llm.config import Options
-    from otel_llm.protocol.request import Api
 
 _Client = TypeVar("_Client")
 
 _logger = logging.getLogger("otel_llm")
 
-# Resources that only have `create`.
-_CREATING: dict[str, Api] = {"completions": "completions", "embeddings": "embeddings"}
 _PROVIDERS = ("tracer_provider", "meter_provider", "logger_provider", "completion_hook")
 
 
@@ -82,7 +60,9 @@ def intercept_llm_requests(
         logger_provider=logger_provider,
         completion_hook=completion_hook,
     )
-    if any(isinstance(value, InterceptedMethod) for value in getattr(_first_resource(client), "__dict__", {}).values()):
+    kind = kind_of_client(client)
+    resources = kind.resources(client)
+    if any(isinstance(value, InterceptedMethod) for value in getattr(resources[0].owner, "__dict__", {}).values()):
         return client
     telemetry = Telemetry(
         read_config(options),
@@ -92,119 +72,47 @@ def intercept_llm_requests(
         completion_hook=completion_hook or attempt("the completion hook", load_completion_hook),
     )
     tool_spans.client_telemetries[telemetry] = tracer_provider
-    _intercept_client(client, telemetry)
+    _intercept(client, kind, resources, telemetry)
     return client
 
 
-def _first_resource(client: Any) -> Any:
-    """The resource of a client whose methods make requests, the first of them if it has several.
-
-    Raises AttributeError if it has none.
-    """
-    service = aws_service_of(client)
-    if service is not None:
-        if service != SERVICE:
-            raise AttributeError(f"a client of {service} makes no requests to a model; one of {SERVICE} does")
-        return client
-    if (models := generating_models_of(client)) is not None:
-        return models
-    if (messages := resource_of(client, "messages")) is not None:
-        messages.create  # noqa: B018
-        return messages
-    if is_of_ollama(client) or has_method(client, "chat_completion"):
-        return client
-    chat = client.chat
-    if has_method(chat, "complete"):
-        return chat
-    chat.completions.create  # noqa: B018
-    return chat.completions
-
-
-def _intercept_client(client: Any, telemetry: Telemetry) -> None:
-    if aws_service_of(client) is not None:
-        _intercept(client, telemetry, "converse", CONVERSE)
+def _intercept(client: Any, kind: ClientKind, resources: Sequence[Resource], telemetry: Telemetry) -> None:
+    for resource in resources:
+        _wrap_methods(resource, telemetry)
+    if kind.resources(client)[0].owner is not resources[0].owner:
+        _logger.warning(
+            "A %s creates its resources anew at every access, so otel-llm cannot observe this one client."
+            " An instrumentor, such as OpenAIInstrumentor, observes all.",
+            type(client).__name__,
+        )
+    if not kind.has_copies:
         return
-    if generating_models_of(client) is not None:
-        _intercept_models(client, telemetry)
-        return
-    if resource_of(client, "messages") is not None:
-        holders = _intercept_messages(client, telemetry)
-    elif is_of_ollama(client):
-        _intercept(client, telemetry, "ollama", OLLAMA_METHODS)
-        return
-    elif has_method(client, "chat_completion"):
-        _intercept(client, telemetry, "huggingface", HUGGING_FACE_METHODS)
-        return
-    elif has_method(client.chat, "complete"):
-        _intercept(client.chat, telemetry, "mistral", MISTRAL_METHODS)
-        return
-    else:
-        holders = _intercept_chat(client, telemetry)
-    for holder in holders:
+    for holder in (client, resource_of(client, "chat"), *(resource.owner for resource in resources)):
         forget_raw_methods(holder)
 
     def copied(wrapped: Callable[..., Any], _client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         copy = wrapped(*args, **kwargs)
-        attempt("a copy of a client", _intercept_client, copy, telemetry)
+        attempt("a copy of a client", _intercept_copy, copy)
         return copy
+
+    def _intercept_copy(copy: Any) -> None:
+        kind = kind_of_client(copy)
+        _intercept(copy, kind, kind.resources(copy), telemetry)
 
     for name in ("copy", "with_options"):
         if hasattr(type(client), name):
             setattr(client, name, FunctionWrapper(getattr(client, name), copied))
 
 
-def _intercept_models(client: Any, telemetry: Telemetry) -> None:
-    """Observe a client of Google's SDK, and its asynchronous one. Chats use the same resources."""
-    for one in (client, resource_of(client, "aio")):
-        if one is not None and (models := generating_models_of(one)) is not None:
-            _intercept(models, telemetry, "gemini", GENERATING_METHODS)
-
-
-def _intercept_messages(client: Any, telemetry: Telemetry) -> list[Any]:
-    """Observe an Anthropic client; returns the client and its resources."""
-    resources = [client.messages]
-    beta = resource_of(client, "beta")
-    if beta is not None and (messages := resource_of(beta, "messages")) is not None:
-        resources.append(messages)
-    for resource in resources:
-        _intercept(resource, telemetry, "messages", MANAGED_METHODS)
-    return [client, *resources]
-
-
-def _intercept_chat(client: Any, telemetry: Telemetry) -> list[Any]:
-    """Observe a client of OpenAI's APIs; returns the client and its resources."""
-    completions = client.chat.completions
-    _intercept(completions, telemetry)
-    if client.chat.completions is not completions:
-        _logger.warning(
-            "A %s creates its resources anew at every access, so otel-llm cannot observe this one client."
-            " OpenAIInstrumentor observes all.",
-            type(client).__name__,
-        )
-    holders = [client, client.chat, completions]
-    responses = resource_of(client, "responses")
-    if responses is not None:
-        _intercept(responses, telemetry, "responses", RESPONSE_METHODS)
-        holders.append(responses)
-    for name, api in _CREATING.items():
-        resource = resource_of(client, name)
-        if resource is not None:
-            _intercept(resource, telemetry, api, CREATE)
-            holders.append(resource)
-    beta = beta_completions_of(client)
-    if beta is not None:
-        _intercept(beta, telemetry)
-    return holders
-
-
-def _intercept(resource: Any, telemetry: Telemetry, api: Api = "chat", methods: tuple[Method, ...] = METHODS) -> None:
+def _wrap_methods(resource: Resource, telemetry: Telemetry) -> None:
+    owner, api, methods = resource
     for method in methods:
         # A mock has any attribute; real methods are on the class.
-        is_there = method is methods[0] or hasattr(type(resource), method.name)
-        function = getattr(resource, method.name, None) if is_there else None
+        is_there = method is methods[0] or hasattr(type(owner), method.name)
+        function = getattr(owner, method.name, None) if is_there else None
         if function is not None:
             wrapper = wrapper_for(telemetry, api, method)
-            setattr(resource, method.name, InterceptedMethod(function, wrapper.wrapper_for(function)))
+            setattr(owner, method.name, InterceptedMethod(function, wrapper.wrapper_for(function)))
 
 
 class InterceptedMethod(FunctionWrapper):

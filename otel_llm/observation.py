@@ -161,17 +161,16 @@ class Observation:
 
     def notify(self, notices: Iterable[Notice]) -> None:
         """Handle what cannot wait for the end of the stream: log lines, and calls that may be answered before it."""
-        for notice in notices:
-            if self._span is None:
-                break
-            if notice.kind == "finish" and self.recording.first_tool_call_ns is not None:
-                # An agent may execute the calls before the stream ends.
-                attempt("the calls made", self._span.remember_calls, self.recording)
-            else:
-                # An agent may also execute a call while later ones are still arriving.
-                call = _call_completed_by(notice)
-                if call is not None:
-                    attempt("the calls made", self._span.remember_call, self.recording, call)
+        if self._span is not None and self.recording.first_tool_call_ns is not None:
+            for notice in notices:
+                if notice.kind == "finish":
+                    # An agent may execute the calls before the stream ends.
+                    attempt("the calls made", self._span.remember_calls, self.recording)
+                else:
+                    # An agent may also execute a call while later ones are still arriving.
+                    call = _call_completed_by(notice)
+                    if call is not None:
+                        attempt("the calls made", self._span.remember_call, self.recording, call)
         if self._logs:
             attempt("log lines", log_notices, self.config, self.recording, notices)
 

@@ -63,6 +63,14 @@ _OPENED: Final = (
 )
 
 
+def downloaded() -> Path:
+    """Return the folder of Cassandra's jars, which the first call downloads.
+
+    Raises MissingToolError without Java or Maven, BuildError if they cannot be downloaded.
+    """
+    return java.jars("cassandra", _ARTIFACT)
+
+
 class Cassandra(Program):
     """One node with its data in ``folder``. ``port`` is the port for CQL.
 
@@ -70,7 +78,7 @@ class Cassandra(Program):
     """
 
     def __init__(self, folder: Path) -> None:
-        jars = java.jars("cassandra", _ARTIFACT)
+        jars = downloaded()
         self.port, storage_port, jmx_port = free_ports(3)
         folder.mkdir(parents=True, exist_ok=True)
         configuration = folder / "cassandra.yaml"

@@ -41,6 +41,14 @@ group.initial.rebalance.delay.ms=0
 _COMMAND_TIMEOUT: Final = 60.0  # seconds
 
 
+def downloaded() -> Path:
+    """Return the folder of Kafka's jars, which the first call downloads.
+
+    Raises MissingToolError without Java or Maven, BuildError if they cannot be downloaded.
+    """
+    return java.jars("kafka", *_ARTIFACTS)
+
+
 class KafkaCluster:
     """Three brokers with their data in ``folder``. As a context manager, it starts and stops them.
 
@@ -48,7 +56,7 @@ class KafkaCluster:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._jars = java.jars("kafka", *_ARTIFACTS)
+        self._jars = downloaded()
         self._folder = folder
         ports = free_ports(2 * BROKERS)
         self._ports, self._controller_ports = ports[:BROKERS], ports[BROKERS:]

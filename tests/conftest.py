@@ -1,6 +1,9 @@
 """Fixtures for all tests. What telemetry was seen: `helpers/seen.py`."""
 
+import functools
+import gc
 import signal
+import ssl
 import sys
 
 # `warnings` imports it when it shows a leaked resource, which a garbage collection may do in the middle of that import.
@@ -18,9 +21,18 @@ settings.load_profile("no deadline")
 
 pytest_plugins = ["pytester", "tests.helpers.seen", "tests.helpers.servers", "tests.helpers.swallowed_faults"]
 
+# Each client of an SDK would load the certificates of all authorities, which takes longer than most tests.
+ssl.create_default_context = functools.cache(ssl.create_default_context)  # type: ignore[assignment]
+
 # A shell lets what it runs in the background ignore interrupts, and so would the programs that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """Let no garbage collection look at all the tests again: that takes half a second, and some tests ask for it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

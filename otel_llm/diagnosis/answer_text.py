@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from otel_llm.diagnosis.bounds import judged_part
+from otel_llm.diagnosis.bounds import Budget
 from otel_llm.diagnosis.text_leak import Leak, find_leaks
 from otel_llm.protocol.request import Tool
 from otel_llm.tags.control_tokens import Token, tokens_in
@@ -37,13 +37,19 @@ class AnswerText(NamedTuple):
 
 
 def read_answer(
-    text: str, tools: Mapping[str, Tool], *, settled: bool = True, cut_off: bool = False, marked_only: bool = False
+    text: str,
+    tools: Mapping[str, Tool],
+    budget: Budget,
+    *,
+    settled: bool = True,
+    cut_off: bool = False,
+    marked_only: bool = False,
 ) -> AnswerText:
     """`settled`: no more text can come. `cut_off`: the model had not finished. `marked_only`: JSON is the answer."""
-    part = judged_part(text)
+    part = budget.judged_part(text)
     beyond = len(text) - len(part)
     layout = read_layout(part)
     answer = layout.without_thoughts(part)
-    found = find_leaks(answer, tools, ended=settled and not beyond, marked_only=marked_only)
+    found = find_leaks(answer, tools, budget, ended=settled and not beyond, marked_only=marked_only)
     unread = found.unread + beyond
     return AnswerText(layout.thoughts, tuple(found.found), unread, found.rest, settled and not cut_off and not unread)

@@ -9,12 +9,12 @@ from unicodedata import category
 
 from otel_llm.diagnosis.bounds import judged_part
 from otel_llm.diagnosis.case import Case, Finding
-from otel_llm.diagnosis.wording import shown
+from otel_llm.diagnosis.wording import number, shown
 from otel_llm.protocol.choice import Choice
 from otel_llm.protocol.json_values import Shape, strings_in
 from otel_llm.protocol.kept_text import KeptText
 from otel_llm.protocol.tool_call import ToolCall
-from otel_llm.protocol.usage import token_counts
+from otel_llm.protocol.usage import reasoning_tokens, says_something, token_counts
 
 # Nothing ----------------------------------------------------------------------------------------------------
 
@@ -43,7 +43,12 @@ def empty_response(case: Case, choice: Choice) -> Iterable[Finding]:
         # `call_in_reasoning` says more.
         return ()
     has_thoughts = choice.reasoning_started_ns is not None or any(part.strip() for part in choice.text.parts)
-    what = "thoughts only" if has_thoughts else "nothing at all"
+    if has_thoughts:
+        what = "thoughts only"
+    elif len(case.recording.choices) == 1 and (hidden := reasoning_tokens(case.recording.usage)):
+        what = f"thoughts only, which are not shown ({number(hidden, 'token')})"
+    else:
+        what = "nothing at all"
     return (Finding("empty_response", f"{what}, and the finish reason {shown(reason)}"),)
 
 
@@ -254,11 +259,8 @@ def missing_usage(case: Case) -> Iterable[Finding]:
         return ()
     if not recording.streamed or recording.outcome != "completed" or not recording.choices:
         return ()
-    # The first one usually is more than zero.
-    came = False
-    for count in token_counts(recording.usage):
-        if count > 0:
-            return ()
-        came = True
+    if recording.usage is not None and says_something(recording.usage):
+        return ()
+    came = any(True for _ in token_counts(recording.usage))
     what = "all of it is zero" if came else "none came"
     return (Finding("missing_usage", f"`include_usage` asked for it, and {what}"),)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from otel_llm.diagnosis.bounds import Budget
 from otel_llm.protocol import json_values
 from otel_llm.protocol.choice import CUTTING_FINISH_REASONS, Choice
 from otel_llm.protocol.framing import Framing
@@ -53,9 +54,11 @@ class Case:
     repeated_turns: int = 0
     """In so many turns in a row, counting this response, the model made the same call; 0 if there is one. The judge of
     loops sets it."""
+    _budget: Budget | None = None
     _readings: dict[int, Reading] = field(default_factory=dict)
     _answers: dict[int, AnswerText] = field(default_factory=dict)
     _thought_calls: dict[int, list[tuple[str, str]]] = field(default_factory=dict)
+    _naming: dict[int, bool] = field(default_factory=dict)
 
     @property
     def is_text_completion(self) -> bool:
@@ -80,6 +83,22 @@ class Case:
         """The arguments in one spelling for all texts with the same meaning."""
         return call.arguments if self.is_free_text(call) else meaning_of_reading(self.reading(call), call.arguments)
 
+    @property
+    def budget(self) -> Budget:
+        """What the texts of all choices may cost together."""
+        if self._budget is None:
+            self._budget = Budget()
+        return self._budget
+
+    def names_tool(self, choice: Choice) -> bool:
+        """Whether the text or the thoughts of the choice hold the name of a declared tool. Looked for once."""
+        known = self._naming.get(choice.index)
+        if known is None:
+            tools = (self.request.tools if self.request is not None else None) or ()
+            text, thoughts = choice.text.whole, choice.reasoning.whole
+            known = self._naming[choice.index] = any(name in text or name in thoughts for name in tools)
+        return known
+
     def answer(self, choice: Choice) -> AnswerText:
         """The text of the choice by its parts, read once for all judges."""
         known = self._answers.get(choice.index)
@@ -89,6 +108,7 @@ class Case:
             known = self._answers[choice.index] = read_answer(
                 choice.text.whole,
                 (self.request.tools if self.request is not None else None) or {},
+                self.budget,
                 settled=self.is_settled(choice),
                 cut_off=self.was_cut_off(choice) or choice.text.over > 0,
                 marked_only=self.request is not None and self.request.wants_json,

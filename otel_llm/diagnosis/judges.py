@@ -23,7 +23,7 @@ from otel_llm.diagnosis.case import Anomaly, Case, Finding
 from otel_llm.diagnosis.conversations import id_reused, repeated_call, unacceptable
 from otel_llm.diagnosis.counting import asks_for_several
 from otel_llm.diagnosis.framing import framing
-from otel_llm.diagnosis.markup import reasoning_leak, token_in_arguments, token_leak
+from otel_llm.diagnosis.markup import MARKUP, reasoning_leak, token_in_arguments, token_leak
 from otel_llm.diagnosis.reasoning_calls import call_in_reasoning
 from otel_llm.diagnosis.repetition import repetition
 from otel_llm.diagnosis.wording import listed, number, shown
@@ -88,7 +88,7 @@ def _anomalies(case: Case) -> Iterator[Anomaly]:
             yield Anomaly(type_, detail)
     for choice in case.recording.choices:
         index = choice.index
-        for choice_judge in _judges_of(choice):
+        for choice_judge in _judges_of(case, choice):
             for type_, detail, call_index in choice_judge(case, choice):
                 yield Anomaly(type_, detail, index, call_index)
         for call in choice.calls:
@@ -97,9 +97,12 @@ def _anomalies(case: Case) -> Iterator[Anomaly]:
                     yield Anomaly(type_, detail, index, call.index)
 
 
-def _judges_of(choice: Choice) -> tuple[Callable[[Case, Choice], Iterable[Finding]], ...]:
+def _judges_of(case: Case, choice: Choice) -> tuple[Callable[[Case, Choice], Iterable[Finding]], ...]:
     """Those that may have something to say about a choice."""
-    judges = CHOICE_JUDGES + TEXT_JUDGES if choice.text.parts else CHOICE_JUDGES
+    judges = CHOICE_JUDGES
+    parts = choice.text.parts
+    if parts and (case.names_tool(choice) or any(map(MARKUP.search, parts))):
+        judges += TEXT_JUDGES
     if choice.calls or choice.over_calls:
         return judges + OUTPUT_JUDGES + CALLING_CHOICE_JUDGES
     return judges + ANSWER_JUDGES + OUTPUT_JUDGES
@@ -119,7 +122,7 @@ def _anomalies_despite_faults(case: Case, on_fault: Callable[[str, Exception], N
     for judge in STREAM_JUDGES:
         ask(judge, case, choice=None, call=None)
     for choice in case.recording.choices:
-        for choice_judge in _judges_of(choice):
+        for choice_judge in _judges_of(case, choice):
             ask(choice_judge, case, choice, choice=choice.index, call=None)
         for call in choice.calls:
             for call_judge in CALL_JUDGES:
@@ -176,7 +179,7 @@ def identity(case: Case, choice: Choice, call: ToolCall) -> Iterator[Finding]:
     whole = case.is_final(choice, call)
     if call.name is None and whole:
         yield Finding("missing_name", "the call has no name")
-    needs_id = call.kind not in {"legacy", "text"} and not case.recording.ids_are_optional and case.api != "ollama"
+    needs_id = call.kind not in {"legacy", "text"} and not case.recording.ids_are_optional
     if call.id is None and whole and needs_id:
         yield Finding("missing_id", "the call has no id")
     if call.other_names:
@@ -314,7 +317,7 @@ def parallel(case: Case, choice: Choice) -> Iterable[Finding]:
 
 def text_leak(case: Case, choice: Choice) -> Iterable[Finding]:
     request = case.request
-    if request is None or not request.tools or not choice.text.parts:
+    if request is None or not request.tools or not case.names_tool(choice):
         return ()
     return _leaked_calls(case, choice, request.tools)
 
@@ -430,7 +433,7 @@ CHOICE_JUDGES: tuple[Callable[[Case, Choice], Iterable[Finding]], ...] = (
     finish_reason,
     tool_choice,
 )
-# Only for choices with text.
+# Only for choices whose text has markup, or the name of a declared tool.
 TEXT_JUDGES: tuple[Callable[[Case, Choice], Iterable[Finding]], ...] = (text_leak, token_leak, reasoning_leak)
 # Only for choices without calls.
 ANSWER_JUDGES: tuple[Callable[[Case, Choice], Iterable[Finding]], ...] = (call_in_reasoning, empty_response)

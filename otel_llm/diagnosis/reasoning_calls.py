@@ -10,7 +10,7 @@ from otel_llm.protocol.choice import Choice
 
 
 def call_in_reasoning(case: Case, choice: Choice) -> Iterable[Finding]:
-    if choice.calls or case.request is None or not case.request.tools:
+    if choice.calls or not case.names_tool(choice):
         return ()
     calls = case.thought_calls(choice)
     if not calls:
@@ -28,11 +28,9 @@ def calls_in_thoughts(case: Case, choice: Choice) -> list[tuple[str, str]]:
         return []
     if not case.is_settled(choice) or case.was_cut_off(choice):
         return []
-    thoughts = choice.reasoning.whole
-    text = choice.text.whole
-    tools = request.tools
-    if not any(name in thoughts or name in text for name in tools):
+    if not case.names_tool(choice):
         return []
+    thoughts, text, tools = choice.reasoning.whole, choice.text.whole, request.tools
     from otel_llm.diagnosis.answer_text import read_answer  # slow to import, and rarely needed
     from otel_llm.diagnosis.text_leak import find_leaks
 
@@ -45,9 +43,9 @@ def calls_in_thoughts(case: Case, choice: Choice) -> list[tuple[str, str]]:
     found = []
     for thought in (thoughts, *marked):
         if any(name in thought for name in tools):
-            read = read_answer(thought, tools, marked_only=request.wants_json)
+            read = read_answer(thought, tools, case.budget, marked_only=request.wants_json)
             # Thoughts may have marks of their own.
-            inner = [leak for one in read.thoughts for leak in find_leaks(one.inner, tools).found]
+            inner = [leak for one in read.thoughts for leak in find_leaks(one.inner, tools, case.budget).found]
             found += [(leak.name or "", leak.format) for leak in (*read.leaks, *inner)]
     return found
 

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from otel_llm.diagnosis.bounds import Budget
 from otel_llm.diagnosis.declarations import is_schema
 from otel_llm.diagnosis.lookalikes import FOUND, find_lookalikes
 from otel_llm.protocol import json_values
@@ -27,11 +28,6 @@ from otel_llm.tags.pieces import ParsedCall, Piece
 from otel_llm.tags.scanner import Scanner
 
 _SLICE = 4_096
-# Each line of a fence is two pieces, and each mark outside of code that begins no call is one of a single character,
-# which costs more.
-_MOST_PIECES = 40_000
-_MOST_FAILED = 12_000
-
 
 _MARKS = frozenset("<[{`~|\uff5c\u25c1")
 _OPENERS = Counter(opener for entry in FORMATS for opener in entry.openers)
@@ -62,7 +58,9 @@ class Leaks(NamedTuple):
     rest: str = ""
 
 
-def find_leaks(text: str, tools: Mapping[str, Tool], *, ended: bool = True, marked_only: bool = False) -> Leaks:
+def find_leaks(
+    text: str, tools: Mapping[str, Tool], budget: Budget, *, ended: bool = True, marked_only: bool = False
+) -> Leaks:
     """The calls in `text`, which is without thoughts. `ended`: no more text can come. `marked_only`: leave out calls
     without a marker.
     """
@@ -70,13 +68,14 @@ def find_leaks(text: str, tools: Mapping[str, Tool], *, ended: bool = True, mark
         return Leaks([], rest=text)
     pieces: list[Piece] = []
     scanner = Scanner(tools or None)
-    unread = failed = 0
+    unread = 0
     for start in range(0, len(text), _SLICE):
-        if len(pieces) > _MOST_PIECES or failed > _MOST_FAILED:
+        if budget.pieces < 0 or budget.failed < 0:
             unread = len(text) - start
             break
         found_here = scanner.feed(text[start : start + _SLICE])
-        failed += sum(_failed(piece) for piece in found_here)
+        budget.pieces -= len(found_here)
+        budget.failed -= sum(_failed(piece) for piece in found_here)
         pieces.extend(found_here)
     pieces.extend(scanner.flush())
     bodies: dict[ParsedCall, list[str]] = {}

@@ -9,13 +9,15 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import IO, Any
 
 from otel_llm.exchanges.opening import opened
 from otel_llm.exchanges.reading import is_stream, saved_head
-from otel_llm.exchanges.recorded import MARK, lines_of, open_recording
+from otel_llm.exchanges.recorded import LONGEST_LINE, MARK, lines_of, open_recording
+from otel_llm.protocol.apis import OLLAMA, kind_of
 from otel_llm.protocol.errors import UnreadableError
 from otel_llm.protocol.event_stream import MEDIA_TYPE, begins_message
+from otel_llm.protocol.json_values import parse_json
 from otel_llm.serving.asgi import ConnectionDropped, Receive, Scope, Send, while_connected
 
 _BLOCK = 65_536
@@ -66,6 +68,8 @@ def open_replay(path: Path) -> Generator[Any, None, None]:
             saved = saved_head(head)
             if saved is None and begins_message(head):
                 yield 200, [(b"content-type", MEDIA_TYPE.encode("ascii"))]
+            elif saved is None and _is_of_ollama(file):
+                yield 200, [(b"content-type", b"application/x-ndjson")]
             elif saved is None:
                 if b"\0" in head or not is_stream(head.removeprefix(b"\xef\xbb\xbf").lstrip()):
                     raise UnreadableError("it is neither a recording nor a saved stream")
@@ -83,6 +87,16 @@ def open_replay(path: Path) -> Generator[Any, None, None]:
             yield time_ns / 1e9, data
         if recorded.end != "completed":
             raise ConnectionDropped(recorded.end or "the recording is cut off")
+
+
+def _is_of_ollama(file: IO[bytes]) -> bool:
+    """Whether the first line is one of Ollama's, whose streams are lines of JSON. Leaves the file at its beginning."""
+    try:
+        return kind_of(parse_json(file.readline(LONGEST_LINE).decode("utf-8", "surrogateescape"))) is OLLAMA
+    except UnreadableError:
+        return False
+    finally:
+        file.seek(0)
 
 
 def _headers(recorded: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+import codecs
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from time import perf_counter_ns, time
@@ -12,18 +13,21 @@ from typing import Any, NamedTuple
 import httpx
 
 from otel_llm.exchanges.bodies import BodyReader
-from otel_llm.exchanges.entries import Entry
+from otel_llm.exchanges.entries import Chunk, Entry
 from otel_llm.exchanges.redaction import Redactor, secrets_in_request
+from otel_llm.exchanges.server_url import shown_url
 from otel_llm.exchanges.verdicts import Verdict, judge
 from otel_llm.probe.patience import is_busy, named_wait, says_busy, wait_before
 from otel_llm.protocol import json_values
 from otel_llm.protocol.choice import Choice
 from otel_llm.protocol.errors import UnreadableError, error_in, message_in_body
+from otel_llm.protocol.fields import field, items_of, text_of
 from otel_llm.protocol.json_values import parse_json
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.unicode_text import one_line
 
 _END = 65_536  # bytes
+_utf8 = codecs.getincrementaldecoder("utf-8")
 
 
 class Call(NamedTuple):
@@ -37,7 +41,7 @@ class Call(NamedTuple):
 
 @dataclass(frozen=True)
 class ChoiceSummary:
-    """What is compared of a choice."""
+    """What is compared of a choice. White space is no text: a stream may have sent it before it knows of a call."""
 
     index: int
     calls: tuple[Call, ...]
@@ -46,10 +50,11 @@ class ChoiceSummary:
     has_thoughts: bool = False
 
     def __str__(self) -> str:
-        what = [f"{call.name}({call.arguments[:60]})" for call in self.calls] or [
-            "text" if self.has_text else "nothing"
-        ]
-        return f"{'thoughts, ' if self.has_thoughts else ''}{', '.join(what)}, then {self.finish_reason}"
+        what = ["thoughts"] * self.has_thoughts + ["text"] * self.has_text
+        what += [f"{call.name}({call.arguments[:60]})" for call in self.calls]
+        if not self.has_text and not self.calls:
+            what.append("nothing")
+        return f"{', '.join(what)}, then {self.finish_reason}"
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,9 @@ class Answer:
     recording: Recording | None = None
     busy: bool = False
     """Whether the server, or a gateway before it, had no time for the request."""
+    repeats_names: bool = False
+    """Whether a call of a stream has its name in several deltas."""
+    is_utf8: bool = True
 
     @property
     def refused(self) -> bool:
@@ -79,7 +87,11 @@ class Answer:
             return []
         summaries = [
             ChoiceSummary(
-                choice.index, tuple(_calls(choice)), choice.has_text, choice.finish_reason, bool(choice.reasoning.parts)
+                choice.index,
+                tuple(_calls(choice)),
+                any(part.strip() for part in choice.text.parts),
+                choice.finish_reason,
+                bool(choice.reasoning.parts),
             )
             for choice in recording.choices
         ]
@@ -159,6 +171,7 @@ class Server:
         began = perf_counter_ns()
         entries: list[Entry] = []
         end = b""
+        is_utf8 = True
         status = 0
         headers: Mapping[str, str] = {}
         reader: BodyReader | None = None
@@ -166,13 +179,15 @@ class Server:
             async with self._client.stream("POST", self._url, json=body) as response:
                 status, headers = response.status_code, response.headers
                 if status != httpx.codes.OK:
-                    error = self._told(message_in_body(await response.aread()))
+                    error = self._told(message_in_body(await response.aread())) or _without_words(headers)
                     return Answer(stream, status, error, busy=is_busy(status, headers)), headers
                 reader = BodyReader("answer", body, content_type=headers.get("content-type", ""))
                 count = 0
                 stopped = False
+                text = _utf8()
                 async for data in response.aiter_bytes():
                     entries.extend(reader.feed(data, perf_counter_ns() - began))
+                    is_utf8 = is_utf8 and _decodes(text, data)
                     end = (end + data)[-_END:]
                     count += 1
                     if chunks is not None and count >= chunks:
@@ -184,13 +199,13 @@ class Server:
         except UnreadableError as error:
             told = f"the response cannot be read: {error}"
         else:
-            return self._judged(stream, status, entries, end), headers
+            return replace(self._judged(stream, status, entries, end), is_utf8=is_utf8), headers
         if reader is None:
             return Answer(stream, status, told), headers
         # What came before is judged, as it is in a recording.
         with suppress(UnreadableError):
             entries.extend(reader.finish("error", told, perf_counter_ns() - began))
-        return replace(self._judged(stream, status, entries, end), error=told), headers
+        return replace(self._judged(stream, status, entries, end), error=told, is_utf8=is_utf8), headers
 
     def _judged(self, stream: bool, status: int, entries: list[Entry], end: bytes) -> Answer:
         verdict = next(judge(entries, stall_seconds=self._stall_seconds), None)
@@ -203,10 +218,38 @@ class Server:
             return Answer(
                 stream, status, "a stream was requested, but a whole response arrived", verdict, verdict.recording
             )
-        return Answer(stream, status, "", verdict, verdict.recording)
+        return Answer(stream, status, "", verdict, verdict.recording, repeats_names=_repeats_names(entries))
 
     def _told(self, message: str) -> str:
         return one_line(self._hide(message))
+
+
+def _without_words(headers: Mapping[str, str]) -> str:
+    """What is told of a response whose body tells nothing."""
+    place = headers.get("location", "")
+    return f"the server redirects to {shown_url(place)}" if place else "the body is empty"
+
+
+def _decodes(text: codecs.IncrementalDecoder, data: bytes) -> bool:
+    try:
+        text.decode(data)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _repeats_names(entries: Sequence[Entry]) -> bool:
+    named = set()
+    for entry in entries:
+        for choice in items_of(field(entry.value, "choices")) if isinstance(entry, Chunk) else ():
+            for call in items_of(field(field(choice, "delta"), "tool_calls")):
+                key = (field(choice, "index"), field(call, "index"), text_of(field(field(call, "function"), "name")))
+                if not key[2]:
+                    continue
+                if key in named:
+                    return True
+                named.add(key)
+    return False
 
 
 def _errors_in(body: bytes) -> Iterator[Any]:

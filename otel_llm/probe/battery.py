@@ -12,8 +12,10 @@ from otel_llm.probe.expectations import (
     holds,
     in_deltas,
     is_cut,
+    named_once,
     no_call,
     no_markup,
+    some_arguments,
     thoughts,
     usage,
 )
@@ -91,6 +93,7 @@ FOLLOWING: Mapping[str, Any] = {
 """The request after one whose client disconnected."""
 NEXT: Mapping[str, Any] = {"role": "user", "content": "Now call get_weather for Lima."}
 """What the user says after the calls of the first turn."""
+_FEW = 24  # tokens
 _LONG = "Save a note whose text is a story of at least three hundred words about a lighthouse. Call save_note."
 
 BATTERY: Sequence[Check] = (
@@ -98,7 +101,7 @@ BATTERY: Sequence[Check] = (
         "one_call",
         "one call, if the model decides so",
         {"messages": _says("Call get_weather for Paris, in celsius."), "tools": _ALL, "tool_choice": "auto"},
-        (calls(1),),
+        (calls(1), named_once),
     ),
     Check(
         "parallel_calls",
@@ -169,7 +172,7 @@ BATTERY: Sequence[Check] = (
         "empty_parameters",
         "a tool without parameters",
         {"messages": _says("List my tasks with list_tasks."), "tools": [TASKS], "tool_choice": "required"},
-        (calls(1),),
+        (calls(1), some_arguments),
     ),
     Check(
         "long_arguments",
@@ -209,8 +212,8 @@ BATTERY: Sequence[Check] = (
     Check(
         "cut_by_max_tokens",
         "max_tokens in the middle of a call",
-        {"messages": _says(_LONG), "tools": [NOTE], "tool_choice": "required", "max_tokens": 24},
-        (is_cut,),
+        {"messages": _says(_LONG), "tools": [NOTE], "tool_choice": "required", "max_tokens": _FEW},
+        (is_cut(_FEW),),
         frozenset({"truncated"}),
     ),
     Check(

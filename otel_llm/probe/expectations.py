@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from otel_llm.diagnosis.answers import BROKEN
 from otel_llm.probe.check import Expectation, Finding
 from otel_llm.protocol.fields import field, index_of
 from otel_llm.protocol.unicode_text import one_line
@@ -24,6 +25,9 @@ _MARKUP = re.compile(
     r"|</?(?:start_of_turn|end_of_turn|eos|bos|s)>|\[/?(?:TOOL_CALLS|ARGS|CALL_ID|INST|AVAILABLE_TOOLS)\]"
     r"|" + _THOUGHT_MARK.pattern
 )
+# Markup of calls, which models also write where they think about one.
+_OF_CALLS = re.compile(r"tool|call|func|python|plugin|action|constrain|arg|param|invoke|DSML|\"", re.IGNORECASE)
+_MOST_CHARACTERS_OF_A_TOKEN = 32
 
 
 def calls(number: int) -> Expectation:
@@ -81,8 +85,37 @@ def choices(number: int) -> Expectation:
     return expect
 
 
-def is_cut(answer: Answer) -> Iterator[Finding]:
-    """The response was cut off by max_tokens, and says so."""
+def named_once(answer: Answer) -> Iterator[Finding]:
+    """Each call has its name in one delta: many clients join the names of all deltas."""
+    if answer.repeats_names:
+        yield Finding("remark", f"{answer.way}: the name comes again in later deltas; clients that join them double it")
+
+
+def some_arguments(answer: Answer) -> Iterator[Finding]:
+    """A call without arguments has an empty object: many clients parse the text as JSON."""
+    if any(not call.arguments.strip() for call in answer.calls):
+        yield Finding(
+            "remark", f"{answer.way}: the arguments are an empty text instead of {{}}; clients that parse it fail"
+        )
+
+
+def is_cut(limit: int) -> Expectation:
+    """The response was cut off by max_tokens, which is `limit`, and says so."""
+
+    def expect(answer: Answer) -> Iterator[Finding]:
+        lengths = [
+            choice.text.length + choice.reasoning.length + sum(call.length for call in choice.calls)
+            for choice in (answer.recording.choices if answer.recording is not None else ())
+        ]
+        if max(lengths, default=0) > limit * _MOST_CHARACTERS_OF_A_TOKEN:
+            yield Finding("fault", f"{answer.way}: max_tokens={limit}, but {max(lengths)} characters came")
+        else:
+            yield from _says_that_it_is_cut(answer)
+
+    return expect
+
+
+def _says_that_it_is_cut(answer: Answer) -> Iterator[Finding]:
     reasons = {choice.finish_reason for choice in answer.choices()}
     if reasons != {"length"}:
         if answer.verdict is not None and any(
@@ -124,9 +157,13 @@ def no_markup(answer: Answer) -> Iterator[Finding]:
             marks = dict.fromkeys(one_line(mark.group()[:40]) for mark in _MARKUP.finditer(text))
             if marks:
                 yield Finding("fault", f"{answer.way}: {', '.join(list(marks)[:4])} in {name}")
-        marks = dict.fromkeys(mark.group() for mark in _THOUGHT_MARK.finditer(choice.reasoning.whole))
-        if marks:
-            yield Finding("fault", f"{answer.way}: {', '.join(list(marks)[:4])} in the thoughts")
+        marks = dict.fromkeys(one_line(mark.group()[:40]) for mark in _MARKUP.finditer(choice.reasoning.whole))
+        residue = [mark for mark in marks if _OF_CALLS.search(mark) is None]
+        drafts = [mark for mark in marks if _OF_CALLS.search(mark) is not None]
+        if residue:
+            yield Finding("fault", f"{answer.way}: {', '.join(residue[:4])} in the thoughts")
+        if drafts:
+            yield Finding("remark", f"{answer.way}: {', '.join(drafts[:4])} in the thoughts, perhaps a draft of a call")
 
 
 def thoughts(answer: Answer) -> Iterator[Finding]:
@@ -138,6 +175,8 @@ def thoughts(answer: Answer) -> Iterator[Finding]:
         yield Finding("unjudged", f"{answer.way}: max_tokens cut the thoughts off")
     details = field(recording.usage, "completion_tokens_details")
     count = index_of(field(details, "reasoning_tokens")) or 0
+    if any(BROKEN in part for choice in recording.choices for part in choice.reasoning.parts):
+        yield Finding("remark", f"{answer.way}: U+FFFD stands in the thoughts for a character that was cut")
     leaked = any(_THOUGHT_MARK.search(choice.text.whole) for choice in recording.choices)
     if count and not leaked and not any(choice.reasoning.parts for choice in recording.choices):
         yield Finding("remark", f"{answer.way}: the server counts {count} tokens of thoughts, but sends none")

@@ -50,6 +50,8 @@ def failures(*answers: Answer) -> Iterator[Finding]:
         elif answer.error:
             status = f"status {answer.status}, " if answer.status not in {0, 200} else ""
             yield Finding("fault", f"{answer.way}: {status}{answer.error}")
+        if not answer.is_utf8:
+            yield Finding("fault", f"{answer.way}: the body is not UTF-8; the SDKs cannot read it")
 
 
 def told(answer: Answer) -> str:

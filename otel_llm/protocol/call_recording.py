@@ -47,23 +47,21 @@ class CallRecorder:
 
         `place`: the position of a call in an unstreamed message, whose calls have no index.
         """
-        body, arguments, kind = field(tool_call, "function"), "arguments", "function"
-        if body is None:
-            custom = field(tool_call, "custom")
+        kind: CallKind = "function"
+        try:
+            body = tool_call.function
+            at, call_id, name, arguments = tool_call.index, tool_call.id, body.name, body.arguments
+        except Exception:  # noqa: BLE001  a mapping, a mock, a call of a custom tool
+            at, call_id, body = field(tool_call, "index"), field(tool_call, "id"), field(tool_call, "function")
+            custom = field(tool_call, "custom") if body is None else None
             if custom is not None and not callable(custom):
-                body, arguments, kind = custom, "input", "custom"
-        index = index_of(field(tool_call, "index")) if place is None else place
+                kind, name, arguments = "custom", field(custom, "name"), field(custom, "input")
+            else:
+                name, arguments = field(body, "name"), field(body, "arguments")
+        index = index_of(at) if place is None else place
         if index is None:
             choice.missing_index += 1
-        return self._add(
-            choice,
-            index,
-            text_of(field(tool_call, "id")),
-            text_of(field(body, "name")),
-            field(body, arguments),
-            "custom" if kind == "custom" else "function",
-            time_ns,
-        )
+        return self._add(choice, index, text_of(call_id), text_of(name), arguments, kind, time_ns)
 
     def legacy(self, choice: Choice, function_call: Any, time_ns: int) -> int:
         """A `function_call`."""

@@ -74,48 +74,42 @@ class EitherEvents:
         """Take one chunk or event, as `Recording.feed` does."""
         read = self._read
         if read is None:
-            self.api = _api_of_event(event)
+            self.api = _api_of(event)
             read = self._read = reader_of(self.api, self._recording).feed
         return read(event, wait_started_ns, received_ns)
 
     def read_response(self, response: Any, received_ns: int) -> list[Notice]:
         """Take a whole response."""
-        api: Api = "chat"
-        if text_of(field(response, "object")) == "response":
-            api = "responses"
-        elif text_of(field(response, "type")) == "message" and field(response, "content") is not None:
-            api = "messages"
-        elif is_text_completion(response):
-            api = "completions"
-        elif field(response, "stopReason") is not None:
-            api = "converse"
-        elif items_of(get(response, "candidates")):
-            api = "gemini"
-        elif _is_of_ollama(response):
-            api = "ollama"
-        self.api = api
-        return reader_of(api, self._recording).read_response(response, received_ns)
+        self.api = _api_of(response)
+        return reader_of(self.api, self._recording).read_response(response, received_ns)
 
 
-def _api_of_event(event: Any) -> Api:
-    kind = text_of(field(event, "type"))
-    if kind is None:
-        if is_text_completion(event):
-            return "completions"
-        if items_of(get(event, "candidates")):
-            return "gemini"
-        if kind_of_event(event):
-            return "converse"
-        if _is_of_ollama(event):
-            return "ollama"
-        return "mistral" if field(field(event, "data"), "choices") is not None else "chat"
-    if kind.startswith("response.") or (kind == "error" and is_empty(field(event, "error"))):
+def _api_of(value: Any) -> Api:
+    """The API of a chunk, an event or a whole response; chat completions if nothing shows another one."""
+    if text_of(field(value, "object")) == "response":
         return "responses"
-    return "messages" if kind.startswith(("message_", "content_block_")) or kind in {"ping", "error"} else "chat"
+    if is_text_completion(value):
+        return "completions"
+    kind = text_of(field(value, "type"))
+    if kind is not None:
+        return _api_of_type(kind, value)
+    if field(value, "choices") is not None:
+        return "chat"
+    if items_of(get(value, "candidates")):
+        return "gemini"
+    if field(value, "stopReason") is not None or kind_of_event(value):
+        return "converse"
+    if isinstance(field(value, "done"), bool) and field(value, "message") is not None:
+        return "ollama"
+    return "mistral" if field(field(value, "data"), "choices") is not None else "chat"
 
 
-def _is_of_ollama(value: Any) -> bool:
-    return isinstance(field(value, "done"), bool) and field(value, "message") is not None
+def _api_of_type(kind: str, value: Any) -> Api:
+    if kind.startswith("response.") or (kind == "error" and is_empty(field(value, "error"))):
+        return "responses"
+    if kind.startswith(("message_", "content_block_")) or kind in {"ping", "error"}:
+        return "messages"
+    return "messages" if kind == "message" and field(value, "content") is not None else "chat"
 
 
 def arguments_of(api: Api, kwargs: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -92,6 +92,8 @@ def index_of(value: Any) -> int | None:
 
     A string of digits and 1.0 are accepted, as the OpenAI SDK converts them if the rest of the chunk is valid.
     """
+    if value is None:
+        return None
     if type(value) is not int:
         try:
             if isinstance(value, str):

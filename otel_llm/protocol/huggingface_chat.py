@@ -67,12 +67,16 @@ class HuggingFaceChunks:
         return self._recording.read_response(_plain_chunk(response, "message"), received_ns)
 
 
-_OF_ALL = frozenset({"role", "content", "tool_calls", "tool_call_id"})
+# The fields that the SDK declares. Of these, thoughts are something more.
+_OF_ALL = frozenset({"role", "content", "tool_calls", "tool_call_id", "reasoning"})
 
 
 def _has_no_more(delta: Any) -> bool:
     """Whether a delta says nothing in other fields, such as thoughts."""
-    return not any(value for key, value in delta.__dict__.items() if key not in _OF_ALL)
+    fields = delta.__dict__
+    if fields.get("reasoning"):
+        return False
+    return fields.keys() <= _OF_ALL or not any(value for key, value in fields.items() if key not in _OF_ALL)
 
 
 def _plain_chunk(chunk: Any, place: str) -> MadeChunk:

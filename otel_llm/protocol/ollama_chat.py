@@ -7,18 +7,20 @@ Shapes: Ollama's API reference, "Generate a chat message", and the models of the
 - `done_reason` `stop`, or none at all, is the finish reason `tool_calls` if there were calls, else `stop`. `load` and
   `unload` answer a request without messages.
 - In a conversation, a result belongs to the first call with its tool's name that has none, or to the first one at all.
-  Calls without an id are numbered there, too: `#1`.
+  For calls without an id see `implied_ids.py`.
 - `options` hold the parameters of the model; `num_predict` is the most tokens of an answer.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from otel_llm.protocol.choice import Notice
 from otel_llm.protocol.fields import field, items_of, text_of
+from otel_llm.protocol.implied_ids import implied_id
 from otel_llm.protocol.made_chunks import MadeChunk, MadeDelta, ReusedChunk, made_tool_call
 from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import ChatRequest
@@ -42,6 +44,7 @@ class OllamaChunks:
 
     def __init__(self, recording: Recording, _request: ChatRequest | None = None) -> None:
         self._recording = recording
+        recording.ids_are_optional = True
         self._feed = recording.feed
         self._is_first = True
         self._calls = 0
@@ -144,7 +147,6 @@ def chat_arguments(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _messages(messages: Iterable[Any]) -> Iterator[Any]:
-    count = 0
     # The calls that have no result yet: id and name.
     waiting: list[tuple[str, str | None]] = []
     for message in messages:
@@ -158,10 +160,13 @@ def _messages(messages: Iterable[Any]) -> Iterator[Any]:
         elif calls:
             waiting = []
             made["tool_calls"] = []
+            places: Counter[str] = Counter()
             for call in calls:
-                count += 1
                 function = field(call, "function")
-                call_id, name = text_of(field(call, "id")) or f"#{count}", text_of(field(function, "name"))
+                call_id, name = text_of(field(call, "id")), text_of(field(function, "name"))
+                if call_id is None:
+                    call_id = implied_id(name or "", places[name or ""])
+                    places[name or ""] += 1
                 waiting.append((call_id, name))
                 plain = {"name": name, "arguments": _arguments_text(field(function, "arguments"))}
                 made["tool_calls"].append({"id": call_id, "type": "function", "function": plain})

@@ -68,6 +68,9 @@ class Fetch(NamedTuple):
     starting_after: int | None = None
 
 
+_NO_TOOLS: Mapping[str, Tool] = MappingProxyType({})
+
+
 class ChatRequest(NamedTuple):
     """One request, as far as telemetry and diagnosis need it.
 
@@ -98,7 +101,7 @@ class ChatRequest(NamedTuple):
     """Whether it asks the server to leave the model's thoughts in the text, with their marks."""
     thinking: str = ""
     """What it says of how the model is to think, by which a chat template may open the thoughts."""
-    item_tools: Mapping[str, Tool] = MappingProxyType({})
+    item_tools: Mapping[str, Tool] = _NO_TOOLS
     """Those of `tools` that items of the conversation declare. Requests that continue from here do not repeat them."""
     leaves_searches: bool = False
     """Whether the application may have to answer a search for tools, and so to find any."""
@@ -167,7 +170,7 @@ def read_request(kwargs: Mapping[str, Any], api: Api = "chat") -> ChatRequest:
     given = arguments_given(kwargs, _READ)
     get = given.get
 
-    found, in_items = _Entries(), _Entries()
+    found = _Entries()
     tools: dict[str, Tool] | None = found.tools
     for source in (get("tools"), get("functions")):
         if source is None:
@@ -177,12 +180,12 @@ def read_request(kwargs: Mapping[str, Any], api: Api = "chat") -> ChatRequest:
             break
         for entry in source:
             found.add(entry)
-    if tools is not None:
-        in_items.add_items(kwargs.get("input"))
-        tools |= in_items.tools
+    item_tools: Mapping[str, Tool] = _NO_TOOLS
+    if tools is not None and "input" in kwargs:
+        item_tools = found.add_items(items_of(field(kwargs, "input")))
     # A stored prompt may have tools of its own.
-    server_tools = get("prompt") is not None or found.are_of_server or in_items.are_of_server
-    leaves_searches = found.leave_searches or in_items.leave_searches
+    server_tools = get("prompt") is not None or found.are_of_server
+    leaves_searches = found.leave_searches
 
     choice = get("tool_choice")
     if choice is None:
@@ -204,7 +207,7 @@ def read_request(kwargs: Mapping[str, Any], api: Api = "chat") -> ChatRequest:
         RequestText(kwargs),
         not _THOUGHTS.isdisjoint(given) and _wants_raw(get("reasoning_format"), get("separate_reasoning")),
         "" if _THINKING.isdisjoint(given) else _describe([given.get(name) for name in sorted(_THINKING)])[:_MOST_SAID],
-        in_items.tools,
+        item_tools,
         leaves_searches,
         leaves_searches and holds_conversation(kwargs),
         api == "completions" and _may_be_empty(kwargs),
@@ -293,11 +296,16 @@ class _Entries:
                 if tool is not None:
                     self.tools[tool.name] = tool
 
-    def add_items(self, items: Any) -> None:
-        """Add what input items declare."""
-        for item in items_of(given(items)):
+    def add_items(self, items: Iterable[Any]) -> dict[str, Tool]:
+        """Add what input items declare. Returns their tools."""
+        in_items = _Entries()
+        for item in items:
             for entry in tools_in(item, item.get("type") if type(item) is dict else field(item, "type")):
-                self.add(entry)
+                in_items.add(entry)
+        self.tools |= in_items.tools
+        self.are_of_server = self.are_of_server or in_items.are_of_server
+        self.leave_searches = self.leave_searches or in_items.leave_searches
+        return in_items.tools
 
 
 def read_tool(entry: Any) -> Tool | None:

@@ -45,11 +45,11 @@ class RequestText:
 
     def __init__(self, kwargs: Mapping[str, Any]) -> None:
         # The application may add to its list of messages before the response has ended.
-        sources: dict[str, Any] = {}
-        for name in _SOURCES.intersection(kwargs):
-            source = kwargs[name]
-            sources[name] = source.copy() if type(source) is list else source
-        self._sources = sources
+        self._sources = {
+            name: source.copy() if type(source) is list else source
+            for name, source in kwargs.items()
+            if name in _SOURCES
+        }
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RequestText) and self._given() == other._given()

@@ -140,7 +140,9 @@ class ResponseEvents(Translator):
         return self._ended(field(event, "response"), "failed")
 
     def _error(self, event: Any) -> MadeChunk | None:
-        self._fail(event, "error")
+        # Over a WebSocket, the error is within the event.
+        error = field(event, "error")
+        self._fail(event if is_empty(error) else error, "error")
         return None
 
     def _text(self, event: Any) -> MadeChunk | None:

@@ -43,6 +43,7 @@ class ToolCall:
         "_received",
         "_scanned",
         "_scanner",
+        "_settled",
         "announced",
         "arguments",
         "arguments_not_string",
@@ -97,6 +98,7 @@ class ToolCall:
         """Whether its id or name was longer than what is kept."""
         self._parts: list[str] = []
         self._received = 0
+        self._settled = 0
         self._kept_length = 0
         self._ends_with_half = False
         self._scanner: GrowingText | None = None
@@ -104,7 +106,7 @@ class ToolCall:
 
     @property
     def delta_count(self) -> int:
-        return len(self.fresh) + sum(delta.stands_for for delta in self.deltas)
+        return len(self.fresh) + self._settled
 
     @property
     def kept_length(self) -> int:
@@ -150,18 +152,25 @@ class ToolCall:
         length = self.length
         append = self.deltas.append
         count, start = len(fresh), 0
-        for number in range(1, groups + 1):
-            end = count * number // groups
-            text = texts[start] if end - start == 1 else "".join(texts[start:end])
-            if plain:
+        self._settled += count
+        if plain and groups == count:
+            # Nothing is joined or folded, as in most calls.
+            for time_ns, text in fresh:
                 length += len(text)
-            elif text:
-                joins = self._ends_with_half and starts_with_half(text)
-                self._ends_with_half = ends_with_half(text)
-                text = join_surrogates(text)
-                length += len(text) - joins
-            append(_new(Delta, (fresh[start][0], end - start, text[:preview], length)))
-            start = end
+                append(_new(Delta, (time_ns, 1, text[:preview], length)))
+        else:
+            for number in range(1, groups + 1):
+                end = count * number // groups
+                text = texts[start] if end - start == 1 else "".join(texts[start:end])
+                if plain:
+                    length += len(text)
+                elif text:
+                    joins = self._ends_with_half and starts_with_half(text)
+                    self._ends_with_half = ends_with_half(text)
+                    text = join_surrogates(text)
+                    length += len(text) - joins
+                append(_new(Delta, (fresh[start][0], end - start, text[:preview], length)))
+                start = end
         self.length = length
         self._received += len(part)
         if room > 0 and part:

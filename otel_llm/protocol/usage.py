@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from otel_llm.protocol.fields import field, is_a, items_of, undeclared_field
+from otel_llm.protocol.fields import field, index_of, is_a, items_of, undeclared_field
 
 # Of chat completions, and of the Responses API.
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens", "input_tokens", "output_tokens")
@@ -18,6 +18,15 @@ def token_counts(usage: Any) -> Iterator[float]:
         count = undeclared_field(usage, name)
         if is_a(count, (int, float)):
             yield count
+
+
+def reasoning_tokens(usage: Any) -> int:
+    """How many of the tokens were thoughts, which need not be shown; 0 if that is not told."""
+    for name in ("completion_tokens_details", "output_tokens_details"):
+        count = index_of(undeclared_field(undeclared_field(usage, name), "reasoning_tokens"))
+        if count:
+            return count
+    return 0
 
 
 def says_something(usage: Any) -> bool:

@@ -134,7 +134,9 @@ _TAG = "|".join(
         rf"</(?P<closed>{'|'.join(_NAMED_TAGS)})>",
     )
 )
-_MARKUP = re.compile(rf"(?P<special>(?:{_SPECIAL})(?:(?:{_ROLES})\b)?)|{_TAG}|(?P<eos></?s>)")
+# Kimi's, which by themselves stand in any text about tokens.
+_KIMIS_END = r"\[(?:BOS|EOS|EOT)\]"
+_MARKUP = re.compile(rf"(?P<special>(?:{_SPECIAL})(?:(?:{_ROLES})\b|{_KIMIS_END})?)|{_TAG}|(?P<eos></?s>)")
 _FIRST = re.compile(r"[<\[\]◁]")
 _PLAIN_WORD = re.compile(r"<(?:[be]os|\|(?:im_(?:start|end)|endoftext|e[om][tm]_id|begin_of_text|end_of_text)\|)>")
 # The longest part of a token at an end.

@@ -29,6 +29,11 @@ class EventStage(Stage):
         super().give_back(event.data)
         return event
 
+    def _plain_chunk(self, index: int, text: str) -> Any:
+        event = copy.copy(self._event)
+        event.data = super()._plain_chunk(index, text)
+        return event
+
     def _one_more(self, parts_of: Mapping[int, Sequence[Part]]) -> Any:
         chunk = super()._one_more(parts_of)
         if chunk is None:

@@ -6,12 +6,15 @@ whose attributes were changed has its items made again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from otel_llm.tags.stage import Stage
 from otel_llm.tags.writers import Part
+
+# Whether a value is one of the SDK's data classes: a hostile server has it hold anything.
+_is_data: Callable[[Any], bool] = is_dataclass
 
 
 class HuggingFaceStage(Stage):
@@ -29,6 +32,15 @@ class HuggingFaceStage(Stage):
         """Rewrite an unstreamed response, in place."""
         super().rewrite_response(response)
         _agreeing(response, "message")
+
+    def _plain_chunk(self, index: int, text: str) -> Any:
+        """As JSON has it, which is what both forms are made of."""
+        fields = asdict(self._last)
+        choice = next(one for one in fields["choices"] if one.get("delta") is not None)
+        delta = {"role": None, "content": text}
+        fields["choices"] = [{**choice, "index": index, "finish_reason": None, "delta": delta}]
+        fields["usage"] = None
+        return type(self._last).parse_obj_as_instance(fields)
 
     def _copied(self, thing: Any) -> Any:
         """A copy of a chunk or a choice. A deep copy would have mappings where the attributes had objects."""
@@ -50,15 +62,19 @@ def _agreeing(chunk: Any, place: str) -> Any:
     ):
         return chunk
     # Not by `chunk[...] = `, which would put these mappings in the place of the attributes.
-    dict.__setitem__(chunk, "choices", [asdict(choice) for choice in choices])
+    dict.__setitem__(chunk, "choices", [asdict(one) if _is_data(one) else one for one in choices])
     return chunk
 
 
 def _agree(item: Any, choice: Any, place: str) -> bool:
+    if not (isinstance(item, dict) and _is_data(choice)):
+        # Not what the API sends, and nothing that was rewritten.
+        return True
     said, told = getattr(choice, place), item.get(place)
-    if said is None or told is None:
-        return said is told
-    calls, told_calls = said.tool_calls, told.get("tool_calls")
+    if not (isinstance(told, dict) and _is_data(said)):
+        return True
+    calls: Any = said.tool_calls
+    told_calls: Any = told.get("tool_calls")
     return (
         said.content is told.get("content")
         and (calls is told_calls or (bool(calls) and bool(told_calls) and len(calls) == len(told_calls)))

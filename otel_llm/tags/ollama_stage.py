@@ -76,6 +76,15 @@ class OllamaStage:
         chunk.message.content = held
         return [chunk]
 
+    def give_back_plainly(self) -> list[Any]:
+        """The same if that fails, in the simplest form: the last line once more, with nothing else in its message."""
+        held = "" if self._text is None else self._text.held
+        if not held:
+            return []
+        chunk = copy.deepcopy(self._last)
+        chunk.message = type(chunk.message)(role="assistant", content=held)
+        return [chunk]
+
     def give_back(self, chunk: Any) -> Any:
         """The stage failed at this line or an earlier one: put the text it holds back where it belongs, as it came."""
         text, self._text = self._text, None

@@ -54,6 +54,9 @@ _PAIRS = "|".join(
     if first not in "{[`"
 )
 TRIGGER = re.compile(rf"[`\[]|\{{(?:[\s\"]|\Z)|{_PAIRS}|\n[^\S\n]*[{_LINE_FIRSTS}]")
+# The same without brackets. A marker may begin with one.
+_BRACKETED = "".join(sorted({re.escape(word[1]) for word in WORDS["["]}))
+MARK_TRIGGER = re.compile(rf"`|\[(?:[{_BRACKETED}]|\Z)|{_PAIRS}|\n[^\S\n]*[{_LINE_FIRSTS}]")
 LINE_TRIGGER = re.compile(rf"\s*[{_LINE_FIRSTS}]")
 
 

@@ -13,6 +13,7 @@ does not send of a message is not made up.
 
 from __future__ import annotations
 
+import copy
 from typing import Any, NamedTuple
 
 from otel_llm.protocol.fields import items_of
@@ -96,12 +97,28 @@ class ResponseStage:
         """The stage failed at this event or an earlier one: the events with the text held back, as it came."""
         self._give_back()
         self._items.send(event)
-        return self._numbers.instead(event, self._items.take())
+        out = self._items.take()
+        try:
+            return self._numbers.instead(event, out)
+        except Exception:  # noqa: BLE001  the text matters more than its numbers
+            return out
 
     def give_back_rest(self) -> list[Any]:
         """After a failure, at the end of the stream: the events with the text that is still held back."""
         self._give_back()
-        return self._items.take()
+        return self._numbers.behind(self._items.take())
+
+    def give_back_plainly(self) -> list[Any]:
+        """The same if that fails, in the simplest form: the last delta of each message once more, with that text."""
+        events = []
+        for message in self._messages.in_order:
+            held = "" if message.text is None else message.text.held
+            last = message.last_delta
+            if held and last is not None:
+                event: Any = type(last)(last) if isinstance(last, dict) else copy.copy(last)
+                event.delta = held
+                events.append(event)
+        return events
 
     def _give_back(self) -> None:
         items = self._items

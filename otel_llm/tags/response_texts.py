@@ -52,6 +52,8 @@ class ResponseTexts:
         inside: Sequence[str] = ()
         if self._first is None and reason is not None:
             inside = self._rewriter.thoughts.of_whole(text, self._rewriter.tools, reason)
+        if not self._rewriter.may_rewrite(text, inside):
+            return [text]
         rewritten = self._begin(inside)
         parts = _merged([*rewritten.feed(text), *rewritten.flush()])
         self._count(rewritten)

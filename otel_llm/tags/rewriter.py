@@ -12,13 +12,22 @@ from otel_llm.tags.pieces import Piece
 from otel_llm.tags.scanner import Scanner
 from otel_llm.tags.writers import TagWriter
 
+# The buffer of `rewrite_streaming_chunk` is copied with each chunk, so it must not get long.
+_LONGEST_BUFFER = 131_072
+
 
 class RewriteStream:
     """Rewrites one text: `feed` it piece by piece, then `flush`."""
 
     def __init__(self, tags: ToolCallTags, tools: Mapping[str, Tool] | None = None) -> None:
-        self._scanner = Scanner(tools)
-        self._writer = TagWriter(tags)
+        self._tags = tags
+        self._tools = tools
+        self._longest_buffer = _LONGEST_BUFFER
+        self._begin()
+
+    def _begin(self) -> None:
+        self._scanner = Scanner(self._tools)
+        self._writer = TagWriter(self._tags)
 
     def feed(self, text: str | None) -> str:
         """The rewritten text so far. What is not decided yet is held back. None counts as no text."""
@@ -36,6 +45,18 @@ class RewriteStream:
     def held(self) -> str:
         """What is held back, as it came."""
         return self._writer.held + self._scanner.held
+
+    def release(self, held: str) -> bool:
+        """If `held`, which is held back, is too long to be copied again and again, it is text, whatever follows.
+
+        Returns whether it is. Each time half as much is too long, so that all of this takes linear time.
+        """
+        if len(held) <= self._longest_buffer:
+            return False
+        self._longest_buffer //= 2
+        self._begin()
+        self._scanner.resume()
+        return True
 
     def _written(self, pieces: Iterable[Piece]) -> str:
         text = self._writer.write_text(pieces)
@@ -89,7 +110,8 @@ class ToolCallTagRewriter:
 
         Begin with an empty buffer. It is a string: the text held back, as it came, which is to be shown when the stream
         is over. Since this method cannot know when that is, a call that only the end of the text decides is not
-        rewritten; `stream` with its `flush` does that, and costs less for long calls.
+        rewritten; `stream` with its `flush` does that, and costs less for long calls. More than 128 Ki characters are
+        not held back: they are text.
         """
         stream = getattr(buffer, "stream", None)
         begun = ""
@@ -98,5 +120,7 @@ class ToolCallTagRewriter:
             begun = stream.feed(str(buffer))
         output = begun + stream.feed(chunk)
         held = RewriteBuffer(stream.held)
+        if stream.release(held):
+            output, held = output + held, RewriteBuffer()
         held.stream = stream
         return output, held

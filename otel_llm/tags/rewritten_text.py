@@ -6,6 +6,7 @@ their API has them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import perf_counter_ns
 
@@ -17,7 +18,7 @@ from otel_llm.tags.reasoning import ThoughtReading
 from otel_llm.tags.rewriter import ToolCallTagRewriter
 from otel_llm.tags.scanner import Scanner
 from otel_llm.tags.target import Target, described
-from otel_llm.tags.writers import OpenAIWriter, Part, TagWriter, Writer
+from otel_llm.tags.writers import CallDelta, OpenAIWriter, Part, TagWriter, Writer
 
 
 class Observer:
@@ -56,6 +57,18 @@ class Rewriter:
         self.observer = observer or Observer()
         self.thoughts = thoughts or ThoughtReading()
         self._new_id = new_id
+        self.arguments_are_parsed = False
+        """Whether the SDK parses the arguments of calls in whole texts, and raises if it cannot."""
+
+    def may_rewrite(self, text: str, inside: Sequence[str]) -> bool:
+        """Whether nothing raises because of the calls that are made of a whole text."""
+        if not self.arguments_are_parsed or not self.makes_calls:
+            return True
+        scanner, arguments = Scanner(self.tools, inside), dict[int, str]()
+        for part in OpenAIWriter().write([*scanner.feed(text), *scanner.flush()]):
+            if isinstance(part, CallDelta):
+                arguments[part.index] = arguments.get(part.index, "") + part.arguments
+        return all(map(_is_json, arguments.values()))
 
     @property
     def makes_calls(self) -> bool:
@@ -71,6 +84,14 @@ class Rewriter:
         else:
             writer = OpenAIWriter(moves_thoughts=self.thoughts.moves, new_id=self._new_id)
         return RewrittenText(self, choice_index, calls_before, Scanner(self.tools, inside), writer)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 class RewrittenText:

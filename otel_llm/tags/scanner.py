@@ -14,6 +14,7 @@ The rules:
 - A call goes on to its closing marker or, if there is none, to the end of its JSON. What follows is text again. A call
   whose JSON is complete is emitted at once, and its closing marker is dropped when it comes.
 - If the text ends within a call, the call is emitted as far as it came, as incomplete.
+- After very many markers that begin no call, or brackets that begin none, no more of them count in that text.
 - As little text as possible is held back: the beginning of a marker, the text between a marker and the first key of its
   body, and a call that only its end decides.
 
@@ -36,6 +37,7 @@ from otel_llm.tags.openings import (
     CALL_OPENERS,
     LINE_TRIGGER,
     LINE_WORDS,
+    MARK_TRIGGER,
     START_WORDS,
     TRIGGER,
     WORDS,
@@ -44,6 +46,10 @@ from otel_llm.tags.openings import (
 )
 from otel_llm.tags.pieces import TAIL, Piece, PieceBuffer
 from otel_llm.tags.shown_calls import may_be_shown, shown_calls
+
+# So many markers of a text may begin no call, and so many brackets. Each costs much more than plain text does.
+_MOST_FALSE_MARKERS = 1024
+_MOST_FALSE_BRACKETS = 1024
 
 
 class Scanner:
@@ -73,6 +79,7 @@ class Scanner:
         self._recent: deque[str] = deque(maxlen=TAIL)
         # Whether what comes behind a marker is being read, and whether the text ended while it was.
         self._in_head = self._is_cut_in_head = False
+        self._false_markers = self._false_brackets = 0
         # What stands before the first call decided already that it may be shown.
         self._may_show = not is_in_line
         self._begin()
@@ -170,6 +177,7 @@ class Scanner:
         self._marks.begin()
         self._passes = False
         self._in_head = self._is_cut_in_head = False
+        self._false_markers = self._false_brackets = 0
         self._steps = self._scan()
         next(self._steps)
 
@@ -210,13 +218,16 @@ class Scanner:
 
     def _next_trigger(self) -> int | None:
         text, position, out = self._cursor.text, self._cursor.position, self._out
+        if self._false_markers >= _MOST_FALSE_MARKERS:
+            return None
         if out.at_start and text[position] in START_WORDS:
             return position
         if out.at_line_start:
             match = LINE_TRIGGER.match(text, position)
             if match:
                 return match.end() - 1
-        match = TRIGGER.search(text, position)
+        trigger = TRIGGER if self._false_brackets < _MOST_FALSE_BRACKETS else MARK_TRIGGER
+        match = trigger.search(text, position)
         if match is None:
             return None
         # Its first character, or the one behind the white space of a line.
@@ -235,25 +246,43 @@ class Scanner:
             if opening is not None:
                 if (yield from self._marks.thoughts(opening)):
                     return True
-                may_call = opening in CALL_OPENERS
-                if may_call and ((yield from self._shown_calls(start)) or (yield from self._marked_call(opening))):
-                    return True
-                if (yield from self._marks.answer(opening)):
-                    return True
-                if may_call and (yield from empty_markup(cursor, out, opening, is_cut=self._is_cut_in_head)):
+                calls_before = out.count
+                found = yield from self._behind_marker(opening, start)
+                if out.count == calls_before:
+                    self._false_markers += 1
+                if found:
                     return True
             cursor.rewind(start)
-        if mark in "{[" and (yield from self._shown_calls(start)):
+        if mark not in "{[" or self._false_brackets >= _MOST_FALSE_BRACKETS:
+            return False
+        if (yield from self._bracket(mark, at_line_start=at_line_start)):
+            return True
+        self._false_brackets += 1
+        return False
+
+    def _behind_marker(self, opening: str, start: int) -> Step[bool]:
+        """Read what an opening marker begins, which stands at `start`: a call, an answer or an empty block."""
+        cursor, out = self._cursor, self._out
+        may_call = opening in CALL_OPENERS
+        if may_call and ((yield from self._shown_calls(start)) or (yield from self._marked_call(opening))):
+            return True
+        if (yield from self._marks.answer(opening)):
+            return True
+        return may_call and (yield from empty_markup(cursor, out, opening, is_cut=self._is_cut_in_head))
+
+    def _bracket(self, mark: str, *, at_line_start: bool) -> Step[bool]:
+        """Read a call without a marker. False if none comes."""
+        cursor, out = self._cursor, self._out
+        start = cursor.mark()
+        if (yield from self._shown_calls(start)):
             return True
         context = Context(self._tools)
         if mark == "{":
             return (yield from unmarked.json_call(cursor, out, context, at_line_start=at_line_start))
-        if mark == "[":
-            if (yield from unmarked.python_list(cursor, out, context, at_line_start=at_line_start)):
-                return True
-            cursor.rewind(start)
-            return (yield from unmarked.json_list(cursor, out, context, at_line_start=at_line_start))
-        return False
+        if (yield from unmarked.python_list(cursor, out, context, at_line_start=at_line_start)):
+            return True
+        cursor.rewind(start)
+        return (yield from unmarked.json_list(cursor, out, context, at_line_start=at_line_start))
 
     def _marked_call(self, opening: str) -> Step[bool]:
         """Read the call after an opening marker. False if none of its formats reads one."""

@@ -21,6 +21,9 @@ from otel_llm.tags.rewritten_text import Rewriter, RewrittenText
 from otel_llm.tags.sdk_classes import tool_call_delta, whole_tool_call
 from otel_llm.tags.writers import CallDelta, OpenAIWriter, Part, ThoughtDelta, text_in
 
+# What a delta may say besides its text.
+_BESIDE_CONTENT = ("role", "tool_calls", "function_call", "refusal", "reasoning_content", "reasoning")
+
 
 class Stage:
     """Rewrites one stream, or one response."""
@@ -99,6 +102,24 @@ class Stage:
         chunk = self._one_more({index: [text.rewritten.held] for index, text in self._choices.items()})
         return [] if chunk is None else [chunk]
 
+    def give_back_plainly(self) -> list[Any]:
+        """The same if that fails, in the simplest form: the last chunk once more for each text, with nothing else."""
+        held = {index: text.rewritten.held for index, text in self._choices.items()}
+        return [self._plain_chunk(index, text) for index, text in held.items() if text]
+
+    def _plain_chunk(self, index: int, text: str) -> Any:
+        chunk = copy.deepcopy(self._last)
+        choice = next(one for one in chunk.choices if getattr(one, "delta", None) is not None)
+        choice.index, choice.finish_reason = index, None
+        for name in _BESIDE_CONTENT:
+            if getattr(choice.delta, name, None) is not None:
+                setattr(choice.delta, name, None)
+        choice.delta.content = text
+        chunk.choices = [choice]
+        if getattr(chunk, "usage", None) is not None:
+            chunk.usage = None
+        return chunk
+
     def _copied(self, thing: Any) -> Any:
         """A copy of a chunk or a choice."""
         return copy.deepcopy(thing)
@@ -121,7 +142,7 @@ class Stage:
                 choice.index = index
             choice.finish_reason = None
             delta = choice.delta
-            for name in ("role", "tool_calls", "function_call", "refusal", "reasoning_content", "reasoning"):
+            for name in _BESIDE_CONTENT:
                 if getattr(delta, name, None) is not None:
                     setattr(delta, name, None)
             calls = _tool_calls(delta, parts)
@@ -148,6 +169,8 @@ class Stage:
             if not _has_thoughts(message):
                 reason = getattr(choice, "finish_reason", None)
                 inside = self._rewriter.thoughts.of_whole(content, self._rewriter.tools, reason)
+            if not self._rewriter.may_rewrite(content, inside):
+                continue
             text = _ChoiceText(self._rewriter.begin(_index_of(choice, position), inside=inside))
             text.renumber(server_calls)
             parts = text.rewritten.feed(content)
@@ -275,13 +298,14 @@ class _ChoiceText:
 
 def _replace(thing: Any, new: Mapping[str, Any]) -> None:
     """Set these fields of an object, all of them or none."""
-    old: list[tuple[str, Any]] = []
+    old = [(name, getattr(thing, name, None)) for name in new]
+    done = 0
     try:
         for name, value in new.items():
-            old.append((name, getattr(thing, name, None)))
             setattr(thing, name, value)
+            done += 1
     except Exception:
-        for name, value in old[:-1]:
+        for name, value in old[:done]:
             setattr(thing, name, value)
         raise
 

@@ -8,7 +8,8 @@ Raw text has no escape for its own tags. What decides:
 - Tags in pairs (`<parameter ...>...</parameter>`) may be part of the value. Then one more closing tag comes before the
   next element.
 - If the closing tag is missing, the value ends where the next parameter begins, or at the end of the call if that is
-  right before another element. If the value is on lines of its own, so is that tag.
+  right before another element. If the value is on lines of its own, so is that tag. Where nothing tells the names of
+  parameters and the first one began a line, the next one does, too.
 
 Where the text so far can be read in two ways, the value is held back until a closing tag without a partner shows that
 it goes on, or until the text ends. That look ahead is bounded; beyond it the first reading counts.
@@ -64,7 +65,8 @@ class ValueEnd:
 
     `has_own_lines`: whether the value, as far as it came, is on lines of its own. `at_line_start`: whether its next
     character begins a line. `is_empty`: whether none has come; such a value does not end before another parameter.
-    `next_key`: reads the name after `ValueTags.key`; None if it cannot be that of the next parameter.
+    `next_key`: reads the name after `ValueTags.key`; None if it cannot be that of the next parameter. `heads_on_lines`:
+    whether it must begin a line.
     """
 
     def __init__(
@@ -76,9 +78,14 @@ class ValueEnd:
         at_line_start: Callable[[], bool],
         is_empty: Callable[[], bool],
         next_key: Callable[[Cursor], Step[str | None]],
+        heads_on_lines: bool = False,
     ) -> None:
         self._tags = tags
-        self._feed = feed
+        self._feed = self._note_line if heads_on_lines else feed
+        self._pass_on = feed
+        self._heads_on_lines = heads_on_lines
+        # Whether the next character begins a line, but for blanks.
+        self._begins_line = False
         self._has_own_lines = has_own_lines
         self._at_line_start = at_line_start
         self._is_empty = is_empty
@@ -89,6 +96,11 @@ class ValueEnd:
         # The same for those that are counted only in doubt.
         self._uncounted = 0
         self.has_tag = True
+
+    def _note_line(self, text: str) -> None:
+        if line := text.rstrip(" \t"):
+            self._begins_line = line.endswith("\n")
+        self._pass_on(text)
 
     def read(self, cursor: Cursor) -> Step[bool]:
         """Read up to the end of the value and its closing tag, if it has one. False if the text ends within it.
@@ -119,7 +131,8 @@ class ValueEnd:
             else:
                 if mark == tags.key:
                     key = yield from self._next_key(cursor)
-                    may_end = key is not None and not self._is_empty()
+                    is_in_place = self._begins_line or not self._heads_on_lines
+                    may_end = key is not None and is_in_place and not self._is_empty()
                 else:
                     may_end = mark in tags.call_ends and (
                         not tags.has_block or (yield from self._next(cursor)) != "other"

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from otel_llm.protocol.fields import field
 from otel_llm.tags.cursor import Cursor, Step, literal, one_of, peek, run, until, white
@@ -126,6 +126,8 @@ class _Head(NamedTuple):
     name: str
     word: str
     key: _Key | None = None
+    on_line: bool = False
+    """Whether the first parameter begins a line."""
 
 
 def xml_parameters(tags: Tags) -> Grammar:
@@ -176,7 +178,7 @@ def _head(cursor: Cursor, context: Context, tags: Tags, *, first: bool) -> Step[
         return None
     if tags.declared and not context.may_be_tool(name):
         return None
-    yield from white(cursor)
+    before_key = yield from white(cursor)
     if tags.name_end:
         word = yield from one_of(cursor, (*tags.name_end, *tags.empty_end))
         if word is None:
@@ -185,7 +187,7 @@ def _head(cursor: Cursor, context: Context, tags: Tags, *, first: bool) -> Step[
             return _Head(name, word)
         if tags.attributes_end and (yield from until(cursor, (tags.attributes_end,), most=_LONGEST_KEY))[1] is None:
             return None
-        yield from white(cursor)
+        before_key = yield from white(cursor)
     if tags.json_body and (yield from peek(cursor)) == "{":
         return _Head(name, "{")
     words = (tags.key, *(tags.ends if tags.name_end or tags.call_open else tags.closers))
@@ -205,7 +207,7 @@ def _head(cursor: Cursor, context: Context, tags: Tags, *, first: bool) -> Step[
     while word == tags.key:
         key = yield from _key(cursor, tags)
         if key is None or key.has_value:
-            return None if key is None else _Head(name, "", key)
+            return None if key is None else _Head(name, "", key, "\n" in before_key)
         yield from white(cursor)
         word = yield from one_of(cursor, (tags.key, *tags.ends))
     return None if word is None else _Head(name, word)
@@ -272,12 +274,14 @@ class _Parameters:
         self._tags = tags
         self._call = call
         self._given: set[str] = set()
+        self._heads_on_lines = False
         self._value_tags = tags.around_values(context.opening)
 
     def read(self, cursor: Cursor, head: _Head) -> Step[tuple[bool, str]]:
         """Read on after `head`. Returns whether the call is whole, and its closing tag."""
         self._emit("{")
         key, word = head.key, head.word
+        self._heads_on_lines = head.on_line and not self._properties()
         while key is not None:
             self._emit(", " * bool(self._given) + quoted(key.name) + ": ")
             self._given.add(key.name)
@@ -312,6 +316,7 @@ class _Parameters:
                 at_line_start=value.at_line_start,
                 is_empty=value.is_empty,
                 next_key=self._name_of_next,
+                heads_on_lines=self._heads_on_lines,
             )
             is_closed = yield from end.read(cursor)
             has_tag = end.has_tag
@@ -340,11 +345,15 @@ class _Parameters:
         key = yield from _key(cursor, self._tags)
         if key is None or not key.has_value or key.name in self._given:
             return None
-        tools = self._context.tools
-        declared = None if tools is None else tools.get(self._call.name or "")
-        properties = None if declared is None else field(declared.parameters, "properties")
+        properties = self._properties()
         is_known = field(properties, key.name) is not None if properties else _KEY.fullmatch(key.name) is not None
         return key.name if is_known else None
+
+    def _properties(self) -> Any:
+        """The parameters that the tool declares, None if they are not known."""
+        tools = self._context.tools
+        declared = None if tools is None else tools.get(self._call.name or "")
+        return None if declared is None else field(declared.parameters, "properties")
 
     def _next_key(self, cursor: Cursor) -> Step[tuple[_Key | None, str] | None]:
         """Read the head of the next parameter that has a value, or else the tag that ends the call, if one comes.

@@ -47,4 +47,4 @@ def response_usage(invocation: InferenceInvocation, usage: Any) -> None:
 
 def _count(value: Any) -> int | None:
     # An integer beyond 64 bits would fail the whole export.
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63 else None
+    return value if type(value) is int and 0 <= value < 2**63 else None

@@ -147,7 +147,7 @@ def _server_at(base_url: str, by_class: str | None = None) -> Server:
     host = url.hostname
     if not host:
         return Server(by_class or _DEFAULT_PROVIDER)
-    port = url.port or (80 if url.scheme == "http" else 443)
+    port = url.port or (80 if url.scheme in {"http", "ws"} else 443)
     by_port = "ollama" if port == _OLLAMA_PORT else _DEFAULT_PROVIDER
     provider = _by_host(host, url.path) or by_class or _by_words(host) or by_port
     return Server(provider, host, None if port == 443 else port)

@@ -111,6 +111,13 @@ class _UnobservedMethodWrapper(MethodWrapper):
             return wrapped(*args, **kwargs)
         return super()._call_manager(wrapped, instance, args, kwargs)
 
+    def _call_socket(
+        self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if attempt("a listener", _is_observed, wrapped):
+            return wrapped(*args, **kwargs)
+        return super()._call_socket(wrapped, instance, args, kwargs)
+
     def _call_async(
         self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:

@@ -25,10 +25,12 @@ from otel_llm.wrappers.other_instrumentations import checked, warn_of_others_onc
 from otel_llm.wrappers.raw_response import RawResponse, UnreadRawResponse, is_raw_response, record_body, rewrite_body
 from otel_llm.wrappers.refused_response import fail_with_response
 from otel_llm.wrappers.response_body import BodyObserver, observe_body
+from otel_llm.wrappers.response_socket import observed_socket
 from otel_llm.wrappers.sdk_internals import (
     before_parsing,
     client_of,
     has_whole_body,
+    observe_sockets,
     replace_request,
     sends_requests,
 )
@@ -114,6 +116,8 @@ class Method(NamedTuple):
     """It asks no model, but for a response that was made before."""
     is_manager: bool = False
     """It returns a context manager, which makes the request when it is entered."""
+    opens_socket: bool = False
+    """It returns a context manager, which opens a WebSocket. Requests are messages that the application sends."""
     stream_key: str | None = None
     """Where the stream is in its response, a mapping. Without it, the response is the stream."""
     server: Callable[[Any, Mapping[str, Any]], Server] | None = None
@@ -142,7 +146,7 @@ class MethodWrapper:
     def switch_on(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
         config = telemetry.config
-        rewrites = self._api in _REWRITTEN and not self._method.fetches
+        rewrites = self._api in _REWRITTEN and not self._method.fetches and not self._method.opens_socket
         self._config = config if rewrites else replace(config, tool_call_tags=None)
         self.active = True
 
@@ -153,6 +157,8 @@ class MethodWrapper:
         """The wrapt wrapper for a synchronous or asynchronous method."""
         if self._method.is_manager:
             return self._call_manager
+        if self._method.opens_socket:
+            return self._call_socket
         # Decorators in the SDKs hide that a method is a coroutine function.
         return self._call_async if inspect.iscoroutinefunction(inspect.unwrap(function)) else self._call
 
@@ -168,6 +174,22 @@ class MethodWrapper:
             except Exception as fault:  # noqa: BLE001
                 swallow("a stream's manager", fault)
         return manager
+
+    def _call_socket(
+        self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        manager = wrapped(*args, **kwargs)
+        if self.active:
+            begin = partial(self._asked, instance)
+            attempt("a WebSocket", observe_sockets, manager, partial(observed_socket, begin))
+        return manager
+
+    def _asked(self, resource: Any, requested: Mapping[str, Any]) -> Observation | None:
+        """A request has been sent over a WebSocket of `resource`."""
+        observation = self._begin(resource, requested) if self.active else None
+        if observation is not None:
+            observation.release()
+        return observation
 
     def _observed_request(self, resource: Any, requested: Mapping[str, Any], request: Any) -> Any:
         """The request that a manager will make, observed: a function, or something to await."""
@@ -360,10 +382,10 @@ class MethodWrapper:
                 observation.end("completed", unread=True)
             else:
                 # The same mapping, since hooks of the SDK may have kept it.
-                result[key] = _track(stream, observation, BodyObserver(observation))
+                result[key] = _track(stream, observation)
             return result
         if not is_raw_response(result):
-            return _track(result, observation, BodyObserver(observation))
+            return _track(result, observation)
         if _streams(observation):
             return RawResponse(result, observation, _track)
         if has_whole_body(result):
@@ -413,10 +435,10 @@ def _streams(observation: Observation) -> bool:
     return observation.recording.streamed
 
 
-def _rewrite_response(response: Any, observation: Observation) -> None:
+def _rewrite_response(response: Any, observation: Observation, is_parsed: bool = False) -> None:
     rewriting = _rewriting(observation)
     if rewriting is not None:
-        rewriting.rewrite_response(response)
+        rewriting.rewrite_response(response, is_parsed=is_parsed)
 
 
 def _rewriting_parser(method: Callable[..., Any], begun: list[Observation]) -> Callable[..., Any]:
@@ -427,7 +449,7 @@ def _rewriting_parser(method: Callable[..., Any], begun: list[Observation]) -> C
 
     def rewrite(response: Any) -> None:
         for observation in begun:
-            attempt("tag rewriting", _rewrite_response, response, observation)
+            attempt("tag rewriting", _rewrite_response, response, observation, True)
             observation.is_rewritten = True
 
     parsing: Callable[..., Any] = before_parsing(method, rewrite)
@@ -443,8 +465,11 @@ def _rewriting(observation: Observation) -> Rewriting | None:
     return attempt("tag rewriting", Rewriting, observation)
 
 
-def _track(result: Any, observation: Observation, body: BodyObserver) -> Any:
-    """A stream inside its tracker; any other response unchanged, after it was read."""
+def _track(result: Any, observation: Observation, body: BodyObserver | None = None) -> Any:
+    """A stream inside its tracker; any other response unchanged, after it was read.
+
+    `body`: what observes the body behind it already, if anything does.
+    """
     if observation.request is not None and not observation.request.stream:
         # First, since a mock can be iterated too.
         _rewrite_response(result, observation)
@@ -468,6 +493,8 @@ def _track(result: Any, observation: Observation, body: BodyObserver) -> Any:
         _rewrite_response(result, observation)
         observation.read_response(result)
         return result
+    if body is None:
+        body = BodyObserver(observation)
     body.set_stream(result)
     attempt("a response's body", observe_body, getattr(result, "response", None), body)
     return tracker

@@ -7,7 +7,7 @@ So nothing is imported here: a hook wraps a class whenever its module is importe
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from types import ModuleType
@@ -17,15 +17,23 @@ import wrapt
 
 from otel_llm.protocol.fetched_response import fetch_arguments
 from otel_llm.protocol.request import Api
+from otel_llm.telemetry.provider import Server, server_at, server_of
 from otel_llm.transparency.faults import attempt
 from otel_llm.transparency.forks import renew_lock_in_children
 from otel_llm.transparency.proxies import FunctionWrapper
 from otel_llm.wrappers.embeddings import EmbeddingsWrapper
 from otel_llm.wrappers.method import Method, MethodWrapper, method_wrapper_of, without_inactive
-from otel_llm.wrappers.sdk_internals import GENERATE, GENERATE_STREAM
+from otel_llm.wrappers.sdk_internals import GENERATE, GENERATE_STREAM, client_of, socket_url
 
 if TYPE_CHECKING:
     from otel_llm.telemetry.handler import Telemetry
+
+
+def _socket_server(resource: Any, _requested: Mapping[str, Any]) -> Server:
+    client = client_of(resource)
+    server, url = server_of(client), socket_url(client)
+    return server if url is None else server_at(str(url), server.provider)
+
 
 # In OpenAI's SDK, `stream()` and the raw-response variants call `create`; `parse()` does not.
 METHODS = (Method("create"), Method("parse"))
@@ -35,6 +43,7 @@ RESPONSE_METHODS = (
     Method("retrieve", arguments=fetch_arguments, fetches=True),
     Method("cancel", streams=False, arguments=fetch_arguments, fetches=True),
     Method("compact", streams=False),
+    Method("connect", server=_socket_server, opens_socket=True),
 )
 GENERATING_METHODS = (Method(GENERATE, streams=False), Method(GENERATE_STREAM, streams=True, is_lazy=True))
 MANAGED_METHODS = (*METHODS, Method("stream", streams=True, is_manager=True))

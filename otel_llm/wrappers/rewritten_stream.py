@@ -52,7 +52,9 @@ class Rewriting:
         tools = None if request is None else request.tools or None
         observer = _RecordingObserver(observation.recording)
         new_id = new_short_id if observation.provider == "mistral_ai" else new_call_id
-        rewriter = Rewriter(observation.config.tool_call_tags, tools, observer, _thought_reading(observation), new_id)
+        rewriter = self._rewriter = Rewriter(
+            observation.config.tool_call_tags, tools, observer, _thought_reading(observation), new_id
+        )
         self._stage: Stage | ResponseStage | OllamaStage
         if request is not None and request.api == "responses":
             self._events = EventMaker(None)
@@ -67,8 +69,9 @@ class Rewriting:
         """Whether it has not failed."""
         return self._works
 
-    def rewrite_response(self, response: Any) -> None:
-        """Rewrite a response that was not streamed, in place."""
+    def rewrite_response(self, response: Any, *, is_parsed: bool = False) -> None:
+        """Rewrite a response that was not streamed, in place. `is_parsed`: the SDK then parses what is in it."""
+        self._rewriter.arguments_are_parsed = is_parsed
         attempt("tag rewriting", self._stage.rewrite_response, response)
 
     def rewrite_stream(self, stream: Any) -> RewrittenStream:
@@ -101,7 +104,10 @@ class Rewriting:
     def give_back_rest(self) -> list[Any]:
         """After a failure: what was held back, as it came."""
         self._works = False
-        return attempt("tag rewriting", self._stage.give_back_rest) or []
+        rest = attempt("tag rewriting", self._stage.give_back_rest)
+        if rest is None:
+            rest = attempt("tag rewriting", self._stage.give_back_plainly)
+        return rest or []
 
 
 def _thought_reading(observation: Observation) -> ThoughtReading:

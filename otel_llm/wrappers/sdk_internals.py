@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Awaitable, Callable
+from inspect import iscoroutinefunction
 from operator import attrgetter
 from types import AsyncGeneratorType, FrameType, GeneratorType, MethodType
 from typing import Any, Final, NamedTuple
@@ -125,6 +126,56 @@ def replace_request(manager: Any, observed: Callable[[Any], Any]) -> None:
             setattr(manager, name, observed(manager.__dict__[name]))
             return
     raise AttributeError(f"{type(manager).__name__} has no __api_request")
+
+
+# WebSockets --------------------------------------------------------------------------------------------------------
+
+# The method of the manager which `responses.connect()` returns that opens a socket, also when it connects again.
+_OPENS_SOCKET: Final = "_connect_ws"
+
+
+class _ObservedOpening:
+    """Opens sockets as the manager's own method does, and passes them through `observe`."""
+
+    def __init__(self, opening: Any, observe: Callable[[Any], Any]) -> None:
+        self.opening = opening
+        self._observe = observe
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        socket = self.opening(*args, **kwargs)
+        return self._opened_later(socket) if hasattr(type(socket), "__await__") else self._observe(socket)
+
+    async def _opened_later(self, pending: Awaitable[Any]) -> Any:
+        return self._observe(await pending)
+
+
+def observe_sockets(manager: Any, observe: Callable[[Any], Any]) -> None:
+    """Have `observe` get each socket that a manager will open, and the SDK what `observe` returns.
+
+    The last caller is the only one that observes: a client may be intercepted while its SDK is instrumented.
+    """
+    opening = getattr(manager, _OPENS_SOCKET)
+    if isinstance(opening, _ObservedOpening):
+        opening = opening.opening
+    setattr(manager, _OPENS_SOCKET, _ObservedOpening(opening, observe))
+
+
+def is_asynchronous_socket(socket: Any) -> bool:
+    """Whether a socket of the `websockets` package is one for asyncio."""
+    return iscoroutinefunction(type(socket).recv)
+
+
+def says_that_socket_closed(error: BaseException) -> bool:
+    """Whether an exception is that of `websockets` for a connection that is closed, properly or not."""
+    return any(
+        kind.__name__ == "ConnectionClosed" and kind.__module__.startswith("websockets.")
+        for kind in type(error).__mro__
+    )
+
+
+def socket_url(client: Any) -> Any:
+    """The URL that a client opens its WebSockets at, if that is not the one for its other requests."""
+    return getattr(client, "websocket_base_url", None)
 
 
 # Requests ----------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""`otel-llm chat` as a user runs it: a process with input on standard input."""
+"""`otel-llm chat` with input on standard input."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from otel_llm.demo.scripted_server import (
     text,
     tool_call_delta,
 )
+from tests.helpers.commands import run_command
 from tests.helpers.streams import ends, says
 
 BODY = '{"name": "list_files", "arguments": {"path": "src"}}'
@@ -29,15 +30,18 @@ TEXT = f"Sure.\n<|tool_call|>\n{BODY}\n</|tool_call|>"
 STEPS = [*(says(TEXT[start : start + 7]) for start in range(0, len(TEXT), 7)), ends("stop")]
 
 
-def chat(
-    server: ScriptedServer | None, typed: str, *options: str, **variables: str
-) -> subprocess.CompletedProcess[str]:
-    command = [str(Path(sys.executable).with_name("otel-llm")), "chat", "--model", "m", *options]
-    if server is not None:
-        command += ["--base-url", server.base_url]
+def options_of(server: ScriptedServer | None, *options: str) -> list[str]:
+    return ["chat", "--model", "m", *options, *([] if server is None else ["--base-url", server.base_url])]
+
+
+def chat(server: ScriptedServer | None, typed: str, *options: str) -> subprocess.CompletedProcess[str]:
+    return run_command(*options_of(server, *options), typed=typed)
+
+
+def chat_process(server: ScriptedServer, typed: str, **variables: str) -> subprocess.CompletedProcess[str]:
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "OPENAI_"))}
     return subprocess.run(
-        command,
+        [str(Path(sys.executable).with_name("otel-llm")), *options_of(server, "--stream")],
         input=typed,
         env=environ | {"PYTHONUTF8": "1"} | variables,
         capture_output=True,
@@ -50,7 +54,7 @@ def chat(
 
 def test_the_users_own_tags() -> None:
     with ScriptedServer(STEPS) as server:
-        done = chat(server, "/tooltag 'ojlk' 'dfsd'\nlist the files\n", "--stream")
+        done = chat_process(server, "/tooltag 'ojlk' 'dfsd'\nlist the files\n")
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"Tool call tags set to: ojlk...dfsd\nSure.\n<ojlk>{BODY}</dfsd>\n"
 
@@ -186,7 +190,7 @@ def test_a_lone_surrogate_is_shown_and_the_next_request_can_be_sent(
 
 def test_input_that_is_not_utf8() -> None:
     with ScriptedServer(FINE) as server:
-        done = chat(server, "hi \udcff\n", "--stream")
+        done = chat_process(server, "hi \udcff\n")
         assert server.requests[0].body["messages"] == [{"role": "user", "content": "hi \ufffd"}]
     assert (done.stdout, done.stderr, done.returncode) == ("fine\n", "", 0)
 
@@ -194,5 +198,5 @@ def test_input_that_is_not_utf8() -> None:
 def test_output_that_is_ascii() -> None:
     script: list[Step] = [says("\u00e9"), ends("stop"), DONE]
     with ScriptedServer(script) as server:
-        done = chat(server, "a\n", "--stream", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+        done = chat_process(server, "a\n", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     assert (done.stdout, done.stderr, done.returncode) == ("\\xe9\n", "", 0)

@@ -76,6 +76,17 @@ def test_the_detail_says_what_there_was() -> None:
     ]
 
 
+@pytest.mark.parametrize("details", ["completion_tokens_details", "output_tokens_details"])
+def test_thoughts_that_are_only_paid_for(details: str) -> None:
+    paid = {"choices": [], "usage": {"completion_tokens": 300, details: {"reasoning_tokens": 300}}}
+    (only,) = anomalies_of([ends("length"), paid])
+    assert only.detail == "thoughts only, which are not shown (300 tokens), and the finish reason length"
+    # With several choices nothing tells whose they are.
+    assert {one.detail for one in anomalies_of([ends("stop"), ends("stop", choice=1), paid])} == {
+        "nothing at all, and the finish reason stop"
+    }
+
+
 @pytest.mark.parametrize(
     "chunks",
     [

@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 
 from otel_llm import BedrockInstrumentor
-from otel_llm.cli import main
 from otel_llm.demo.scripted_server import Answer, ScriptedServer
 from otel_llm.diagnosis.explanations import EXPLANATIONS
 from tests.helpers.bedrock_callers import MODEL_ID, client_of, knows
-from tests.helpers.corpus_streams import CORPUS, load_request, reads_of
+from tests.helpers.corpus_streams import CORPUS, inspected_as_labelled, load_request, reads_of
 from tests.helpers.seen import Seen
 
 if not knows("SystemTool"):
@@ -39,11 +38,7 @@ IMPOSSIBLE = {
 
 @every
 def test_inspect(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    expected = load_request(path).expected
-    assert path.stem.startswith("broken-" if expected else "healthy-")
-    assert main(["inspect", "--json", str(path)]) == bool(expected)
-    printed = json.loads(capsys.readouterr().out)
-    assert sorted(anomaly["type"] for anomaly in printed["anomalies"]) == expected
+    inspected_as_labelled(path, capsys)
 
 
 @pytest.fixture(scope="module")

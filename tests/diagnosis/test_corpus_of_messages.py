@@ -12,10 +12,9 @@ import anthropic
 import pytest
 
 from otel_llm import AnthropicInstrumentor
-from otel_llm.cli import main
 from otel_llm.demo.scripted_server import Answer, ScriptedServer
 from otel_llm.diagnosis.explanations import EXPLANATIONS
-from tests.helpers.corpus_streams import CORPUS, load_request, reads_of
+from tests.helpers.corpus_streams import CORPUS, inspected_as_labelled, load_request, reads_of
 from tests.helpers.seen import Seen
 
 PATHS = sorted((CORPUS / "messages").glob("*.jsonl"))
@@ -30,11 +29,7 @@ OF_PROVIDERS = {"unacceptable_id", "unacceptable_name"}
 
 @every
 def test_inspect(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    expected = load_request(path).expected
-    assert path.stem.startswith("broken-" if expected else "healthy-")
-    assert main(["inspect", "--json", str(path)]) == bool(expected)
-    printed = json.loads(capsys.readouterr().out)
-    assert sorted(anomaly["type"] for anomaly in printed["anomalies"]) == expected
+    inspected_as_labelled(path, capsys)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ import copy
 from collections import Counter
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,6 +46,41 @@ NOT_OF_MISTRAL = {
 }
 
 
+REFUSED_BY_MISTRAL = (
+    "a piece of a call without its name",
+    "a call without arguments",
+    "a call that is no function",
+    "a choice without a delta",
+    "a chunk without a list of choices",
+)
+
+
+def refused_by_mistral(chunk: Any) -> str | None:
+    """Why Mistral's SDK raises on a chunk, None if it takes it. Its API sends each call in one piece."""
+    if not isinstance(chunk["choices"], list):
+        return "a chunk without a list of choices"
+    for choice in chunk["choices"]:
+        if "delta" not in choice:
+            return "a choice without a delta"
+        for call in choice["delta"].get("tool_calls") or ():
+            function = call.get("function")
+            if function is None:
+                return "a call that is no function"
+            if not isinstance(function.get("name"), str):
+                return "a piece of a call without its name"
+            if not isinstance(function.get("arguments"), (str, dict)):
+                return "a call without arguments"
+    return None
+
+
+def is_of_mistral(labelled: Labelled) -> bool:
+    return labelled.name not in NOT_OF_MISTRAL and not any(map(refused_by_mistral, labelled.chunks))
+
+
+def is_any(_labelled: Labelled) -> bool:
+    return True
+
+
 def in_an_event(chunk: Any) -> Any:
     models = import_module(Mistral.__module__.rpartition(".")[0] + ".models")
     return models.CompletionEvent.model_validate({"data": chunk})
@@ -71,30 +105,33 @@ def judged(labelled: Labelled, chunks: list[Any], api: Api) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("api", "parse", "but", "most_refused"),
-    [("mistral", in_an_event, NOT_OF_MISTRAL, 130), ("huggingface", in_a_data_class, set(), 0)],
+    ("api", "parse", "belongs", "least_healthy"),
+    [("mistral", in_an_event, is_of_mistral, 80), ("huggingface", in_a_data_class, is_any, 140)],
     ids=["mistral", "huggingface"],
 )
-def test_each_stream(api: Api, parse: Callable[[Any], Any], but: set[str], most_refused: int) -> None:
-    refused: list[Path] = []
+def test_each_stream(
+    api: Api, parse: Callable[[Any], Any], belongs: Callable[[Labelled], bool], least_healthy: int
+) -> None:
     differing: dict[str, tuple[list[str], list[str]]] = {}
     seen: Counter[str] = Counter()
-    for path in paths():
-        labelled = load(path)
-        if labelled.name in but:
-            continue
-        try:
-            chunks = [parse(chunk) for chunk in labelled.chunks]
-        except Exception:
-            # The SDK raises, and so the stream ends there.
-            refused.append(path)
-            continue
-        found = judged(labelled, chunks, api)
+    for labelled in filter(belongs, map(load, paths())):
+        found = judged(labelled, [parse(chunk) for chunk in labelled.chunks], api)
         expected = [name for name in labelled.expected if name not in OF_BYTES]
         if found != expected:
             differing[labelled.name] = (expected, found)
         seen.update(set(found) or {"healthy"})
     assert differing == {}
-    assert len(refused) <= most_refused
-    assert seen["healthy"] >= 80
+    assert seen["healthy"] >= least_healthy
     assert len(seen) > 30
+
+
+def test_the_chunks_that_mistrals_sdk_refuses() -> None:
+    """It raises on them, and so the stream ends there, with or without otel-llm."""
+    refused: Counter[str] = Counter()
+    for labelled in map(load, paths()):
+        chunk = next(filter(refused_by_mistral, labelled.chunks), None)
+        if chunk is not None:
+            refused[str(refused_by_mistral(chunk))] += 1
+            with pytest.raises(ValueError, match="validation error"):
+                in_an_event(chunk)
+    assert set(refused) == set(REFUSED_BY_MISTRAL)

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from otel_llm.demo.scripted_server import DONE, Answer, ScriptedServer, chunk, completion, text
+from otel_llm.diagnosis import bounds
 from otel_llm.diagnosis.case import Case
 from otel_llm.diagnosis.judges import diagnose
 from otel_llm.protocol.choice import Limits
@@ -268,3 +269,19 @@ def test_an_object_is_the_answer_if_the_request_asks_for_json(wanted: dict[str, 
     assert types_of(anomalies_of([says(MARKED), ends("stop")], {**ASKED, **wanted})) == ["text_leak"]
     as_text = {**ASKED, "response_format": {"type": "text"}}
     assert types_of(anomalies_of([says(BODY), ends("stop")], as_text)) == ["text_leak"]
+
+
+def test_the_texts_of_all_choices_share_one_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a hostile response of many choices would be searched once for each."""
+    monkeypatch.setattr(bounds, "_MOST_PIECES", 500)
+    hostile = f"{MARKED}\n" * 300
+
+    def unread(*texts: str) -> list[str]:
+        chunks = [one for at, text in enumerate(texts) for one in (says(text, choice=at), ends("stop", choice=at))]
+        return [one.detail for one in anomalies_of(chunks, ASKED) if one.type == "limit_exceeded"]
+
+    (alone,) = unread(hostile)
+    none = f"{len(hostile)} characters of text were not searched for calls"
+    assert alone != none
+    assert unread(hostile, hostile, hostile) == [alone, none, none]
+    assert unread(*[MARKED] * 8) == []

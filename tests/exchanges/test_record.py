@@ -1,4 +1,4 @@
-"""`otel-llm record` and `otel-llm replay`, run as processes, between a real SDK and a server."""
+"""`otel-llm record` and `otel-llm replay`, between a real SDK and a server."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ from otel_llm.demo.scripted_server import (
 )
 from otel_llm.diagnosis.explanations.model import TOOLS
 from otel_llm.exchanges.redaction import Redactor, secrets_in_request
+from tests.helpers.commands import recording_proxy, replaying, run_command
 from tests.helpers.corpus_streams import CORPUS, load, reads_of
 from tests.helpers.sdk_versions import HAS_RESPONSES
 from tests.helpers.seen import Seen
@@ -109,8 +110,7 @@ def cookies() -> Iterator[tuple[str, list[str | None]]]:
 
 @contextmanager
 def recording(server: ScriptedServer | str, folder: Path) -> Iterator[str]:
-    upstream = server if isinstance(server, str) else server.base_url
-    with running("record", "--upstream", upstream, "--out", str(folder)) as url:
+    with recording_proxy(server if isinstance(server, str) else server.base_url, folder) as url:
         yield url
 
 
@@ -140,7 +140,7 @@ def end(path: Path) -> str:
 
 def test_client_and_file_get_the_exact_bytes(tmp_path: Path, serve: Callable[..., Any]) -> None:
     server = serve(*STREAM)
-    with recording(server, tmp_path) as url:
+    with running("record", "--upstream", server.base_url, "--out", str(tmp_path)) as url:
         through = body_of(url)
     assert through == body_of(server.base_url)
     (path,) = recordings(tmp_path)
@@ -564,7 +564,7 @@ def test_recordings_are_served_in_turn(instrument: Callable[..., Seen]) -> None:
     names = ["broken-index-reused-in-pieces", "healthy-openai-parallel", "healthy-framing-cut-characters"]
     seen = instrument()
     paths = [CORPUS / f"{name}.jsonl" for name in names]
-    with running("replay", *map(str, paths), "--speed", "0") as url, sdk(url) as client:
+    with replaying(*paths) as url, sdk(url) as client:
         assert [model.id for model in client.models.list()] == ["recorded"]
         for path in [*paths, *paths]:
             request: Any = load(path).request
@@ -583,7 +583,7 @@ def test_the_recorded_bytes_are_served() -> None:
 def test_the_recorded_timing_is_kept(instrument: Callable[..., Seen]) -> None:
     seen = instrument(stall_seconds=0.4)
     path = CORPUS / "broken-stalled-arguments.jsonl"
-    with running("replay", str(path), "--speed", "24") as url, sdk(url) as client:
+    with replaying(path, speed=24) as url, sdk(url) as client:
         request: Any = load(path).request
         list(client.chat.completions.create(**request))
     assert seen.anomalies == ["stalled"]
@@ -591,7 +591,7 @@ def test_the_recorded_timing_is_kept(instrument: Callable[..., Seen]) -> None:
 
 
 def test_a_recorded_disconnect_is_repeated() -> None:
-    with running("replay", str(CORPUS / "healthy-ending-dropped.jsonl"), "--speed", "0") as url, sdk(url) as client:
+    with replaying(CORPUS / "healthy-ending-dropped.jsonl") as url, sdk(url) as client:
         stream = client.chat.completions.create(**ASK, stream=True)
         with pytest.raises((openai.APIConnectionError, httpx.HTTPError)):
             list(stream)
@@ -602,7 +602,7 @@ def test_a_stream_saved_with_its_headers_is_served_with_its_status(tmp_path: Pat
     path.write_bytes(
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/2 503\r\nContent-Type: text/html\r\nRetry-After: 3\r\n\r\n<p>no"
     )
-    with running("replay", str(path)) as url:
+    with replaying(path, speed=1) as url:
         answer = httpx.post(f"{url}/chat/completions", json=ASK)
     assert (answer.status_code, answer.content) == (503, b"<p>no")
     assert (answer.headers["content-type"], answer.headers["retry-after"]) == ("text/html", "3")
@@ -621,7 +621,7 @@ def test_a_file_that_is_not_a_stream_is_refused(
 def test_raw_events_are_served(tmp_path: Path) -> None:
     path = tmp_path / "stream"
     path.write_text('data: {"choices": []}\n\ndata: [DONE]\n\n')
-    with running("replay", str(path)) as url:
+    with replaying(path, speed=1) as url:
         assert body_of(url) == path.read_bytes()
 
 
@@ -682,9 +682,22 @@ print(len(list(client.responses.create(model="m", input="hi", stream=True))))
 
 
 def recorded_run(folder: Path, code: str, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    command = [OTEL_LLM, "record", "--out", str(folder), *options, "--", sys.executable, "-c", code]
-    environ = {**os.environ, **variables}
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environ)
+    command = ["record", "--out", str(folder), *options, "--", sys.executable, "-c", code]
+    return run_command(*command, **variables)
+
+
+# What a program posts without importing an SDK, which takes longer than all the rest.
+POST = f"""
+import json, os, urllib.error, urllib.request
+url = os.environ["OPENAI_BASE_URL"]
+def request(path, body=None):
+    data = None if body is None else json.dumps(body).encode()
+    headers = {{"content-type": "application/json", "x-api-key": "{KEY}"}}
+    try:
+        urllib.request.urlopen(urllib.request.Request(url + path, data, headers)).read()
+    except urllib.error.HTTPError:
+        pass
+"""
 
 
 @pytest.mark.parametrize(
@@ -794,13 +807,11 @@ def test_it_says_that_nothing_came(tmp_path: Path, serve: Callable[..., Any]) ->
     assert "OPENAI_BASE_URL, GROQ_BASE_URL, CEREBRAS_BASE_URL, ANTHROPIC_BASE_URL" in done.stderr
 
 
-OTHERS = f"""
-import httpx, os
-url = os.environ["OPENAI_BASE_URL"]
+OTHERS = f"""{POST}
 for _ in range(2):
-    httpx.get(url + "/models")
-httpx.post(url + "/embeddings", json={{}})
-httpx.post(url + "/{KEY}/messages", json={{}}, headers={{"x-api-key": "{KEY}"}})
+    request("/models")
+request("/embeddings", {{}})
+request("/{KEY}/messages", {{}})
 """
 
 
@@ -815,7 +826,7 @@ def test_it_says_what_it_did_not_record(tmp_path: Path, serve: Callable[..., Any
 
 
 def test_it_says_why_it_did_not_record(tmp_path: Path, serve: Callable[..., Any]) -> None:
-    code = 'import httpx, os; httpx.post(os.environ["OPENAI_BASE_URL"] + "/chat/completions", json={})'
+    code = f'{POST}request("/chat/completions", {{}})'
     done = recorded_run(tmp_path, code, "--upstream", "http://127.0.0.1:9/v1")
     assert "not recorded: 1 request, as the server could not be reached\n" in done.stderr
     compressing = serve(Answer(b"\x1f\x8b", headers={"content-encoding": "br"}))
@@ -835,11 +846,7 @@ FAILURES: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize("name", FAILURES)
 def test_it_tells_why_a_response_failed(name: str, tmp_path: Path, serve: Callable[..., Any]) -> None:
     step, why = FAILURES[name]
-    code = f"""
-import httpx, os
-url = os.environ["OPENAI_BASE_URL"] + "/chat/completions"
-httpx.post(url, json={ASK!r}, headers={{"x-api-key": "{KEY}"}})
-"""
+    code = f'{POST}request("/chat/completions", {ASK!r})'
     done = recorded_run(tmp_path, code, "--upstream", serve(step).base_url)
     (recorded,) = recordings(tmp_path)
     assert f"otel-llm record: {recorded}: completed\notel-llm record: {recorded}: {why}\n" in done.stderr
@@ -860,10 +867,7 @@ httpx.post(url, json={ASK!r}, headers={{"x-api-key": "{KEY}"}})
 def test_it_tells_what_is_wrong(
     steps: list[Any], found: str, tmp_path: Path, serve: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = f"""
-import httpx, os
-httpx.post(os.environ["OPENAI_BASE_URL"] + "/chat/completions", json={ASK | {"stream": True}!r})
-"""
+    code = f'{POST}request("/chat/completions", {ASK | {"stream": True}!r})'
     done = recorded_run(tmp_path, code, "--upstream", serve(*steps).base_url)
     (recorded,) = recordings(tmp_path)
     told = f"otel-llm record: {recorded}: {found}\n" if found else ""

@@ -27,6 +27,9 @@ from otel_llm.demo.scripted_server import (
     text,
     tool_call_chunks,
 )
+from otel_llm.testing import Streams
+from tests.helpers.reading import AsyncReading, Reading
+from tests.helpers.same_in_all_sdks import fails_alike, tells_of_a_cancelled_task
 from tests.helpers.seen import Seen
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -64,7 +67,7 @@ def litellm() -> Any:
     return package
 
 
-class Caller:
+class Caller(Reading):
     """Uses LiteLLM's synchronous functions."""
 
     def __init__(self, litellm: Any, server: ScriptedServer) -> None:
@@ -80,16 +83,8 @@ class Caller:
     async def route(self, router: Any, **kwargs: Any) -> Any:
         return router.completion(**kwargs)
 
-    async def read(self, stream: Any, count: int | None = None) -> list[Any]:
-        parts: list[Any] = []
-        for part in stream:
-            parts.append(part)
-            if len(parts) == count:
-                break
-        return parts
 
-
-class AsyncCaller(Caller):
+class AsyncCaller(AsyncReading, Caller):
     """Uses the asynchronous ones."""
 
     async def complete(self, **kwargs: Any) -> Any:
@@ -100,14 +95,6 @@ class AsyncCaller(Caller):
 
     async def route(self, router: Any, **kwargs: Any) -> Any:
         return await router.acompletion(**kwargs)
-
-    async def read(self, stream: Any, count: int | None = None) -> list[Any]:
-        parts: list[Any] = []
-        async for part in stream:
-            parts.append(part)
-            if len(parts) == count:
-                break
-        return parts
 
 
 @pytest.fixture(params=[Caller, AsyncCaller], ids=["sync", "async"])
@@ -249,17 +236,10 @@ async def test_a_model_that_it_does_not_know(
 async def test_errors(connect: Any, serve: Serve, instrument: Callable[..., Seen], steps: Any) -> None:
     caller = connect(serve(*steps))
 
-    async def play() -> Exception:
-        with pytest.raises(Exception) as raised:  # noqa: PT011
-            await caller.read(await caller.complete(stream=True))
-        return raised.value
+    async def read() -> None:
+        await caller.read(await caller.complete(stream=True))
 
-    bare = await play()
-    seen = instrument()
-    error = await play()
-    assert (type(error), str(error)) == (type(bare), str(bare))
-    assert seen.outcome == "error"
-    assert seen.attributes["error.type"].endswith(type(error).__name__)
+    await fails_alike(read, instrument)
 
 
 async def test_a_stream_that_is_dropped(connect: Any, serve: Serve, instrument: Callable[..., Seen]) -> None:
@@ -274,18 +254,7 @@ async def test_a_stream_that_is_dropped(connect: Any, serve: Serve, instrument: 
 async def test_a_task_that_is_cancelled(litellm: Any, serve: Serve, instrument: Callable[..., Seen]) -> None:
     seen = instrument()
     caller = AsyncCaller(litellm, serve(*HEALTHY[:3], Sleep(30)))
-    started = asyncio.Event()
-
-    async def read() -> None:
-        async for _ in await caller.complete(stream=True):
-            started.set()
-
-    task = asyncio.create_task(read())
-    await started.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert seen.outcome == "cancelled"
+    await tells_of_a_cancelled_task(lambda: caller.complete(stream=True), seen)
 
 
 @pytest.mark.parametrize("size", [1, 5, 1000])
@@ -319,3 +288,13 @@ def test_it_is_restored(litellm: Any, instrument: Callable[..., Seen]) -> None:
         LiteLLMInstrumentor().uninstrument()
         OpenAIInstrumentor().uninstrument()
         assert all(getattr(owner, name) is old for (owner, name), old in zip(names, before, strict=True))
+
+
+async def test_the_fixture(connect: Any, serve: Serve, llm_streams: Streams) -> None:
+    caller = connect(serve(*HEALTHY))
+    await caller.read(await caller.complete(stream=True))
+    # LiteLLM calls the SDK of OpenAI, which the fixture sees too.
+    (stream,) = llm_streams
+    assert [(call.name, call.arguments) for call in stream.tool_calls] == [("add_task", ARGUMENTS)]
+    assert (stream.model, stream.text, stream.reasoning) == ("tiny", "Sure.", "hm")
+    assert (stream.outcome, stream.finish_reason, stream.anomalies) == ("completed", "tool_calls", [])

@@ -7,6 +7,7 @@ from typing import Any
 import anthropic
 
 from otel_llm.demo.scripted_server import ScriptedServer
+from tests.helpers.reading import AsyncReading, Reading
 
 TOOL: dict[str, Any] = {
     "name": "add_task",
@@ -17,7 +18,7 @@ MESSAGES = [{"role": "user", "content": "add a task"}]
 REQUEST: dict[str, Any] = {"model": "tiny", "max_tokens": 100, "messages": MESSAGES, "tools": [TOOL]}
 
 
-class Caller:
+class Caller(Reading):
     """Uses `anthropic.Anthropic`; its methods are coroutines only in name."""
 
     stream_class: type = anthropic.Stream
@@ -35,14 +36,6 @@ class Caller:
 
     async def create(self, **kwargs: Any) -> Any:
         return self.messages.create(**{**REQUEST, **kwargs})
-
-    async def read(self, stream: Any, count: int | None = None) -> list[Any]:
-        events: list[Any] = []
-        for event in stream:
-            events.append(event)
-            if len(events) == count:
-                break
-        return events
 
     async def helper(self, count: int | None = None, **kwargs: Any) -> tuple[list[Any], Any]:
         """The events of `messages.stream()` and its final message, None if it was left after `count` events."""
@@ -65,7 +58,7 @@ class Caller:
         self.client.close()
 
 
-class AsyncCaller(Caller):
+class AsyncCaller(AsyncReading, Caller):
     """Uses `anthropic.AsyncAnthropic`."""
 
     stream_class = anthropic.AsyncStream
@@ -75,14 +68,6 @@ class AsyncCaller(Caller):
 
     async def create(self, **kwargs: Any) -> Any:
         return await self.messages.create(**{**REQUEST, **kwargs})
-
-    async def read(self, stream: Any, count: int | None = None) -> list[Any]:
-        events: list[Any] = []
-        async for event in stream:
-            events.append(event)
-            if len(events) == count:
-                break
-        return events
 
     async def helper(self, count: int | None = None, **kwargs: Any) -> tuple[list[Any], Any]:
         async with self.messages.stream(**{**REQUEST, **kwargs}) as stream:

@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from otel_llm.cli import main
 from otel_llm.diagnosis.case import Case
 from otel_llm.diagnosis.judges import diagnose, diagnose_request
 from otel_llm.exchanges.entries import Chunk, ResponseEnd, ResponseStart
@@ -17,6 +18,9 @@ from otel_llm.protocol.recording import Recording
 from otel_llm.protocol.request import read_request
 from otel_llm.telemetry.provider import provider_at
 from tests.helpers.streams import sdk_chunk
+
+if TYPE_CHECKING:
+    import pytest
 
 CORPUS = Path(__file__).parents[1] / "corpus"
 
@@ -97,3 +101,12 @@ def judged(
         now = came
     recording.end(ends.outcome, max(now, ends.time_ns or 0))
     return sorted(anomaly.type for anomaly in [*diagnose_request(asked, provider), *diagnose(Case(recording, asked))])
+
+
+def inspected_as_labelled(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`otel-llm inspect` finds what a file is labelled with, and the name says whether that is anything."""
+    expected = load_request(path).expected
+    assert path.stem.startswith("broken-" if expected else "healthy-")
+    assert main(["inspect", "--json", str(path)]) == bool(expected)
+    printed = json.loads(capsys.readouterr().out)
+    assert sorted(anomaly["type"] for anomaly in printed["anomalies"]) == expected

@@ -11,6 +11,7 @@ from google.genai import types
 from google.genai.chats import Chats
 
 from otel_llm.demo.scripted_server import ScriptedServer
+from tests.helpers.reading import AsyncReading, Reading
 
 DECLARATION: dict[str, Any] = {
     "name": "add_task",
@@ -36,7 +37,7 @@ def copied(client: genai.Client) -> Any:
     return SimpleNamespace(models=models, chats=Chats(models), aio=SimpleNamespace(models=copy.copy(client.aio.models)))
 
 
-class Caller:
+class Caller(Reading):
     """Uses `client.models`; its methods are coroutines only in name."""
 
     def __init__(self, server: ScriptedServer, **options: Any) -> None:
@@ -47,14 +48,6 @@ class Caller:
 
     async def stream(self, **kwargs: Any) -> Any:
         return self.client.models.generate_content_stream(**{**REQUEST, **kwargs})
-
-    async def read(self, stream: Any, count: int | None = None) -> list[Any]:
-        responses: list[Any] = []
-        for response in stream:
-            responses.append(response)
-            if len(responses) == count:
-                break
-        return responses
 
     async def responses(self, **kwargs: Any) -> list[Any]:
         return await self.read(await self.stream(**kwargs))
@@ -76,7 +69,7 @@ class Caller:
         getattr(self.client, "close", lambda: None)()
 
 
-class AsyncCaller(Caller):
+class AsyncCaller(AsyncReading, Caller):
     """Uses `client.aio.models`."""
 
     async def create(self, **kwargs: Any) -> Any:
@@ -84,14 +77,6 @@ class AsyncCaller(Caller):
 
     async def stream(self, **kwargs: Any) -> Any:
         return await self.client.aio.models.generate_content_stream(**{**REQUEST, **kwargs})
-
-    async def read(self, stream: Any, count: int | None = None) -> list[Any]:
-        responses: list[Any] = []
-        async for response in stream:
-            responses.append(response)
-            if len(responses) == count:
-                break
-        return responses
 
     def chat(self, **kwargs: Any) -> Any:
         return self.client.aio.chats.create(**{"model": "tiny", "config": CONFIG, **kwargs})

@@ -7,20 +7,11 @@ from typing import Any
 from huggingface_hub import AsyncInferenceClient, InferenceClient
 
 from otel_llm.demo.scripted_server import ScriptedServer
-
-TOOL: dict[str, Any] = {
-    "type": "function",
-    "function": {
-        "name": "add_task",
-        "description": "add a task",
-        "parameters": {"type": "object", "required": ["title"], "properties": {"title": {"type": "string"}}},
-    },
-}
-MESSAGES = [{"role": "user", "content": "add a task"}]
-REQUEST: dict[str, Any] = {"model": "tiny", "messages": MESSAGES, "tools": [TOOL]}
+from tests.helpers.chat_request import REQUEST
+from tests.helpers.reading import AsyncReading, Reading
 
 
-class Caller:
+class Caller(Reading):
     """Uses `InferenceClient`. `by_alias`: by its OpenAI-like name."""
 
     def __init__(self, server: ScriptedServer, **options: Any) -> None:
@@ -37,14 +28,6 @@ class Caller:
     async def chat(self, *args: Any, **kwargs: Any) -> Any:
         return self._call(*args, **kwargs)
 
-    async def read(self, stream: Any, count: int | None = None) -> list[Any]:
-        parts: list[Any] = []
-        for part in stream:
-            parts.append(part)
-            if len(parts) == count:
-                break
-        return parts
-
     async def close_stream(self, stream: Any) -> None:
         stream.close()
 
@@ -52,7 +35,7 @@ class Caller:
         """Its client has no connections of its own."""
 
 
-class AsyncCaller(Caller):
+class AsyncCaller(AsyncReading, Caller):
     """Uses `AsyncInferenceClient`."""
 
     def _make(self, **options: Any) -> Any:
@@ -60,14 +43,6 @@ class AsyncCaller(Caller):
 
     async def chat(self, *args: Any, **kwargs: Any) -> Any:
         return await self._call(*args, **kwargs)
-
-    async def read(self, stream: Any, count: int | None = None) -> list[Any]:
-        parts: list[Any] = []
-        async for part in stream:
-            parts.append(part)
-            if len(parts) == count:
-                break
-        return parts
 
     async def close_stream(self, stream: Any) -> None:
         await stream.aclose()

@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from otel_llm.demo.scripted_server import ScriptedServer
+from tests.helpers.chat_request import REQUEST
+from tests.helpers.reading import AsyncReading, Reading
 
 if find_spec("mistralai.sdk") is None:
     from mistralai.client import Mistral
@@ -18,18 +20,7 @@ else:
 # The library that the SDK sends its requests with: httpx or httpx2.
 _httpx = import_module(Mistral.__module__.rpartition(".")[0] + ".basesdk").httpx
 
-__all__ = ["MESSAGES", "REQUEST", "TOOL", "AsyncCaller", "Caller", "Mistral", "client_at"]
-
-TOOL: dict[str, Any] = {
-    "type": "function",
-    "function": {
-        "name": "add_task",
-        "description": "add a task",
-        "parameters": {"type": "object", "required": ["title"], "properties": {"title": {"type": "string"}}},
-    },
-}
-MESSAGES = [{"role": "user", "content": "add a task"}]
-REQUEST: dict[str, Any] = {"model": "tiny", "messages": MESSAGES, "tools": [TOOL]}
+__all__ = ["AsyncCaller", "Caller", "Mistral", "client_at"]
 
 
 def _client_of(server: ScriptedServer) -> Any:
@@ -51,7 +42,7 @@ def client_at(server: ScriptedServer) -> Iterator[Any]:
     client.sdk_configuration.client.close()
 
 
-class Caller:
+class Caller(Reading):
     """Uses the methods of `client.chat` that are not asynchronous."""
 
     def __init__(self, server: ScriptedServer) -> None:
@@ -69,14 +60,6 @@ class Caller:
     async def parse_stream(self, kind: Any, **kwargs: Any) -> Any:
         return self.client.chat.parse_stream(kind, **{**REQUEST, **kwargs})
 
-    async def read(self, stream: Any, count: int | None = None) -> list[Any]:
-        events: list[Any] = []
-        for event in stream:
-            events.append(event)
-            if len(events) == count:
-                break
-        return events
-
     async def read_in_block(self, stream: Any, count: int | None = None) -> list[Any]:
         with stream as entered:
             return await self.read(entered, count)
@@ -85,7 +68,7 @@ class Caller:
         self.client.sdk_configuration.client.close()
 
 
-class AsyncCaller(Caller):
+class AsyncCaller(AsyncReading, Caller):
     """Uses the asynchronous ones."""
 
     async def complete(self, **kwargs: Any) -> Any:
@@ -99,14 +82,6 @@ class AsyncCaller(Caller):
 
     async def parse_stream(self, kind: Any, **kwargs: Any) -> Any:
         return await self.client.chat.parse_stream_async(kind, **{**REQUEST, **kwargs})
-
-    async def read(self, stream: Any, count: int | None = None) -> list[Any]:
-        events: list[Any] = []
-        async for event in stream:
-            events.append(event)
-            if len(events) == count:
-                break
-        return events
 
     async def read_in_block(self, stream: Any, count: int | None = None) -> list[Any]:
         async with stream as entered:

@@ -7,17 +7,9 @@ from typing import Any
 import ollama
 
 from otel_llm.demo.scripted_server import ScriptedServer
+from tests.helpers.chat_request import REQUEST
+from tests.helpers.reading import AsyncReading, Reading
 
-TOOL: dict[str, Any] = {
-    "type": "function",
-    "function": {
-        "name": "add_task",
-        "description": "add a task",
-        "parameters": {"type": "object", "required": ["title"], "properties": {"title": {"type": "string"}}},
-    },
-}
-MESSAGES = [{"role": "user", "content": "add a task"}]
-REQUEST: dict[str, Any] = {"model": "tiny", "messages": MESSAGES, "tools": [TOOL]}
 # Loading certificates takes most of a test's time.
 _OPTIONS: dict[str, Any] = {"verify": False, "trust_env": False, "timeout": 20}
 
@@ -26,7 +18,7 @@ def client_at(server: ScriptedServer) -> ollama.Client:
     return ollama.Client(host=server.base_url.removesuffix("/v1"), **_OPTIONS)
 
 
-class Caller:
+class Caller(Reading):
     """Uses `ollama.Client`."""
 
     def __init__(self, server: ScriptedServer) -> None:
@@ -38,14 +30,6 @@ class Caller:
     async def chat(self, *args: Any, **kwargs: Any) -> Any:
         return self.client.chat(*args, **{**REQUEST, **kwargs} if not args else kwargs)
 
-    async def read(self, stream: Any, count: int | None = None) -> list[Any]:
-        parts: list[Any] = []
-        for part in stream:
-            parts.append(part)
-            if len(parts) == count:
-                break
-        return parts
-
     async def close_stream(self, stream: Any) -> None:
         stream.close()
 
@@ -53,7 +37,7 @@ class Caller:
         self.client._client.close()
 
 
-class AsyncCaller(Caller):
+class AsyncCaller(AsyncReading, Caller):
     """Uses `ollama.AsyncClient`."""
 
     def _make(self, host: str) -> Any:
@@ -61,14 +45,6 @@ class AsyncCaller(Caller):
 
     async def chat(self, *args: Any, **kwargs: Any) -> Any:
         return await self.client.chat(*args, **{**REQUEST, **kwargs} if not args else kwargs)
-
-    async def read(self, stream: Any, count: int | None = None) -> list[Any]:
-        parts: list[Any] = []
-        async for part in stream:
-            parts.append(part)
-            if len(parts) == count:
-                break
-        return parts
 
     async def close_stream(self, stream: Any) -> None:
         await stream.aclose()

@@ -83,7 +83,9 @@ class RawServer:
         self.script: Script = lambda _: None
         self.got: list[tuple[bytes, bytes]] = []
         self.connections = 0
-        threading.Thread(target=self._accept, name="raw-server", daemon=True).start()
+        self._open: dict[threading.Thread, socket.socket] = {}
+        self._thread = threading.Thread(target=self._accept, name="raw-server", daemon=True)
+        self._thread.start()
 
     def answer(self, response: bytes) -> None:
         """From now on, answer each request with these bytes, and keep the connection open."""
@@ -96,7 +98,14 @@ class RawServer:
         self.script = script
 
     def close(self) -> None:
+        """End all connections, and wait for their threads: nothing of them may be left for another test."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join(10)
         self._listener.close()
+        for thread, connection in list(self._open.items()):
+            with suppress(OSError):  # it is closed already
+                connection.shutdown(socket.SHUT_RDWR)
+            thread.join(10)
 
     def _accept(self) -> None:
         while True:
@@ -105,7 +114,9 @@ class RawServer:
             except OSError:
                 return
             self.connections += 1
-            threading.Thread(target=self._serve, args=(connection,), name="raw-connection", daemon=True).start()
+            thread = threading.Thread(target=self._serve, args=(connection,), name="raw-connection", daemon=True)
+            self._open[thread] = connection
+            thread.start()
 
     def _serve(self, connection: socket.socket) -> None:
         connection.settimeout(20)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import openai
@@ -32,6 +33,13 @@ DISCONNECTION = "Connection error. (" if _TRANSLATES else ""
 
 HAS_RESPONSES = importlib.util.find_spec("openai.resources.responses") is not None
 needs_responses = pytest.mark.skipif(not HAS_RESPONSES, reason="this SDK has no Responses API")
+# Importing it would load the whole Responses API.
+HAS_SOCKETS = (Path(openai.__file__).parent / "types/responses/responses_client_event.py").exists() and (
+    importlib.util.find_spec("websockets") is not None
+)
+needs_response_sockets = pytest.mark.skipif(
+    not HAS_SOCKETS, reason="this SDK has no `responses.connect()`, or there is no `websockets`"
+)
 needs_beta_responses = pytest.mark.skipif(
     importlib.util.find_spec("openai.resources.beta.responses") is None,
     reason="this SDK has no beta of the Responses API",

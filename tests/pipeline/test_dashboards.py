@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from grafana import limits
+from otel_llm.diagnosis.explanations import BY_TYPE
 from tests.helpers.pipeline.backends import eventually, get_json
 from tests.helpers.pipeline.live_stack import SERVICES, LiveStack
 
@@ -97,6 +98,21 @@ def test_panel_is_readable(panel: dict[str, Any]) -> None:
     assert len(re.findall(r"[.:] ", panel["description"] + " ")) >= 2
     is_red_somewhere = any(step["color"] == "red" for step in defaults["thresholds"]["steps"])
     assert is_red_somewhere == ("Red above" in panel["description"])
+
+
+def test_texts_name_only_anomalies_that_there_are() -> None:
+    texts = " ".join(panel["description"] for panel in PANELS.values())
+    named = set(re.findall(r"anomaly (\w+_\w+|truncated|stalled|repetition)", texts))
+    assert {
+        "text_leak",
+        "unknown_tool",
+        "repeated_call",
+        "missing_usage",
+        "empty_response",
+        "stalled",
+        "unacceptable_id",
+    } <= named
+    assert named <= BY_TYPE.keys()
 
 
 def test_data_sources_are_provisioned() -> None:
@@ -195,7 +211,7 @@ def test_variables_have_values(variable: dict[str, Any], live_stack: LiveStack) 
         (limits.ERROR_SHARE, "RequestsFail"),
         (limits.SLOW_SECONDS, "RequestsSlow"),
         (limits.FIRST_CHUNK_SECONDS, "FirstChunkSlow"),
-        (limits.ANOMALIES_PER_STREAM, "ToolCallAnomalies"),
+        (limits.ANOMALIES_PER_REQUEST, "ToolCallAnomalies"),
         (limits.QUEUE_FILLED, "QueueNearlyFull"),
     ],
 )

@@ -11,6 +11,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from otel_llm.diagnosis.explanations import BY_TYPE, EXPLANATIONS
 from stack import tools
 from tests.helpers.pipeline.backends import eventually, get_json
 from tests.helpers.pipeline.live_stack import LiveStack
@@ -46,6 +47,43 @@ def test_configuration_is_valid() -> None:
 
 def test_each_case_of_the_alerts() -> None:
     promtool("test", "rules", "rules_test.yaml")
+
+
+def test_each_type_of_anomaly_alerts(tmp_path: Path) -> None:
+    """Each type that is counted, in a tenth of a model's requests. Those of the bytes are not counted."""
+    counted = [one.type for one in EXPLANATIONS if one.group != "The bytes"]
+    labels = 'job="agent", gen_ai_request_model="of {}"'
+    series = [
+        {"series": f"{name}{{{labels.format(of)}, {more}}}", "values": values}
+        for of in counted
+        for name, more, values in (
+            ("otel_llm_anomaly_count_total", f'otel_llm_anomaly_type="{of}"', "0+10x40"),
+            ("gen_ai_client_operation_duration_seconds_count", 'gen_ai_operation_name="chat"', "0+100x40"),
+        )
+    ]
+    told = 'alertname="ToolCallAnomalies", alertstate="firing"'
+    fired = [
+        {
+            "labels": f'ALERTS{{{told}, {labels.format(of)}, otel_llm_anomaly_type="{of}", severity="warning"}}',
+            "value": 1,
+        }
+        for of in counted
+    ]
+    case = {
+        "interval": "1m",
+        "input_series": series,
+        "promql_expr_test": [{"expr": f"ALERTS{{{told}}}", "eval_time": "30m", "exp_samples": fired}],
+    }
+    test = tmp_path / "types.yaml"
+    test.write_text(yaml.safe_dump({"rule_files": [str(FOLDER / "rules.yaml")], "tests": [case]}))
+    promtool("test", "rules", str(test))
+
+
+def test_the_rules_name_only_types_that_there_are() -> None:
+    rules = (FOLDER / "rules.yaml").read_text()
+    named = set(re.findall(r'otel_llm_anomaly_type="(\w+)"', rules)) | set(re.findall(r"anomaly\.type=(\w+)", rules))
+    assert "repeated_call" in named
+    assert named <= BY_TYPE.keys()
 
 
 @pytest.mark.parametrize("name", ALERTS)

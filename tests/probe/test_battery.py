@@ -416,6 +416,59 @@ def framed(
     return wrong
 
 
+def silent(status: int, headers: dict[str, str] | None = None) -> Wrong:
+    """A server that answers requests with tools with a status and no body."""
+
+    def wrong(body: dict[str, Any]) -> Iterator[Any]:
+        return iter([Answer(b"", status, headers or {})]) if body.get("tools") else answer(body)
+
+    return wrong
+
+
+def not_utf8(body: dict[str, Any]) -> Iterator[Any]:
+    """The server cuts a character of several bytes."""
+    steps = list(answer(body))
+    if body["stream"]:
+        steps = [f"data: {json.dumps(step, ensure_ascii=False)}" if step != DONE else "data: [DONE]" for step in steps]
+        kind, text = "text/event-stream", "".join(f"{step}\n\n" for step in steps)
+    else:
+        kind, text = "application/json", json.dumps(steps[0].body, ensure_ascii=False)
+    yield Answer(text.encode().replace("乳".encode(), "乳".encode()[:2]), headers={"Content-Type": kind})
+
+
+def repeats_names(body: dict[str, Any]) -> Iterator[Any]:
+    """Each delta of a call has its name, as some servers send it."""
+    names: dict[Any, str] = {}
+    for step in answer(body):
+        for delta in deltas_of(step):
+            delta["function"]["name"] = names.setdefault(delta["index"], delta["function"].get("name"))
+        yield step
+
+
+def no_arguments(body: dict[str, Any]) -> Iterator[Any]:
+    for step in answer(body):
+        if step == DONE:
+            yield step
+            continue
+        text = json.dumps(step.body if isinstance(step, Answer) else step).replace('"{}"', '""')
+        yield Answer(json.loads(text)) if isinstance(step, Answer) else json.loads(text)
+
+
+def ignores_max_tokens(body: dict[str, Any]) -> Iterator[Any]:
+    return answer({**body, "max_tokens": 10_000})
+
+
+def says(text: str) -> Wrong:
+    """A server that sends a text before each call, if it streams."""
+
+    def wrong(body: dict[str, Any]) -> Iterator[Any]:
+        if body["stream"] and wanted_calls(body):
+            yield chunk({"content": text})
+        yield from answer(body)
+
+    return wrong
+
+
 def drops_after_a_stray(body: dict[str, Any]) -> Iterator[Any]:
     if body["stream"]:
         yield b"oops\n\n"
@@ -515,6 +568,32 @@ def test_a_correct_server_has_no_fault(capsys: pytest.CaptureFixture[str]) -> No
         ),
         (thinks(streamed=False, whole=True), "thoughts_and_call", "fault", "not streamed: thoughts, get_weather("),
         (thinks("a <think> b"), "thoughts", "fault", "streamed: <think> in the thoughts"),
+        (thinks("a <|channel|>final b"), "thoughts", "fault", "not streamed: <|channel|> in the thoughts"),
+        (thinks("a<|im_end|>"), "thoughts_and_call", "fault", "streamed: <|im_end|> in the thoughts"),
+        (thinks("a<|close|>think<|sep|>"), "thoughts", "fault", "streamed: <|close|>, <|sep|> in the thoughts"),
+        (thinks("<|channel>thought"), "thoughts", "fault", "streamed: <|channel> in the thoughts"),
+        (thinks("I <tool_call> it"), "thoughts", "ok", "streamed: <tool_call> in the thoughts, perhaps a draft"),
+        (
+            thinks('<|tool_call>call:f{a:<|"|>b<|"|>}'),
+            "thoughts",
+            "ok",
+            'streamed: <|tool_call>, <|"|> in the thoughts',
+        ),
+        (thinks("Caf\ufffd\ufffd"), "thoughts", "ok", "streamed: U+FFFD stands in the thoughts"),
+        (silent(500), "one_call", "fault", "not streamed: status 500, the body is empty"),
+        (silent(404), "one_call", "not judged", "the server rejects it: 404 the body is empty"),
+        (
+            silent(307, {"Location": "http://me:secret@127.0.0.1:9/v1/chat/completions?key=a"}),
+            "one_call",
+            "fault",
+            "status 307, the server redirects to http://****@127.0.0.1:9/v1/chat/completions",
+        ),
+        (not_utf8, "unicode_arguments", "fault", "not streamed: the body is not UTF-8"),
+        (not_utf8, "unicode_arguments", "fault", "streamed: the body is not UTF-8"),
+        (repeats_names, "one_call", "ok", "streamed: the name comes again in later deltas"),
+        (no_arguments, "empty_parameters", "ok", "not streamed: the arguments are an empty text instead of {}"),
+        (ignores_max_tokens, "cut_by_max_tokens", "fault", "not streamed: max_tokens=24, but 1932 characters came"),
+        (says("I call it."), "one_call", "fault", "streamed: text, get_weather("),
         (hidden_thoughts, "thoughts", "ok", "not streamed: the server counts 9 tokens of thoughts, but sends none"),
         (swallows(streamed=True, whole=True), "thoughts_and_call", "fault", "streamed: call_in_reasoning"),
         (swallows(streamed=True, whole=False), "thoughts_and_call", "fault", "streamed: call_in_reasoning"),
@@ -561,6 +640,10 @@ def test_nothing_that_could_be_judged(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_a_model_that_thinks_behind_a_correct_server(capsys: pytest.CaptureFixture[str]) -> None:
     assert probed(thinks(), capsys) == (0, {})
+
+
+def test_white_space_before_a_call_is_no_difference(capsys: pytest.CaptureFixture[str]) -> None:
+    assert probed(says("\n\n"), capsys, "--only", "one_call") == (0, {})
 
 
 @pytest.mark.parametrize("retry_after", ["0", "0.01", "Wed, 21 Oct 2015 07:28:00 GMT"])

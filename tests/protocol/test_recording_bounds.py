@@ -316,7 +316,7 @@ def steps_of(chunks: Callable[[int], Iterator[Any]], count: int) -> int:
     ],
 )
 def test_twice_as_long_a_stream_is_twice_the_work(chunks: Callable[[int], Iterator[Any]]) -> None:
-    assert steps_of(chunks, 8_000) < 2.2 * steps_of(chunks, 4_000)
+    assert steps_of(chunks, 6_000) < 2.2 * steps_of(chunks, 3_000)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import signal
@@ -225,6 +226,8 @@ def test_tls(server: RawServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             assert answer.status_code == 502
             assert answer.json()["error"]["code"] == "UpstreamUnreachable"
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        # Tests keep contexts, see conftest.py.
+        monkeypatch.setattr(ssl, "create_default_context", inspect.unwrap(ssl.create_default_context))
         with proxying(inner.url) as outer:
             assert httpx.get(f"{outer.url}/x").text == "ok"
 

@@ -174,6 +174,31 @@ def test_ten_megabytes_that_would_have_to_be_held_are_text(opened: str) -> None:
     assert MIB < most < 9 * MIB
 
 
+@pytest.mark.parametrize("opened", ["[f(a='", '{"name": "f", "arguments": {"a": "'])
+def test_a_buffer_that_would_get_long_is_text(opened: str) -> None:
+    rewriter = ToolCallTagRewriter("ojlk,dfsd", tools=["f"])
+    text = opened + "word, " * 40_000
+    outputs, buffer, longest = [], "", 0
+    for chunk in cut_up(text, [4096]):
+        output, buffer = rewriter.rewrite_streaming_chunk(chunk, buffer)
+        outputs.append(output)
+        longest = max(longest, len(buffer))
+    assert "".join(outputs) + buffer == text
+    assert 65_536 < longest < 150_000
+    output, buffer = rewriter.rewrite_streaming_chunk('\n<tool_call>{"name": "f"}</tool_call>', buffer)
+    assert output == f'\n{OPENING}{{"name": "f"}}{CLOSING}'
+
+
+@pytest.mark.parametrize("false", ["<tool_call>", "<｜DSML｜", "[TOOL_CALLS]", '{"', "<|tool_call>call:f{"])
+def test_after_a_thousand_markers_without_a_call_all_is_text(false: str) -> None:
+    call, rewritten = '\n<tool_call>{"name": "f"}</tool_call>', f'\n{OPENING}{{"name": "f"}}{CLOSING}'
+    many = false * 1100 + call
+    # Brackets alone do not keep a marker from being one.
+    assert rewrite(many, ["f"]) == (false * 1100 + rewritten if false == '{"' else many)
+    assert rewrite(cut_up(many, [5000, 7]), ["f"]) == rewrite(many, ["f"])
+    assert rewrite(false * 20 + call, ["f"]) == false * 20 + rewritten
+
+
 def test_a_passing_body_takes_no_memory() -> None:
     stream = ToolCallTagRewriter("ojlk,dfsd").stream()
     stream.feed('<tool_call>{"name": "f", "arguments": {"a": "')

@@ -20,6 +20,7 @@ def found(text: str, *, ended: bool = True) -> list[str]:
     ("text", "tokens"),
     [
         ("Done.<|im_end|>", ["<|im_end|>"]),
+        ("Done.<|im_end|>[EOS]", ["<|im_end|>[EOS]"]),
         ("Done.<|eot_id|>\n", ["<|eot_id|>"]),
         ("Done. <end_of_turn>", ["<end_of_turn>"]),
         ("Done.<｜end▁of▁sentence｜>", ["<｜end▁of▁sentence｜>"]),

@@ -523,6 +523,17 @@ async def test_a_fault_gives_back_what_was_held(
 
 
 @pytest.mark.swallows("tag rewriting")
+async def test_what_is_held_comes_out_even_if_no_last_chunk_can_be_made(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instrument(tool_call_tags="openai")
+    monkeypatch.setattr("otel_llm.tags.stage.Stage._one_more", None)
+    text = 'Sure.\n{"name": "add_task", "arg'
+    chunks = await read_all(connect(serve(*streamed(text, 5, reason=None))))
+    assert text_in(chunks) == text
+
+
+@pytest.mark.swallows("tag rewriting")
 @pytest.mark.parametrize("target", ["openai", "ojlk,dfsd"])
 async def test_a_fault_loses_nothing_wherever_it_comes(
     instrument: Callable[..., Seen], serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, target: str
@@ -647,6 +658,24 @@ async def test_what_is_no_call_among_a_servers_calls_does_not_stop_the_rewriting
     assert "<tool_call>" not in text_in(chunks)
     assert reasons(chunks) == ["tool_calls"]
     assert seen.attributes["otel_llm.stream.tool_call_count"] == 2
+
+
+@pytest.mark.parametrize("left_out", [0, 25], ids=["whole", "cut off"])
+async def test_a_call_whose_arguments_the_sdk_cannot_parse_stays_text(
+    instrument: Callable[..., Seen], serve: Serve, connect: Connect, left_out: int
+) -> None:
+    """The SDK parses the arguments of strict tools itself, and raises if it cannot."""
+    instrument(tool_call_tags="openai")
+    text = TEXT[: len(TEXT) - left_out]
+    caller = connect(serve(Answer(completion({"role": "assistant", "content": text}, "stop"))))
+    tool = {"type": "function", "function": {**ADD_TASK["function"], "strict": True}}
+    parse = helpers(caller.client).parse
+    (choice,) = (await caller.result(parse(model="tiny", messages=[], tools=[tool]))).choices
+    if left_out:
+        assert choice.message.content == text
+        assert not choice.message.tool_calls
+    else:
+        assert choice.message.tool_calls[0].function.parsed_arguments == json.loads(ARGUMENTS)
 
 
 @pytest.mark.parametrize("body", [b"", b'{"id": "\xff"}', b"no JSON"])

@@ -154,3 +154,25 @@ def test_a_lone_opening_tag_in_a_value(content: str) -> None:
         )
         block = f'<{DSML}tool_calls>\n<{DSML}invoke name="save">\n{written}</{DSML}invoke>\n</{DSML}tool_calls>'
         check(block, [("save", values | {"content": marked})])
+
+
+def qwen(path: str, content: str) -> str:
+    return (
+        f"<tool_call>\n<function=save>\n<parameter=path>\n{path}\n</parameter>\n"
+        f"<parameter=content>\n{content}\n</parameter>\n</function>\n</tool_call>"
+    )
+
+
+@pytest.mark.parametrize("content", ['Use <parameter name="x"> to open.', '<parameter name="x">', "a <parameter=x> b"])
+def test_a_lone_opening_tag_in_a_line_of_a_value_of_unknown_tools(content: str) -> None:
+    """Where parameters begin lines, a head within a line is text."""
+    written = {"path": "a.md", "content": content}
+    check(minimax(*(parameter(key, value) for key, value in written.items())), [("save", written)], tools=None)
+    check(qwen("a.md", content), [("save", written)], tools=None)
+
+
+def test_a_missing_closing_tag_where_parameters_stand_in_one_line() -> None:
+    text = '<minimax:tool_call><invoke name="save"><parameter name="path">a.md<parameter name="content">b</parameter>'
+    check(f"{text}</invoke></minimax:tool_call>", [("save", {"path": "a.md", "content": "b"})], tools=None)
+    lines = minimax('<parameter name="path">a.md\n', parameter("content", "b"))
+    check(lines, [("save", {"path": "a.md", "content": "b"})], tools=None)

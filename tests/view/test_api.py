@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from otel_llm.demo.scripted_server import DONE, ScriptedServer, chunk, tool_call_chunks, tool_call_delta
+from otel_llm.diagnosis.explanations import EXPLANATIONS
 from otel_llm.exchanges import otlp as otlp_messages
 from otel_llm.view import spans
 from otel_llm.view.detail import detail
@@ -226,6 +227,15 @@ def test_lanes_and_deltas(empty: Viewer) -> None:
     assert explained["meaning"]
     assert explained["causes"]
     assert explained["advice"]
+
+
+def test_each_type_of_anomaly_is_explained(empty: Viewer) -> None:
+    made = span(*(anomaly(one.type, at) for at, one in enumerate(EXPLANATIONS)))
+    empty.send(made)
+    shown = empty.detail(id_of(made))["anomalies_explained"]
+    assert [(one["type"], one["meaning"], one["advice"], len(one["causes"])) for one in shown] == [
+        (one.type, one.means, one.do, len(one.seen)) for one in EXPLANATIONS
+    ]
 
 
 def test_long_arguments_are_joined_from_their_deltas(empty: Viewer) -> None:

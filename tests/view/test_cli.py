@@ -1,4 +1,4 @@
-"""`otel-llm view --run`, its options, and `otel-llm show`, as processes."""
+"""`otel-llm view --run`, its options, and `otel-llm show`, as a user runs them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pytest
 
 from otel_llm.demo.scripted_server import DONE, ScriptedServer, Step, chunk, tool_call_chunks
 from otel_llm.demo.scripts import HEALTHY_CONVERSATION
+from tests.helpers.commands import run_command
 from tests.helpers.corpus_streams import CORPUS
 from tests.helpers.viewing import OTEL_LLM, call, id_of, lines_of, otlp, span, viewing
 
@@ -45,10 +46,10 @@ def test_a_program_is_run_and_its_request_is_stored(tmp_path: Path) -> None:
     assert shown.returncode == 0, shown.stderr
     assert "━━ chat scripted-model" in shown.stdout
     assert "invalid_json" in shown.stdout
-    (detail,) = lines_of(run("show", "--db", db, "--json").stdout)
+    (detail,) = lines_of(run_command("show", "--db", db, "--json").stdout)
     assert detail["anomalies"] == ["invalid_json"]
     assert detail["lanes"][0]["arguments_error"]
-    one = run("show", "--db", db, "--request", detail["id"])
+    one = run_command("show", "--db", db, "--request", detail["id"])
     assert one.stdout == shown.stdout
 
 
@@ -67,7 +68,7 @@ def test_show_prints_the_same_timeline_as_the_exporter(tmp_path: Path) -> None:
         done = run("view", *FREE, "--db", db, "--run", sys.executable, "-c", code, **both)
     assert done.returncode == 0, done.stderr
     timeline = done.stderr[done.stderr.index("━━") :].strip()
-    assert run("show", "--db", db, COLUMNS="200").stdout.strip() == timeline
+    assert run_command("show", "--db", db, COLUMNS="200").stdout.strip() == timeline
 
 
 @pytest.mark.parametrize(("code", "status"), [("raise SystemExit(7)", 7), ("import os; os.kill(os.getpid(), 9)", 137)])
@@ -108,7 +109,7 @@ def test_the_program_is_terminated_and_its_last_spans_are_stored(tmp_path: Path)
         assert process.stdout.readline() == "ready\n"
         process.terminate()
         assert process.wait(60) == 5
-    assert [one["name"] for one in lines_of(run("show", "--db", db, "--json").stdout)] == ["last"]
+    assert [one["name"] for one in lines_of(run_command("show", "--db", db, "--json").stdout)] == ["last"]
 
 
 def test_a_taken_port_that_was_named_is_an_error(tmp_path: Path) -> None:
@@ -127,10 +128,10 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         done = run("view", *FREE, "--db", str(tmp_path / "v.db"), str(tmp_path / name))
         assert done.returncode == 2
         assert name in done.stderr
-        shown = run("show", str(tmp_path / name))
+        shown = run_command("show", str(tmp_path / name))
         assert shown.returncode == 2
         assert name in shown.stderr
-    assert run("show", "--db", str(tmp_path / "missing.db")).returncode == 2
+    assert run_command("show", "--db", str(tmp_path / "missing.db")).returncode == 2
 
 
 RECORDED = [CORPUS / "broken-leak-hermes.jsonl", CORPUS / "healthy-openai-call.jsonl"]
@@ -147,11 +148,13 @@ def test_recorded_responses(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert f"{RECORDED[0]}: 1 request\n" in done.stderr
     assert f"{other}: response: a Cohere chat; not read\n" in done.stderr
-    first, second = sorted(lines_of(run("show", "--db", db, "--json").stdout), key=lambda one: str(one["service"]))
+    first, second = sorted(
+        lines_of(run_command("show", "--db", db, "--json").stdout), key=lambda one: str(one["service"])
+    )
     assert (first["service"], second["service"]) == ("broken-leak-hermes.jsonl", "call.jsonl.gz")
     assert first["anomalies"] == ["text_leak"]
     assert [lane["name"] for lane in second["lanes"] if lane["kind"] == "tool_call"] == ["add_task"]
-    shown = run("show", str(RECORDED[0]))
+    shown = run_command("show", str(RECORDED[0]))
     assert "text_leak" in shown.stdout, shown.stderr
 
 
@@ -162,12 +165,12 @@ def test_show(tmp_path: Path) -> None:
         view.send(*made)
         exported = view.client.get(f"/api/requests/{id_of(made[0])}/export").text
         # Also while it serves.
-        last = lines_of(run("show", "--db", str(db), "--last", "2", "--json").stdout)
+        last = lines_of(run_command("show", "--db", str(db), "--last", "2", "--json").stdout)
         assert [one["id"] for one in last] == [id_of(made[2]), id_of(made[3])]
     file = tmp_path / "one.json"
     file.write_text(exported, encoding="utf-8")
-    assert "tool_0" in run("show", str(file)).stdout
-    assert run("show", "--db", str(db), "--request", "0-0").returncode == 1
+    assert "tool_0" in run_command("show", str(file)).stdout
+    assert run_command("show", "--db", str(db), "--request", "0-0").returncode == 1
 
 
 @pytest.mark.parametrize(
@@ -204,7 +207,7 @@ def test_a_damaged_store_is_reported_in_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("option", ["--port", "--otlp-http", "--max-size", "--max-age"])
 @pytest.mark.parametrize("value", ["inf", "nan", "1e300", "-1", "much", "70000000"])
 def test_invalid_numbers(tmp_path: Path, option: str, value: str) -> None:
-    done = run("view", *FREE, "--db", str(tmp_path / "v.db"), f"{option}={value}")
+    done = run_command("view", *FREE, "--db", str(tmp_path / "v.db"), f"{option}={value}")
     assert done.returncode == 2
     assert f"argument {option}: a " in done.stderr
 
@@ -218,7 +221,11 @@ def test_the_largest_bounds(tmp_path: Path) -> None:
 def test_json_lines_of_a_collector(tmp_path: Path) -> None:
     file = tmp_path / "traces.jsonl"
     file.write_text("".join(json.dumps(otlp(span(name=f"chat {n}"))) + "\n" for n in range(3)), encoding="utf-8")
-    assert [one["name"] for one in lines_of(run("show", str(file), "--json").stdout)] == ["chat 0", "chat 1", "chat 2"]
+    assert [one["name"] for one in lines_of(run_command("show", str(file), "--json").stdout)] == [
+        "chat 0",
+        "chat 1",
+        "chat 2",
+    ]
     done = run("view", *FREE, "--db", str(tmp_path / "v.db"), str(file), "--run", sys.executable, "-c", "")
     assert done.returncode == 0
     assert "traces.jsonl: 3 requests" in done.stderr
@@ -233,7 +240,7 @@ def test_spans_do_not_go_through_a_proxy(tmp_path: Path) -> None:
     nowhere = {"http_proxy": "http://127.0.0.1:9", "no_proxy": "example.org"}
     done = run("view", *FREE, "--db", db, "--run", sys.executable, "-c", code, **nowhere)
     assert done.returncode == 0, done.stderr
-    assert [one["name"] for one in lines_of(run("show", "--db", db, "--json").stdout)] == ["sent"]
+    assert [one["name"] for one in lines_of(run_command("show", "--db", db, "--json").stdout)] == ["sent"]
 
 
 AGENT = """

@@ -39,6 +39,7 @@ from otel_llm.wrappers.sdk_internals import (
     generating_models_of,
 )
 from tests.helpers.gemini_callers import DECLARATION, REQUEST, AsyncCaller, Caller
+from tests.helpers.same_in_all_sdks import tells_of_a_cancelled_task
 from tests.helpers.sdk_fixtures import connecting, instrumenting
 from tests.helpers.seen import Seen
 
@@ -250,19 +251,8 @@ async def test_a_stream_that_is_never_read(connect: Connect, serve: Serve, instr
 async def test_a_task_that_is_cancelled(serve: Serve, instrument: Callable[..., Seen]) -> None:
     seen = instrument()
     caller = AsyncCaller(serve(*HEALTHY[:2], Sleep(30)))
-    started = asyncio.Event()
-
-    async def read() -> None:
-        async for _ in await caller.stream():
-            started.set()
-
-    task = asyncio.create_task(read())
-    await started.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await tells_of_a_cancelled_task(lambda: caller.stream(), seen)
     await caller.close_client()
-    assert seen.outcome == "cancelled"
 
 
 async def test_threads(serve: Serve, instrument: Callable[..., Seen]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from huggingface_hub import AsyncInferenceClient, InferenceClient
 
-from otel_llm import HuggingFaceInstrumentor, intercept_llm_requests
+from otel_llm import HuggingFaceInstrumentor
 from otel_llm.demo.scripted_server import (
     DONE,
     Answer,
@@ -27,7 +27,9 @@ from otel_llm.demo.scripted_server import (
     usage_chunk,
 )
 from otel_llm.wrappers.huggingface import HUGGING_FACE_METHODS
-from tests.helpers.huggingface_callers import MESSAGES, AsyncCaller, Caller
+from tests.helpers.chat_request import MESSAGES
+from tests.helpers.huggingface_callers import AsyncCaller, Caller
+from tests.helpers.same_in_all_sdks import ends_alike, fails_alike, observes_one_client
 from tests.helpers.sdk_fixtures import connecting, instrumenting
 from tests.helpers.seen import Seen
 
@@ -211,18 +213,10 @@ async def test_a_stream_that_is_dropped(connect: Any, serve: Serve, instrument: 
 async def test_errors(connect: Any, serve: Serve, instrument: Callable[..., Seen], steps: Any) -> None:
     caller = connect(serve(*steps))
 
-    async def play() -> Exception:
-        with pytest.raises(Exception) as raised:  # noqa: PT011
-            await caller.read(await caller.chat(stream=True))
-        return raised.value
+    async def read() -> None:
+        await caller.read(await caller.chat(stream=True))
 
-    bare = await play()
-    seen = instrument()
-    error = await play()
-    assert (type(error), str(error)[:60]) == (type(bare), str(bare)[:60])
-    assert seen.outcome == "error"
-    assert not seen.span.status.is_ok
-    assert seen.attributes["error.type"].endswith(type(error).__name__)
+    await fails_alike(read, instrument, most=60)
 
 
 HOSTILE: dict[str, Any] = {
@@ -233,6 +227,9 @@ HOSTILE: dict[str, Any] = {
     "content in parts": {"choices": [{"index": 0, "delta": {"content": [{"type": "text", "text": "x"}]}}]},
     "calls that are text": {"choices": [{"index": 0, "delta": {"tool_calls": "x"}}]},
     "a call without a function": {"choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0}, None]}}]},
+    "a choice that is a list": {"choices": [[None]]},
+    "a choice that is a text": {"choices": ["x", {"index": 0, "delta": {"content": "x"}}]},
+    "a delta that is a number": {"choices": [{"index": 0, "delta": 1.5}]},
     "no choices": {"choices": None},
     "choices that are text": {"choices": "x"},
     "names with a hyphen": {"choices": [{"index": 0, "delta": {"re-asoning": "x", "content": "x"}}]},
@@ -243,17 +240,10 @@ HOSTILE: dict[str, Any] = {
 async def test_hostile_chunks(connect: Any, serve: Serve, instrument: Callable[..., Seen], name: str) -> None:
     caller = connect(serve(HEALTHY[0], {**chunk(), **HOSTILE[name]}, *HEALTHY[1:]))
 
-    async def play() -> Any:
-        try:
-            return dumped(await caller.read(await caller.chat(stream=True)))
-        except Exception as error:
-            return type(error), str(error)
+    async def read() -> Any:
+        return dumped(await caller.read(await caller.chat(stream=True)))
 
-    bare = await play()
-    seen = instrument(tool_call_tags="openai")
-    assert await play() == bare
-    assert len(seen.spans) == 1
-    seen.encode()
+    await ends_alike(read, instrument)
 
 
 @pytest.mark.parametrize("by_alias", [False, True], ids=["chat_completion", "create"])
@@ -261,13 +251,11 @@ async def test_one_client(connect: Any, serve: Serve, seen: Seen, by_alias: bool
     server = serve(*HEALTHY)
     caller = connect(server)
     caller.by_alias = by_alias
-    assert intercept_llm_requests(caller.client, **seen.providers) is caller.client
-    assert intercept_llm_requests(caller.client) is caller.client
-    await caller.read(await caller.chat(stream=True))
-    tells_the_healthy_story(seen)
-    other = connect(server)
-    await other.read(await other.chat(stream=True))
-    assert len(seen.spans) == 1
+
+    async def read(one: Any) -> None:
+        await one.read(await one.chat(stream=True))
+
+    await observes_one_client(caller, connect(server), read, seen, tells_the_healthy_story)
 
 
 def joined(parts: list[Any], place: str = "delta") -> tuple[str, list[list[str]], str]:

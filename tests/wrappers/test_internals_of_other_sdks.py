@@ -24,7 +24,7 @@ from otel_llm.wrappers.sdk_internals import (
     replace_body,
     traces_itself,
 )
-from tests.helpers.mistral_callers import REQUEST
+from tests.helpers.chat_request import REQUEST
 from tests.helpers.mistral_callers import client_at as mistral_at
 from tests.helpers.ollama_callers import client_at as ollama_at
 

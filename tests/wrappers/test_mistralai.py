@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +23,15 @@ from otel_llm.demo.scripted_server import (
     tool_call_delta,
 )
 from otel_llm.wrappers import other_instrumentations
-from tests.helpers.mistral_callers import MESSAGES, REQUEST, AsyncCaller, Caller, client_at
+from tests.helpers.chat_request import MESSAGES, REQUEST
+from tests.helpers.mistral_callers import AsyncCaller, Caller, client_at
+from tests.helpers.same_in_all_sdks import (
+    ends_alike,
+    fails_alike,
+    observes_one_client,
+    tells_of_a_cancelled_task,
+    tells_of_each_thread,
+)
 from tests.helpers.sdk_fixtures import connecting, instrumenting
 from tests.helpers.seen import Seen
 
@@ -172,19 +178,8 @@ async def test_a_stream_that_is_dropped(connect: Any, serve: Serve, instrument: 
 async def test_a_task_that_is_cancelled(serve: Serve, instrument: Callable[..., Seen]) -> None:
     seen = instrument()
     caller = AsyncCaller(serve(*HEALTHY[:3], Sleep(30)))
-    started = asyncio.Event()
-
-    async def read() -> None:
-        async for _ in await caller.stream():
-            started.set()
-
-    task = asyncio.create_task(read())
-    await started.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await tells_of_a_cancelled_task(lambda: caller.stream(), seen)
     await caller.close()
-    assert seen.outcome == "cancelled"
 
 
 @pytest.mark.parametrize(
@@ -202,18 +197,10 @@ async def test_a_task_that_is_cancelled(serve: Serve, instrument: Callable[..., 
 async def test_errors(connect: Any, serve: Serve, instrument: Callable[..., Seen], steps: Any) -> None:
     caller = connect(serve(*steps))
 
-    async def play() -> Exception:
-        with pytest.raises(Exception) as raised:  # noqa: PT011
-            await caller.read(await caller.stream())
-        return raised.value
+    async def read() -> None:
+        await caller.read(await caller.stream())
 
-    bare = await play()
-    seen = instrument()
-    error = await play()
-    assert (type(error), str(error)) == (type(bare), str(bare))
-    assert seen.outcome == "error"
-    assert not seen.span.status.is_ok
-    assert seen.attributes["error.type"].endswith(type(error).__name__)
+    await fails_alike(read, instrument)
 
 
 HOSTILE: dict[str, Any] = {
@@ -233,17 +220,10 @@ async def test_hostile_events(connect: Any, serve: Serve, instrument: Callable[.
     """Whatever the SDK makes of them: an event, or an error."""
     caller = connect(serve(HEALTHY[0], {**chunk(), **HOSTILE[name]}, *HEALTHY[1:]))
 
-    async def play() -> Any:
-        try:
-            return dumped(await caller.read(await caller.stream()))
-        except Exception as error:
-            return type(error), str(error)
+    async def read() -> Any:
+        return dumped(await caller.read(await caller.stream()))
 
-    bare = await play()
-    seen = instrument(tool_call_tags="openai")
-    assert await play() == bare
-    assert len(seen.spans) == 1
-    seen.encode()
+    await ends_alike(read, instrument)
 
 
 async def test_a_result_is_linked_to_its_call(connect: Any, serve: Serve, instrument: Callable[..., Seen]) -> None:
@@ -309,13 +289,11 @@ async def test_ids_and_names_that_mistral_refuses(serve: Serve, instrument: Call
 async def test_one_client(connect: Any, serve: Serve, seen: Seen) -> None:
     server = serve(*HEALTHY)
     caller = connect(server)
-    assert intercept_llm_requests(caller.client, **seen.providers) is caller.client
-    assert intercept_llm_requests(caller.client) is caller.client
-    await caller.read(await caller.stream())
-    tells_the_healthy_story(seen)
-    other = connect(server)
-    await other.read(await other.stream())
-    assert len(seen.spans) == 1
+
+    async def read(one: Any) -> None:
+        await one.read(await one.stream())
+
+    await observes_one_client(caller, connect(server), read, seen, tells_the_healthy_story)
 
 
 async def test_a_client_of_an_instrumented_sdk(connect: Any, serve: Serve, instrument: Callable[..., Seen]) -> None:
@@ -418,12 +396,7 @@ async def test_a_rewriting_that_fails(
 def test_streams_in_threads(serve: Serve, instrument: Callable[..., Seen]) -> None:
     seen = instrument()
     with client_at(serve(*HEALTHY)) as client:
-        threads = [threading.Thread(target=lambda: list(client.chat.stream(**REQUEST))) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert [(span.attributes or {})["otel_llm.stream.outcome"] for span in seen.spans] == ["completed"] * 4
+        tells_of_each_thread(lambda: list(client.chat.stream(**REQUEST)), seen)
 
 
 def test_the_sdk_s_own_spans_are_warned_of(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import threading
 from collections.abc import Callable
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any
@@ -15,7 +14,15 @@ import pytest
 from otel_llm import OllamaInstrumentor, intercept_llm_requests
 from otel_llm.demo.scripted_ollama import answer_lines, call, line, response, says
 from otel_llm.demo.scripted_server import Answer, Drop, ScriptedServer, Sleep
-from tests.helpers.ollama_callers import MESSAGES, REQUEST, AsyncCaller, Caller, client_at
+from tests.helpers.chat_request import MESSAGES, REQUEST
+from tests.helpers.ollama_callers import AsyncCaller, Caller, client_at
+from tests.helpers.same_in_all_sdks import (
+    ends_alike,
+    fails_alike,
+    observes_one_client,
+    tells_of_a_cancelled_task,
+    tells_of_each_thread,
+)
 from tests.helpers.sdk_fixtures import connecting, instrumenting
 from tests.helpers.seen import Seen
 
@@ -144,6 +151,19 @@ async def test_results_without_ids(
     assert seen.anomalies == anomalies
 
 
+async def test_a_result_without_an_id_is_linked_to_its_call(
+    connect: Any, serve: Serve, instrument: Callable[..., Seen]
+) -> None:
+    seen = instrument()
+    caller = connect(serve(answer_lines(says(calls=[CALLED, CALLED])), answer_lines(says("Done."))))
+    await caller.read(await caller.chat(stream=True))
+    results = [{"role": "tool", "content": text, "tool_name": "add_task"} for text in ("ok", "no")]
+    await caller.read(await caller.chat(stream=True, messages=[*MESSAGES, says(calls=[CALLED, CALLED]), *results]))
+    first, second = seen.spans
+    assert [link.context for link in second.links] == [first.context] * 2
+    assert [dict(link.attributes or {}) for link in second.links] == [{"gen_ai.tool.name": "add_task"}] * 2
+
+
 async def test_a_loop(serve: Serve, instrument: Callable[..., Seen]) -> None:
     seen = instrument()
     caller = Caller(serve(*answer_lines(says(calls=[CALLED]))))
@@ -197,19 +217,8 @@ async def test_a_stream_that_is_dropped(
 async def test_a_task_that_is_cancelled(serve: Serve, instrument: Callable[..., Seen]) -> None:
     seen = instrument()
     caller = AsyncCaller(serve(*HEALTHY[:2], Sleep(30)))
-    started = asyncio.Event()
-
-    async def read() -> None:
-        async for _ in await caller.chat(stream=True):
-            started.set()
-
-    task = asyncio.create_task(read())
-    await started.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await tells_of_a_cancelled_task(lambda: caller.chat(stream=True), seen)
     await caller.close()
-    assert seen.outcome == "cancelled"
 
 
 @pytest.mark.parametrize(
@@ -227,18 +236,10 @@ async def test_a_task_that_is_cancelled(serve: Serve, instrument: Callable[..., 
 async def test_errors(connect: Any, serve: Serve, instrument: Callable[..., Seen], steps: Any) -> None:
     caller = connect(serve(*steps))
 
-    async def play() -> Exception:
-        with pytest.raises(Exception) as raised:  # noqa: PT011
-            await caller.read(await caller.chat(stream=True))
-        return raised.value
+    async def read() -> None:
+        await caller.read(await caller.chat(stream=True))
 
-    bare = await play()
-    seen = instrument()
-    error = await play()
-    assert (type(error), str(error)) == (type(bare), str(bare))
-    assert seen.outcome == "error"
-    assert not seen.span.status.is_ok
-    assert seen.attributes["error.type"].endswith(type(error).__name__)
+    await fails_alike(read, instrument)
 
 
 HOSTILE: dict[str, Any] = {
@@ -259,29 +260,20 @@ HOSTILE: dict[str, Any] = {
 async def test_hostile_lines(connect: Any, serve: Serve, instrument: Callable[..., Seen], name: str) -> None:
     caller = connect(serve(HEALTHY[0], line({**response(says("x"), done=False), **HOSTILE[name]}), *HEALTHY[1:]))
 
-    async def play() -> Any:
-        try:
-            return dumped(await caller.read(await caller.chat(stream=True)))
-        except Exception as error:
-            return type(error), str(error)
+    async def read() -> Any:
+        return dumped(await caller.read(await caller.chat(stream=True)))
 
-    bare = await play()
-    seen = instrument(tool_call_tags="openai")
-    assert await play() == bare
-    assert len(seen.spans) == 1
-    seen.encode()
+    await ends_alike(read, instrument)
 
 
 async def test_one_client(connect: Any, serve: Serve, seen: Seen) -> None:
     server = serve(*HEALTHY)
     caller = connect(server)
-    assert intercept_llm_requests(caller.client, **seen.providers) is caller.client
-    assert intercept_llm_requests(caller.client) is caller.client
-    await caller.read(await caller.chat(stream=True))
-    tells_the_healthy_story(seen)
-    other = connect(server)
-    await other.read(await other.chat(stream=True))
-    assert len(seen.spans) == 1
+
+    async def read(one: Any) -> None:
+        await one.read(await one.chat(stream=True))
+
+    await observes_one_client(caller, connect(server), read, seen, tells_the_healthy_story)
 
 
 async def test_a_client_of_an_instrumented_sdk(connect: Any, serve: Serve, instrument: Callable[..., Seen]) -> None:
@@ -364,10 +356,5 @@ async def test_a_rewriting_that_fails(
 def test_streams_in_threads(serve: Serve, instrument: Callable[..., Seen]) -> None:
     seen = instrument()
     client = client_at(serve(*HEALTHY))
-    threads = [threading.Thread(target=lambda: list(client.chat(**REQUEST, stream=True))) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    tells_of_each_thread(lambda: list(client.chat(**REQUEST, stream=True)), seen)
     client._client.close()
-    assert [(span.attributes or {})["otel_llm.stream.outcome"] for span in seen.spans] == ["completed"] * 4

@@ -5,6 +5,7 @@ A failure says what users lose with that version of the SDK; the place to adapt 
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -33,16 +34,19 @@ from otel_llm.wrappers.sdk_internals import (
     forget_raw_methods,
     generator_of,
     has_whole_body,
+    is_asynchronous_socket,
     is_called_by_stream,
+    observe_sockets,
     own_generator,
     replace_body,
     replace_content,
     resource_of,
     response_held_by,
+    says_that_socket_closed,
     sends_requests,
 )
 from tests.helpers.callers import MESSAGES, REQUEST
-from tests.helpers.sdk_versions import helpers, needs_responses
+from tests.helpers.sdk_versions import helpers, needs_response_sockets, needs_responses
 from tests.helpers.sdks import SDK
 
 Serve = Callable[..., ScriptedServer]
@@ -407,3 +411,36 @@ def test_a_completion_cut_short_is_in_a_frame_or_in_the_error(serve: Serve) -> N
     assert held is not None, "a completion cut short is nowhere to be found: its span loses the anomaly `truncated`"
     assert held.id == "chatcmpl-scripted"
     client.close()
+
+
+# WebSockets --------------------------------------------------------------------------------------------------------
+
+
+@needs_response_sockets
+def test_each_socket_is_opened_by_a_method_of_the_manager() -> None:
+    client = openai.OpenAI(api_key="unused")
+    manager: Any = client.responses.connect()
+    assert "_connect_ws" in inspect.getsource(type(manager).__enter__), (
+        "a manager of `responses.connect()` opens its sockets elsewhere: responses over a WebSocket have no spans"
+    )
+    opened: list[Any] = []
+    manager._connect_ws = lambda *_args: "a socket"
+    # The last one observes: a client may be intercepted while its SDK is instrumented.
+    observe_sockets(manager, lambda _socket: pytest.fail("two observe one socket"))
+    observe_sockets(manager, opened.append)
+    manager._connect_ws({}, {})
+    assert opened == ["a socket"]
+    client.close()
+
+
+@needs_response_sockets
+def test_what_is_known_of_sockets() -> None:
+    from websockets.asyncio.client import ClientConnection
+    from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK, InvalidURI
+    from websockets.sync.client import ClientConnection as SyncConnection
+
+    kinds = [is_asynchronous_socket(kind.__new__(kind)) for kind in (ClientConnection, SyncConnection)]
+    assert kinds == [True, False], "sockets for asyncio are not told apart: responses over a WebSocket have no spans"
+    closed = [says_that_socket_closed(kind(None, None)) for kind in (ConnectionClosedError, ConnectionClosedOK)]
+    assert closed == [True, True], "the exceptions of a closed socket are unknown: spans stay open when it breaks"
+    assert not says_that_socket_closed(InvalidURI("x", "y"))

@@ -9,7 +9,7 @@ from otel_llm.demo.scripted_ollama import answer_lines, call, response, says
 from otel_llm.demo.scripted_server import DONE, Answer, chunk, completion, text, tool_call_chunks, tool_call_delta
 from tests.helpers.breaking.conversations import CAPTURING
 from tests.helpers.breaking.world import Run, Scenario
-from tests.helpers.huggingface_callers import REQUEST
+from tests.helpers.chat_request import REQUEST
 
 ARGUMENTS = '{"title": "a"}'
 CALLED = {"id": "abcdefghi", "type": "function", "function": {"name": "add_task", "arguments": ARGUMENTS}}

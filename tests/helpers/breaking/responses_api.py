@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from otel_llm.demo.scripted_responses import (
@@ -19,7 +22,7 @@ from tests.helpers.breaking.calling import EVENTS, ITEMS
 from tests.helpers.breaking.conversations import CAPTURING
 from tests.helpers.breaking.world import Run, Scenario
 from tests.helpers.callers import RESPONSE_REQUEST, RESPONSE_TOOL
-from tests.helpers.sdk_versions import HAS_RESPONSES
+from tests.helpers.sdk_versions import HAS_RESPONSES, HAS_SOCKETS
 
 
 def responses(run: Run) -> None:
@@ -120,6 +123,61 @@ def responses_with_tools_of_before(run: Run) -> None:
     run.see_all(run.client.responses.create(**request, previous_response_id=RESPONSE_ID, stream=True))
 
 
+def _answers(event: Mapping[str, Any]) -> list[Any]:
+    """What a server sends over a WebSocket: `input` says which of these."""
+    refused = {"type": "error", "status": 400, "error": {"code": "bad", "message": "no"}}
+    lane = {} if event.get("stream_id") is None else {"stream_id": event["stream_id"]}
+    answers: dict[str, list[Any]] = {
+        "all": [{**step, **lane} for step in EVENTS],
+        "refuse": [refused, "no JSON"],
+        "steer": [*response_events(message("Su"), status="incomplete"), {"type": "response.steer.accepted"}, *EVENTS],
+        "part": EVENTS[:3],
+        "break": [*EVENTS[:3], DROP],
+    }
+    return answers[event["input"]]
+
+
+@contextmanager
+def _server() -> Iterator[SocketServer]:
+    with SocketServer(_answers) as server, warnings.catch_warnings():
+        # Newer versions of `websockets` than the SDK asks for say so.
+        warnings.filterwarnings("ignore", "connect.. must be used", DeprecationWarning)
+        yield server
+
+
+def sockets(run: Run) -> None:
+    with _server() as server:
+        client = run.client.copy(base_url=server.base_url)
+        for asked in (["all", "refuse", "part"], ["steer", "break"]):
+            with client.responses.connect() as connection, run.see_error():
+                for number, what in enumerate(asked):
+                    connection.response.create(**RESPONSE_REQUEST | {"input": what}, stream_id=str(number))
+                    for _ in _answers({"input": what}):
+                        try:
+                            run.see(connection.recv())
+                        except ValueError as error:
+                            run.see(str(error))
+            with run.see_error():
+                connection.response.create(**RESPONSE_REQUEST | {"input": "all"})
+
+
+def sockets_async(run: Run) -> None:
+    async def play(client: Any) -> None:
+        async with client.responses.connect() as connection:
+            await connection.response.create(**RESPONSE_REQUEST | {"input": "all"})
+            for _ in EVENTS:
+                run.see(await connection.recv())
+            await connection.response.create(**RESPONSE_REQUEST | {"input": "break"})
+            with run.see_error():
+                while True:
+                    run.see(await connection.recv())
+        with run.see_error():
+            await connection.response.create(**RESPONSE_REQUEST | {"input": "all"})
+
+    with _server() as server:
+        run.wait(play(run.async_client.copy(base_url=server.base_url)))
+
+
 SCENARIOS = []
 if HAS_RESPONSES:
     SCENARIOS = [
@@ -128,4 +186,12 @@ if HAS_RESPONSES:
         Scenario.of(responses_of_all_kinds),
         Scenario.of(responses_with_tools_of_before),
         Scenario("responses of all kinds, captured", responses_of_all_kinds, environment=CAPTURING),
+    ]
+if HAS_SOCKETS:
+    from tests.helpers.web_sockets import DROP, SocketServer
+
+    SCENARIOS += [
+        Scenario.of(sockets),
+        Scenario.of(sockets_async),
+        Scenario("sockets, listened to", sockets, by="listener"),
     ]

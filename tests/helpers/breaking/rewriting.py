@@ -95,6 +95,7 @@ BROKEN_TEXTS = {
     "two keys": '<tool_call>{"name": "add_task", , "x" "arguments": {}}</tool_call>',
     "no JSON, bare": '{"name": "add_task", "arguments": {"title": NaN}}',
     "bare, in a string": '{"name": "add_task", "arguments": "{\\"count\\": NaN}"}',
+    "parameters of another tool": "<function=other>\n<parameter=title>\nx\n</parameter>\n</function>",
     "a value that is none": "<tool_call>add_task\n<arg_key>count</arg_key>\n<arg_value>NaN</arg_value>\n</tool_call>",
     "numbers and words": "<function=add_task><parameter=count>3</parameter><parameter=other>tru</parameter></function>",
     "a long word": f"<function=add_task><parameter=other>{'a' * 400}</parameter></function>",
