@@ -12,18 +12,20 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
 import pytest
 
 from otel_llm.cli import main
-from otel_llm.exchanges.recorder import RecordingProxy
 from otel_llm.exchanges.replaying import Replay
+from otel_llm.proxy.configuration import Configuration
+from otel_llm.proxy.upstreams import Upstream, Upstreams
 from otel_llm.serving.asgi import Application
 from otel_llm.serving.server import serving
 from otel_llm.serving.sockets import address_of, listen_on
+from tests.helpers.proxying import RunningProxy
 
 
 def run_command(*arguments: str, typed: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
@@ -68,9 +70,13 @@ def _text_of(file: IO[bytes]) -> str:
 @contextlib.contextmanager
 def recording_proxy(upstream: str, folder: Path) -> Iterator[str]:
     """What `otel-llm record` serves while it runs; the value is the base URL for an SDK."""
-    proxy = RecordingProxy(upstream, folder, lambda _sentence: None)
-    with _served(proxy, proxy.aclose) as address:
-        yield address + proxy.path
+    configuration = Configuration(Upstreams([Upstream("the server", upstream)]), observes=False, record=folder)
+    proxy = RunningProxy(configuration, None, folder)
+    proxy.start()
+    try:
+        yield proxy.url + configuration.upstreams.servers[0].base_path.decode()
+    finally:
+        proxy.stop()
 
 
 @contextlib.contextmanager
@@ -81,7 +87,7 @@ def replaying(*files: Path, speed: float = 0) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _served(application: Application, close: Callable[[], Awaitable[None]] | None = None) -> Iterator[str]:
+def _served(application: Application) -> Iterator[str]:
     """Served by a thread, as a command serves it; the value is its address."""
     listener = listen_on("127.0.0.1:0")
     address = address_of(listener)
@@ -94,8 +100,6 @@ def _served(application: Application, close: Callable[[], Awaitable[None]] | Non
         async with serving(application, [listener]):
             started.set()
             await ending.wait()
-        if close is not None:
-            await close()
 
     thread = threading.Thread(target=asyncio.run, args=(serve(),))
     thread.start()
