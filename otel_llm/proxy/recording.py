@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 from otel_llm.exchanges.recorder import RecordedExchange
 from otel_llm.exchanges.redaction import Redactor, secrets_in_request
@@ -55,9 +56,9 @@ class Recorder:
 
     def begin(self, request: Request, upstream: Upstream, path: bytes, body: bytes) -> Recorded:
         """The recording of one exchange. `path`: the one at the server."""
-        target = f"{'https' if upstream.is_tls else 'http'}://{upstream.authority.decode('ascii')}"
+        target = f"{'https' if upstream.is_tls else 'http'}://{urlsplit(upstream.url).netloc}"
         exchange = RecordedExchange(
-            path.decode("latin-1"),
+            unquote(path.decode("latin-1")),
             _text(request.fields),
             request.query[1:].decode("latin-1"),
             body,

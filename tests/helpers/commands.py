@@ -20,10 +20,12 @@ import pytest
 
 from otel_llm.cli import main
 from otel_llm.exchanges.replaying import Replay
+from otel_llm.proxy.configuration import Configuration
+from otel_llm.proxy.upstreams import Upstream, Upstreams
 from otel_llm.serving.asgi import Application
 from otel_llm.serving.server import serving
 from otel_llm.serving.sockets import address_of, listen_on
-from tests.helpers.proxying import proxying
+from tests.helpers.proxying import RunningProxy
 
 
 def run_command(*arguments: str, typed: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
@@ -68,8 +70,13 @@ def _text_of(file: IO[bytes]) -> str:
 @contextlib.contextmanager
 def recording_proxy(upstream: str, folder: Path) -> Iterator[str]:
     """What `otel-llm record` serves while it runs; the value is the base URL for an SDK."""
-    with proxying(upstream, observed=False, record=folder) as proxy:
-        yield proxy.url + proxy.gateway.configuration.upstreams.servers[0].base_path.decode()
+    configuration = Configuration(Upstreams([Upstream("the server", upstream)]), observes=False, record=folder)
+    proxy = RunningProxy(configuration, None, folder)
+    proxy.start()
+    try:
+        yield proxy.url + configuration.upstreams.servers[0].base_path.decode()
+    finally:
+        proxy.stop()
 
 
 @contextlib.contextmanager
