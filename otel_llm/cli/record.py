@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 
 _OTHERS = SDKS[1:]
-_LONGEST_REQUEST = 64  # MB
 
 
 def add_parser(commands: Any) -> None:
@@ -58,8 +57,9 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Record; the command's exit status, that of the interrupt without one, or 2 if recording cannot start."""
     try:
+        from otel_llm.proxy import running as _running  # noqa: F401 - needs httptools
         from otel_llm.proxy.configuration import Configuration, ConfigurationError
-        from otel_llm.proxy.limits import MEGABYTE, Limits
+        from otel_llm.proxy.limits import RECORDING
         from otel_llm.proxy.upstreams import Upstream, Upstreams
         from otel_llm.serving.sockets import listen_on
     except ImportError as error:
@@ -78,9 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
         for sdk in _OTHERS:
             url = given or os.environ.get(sdk.variable) or sdk.default
             servers.append(Upstream(sdk.name, url, _prefix(sdk).strip("/"), sdk.own_path if given else ""))
-        # A recording has the whole request.
-        limits = Limits(body_bytes=_LONGEST_REQUEST * MEGABYTE, observed_bytes=_LONGEST_REQUEST * MEGABYTE)
-        configuration = Configuration(Upstreams(servers), observes=False, record=arguments.out, limits=limits)
+        configuration = Configuration(Upstreams(servers), observes=False, record=arguments.out, limits=RECORDING)
         listener = listen_on(arguments.listen)
     except (OSError, ValueError) as error:
         say(f"otel-llm record: {getattr(error, 'strerror', None) or error}")

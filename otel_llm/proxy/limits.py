@@ -33,3 +33,7 @@ class Limits:
     """For the head of a request, once its first byte came, and for a body that is collected first."""
     drain_seconds: float = 30.0
     """For running requests to finish after SIGTERM."""
+
+
+RECORDING = Limits(body_bytes=64 * MEGABYTE, observed_bytes=64 * MEGABYTE)
+"""A recording has the whole request."""

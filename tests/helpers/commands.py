@@ -21,6 +21,7 @@ import pytest
 from otel_llm.cli import main
 from otel_llm.exchanges.replaying import Replay
 from otel_llm.proxy.configuration import Configuration
+from otel_llm.proxy.limits import RECORDING
 from otel_llm.proxy.upstreams import Upstream, Upstreams
 from otel_llm.serving.asgi import Application
 from otel_llm.serving.server import serving
@@ -70,11 +71,12 @@ def _text_of(file: IO[bytes]) -> str:
 @contextlib.contextmanager
 def recording_proxy(upstream: str, folder: Path) -> Iterator[str]:
     """What `otel-llm record` serves while it runs; the value is the base URL for an SDK."""
-    configuration = Configuration(Upstreams([Upstream("the server", upstream)]), observes=False, record=folder)
+    upstreams = Upstreams([Upstream("the server", upstream)])
+    configuration = Configuration(upstreams, observes=False, record=folder, limits=RECORDING)
     proxy = RunningProxy(configuration, None, folder)
     proxy.start()
     try:
-        yield proxy.url + configuration.upstreams.servers[0].base_path.decode()
+        yield proxy.url + upstreams.servers[0].base_path.decode()
     finally:
         proxy.stop()
 
