@@ -110,6 +110,11 @@ class Scanner:
         return bool(self._inside) and not self._marks.closed_inside
 
     @property
+    def is_all_thoughts(self) -> bool:
+        """Whether the text began inside of thoughts and no mark closed them, so that it has nothing else."""
+        return self._marks.began_inside and not self._marks.closed_inside
+
+    @property
     def lone_closing(self) -> str | None:
         """The first closing mark of thoughts that no mark in the text opened: the prompt did."""
         return self._marks.lone_closing
