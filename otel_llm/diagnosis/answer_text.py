@@ -44,8 +44,14 @@ def read_answer(
     settled: bool = True,
     cut_off: bool = False,
     marked_only: bool = False,
+    is_thoughts: bool = False,
 ) -> AnswerText:
-    """`settled`: no more text can come. `cut_off`: the model had not finished. `marked_only`: JSON is the answer."""
+    """`settled`: no more text can come. `cut_off`: the model had not finished. `marked_only`: JSON is the answer.
+
+    `is_thoughts`: all of it is thoughts, without a mark.
+    """
+    if is_thoughts:
+        return AnswerText((Thought(0, len(text), text, ""),))
     part = budget.judged_part(text)
     beyond = len(text) - len(part)
     layout = read_layout(part)

@@ -53,11 +53,11 @@ def empty_response(case: Case, choice: Choice) -> Iterable[Finding]:
 
 
 def _is_empty(case: Case, choice: Choice) -> bool:
-    """Whether the text is white space, or thoughts in marks and nothing behind them."""
+    """Whether the text is white space, or thoughts and nothing behind them."""
     text = choice.text
     if text.over:
         return False
-    if not text.parts:
+    if not text.parts or choice.text_is_thoughts:
         return True
     if text.parts[0][0] not in _MAY_BE_EMPTY and text.parts[-1][-1] not in _MAY_BE_EMPTY:
         return False

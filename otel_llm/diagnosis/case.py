@@ -112,6 +112,7 @@ class Case:
                 settled=self.is_settled(choice),
                 cut_off=self.was_cut_off(choice) or choice.text.over > 0,
                 marked_only=self.request is not None and self.request.wants_json,
+                is_thoughts=choice.text_is_thoughts,
             )
         return known
 

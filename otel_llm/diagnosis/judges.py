@@ -101,7 +101,7 @@ def _judges_of(case: Case, choice: Choice) -> tuple[Callable[[Case, Choice], Ite
     """Those that may have something to say about a choice."""
     judges = CHOICE_JUDGES
     parts = choice.text.parts
-    if parts and (case.names_tool(choice) or any(map(MARKUP.search, parts))):
+    if parts and (choice.text_is_thoughts or case.names_tool(choice) or any(map(MARKUP.search, parts))):
         judges += TEXT_JUDGES
     if choice.calls or choice.over_calls:
         return judges + OUTPUT_JUDGES + CALLING_CHOICE_JUDGES
@@ -433,7 +433,7 @@ CHOICE_JUDGES: tuple[Callable[[Case, Choice], Iterable[Finding]], ...] = (
     finish_reason,
     tool_choice,
 )
-# Only for choices whose text has markup, or the name of a declared tool.
+# Only for choices whose text has markup or the name of a declared tool, or is thoughts.
 TEXT_JUDGES: tuple[Callable[[Case, Choice], Iterable[Finding]], ...] = (text_leak, token_leak, reasoning_leak)
 # Only for choices without calls.
 ANSWER_JUDGES: tuple[Callable[[Case, Choice], Iterable[Finding]], ...] = (call_in_reasoning, empty_response)

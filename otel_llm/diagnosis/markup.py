@@ -72,7 +72,7 @@ def reasoning_leak(case: Case, choice: Choice) -> Iterable[Finding]:
     if request is None or request.wants_raw_thoughts or request.api == "completions":
         return ()
     for part in choice.text.parts:
-        if MARKUP.search(part) is not None:
+        if choice.text_is_thoughts or MARKUP.search(part) is not None:
             return _leaked_thoughts(case, choice, request) if case.is_settled(choice) else ()
     return ()
 
@@ -82,10 +82,15 @@ def _leaked_thoughts(case: Case, choice: Choice, request: ChatRequest) -> Iterat
     from otel_llm.tags.thought_marks import CLOSING_MARKS, THOUGHT_MARKS, closing_of
     from otel_llm.tags.thoughts import may_hold_thoughts
 
-    if not may_hold_thoughts(text):
+    if not choice.text_is_thoughts and not may_hold_thoughts(text):
         return
     models = (request.model.lower(), (case.recording.response_model or "").lower())
     documented = any(name in model for name in _THINKS_IN_TEXT for model in models)
+    if choice.text_is_thoughts:
+        if text.strip() and not documented:
+            size = number(len(text.strip()), "character")
+            yield Finding("reasoning_leak", f"the text is {size} of thoughts, without a mark")
+        return
     openers = {closing: opening for opening, closing in THOUGHT_MARKS.items() if closing in CLOSING_MARKS}
     said = _Said(request)
     found = [

@@ -111,6 +111,7 @@ class Choice:
         "reasoning_started_ns",
         "server_items",
         "text",
+        "text_is_thoughts",
         "text_started_ns",
         "without_index",
     )
@@ -143,6 +144,8 @@ class Choice:
         self.has_media = False
         """Whether it has an image, speech or a file."""
         self.text = KeptText()
+        self.text_is_thoughts = False
+        """Whether the rewriting read all of it as thoughts. No mark in it shows them."""
         self.reasoning = KeptText()
         self.keep_text: Callable[[str], None] | None = None
         """Takes content, once there is text."""

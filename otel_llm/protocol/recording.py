@@ -294,6 +294,12 @@ class Recording:
         if self.declared is not None:
             self.declared = self._names.declared = self.declared.union(names)
 
+    def text_is_thoughts(self, choice_index: int) -> None:
+        """All of the text of a choice is thoughts that the prompt opened, and that no mark closed."""
+        choice = self._choice(choice_index)
+        if choice is not None:
+            choice.text_is_thoughts = True
+
     def call_rewritten(self, rewrite: TagRewrite, time_ns: int) -> None:
         """A call in the text was rewritten."""
         if len(self.rewrites) < self.limits.calls:

@@ -75,6 +75,8 @@ class MarkReader:
         self._details = 0
         self.lone_closing: str | None = None
         """The first closing mark of thoughts that no mark in the text opened: the prompt did."""
+        self.began_inside = False
+        """Whether the text began inside of thoughts: it was to, and has no opening mark itself."""
         self.closed_inside = False
         """Whether thoughts that the text began inside of came to an end before it."""
 
@@ -94,6 +96,7 @@ class MarkReader:
         cursor.settle()
         if has_more and opening is None:
             self._out.at_start = False
+            self.began_inside = True
             self.closed_inside = yield from self._thoughts("", closings, ())
 
     def thoughts(self, mark: str) -> Step[bool]:

@@ -129,7 +129,7 @@ class PieceBuffer:
         self.count += 1
         if self.committed and self._opened:
             self.began_at = self._cursor.settled
-        self._add(Piece("begin", "" if self._opened else opening, call))
+        self._add_mark(Piece("begin", "" if self._opened else opening, call))
         self._opened = True
         return call
 
@@ -147,33 +147,43 @@ class PieceBuffer:
 
     def end(self, call: ParsedCall, *, complete: bool = True, closing: str = "") -> None:
         call.complete = complete
-        self._add(Piece("end", closing, call))
+        self._add_mark(Piece("end", closing, call))
 
     def text(self, text: str) -> None:
         if text:
-            self.put(Piece("text", text))
+            self._pieces.append(Piece("text", text))
+            self._note_text(text)
 
     def put(self, piece: Piece) -> None:
         """Emit a piece that nothing can take back."""
         self._pieces.append(piece)
-        if piece.kind == "begin":
+        kind = piece.kind
+        if kind == "text":
+            self._note_text(piece.text)
+        elif kind == "begin":
             self.is_open = True
-        elif piece.kind == "end":
+        elif kind == "end":
             self.is_open = False
             self.at_line_start = self.in_line_head = True
             self.tail = ""
-        elif piece.kind == "text":
-            self.at_start = False
-            self.tail = (self.tail + piece.text)[-TAIL:]
-            _, line_break, line = piece.text.rpartition("\n")
-            if line_break:
-                self.mentioned = None
-            if line_break or self.at_line_start:
-                self.at_line_start = not line or line.isspace()
-            if line_break or self.in_line_head:
-                self.in_line_head = _LINE_HEAD.fullmatch(line) is not None
+
+    def _note_text(self, text: str) -> None:
+        self.at_start = False
+        self.tail = (self.tail + text)[-TAIL:]
+        _, line_break, line = text.rpartition("\n")
+        if line_break:
+            self.mentioned = None
+        if line_break or self.at_line_start:
+            self.at_line_start = not line or line.isspace()
+        if line_break or self.in_line_head:
+            self.in_line_head = _LINE_HEAD.fullmatch(line) is not None
 
     def _add(self, piece: Piece) -> None:
+        """Add a piece of what is in a call. Most pieces are, so this is all that is done for them."""
+        (self._pieces if self.committed else self._pending).append(piece)
+
+    def _add_mark(self, piece: Piece) -> None:
+        """Add the beginning or the end of a call."""
         if self.committed:
             self.put(piece)
         else:

@@ -56,7 +56,7 @@ class ThoughtReading:
     wants thoughts in the text.
     """
 
-    __slots__ = ("_beginnings", "_key", "_option", "moves")
+    __slots__ = ("_beginnings", "_key", "_option", "is_told", "moves")
 
     def __init__(
         self,
@@ -71,6 +71,8 @@ class ThoughtReading:
         self._key = key
         self.moves = may_move and option != "keep"
         """Whether thoughts leave the text, if the target has a field for them."""
+        self.is_told = option == "opened"
+        """Whether the application says that texts begin inside of thoughts. Otherwise it is a guess."""
 
     def of_stream(self) -> Sequence[str]:
         """The closing marks of the thoughts that a text begins inside of, as far as that is known before it comes."""

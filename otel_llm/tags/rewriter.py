@@ -8,6 +8,7 @@ from typing import Any
 from otel_llm.protocol.request import Tool
 from otel_llm.tags.custom_tags import ToolCallTags, read_tags
 from otel_llm.tags.declared import declared_tools
+from otel_llm.tags.openings import find_other
 from otel_llm.tags.pieces import Piece
 from otel_llm.tags.scanner import Scanner
 from otel_llm.tags.writers import TagWriter
@@ -33,9 +34,12 @@ class RewriteStream:
         """The rewritten text so far. What is not decided yet is held back. None counts as no text."""
         if not text:
             return ""
-        if self._scanner.is_plain(text):
+        scanner = self._scanner
+        # Most chunks are plain. This is `is_plain` without a call.
+        if scanner.passes and find_other(text) is None:
+            scanner.passed.append(text)
             return text
-        return self._written(self._scanner.feed(text))
+        return self._written(scanner.feed(text))
 
     def flush(self) -> str:
         """The text is over: returns what was held back. The stream can then be fed another text."""
@@ -60,7 +64,8 @@ class RewriteStream:
 
     def _written(self, pieces: Iterable[Piece]) -> str:
         text = self._writer.write_text(pieces)
-        self._writer.ended.clear()
+        if self._writer.ended:
+            self._writer.ended.clear()
         return text
 
 

@@ -33,6 +33,9 @@ class Observer:
     def on_rewrite(self, rewrite: TagRewrite) -> None:
         """A call has come to its end and is rewritten."""
 
+    def on_only_thoughts(self, choice_index: int) -> None:
+        """A text has come to its end. As the application said, it began inside of thoughts; no mark closed them."""
+
 
 class Rewriter:
     """Begins the rewriting of each text of a response.
@@ -148,6 +151,8 @@ class RewrittenText:
         parts = self.writer.write(pieces)
         self._spent_ns += perf_counter_ns() - begun_ns
         self._observe(pieces)
+        if self._rewriter.thoughts.is_told and self.scanner.is_all_thoughts:
+            self._rewriter.observer.on_only_thoughts(self._choice_index)
         parts += self.writer.finish()
         return parts
 

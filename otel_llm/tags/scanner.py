@@ -73,10 +73,10 @@ class Scanner:
         self._out = PieceBuffer(self._cursor, tools)
         # Thoughts in thoughts would be read again and again.
         self._marks = MarkReader(self._cursor, self._out, self._is_calls, reads_sections=not is_in_thoughts)
-        # Whether plain text needs no reading here.
-        self._passes = False
-        # The last plain chunks, none of them empty, for the end of the text before what comes.
-        self._recent: deque[str] = deque(maxlen=TAIL)
+        self.passes = False
+        """Whether the next chunk is plain text if `find_other` finds nothing in it."""
+        self.passed: deque[str] = deque(maxlen=TAIL)
+        """The last plain chunks, none of them empty: they may decide what a mark behind them is."""
         # Whether what comes behind a marker is being read, and whether the text ended while it was.
         self._in_head = self._is_cut_in_head = False
         self._false_markers = self._false_brackets = 0
@@ -110,6 +110,11 @@ class Scanner:
         return bool(self._inside) and not self._marks.closed_inside
 
     @property
+    def is_all_thoughts(self) -> bool:
+        """Whether the text began inside of thoughts and no mark closed them, so that it has nothing else."""
+        return self._marks.began_inside and not self._marks.closed_inside
+
+    @property
     def lone_closing(self) -> str | None:
         """The first closing mark of thoughts that no mark in the text opened: the prompt did."""
         return self._marks.lone_closing
@@ -133,8 +138,8 @@ class Scanner:
 
         It must not be empty.
         """
-        if self._passes and find_other(text) is None:
-            self._recent.append(text)
+        if self.passes and find_other(text) is None:
+            self.passed.append(text)
             return True
         return False
 
@@ -150,7 +155,8 @@ class Scanner:
     def feed(self, text: str) -> list[Piece]:
         """The pieces that are decided with this text."""
         if text:
-            self._note_plain()
+            if self.passed:
+                self._note_plain()
             self._cursor.feed(text)
             next(self._steps)
         return self._out.drain()
@@ -167,15 +173,15 @@ class Scanner:
         return pieces
 
     def _note_plain(self) -> None:
-        if self._recent:
-            self._out.tail = (self._out.tail + "".join(self._recent))[-TAIL:]
-            self._recent.clear()
+        """Something may come now that depends on the end of the text before it."""
+        self._out.tail = (self._out.tail + "".join(self.passed))[-TAIL:]
+        self.passed.clear()
 
     def _begin(self) -> None:
         self._cursor.begin()
         self._out.begin_text()
         self._marks.begin()
-        self._passes = False
+        self.passes = False
         self._in_head = self._is_cut_in_head = False
         self._false_markers = self._false_brackets = 0
         self._steps = self._scan()
@@ -189,9 +195,9 @@ class Scanner:
             while not cursor.waiting:
                 if cursor.ended:
                     return
-                self._passes = not out.at_line_start
+                self.passes = not out.at_line_start
                 yield
-            self._passes = False
+            self.passes = False
             place = self._next_trigger()
             if place is None:
                 out.text(cursor.take(cursor.waiting))
@@ -231,7 +237,8 @@ class Scanner:
         if match is None:
             return None
         # Its first character, or the one behind the white space of a line.
-        return match.start() if text[match.start()] != "\n" else match.end() - 1
+        start = match.start()
+        return start if text[start] != "\n" else match.end() - 1
 
     def _call(self, mark: str) -> Step[bool]:
         """Read a call, thoughts or an answer. False if none of these comes; what was read is then text."""

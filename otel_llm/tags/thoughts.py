@@ -62,7 +62,7 @@ _WORDS = frozenset({"[THINK]"})
 
 
 class Thought(NamedTuple):
-    """Marked thoughts: from `start` to `end`, with the marks. `mark` is the one that shows it."""
+    """Thoughts in a text: from `start` to `end`, with the marks. `mark`: the one that shows it, empty if none does."""
 
     start: int
     end: int

@@ -75,7 +75,7 @@ def _output_parts(recording: Recording, choice: Choice) -> Iterator[MessagePart]
     if reasoning := choice.reasoning.whole:
         yield ReasoningPart(exportable(reasoning))
     if text := choice.text.whole:
-        yield from _said(text)
+        yield from [ReasoningPart(exportable(text.strip()))] if choice.text_is_thoughts else _said(text)
     for call in choice.calls:
         yield _call(call.name, call.arguments, call.id, is_free_text=call.kind == "custom")
 

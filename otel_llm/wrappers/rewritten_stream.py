@@ -138,6 +138,9 @@ class _RecordingObserver(Observer):
     def on_rewrite(self, rewrite: TagRewrite) -> None:
         self._recording.call_rewritten(rewrite, perf_counter_ns())
 
+    def on_only_thoughts(self, choice_index: int) -> None:
+        self._recording.text_is_thoughts(choice_index)
+
 
 class RewrittenStream:
     """The rewritten chunks of a stream. A new loop continues where the last one stopped, as with an SDK's stream."""

@@ -123,6 +123,33 @@ async def test_the_option_opened(
     assert (message.reasoning_content, message.content) == ("cut off", None)
 
 
+@pytest.mark.parametrize("way", ["stream", "whole"])
+@pytest.mark.parametrize(
+    ("text", "anomalies"),
+    [(f"Perhaps {CALL}", ["call_in_reasoning", "reasoning_leak"]), ("hm", ["empty_response", "reasoning_leak"])],
+)
+async def test_thoughts_without_a_mark_are_read_alike_everywhere(
+    instrument: Instrument,
+    serve: Serve,
+    connect: Connect,
+    monkeypatch: pytest.MonkeyPatch,
+    way: str,
+    text: str,
+    anomalies: list[str],
+) -> None:
+    monkeypatch.setenv(MODE, "span_only")
+    seen = instrument(tool_call_tags="ojlk,dfsd", reasoning="opened")
+    if way == "stream":
+        assert said(await read(connect(serve(*streamed(text, 3))))) == ("", text)
+    else:
+        response = await connect(serve(whole(text))).create()
+        assert response.choices[0].message.content == text
+    assert sorted(seen.anomalies) == anomalies
+    seen.encode()
+    (message,) = json.loads(str(seen.attributes["gen_ai.output.messages"]))
+    assert message["parts"] == [{"content": text, "type": "reasoning"}]
+
+
 async def test_auto_learns_from_earlier_responses(instrument: Instrument, serve: Serve, connect: Connect) -> None:
     seen = instrument(tool_call_tags="openai")
     server = serve(*streamed(OPENED, 3))
@@ -136,6 +163,16 @@ async def test_auto_learns_from_earlier_responses(instrument: Instrument, serve:
     assert names(second) == ["add_task"]
     for other in ({"model": "other"}, {"extra_body": {"chat_template_kwargs": {"enable_thinking": False}}}):
         assert said(await read(caller, **other))[0] == ""
+
+
+async def test_a_wrong_guess_with_custom_tags_accuses_nobody(
+    instrument: Instrument, serve: Serve, connect: Connect
+) -> None:
+    seen = instrument(tool_call_tags="ojlk,dfsd")
+    caller = connect(serve([whole(OPENED)], streamed("No thoughts.", 5)))
+    await caller.create()
+    assert said(await read(caller)) == ("", "No thoughts.")
+    assert "otel_llm.anomaly" not in {event.name for event in seen.spans[1].events}
 
 
 async def test_auto_learns_from_a_whole_response(instrument: Instrument, serve: Serve, connect: Connect) -> None:

@@ -343,6 +343,7 @@ SCENARIOS = [
     rewriting("async", saying_async),
     rewriting("whole", whole),
     rewriting("inside of thoughts", saying(INSIDE), {"tool_call_tags": "openai", "reasoning": "opened"}),
+    rewriting("inside of thoughts that nothing closes", saying("I might."), {**TAGS, "reasoning": "opened"}),
     rewriting("inside of thoughts, whole", whole_inside),
     rewriting("raw", raw),
     rewriting("parsed", parsed),
