@@ -22,9 +22,7 @@ SEARCH = tool_use("nova_grounding", {"query": "x"}, call_id="s", type="server_to
 BLOCKS = (reasoning("hm"), text_block("Sure."), SEARCH, tool_use("add_task", {"title": "a"}), tool_use("now", {}))
 # A piece of a call that is none.
 ODD = event({"contentBlockDelta": {"delta": {"toolUse": {"input": None}}, "contentBlockIndex": 3}})
-# The SDK hands on a kind that it does not know, too.
-UNKNOWN = event({"blockSummary": {"contentBlockIndex": 3}})
-EVENTS = [*converse_events(*BLOCKS)[:-2], ODD, UNKNOWN, *converse_events(*BLOCKS)[-2:]]
+EVENTS = [*converse_events(*BLOCKS)[:-2], ODD, *converse_events(*BLOCKS)[-2:]]
 IMAGE = {"image": {"format": "png", "source": {"bytes": b"\x89PNG"}}}
 STORED = {"document": {"name": "d", "format": "pdf", "source": {"s3Location": {"uri": "s3://b/k"}}}}
 RESULT = {"toolResult": {"toolUseId": "tooluse_1", "content": [{"json": {"ok": True}}, {"text": "ok"}]}}
