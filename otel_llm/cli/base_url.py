@@ -41,6 +41,7 @@ def takes_other_urls(sdk: SDK, given: str | None) -> bool:
     return bool(given or os.environ.get(sdk.variable)) and not os.environ.get("AWS_BEARER_TOKEN_BEDROCK")
 
 
-def chosen_base_url(given: str | None) -> str:
-    """`given`, or else OPENAI_BASE_URL, or else OpenAI's URL."""
-    return given or os.environ.get("OPENAI_BASE_URL") or OPENAI
+def chosen_base_url(given: str | None, name: str = "openai") -> str:
+    """`given`, or else what the SDK of this name is told by its variable, or else its default."""
+    sdk = next(one for one in SDKS if one.name == name)
+    return given or os.environ.get(sdk.variable) or sdk.default

@@ -1,6 +1,7 @@
 """``otel-llm probe``: is this server's tool calling correct?
 
     otel-llm probe --base-url http://127.0.0.1:8000/v1 --model qwen3
+    otel-llm probe --base-url http://127.0.0.1:8000 --model qwen3 --api messages
 
 Exit status: 0 no fault, 1 a fault, 2 the server cannot be probed, 3 nothing could be judged.
 """
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
     from otel_llm.probe.judging import Result
 
+# The SDK by whose variables a server and a key are found.
+_SDK_OF_API: Final = {"chat": "openai", "responses": "openai", "messages": "anthropic"}
 _STYLES: Final = {"ok": "green", "fault": "bold red", "model": "yellow", "not judged": "dim"}
 
 
@@ -34,15 +37,24 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "probe",
         help="check whether a server's tool calling is correct",
-        description="Sends a battery of chat completions, streamed and not streamed, to an OpenAI-compatible server,"
-        " and judges each response. Exit status: 0"
+        description="Sends a battery of requests, streamed and not streamed, to a server of OpenAI's chat completions,"
+        " of OpenAI's Responses API or of Anthropic's messages, and judges each response. Exit status: 0"
         " no fault, 1 a fault, 2 the server cannot be probed, 3 nothing could be judged.",
     )
-    parser.add_argument("--base-url", metavar="URL", help=f"default: OPENAI_BASE_URL, or {OPENAI}")
+    parser.add_argument(
+        "--base-url",
+        metavar="URL",
+        help=f"default: OPENAI_BASE_URL, or {OPENAI}; for messages, ANTHROPIC_BASE_URL, or Anthropic's",
+    )
+    parser.add_argument(
+        "--api", choices=_SDK_OF_API, default="chat", help="the API to ask in (%(default)s); messages are Anthropic's"
+    )
     parser.add_argument("--model", required=True, help="the model's name")
-    parser.add_argument("--api-key", help="default: OPENAI_API_KEY; most local servers need none")
+    parser.add_argument("--api-key", help="default: OPENAI_API_KEY, or ANTHROPIC_API_KEY; most local servers need none")
     parser.add_argument("--only", action="append", metavar="CHECK", help="only this check; can be repeated")
-    parser.add_argument("--extra-body", default="{}", metavar="JSON", help="fields to add to every request")
+    parser.add_argument(
+        "--extra-body", default="{}", metavar="JSON", help="fields to add to every request; null leaves one out"
+    )
     parser.add_argument("--timeout", type=seconds, default=120.0, metavar="S", help="for one read of a response (120)")
     add_stall_seconds(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
@@ -55,6 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         from otel_llm.exchanges.redaction import masked
         from otel_llm.probe import answers as _answers  # noqa: F401 - needs httpx
+        from otel_llm.probe.apis import APIS
         from otel_llm.probe.battery import BATTERY
         from otel_llm.probe.reports import as_json, as_junit
 
@@ -62,17 +75,19 @@ def run(arguments: argparse.Namespace) -> int:
     except ImportError as error:
         say(f"otel-llm probe needs {error.name}: pip install 'otel-llm[cli]'")
         return 2
-    names = [check.name for check in BATTERY]
+    battery = APIS[arguments.api].checks(BATTERY)
+    names = [check.name for check in battery]
     unknown = [name for name in arguments.only or () if name not in names]
     if unknown:
-        say(f"otel-llm probe: unknown check {unknown[0]}; there are {', '.join(names)}")
+        of_api = "" if arguments.api == "chat" else f" of {arguments.api}"
+        say(f"otel-llm probe: unknown check {unknown[0]}{of_api}; there are {', '.join(names)}")
         return 2
     extra = _json_object(arguments.extra_body)
     if extra is None:
         say("otel-llm probe: --extra-body is not a JSON object")
         return 2
-    checks = [check for check in BATTERY if not arguments.only or check.name in arguments.only]
-    base_url = chosen_base_url(arguments.base_url)
+    checks = [check for check in battery if not arguments.only or check.name in arguments.only]
+    base_url = chosen_base_url(arguments.base_url, _SDK_OF_API[arguments.api])
     try:
         check_url(base_url)
     except ValueError as error:
@@ -90,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
             return 2
     status: Counter[str] = Counter(result.status for result in results)
     if arguments.json:
-        print(json.dumps(as_json(base_url, arguments.model, results), indent=2))
+        print(json.dumps(as_json(base_url, arguments.model, results, arguments.api), indent=2))
     else:
         print(", ".join(f"{status[name]} {name}" for name in _STYLES if status[name]))
     if status["not judged"] == len(results):
@@ -119,13 +134,17 @@ async def _probe(
 ) -> list[Result] | None:
     from otel_llm.exchanges.redaction import masked
     from otel_llm.probe.answers import Server
+    from otel_llm.probe.apis import APIS
     from otel_llm.probe.judging import run_checks
 
     progress = Progress(wanted=not arguments.json)
+    api_key, token = _credentials(arguments)
     server = Server(
         base_url,
         arguments.model,
-        api_key=arguments.api_key or os.environ.get("OPENAI_API_KEY") or "none",
+        api_key=api_key,
+        token=token,
+        api=APIS[arguments.api],
         extra=extra,
         timeout=arguments.timeout,
         stall_seconds=arguments.stall_seconds,
@@ -151,6 +170,14 @@ async def _probe(
             return results
     finally:
         await server.aclose()
+
+
+def _credentials(arguments: argparse.Namespace) -> tuple[str, str]:
+    """The API key and the token, as the API's SDK finds them. Servers that check none may still want a header."""
+    if _SDK_OF_API[arguments.api] == "openai":
+        return arguments.api_key or os.environ.get("OPENAI_API_KEY") or "none", ""
+    token = os.environ.get("ANTHROPIC_AUTH_TOKEN", "")
+    return arguments.api_key or os.environ.get("ANTHROPIC_API_KEY") or ("" if token else "none"), token
 
 
 def _quiet(_result: Result) -> None:

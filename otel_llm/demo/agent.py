@@ -12,31 +12,9 @@ from typing import Any, Final
 import openai
 
 from otel_llm.demo.llama_server import MODEL, WELL_FORMED_CALLS
+from otel_llm.demo.tools import TOOLS
 
 TASK: Final = "Note that I have to buy milk and to write code, and tell me what is on my list."
-
-TOOLS: Final[Any] = [
-    {
-        "type": "function",
-        "function": {
-            "name": "add_task",
-            "description": "Put a task on the list.",
-            "parameters": {
-                "type": "object",
-                "properties": {"title": {"type": "string", "enum": ["buy milk", "write code"]}},
-                "required": ["title"],
-            },
-        },
-    },
-    {
-        "type": "function",
-        "function": {
-            "name": "list_tasks",
-            "description": "Read the list of tasks.",
-            "parameters": {"type": "object", "properties": {}},
-        },
-    },
-]
 
 # The demo's model produces noise. These steer it: first to a few tool calls, then to one sentence.
 _LEAD_TO_CALLS: Final[Any] = {"tool_choice": "required", "logit_bias": WELL_FORMED_CALLS, "seed": 135}

@@ -10,7 +10,7 @@ from typing import Any
 
 import openai
 
-from otel_llm.demo.agent import TOOLS
+from otel_llm.demo.tools import TOOLS
 
 
 def main(base_url: str) -> int:

@@ -37,6 +37,10 @@ class Finding(NamedTuple):
     tool_call_index: int | None = None
 
 
+# APIs whose whole responses have arguments as objects, an empty one where they were cut.
+_OBJECTS = frozenset({"converse", "messages"})
+
+
 @dataclass(slots=True)
 class Case:
     """One response that is over. `request` is None if the stream was watched without its request."""
@@ -139,7 +143,18 @@ class Case:
             return choice.last_call is call
         if self.is_too_deep(call):
             return not json_values.is_closed(call.arguments)
-        return self.reading(call).shape not in {Shape.OBJECT, Shape.OTHER}
+        if self.reading(call).shape is Shape.OBJECT:
+            return self._lost_its_beginning(choice, call)
+        return self.reading(call).shape is not Shape.OTHER
+
+    def _lost_its_beginning(self, choice: Choice, call: ToolCall) -> bool:
+        """Whether an empty object stands for arguments that were cut: a whole response cannot show half an object."""
+        if self.request is None or self.request.api not in _OBJECTS or self.recording.streamed:
+            return False
+        tool = self.tool(call)
+        return (
+            choice.last_call is call and tool is not None and tool.requires_arguments and not self.reading(call).value
+        )
 
     def is_too_deep(self, call: ToolCall) -> bool:
         """Whether the arguments are nested too deeply to be parsed."""

@@ -1,6 +1,6 @@
-"""The test application: two streamed requests through the plain OpenAI SDK, run by `opentelemetry-instrument`.
+"""The test application: two streamed requests through the plain SDK, run by `opentelemetry-instrument`.
 
-usage: python -m otel_llm.doctor.application BASE_URL
+usage: python -m otel_llm.doctor.application PACKAGE BASE_URL
 
 It is instrumented like any application. Besides, it prints how many spans of otel-llm ended, on a line that starts with
 REPORT.
@@ -8,39 +8,50 @@ REPORT.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import logging
+import os
 import sys
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 
-import openai
 from opentelemetry import trace
 
-from otel_llm.demo.agent import TOOLS
+from otel_llm.doctor.sdk_requests import STREAMS_OF
 from otel_llm.telemetry.semconv import OTEL_LLM_STREAM_OUTCOME
 
 REPORT: Final = "otel-llm-doctor: "
 
-_QUESTION: Final[Any] = [{"role": "user", "content": "Note that I have to buy milk, and read me my list."}]
 
-
-def main(base_url: str) -> int:
-    """Read both streams to the end. Raises what the OpenAI SDK raises."""
+def main(package: str, base_url: str) -> int:
+    """Read both streams to the end, through the SDK of this package. Raises what the SDK raises."""
     _log_every_error()
     spans = _count_spans()
-    # Proxy variables are meant for the exporter: the test's server is on this machine.
-    http_client = openai.DefaultHttpxClient(trust_env=False)
-    with openai.OpenAI(
-        base_url=base_url, api_key="unused", timeout=20, max_retries=0, http_client=http_client
-    ) as client:
+    streams = STREAMS_OF[package]
+    importlib.import_module(streams.module)
+    with _no_proxy():
         for _ in range(2):
-            for _ in client.chat.completions.create(
-                model="scripted-model", messages=_QUESTION, tools=TOOLS, stream=True
-            ):
-                pass
+            streams.read(base_url)
     # On a line of its own, even after the output of a console exporter.
     print(f"\n{REPORT}{json.dumps({'spans': len(spans)})}", flush=True)
     return 0
+
+
+@contextlib.contextmanager
+def _no_proxy() -> Iterator[None]:
+    """Proxy variables are meant for the exporter: the test's server is on this machine."""
+    before = {name: os.environ.get(name) for name in ("NO_PROXY", "no_proxy")}
+    os.environ.update(dict.fromkeys(before, "*"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _log_every_error() -> None:
@@ -68,4 +79,4 @@ def _count_spans() -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

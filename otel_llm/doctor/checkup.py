@@ -41,16 +41,16 @@ def checkup(environ: Mapping[str, str], questions: Questions) -> Iterator[Findin
     yield collector.health_finding(questions.collector_health, environment.traces or environment.metrics)
 
     sent: set[Signal] = set()
-    service = ""
-    if environment.makes_spans:
+    service = anomaly = ""
+    if environment.makes_spans and environment.sdk is not None:
         from otel_llm.doctor.trial import run_trial
 
-        trial = run_trial(environ)
-        service = trial.service
+        trial = run_trial(environ, environment.sdk.package)
+        service, anomaly = trial.service, trial.anomaly
         yield from _trial_findings(trial, environment, environ, sent)
     else:
         yield Finding("test streams", "skipped", "No span would be created, see above.")
-    yield from _jaeger_findings(questions, environment, service, is_sent="traces" in sent)
+    yield from _jaeger_findings(questions, environment, service, anomaly, is_sent="traces" in sent)
     yield from _prometheus_findings(questions, service, is_sent="metrics" in sent)
 
 
@@ -68,7 +68,10 @@ def _trial_findings(
         sentence = f"The test streams created no span. {problem or _end_of(trial.log)}"
         yield Finding(check, "failed", sentence)
     else:
-        sentence = f"An instrumented application created {trial.spans} spans for the test streams, as {trial.service}."
+        sdk = environment.sdk
+        through = "" if sdk is None else f", read through {sdk.package} {sdk.version}"
+        made = f"An instrumented application created {trial.spans} spans for the test streams"
+        sentence = f"{made}{through}, as {trial.service}."
         yield Finding(check, "ok", sentence)
     destinations: dict[Signal, Destination] = {}
     if environment.traces is not None and trial.spans:
@@ -100,7 +103,7 @@ def _end_of(log: str) -> str:
 
 
 def _jaeger_findings(
-    questions: Questions, environment: Environment, service: str, *, is_sent: bool
+    questions: Questions, environment: Environment, service: str, anomaly: str, *, is_sent: bool
 ) -> Iterator[Finding]:
     from otel_llm.doctor import jaeger
 
@@ -114,7 +117,7 @@ def _jaeger_findings(
         return
     if there.status == "ok":
         has_events = "span" in environment.config.events
-        seen = jaeger.look_for(questions.jaeger, service, has_events=has_events, wait=questions.wait)
+        seen = jaeger.look_for(questions.jaeger, service, has_events=has_events, anomaly=anomaly, wait=questions.wait)
         yield from seen.findings
         if not seen.is_one_missing:
             return

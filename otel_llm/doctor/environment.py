@@ -25,14 +25,15 @@ from otel_llm.doctor.destination import (
     protocol,
 )
 from otel_llm.doctor.finding import Finding, Status
-from otel_llm.doctor.sdks import installed_sdks, other_instrumentations
+from otel_llm.doctor.sdk_requests import STREAMS_OF
+from otel_llm.doctor.sdks import SDK, installed_sdks, other_instrumentations
 from otel_llm.doctor.sending import header_findings, problem_of, tls_findings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 _SIGNALS: Final[tuple[Signal, ...]] = ("traces", "metrics")
-_ALWAYS_NEEDED: Final = ("openai", "opentelemetry.sdk", "opentelemetry.distro")
+_ALWAYS_NEEDED: Final = ("opentelemetry.sdk", "opentelemetry.distro")
 _EXPORTER_MODULES: Final = {
     GRPC: "opentelemetry.exporter.otlp.proto.grpc",
     HTTP: "opentelemetry.exporter.otlp.proto.http",
@@ -45,11 +46,13 @@ _RATIO_SAMPLERS: Final = frozenset({"traceidratio", "parentbased_traceidratio"})
 class Environment:
     """`traces` and `metrics`: where they go over OTLP, None if they do not.
 
-    `makes_spans`: nothing prevents spans for the test streams. `is_complete`: no package is missing.
+    `sdk`: the one that the test's requests go through, None if none is observed. `makes_spans`: nothing prevents spans
+    for the test streams. `is_complete`: no package is missing.
     """
 
     traces: Destination | None = None
     metrics: Destination | None = None
+    sdk: SDK | None = None
     makes_spans: bool = True
     is_complete: bool = True
     config: Config = field(default_factory=Config)
@@ -89,12 +92,17 @@ def _packages(read: Environment, environ: Mapping[str, str]) -> None:
             transport = protocol(signal, environ)
             needed += [_EXPORTER_MODULES[transport]] if transport in _EXPORTER_MODULES else []
     missing = [name for name in dict.fromkeys(needed) if not _is_installed(name)]
-    if missing:
+    problems = [f"{' and '.join(missing)} cannot be imported"] if missing else []
+    sdks = [streams.module for streams in STREAMS_OF.values()]
+    if not any(map(_is_installed, sdks)):
+        problems.append(f"none of {', '.join(sdks)} can be imported, which otel-llm observes")
+    if problems:
         read.is_complete = False
-        sentence = f"{' and '.join(missing)} cannot be imported: pip install 'otel-llm[instruments,otlp]'"
-        read._add("packages", "failed", sentence)
+        read._add("packages", "failed", f"{'; '.join(problems)}: pip install 'otel-llm[instruments,otlp]'")
     else:
-        read._add("packages", "ok", "The OpenAI SDK, the OpenTelemetry SDK and its exporters are installed.")
+        read._add(
+            "packages", "ok", "An SDK that otel-llm observes, the OpenTelemetry SDK and its exporters are installed."
+        )
 
 
 def _is_installed(name: str) -> bool:
@@ -110,21 +118,30 @@ def _instrumentations(read: Environment, environ: Mapping[str, str]) -> None:
         read._add("instrumentation", "failed", "OTEL_SDK_DISABLED=true turns all telemetry off. Unset it.")
         return
     disabled = {name.strip() for name in environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "").split(",")}
-    for name in (_OUR_NAME, "*"):
-        if name in disabled:
-            read.makes_spans = False
-            sentence = f"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS contains {name}, which turns otel-llm off. Remove it."
-            read._add("instrumentation", "failed", sentence)
-            return
+    if "*" in disabled:
+        read.makes_spans = False
+        sentence = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS contains *, which turns otel-llm off. Remove it."
+        read._add("instrumentation", "failed", sentence)
+        return
     sdks = installed_sdks()
     for sdk in sdks:
-        if sdk.entry in disabled:
+        if sdk.entry in disabled and sdk.entry == _OUR_NAME:
+            sentence = (
+                f"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS contains {_OUR_NAME}, which turns otel-llm off for "
+                f"{sdk.package}, and for no other SDK. Remove it."
+            )
+            read._add("instrumentation", "failed", sentence)
+        elif sdk.entry in disabled:
             sentence = f"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS contains {sdk.entry}, so {sdk.package} is not observed."
             read._add("instrumentation", "warning", sentence)
         elif sdk.conflict:
             sentence = f"{sdk.package} {sdk.version} is installed, and {sdk.conflict}: its requests are not observed."
             read._add("instrumentation", "warning", sentence)
     observed = [sdk for sdk in sdks if sdk.entry not in disabled and not sdk.conflict]
+    read.sdk = _tested(observed)
+    if read.sdk is None:
+        read.makes_spans = False
+        read._add("instrumentation", "failed", "otel-llm observes none of the SDKs that are installed.")
     others = sorted(set(other_instrumentations([sdk.package for sdk in observed], disabled)))
     if others:
         found = dict.fromkeys(f"{package} (as {name})" for package, name, _ in others)
@@ -136,9 +153,17 @@ def _instrumentations(read: Environment, environ: Mapping[str, str]) -> None:
             f"{packages} also {verb} {twice}, so requests may be traced twice. Keep one: list the other in "
             "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS, or uninstall it.",
         )
-    elif observed:
-        named = ", ".join(f"{sdk.package} {sdk.version}" for sdk in observed)
+    alone = [sdk for sdk in observed if sdk.package not in {of for _, _, of in others}]
+    if alone:
+        named = ", ".join(f"{sdk.package} {sdk.version}" for sdk in alone)
         read._add("instrumentation", "ok", f"otel-llm observes {named}, and nothing else instruments them.")
+
+
+def _tested(observed: Sequence[SDK]) -> SDK | None:
+    """The SDK that the test's requests go through."""
+    by_package = {sdk.package: sdk for sdk in observed}
+    candidates = (by_package[package] for package in STREAMS_OF if package in by_package)
+    return next((sdk for sdk in candidates if _is_installed(STREAMS_OF[sdk.package].module)), None)
 
 
 def _sampler(read: Environment, environ: Mapping[str, str]) -> None:

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from otel_llm.doctor.finding import Finding, unreachable
-from otel_llm.doctor.trial import ANOMALY, BROKEN_CALLS, HEALTHY_CALLS, STREAMS
+from otel_llm.doctor.trial import BROKEN_CALLS, HEALTHY_CALLS, STREAMS
 from otel_llm.doctor.web import NoAnswer, get_json
 from otel_llm.telemetry import semconv
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _POLL_INTERVAL: Final = 0.5  # seconds
 # After the first span arrived: the second was sent with it.
 _GRACE: Final = 3.0  # seconds
-_LIFE: Final = (
+LIFE: Final = (
     semconv.EVENT_TOOL_CALL_DETECTED,
     semconv.EVENT_TOOL_CALL_NAME,
     semconv.EVENT_TOOL_CALL_ARGUMENTS_DELTA,
@@ -44,8 +44,11 @@ class Sighting(NamedTuple):
     is_one_missing: bool
 
 
-def look_for(url: str, service: str, *, has_events: bool, wait: float) -> Sighting:
-    """Wait up to `wait` seconds for the spans of the test streams. `has_events`: whether they should have events."""
+def look_for(url: str, service: str, *, has_events: bool, anomaly: str, wait: float) -> Sighting:
+    """Wait up to `wait` seconds for the spans of the test streams. `has_events`: whether they should have events.
+
+    `anomaly`: what the broken stream's span names.
+    """
     try:
         spans = _wait_for_spans(lambda: _spans(url, service), wait)
     except NoAnswer as why:
@@ -60,7 +63,7 @@ def look_for(url: str, service: str, *, has_events: bool, wait: float) -> Sighti
     elif broken is not None:
         findings.append(_sampled_finding(service, broken))
     if broken is not None:
-        findings.append(_anomaly_finding(broken, has_events=has_events))
+        findings.append(_anomaly_finding(broken, anomaly, has_events=has_events))
     elif healthy is not None:
         sentence = (
             "The healthy stream's span arrived, but not the broken stream's, which has an anomaly: something on the "
@@ -116,7 +119,7 @@ def _healthy_finding(url: str, service: str, span: dict[str, Any], *, has_events
             for event in of_call
             if event.get("event") == semconv.EVENT_TOOL_CALL_COMPLETED
         ]
-        if order != _LIFE or completed != [name]:
+        if order != LIFE or completed != [name]:
             sentence = (
                 f"The span arrived, but without all events of its tool call {index} ({name}). It has "
                 f"{', '.join(order) or 'none'}. Check the span limit (OTEL_SPAN_EVENT_COUNT_LIMIT), and processors of "
@@ -141,7 +144,7 @@ def _sampled_finding(service: str, broken: dict[str, Any]) -> Finding:
     return Finding("trace", "warning", sentence)
 
 
-def _anomaly_finding(span: dict[str, Any], *, has_events: bool) -> Finding:
+def _anomaly_finding(span: dict[str, Any], anomaly: str, *, has_events: bool) -> Finding:
     check = "anomaly"
     if not has_events:
         return Finding(check, "ok", "The broken stream's span arrived with its anomaly count.")
@@ -150,10 +153,10 @@ def _anomaly_finding(span: dict[str, Any], *, has_events: bool) -> Finding:
         for event in _events(span)
         if event.get("event") == semconv.EVENT_ANOMALY
     }
-    if ANOMALY in named:
-        return Finding(check, "ok", f"The broken stream's span names its anomaly, {ANOMALY}.")
+    if anomaly in named:
+        return Finding(check, "ok", f"The broken stream's span names its anomaly, {anomaly}.")
     sentence = (
-        f"The broken stream's span arrived without its anomaly, {ANOMALY}: a processor of the collector drops or "
+        f"The broken stream's span arrived without its anomaly, {anomaly}: a processor of the collector drops or "
         "changes span events."
     )
     return Finding(check, "failed", sentence)

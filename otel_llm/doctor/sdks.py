@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, entry_points, version
 from typing import NamedTuple
 
 from opentelemetry.instrumentation.dependencies import get_dependency_conflicts
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 
 from otel_llm.instrumentor import instrumentors
 
@@ -34,7 +35,7 @@ def installed_sdks() -> list[SDK]:
     found = []
     for instrumentor in instrumentors():
         requirements = instrumentor.instrumentation_dependencies()
-        package = _package(next(iter(requirements)))
+        package = package_of(instrumentor)
         try:
             installed = version(package)
         except PackageNotFoundError:
@@ -54,6 +55,11 @@ def other_instrumentations(packages: Sequence[str], disabled: set[str]) -> Itera
             package = _package(requirement)
             if package in packages:
                 yield entry.dist.name, entry.name, package
+
+
+def package_of(instrumentor: BaseInstrumentor) -> str:
+    """The package of the SDK that one of our instrumentors observes."""
+    return _package(next(iter(instrumentor.instrumentation_dependencies())))
 
 
 def _is_ours(entry: object) -> bool:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from otel_llm.demo.command import opentelemetry_instrument
 from otel_llm.demo.scripted_server import ScriptedServer
-from otel_llm.demo.scripts import BROKEN_STREAMS, HEALTHY_CONVERSATION
 from otel_llm.doctor.application import REPORT
+from otel_llm.doctor.sdk_requests import STREAMS_OF
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 STREAMS: Final = 2
 HEALTHY_CALLS: Final = ("add_task", "list_tasks")
 BROKEN_CALLS: Final = ("add_task",)
-ANOMALY: Final = BROKEN_STREAMS[0].named
 
 _TIMEOUT: Final = 60.0  # seconds
 _EXPORT_TIMEOUT: Final = 5.0  # seconds for one signal, unless the environment sets less
@@ -30,25 +29,35 @@ _REDIRECTING: Final = (
     "OTEL_LLM_LOG",
     "OPENAI_LOG",
     "OPENAI_BASE_URL",
+    "AWS_BEARER_TOKEN_BEDROCK",
+    "AWS_PROFILE",
 )
 
 
 class Trial(NamedTuple):
-    """The result. `spans`: how many ended, None if the application failed. `log`: its standard error."""
+    """The result. `spans`: how many ended, None if the application failed. `log`: its standard error.
+
+    `anomaly`: what the span of the broken stream names.
+    """
 
     service: str
     spans: int | None
     log: str
+    anomaly: str
 
 
-def run_trial(environ: Mapping[str, str]) -> Trial:
-    """Play both streams to an application with this environment. Takes seconds, at most a minute."""
+def run_trial(environ: Mapping[str, str], package: str) -> Trial:
+    """Play both streams to an application with this environment, which reads them through the SDK of this package.
+
+    Takes seconds, at most a minute.
+    """
     service = f"otel-llm-doctor-{secrets.token_hex(4)}"
     command = [*opentelemetry_instrument(), sys.executable, "-m", "otel_llm.doctor.application"]
-    with ScriptedServer([HEALTHY_CONVERSATION[0], BROKEN_STREAMS[0].script]) as server:
+    streams = STREAMS_OF[package]
+    with ScriptedServer(streams.scripts()) as server:
         try:
             ended = subprocess.run(  # noqa: S603 - our own module
-                [*command, server.base_url],
+                [*command, package, server.base_url],
                 env=_environment(environ, service),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
@@ -58,8 +67,9 @@ def run_trial(environ: Mapping[str, str]) -> Trial:
                 check=False,
             )
         except subprocess.TimeoutExpired as late:
-            return Trial(service, None, _text(late.stderr) + f"\nIt was still running after {_TIMEOUT:.0f} s.")
-    return Trial(service, _spans(ended.stdout), ended.stderr)
+            log = _text(late.stderr) + f"\nIt was still running after {_TIMEOUT:.0f} s."
+            return Trial(service, None, log, streams.anomaly)
+    return Trial(service, _spans(ended.stdout), ended.stderr, streams.anomaly)
 
 
 def _environment(environ: Mapping[str, str], service: str) -> dict[str, str]:

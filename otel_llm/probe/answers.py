@@ -17,6 +17,7 @@ from otel_llm.exchanges.entries import Chunk, Entry
 from otel_llm.exchanges.redaction import Redactor, secrets_in_request
 from otel_llm.exchanges.server_url import shown_url
 from otel_llm.exchanges.verdicts import Verdict, judge
+from otel_llm.probe.apis import CHAT, ProbedApi
 from otel_llm.probe.patience import is_busy, named_wait, says_busy, wait_before
 from otel_llm.protocol import json_values
 from otel_llm.protocol.choice import Choice
@@ -71,6 +72,8 @@ class Answer:
     repeats_names: bool = False
     """Whether a call of a stream has its name in several deltas."""
     is_utf8: bool = True
+    asks_for_usage: bool = False
+    """Whether the request has a field that asks for the usage of a stream."""
 
     @property
     def refused(self) -> bool:
@@ -112,9 +115,9 @@ def _calls(choice: Choice) -> Iterator[Call]:
 
 
 class Server:
-    """A client for one server. `extra`: fields that are added to every request.
+    """A client for one API of a server. `extra`: fields that are added to every request, or left out if they are None.
 
-    `waits`: is called with the seconds before a request is sent again.
+    `token`: is sent where an API key is none. `waits`: is called with the seconds before a request is sent again.
     """
 
     def __init__(
@@ -123,18 +126,21 @@ class Server:
         model: str,
         *,
         api_key: str,
+        token: str = "",
+        api: ProbedApi = CHAT,
         extra: Mapping[str, Any],
         timeout: float,
         stall_seconds: float,
         waits: Callable[[float], None] = lambda _: None,
     ) -> None:
-        self._url = base_url.rstrip("/") + "/chat/completions"
+        self.api = api
+        self._url = api.url(base_url)
         self._defaults = {"model": model, "temperature": 0, "seed": 7, "max_tokens": 512}
         self._extra = extra
         self._stall_seconds = stall_seconds
         self._waits = waits
         self._waited = 0.0
-        headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+        headers = api.headers(api_key, token)
         # Some servers repeat the key in their errors.
         self._hide = Redactor(secrets_in_request(headers.items(), "", extra, base_url)).hide
         # A connection for each request: servers may close one after a response that failed.
@@ -145,15 +151,20 @@ class Server:
         await self._client.aclose()
 
     async def ask(self, request: Mapping[str, Any], *, stream: bool, chunks: int | None = None) -> Answer:
-        """Send a request, again if the server is busy. `chunks`: disconnect after so many reads of the body."""
-        body = {**self._defaults, **request, **self._extra, "stream": stream}
+        """Send a request, again if the server is busy. `request`: fields of a chat completion, whatever the API is.
+
+        `chunks`: disconnect after so many reads of the body.
+        """
+        body = self.api.body({**self._defaults, **request, "stream": stream})
+        body = {name: value for name, value in {**body, **self._extra}.items() if value is not None}
+        body["stream"] = stream
         if not stream:
             body.pop("stream_options", None)
         attempt = 1
         while True:
             answer, headers = await self._ask_once(body, stream, chunks)
             if not answer.busy:
-                return answer
+                return replace(answer, asks_for_usage="stream_options" in body)
             attempt += 1
             named = named_wait(headers, time())
             seconds = wait_before(attempt, named, self._waited)

@@ -1,4 +1,4 @@
-"""The requests of the battery.  Pure."""
+"""The requests of the battery, as chat completions; `apis` says them in the words of other APIs.  Pure."""
 
 from __future__ import annotations
 
@@ -218,7 +218,7 @@ BATTERY: Sequence[Check] = (
     ),
     Check(
         "usage",
-        "stream_options.include_usage",
+        "the usage, also of a stream",
         {
             "messages": _says("Say hello."),
             "tools": _ALL,

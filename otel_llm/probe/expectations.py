@@ -14,6 +14,7 @@ from otel_llm.diagnosis.answers import BROKEN
 from otel_llm.probe.check import Expectation, Finding
 from otel_llm.protocol.fields import field, index_of
 from otel_llm.protocol.unicode_text import one_line
+from otel_llm.protocol.usage import reasoning_tokens
 
 if TYPE_CHECKING:
     from otel_llm.probe.answers import Answer
@@ -131,10 +132,13 @@ def usage(answer: Answer) -> Iterator[Finding]:
     if answer.recording is None:
         return
     found = answer.recording.usage
-    counts = [index_of(field(found, name)) or 0 for name in ("prompt_tokens", "completion_tokens", "total_tokens")]
+    counts = [
+        next((count for name in names if (count := index_of(field(found, name)))), 0)
+        for names in (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"), ("total_tokens",))
+    ]
     prompt, completion, total = counts
     if found is None:
-        asked = "usage was requested, but is" if answer.streamed else "usage is"
+        asked = "usage was requested, but is" if answer.asks_for_usage else "usage is"
         yield Finding("fault", f"{answer.way}: {asked} missing")
     elif not prompt or not completion:
         yield Finding(
@@ -173,8 +177,7 @@ def thoughts(answer: Answer) -> Iterator[Finding]:
         return
     if any(choice.finish_reason == "length" for choice in recording.choices):
         yield Finding("unjudged", f"{answer.way}: max_tokens cut the thoughts off")
-    details = field(recording.usage, "completion_tokens_details")
-    count = index_of(field(details, "reasoning_tokens")) or 0
+    count = reasoning_tokens(recording.usage)
     if any(BROKEN in part for choice in recording.choices for part in choice.reasoning.parts):
         yield Finding("remark", f"{answer.way}: U+FFFD stands in the thoughts for a character that was cut")
     leaked = any(_THOUGHT_MARK.search(choice.text.whole) for choice in recording.choices)

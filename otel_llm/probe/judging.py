@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from otel_llm.probe.answers import Answer, Server
 from otel_llm.probe.battery import CITIES, FOLLOWING, NEXT
@@ -76,15 +76,15 @@ async def _both_ways(server: Server, check: Check) -> list[Finding]:
 async def _compared(server: Server, check: Check, streamed: Answer, whole: Answer) -> list[Finding]:
     if _came_twice(streamed, whole):
         return [Finding("fault", "streamed: the text came twice")]
-    thoughts = check.compares_thoughts
-    if _alike(streamed, whole, thoughts):
+    alike = _Comparison(check.compares_thoughts, server.api.shows_cut_calls).alike
+    if alike(streamed, whole):
         return []
     streamed_again = await server.ask(check.request, stream=True)
     whole_again = await server.ask(check.request, stream=False)
     for again in (streamed_again, whole_again):
         if again.busy:
             return [Finding("unjudged", f"asked again, {again.way}: the server is busy: {told(again)}")]
-    if _alike(streamed, streamed_again, thoughts) and _alike(whole, whole_again, thoughts):
+    if alike(streamed, streamed_again) and alike(whole, whole_again):
         ways = f"streamed: {_summary(streamed)}; not streamed: {_summary(whole)}"
         return [Finding("fault", f"the responses differ in the same way each time; {ways}")]
     return [Finding("unjudged", "the server's responses vary, so streamed and not streamed cannot be compared")]
@@ -99,20 +99,28 @@ def _came_twice(streamed: Answer, whole: Answer) -> bool:
     return any(text and texts[0].get(index) == text * 2 for index, text in texts[1].items())
 
 
-def _alike(one: Answer, other: Answer, thoughts: bool) -> bool:
-    def compared(answer: Answer) -> list[object]:
+class _Comparison(NamedTuple):
+    """What is compared of two responses: whether there are thoughts, and calls of a choice that was cut."""
+
+    thoughts: bool
+    cut_calls: bool
+
+    def alike(self, one: Answer, other: Answer) -> bool:
+        return self._compared(one) == self._compared(other)
+
+    def _compared(self, answer: Answer) -> list[object]:
         return [
             (
                 choice.index,
-                [(call.name, call.meaning) for call in choice.calls],
+                [(call.name, call.meaning) for call in choice.calls]
+                if self.cut_calls or choice.finish_reason != "length"
+                else (),
                 choice.has_text,
                 choice.finish_reason,
-                thoughts and choice.has_thoughts,
+                self.thoughts and choice.has_thoughts,
             )
             for choice in answer.choices()
         ]
-
-    return compared(one) == compared(other)
 
 
 def _summary(answer: Answer) -> str:

@@ -15,10 +15,11 @@ from otel_llm.protocol.unicode_text import exportable
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def as_json(base_url: str, model: str, results: Sequence[Result]) -> dict[str, Any]:
-    """A JSON object with the server, the number of checks by status, and each check."""
+def as_json(base_url: str, model: str, results: Sequence[Result], api: str = "chat") -> dict[str, Any]:
+    """A JSON object with the server, its API, the number of checks by status, and each check."""
     return {
         "base_url": base_url,
+        "api": api,
         "model": model,
         "summary": dict(Counter(result.status for result in results)),
         "checks": [

@@ -106,7 +106,11 @@ class ResponseStage:
     def give_back_rest(self) -> list[Any]:
         """After a failure, at the end of the stream: the events with the text that is still held back."""
         self._give_back()
-        return self._numbers.behind(self._items.take())
+        out = self._items.take()
+        try:
+            return self._numbers.behind(out)
+        except Exception:  # noqa: BLE001  the text matters more than its numbers
+            return out
 
     def give_back_plainly(self) -> list[Any]:
         """The same if that fails, in the simplest form: the last delta of each message once more, with that text."""

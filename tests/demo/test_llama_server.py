@@ -13,9 +13,9 @@ import psutil
 import pytest
 
 from otel_llm.demo import llama_server as module
-from otel_llm.demo.agent import TOOLS
 from otel_llm.demo.llama_server import MODEL, WELL_FORMED_CALLS, LlamaServerUnavailable, llama_server
 from otel_llm.demo.tiny_model import write_tiny_model
+from otel_llm.demo.tools import TOOLS
 from tests.helpers.sdk_versions import DISCONNECTED
 
 

@@ -23,6 +23,8 @@ from otel_llm.doctor import collector
 from otel_llm.doctor.destination import Destination
 from otel_llm.doctor.environment import read_environment
 from otel_llm.doctor.exports import export_findings, read_failures
+from otel_llm.doctor.sdk_requests import STREAMS_OF
+from otel_llm.doctor.sdks import installed_sdks
 from otel_llm.exchanges.redaction import masked, secrets_in_environment
 
 SECRET = "s3cret-token-of-the-test"
@@ -410,7 +412,69 @@ def test_a_remote_collector_is_not_expected_locally() -> None:
     assert "failed   export of traces: The host name in http://no-such-host.invalid:4317" in ended.stdout
 
 
-@pytest.mark.parametrize("module", ["openai", "opentelemetry.distro", "opentelemetry.exporter.otlp.proto.grpc"])
+def hidden(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
+    """Let the SDKs of these packages be not installed, in this process."""
+    for package in packages:
+        monkeypatch.setitem(sys.modules, STREAMS_OF[package].module, None)
+
+
+@pytest.mark.parametrize(
+    "packages", [["openai"], [name for name in STREAMS_OF if name != "ollama"]], ids=["one", "most"]
+)
+def test_the_test_goes_through_another_sdk(packages: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden(monkeypatch, *packages)
+    read = read_environment({"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": OTHERS})
+    left = next(name for name in STREAMS_OF if name not in packages)
+    assert read.is_complete
+    assert read.makes_spans
+    assert read.sdk is not None
+    assert (read.sdk.package, read.sdk.version) == (left, version(left))
+
+
+def test_an_sdk_that_is_not_observed_is_not_used_for_the_test() -> None:
+    read = read_environment({"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": f"{OTHERS},otel_llm,otel_llm_anthropic"})
+    told = [finding for finding in read.findings if finding.check == "instrumentation"]
+    assert [finding.status for finding in told] == ["warning", "failed", "ok"]
+    assert read.makes_spans
+    assert read.sdk is not None
+    assert read.sdk.package == "google-genai"
+
+
+def test_no_sdk_is_observed() -> None:
+    ours = ",".join(sdk.entry for sdk in installed_sdks())
+    read = read_environment({"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": f"{OTHERS},{ours}"})
+    assert not read.makes_spans
+    assert read.sdk is None
+    assert "otel-llm observes none of the SDKs that are installed." in [one.sentence for one in read.findings]
+
+
+def test_each_sdk_is_named_once_if_another_package_instruments_one() -> None:
+    told = [one for one in read_environment({}).findings if one.check == "instrumentation"]
+    assert [one.status for one in told] == ["warning", "ok"]
+    assert "also instrument" in told[0].sentence
+    assert "openai" in told[0].sentence
+    assert "openai" not in told[1].sentence
+    assert f"cerebras-cloud-sdk {version('cerebras-cloud-sdk')}" in told[1].sentence
+
+
+def test_the_test_streams_through_the_first_sdk_that_is_observed() -> None:
+    """The whole command, where the application is a process of its own."""
+    ended = doctor("--no-jaeger", "--no-prometheus", OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=f"{OTHERS},otel_llm")
+    assert (ended.returncode, ended.stderr) == (1, "")
+    said = "ok       test streams: An instrumented application created 2 spans for the test streams, read through "
+    (line,) = [line for line in ended.stdout.splitlines() if line.startswith(said)]
+    assert line.startswith(f"{said}anthropic {version('anthropic')}, as otel-llm-doctor-")
+
+
+def test_no_sdk_is_installed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    hidden(monkeypatch, *STREAMS_OF)
+    assert main(["doctor"]) == 2
+    shown = capsys.readouterr().out
+    assert "failed   packages: none of openai, anthropic, google.genai, boto3, " in shown
+    assert "pip install 'otel-llm[instruments,otlp]'" in shown
+
+
+@pytest.mark.parametrize("module", ["opentelemetry.distro", "opentelemetry.exporter.otlp.proto.grpc"])
 def test_a_missing_package_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], module: str
 ) -> None:

@@ -28,47 +28,11 @@ from otel_llm.demo.scripted_server import (
     tool_call_delta,
     usage_chunk,
 )
-from otel_llm.probe.battery import BATTERY, ESCAPED, UNICODE
+from otel_llm.probe.battery import BATTERY
+from tests.helpers.obedient_model import wanted_calls
 
 NAMES = [check.name for check in BATTERY]
 OTEL_LLM = (sys.executable, "-c", "import sys; from otel_llm.cli import main; sys.exit(main(sys.argv[1:]))")
-Calls = list[tuple[str, dict[str, Any]]]
-LONG = "The lighthouse. " * 120
-
-
-def wanted_calls(body: dict[str, Any]) -> Calls:
-    """The calls of an obedient model."""
-    choice, tools = body.get("tool_choice"), [tool["function"]["name"] for tool in body.get("tools") or ()]
-    last = body["messages"][-1]
-    prompt = last["content"]
-    if choice == "none" or last["role"] == "tool" or not tools:
-        return []
-    if isinstance(choice, dict):
-        return [(choice["function"]["name"], {"city": "Rome"})]
-    if "Rome" in prompt:
-        cities = ["Paris"] if body.get("parallel_tool_calls") is False else ["Paris", "Rome"]
-        return [("get_weather", {"city": city}) for city in cities]
-    if "hello" in prompt:
-        return [("list_tasks", {})] if choice == "required" else []
-    answers: dict[str, tuple[str, dict[str, Any]]] = {
-        "Paris": ("get_weather", {"city": "Paris", "unit": "celsius"}),
-        "Oslo": ("get_weather", {"city": "Oslo", "unit": "fahrenheit"}),
-        "Lima": ("get_weather", {"city": "Lima"}),
-        "Cairo": ("get_weather", {"city": "Cairo"}),
-        "story": ("save_note", {"text": LONG}),
-        UNICODE: ("save_note", {"text": UNICODE}),
-        ESCAPED: ("save_note", {"text": ESCAPED}),
-        "tool_37": ("tool_37", {"word": "now"}),
-        "list_tasks": ("list_tasks", {}),
-        "Review": (
-            "create_event",
-            {"event": {"title": "Review", "place": {"city": "Zurich", "room": 4}, "guests": [{"name": "Ann"}]}},
-        ),
-    }
-    for words, call in answers.items():
-        if words in prompt:
-            return [call]
-    raise AssertionError(prompt)
 
 
 def answer(body: dict[str, Any]) -> Iterator[Any]:

@@ -64,6 +64,8 @@ NEVER_CALLED = {
         "protocol.apis.*",
         "protocol.body.ResponseBody.take_strays",
         "protocol.content_encoding.*.is_complete",
+        # botocore raises these events.
+        "protocol.converse_events._is_exception",
         "protocol.content_encoding.Expander.finish",
         "protocol.content_encoding.expanded",
         "protocol.errors.message_*",

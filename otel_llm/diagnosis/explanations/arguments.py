@@ -113,7 +113,9 @@ ARGUMENTS: tuple[Explanation, ...] = (
         "truncated",
         _GROUP,
         "The choice ended with `length`, `content_filter` or `error` while the arguments of a call were not yet one complete"
-        " JSON value. Missing parts of such a call are not reported separately; contradictions in it are.",
+        " JSON value. Missing parts of such a call are not reported separately; contradictions in it are. A whole response of"
+        " Anthropic's messages or of Converse cannot show half an object: there, `{}` for the last call counts as cut if its"
+        " tool requires parameters.",
         (Seen("github/copilot-cli#4286", "arguments buffered until complete, so a cut loses all of them"),),
         "Raise `max_tokens`, or ask for less in one call; after `error`, send the request again. Do not execute the call.",
         Sample((HEAD, calls(delta(0, arguments='{"title": "buy')), ends("length"))),
