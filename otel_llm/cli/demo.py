@@ -67,8 +67,9 @@ def run(arguments: argparse.Namespace) -> int:
         with _view() as page:
             status = _play_all()
             if status == 0:
-                print(f"See them in a browser at {page} until you press Ctrl-C.", flush=True)
+                # Who reads this may press Ctrl-C at once.
                 with contextlib.suppress(KeyboardInterrupt):
+                    print(f"See them in a browser at {page} until you press Ctrl-C.", flush=True)
                     threading.Event().wait()
         return status
 
