@@ -118,13 +118,16 @@ def no_end(event: dict[str, Any]) -> Iterable[dict[str, Any]]:
     return [] if event["type"] in {"message_delta", "message_stop"} else [event]
 
 
+def as_text(name: str, arguments: Any) -> str:
+    """A call as a server without a parser leaves it in the text."""
+    return f"<tool_call>\n{json.dumps({'name': name, 'arguments': arguments})}\n</tool_call>"
+
+
 def leaks(body: dict[str, Any]) -> Iterator[Any]:
     calls = wanted_calls(chat_of_message(body))
     if not body["stream"] or not calls:
         return message(body)
-    name, arguments = calls[0]
-    text = f"<tool_call>\n{json.dumps({'name': name, 'arguments': arguments})}\n</tool_call>"
-    return iter(scripted_messages.message_events(scripted_messages.text_block(text), size=50))
+    return iter(scripted_messages.message_events(scripted_messages.text_block(as_text(*calls[0])), size=50))
 
 
 def fails_midway(kind: str) -> Server:
@@ -240,9 +243,7 @@ def leaks_in_responses(body: dict[str, Any]) -> Iterator[Any]:
     calls = wanted_calls(chat_of_response(body))
     if not body["stream"] or not calls:
         return response(body)
-    name, arguments = calls[0]
-    text = f"<tool_call>\n{json.dumps({'name': name, 'arguments': arguments})}\n</tool_call>"
-    return iter(scripted_responses.response_events(scripted_responses.message(text), size=50))
+    return iter(scripted_responses.response_events(scripted_responses.message(as_text(*calls[0])), size=50))
 
 
 def fails_as_a_response(body: dict[str, Any]) -> Iterator[Any]:
